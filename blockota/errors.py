@@ -1,0 +1,115 @@
+"""Everything that can go wrong, as one tree.
+
+Each leaf says who can mend it; `exit_status` is what a command returns::
+
+    BlockOTAError               1  a defect of ours
+    ├── UsageError              2  the command's words cannot be understood
+    ├── RefusedError            3  a check said no, nothing was changed
+    │   ├── ImageError             a file is no firmware image for this target
+    │   ├── ContentError           bytes are not what their content address says
+    │   ├── ProposalError          a proposal or its signatures cannot be used
+    │   ├── ContractRefusalError   the contract or the Safe refused a transaction
+    │   └── VerificationError      one of the ten checks of `verification` failed
+    ├── BoardError              4  the board or its link
+    │   ├── LinkError              the port cannot be opened, or was lost
+    │   ├── NoAnswerError          the board is silent
+    │   └── BoardProtocolError     the board answers, but not as AN3155 says
+    └── UnreachableError        5  chain or store out of reach
+        ├── ChainError             no node answers, or it cannot do what was asked
+        └── StoreError             the content store cannot be read or written
+"""
+
+from __future__ import annotations
+
+
+class BlockOTAError(Exception):
+    """An error that a person can act on.
+
+    Args:
+        what: what happened, a clause without a full stop.
+        why: the reason, with the values a person needs.
+        remedy: what to do next, a clause in the imperative.
+
+    Its text is one sentence, or two where there is a remedy: ``what: why. Remedy.``
+    """
+
+    exit_status = 1
+
+    def __init__(self, what: str, *, why: str = "", remedy: str = "") -> None:
+        """Keep the three parts, and join them into the text."""
+        self.what, self.why, self.remedy = what, why, remedy
+        text = f"{what}: {why}." if why else f"{what}."
+        super().__init__(f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text)
+
+
+class UsageError(BlockOTAError):
+    """The command's words cannot be understood."""
+
+    exit_status = 2
+
+
+class RefusedError(BlockOTAError):
+    """A check said no; nothing was changed."""
+
+    exit_status = 3
+
+
+class ImageError(RefusedError):
+    """A file is no firmware image for this target."""
+
+
+class ContentError(RefusedError):
+    """Bytes are not what their content address says."""
+
+
+class ProposalError(RefusedError):
+    """A proposal, or the signatures to it, cannot be used."""
+
+
+class ContractRefusalError(RefusedError):
+    """The contract or the Safe refused a transaction."""
+
+
+class VerificationError(RefusedError):
+    """One of the ten checks failed.
+
+    Args:
+        number: the check's number, 1 to 10, as in `verification`.
+    """
+
+    def __init__(self, number: int, what: str, *, why: str = "", remedy: str = "") -> None:
+        """Keep the check's number beside the sentence."""
+        self.number = number
+        super().__init__(f"Check {number} failed, {what}", why=why, remedy=remedy)
+
+
+class BoardError(BlockOTAError):
+    """The board or its link failed."""
+
+    exit_status = 4
+
+
+class LinkError(BoardError):
+    """The port cannot be opened, or was lost."""
+
+
+class NoAnswerError(BoardError):
+    """The board is silent."""
+
+
+class BoardProtocolError(BoardError):
+    """The board answers, but not as AN3155 says."""
+
+
+class UnreachableError(BlockOTAError):
+    """The chain or the store is out of reach."""
+
+    exit_status = 5
+
+
+class ChainError(UnreachableError):
+    """No node answers, or it cannot do what was asked."""
+
+
+class StoreError(UnreachableError):
+    """The content store cannot be read or written."""
