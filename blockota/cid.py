@@ -1,0 +1,298 @@
+"""Content addresses: CIDs, and the UnixFS DAG that a file becomes.
+
+The layout is the profile ``unixfs-v1-2025`` (IPIP-499): CIDv1, SHA2-256, raw leaves of 1 MiB, a balanced tree of
+at most 1024 links a node. A file of at most 1 MiB is therefore one raw block, and its SHA-256 is the digest
+inside its CID.
+
+Sources: CID specification (multiformats/cid), DAG-PB specification (ipld.io), UnixFS specification (specs.ipfs.tech).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from blockota.errors import ContentError, UsageError
+
+CHUNK_SIZE = 1 << 20
+"""Bytes of a leaf block."""
+MAX_LINKS = 1024
+"""Links of an inner block."""
+RAW, DAG_PB = 0x55, 0x70
+"""Multicodec numbers of leaf and inner blocks."""
+_SHA2_256 = b"\x12\x20"
+_BINARY_SIZE = 36
+_UNIXFS_FILE = 2
+_NODE_DATA, _NODE_LINK = 1, 2
+_LINK_HASH, _LINK_NAME, _LINK_TOTAL_SIZE = 1, 2, 3
+_FILE_BLOCK_SIZE = 4
+_LENGTH_DELIMITED = 2
+_VARINT_BITS, _VARINT_MORE, _VARINT_MAX_SHIFT = 0x7F, 0x80, 56
+_MAX_DEPTH = 8
+_MAX_INNER_SIZE = 1 << 17
+
+
+@dataclass(frozen=True)
+class CID:
+    """A CIDv1 over a SHA2-256 digest.
+
+    Attributes:
+        codec: `RAW` or `DAG_PB`.
+        digest: the 32 bytes of the block's SHA-256.
+    """
+
+    codec: int
+    digest: bytes
+
+    def __bytes__(self) -> bytes:
+        """The 36 bytes of the binary form."""
+        return bytes((1, self.codec)) + _SHA2_256 + self.digest
+
+    def __str__(self) -> str:
+        """The base32 text form, beginning with ``b``."""
+        return "b" + base64.b32encode(bytes(self)).decode().rstrip("=").lower()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> CID:
+        """Read the binary form.
+
+        Raises:
+            ContentError: it is not a CIDv1 of a raw or dag-pb block with SHA2-256.
+        """
+        if len(raw) == _BINARY_SIZE and raw[0] == 1 and raw[1] in (RAW, DAG_PB) and raw[2:4] == _SHA2_256:
+            return cls(raw[1], raw[4:])
+        raise ContentError(
+            f"the content address 0x{raw[:40].hex()} cannot be used",
+            why="only CIDv1 with SHA2-256 over a raw or dag-pb block is supported",
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> CID:
+        """Read the base32 text form.
+
+        Raises:
+            UsageError: it is no base32 text.
+            ContentError: as `decode`.
+        """
+        body = text[1:].upper()
+        try:
+            raw = base64.b32decode(body + "=" * (-len(body) % 8))
+        except ValueError:
+            raw = b""
+        if text[:1] != "b" or not raw or str(text) != text.lower():
+            raise UsageError(
+                f"{text!r} is no CID",
+                why="a CIDv1 in base32 begins with 'b' and has the letters a-z and 2-7",
+                remedy="copy it from `blockota cid FILE` or `blockota release show`",
+            )
+        return cls.decode(raw)
+
+    @classmethod
+    def of(cls, codec: int, block: bytes) -> CID:
+        """The content address of one block's bytes."""
+        return cls(codec, hashlib.sha256(block).digest())
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a DAG and its address."""
+
+    cid: CID
+    data: bytes
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A child as its parent names it.
+
+    `total_size` counts the child's block and all below it (DAG-PB ``Tsize``); `file_size` counts file bytes only.
+    """
+
+    cid: CID
+    total_size: int
+    file_size: int
+
+
+def dag(stream: BinaryIO) -> Iterator[Block]:
+    """Cut a file into the blocks of its DAG; children come before parents, and the root comes last.
+
+    Memory use is one chunk and the links of one path through the tree, whatever the file's size.
+    """
+    levels: list[list[_Link]] = [[]]
+    for chunk in _chunks(stream):
+        leaf = Block(CID.of(RAW, chunk), chunk)
+        yield leaf
+        levels[0].append(_Link(leaf.cid, len(chunk), len(chunk)))
+        yield from _close_full_nodes(levels)
+    yield from _close_all(levels)
+
+
+def cid_of(stream: BinaryIO) -> CID:
+    """The content address of a whole file."""
+    root = None
+    for block in dag(stream):
+        root = block.cid
+    if root is None:
+        raise AssertionError("a DAG has at least one block")
+    return root
+
+
+def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
+    """Yield a file's bytes in order, each block checked against its address before it is yielded.
+
+    Args:
+        root: the file's content address.
+        fetch: returns the bytes that somebody claims to be the block of an address.
+
+    Raises:
+        ContentError: a block is not what its address says, or is no UnixFS file.
+    """
+    yield from _walk(_Link(root, 0, -1), fetch, depth=0)
+
+
+def check_block(cid: CID, data: bytes) -> bytes:
+    """Return `data` when it is the block of `cid`.
+
+    Raises:
+        ContentError: it is not.
+    """
+    if hashlib.sha256(data).digest() == cid.digest:
+        return data
+    raise ContentError(
+        f"the block {cid} is corrupt",
+        why="its bytes do not hash to its address",
+        remedy="store the image again, or take it from another source",
+    )
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    chunk = stream.read(CHUNK_SIZE)
+    yield chunk
+    while chunk := stream.read(CHUNK_SIZE):
+        yield chunk
+
+
+def _close_full_nodes(levels: list[list[_Link]]) -> Iterator[Block]:
+    for height, links in enumerate(levels):
+        if len(links) < MAX_LINKS:
+            return
+        yield from _close(levels, height)
+
+
+def _close_all(levels: list[list[_Link]]) -> Iterator[Block]:
+    for height, links in enumerate(levels):
+        is_top = height == len(levels) - 1
+        if links and not (is_top and len(links) == 1):
+            yield from _close(levels, height)
+
+
+def _close(levels: list[list[_Link]], height: int) -> Iterator[Block]:
+    if height == len(levels) - 1:
+        levels.append([])
+    links, levels[height] = levels[height], []
+    data = _encode_inner(links)
+    block = Block(CID.of(DAG_PB, data), data)
+    total = len(data) + sum(link.total_size for link in links)
+    levels[height + 1].append(_Link(block.cid, total, sum(link.file_size for link in links)))
+    yield block
+
+
+def _encode_inner(links: list[_Link]) -> bytes:
+    encoded = b"".join(_field(_NODE_LINK, _encode_link(link)) for link in links)
+    sizes = b"".join(b"\x20" + _varint(link.file_size) for link in links)
+    file_size = b"\x18" + _varint(sum(link.file_size for link in links))
+    return encoded + _field(_NODE_DATA, bytes((0x08, _UNIXFS_FILE)) + file_size + sizes)
+
+
+def _encode_link(link: _Link) -> bytes:
+    return _field(_LINK_HASH, bytes(link.cid)) + _field(_LINK_NAME, b"") + b"\x18" + _varint(link.total_size)
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(len(value)) + value
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > _VARINT_BITS:
+        out.append(number & _VARINT_BITS | _VARINT_MORE)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _walk(link: _Link, fetch: Callable[[CID], bytes], *, depth: int) -> Iterator[bytes]:
+    data = check_block(link.cid, fetch(link.cid))
+    if link.cid.codec == RAW:
+        _check_size(link, len(data))
+        yield data
+        return
+    children = _decode_inner(link.cid, data)
+    _check_size(link, sum(child.file_size for child in children))
+    if depth == _MAX_DEPTH:
+        raise _not_a_file(link.cid, f"its tree is deeper than {_MAX_DEPTH}")
+    for child in children:
+        yield from _walk(child, fetch, depth=depth + 1)
+
+
+def _check_size(link: _Link, size: int) -> None:
+    if link.file_size not in (-1, size):
+        raise _not_a_file(link.cid, f"it holds {size} bytes where its parent says {link.file_size}")
+
+
+def _decode_inner(cid: CID, data: bytes) -> list[_Link]:
+    """Read an inner block; only the exact form that `_encode_inner` writes is taken (DAG-PB is canonical)."""
+    if len(data) > _MAX_INNER_SIZE:
+        raise _not_a_file(cid, f"an inner block of {len(data)} bytes is larger than any of this profile")
+    try:
+        links = list(_parse_links(data))
+    except (LookupError, ValueError) as error:
+        raise _not_a_file(cid, "its inner block cannot be read") from error
+    if not links or _encode_inner(links) != data:
+        raise _not_a_file(cid, "its inner block is not in the profile's form")
+    return links
+
+
+def _parse_links(data: bytes) -> Iterator[_Link]:
+    named = []
+    sizes: Iterable[int] = ()
+    for number, value in _fields(data):
+        if number == _NODE_LINK:
+            parts = dict(_fields(value))
+            named.append((CID.decode(parts[_LINK_HASH]), int.from_bytes(parts[_LINK_TOTAL_SIZE], "big")))
+        else:
+            sizes = [int.from_bytes(size, "big") for key, size in _fields(value) if key == _FILE_BLOCK_SIZE]
+    for (cid, total), size in zip(named, sizes, strict=True):
+        yield _Link(cid, total, size)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield ⟨field number, value⟩ of a protobuf message; a varint's value comes as big-endian bytes."""
+    position = 0
+    while position < len(data):
+        tag, position = _read_varint(data, position)
+        value, position = _read_varint(data, position)
+        if tag & 7 == _LENGTH_DELIMITED:
+            position += value
+            yield tag >> 3, data[position - value : position]
+        else:
+            yield tag >> 3, value.to_bytes(8, "big")
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        value |= (byte & _VARINT_BITS) << shift
+        position, shift = position + 1, shift + 7
+        if byte < _VARINT_MORE:
+            return value, position
+        if shift > _VARINT_MAX_SHIFT:
+            raise ValueError("a varint of more than 8 bytes")
+
+
+def _not_a_file(cid: CID, why: str) -> ContentError:
+    return ContentError(f"{cid} is no file that can be read", why=why)

@@ -1,0 +1,358 @@
+"""May this image be written to this board?
+
+Ten checks, in this order; nothing is erased before the first nine hold. All of it is pure: bytes and chain facts
+go in, a list of passed checks or a `VerificationError` with the number of the failed one comes out.
+
+1.  chain id and contract are the configured ones, and the answer is deep enough in the chain
+2.  the product is paired, and the contract is not paused
+3.  the release exists, is not revoked, and is active at the block's time
+4.  length and SHA-256 of the image are the record's
+5.  the image's addresses lie inside the product's region
+6.  its version is newer than the installed one, and not below the floor
+7.  the board's product id is the record's chip id, and the image fits the board's flash
+8.  the board's readout and write protection are off
+9.  code begins with a plausible vector table
+10. the digest of what the flash holds after writing is the record's
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from blockota.errors import VerificationError
+from blockota.release import Product, Region, Release, Status, Version
+
+_VECTOR_TABLE_START = 8
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the person at the bench has configured, and therefore believes.
+
+    Attributes:
+        chain_id: the chain's number (EIP-155).
+        contract: address of the vendor's BlockOTA contract.
+        confirmations: blocks that must lie above the block of an answer.
+    """
+
+    chain_id: int
+    contract: str
+    confirmations: int
+
+
+@dataclass(frozen=True)
+class ChainAnswer:
+    """What the chain said, all at one block.
+
+    Attributes:
+        chain_id: as the node reports it.
+        contract: the address that was asked.
+        block_number: the block of the answer.
+        block_time: its Unix time, in seconds.
+        newest_block: the number of the newest block the node knows.
+        paused: whether the vendor stopped the contract.
+        product: None where the contract does not know it.
+        version: the version that was asked for.
+        release: None where the contract has no record of that version.
+    """
+
+    chain_id: int
+    contract: str
+    block_number: int
+    block_time: int
+    newest_block: int
+    paused: bool
+    product: Product | None
+    version: Version
+    release: Release | None
+
+
+@dataclass(frozen=True)
+class BoardAnswer:
+    """What the board said before anything was written.
+
+    Attributes:
+        chip_id: product id that the bootloader reported.
+        flash: all of its flash.
+        ram: all of its RAM.
+        readout_protected: whether the bootloader refuses to read the flash.
+        write_protected: the protected ranges of flash.
+        installed: version found on the board; None where the flash is blank, or the person chose to replace
+            what no release explains.
+    """
+
+    chip_id: int
+    flash: Region
+    ram: Region
+    readout_protected: bool
+    write_protected: tuple[Region, ...]
+    installed: Version | None
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A check that held, with what was compared."""
+
+    number: int
+    what: str
+
+
+@dataclass(frozen=True)
+class ProvenRelease:
+    """A release whose image passed checks 1 to 5; only `prove_release` makes one.
+
+    Attributes:
+        release: the chain's record.
+        product: the product's record.
+        image: the bytes, equal to the record.
+        passed: the checks, in order.
+    """
+
+    release: Release
+    product: Product
+    image: bytes
+    passed: tuple[Passed, ...]
+
+
+def prove_release(answer: ChainAnswer, trust: Trust, *, image: bytes) -> ProvenRelease:
+    """Checks 1 to 5: what the chain says, and whether the image is what it says.
+
+    Raises:
+        VerificationError: with the number of the first check that failed.
+    """
+    passed = [_check_chain(answer, trust)]
+    product = _paired_product(answer)
+    passed.append(Passed(2, f"{product.name} is paired with {product.oem}, the contract is not paused"))
+    release = _active_release(answer)
+    passed.append(Passed(3, f"{release.product} {release.version} is recorded and active"))
+    passed.append(_check_image(release, image))
+    passed.append(_check_region(release, product))
+    return ProvenRelease(release, product, image, tuple(passed))
+
+
+def prove_board(proven: ProvenRelease, board: BoardAnswer, *, allow_downgrade: bool, is_code: bool) -> list[Passed]:
+    """Checks 6 to 9: whether this board may take this release.
+
+    Args:
+        proven: a release that passed checks 1 to 5.
+        board: what the board said.
+        allow_downgrade: accept an installed version that is newer or the same; never one below the floor.
+        is_code: whether the image begins with a vector table (a configuration image does not).
+
+    Raises:
+        VerificationError: with the number of the first check that failed.
+    """
+    return [
+        _check_version(proven, board.installed, allow_downgrade=allow_downgrade),
+        _check_chip(proven.release, board),
+        _check_protection(proven.release, board),
+        _check_vector_table(proven, board.ram, is_code=is_code),
+    ]
+
+
+def prove_flash(release: Release, flash: Iterable[bytes]) -> Passed:
+    """Check 10: whether the flash now holds the release.
+
+    Args:
+        release: the chain's record.
+        flash: the bytes read back from the board, over exactly the image's range.
+
+    Raises:
+        VerificationError: number 10.
+    """
+    digest = hashlib.sha256()
+    for part in flash:
+        digest.update(part)
+    if digest.digest() != release.sha256:
+        raise VerificationError(
+            10,
+            "the flash does not hold the release",
+            why=f"its SHA-256 is {digest.hexdigest()}, the record says {release.sha256.hex()}",
+            remedy="flash the board again; if it happens twice, replace the board",
+        )
+    return Passed(10, f"the flash reads back as SHA-256 {digest.hexdigest()}")
+
+
+def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
+    if answer.chain_id != trust.chain_id:
+        raise VerificationError(
+            1,
+            "the node serves another chain",
+            why=f"it says chain id {answer.chain_id}, the settings say {trust.chain_id}",
+            remedy="correct the network's url or chain_id in blockota.toml",
+        )
+    if answer.contract.lower() != trust.contract.lower():
+        raise VerificationError(
+            1, "another contract answered", why=f"it is {answer.contract}, the settings say {trust.contract}"
+        )
+    depth = answer.newest_block - answer.block_number
+    if depth < trust.confirmations:
+        raise VerificationError(
+            1,
+            "the chain's answer can still change",
+            why=f"its block has {depth} blocks above it, the settings ask for {trust.confirmations}",
+            remedy="wait for more blocks, then try again",
+        )
+    return Passed(1, f"chain {answer.chain_id}, contract {answer.contract}, block {answer.block_number}")
+
+
+def _paired_product(answer: ChainAnswer) -> Product:
+    if answer.product is None or not answer.product.paired:
+        raise VerificationError(
+            2,
+            "the product is not paired",
+            why="the contract has no pairing with an OEM for it, so nothing may be installed",
+            remedy="check the product's name with `blockota product list`",
+        )
+    if answer.paused:
+        raise VerificationError(
+            2,
+            "the contract is paused",
+            why="the vendor stopped all releases",
+            remedy="ask the vendor before going on",
+        )
+    return answer.product
+
+
+def _active_release(answer: ChainAnswer) -> Release:
+    release = answer.release
+    if release is None:
+        raise VerificationError(
+            3,
+            f"there is no release {answer.version}",
+            why="the contract has no record of it at this block",
+            remedy="see `blockota release list`",
+        )
+    if release.status is not Status.ACTIVE:
+        raise VerificationError(
+            3,
+            f"{release.product} {release.version} is revoked",
+            why="the vendor withdrew it",
+            remedy="take the newest release from `blockota release list`",
+        )
+    if answer.block_time < release.active_from:
+        raise VerificationError(
+            3,
+            f"{release.product} {release.version} is not active yet",
+            why=f"it becomes active at {_time(release.active_from)}, the chain's time is {_time(answer.block_time)}",
+            remedy="wait until then",
+        )
+    return release
+
+
+def _check_image(release: Release, image: bytes) -> Passed:
+    remedy = "fetch the image again with `blockota release fetch`, and do not use this one"
+    if len(image) != release.size:
+        raise VerificationError(
+            4,
+            "the image is not the release",
+            why=f"it has {len(image)} bytes, the record says {release.size}",
+            remedy=remedy,
+        )
+    digest = hashlib.sha256(image).digest()
+    if digest != release.sha256:
+        raise VerificationError(
+            4,
+            "the image is not the release",
+            why=f"its SHA-256 is {digest.hex()}, the record says {release.sha256.hex()}",
+            remedy=remedy,
+        )
+    return Passed(4, f"{len(image)} bytes with SHA-256 {digest.hex()}")
+
+
+def _check_region(release: Release, product: Product) -> Passed:
+    if not product.region.contains(release.region):
+        raise VerificationError(
+            5,
+            "the image leaves the product's region",
+            why=f"it covers {release.region}, the region is {product.region}",
+            remedy="ask the vendor whether the product was paired anew",
+        )
+    return Passed(5, f"{release.region} lies inside the product's region")
+
+
+def _check_version(proven: ProvenRelease, installed: Version | None, *, allow_downgrade: bool) -> Passed:
+    version, floor = proven.release.version, proven.product.minimum_version
+    if floor is not None and version < floor:
+        raise VerificationError(
+            6,
+            f"version {version} is below the floor",
+            why=f"the vendor allows nothing older than {floor}",
+            remedy=f"take {floor} or newer",
+        )
+    if installed is not None and version <= installed and not allow_downgrade:
+        raise VerificationError(
+            6,
+            f"version {version} is not newer than the installed one",
+            why=f"the board holds {installed}",
+            remedy="leave the board as it is, or say --allow-downgrade",
+        )
+    return Passed(6, f"{version} replaces {installed or 'nothing known'}, the floor is {floor or 'not set'}")
+
+
+def _check_chip(release: Release, board: BoardAnswer) -> Passed:
+    if board.chip_id != release.chip_id:
+        raise VerificationError(
+            7,
+            "the board has another chip",
+            why=f"its product id is 0x{board.chip_id:03x}, the release is for 0x{release.chip_id:03x}",
+            remedy="take the board that the release is for",
+        )
+    if not board.flash.contains(release.region):
+        raise VerificationError(
+            7,
+            "the image does not fit the board's flash",
+            why=f"it covers {release.region}, the flash is {board.flash}",
+            remedy="take the board that the release is for",
+        )
+    return Passed(7, f"the board's product id is 0x{board.chip_id:03x}, its flash {board.flash}")
+
+
+def _check_protection(release: Release, board: BoardAnswer) -> Passed:
+    if board.readout_protected:
+        raise VerificationError(
+            8,
+            "the board is readout protected",
+            why="its flash can be neither read nor proven",
+            remedy="remove the protection first (this erases all of its flash)",
+        )
+    for region in board.write_protected:
+        if region.start < release.region.end and release.region.start < region.end:
+            raise VerificationError(
+                8,
+                "the board is write protected",
+                why=f"{region} would silently keep its old contents",
+                remedy="remove the write protection first",
+            )
+    return Passed(8, "readout and write protection are off")
+
+
+def _check_vector_table(proven: ProvenRelease, ram: Region, *, is_code: bool) -> Passed:
+    if not is_code:
+        return Passed(9, "a configuration image has no vector table")
+    if len(proven.image) < _VECTOR_TABLE_START:
+        raise _implausible("it is too short to hold one")
+    stack, reset = struct.unpack_from("<II", proven.image)
+    if not (ram.start < stack <= ram.end and stack % 4 == 0):
+        raise _implausible(f"the initial stack pointer 0x{stack:08x} is not in RAM, {ram}")
+    inside = proven.release.region.contains(Region(reset & ~1, 2))
+    if not (reset & 1 and inside):
+        raise _implausible(f"the reset vector 0x{reset:08x} is not a Thumb address inside the image")
+    return Passed(9, f"stack pointer 0x{stack:08x} in RAM, reset vector 0x{reset:08x} inside the image")
+
+
+def _implausible(why: str) -> VerificationError:
+    return VerificationError(
+        9,
+        "the image has no plausible vector table",
+        why=why,
+        remedy="publish the linked image of a program, or say --configuration for data",
+    )
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
