@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
+
+import {IBlockOTA} from "./interfaces/IBlockOTA.sol";
+
+/// @title The public record of a vendor's firmware releases
+/// @notice See `IBlockOTA`, which is the specification.
+/// @dev Storage: slot 0 paused and owner (Pausable stands first so that they share it), 1 pending owner, 2 products,
+/// 3 OEMs, 4 digests, 5 facts, 6 DAG roots, 7 product names. A release of up to 1 MiB costs two new words.
+contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
+    /// @dev One word. `head` is the greatest version ever published, so comparing with it refuses every repetition.
+    struct State {
+        uint64 head;
+        uint64 minimumVersion;
+        uint32 flashStart;
+        uint32 flashSize;
+        uint16 chipId;
+        bool paired;
+    }
+
+    struct Product {
+        State state;
+        bytes32 oem;
+        mapping(uint64 version => bytes32 sha256) digests;
+        mapping(bytes32 sha256 => uint256 word) facts;
+        mapping(bytes32 sha256 => bytes32 digest) dagRoots;
+    }
+
+    /// @dev Images up to this size are one block (UnixFS profile unixfs-v1-2025), whose CID carries their SHA-256.
+    uint32 private constant SINGLE_BLOCK_LIMIT = 1 << 20;
+
+    uint256 private constant ACTIVE = uint256(Status.Active) << 248;
+    uint256 private constant REVOKED = uint256(Status.Revoked) << 248;
+
+    mapping(bytes32 product => Product) private _products;
+    bytes32[] private _productNames;
+
+    /// @param initialOwner The vendor's Safe.
+    constructor(address initialOwner) Ownable(initialOwner) {}
+
+    /// @inheritdoc IBlockOTA
+    function publish(Release[] calldata releases) external onlyOwner whenNotPaused {
+        require(releases.length != 0, NothingToPublish());
+        for (uint256 i = 0; i < releases.length; ++i) {
+            _publish(releases[i]);
+        }
+    }
+
+    /// @inheritdoc IBlockOTA
+    function revoke(bytes32 product, uint64 version, string calldata reason) external onlyOwner {
+        bytes32 digest = _products[product].digests[version];
+        Status status = find(product, digest).status;
+        require(status != Status.None, ReleaseUnknown(product, version));
+        require(status != Status.Revoked, ReleaseAlreadyRevoked(product, version));
+
+        _products[product].facts[digest] ^= ACTIVE ^ REVOKED;
+
+        emit ReleaseRevoked(product, version, digest, reason);
+    }
+
+    /// @inheritdoc IBlockOTA
+    function setMinimumVersion(bytes32 product, uint64 version) external onlyOwner {
+        State storage target = _products[product].state;
+        require(target.paired, ProductNotPaired(product));
+        require(version > target.minimumVersion, MinimumVersionNotRaised(product, version, target.minimumVersion));
+
+        target.minimumVersion = version;
+
+        emit MinimumVersionRaised(product, version);
+    }
+
+    /// @inheritdoc IBlockOTA
+    function pairOem(
+        bytes32 product,
+        bytes32 oem,
+        uint16 chipId,
+        uint32 flashStart,
+        uint32 flashSize
+    ) external onlyOwner {
+        require(_isName(product, "!"), NameInvalid(product));
+        require(_isName(oem, " "), NameInvalid(oem));
+        require(flashSize != 0, RegionInvalid(flashStart, flashSize));
+        require(uint256(flashStart) + flashSize <= 1 << 32, RegionInvalid(flashStart, flashSize));
+
+        if (_products[product].oem == 0) _productNames.push(product);
+        _products[product].oem = oem;
+        State storage target = _products[product].state;
+        target.flashStart = flashStart;
+        target.flashSize = flashSize;
+        target.chipId = chipId;
+        target.paired = true;
+
+        emit OemPaired(product, oem, chipId, flashStart, flashSize);
+    }
+
+    /// @inheritdoc IBlockOTA
+    function unpairOem(bytes32 product) external onlyOwner {
+        require(_products[product].state.paired, ProductNotPaired(product));
+
+        _products[product].state.paired = false;
+
+        emit OemUnpaired(product, _products[product].oem);
+    }
+
+    /// @inheritdoc IBlockOTA
+    function pause() external onlyOwner {
+        _pause();
+    }
+
+    /// @inheritdoc IBlockOTA
+    function resume() external onlyOwner {
+        _unpause();
+    }
+
+    /// @notice Refused.
+    /// @dev Reverts with `RenouncingRefused`, whoever asks.
+    function renounceOwnership() public pure override {
+        revert RenouncingRefused();
+    }
+
+    /// @inheritdoc IBlockOTA
+    function latest(bytes32 product) external view returns (ReleaseRecord memory record) {
+        record = release(product, _products[product].state.head);
+        while (record.status == Status.Revoked) record = release(product, record.previous);
+    }
+
+    /// @inheritdoc IBlockOTA
+    function release(bytes32 product, uint64 version) public view returns (ReleaseRecord memory) {
+        return find(product, _products[product].digests[version]);
+    }
+
+    /// @inheritdoc IBlockOTA
+    function history(
+        bytes32 product,
+        uint64 from,
+        uint256 count
+    ) external view returns (ReleaseRecord[] memory records) {
+        uint64 first = from == 0 ? _products[product].state.head : from;
+        records = new ReleaseRecord[](_chainLength(product, first, count));
+        for (uint256 i = 0; i < records.length; ++i) {
+            records[i] = release(product, first);
+            first = records[i].previous;
+        }
+    }
+
+    /// @inheritdoc IBlockOTA
+    function find(bytes32 product, bytes32 digest) public view returns (ReleaseRecord memory record) {
+        uint256 word = _products[product].facts[digest];
+        if (word == 0) return record;
+        record.product = product;
+        record.version = uint64(word);
+        record.previous = uint64(word >> 64);
+        record.sha256 = digest;
+        record.size = uint32(word >> 128);
+        record.loadAddress = uint32(word >> 160);
+        record.activeFrom = uint40(word >> 192);
+        record.chipId = uint16(word >> 232);
+        record.status = Status(word >> 248);
+        record.dagRoot = _products[product].dagRoots[digest];
+    }
+
+    /// @inheritdoc IBlockOTA
+    function isAuthentic(bytes32 product, uint64 version, bytes32 digest) external view returns (bool) {
+        ReleaseRecord memory record = find(product, digest);
+        return record.status == Status.Active && record.version == version && record.activeFrom <= block.timestamp;
+    }
+
+    /// @inheritdoc IBlockOTA
+    function productRecord(bytes32 product) public view returns (ProductRecord memory record) {
+        bytes32 oem = _products[product].oem;
+        if (oem == 0) return record;
+        State memory stored = _products[product].state;
+        return
+            ProductRecord({
+                product: product,
+                oem: oem,
+                head: stored.head,
+                minimumVersion: stored.minimumVersion,
+                flashStart: stored.flashStart,
+                flashSize: stored.flashSize,
+                chipId: stored.chipId,
+                paired: stored.paired
+            });
+    }
+
+    /// @inheritdoc IBlockOTA
+    function products(uint256 from, uint256 count) external view returns (ProductRecord[] memory records) {
+        uint256 total = _productNames.length;
+        uint256 left = from < total ? total - from : 0;
+        records = new ProductRecord[](count < left ? count : left);
+        for (uint256 i = 0; i < records.length; ++i) {
+            records[i] = productRecord(_productNames[from + i]);
+        }
+    }
+
+    /// @dev Check, record, tell: one release.
+    function _publish(Release calldata item) private {
+        (bytes32 product, uint64 version, bytes32 digest) = (item.product, item.version, item.sha256);
+        (uint32 size, uint32 loadAddress, bytes32 dagRoot) = (item.size, item.loadAddress, item.dagRoot);
+        Product storage stored = _products[product];
+        State memory target = stored.state;
+        require(target.paired, ProductNotPaired(product));
+        require(version > target.head, VersionNotNewer(product, version, target.head));
+        require(version >= target.minimumVersion, VersionBelowMinimum(product, version, target.minimumVersion));
+        require(digest != 0, DigestMissing(product, version));
+        uint256 word = stored.facts[digest];
+        require(word == 0, ImageAlreadyPublished(product, digest, uint64(word)));
+        require(size != 0, ImageEmpty(product, version));
+        require(
+            loadAddress >= target.flashStart &&
+                uint256(loadAddress) + size <= uint256(target.flashStart) + target.flashSize,
+            ImageOutsideRegion(product, loadAddress, size, target.flashStart, target.flashSize)
+        );
+        require((size > SINGLE_BLOCK_LIMIT) == (dagRoot != 0), DagRootMismatch(product, version, size, dagRoot));
+
+        uint40 activeFrom = item.activeFrom > block.timestamp ? item.activeFrom : uint40(block.timestamp);
+        stored.state.head = version;
+        stored.digests[version] = digest;
+        stored.facts[digest] =
+            uint256(version) |
+            (uint256(target.head) << 64) |
+            (uint256(size) << 128) |
+            (uint256(loadAddress) << 160) |
+            (uint256(activeFrom) << 192) |
+            (uint256(target.chipId) << 232) |
+            ACTIVE;
+        if (dagRoot != 0) stored.dagRoots[digest] = dagRoot;
+
+        emit ReleasePublished(
+            product,
+            version,
+            digest,
+            size,
+            loadAddress,
+            activeFrom,
+            dagRoot,
+            item.manifest
+        );
+    }
+
+    /// @dev How many releases `history` finds from `version` on, `limit` at most.
+    function _chainLength(bytes32 product, uint64 version, uint256 limit) private view returns (uint256 length) {
+        while (length < limit) {
+            ReleaseRecord memory record = release(product, version);
+            if (record.version == 0) break;
+            version = record.previous;
+            ++length;
+        }
+    }
+
+    /// @dev Characters from `lowest` to "~", then only zeros; at least one of the former, and of the latter.
+    function _isName(bytes32 text, bytes1 lowest) private pure returns (bool) {
+        uint256 length = 0;
+        while (length < 32 && text[length] >= lowest && text[length] <= "~") ++length;
+        return length != 0 && length != 32 && text << (8 * length) == 0;
+    }
+}
