@@ -9,6 +9,7 @@ Each leaf says who can mend it; `exit_status` is what a command returns::
     │   ├── ContentError           bytes are not what their content address says
     │   ├── ProposalError          a proposal or its signatures cannot be used
     │   ├── ContractRefusalError   the contract or the Safe refused a transaction
+    │   │   └── RevertedError      the same, before its revert data is put in words
     │   └── VerificationError      one of the ten checks of `verification` failed
     ├── BoardError              4  the board or its link
     │   ├── LinkError              the port cannot be opened, or was lost
@@ -68,6 +69,20 @@ class ProposalError(RefusedError):
 
 class ContractRefusalError(RefusedError):
     """The contract or the Safe refused a transaction."""
+
+
+class RevertedError(ContractRefusalError):
+    """A call or transaction was reverted.
+
+    Args:
+        data: the revert data: a custom error's selector and arguments, or empty.
+        message: what the node said beside it.
+    """
+
+    def __init__(self, data: bytes, message: str) -> None:
+        """Keep the revert data for whoever knows the contract's errors."""
+        self.data, self.message = data, message
+        super().__init__("the contract refused", why=message or f"revert data 0x{data.hex()}")
 
 
 class VerificationError(RefusedError):

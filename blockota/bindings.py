@@ -1,0 +1,204 @@
+"""The BlockOTA contract as Python: its calls as calldata, its answers as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from eth_abi.exceptions import DecodingError
+from eth_account.signers.local import LocalAccount
+
+from blockota.abi import artifact, interface
+from blockota.chain import Chain, Receipt
+from blockota.errors import RefusedError, RevertedError
+from blockota.refusals import explain
+from blockota.release import Product, Region, Release, Status, Version, product_key, product_name
+from blockota.verification import ChainAnswer
+
+PAGE = 64
+"""Records asked for in one call."""
+
+
+@contextmanager
+def refusals_in_words() -> Iterator[None]:
+    """Turn raw revert data into sentences while the block runs."""
+    try:
+        yield
+    except RevertedError as error:
+        raise explain(error) from error
+
+
+class BlockOTAContract:
+    """One deployed contract.
+
+    Args:
+        chain: where it lies.
+        address: where on it.
+    """
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        """Remember both; nothing is asked yet."""
+        self.chain, self.address = chain, address
+
+    @classmethod
+    def deploy(cls, chain: Chain, account: LocalAccount, *, owner: str) -> tuple[BlockOTAContract, Receipt]:
+        """Put a new contract on the chain, owned by the vendor's Safe."""
+        creation = bytes.fromhex(artifact("BlockOTA")["bytecode"].removeprefix("0x"))
+        with refusals_in_words():
+            receipt = chain.send(account, creation + interface("BlockOTA").encode_constructor(owner))
+        if receipt.contract is None:
+            raise AssertionError("a creation transaction has a contract address")
+        return cls(chain, receipt.contract), receipt
+
+    def owner(self) -> str:
+        """Address of the owner, the vendor's Safe."""
+        return str(self._ask("owner"))
+
+    def latest(self, product: str, *, block: int | None = None) -> Release | None:
+        """The greatest version that is not revoked."""
+        return _release(self._ask("latest", product_key(product), block=block))
+
+    def release(self, product: str, version: Version, *, block: int | None = None) -> Release | None:
+        """One release."""
+        return _release(self._ask("release", product_key(product), version.packed, block=block))
+
+    def find(self, product: str, sha256: bytes, *, block: int | None = None) -> Release | None:
+        """The release that an image is."""
+        return _release(self._ask("find", product_key(product), sha256, block=block))
+
+    def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
+        """All releases of a product, newest first, page by page."""
+        start: Version | None = None
+        while True:
+            cursor = start.packed if start else 0
+            page = self._ask("history", product_key(product), cursor, PAGE, block=block)
+            releases = [release for record in page if (release := _release(record))]
+            yield from releases
+            start = releases[-1].previous if releases else None
+            if start is None:
+                return
+
+    def product(self, name: str, *, block: int | None = None) -> Product | None:
+        """One product."""
+        return _product(self._ask("productRecord", product_key(name), block=block))
+
+    def products(self, *, block: int | None = None) -> list[Product]:
+        """All products, in the order of their first pairing."""
+        products: list[Product] = []
+        while True:
+            page = self._ask("products", len(products), PAGE, block=block)
+            products += [product for record in page if (product := _product(record))]
+            if len(page) < PAGE:
+                return products
+
+    def answer(self, product: str, version: Version | None, *, confirmations: int) -> ChainAnswer:
+        """All that the verification asks the chain, at one block that is `confirmations` deep.
+
+        Args:
+            product: the product's name.
+            version: the version wanted; None means the newest.
+            confirmations: blocks that must lie above the block of the answer.
+
+        Raises:
+            RefusedError: no version was named, and there is no release to take.
+        """
+        newest = self.chain.head()
+        head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
+        at = head.number
+        release = self.release(product, version, block=at) if version else self.latest(product, block=at)
+        if release is None and version is None:
+            raise RefusedError(
+                f"there is no release of {product}",
+                why=f"the contract has none that is not revoked at block {at}",
+                remedy="check the name with `blockota product list`",
+            )
+        return ChainAnswer(
+            chain_id=self.chain.chain_id,
+            contract=self.address,
+            block_number=at,
+            block_time=head.time,
+            newest_block=newest.number,
+            paused=bool(self._ask("paused", block=at)),
+            product=self.product(product, block=at),
+            version=release.version if release else version or Version(0, 0, 0),
+            release=release,
+        )
+
+    def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+        with refusals_in_words():
+            data = self.chain.call(self.address, interface("BlockOTA").encode_call(function, *arguments), block=block)
+        try:
+            return interface("BlockOTA").decode_result(function, data)
+        except DecodingError as error:
+            raise RefusedError(
+                f"there is no BlockOTA contract at {self.address}",
+                why=f"what lies there on chain {self.chain.chain_id} does not answer {function}()",
+                remedy="correct the contract's address in blockota.toml, or deploy with `ape run deploy`",
+            ) from error
+
+
+def publish_call(releases: Sequence[Release]) -> bytes:
+    """Calldata that publishes releases, oldest first."""
+    return interface("BlockOTA").encode_call("publish", [_release_argument(release) for release in releases])
+
+
+def pair_call(product: Product) -> bytes:
+    """Calldata that pairs a product with its OEM, chip and region."""
+    return interface("BlockOTA").encode_call(
+        "pairOem",
+        product_key(product.name),
+        product_key(product.oem),
+        product.chip_id,
+        product.region.start,
+        product.region.size,
+    )
+
+
+def revoke_call(product: str, version: Version, *, reason: str) -> bytes:
+    """Calldata that revokes a release for good."""
+    return interface("BlockOTA").encode_call("revoke", product_key(product), version.packed, reason)
+
+
+def _release_argument(release: Release) -> dict[str, Any]:
+    return {
+        "product": product_key(release.product),
+        "version": release.version.packed,
+        "sha256": release.sha256,
+        "size": release.size,
+        "loadAddress": release.load_address,
+        "activeFrom": release.active_from,
+        "dagRoot": release.dag_root or bytes(32),
+        "manifest": bytes(32),
+    }
+
+
+def _release(record: dict[str, Any]) -> Release | None:
+    version = Version.unpack(record["version"])
+    if version is None:
+        return None
+    return Release(
+        product=product_name(record["product"]),
+        version=version,
+        sha256=record["sha256"],
+        size=record["size"],
+        load_address=record["loadAddress"],
+        active_from=record["activeFrom"],
+        chip_id=record["chipId"],
+        status=Status(record["status"]),
+        previous=Version.unpack(record["previous"]),
+        dag_root=record["dagRoot"] if any(record["dagRoot"]) else None,
+    )
+
+
+def _product(record: dict[str, Any]) -> Product | None:
+    if not any(record["product"]):
+        return None
+    return Product(
+        name=product_name(record["product"]),
+        oem=product_name(record["oem"]),
+        chip_id=record["chipId"],
+        region=Region(record["flashStart"], record["flashSize"]),
+        minimum_version=Version.unpack(record["minimumVersion"]),
+        paired=record["paired"],
+    )

@@ -1,0 +1,207 @@
+"""One chain behind one JSON-RPC endpoint: reads at a block, and transactions that are waited for.
+
+web3's exceptions end here: a node that does not answer becomes a `ChainError`, a refusal of the contract a
+`ContractRefusalError` that carries the revert data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import requests.exceptions
+from eth_account.signers.local import LocalAccount
+from web3 import HTTPProvider, Web3
+from web3.exceptions import (
+    BlockNotFound,
+    ContractLogicError,
+    TimeExhausted,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
+from web3.types import TxParams
+
+from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
+
+LOCAL_CHAIN_IDS = frozenset({1337, 31337})
+"""Chains of development nodes; the well-known test keys work on these alone (EIP-155 numbers)."""
+_READ_TIMEOUT = 10.0
+_RECEIPT_TIMEOUT = 180.0
+_GAS_MARGIN = 1.2
+
+
+@dataclass(frozen=True)
+class BlockHead:
+    """A block's number, time (Unix seconds) and hash."""
+
+    number: int
+    time: int
+    hash: bytes
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A transaction that is in a block and succeeded.
+
+    Attributes:
+        transaction: its hash.
+        block_number: the block that holds it.
+        gas_used: as the block charges it.
+        contract: address of the contract it created, if any.
+    """
+
+    transaction: bytes
+    block_number: int
+    gas_used: int
+    contract: str | None
+
+
+class Chain:
+    """A chain that answers at a URL.
+
+    Args:
+        url: the JSON-RPC endpoint, ``http://`` or ``https://``.
+        chain_id: the number that it must say; None takes whatever it says.
+
+    Raises:
+        UsageError: the URL is none of those.
+        ChainError: nobody answers there.
+        RefusedError: it serves another chain.
+    """
+
+    def __init__(self, url: str, *, chain_id: int | None = None) -> None:
+        """Connect, and compare the chain id."""
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is no JSON-RPC address", why="it begins with http:// or https://")
+        self.url = url
+        self._web3 = Web3(
+            HTTPProvider(url, request_kwargs={"timeout": _READ_TIMEOUT}, exception_retry_configuration=None)
+        )
+        with self._translated():
+            self.chain_id = self._web3.eth.chain_id
+        if chain_id not in (None, self.chain_id):
+            raise RefusedError(
+                "the node serves another chain",
+                why=f"{url} says chain id {self.chain_id}, the settings say {chain_id}",
+                remedy="correct the network's url or chain_id in blockota.toml",
+            )
+
+    def head(self, number: int | None = None) -> BlockHead:
+        """The newest block, or the one of that number."""
+        with self._translated():
+            block = self._web3.eth.get_block("latest" if number is None else number)
+            return BlockHead(block["number"], block["timestamp"], bytes(block["hash"]))
+
+    def call(self, to: str, data: bytes, *, sender: str | None = None, block: int | None = None) -> bytes:
+        """Ask a contract without a transaction.
+
+        Args:
+            to: the contract's address.
+            data: calldata.
+            sender: the address that seems to ask.
+            block: answer as of that block; None means the newest.
+
+        Raises:
+            RevertedError: the contract refused.
+        """
+        request: TxParams = {"to": Web3.to_checksum_address(to), "data": Web3.to_hex(data)}
+        if sender:
+            request["from"] = Web3.to_checksum_address(sender)
+        with self._translated():
+            return bytes(self._web3.eth.call(request, "latest" if block is None else block))
+
+    def has_code(self, address: str) -> bool:
+        """Whether a contract lies at an address."""
+        with self._translated():
+            return bool(self._web3.eth.get_code(Web3.to_checksum_address(address)))
+
+    def send(self, account: LocalAccount, data: bytes, *, to: str | None = None) -> Receipt:
+        """Send a transaction and wait until it is in a block.
+
+        Args:
+            account: signs and pays.
+            data: calldata, or creation bytecode.
+            to: the contract; None creates one.
+
+        Raises:
+            RevertedError: it would be refused, or was refused in the block.
+            ChainError: the node went away, or no block took the transaction in time.
+        """
+        with self._translated():
+            transaction = self._prepare(account, data, to)
+            signed = account.sign_transaction(cast("dict[str, Any]", transaction))
+            sent = self._web3.eth.send_raw_transaction(signed.raw_transaction)
+        with self._translated(f"the transaction 0x{bytes(sent).hex()} was sent, look for it before sending again"):
+            receipt = self._web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_TIMEOUT, poll_latency=0.05)
+        if not receipt["status"]:
+            raise RevertedError(b"", f"0x{bytes(sent).hex()}")
+        return Receipt(bytes(sent), receipt["blockNumber"], receipt["gasUsed"], receipt["contractAddress"])
+
+    def wait_for_depth(self, block_number: int, *, confirmations: int, poll: Any) -> None:
+        """Return when `confirmations` blocks lie above a block; `poll` is called between looks."""
+        while self.head().number - block_number < confirmations:
+            poll()
+
+    def _prepare(self, account: LocalAccount, data: bytes, to: str | None) -> TxParams:
+        base_fee = self._web3.eth.get_block("latest").get("baseFeePerGas", 0)
+        tip = self._web3.eth.max_priority_fee
+        transaction: TxParams = {
+            "from": account.address,
+            "data": Web3.to_hex(data),
+            "value": Web3.to_wei(0, "wei"),
+            "nonce": self._web3.eth.get_transaction_count(account.address, "pending"),
+            "chainId": self.chain_id,
+            "maxPriorityFeePerGas": tip,
+            "maxFeePerGas": Web3.to_wei(2 * base_fee + tip, "wei"),
+        }
+        if to:
+            transaction["to"] = Web3.to_checksum_address(to)
+        transaction["gas"] = int(self._web3.eth.estimate_gas(transaction) * _GAS_MARGIN)
+        return transaction
+
+    @contextlib.contextmanager
+    def _translated(self, remedy: str = "") -> Iterator[None]:
+        try:
+            yield
+        except ContractLogicError as error:
+            raise RevertedError(_revert_data(error.data), error.message or "") from error
+        except requests.exceptions.RequestException as error:
+            raise ChainError(
+                f"no chain answers at {self.url}",
+                why=_cause(error),
+                remedy=remedy or "start one with `blockota dev up`, or correct the network's url in blockota.toml",
+            ) from error
+        except (TimeExhausted, TransactionNotFound, BlockNotFound) as error:
+            raise ChainError(f"the chain at {self.url} lags", why=str(error), remedy=remedy or "try again") from error
+        except (Web3RPCError, Web3Exception, ValueError) as error:
+            raise self._node_refusal(error, remedy) from error
+
+    def _node_refusal(self, error: Exception, remedy: str) -> Exception:
+        response = getattr(error, "rpc_response", None) or {}
+        detail = response.get("error", {}) if isinstance(response, dict) else {}
+        data = _revert_data(detail.get("data") if isinstance(detail, dict) else None)
+        message = str(detail.get("message", error)) if isinstance(detail, dict) else str(error)
+        if data or "revert" in message:
+            return RevertedError(data, message)
+        return ChainError(f"the node at {self.url} cannot do that", why=message, remedy=remedy)
+
+
+def _revert_data(data: Any) -> bytes:
+    """Revert data as nodes give it: hex text (geth, anvil), or an object with a ``result`` (ganache)."""
+    if isinstance(data, dict):
+        data = data.get("result") or data.get("data")
+    if isinstance(data, str) and data.startswith("0x"):
+        with contextlib.suppress(ValueError):
+            return bytes.fromhex(data[2:])
+    return b""
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"nothing came back in {_READ_TIMEOUT:.0f} s"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return "the connection was refused or lost"
+    return str(error)

@@ -1,0 +1,97 @@
+"""Keys by name: a key is never typed on a command line, only where it is kept.
+
+``keystore:FILE``  an encrypted keystore file (Web3 Secret Storage, version 3)
+``ape:ALIAS``      an account of Ape, ``~/.ape/accounts/ALIAS.json``
+``env:NAME``       an environment variable with the private key in hex, for a vendor's CI
+``dev:N``          account N of the well-known test mnemonic, on a local chain alone
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from blockota.errors import RefusedError, UsageError
+from blockota.files import read_input
+
+DEV_MNEMONIC = "test test test test test test test test test test test junk"
+"""The phrase that anvil and ganache take for development; everybody knows it."""
+_MAX_KEYSTORE_SIZE = 1 << 16
+_MAX_DEV_ACCOUNT = 1000
+
+
+def open_key(uri: str, *, is_local_chain: bool, ask_password: Callable[[str], str]) -> LocalAccount:
+    """The account that a URI names.
+
+    Args:
+        uri: as the module describes.
+        is_local_chain: whether development keys may be used.
+        ask_password: is called with a prompt when a keystore needs its password.
+
+    Raises:
+        UsageError: the URI or what it names cannot be read.
+        RefusedError: a development key on a real chain, or a wrong password.
+    """
+    kind, _, name = uri.partition(":")
+    if kind == "dev":
+        return _dev_key(name, is_local_chain=is_local_chain)
+    if kind == "env":
+        return _environment_key(name)
+    if kind == "keystore":
+        return _keystore_key(Path(name).expanduser(), ask_password)
+    if kind == "ape":
+        return _keystore_key(Path.home() / ".ape" / "accounts" / f"{Path(name).name}.json", ask_password)
+    raise UsageError(
+        "the key cannot be found",
+        why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
+        remedy="name where it is kept, and never the key itself",
+    )
+
+
+def dev_account(number: int) -> LocalAccount:
+    """Account `number` of the test mnemonic (BIP-44 path ``m/44'/60'/0'/0/number``)."""
+    Account.enable_unaudited_hdwallet_features()
+    account: LocalAccount = Account.from_mnemonic(DEV_MNEMONIC, account_path=f"m/44'/60'/0'/0/{number}")
+    return account
+
+
+def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
+    if not (name.isascii() and name.isdecimal()) or int(name) >= _MAX_DEV_ACCOUNT:
+        raise UsageError(f"dev:{name} is no development key", why="they are numbered from dev:0")
+    if not is_local_chain:
+        raise RefusedError(
+            "a development key cannot be used here",
+            why="everybody knows it, and this chain is not a local one",
+            remedy="name a key of yours with keystore:FILE",
+        )
+    return dev_account(int(name))
+
+
+def _environment_key(name: str) -> LocalAccount:
+    secret = os.environ.get(name)
+    if secret is None:
+        raise UsageError(f"env:{name} is not set", why="the environment has no such variable", remedy="export it")
+    try:
+        account: LocalAccount = Account.from_key(secret.strip())
+    except Exception:  # noqa: BLE001 - eth-keys raises many kinds, and none may show the key
+        raise UsageError(f"env:{name} holds no private key", why="64 hex digits are needed") from None
+    return account
+
+
+def _keystore_key(path: Path, ask_password: Callable[[str], str]) -> LocalAccount:
+    try:
+        keystore = json.loads(read_input(path, limit=_MAX_KEYSTORE_SIZE))
+        secret = Account.decrypt(keystore, ask_password(f"Password of {path.name}: "))
+    except ValueError as error:
+        if "MAC mismatch" in str(error):
+            raise RefusedError("the key stays closed", why=f"that is not the password of {path.name}") from error
+        raise UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed") from error
+    account: LocalAccount = Account.from_key(secret)
+    return account

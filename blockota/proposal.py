@@ -1,0 +1,368 @@
+"""A proposal: what the vendor's Safe is asked to do, as one file that owners sign one after the other.
+
+The file carries the Safe transaction, a reason and an expiry. What it means is always decoded from its calldata;
+the ``intent`` in the file is for people who open it, and a file whose intent says something else is refused.
+A signature is a file of its own. All of this is pure; hashes follow EIP-712 and Safe's ``SafeTx`` type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from eth_abi.abi import encode
+from eth_account import Account
+from eth_account.messages import SignableMessage
+from eth_account.signers.local import LocalAccount
+from eth_keys.exceptions import BadSignature
+from eth_utils.address import is_checksum_address
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
+
+from blockota.abi import Decoded, interface
+from blockota.cid import CID, DAG_PB, RAW
+from blockota.errors import ProposalError
+from blockota.release import Version, product_name
+
+_DOMAIN = keccak(text="EIP712Domain(uint256 chainId,address verifyingContract)")
+_SAFE_TX = keccak(
+    text="SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,uint256 baseGas,"
+    "uint256 gasPrice,address gasToken,address refundReceiver,uint256 nonce)"
+)
+_ZERO = "0x" + "00" * 20
+_PROPOSAL_FORMAT, _SIGNATURE_FORMAT = "blockota-proposal-1", "blockota-signature-1"
+_SIGNATURE_SIZE = 65
+MAX_FILE_SIZE = 1 << 20
+"""Bytes that a proposal or signature file may have."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One transaction of a Safe, not yet signed.
+
+    The transaction is a plain call without value, gas refund or delegatecall; there is no way to express another.
+
+    Attributes:
+        chain_id: the chain (EIP-155).
+        safe: checksummed address of the Safe.
+        nonce: the Safe's nonce that the transaction takes.
+        to: checksummed address of the contract that is called.
+        data: calldata.
+        reason: why, for the other owners; one line.
+        created: Unix time, in seconds.
+        expires: Unix time, in seconds, from which on nobody should sign or execute it.
+    """
+
+    chain_id: int
+    safe: str
+    nonce: int
+    to: str
+    data: bytes
+    reason: str
+    created: int
+    expires: int
+
+    @property
+    def call(self) -> Decoded:
+        """What the calldata asks for.
+
+        Raises:
+            ProposalError: it is no call of the BlockOTA contract.
+        """
+        call = interface("BlockOTA").decode_call(self.data)
+        if call is None:
+            raise ProposalError(
+                "the proposal's call cannot be read",
+                why=f"0x{self.data[:4].hex()} with {len(self.data)} bytes is no call of the BlockOTA contract",
+                remedy="do not sign it; ask who made it",
+            )
+        return call
+
+    @property
+    def domain_hash(self) -> bytes:
+        """EIP-712 domain separator of the Safe."""
+        return keccak(encode(["bytes32", "uint256", "address"], [_DOMAIN, self.chain_id, self.safe]))
+
+    @property
+    def message_hash(self) -> bytes:
+        """EIP-712 struct hash of the ``SafeTx``."""
+        types = ["bytes32", "address", "uint256", "bytes32", "uint8", *["uint256"] * 3, "address", "address", "uint256"]
+        values = [_SAFE_TX, self.to, 0, keccak(self.data), 0, 0, 0, 0, _ZERO, _ZERO, self.nonce]
+        return keccak(encode(types, values))
+
+    @property
+    def safe_tx_hash(self) -> bytes:
+        """What the owners sign."""
+        return keccak(b"\x19\x01" + self.domain_hash + self.message_hash)
+
+    @property
+    def digest(self) -> str:
+        """Names the whole file, the parts that the Safe does not see included (hex of keccak-256)."""
+        return keccak(self.to_json()).hex()
+
+    @property
+    def signable(self) -> SignableMessage:
+        """The form in which an account signs it."""
+        return SignableMessage(b"\x01", self.domain_hash, self.message_hash)
+
+    def to_json(self) -> bytes:
+        """The file's bytes, the same for equal proposals."""
+        return _dump(
+            {
+                "format": _PROPOSAL_FORMAT,
+                "chainId": self.chain_id,
+                "safe": self.safe,
+                "nonce": self.nonce,
+                "to": self.to,
+                "data": "0x" + self.data.hex(),
+                "intent": describe(self.call),
+                "reason": self.reason,
+                "created": self.created,
+                "expires": self.expires,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Proposal:
+        """Read a file.
+
+        Raises:
+            ProposalError: it is no proposal, was changed, or its intent is not what its calldata does.
+        """
+        fields = _load(raw, _PROPOSAL_FORMAT)
+        try:
+            proposal = cls(
+                chain_id=_integer(fields["chainId"]),
+                safe=_address(fields["safe"]),
+                nonce=_integer(fields["nonce"]),
+                to=_address(fields["to"]),
+                data=_hex(fields["data"]),
+                reason=one_line(fields["reason"]),
+                created=_integer(fields["created"]),
+                expires=_integer(fields["expires"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProposalError("the file is no proposal", why=f"its field {error} is missing or wrong") from error
+        if json.loads(proposal.to_json()) != fields:
+            raise ProposalError(
+                "the proposal contradicts itself",
+                why="its intent, or a field that does not belong there, is not what its calldata does",
+                remedy="do not sign it; ask who made it",
+            )
+        return proposal
+
+    def check_time(self, now: int) -> None:
+        """Refuse a proposal that has expired.
+
+        Raises:
+            ProposalError: `now`, in Unix seconds, is not before its expiry.
+        """
+        if now >= self.expires:
+            when = datetime.fromtimestamp(self.expires, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            raise ProposalError("the proposal has expired", why=f"it was good until {when}", remedy="make it again")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One owner's signature to one proposal.
+
+    Attributes:
+        proposal: the proposal's `Proposal.digest`.
+        safe_tx_hash: what was signed.
+        signer: checksummed address of the owner.
+        signature: r, s and v, 65 bytes.
+    """
+
+    proposal: str
+    safe_tx_hash: bytes
+    signer: str
+    signature: bytes
+
+    def to_json(self) -> bytes:
+        """The file's bytes."""
+        return _dump(
+            {
+                "format": _SIGNATURE_FORMAT,
+                "proposal": self.proposal,
+                "safeTxHash": "0x" + self.safe_tx_hash.hex(),
+                "signer": self.signer,
+                "signature": "0x" + self.signature.hex(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Signature:
+        """Read a file.
+
+        Raises:
+            ProposalError: it is no signature file.
+        """
+        fields = _load(raw, _SIGNATURE_FORMAT)
+        try:
+            return cls(
+                proposal=str(fields["proposal"]),
+                safe_tx_hash=_hex(fields["safeTxHash"]),
+                signer=_address(fields["signer"]),
+                signature=_hex(fields["signature"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProposalError("the file is no signature", why=f"its field {error} is missing or wrong") from error
+
+
+def sign(proposal: Proposal, account: LocalAccount) -> Signature:
+    """Sign a proposal with an owner's key."""
+    signed = account.sign_message(proposal.signable)
+    return Signature(proposal.digest, proposal.safe_tx_hash, account.address, bytes(signed.signature))
+
+
+def accept(
+    proposal: Proposal, signatures: Iterable[Signature], *, owners: Sequence[str], threshold: int
+) -> list[Signature]:
+    """Check signatures as the Safe will, and put them into the order it wants (ascending signer).
+
+    Args:
+        proposal: what was signed.
+        signatures: from any number of files.
+        owners: the Safe's owners today.
+        threshold: how many of them must sign.
+
+    Raises:
+        ProposalError: one is for something else, by a stranger, forged or given twice, or there are too few.
+    """
+    accepted: dict[str, Signature] = {}
+    for signature in signatures:
+        _check_signature(proposal, signature, owners)
+        if signature.signer in accepted:
+            raise ProposalError(
+                f"{signature.signer} signed twice", why="each owner has one vote", remedy="give each signature once"
+            )
+        accepted[signature.signer] = signature
+    if len(accepted) < threshold:
+        raise ProposalError(
+            "there are too few signatures",
+            why=f"{len(accepted)} of {threshold} needed were given",
+            remedy="have another owner run `blockota proposal sign`",
+        )
+    return sorted(accepted.values(), key=lambda signature: int(signature.signer, 16))
+
+
+def describe(call: Decoded) -> list[dict[str, str]]:
+    """A call in words: one group of label → value for each thing that it does."""
+    arguments = call.arguments
+    if call.name == "publish":
+        return [{"action": "publish a release", **_show_release(release)} for release in arguments["releases"]]
+    return [{"action": call.name, **{name: _show(name, value) for name, value in arguments.items()}}]
+
+
+def image_address(release: dict[str, Any]) -> CID:
+    """The content address of the image that a ``publish`` argument names."""
+    root = release["dagRoot"]
+    return CID(DAG_PB, root) if any(root) else CID(RAW, release["sha256"])
+
+
+def one_line(text: Any) -> str:
+    """Return a text that can be shown as it is.
+
+    Raises:
+        ProposalError: it has control, direction or line characters that could hide something.
+    """
+    if not isinstance(text, str) or not text.isprintable():
+        raise ProposalError("a text cannot be shown safely", why="it has characters that are not printable")
+    return text
+
+
+def _check_signature(proposal: Proposal, signature: Signature, owners: Sequence[str]) -> None:
+    if signature.proposal != proposal.digest or signature.safe_tx_hash != proposal.safe_tx_hash:
+        raise ProposalError(
+            f"the signature of {signature.signer} is for another proposal",
+            why="the proposal was changed after it was signed, or the file belongs to another one",
+            remedy="sign the proposal again",
+        )
+    if _recover(proposal, signature) != signature.signer:
+        raise ProposalError(f"the signature of {signature.signer} is forged", why="that key did not make it")
+    if signature.signer not in owners:
+        raise ProposalError(
+            f"{signature.signer} is no owner of the Safe",
+            why=f"the owners are {', '.join(owners)}",
+            remedy="have an owner sign",
+        )
+
+
+def _recover(proposal: Proposal, signature: Signature) -> str:
+    try:
+        return str(Account.recover_message(proposal.signable, signature=signature.signature))
+    except (BadSignature, ValidationError, ValueError):
+        return ""
+
+
+def _show_release(release: dict[str, Any]) -> dict[str, str]:
+    return {
+        "product": _show("product", release["product"]),
+        "version": _show("version", release["version"]),
+        "sha256": release["sha256"].hex(),
+        "cid": str(image_address(release)),
+        "size": f"{release['size']} bytes",
+        "loadAddress": _show("loadAddress", release["loadAddress"]),
+        "activeFrom": _show("activeFrom", release["activeFrom"]),
+        "manifest": release["manifest"].hex() if any(release["manifest"]) else "none",
+    }
+
+
+def _show(name: str, value: Any) -> str:
+    if name in {"product", "oem"}:
+        return product_name(value)
+    if name == "version":
+        return str(Version.unpack(value) or "none")
+    if name in {"loadAddress", "flashStart"}:
+        return f"0x{value:08x}"
+    if name == "chipId":
+        return f"0x{value:03x}"
+    if name == "activeFrom":
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if value else "at once"
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if text.isprintable() else repr(text)
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=2) + "\n").encode()
+
+
+def _load(raw: bytes, form: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(raw, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise ProposalError("the file cannot be read", why=f"it is no JSON object of ours ({error})") from error
+    if not isinstance(fields, dict) or fields.get("format") != form:
+        raise ProposalError(
+            "the file is of another kind",
+            why=f"its format is not {form}",
+            remedy="give the proposal first, signatures with --signature",
+        )
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise ValueError(f"{value!r:.40}, no whole number")
+    return value
+
+
+def _address(value: Any) -> str:
+    if not isinstance(value, str) or not is_checksum_address(value):
+        raise ValueError(f"{value!r:.60}, no checksummed address")
+    return value
+
+
+def _hex(value: Any) -> bytes:
+    if not isinstance(value, str) or not value.startswith("0x"):
+        raise ValueError(f"{value!r:.40}, no hex text")
+    return bytes.fromhex(value[2:])

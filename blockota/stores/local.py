@@ -1,0 +1,121 @@
+"""The embedded content store: a folder, no daemon.
+
+A block lies in ``blocks/<two letters>/<cid>``, where the letters are the next-to-last two of its CID, and appears
+there whole or not at all. A pin is an empty file ``pins/<cid>`` that names a root to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from blockota.cid import CID, dag, read_file
+from blockota.errors import StoreError
+from blockota.files import whole_file
+
+
+class LocalStore:
+    """A content store in a folder, which is made when the first image is put.
+
+    Args:
+        folder: where the store lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Remember the folder; nothing is read or written yet."""
+        self.folder = folder
+
+    def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
+        """Store a file and pin it.
+
+        Args:
+            stream: the file's bytes.
+            on_progress: is told the bytes of each block stored.
+
+        Returns:
+            The content address of the file.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        root = None
+        with self._translated():
+            for block in dag(stream):
+                self._write_block(block.cid, block.data)
+                on_progress(len(block.data))
+                root = block.cid
+            if root is None:
+                raise AssertionError("a DAG has at least one block")
+            self.pin(root)
+        return root
+
+    def open(self, cid: CID) -> Iterator[bytes]:
+        """Yield a file's bytes in order; every block is checked before it is yielded.
+
+        Raises:
+            StoreError: a block is missing or the folder cannot be read.
+            ContentError: a block is corrupt.
+        """
+        return read_file(cid, self._read_block)
+
+    def has(self, cid: CID) -> bool:
+        """Whether the root block is there (`open` tells whether the file is whole)."""
+        return self._block_path(cid).is_file()
+
+    def pin(self, cid: CID) -> None:
+        """Mark a root as one to keep.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        with self._translated():
+            self._pin_path(cid).parent.mkdir(parents=True, exist_ok=True)
+            self._pin_path(cid).touch()
+
+    def unpin(self, cid: CID) -> None:
+        """Take the mark away; the blocks stay until they are collected.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        with self._translated():
+            self._pin_path(cid).unlink(missing_ok=True)
+
+    def _write_block(self, cid: CID, data: bytes) -> None:
+        path = self._block_path(cid)
+        if path.is_file() and path.read_bytes() == data:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(data)
+
+    def _read_block(self, cid: CID) -> bytes:
+        with self._translated():
+            try:
+                return self._block_path(cid).read_bytes()
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"the store {self.folder} does not hold {cid}",
+                    why="it was never stored here, or was removed",
+                    remedy="name another store with --store, or ask the vendor for the image",
+                ) from error
+
+    def _block_path(self, cid: CID) -> Path:
+        name = str(cid)
+        return self.folder / "blocks" / name[-3:-1] / name
+
+    def _pin_path(self, cid: CID) -> Path:
+        return self.folder / "pins" / str(cid)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"the store {self.folder} cannot be used",
+                why=error.strerror or str(error),
+                remedy="check the folder's permissions and the disk's free space",
+            ) from error
