@@ -1,0 +1,275 @@
+"""The frames of the STM32 USART bootloader, as values: no port, no clock (ST application note AN3155).
+
+A command is an `Exchange`: the frames that the host sends one after the other, each of which the device
+answers with ACK or NACK before the next may follow. Numbers on the wire are big-endian, a checksum is the
+exclusive-or of the bytes before it, and a lone byte is followed by its complement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import reduce
+from operator import xor
+
+from blockota.errors import BoardProtocolError, RefusedError
+
+SYNC = 0x7F
+"""The byte from which the device measures the line's speed, once after a reset (AN3155 section 2)."""
+ACK = 0x79
+"""The device accepts what came last."""
+NACK = 0x1F
+"""The device refuses what came last."""
+BUSY = 0x76
+"""Not in AN3155, but in its sister protocols (AN4221): the answer is still to come."""
+MAX_BLOCK = 256
+"""Bytes that one Read Memory or Write Memory moves at most."""
+WRITE_MULTIPLE = 4
+"""A Write Memory carries a multiple of so many bytes."""
+MAX_ERASE_PAGES = 255
+"""Pages in one Erase Memory: N counts from zero, and N = 255 is kept for the global erase."""
+MAX_EXTENDED_ERASE_PAGES = 0xFFF0
+"""Pages in one Extended Erase Memory: N from 0xFFF0 on is kept for special erases."""
+
+
+class Command(IntEnum):
+    """The command codes of AN3155 table 2."""
+
+    GET = 0x00
+    GET_VERSION = 0x01
+    GET_ID = 0x02
+    READ_MEMORY = 0x11
+    GO = 0x21
+    WRITE_MEMORY = 0x31
+    ERASE = 0x43
+    EXTENDED_ERASE = 0x44
+    WRITE_PROTECT = 0x63
+    WRITE_UNPROTECT = 0x73
+    READOUT_PROTECT = 0x82
+    READOUT_UNPROTECT = 0x92
+
+    @property
+    def title(self) -> str:
+        """The command's name as AN3155 prints it, for messages."""
+        return self.name.replace("_", " ").title()
+
+
+class SpecialErase(IntEnum):
+    """The special values of Extended Erase Memory (AN3155 section 3.8)."""
+
+    MASS = 0xFFFF
+    BANK_1 = 0xFFFE
+    BANK_2 = 0xFFFD
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One command as the bytes the host sends.
+
+    Attributes:
+        command: what is asked for.
+        frames: each is sent whole, and answered with ACK or NACK before the next.
+        address: the address it is about, or None; for messages.
+        closing_ack: whether a second ACK follows the last frame's own, once the work is done.
+    """
+
+    command: Command
+    frames: tuple[bytes, ...]
+    address: int | None = None
+    closing_ack: bool = False
+
+    @property
+    def title(self) -> str:
+        """The command's name and address, for messages."""
+        where = "" if self.address is None else f" at {self.address:#010x}"
+        return f"{self.command.title}{where}"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a bootloader says of itself in answer to Get.
+
+    Attributes:
+        version: the protocol version, packed decimal: 0x22 is 2.2.
+        commands: the codes of the commands that it obeys.
+    """
+
+    version: int
+    commands: frozenset[int]
+
+    @property
+    def version_text(self) -> str:
+        """The version as a person reads it, such as ``2.2``."""
+        return f"{self.version >> 4}.{self.version & 0x0F}"
+
+
+def checksum(data: bytes) -> int:
+    """Exclusive-or of all bytes; 0 for none."""
+    return reduce(xor, data, 0)
+
+
+def with_checksum(data: bytes) -> bytes:
+    """The bytes, followed by their checksum."""
+    return data + bytes((checksum(data),))
+
+
+def with_complement(value: int) -> bytes:
+    """A lone byte, followed by its complement."""
+    return bytes((value, value ^ 0xFF))
+
+
+def get() -> Exchange:
+    """Ask for the version and the commands that this bootloader obeys (AN3155 section 3.1)."""
+    return _exchange(Command.GET)
+
+
+def get_version() -> Exchange:
+    """Ask for the version and two option bytes of old (AN3155 section 3.2)."""
+    return _exchange(Command.GET_VERSION)
+
+
+def get_id() -> Exchange:
+    """Ask for the product id (AN3155 section 3.3)."""
+    return _exchange(Command.GET_ID)
+
+
+def read_memory(address: int, length: int) -> Exchange:
+    """Ask for 1 to 256 bytes from an address (AN3155 section 3.4).
+
+    Raises:
+        RefusedError: a frame cannot carry this address or length.
+    """
+    if not 1 <= length <= MAX_BLOCK:
+        raise _cannot_ask(f"reads 1 to {MAX_BLOCK} bytes at once, not {length}")
+    return _exchange(Command.READ_MEMORY, address_frame(address), with_complement(length - 1), address=address)
+
+
+def go(address: int) -> Exchange:
+    """Start the program whose vector table is at an address (AN3155 section 3.5).
+
+    Raises:
+        RefusedError: a frame cannot carry this address.
+    """
+    return _exchange(Command.GO, address_frame(address), address=address)
+
+
+def write_memory(address: int, data: bytes) -> Exchange:
+    """Write 4 to 256 bytes, a multiple of four, at an address (AN3155 section 3.6).
+
+    Raises:
+        RefusedError: a frame cannot carry this address or so many bytes.
+    """
+    if not 0 < len(data) <= MAX_BLOCK or len(data) % WRITE_MULTIPLE:
+        raise _cannot_ask(f"writes 4 to {MAX_BLOCK} bytes, a multiple of {WRITE_MULTIPLE}, not {len(data)}")
+    frame = with_checksum(bytes((len(data) - 1,)) + data)
+    return _exchange(Command.WRITE_MEMORY, address_frame(address), frame, address=address)
+
+
+def erase(pages: Sequence[int]) -> Exchange:
+    """Erase 1 to 255 pages, each numbered by one byte (AN3155 section 3.7).
+
+    Raises:
+        RefusedError: a frame cannot carry these pages.
+    """
+    if not 1 <= len(pages) <= MAX_ERASE_PAGES:
+        raise _cannot_ask(f"erases 1 to {MAX_ERASE_PAGES} pages at once, not {len(pages)}")
+    return _exchange(Command.ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=1)))
+
+
+def erase_all() -> Exchange:
+    """Erase the whole flash by the global form of Erase Memory (AN3155 section 3.7)."""
+    return _exchange(Command.ERASE, with_complement(0xFF))
+
+
+def extended_erase(pages: Sequence[int]) -> Exchange:
+    """Erase pages or sectors, each numbered by two bytes (AN3155 section 3.8).
+
+    Raises:
+        RefusedError: a frame cannot carry these pages.
+    """
+    if not 1 <= len(pages) <= MAX_EXTENDED_ERASE_PAGES:
+        raise _cannot_ask(f"erases 1 to {MAX_EXTENDED_ERASE_PAGES} pages at once, not {len(pages)}")
+    return _exchange(Command.EXTENDED_ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=2)))
+
+
+def extended_erase_special(which: SpecialErase) -> Exchange:
+    """Erase the whole flash or one bank by a special value of Extended Erase (AN3155 section 3.8)."""
+    return _exchange(Command.EXTENDED_ERASE, with_checksum(which.to_bytes(2, "big")))
+
+
+def write_protect(sectors: Sequence[int]) -> Exchange:
+    """Protect 1 to 256 sectors from writing, in place of those protected before (AN3155 section 3.9).
+
+    The device resets afterwards.
+
+    Raises:
+        RefusedError: a frame cannot carry these sectors.
+    """
+    if not 1 <= len(sectors) <= MAX_BLOCK:
+        raise _cannot_ask(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
+    return _exchange(Command.WRITE_PROTECT, with_checksum(_numbers((len(sectors) - 1, *sectors), width=1)))
+
+
+def write_unprotect() -> Exchange:
+    """Remove the write protection of all sectors; the device resets (AN3155 section 3.10)."""
+    return _exchange(Command.WRITE_UNPROTECT, closing_ack=True)
+
+
+def readout_protect() -> Exchange:
+    """Protect the flash from being read; the device resets (AN3155 section 3.11)."""
+    return _exchange(Command.READOUT_PROTECT, closing_ack=True)
+
+
+def readout_unprotect() -> Exchange:
+    """Remove the readout protection, which erases the whole flash; the device resets (section 3.12)."""
+    return _exchange(Command.READOUT_UNPROTECT, closing_ack=True)
+
+
+def address_frame(address: int) -> bytes:
+    """The four bytes of an address and their checksum.
+
+    Raises:
+        RefusedError: the address has more than 32 bits.
+    """
+    return with_checksum(_numbers((address,), width=4))
+
+
+def parse_capabilities(payload: bytes) -> Capabilities:
+    """Read the answer to Get: the version, then one byte a command.
+
+    Args:
+        payload: the bytes between the count and the closing ACK.
+
+    Raises:
+        BoardProtocolError: it names no command.
+    """
+    if not payload[1:]:
+        raise BoardProtocolError("The board's answer to Get names no command", why=f"it is {payload.hex()!r}")
+    return Capabilities(version=payload[0], commands=frozenset(payload[1:]))
+
+
+def parse_product_id(payload: bytes) -> int:
+    """Read the answer to Get ID: the product id in two bytes, in one from bootloader 2.0.
+
+    Bytes beyond the second are tolerated: some devices send more.
+
+    Args:
+        payload: the bytes between the count and the closing ACK.
+    """
+    return int.from_bytes(payload[:2], "big")
+
+
+def _exchange(command: Command, *frames: bytes, address: int | None = None, closing_ack: bool = False) -> Exchange:
+    return Exchange(command, (with_complement(command), *frames), address, closing_ack)
+
+
+def _numbers(numbers: Sequence[int], *, width: int) -> bytes:
+    try:
+        return b"".join(number.to_bytes(width, "big") for number in numbers)
+    except OverflowError as error:
+        raise _cannot_ask(f"writes this number in {width} bytes") from error
+
+
+def _cannot_ask(rule: str) -> RefusedError:
+    return RefusedError("The bootloader cannot be asked for this", why=f"AN3155 {rule}")
