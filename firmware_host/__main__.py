@@ -1,0 +1,167 @@
+"""``python -m firmware_host simulate``: a simulated board for tools and for trying things out.
+
+It prints one line, the URL or path to connect to, and then says on stderr what the board does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import signal
+import sys
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blockota.errors import BlockOTAError, UsageError
+from firmware_host.board import (
+    FAULT_NAMES,
+    PROFILES,
+    STM32F103C8,
+    BoardProfile,
+    Faults,
+    SimulatedBoard,
+    TimeModel,
+    serve_pty,
+    serve_tcp,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+UNIQUE_ID_LENGTH = 12
+EXAMPLE = """\
+example:
+  python -m firmware_host simulate --tcp 3115 --flash board.flash
+  python -m firmware_host simulate --pty --fault silent-after=5000
+
+Each new connection is the technician's reset button: the board is in its boot ROM again."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status (see `blockota.errors`)."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(message)s",
+    )
+    try:
+        _simulate(options)
+    except BlockOTAError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    # Blocked before the serving thread starts, so that only `sigwait` takes them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    with _served(_board(options), options) as url:
+        sys.stdout.write(f"{url}\n")
+        sys.stdout.flush()
+        signal.sigwait(STOP_SIGNALS)
+
+
+def _served(board: SimulatedBoard, options: argparse.Namespace) -> AbstractContextManager[str]:
+    return serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
+
+
+def _board(options: argparse.Namespace) -> SimulatedBoard:
+    profile = PROFILES[options.chip]
+    board = SimulatedBoard(
+        profile,
+        flash=options.flash or b"",
+        faults=reduce(Faults.adding, options.fault, Faults()),
+        times=TimeModel(baud=options.baud, latency=options.latency / 1000) if options.baud else None,
+        unique_id=_unique_id(options.unique_id),
+    )
+    pages = _pages(options.write_protected, profile)
+    if pages or options.readout_protected:
+        board.protect(readout=options.readout_protected, pages=pages)
+    if options.boot0 == 0:
+        board.boot0 = False
+        board.reset()
+    return board
+
+
+def _unique_id(text: str) -> bytes:
+    if not re.fullmatch(rf"[0-9A-Fa-f]{{{UNIQUE_ID_LENGTH * 2}}}", text):
+        raise UsageError(f"The unique id {text!r} cannot be read", remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits")
+    return bytes.fromhex(text)
+
+
+def _pages(text: str, profile: BoardProfile) -> set[int]:
+    pages: set[int] = set()
+    for part in filter(None, text.split(",")):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < profile.page_count:
+            raise UsageError(
+                f"The pages {part!r} cannot be write-protected",
+                remedy=f"write page numbers up to {profile.page_count - 1}, as in 0-3,8",
+            )
+        pages |= set(range(first, last + 1))
+    return pages
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m firmware_host", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    simulate = commands.add_parser(
+        "simulate",
+        help="serve a simulated STM32 board",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_line_options(simulate)
+    _add_board_options(simulate)
+    return parser
+
+
+def _add_line_options(parser: argparse.ArgumentParser) -> None:
+    line = parser.add_mutually_exclusive_group()
+    line.add_argument("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (any free one)")
+    line.add_argument("--pty", action="store_true", help="a new pseudo-terminal instead")
+    parser.add_argument(
+        "--baud",
+        type=int,
+        default=0,
+        choices=(9600, 57600, 115200, 230400, 460800),
+        help="take the time that the line and the flash take at this rate (none)",
+    )
+    parser.add_argument(
+        "--latency", type=float, default=0.0, metavar="MS", help="delay of the USB adapter, with --baud"
+    )
+    parser.add_argument("--verbose", action="store_true", help="say each read and write as well")
+
+
+def _add_board_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="which chip (%(default)s)")
+    add("--flash", type=Path, metavar="FILE", help="keep the flash in FILE, which is made if absent")
+    add("--unique-id", default="424c4f434b4f544100000001", metavar="HEX", help="the chip's 96-bit id")
+    add("--boot0", type=int, choices=(0, 1), default=1, help="1 starts the boot ROM, 0 the flash (1)")
+    add("--readout-protected", action="store_true", help="set readout protection")
+    add("--write-protected", default="", metavar="PAGES", help="as in 0-3,8; rounded up to sectors")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help=f"what goes wrong, may be repeated: {', '.join(FAULT_NAMES)}",
+    )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text} is no TCP port")
+    return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

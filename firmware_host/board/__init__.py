@@ -1,0 +1,23 @@
+"""A simulated STM32 board: a strict AN3155 device that boots what was flashed.
+
+It is a second, independent reading of ST's application notes: it shares no code with our
+client, and a client that breaks the protocol is refused, never tolerated. `SimulatedBoard` is
+bytes in and bytes out; `serve_tcp` and `serve_pty` put it on a line.
+"""
+
+from firmware_host.board.device import SimulatedBoard, TimeModel
+from firmware_host.board.faults import FAULT_NAMES, Faults
+from firmware_host.board.profile import PROFILES, STM32F103C8, BoardProfile
+from firmware_host.board.server import serve_pty, serve_tcp
+
+__all__ = [
+    "FAULT_NAMES",
+    "PROFILES",
+    "STM32F103C8",
+    "BoardProfile",
+    "Faults",
+    "SimulatedBoard",
+    "TimeModel",
+    "serve_pty",
+    "serve_tcp",
+]

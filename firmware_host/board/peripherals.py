@@ -1,0 +1,152 @@
+"""The registers of a simulated STM32F103 that an application may touch (RM0008).
+
+Clock control, the gates of APB2, USART1, SysTick and the reset request behave; every other
+register merely keeps what was written to it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+RCC_CR, RCC_CFGR, RCC_APB2RSTR, RCC_APB2ENR = 0x4002_1000, 0x4002_1004, 0x4002_100C, 0x4002_1018
+APB2_START, APB2_END, APB2_BLOCK = 0x4001_0000, 0x4001_4000, 0x400
+EXTI_BLOCK = 1
+GPIOA_CRH = 0x4001_0804
+OUTPUT_OF_PERIPHERAL = 2
+"""The pin configuration that lets USART1 drive PA9 (RM0008 section 9.2.2)."""
+TRANSMITTER_ON = 0x2008
+"""USART1_CR1: UE and TE (RM0008 section 27.6.4)."""
+AIRCR_KEY = 0x05FA
+USART1_SR, USART1_DR, USART1_BRR, USART1_CR1 = 0x4001_3800, 0x4001_3804, 0x4001_3808, 0x4001_380C
+SYST_CSR, SYST_RVR, SYST_CVR = 0xE000_E010, 0xE000_E014, 0xE000_E018
+SCB_VTOR, SCB_AIRCR = 0xE000_ED08, 0xE000_ED0C
+
+HSI_HZ = HSE_HZ = 8_000_000
+RESET_VALUES: Mapping[int, int] = {
+    RCC_CR: 0x83,
+    **{APB2_START + APB2_BLOCK * port + at: 0x4444_4444 for port in range(2, 9) for at in (0, 4)},
+}
+"""What is not zero after a reset (RM0008 sections 7.3 and 9.2)."""
+
+LEFT_BY_ROM: Mapping[int, int] = {
+    **RESET_VALUES,
+    RCC_CR: 0x0100_0083,
+    RCC_CFGR: 0x0010_0002,
+    RCC_APB2ENR: 0x4004,
+    GPIOA_CRH: 0x4444_44B4,
+    USART1_BRR: 208,
+    USART1_CR1: 0x340C,
+}
+"""What the boot ROM leaves at Go: 24 MHz from the PLL, its USART1 at 115200 baud (AN2606)."""
+
+
+class Peripherals:
+    """All registers at 0x40000000 and 0xE000E000 of one running application.
+
+    Args:
+        values: the registers' first values.
+    """
+
+    def __init__(self, values: Mapping[int, int]) -> None:
+        """Start with these values, nothing sent and nothing received."""
+        self.sent = bytearray()
+        self.received: deque[int] = deque()
+        self.reset_requested = False
+        self.ticked = False
+        self._values = dict(values)
+        self._readers: dict[int, Callable[[int], int]] = {
+            RCC_CR: lambda value: value | (value & 0x0101_0001) << 1,
+            RCC_CFGR: lambda value: value & ~0xC | (value & 3) << 2,
+            USART1_SR: lambda _: 0xC0 | (0x20 if self.received else 0),
+            USART1_DR: lambda _: self.received.popleft() if self.received else 0,
+            SYST_CSR: self._read_tick,
+        }
+        self._writers: dict[int, Callable[[int], None]] = {
+            USART1_DR: self._send,
+            RCC_APB2RSTR: self._reset_blocks,
+            SCB_AIRCR: self._request,
+        }
+
+    def __getitem__(self, address: int) -> int:
+        """Return a register's value without the side effects of reading it."""
+        return self._values.get(address, 0)
+
+    def read(self, address: int, size: int) -> int:
+        """Return what the core reads: `size` bytes at `address`."""
+        register = address & ~3
+        value = self[register]
+        if register in self._readers:
+            value = self._readers[register](value)
+        return value >> (address - register) * 8 & ((1 << size * 8) - 1)
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """Take what the core writes; a block of APB2 without its clock keeps nothing."""
+        register = address & ~3
+        if not self._clocked(register):
+            return
+        shift = (address - register) * 8
+        mask = ((1 << size * 8) - 1) << shift
+        self._values[register] = self[register] & ~mask | value << shift & mask
+        if register in self._writers:
+            self._writers[register](self._values[register])
+
+    def _clocked(self, register: int) -> bool:
+        if not APB2_START <= register < APB2_END:
+            return True
+        block = (register - APB2_START) // APB2_BLOCK
+        return block == EXTI_BLOCK or bool(self[RCC_APB2ENR] >> block & 1)
+
+    def _read_tick(self, value: int) -> int:
+        ticked, self.ticked = self.ticked, False
+        return value | ticked << 16
+
+    def _send(self, value: int) -> None:
+        enabled = self[USART1_CR1] & TRANSMITTER_ON == TRANSMITTER_ON
+        pin = self[GPIOA_CRH] >> 4 & 0xF
+        if enabled and pin & 3 and pin >> 2 == OUTPUT_OF_PERIPHERAL and self._clocked(GPIOA_CRH):
+            self.sent.append(value & 0xFF)
+
+    def _reset_blocks(self, bits: int) -> None:
+        for register in [*self._values]:
+            block = (register - APB2_START) // APB2_BLOCK
+            if APB2_START <= register < APB2_END and bits >> block & 1:
+                self._values[register] = RESET_VALUES.get(register, 0)
+
+    def _request(self, value: int) -> None:
+        self.reset_requested = value >> 16 == AIRCR_KEY and bool(value & 4)
+
+    @property
+    def clock_hz(self) -> int:
+        """The core's clock in Hz (RM0008 section 7.3.2)."""
+        configuration = self[RCC_CFGR]
+        source = (HSI_HZ, HSE_HZ, self._pll_hz(configuration), HSI_HZ)[configuration & 3]
+        divider = configuration >> 4 & 0xF
+        return source >> (0, 1, 2, 3, 4, 6, 7, 8, 9)[max(divider - 7, 0)]
+
+    @staticmethod
+    def _pll_hz(configuration: int) -> int:
+        multiplier = min((configuration >> 18 & 0xF) + 2, 16)
+        if not configuration >> 16 & 1:
+            return HSI_HZ // 2 * multiplier
+        return HSE_HZ // (1 + (configuration >> 17 & 1)) * multiplier
+
+    @property
+    def line_settings(self) -> str:
+        """USART1's rate and format, as in ``115384 baud 8E1`` (RM0008 section 27.6)."""
+        control, divider = self[USART1_CR1], self[USART1_BRR] or 1
+        apb2_hz = self.clock_hz >> max((self[RCC_CFGR] >> 11 & 7) - 3, 0)
+        parity = "NNEO"[control >> 9 & 3]
+        data_bits = 8 + (control >> 12 & 1) - (parity != "N")
+        return f"{apb2_hz // divider} baud {data_bits}{parity}1"
+
+    @property
+    def tick_cycles(self) -> int:
+        """Core cycles from one SysTick to the next; 0 while it is off (PM0056 section 4.5)."""
+        if not self[SYST_CSR] & 1:
+            return 0
+        cycles = (self[SYST_RVR] & 0xFF_FFFF) + 1
+        return cycles if self[SYST_CSR] & 4 else cycles * 8

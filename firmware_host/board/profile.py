@@ -1,0 +1,79 @@
+"""What tells one simulated chip from another: its memories, its boot ROM, its times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardProfile:
+    """One chip, as its data sheet and AN2606 describe it; sizes in bytes, times in seconds.
+
+    Attributes:
+        name: the part's name in lower case, as the command line takes it.
+        product_id: what Get ID answers (AN2606, table of bootloader product ids).
+        bootloader_version: the boot ROM's version in BCD, 0x22 for V2.2.
+        commands: the command codes that Get lists, in its order.
+        ram_reserved: bytes at the start of RAM that the ROM uses and refuses to others.
+        pages_per_sector: pages that one write-protection bit covers.
+        halfword_program: typical time to program 16 bits.
+        page_erase: typical time to erase one page.
+        mass_erase: typical time to erase the whole flash.
+        program_error_nacks: whether the ROM answers NACK when a cell that is not erased was to
+            be programmed; unknown for V2.2, so it can be set.
+    """
+
+    name: str
+    product_id: int
+    bootloader_version: int
+    commands: bytes
+    flash_start: int
+    flash_size: int
+    page_size: int
+    ram_start: int
+    ram_size: int
+    ram_reserved: int
+    system_start: int
+    system_size: int
+    option_start: int
+    option_size: int
+    flash_size_register: int
+    unique_id_register: int
+    pages_per_sector: int
+    halfword_program: float
+    page_erase: float
+    mass_erase: float
+    program_error_nacks: bool = False
+
+    @property
+    def page_count(self) -> int:
+        """Number of erase pages of the flash."""
+        return self.flash_size // self.page_size
+
+
+STM32F103C8 = BoardProfile(
+    name="stm32f103c8",
+    product_id=0x410,
+    bootloader_version=0x22,
+    commands=bytes((0x00, 0x01, 0x02, 0x11, 0x21, 0x31, 0x43, 0x63, 0x73, 0x82, 0x92)),
+    flash_start=0x0800_0000,
+    flash_size=64 * 1024,
+    page_size=1024,
+    ram_start=0x2000_0000,
+    ram_size=20 * 1024,
+    ram_reserved=0x200,
+    system_start=0x1FFF_F000,
+    system_size=2048,
+    option_start=0x1FFF_F800,
+    option_size=16,
+    flash_size_register=0x1FFF_F7E0,
+    unique_id_register=0x1FFF_F7E8,
+    pages_per_sector=4,
+    halfword_program=52.5e-6,
+    page_erase=30e-3,
+    mass_erase=30e-3,
+)
+"""Medium density, 64 KiB: AN2606 (product id, V2.2, RAM), RM0008 (memory map), DS5319 (times)."""
+
+PROFILES = {profile.name: profile for profile in (STM32F103C8,)}
+"""Every chip that can be simulated, by name."""

@@ -1,0 +1,139 @@
+"""Puts a simulated board on a TCP port or a pseudo-terminal, from a thread of its own.
+
+Opening the line is plugging the board in and pressing reset: each new connection finds it in
+its boot ROM (or, with BOOT0 at 0, running what is in flash). On a pseudo-terminal, the first
+program that opens it after every other one has closed it counts as a new connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+import tty
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from blockota.errors import LinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from firmware_host.board.device import SimulatedBoard
+
+HOST = "127.0.0.1"
+TICK = 0.01
+"""Seconds between two looks at the line; an application runs that long at a time."""
+PATIENCE = 5.0
+"""Seconds after which a host that reads nothing loses its connection."""
+CHUNK = 4096
+
+
+@contextmanager
+def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
+    """Serve the board on 127.0.0.1, one connection at a time; yield its ``socket://`` URL.
+
+    Args:
+        board: the board; leave it alone while it is served.
+        port: the TCP port, 0 for any free one.
+
+    Raises:
+        LinkError: the port is in use or not allowed.
+    """
+    with _listening(port) as listener, _thread(partial(_serve_connections, board, listener)):
+        yield f"socket://{HOST}:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def serve_pty(board: SimulatedBoard) -> Iterator[str]:
+    """Serve the board on a new pseudo-terminal; yield its path, as in ``/dev/pts/3``."""
+    master, slave = os.openpty()
+    path = os.ttyname(slave)
+    tty.setraw(slave)
+    # Without a program on it, and only then, the master reports a hang-up.
+    os.close(slave)
+    os.set_blocking(master, False)
+    try:
+        with _thread(partial(_serve_terminal, board, master)):
+            yield path
+    finally:
+        os.close(master)
+
+
+def _listening(port: int) -> socket.socket:
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise LinkError(
+            f"Port {port} cannot be served",
+            why=error.strerror or str(error),
+            remedy="choose another port, or 0 for any that is free",
+        ) from error
+    listener.settimeout(TICK)
+    return listener
+
+
+@contextmanager
+def _thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
+    ended = threading.Event()
+    thread = threading.Thread(target=serve, args=(ended,), name="simulated board", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _serve_connections(board: SimulatedBoard, listener: socket.socket, ended: threading.Event) -> None:
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(PATIENCE)
+            # A host that leaves, or stops reading, in the middle of an answer is no fault of the board's.
+            with connection, contextlib.suppress(ConnectionError, TimeoutError):
+                _talk(board, connection, ended)
+
+
+def _talk(board: SimulatedBoard, connection: socket.socket, ended: threading.Event) -> None:
+    connection.sendall(board.connect())
+    while not ended.is_set():
+        if select.select([connection], [], [], TICK)[0]:
+            data = connection.recv(CHUNK)
+            if not data:
+                return
+            connection.sendall(board.feed(data))
+        connection.sendall(board.run(TICK))
+
+
+def _serve_terminal(board: SimulatedBoard, master: int, ended: threading.Event) -> None:
+    poll = select.poll()
+    poll.register(master, select.POLLIN)
+    connected = False
+    while not ended.is_set():
+        events = dict(poll.poll(TICK * 1000)).get(master, 0)
+        if events & ~select.POLLIN:
+            connected = False
+            time.sleep(TICK)
+        elif not connected:
+            connected = True
+            _send(master, board.connect())
+        if events & select.POLLIN:
+            _send(master, board.feed(os.read(master, CHUNK)))
+        if connected:
+            _send(master, board.run(TICK))
+
+
+def _send(master: int, data: bytes) -> None:
+    # What a program does not read is lost, as on any serial line.
+    with contextlib.suppress(BlockingIOError):
+        os.write(master, data)
