@@ -10,20 +10,18 @@ import {IBlockOTA} from "./interfaces/IBlockOTA.sol";
 /// @title The public record of a vendor's firmware releases
 /// @notice See `IBlockOTA`, which is the specification.
 /// @dev Storage: slot 0 paused and owner (Pausable stands first so that they share it), 1 pending owner, 2 products,
-/// 3 OEMs, 4 digests, 5 facts, 6 DAG roots, 7 product names. A release of up to 1 MiB costs two new words.
+/// 3 names of the products. A release costs two new words (digest and facts), and a third above 1 MiB (DAG root).
 contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
-    /// @dev One word. `head` is the greatest version ever published, so comparing with it refuses every repetition.
-    struct State {
+    /// @dev The first six share one word. `head` is the greatest version ever published: comparing with it refuses any
+    /// repetition. A word of facts is, from its low end: version 64 bits, previous 64, size 32, load address 32, active
+    /// from 40, chip id 16, status 8. Facts are packed by hand because the compiler would write their word seven times.
+    struct Product {
         uint64 head;
         uint64 minimumVersion;
         uint32 flashStart;
         uint32 flashSize;
         uint16 chipId;
         bool paired;
-    }
-
-    struct Product {
-        State state;
         bytes32 oem;
         mapping(uint64 version => bytes32 sha256) digests;
         mapping(bytes32 sha256 => uint256 word) facts;
@@ -64,7 +62,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
 
     /// @inheritdoc IBlockOTA
     function setMinimumVersion(bytes32 product, uint64 version) external onlyOwner {
-        State storage target = _products[product].state;
+        Product storage target = _products[product];
         require(target.paired, ProductNotPaired(product));
         require(version > target.minimumVersion, MinimumVersionNotRaised(product, version, target.minimumVersion));
 
@@ -81,14 +79,14 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         uint32 flashStart,
         uint32 flashSize
     ) external onlyOwner {
-        require(_isName(product, "!"), NameInvalid(product));
-        require(_isName(oem, " "), NameInvalid(oem));
+        require(_isName(product), NameInvalid(product));
+        require(_isName(oem), NameInvalid(oem));
         require(flashSize != 0, RegionInvalid(flashStart, flashSize));
         require(uint256(flashStart) + flashSize <= 1 << 32, RegionInvalid(flashStart, flashSize));
 
-        if (_products[product].oem == 0) _productNames.push(product);
-        _products[product].oem = oem;
-        State storage target = _products[product].state;
+        Product storage target = _products[product];
+        if (target.oem == 0) _productNames.push(product);
+        target.oem = oem;
         target.flashStart = flashStart;
         target.flashSize = flashSize;
         target.chipId = chipId;
@@ -99,11 +97,12 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
 
     /// @inheritdoc IBlockOTA
     function unpairOem(bytes32 product) external onlyOwner {
-        require(_products[product].state.paired, ProductNotPaired(product));
+        Product storage target = _products[product];
+        require(target.paired, ProductNotPaired(product));
 
-        _products[product].state.paired = false;
+        target.paired = false;
 
-        emit OemUnpaired(product, _products[product].oem);
+        emit OemUnpaired(product, target.oem);
     }
 
     /// @inheritdoc IBlockOTA
@@ -124,7 +123,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
 
     /// @inheritdoc IBlockOTA
     function latest(bytes32 product) external view returns (ReleaseRecord memory record) {
-        record = release(product, _products[product].state.head);
+        record = release(product, _products[product].head);
         while (record.status == Status.Revoked) record = release(product, record.previous);
     }
 
@@ -139,7 +138,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         uint64 from,
         uint256 count
     ) external view returns (ReleaseRecord[] memory records) {
-        uint64 first = from == 0 ? _products[product].state.head : from;
+        uint64 first = from == 0 ? _products[product].head : from;
         records = new ReleaseRecord[](_chainLength(product, first, count));
         for (uint256 i = 0; i < records.length; ++i) {
             records[i] = release(product, first);
@@ -171,20 +170,16 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
 
     /// @inheritdoc IBlockOTA
     function productRecord(bytes32 product) public view returns (ProductRecord memory record) {
-        bytes32 oem = _products[product].oem;
-        if (oem == 0) return record;
-        State memory stored = _products[product].state;
-        return
-            ProductRecord({
-                product: product,
-                oem: oem,
-                head: stored.head,
-                minimumVersion: stored.minimumVersion,
-                flashStart: stored.flashStart,
-                flashSize: stored.flashSize,
-                chipId: stored.chipId,
-                paired: stored.paired
-            });
+        Product storage stored = _products[product];
+        if (stored.oem == 0) return record;
+        record.product = product;
+        record.oem = stored.oem;
+        record.head = stored.head;
+        record.minimumVersion = stored.minimumVersion;
+        record.flashStart = stored.flashStart;
+        record.flashSize = stored.flashSize;
+        record.chipId = stored.chipId;
+        record.paired = stored.paired;
     }
 
     /// @inheritdoc IBlockOTA
@@ -198,48 +193,56 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
     }
 
     /// @dev Check, record, tell: one release.
-    function _publish(Release calldata item) private {
-        (bytes32 product, uint64 version, bytes32 digest) = (item.product, item.version, item.sha256);
-        (uint32 size, uint32 loadAddress, bytes32 dagRoot) = (item.size, item.loadAddress, item.dagRoot);
-        Product storage stored = _products[product];
-        State memory target = stored.state;
-        require(target.paired, ProductNotPaired(product));
-        require(version > target.head, VersionNotNewer(product, version, target.head));
-        require(version >= target.minimumVersion, VersionBelowMinimum(product, version, target.minimumVersion));
-        require(digest != 0, DigestMissing(product, version));
-        uint256 word = stored.facts[digest];
-        require(word == 0, ImageAlreadyPublished(product, digest, uint64(word)));
-        require(size != 0, ImageEmpty(product, version));
-        require(
-            loadAddress >= target.flashStart &&
-                uint256(loadAddress) + size <= uint256(target.flashStart) + target.flashSize,
-            ImageOutsideRegion(product, loadAddress, size, target.flashStart, target.flashSize)
-        );
-        require((size > SINGLE_BLOCK_LIMIT) == (dagRoot != 0), DagRootMismatch(product, version, size, dagRoot));
+    function _publish(Release memory item) private {
+        Product storage target = _products[item.product];
+        _requireNew(item, target);
+        _requireFits(item, target);
 
         uint40 activeFrom = item.activeFrom > block.timestamp ? item.activeFrom : uint40(block.timestamp);
-        stored.state.head = version;
-        stored.digests[version] = digest;
-        stored.facts[digest] =
-            uint256(version) |
+        target.facts[item.sha256] =
+            uint256(item.version) |
             (uint256(target.head) << 64) |
-            (uint256(size) << 128) |
-            (uint256(loadAddress) << 160) |
+            (uint256(item.size) << 128) |
+            (uint256(item.loadAddress) << 160) |
             (uint256(activeFrom) << 192) |
             (uint256(target.chipId) << 232) |
             ACTIVE;
-        if (dagRoot != 0) stored.dagRoots[digest] = dagRoot;
+        target.digests[item.version] = item.sha256;
+        target.head = item.version;
+        if (item.dagRoot != 0) target.dagRoots[item.sha256] = item.dagRoot;
 
         emit ReleasePublished(
-            product,
-            version,
-            digest,
-            size,
-            loadAddress,
+            item.product,
+            item.version,
+            item.sha256,
+            item.size,
+            item.loadAddress,
             activeFrom,
-            dagRoot,
+            item.dagRoot,
             item.manifest
         );
+    }
+
+    /// @dev The product takes this version, and does not have this image yet.
+    function _requireNew(Release memory item, Product storage target) private view {
+        (bytes32 product, uint64 version) = (item.product, item.version);
+        uint256 word = target.facts[item.sha256];
+        require(target.paired, ProductNotPaired(product));
+        require(version > target.head, VersionNotNewer(product, version, target.head));
+        require(version >= target.minimumVersion, VersionBelowMinimum(product, version, target.minimumVersion));
+        require(item.sha256 != 0, DigestMissing(product, version));
+        require(word == 0, ImageAlreadyPublished(product, item.sha256, uint64(word)));
+    }
+
+    /// @dev The image lies in the product's region, and has a DAG root just when it needs one. Ends may exceed 32 bits.
+    function _requireFits(Release memory item, Product storage target) private view {
+        (bytes32 product, uint32 start, uint32 size) = (item.product, item.loadAddress, item.size);
+        (uint32 flashStart, uint32 flashSize) = (target.flashStart, target.flashSize);
+        bool inside = start >= flashStart && uint256(start) + size <= uint256(flashStart) + flashSize;
+        bool severalBlocks = size > SINGLE_BLOCK_LIMIT;
+        require(size != 0, ImageEmpty(product, item.version));
+        require(inside, ImageOutsideRegion(product, start, size, flashStart, flashSize));
+        require(severalBlocks == (item.dagRoot != 0), DagRootMismatch(product, item.version, size, item.dagRoot));
     }
 
     /// @dev How many releases `history` finds from `version` on, `limit` at most.
@@ -252,10 +255,10 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         }
     }
 
-    /// @dev Characters from `lowest` to "~", then only zeros; at least one of the former, and of the latter.
-    function _isName(bytes32 text, bytes1 lowest) private pure returns (bool) {
+    /// @dev 1 to 31 characters from "!" to "~", then zeros only.
+    function _isName(bytes32 text) private pure returns (bool) {
         uint256 length = 0;
-        while (length < 32 && text[length] >= lowest && text[length] <= "~") ++length;
+        while (length < 32 && text[length] >= "!" && text[length] <= "~") ++length;
         return length != 0 && length != 32 && text << (8 * length) == 0;
     }
 }

@@ -2,9 +2,10 @@
 pragma solidity 0.8.28;
 
 /// @title The public record of a vendor's firmware releases
-/// @notice A release is ⟨product, version⟩ → SHA-256 of its image. The owner (the vendor's Safe) writes; anyone reads.
-/// @dev Product and OEM names are ASCII, left-aligned in 32 bytes, zero-padded, 1 to 31 characters. A version is packed
-/// semver (major 16 bits, minor 24, patch 24) and is compared as a number; 0 stands for "none". Times are Unix seconds.
+/// @notice A release is ⟨product, version⟩ → SHA-256 of its image. The owner (the vendor's Safe) writes, anyone reads.
+/// @dev Names of products and OEMs are 1 to 31 printable ASCII characters without spaces, left-aligned, zero-padded.
+/// A version is packed semver (major 16 bits, minor 24, patch 24), compared as a number; 0 means "none". Times are Unix
+/// seconds.
 /// Only `publish` stops while the contract is paused: revoking and raising the floor stay possible in an emergency.
 /// No getter reverts for something unknown: it answers with an empty record (status `None`, version 0).
 interface IBlockOTA {
@@ -151,7 +152,7 @@ interface IBlockOTA {
     /// @notice The floor only rises: `requested` is not greater than the present one.
     error MinimumVersionNotRaised(bytes32 product, uint64 requested, uint64 minimumVersion);
 
-    /// @notice Not 1 to 31 printable ASCII characters, left-aligned, zero-padded (a product's without spaces).
+    /// @notice Not 1 to 31 printable ASCII characters without spaces, left-aligned and zero-padded.
     error NameInvalid(bytes32 name);
 
     /// @notice The flash region is empty, or ends above the 32-bit address space.
@@ -163,8 +164,8 @@ interface IBlockOTA {
     /// @notice Publishes one or several releases, all of them or none.
     /// @param releases The releases, oldest first where several are for one product.
     /// @dev Emits `ReleasePublished` for each. Owner only; refused while paused. Reverts with `NothingToPublish`,
-    /// `ProductNotPaired`, `VersionNotNewer`, `VersionBelowMinimum`, `DigestMissing`, `ImageAlreadyPublished`, `ImageEmpty`,
-    /// `ImageOutsideRegion` or `DagRootMismatch`, checked in this order.
+    /// `ProductNotPaired`, `VersionNotNewer`, `VersionBelowMinimum`, `DigestMissing`, `ImageAlreadyPublished`,
+    /// `ImageEmpty`, `ImageOutsideRegion` or `DagRootMismatch`, checked in this order.
     function publish(Release[] calldata releases) external;
 
     /// @notice Revokes a release for good; its image can never be published for that product again.
@@ -182,11 +183,12 @@ interface IBlockOTA {
 
     /// @notice Pairs a product with its OEM, chip and flash region, or replaces these when it is paired already.
     /// @param product Name of the product.
-    /// @param oem Name of the OEM, spaces allowed.
+    /// @param oem Name of the OEM.
     /// @param chipId Product id that the chip's bootloader answers (0x0410 for an STM32F103C8, say).
     /// @param flashStart First address of the region that images may fill.
     /// @param flashSize Length of the region in bytes.
-    /// @dev Emits `OemPaired`. Releases, head and floor are kept. Owner only. Reverts with `NameInvalid` or `RegionInvalid`.
+    /// @dev Emits `OemPaired`. Releases, head and floor are kept. Owner only. Reverts with `NameInvalid` or
+    /// `RegionInvalid`.
     function pairOem(bytes32 product, bytes32 oem, uint16 chipId, uint32 flashStart, uint32 flashSize) external;
 
     /// @notice Dissolves a product's pairing. Its releases stay on record.
@@ -215,7 +217,8 @@ interface IBlockOTA {
 
     /// @notice A page of a product's releases, newest first, revoked ones among them.
     /// @param product Name of the product.
-    /// @param from Version to begin with, included; 0 means the newest. The next page begins with the last record's `previous`.
+    /// @param from Version to begin with, included; 0 means the head. The next page begins with the `previous` of this
+    /// page's last record, unless that is 0: then there is none.
     /// @param count Greatest number of records wanted.
     /// @return records As many as there are, `count` at most; none when `from` was never published.
     function history(

@@ -1,0 +1,108 @@
+"""Compile the contracts into package data, so that an installed BlockOTA needs no compiler.
+
+``.venv/bin/python scripts/build_artifacts.py`` writes ``blockota/artifacts/<contract>.json``. With ``--check`` it
+writes nothing, and exits with 1 when the package data are not what the sources compile to. The settings are those of
+ape-config.yaml, and files have the names that Ape gives them, so that the bytecode equals Ape's to the last byte
+(the compiler hashes names and settings into it) and does not depend on the folder of the clone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import solcx
+import yaml
+
+CLONE = Path(__file__).resolve().parent.parent
+CONTRACTS = ("BlockOTA",)
+"""Contracts whose ABI and bytecode the package carries."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the package data, or compare them; the exit status is 1 when they differ."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 when they differ")
+    check = parser.parse_args(arguments).check
+    artifacts = {CLONE / "blockota" / "artifacts" / f"{name}.json": text for name, text in build(CLONE).items()}
+    drifted = [path for path, text in artifacts.items() if not path.is_file() or path.read_text() != text]
+    if check and drifted:
+        names = ", ".join(str(path.relative_to(CLONE)) for path in drifted)
+        print(f"{names}: not what contracts/ compiles to; run scripts/build_artifacts.py.", file=sys.stderr)
+        return 1
+    for path in drifted:
+        path.write_text(artifacts[path])
+        print(f"Wrote {path.relative_to(CLONE)}.")
+    return 0
+
+
+def build(clone: Path) -> dict[str, str]:
+    """The text of each contract's artifact, by its name; the compiler must be installed (`install_compiler.py`)."""
+    config = yaml.safe_load((clone / "ape-config.yaml").read_text())
+    compiled = compile_contracts(clone, config)
+    return {name: artifact(name, compiled[f"contracts/{name}.sol"][name], config["solidity"]) for name in CONTRACTS}
+
+
+def compile_contracts(clone: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Compile everything in contracts/ in one run; the result is by file, then by contract."""
+    with TemporaryDirectory() as folder:
+        layout = Path(folder)
+        remappings = lay_out(clone, layout, config)
+        sources = sorted(path.relative_to(layout).as_posix() for path in (layout / "contracts").rglob("[!.]*.sol"))
+        own = [name for name in sources if "/.cache/" not in name]
+        output: dict[str, Any] = solcx.compile_standard(
+            {
+                "language": "Solidity",
+                "sources": {name: {"content": (layout / name).read_text()} for name in own},
+                "settings": settings(config["solidity"], remappings),
+            },
+            solc_version=config["solidity"]["version"],
+            base_path=layout,
+        )
+    return dict(output["contracts"])
+
+
+def lay_out(clone: Path, layout: Path, config: dict[str, Any]) -> list[str]:
+    """Copy sources and dependencies to where Ape's compiler plugin puts them; returns the compiler's remappings."""
+    shutil.copytree(clone / "contracts", layout / "contracts", ignore=shutil.ignore_patterns(".cache"))
+    for dependency in config["dependencies"]:
+        cached = layout / "contracts" / ".cache" / dependency["name"] / dependency["version"]
+        shutil.copytree(clone / "node_modules" / dependency["npm"], cached)
+    pairs = (remapping.split("=") for remapping in config["solidity"]["import_remapping"])
+    return sorted(f"{name}=contracts/.cache/{target}" for name, target in pairs)
+
+
+def settings(solidity: dict[str, Any], remappings: list[str]) -> dict[str, Any]:
+    """The compiler's settings as its standard JSON input has them."""
+    return {
+        "optimizer": {"enabled": solidity["optimize"], "runs": solidity["optimization_runs"]},
+        "evmVersion": solidity["evm_version"],
+        "viaIR": solidity["via_ir"],
+        "remappings": remappings,
+        "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
+    }
+
+
+def artifact(name: str, compiled: dict[str, Any], solidity: dict[str, Any]) -> str:
+    """The artifact as JSON, sorted, so that a change in it is a change in the contract."""
+    content = {
+        "contractName": name,
+        "abi": sorted(compiled["abi"], key=lambda entry: json.dumps([entry["type"], entry.get("name"), entry])),
+        "bytecode": f"0x{compiled['evm']['bytecode']['object']}",
+        "compiler": {
+            "version": solidity["version"],
+            "evmVersion": solidity["evm_version"],
+            "optimizerRuns": solidity["optimization_runs"],
+            "viaIR": solidity["via_ir"],
+        },
+    }
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
