@@ -14,6 +14,7 @@ from typing import Any
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 SELECTOR_SIZE = 4
@@ -165,6 +166,8 @@ def _to_tuples(parameter: dict[str, Any], value: Any) -> Any:
 def _to_dicts(parameter: dict[str, Any], value: Any) -> Any:
     if parameter["type"].endswith("[]"):
         return [_to_dicts(_element(parameter), item) for item in value]
+    if parameter["type"] == "address":
+        return to_checksum_address(value)
     if parameter["type"] != "tuple":
         return value
     return {c["name"]: _to_dicts(c, field) for c, field in zip(parameter["components"], value, strict=True)}

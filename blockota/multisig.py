@@ -23,7 +23,8 @@ from blockota.errors import ProposalError, RefusedError, UsageError
 from blockota.proposal import Proposal, Signature, accept
 
 _ZERO = "0x" + "00" * 20
-_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
+SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
+"""Where the npm package keeps the Safe's prebuilt artifacts."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
         )
 
 
-def deploy_safe(chain: Chain, account: LocalAccount, *, owners: Sequence[str], threshold: int, root: Path) -> str:
+def deploy_safe(chain: Chain, account: LocalAccount, *, owners: Sequence[str], threshold: int, artifacts: Path) -> str:
     """Put a Safe on a local chain: singleton, factory, and a proxy with these owners.
 
     Args:
@@ -121,7 +122,7 @@ def deploy_safe(chain: Chain, account: LocalAccount, *, owners: Sequence[str], t
         account: pays.
         owners: addresses.
         threshold: how many of them must sign.
-        root: the folder that holds ``node_modules``.
+        artifacts: the folder that `SAFE_ARTIFACTS` names.
 
     Returns:
         The Safe's checksummed address.
@@ -129,8 +130,8 @@ def deploy_safe(chain: Chain, account: LocalAccount, *, owners: Sequence[str], t
     Raises:
         UsageError: the npm package is not installed.
     """
-    singleton = _created(chain, account, _bytecode(root, "Safe.sol/Safe.json"))
-    factory = _created(chain, account, _bytecode(root, "proxies/SafeProxyFactory.sol/SafeProxyFactory.json"))
+    singleton = _created(chain, account, _bytecode(artifacts / "Safe.sol/Safe.json"))
+    factory = _created(chain, account, _bytecode(artifacts / "proxies/SafeProxyFactory.sol/SafeProxyFactory.json"))
     setup = encode_signature_call(
         "setup(address[],uint256,address,bytes,address,address,uint256,address)",
         *(list(owners), threshold, _ZERO, b"", _ZERO, _ZERO, 0, _ZERO),
@@ -156,8 +157,7 @@ def _created(chain: Chain, account: LocalAccount, bytecode: bytes) -> str:
     return address
 
 
-def _bytecode(root: Path, name: str) -> bytes:
-    path = root / _ARTIFACTS / name
+def _bytecode(path: Path) -> bytes:
     try:
         artifact = json.loads(path.read_bytes())
     except OSError as error:

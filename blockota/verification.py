@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -118,8 +118,13 @@ class ProvenRelease:
     passed: tuple[Passed, ...]
 
 
-def prove_release(answer: ChainAnswer, trust: Trust, *, image: bytes) -> ProvenRelease:
+def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
     """Checks 1 to 5: what the chain says, and whether the image is what it says.
+
+    Args:
+        answer: what the chain said.
+        trust: what the person at the bench believes.
+        read_image: returns the bytes that somebody claims to be a release's image; asked only after check 3.
 
     Raises:
         VerificationError: with the number of the first check that failed.
@@ -129,6 +134,7 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, image: bytes) -> ProvenR
     passed.append(Passed(2, f"{product.name} is paired with {product.oem}, the contract is not paused"))
     release = _active_release(answer)
     passed.append(Passed(3, f"{release.product} {release.version} is recorded and active"))
+    image = read_image(release)
     passed.append(_check_image(release, image))
     passed.append(_check_region(release, product))
     return ProvenRelease(release, product, image, tuple(passed))

@@ -1,1 +1,44 @@
 """Content stores: they move bytes and are never believed; what is read is checked block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from blockota.cid import CID
+from blockota.errors import UsageError
+from blockota.stores.local import LocalStore
+
+
+class Store(Protocol):
+    """What every store can do."""
+
+    def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = ...) -> CID:
+        """Store a file, pin it, and return its content address."""
+
+    def open(self, cid: CID) -> Iterator[bytes]:
+        """Yield a file's bytes in order, each block checked first."""
+
+    def has(self, cid: CID) -> bool:
+        """Whether the root block is there."""
+
+    def pin(self, cid: CID) -> None:
+        """Mark a root as one to keep."""
+
+    def unpin(self, cid: CID) -> None:
+        """Take the mark away."""
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names: ``file:FOLDER``.
+
+    Raises:
+        UsageError: it names none.
+    """
+    kind, _, rest = url.partition(":")
+    if kind == "file" and rest:
+        return LocalStore(Path(rest).expanduser())
+    raise UsageError(
+        f"{url!r} names no store", why="a store is named as file:FOLDER", remedy="try file:.blockota/store"
+    )

@@ -1,0 +1,28 @@
+"""``blockota cid``: the content address of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from blockota.cid import cid_of
+from blockota.cli.session import Session, with_session
+from blockota.errors import UsageError
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@with_session
+def cid(session: Session, file: Path) -> None:
+    """Print the content address of FILE, as Kubo's profile unixfs-v1-2025 makes it.
+
+    \b
+    Example:  blockota cid examples/bluepill/images/bluepill-1.0.0.bin
+    """
+    try:
+        with file.open("rb") as stream:
+            address = cid_of(stream)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read", why=error.strerror or str(error), remedy="check the path") from error
+    session.result({"file": str(file), "cid": str(address)}, lambda: click.echo(str(address)))

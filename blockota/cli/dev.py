@@ -1,0 +1,173 @@
+"""``blockota dev``: a local chain with a Safe, a contract and a product, to try everything on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from blockota.cli.session import Session, with_session
+from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID
+
+if TYPE_CHECKING:
+    from blockota.bindings import BlockOTAContract
+    from blockota.chain import Chain
+    from blockota.deployment import Deployment
+    from blockota.localchain import LocalChain
+
+FOLDER = Path(".blockota")
+PORT = 8545
+PRODUCT, OEM, CHIP_ID = "acme-thermo2", "acme", 0x410
+FLASH_START, FLASH_SIZE = 0x08000000, 1 << 16
+PAYER, OWNERS, THRESHOLD = 0, (1, 2, 3), 2
+"""Development accounts: dev:0 pays, dev:1 to dev:3 own the Safe, and two of them must sign."""
+_SETTINGS = """\
+# Written by `blockota dev up`. Development keys are dev:0 (pays), dev:1, dev:2 and dev:3 (the Safe's owners).
+network = "local"
+store = "file:.blockota/store"
+
+[networks.local]
+url = "{url}"
+chain_id = {chain_id}
+contract = "{contract}"
+confirmations = 0
+"""
+
+
+@click.group()
+def dev() -> None:
+    """A local chain to try everything on; it keeps its state in .blockota/ in this folder."""
+
+
+@dev.command()
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))
+@with_session
+def up(session: Session, /, port: int) -> None:
+    """Start the chain, and the first time deploy a 2-of-3 Safe and the contract, and pair one product.
+
+    \b
+    Example:  blockota dev up
+    """
+    local = _local_chain(port)
+    was_running = local.pid is not None
+    chain = local.start()
+    deployment = _deployed(chain) or _deploy(session, chain)
+    _write_settings(session, local, deployment)
+    fields = {
+        "url": local.url,
+        "chainId": chain.chain_id,
+        "contract": deployment.contract,
+        "safe": deployment.safe,
+        "owners": list(deployment.owners),
+        "product": PRODUCT,
+    }
+    session.result(fields, lambda: _show_up(session, fields, was_running=was_running))
+
+
+@dev.command()
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))
+@with_session
+def status(session: Session, /, port: int) -> None:
+    """Say whether the chain runs, and what lies on it.
+
+    \b
+    Example:  blockota dev status
+    """
+    from blockota.chain import Chain
+
+    local = _local_chain(port)
+    if local.pid is None:
+        note = "the local chain does not run; start it with `blockota dev up`"
+        session.result({"running": False}, lambda: session.out.print(note))
+        return
+    chain = Chain(local.url, chain_id=LOCAL_CHAIN_ID)
+    deployment = _deployed(chain)
+    shown = {
+        "running": True,
+        "process": local.pid,
+        "url": local.url,
+        "block": chain.head().number,
+        "contract": deployment.contract if deployment else None,
+        "safe": deployment.safe if deployment else None,
+    }
+    session.result(shown, lambda: session.fields(shown))
+
+
+@dev.command()
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))
+@with_session
+def down(session: Session, /, port: int) -> None:
+    """Stop the chain; its state stays in .blockota/chain.json.
+
+    \b
+    Example:  blockota dev down
+    """
+    stopped = _local_chain(port).stop()
+    sentence = "the local chain is stopped, its state is kept" if stopped else "the local chain did not run"
+    session.result({"stopped": stopped}, lambda: session.done(sentence))
+
+
+def _local_chain(port: int) -> LocalChain:
+    from blockota.localchain import LocalChain
+
+    return LocalChain(FOLDER, port)
+
+
+def _deployed(chain: Chain) -> Deployment | None:
+    """The deployment that the file in this folder names, when the chain really has it."""
+    from blockota.deployment import Deployment
+
+    path = Deployment.path(Path(), chain.chain_id)
+    if not path.exists():
+        return None
+    deployment = Deployment.read(path)
+    return deployment if chain.has_code(deployment.contract) else None
+
+
+def _deploy(session: Session, chain: Chain) -> Deployment:
+    from blockota.bindings import BlockOTAContract
+    from blockota.keys import dev_account
+    from blockota.vendor import deploy, deploy_local_safe
+
+    session.note("Deploying the Safe and the contract, pairing a product ...")
+    payer = dev_account(PAYER)
+    owners = [dev_account(number).address for number in OWNERS]
+    safe = deploy_local_safe(chain, payer, owners=owners, threshold=THRESHOLD)
+    deployment = deploy(chain, payer, safe=safe)
+    _pair(BlockOTAContract(chain, deployment.contract))
+    deployment.write(Path())
+    return deployment
+
+
+def _pair(contract: BlockOTAContract) -> None:
+    """Pair the example product, by the same road as a vendor's: propose, sign twice, execute."""
+    from blockota.keys import dev_account
+    from blockota.multisig import execute
+    from blockota.proposal import sign
+    from blockota.release import Product, Region
+    from blockota.vendor import Reason, propose_pairing
+
+    now = int(time.time())
+    product = Product(PRODUCT, OEM, CHIP_ID, Region(FLASH_START, FLASH_SIZE), minimum_version=None, paired=True)
+    proposal = propose_pairing(contract, product, reason=Reason("the example product", now, lifetime=3600))
+    signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
+    execute(contract.chain, proposal, signatures, account=dev_account(PAYER), now=now)
+
+
+def _write_settings(session: Session, local: LocalChain, deployment: Deployment) -> None:
+    from blockota.files import write_result
+
+    text = _SETTINGS.format(url=local.url, chain_id=LOCAL_CHAIN_ID, contract=deployment.contract)
+    path = Path(FILE_NAME)
+    if not path.exists():
+        write_result(path, text.encode())
+    elif path.read_text(errors="replace") != text:
+        session.note(f"{FILE_NAME} is there already and was left as it is; this chain's settings would be:\n{text}")
+
+
+def _show_up(session: Session, fields: dict[str, object], *, was_running: bool) -> None:
+    session.done(f"the local chain {'runs already' if was_running else 'is up'} at {fields['url']}")
+    session.fields({name: fields[name] for name in ("chainId", "contract", "safe", "product")})
+    session.note("Next: blockota product list, blockota release publish IMAGE --product acme-thermo2 ...")

@@ -1,0 +1,125 @@
+"""The command ``blockota``: its nouns, and where errors become sentences and exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from blockota import __version__
+from blockota.errors import BlockOTAError, VerificationError
+
+_NOUNS = {
+    "cid": "Print the content address of a file.",
+    "product": "What images are for: pair, list, show.",
+    "release": "Releases: publish, list, show, fetch, verify.",
+    "proposal": "What the vendor's Safe is asked: show, sign, execute.",
+    "flash": "Write a proven release to a board, and prove the flash.",
+    "dev": "A local chain to try everything on: up, status, down.",
+    "demo": "Walk the whole road once, from vendor to running board.",
+}
+_INTERRUPTED = 130
+
+
+class _Nouns(click.Group):
+    """Loads a noun's module only when it is asked for, so that help is there at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The nouns, in the order of the road."""
+        del ctx
+        return list(_NOUNS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One noun's command."""
+        del ctx
+        if cmd_name not in _NOUNS:
+            return None
+        module = importlib.import_module(f"blockota.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the nouns without loading them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_NOUNS.items()))
+
+
+@click.group(cls=_Nouns, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="blockota")
+def cli() -> None:
+    """Firmware releases as public facts on a chain, checked before a board is written.
+
+    \b
+    Try it:  blockota dev up
+             blockota release list
+             blockota demo
+
+    Settings come from blockota.toml in this folder, from --config FILE, or from BLOCKOTA_* variables. Exit status:
+    0 done, 1 a defect of ours, 2 usage, 3 refused (nothing was changed), 4 board or link, 5 chain or store out of
+    reach.
+    """
+
+
+def main() -> None:
+    """Run the command, and end with its exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run one command; every error ends here as a sentence on stderr.
+
+    Args:
+        words: the command line without the program's name.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        cli.main(words, prog_name="blockota", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        return _INTERRUPTED
+    except BlockOTAError as error:
+        return _report(error, words)
+    except Exception as error:  # noqa: BLE001 - a traceback must not reach a user
+        return _report(_defect(error), words)
+    return 0
+
+
+def _defect(error: Exception) -> BlockOTAError:
+    wrapped = BlockOTAError(
+        "this is a defect of BlockOTA",
+        why=f"{type(error).__name__}: {error}",
+        remedy="run it again with --debug, and report what it prints",
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _report(error: BlockOTAError, words: list[str]) -> int:
+    if "--debug" in words:
+        traceback.print_exception(error)
+    if "--json" in words:
+        click.echo(json.dumps({"error": _fields(error)}, indent=2))
+    sentence = str(error)
+    click.secho(f"Error: {sentence[:1].upper()}{sentence[1:]}", fg="red", err=True)
+    return error.exit_status
+
+
+def _fields(error: BlockOTAError) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "what": error.what,
+        "why": error.why,
+        "remedy": error.remedy,
+        "exitStatus": error.exit_status,
+    }
+    return fields | ({"check": error.number} if isinstance(error, VerificationError) else {})

@@ -1,0 +1,78 @@
+"""Words of the command line that become values: versions, numbers, regions, spans of time, signature files."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from blockota.errors import UsageError
+from blockota.release import Region, Version
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
+_SPANS = {"m": 60, "h": 3600, "d": 86400}
+_MAX_ADDRESS = 1 << 32
+
+
+class VersionWord(click.ParamType):
+    """``1.4.0``."""
+
+    name = "version"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Version:
+        """Read the word."""
+        if isinstance(value, Version):
+            return value
+        try:
+            return Version.parse(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class NumberWord(click.ParamType):
+    """``0x410`` or ``1040``, at most 32 bits."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the word."""
+        try:
+            number = int(str(value), 0)
+        except ValueError:
+            number = -1
+        if not 0 <= number < _MAX_ADDRESS:
+            self.fail(f"{value!r} is no number: say 0x410 or 1040.", param, ctx)
+        return number
+
+
+class RegionWord(click.ParamType):
+    """``0x08000000:64K``: first address and size."""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Region:
+        """Read the word."""
+        match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(\d{1,10})([KM]?)", str(value))
+        region = Region(int(match[1], 16), int(match[2]) * _UNITS[match[3]]) if match else Region(0, 0)
+        if region.size == 0 or region.end > _MAX_ADDRESS:
+            self.fail(f"{value!r} is no flash region: say START:SIZE, such as 0x08000000:64K.", param, ctx)
+        return region
+
+
+class SpanWord(click.ParamType):
+    """``7d``, ``12h`` or ``30m``, as seconds."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the word."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,3})([mhd])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no span of time: say 30m, 12h or 7d.", param, ctx)
+        return int(match[1]) * _SPANS[match[2]]
+
+
+VERSION, NUMBER, REGION, SPAN = VersionWord(), NumberWord(), RegionWord(), SpanWord()

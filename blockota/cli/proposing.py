@@ -1,0 +1,73 @@
+"""The options of every command that makes a proposal, and the file that it writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockota.cli.parameters import SPAN
+from blockota.cli.session import Session
+from blockota.errors import UsageError
+
+if TYPE_CHECKING:
+    from blockota.proposal import Proposal
+    from blockota.vendor import Reason
+
+_WEEK = 7 * 86400
+
+
+def proposing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-o``, ``--reason``, ``--expires-in`` and ``--nonce``."""
+    for option in (
+        click.option("--nonce", type=click.IntRange(min=0), help="Nonce of the Safe to take; its next by default."),
+        click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed."),
+        click.option("--reason", default="", help="Why, for the other owners."),
+        click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Proposal file to write."),
+    ):
+        command = option(command)
+    return command
+
+
+def save_proposal(session: Session, make: Callable[[Reason], Proposal], **options: Any) -> None:
+    """Make a proposal and write its file, which must not be there yet.
+
+    Args:
+        session: the command's.
+        make: makes the proposal from what the options say.
+        **options: the values of `proposing_options`.
+    """
+    from blockota.files import write_result
+    from blockota.proposal import one_line
+    from blockota.vendor import Reason
+
+    path: Path = options["output"]
+    refuse_existing(path)
+    now = int(time.time())
+    reason = Reason(one_line(options["reason"]), now, options["expires_in"], nonce=options["nonce"])
+    proposal = make(reason)
+    write_result(path, proposal.to_json())
+    fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
+    session.result(fields, lambda: _show(session, path, proposal))
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over a file that others may have signed already.
+
+    Raises:
+        UsageError: the file is there.
+    """
+    if path.exists():
+        raise UsageError(
+            f"{path} is there already",
+            why="owners may have signed it, so it is not overwritten",
+            remedy="name another file with -o, or remove it first",
+        )
+
+
+def _show(session: Session, path: Path, proposal: Proposal) -> None:
+    session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
+    session.note(f"Next: each owner runs `blockota proposal sign {path} --key KEY`")

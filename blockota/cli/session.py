@@ -1,0 +1,155 @@
+"""What every command shares: its common options, and the chain, contract and store that they name."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from blockota.errors import UsageError
+from blockota.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from blockota.bindings import BlockOTAContract
+    from blockota.chain import Chain
+    from blockota.stores import Store
+    from blockota.verification import Trust
+
+P = ParamSpec("P")
+
+
+class Session:
+    """One run of a command.
+
+    Args:
+        config: the settings file, where one was named.
+        network: the network's name, where one was named.
+        store: the store's URL, where one was named.
+        as_json: print one JSON object instead of tables.
+    """
+
+    def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
+        """Nothing is read or opened before it is needed."""
+        self._config, self._network, self._store, self.as_json = config, network, store, as_json
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings."""
+        return load_settings(self._config, network=self._network, environment=os.environ)
+
+    @functools.cached_property
+    def chain(self) -> Chain:
+        """The configured chain."""
+        from blockota.chain import Chain
+
+        return Chain(self.settings.url, chain_id=self.settings.chain_id)
+
+    @property
+    def contract_address(self) -> str:
+        """The configured contract's address.
+
+        Raises:
+            UsageError: nothing names one.
+        """
+        if self.settings.contract is None:
+            raise UsageError(
+                f"no contract is configured for the network {self.settings.network!r}",
+                why="neither blockota.toml nor deployments/ names one",
+                remedy="run `blockota dev up`, or set contract in blockota.toml",
+            )
+        return self.settings.contract
+
+    @functools.cached_property
+    def contract(self) -> BlockOTAContract:
+        """The configured contract."""
+        from blockota.bindings import BlockOTAContract
+
+        address = self.contract_address
+        return BlockOTAContract(self.chain, address)
+
+    @property
+    def trust(self) -> Trust:
+        """What the settings say is to be believed."""
+        from blockota.verification import Trust
+
+        return Trust(self.settings.chain_id, self.contract_address, self.settings.confirmations)
+
+    @functools.cached_property
+    def store(self) -> Store:
+        """The configured content store."""
+        from blockota.stores import open_store
+
+        return open_store(self._store or self.settings.store)
+
+    def open_key(self, uri: str) -> LocalAccount:
+        """The account that a key URI names; asks for its password on the terminal."""
+        from blockota.chain import LOCAL_CHAIN_IDS
+        from blockota.keys import open_key
+
+        is_local = self.settings.chain_id in LOCAL_CHAIN_IDS
+        return open_key(uri, is_local_chain=is_local, ask_password=_ask_password)
+
+    def result(self, fields: Mapping[str, Any], show: Callable[[], None]) -> None:
+        """Print a command's result: the fields as JSON, or what `show` prints for people."""
+        if self.as_json:
+            click.echo(json.dumps(fields, indent=2))
+        else:
+            show()
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print a table."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(str(cell) for cell in row))
+        self.out.print(table)
+
+    def fields(self, rows: Mapping[str, object]) -> None:
+        """Print label and value, one pair a line."""
+        width = max(len(label) for label in rows)
+        for label, value in rows.items():
+            self.out.print(f"[bold]{label:<{width}}[/bold]  ", end="")
+            self.out.print(str(value), markup=False)
+
+    def done(self, sentence: str) -> None:
+        """Say that something is done."""
+        self.out.print("[green]✓[/green] ", end="")
+        self.out.print(sentence, markup=False)
+
+    def note(self, sentence: str) -> None:
+        """Say something beside the result, on stderr."""
+        self.err.print(sentence, style="dim", markup=False)
+
+
+def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
+    """Give a command its `Session`, and the options that make one."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default.")
+    @click.option("--network", metavar="NAME", help="Network of the settings; their own choice by default.")
+    @click.option("--store", metavar="URL", help="Content store, such as file:FOLDER.")
+    @click.option("--debug", is_flag=True, help="Show where an error came from.")
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        options: dict[str, Any] = {name: kwargs.pop(name) for name in ("config", "network", "store", "as_json")}
+        kwargs.pop("debug")
+        session = Session(options["config"], options["network"], store=options["store"], as_json=options["as_json"])
+        command(session, *args, **kwargs)
+
+    return wrapped
+
+
+def _ask_password(prompt: str) -> str:
+    return str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))

@@ -1,0 +1,66 @@
+"""A deployment: the contract, the Safe that owns it, and the file that tells where they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from blockota.errors import UsageError
+from blockota.files import read_input, write_result
+
+_MAX_FILE_SIZE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What was deployed.
+
+    Attributes:
+        chain_id: on which chain (EIP-155).
+        contract: address of BlockOTA.
+        safe: address of the vendor's Safe, its owner.
+        owners: addresses of the Safe's owners when it was deployed.
+        threshold: how many of them must sign.
+        block_number: the block that holds the contract's creation.
+    """
+
+    chain_id: int
+    contract: str
+    safe: str
+    owners: Sequence[str]
+    threshold: int
+    block_number: int
+
+    @staticmethod
+    def path(folder: Path, chain_id: int) -> Path:
+        """Where the file of a chain lies: ``deployments/<chain id>.json``."""
+        return folder / "deployments" / f"{chain_id}.json"
+
+    @classmethod
+    def read(cls, path: Path) -> Deployment:
+        """Read the file.
+
+        Raises:
+            UsageError: it cannot be read or is none.
+        """
+        try:
+            return cls(**json.loads(read_input(path, limit=_MAX_FILE_SIZE)))
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"{path} cannot be read",
+                why="it is no deployment of ours",
+                remedy="remove it and run `blockota dev up`, or `ape run deploy`",
+            ) from error
+
+    def write(self, folder: Path) -> Path:
+        """Write the file below a folder, and return its path.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        path = self.path(folder, self.chain_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_result(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
+        return path

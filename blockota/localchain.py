@@ -1,0 +1,181 @@
+"""A local chain for development: anvil in the background, with its state kept in a file.
+
+Everything lies in one folder: ``chain.json`` (the state, written when the chain stops and every few seconds),
+``chain.previous.json`` (the state as it was at the last good start), ``anvil.log`` and ``anvil.pid``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockota.chain import Chain
+from blockota.errors import ChainError, UsageError
+
+CHAIN_ID = 1337
+"""The number that Ape's ``local`` network signs with, too."""
+_START_TIMEOUT, _STOP_TIMEOUT, _POLL = 15.0, 20.0, 0.05
+_STATE_INTERVAL = 5
+_PRUNE_HISTORY = 256
+
+
+@dataclass(frozen=True)
+class LocalChain:
+    """A chain on this machine, whether it runs or not.
+
+    Attributes:
+        folder: where its files lie.
+        port: of 127.0.0.1, where it answers.
+    """
+
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The JSON-RPC endpoint."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What anvil prints."""
+        return self.folder / "anvil.log"
+
+    @property
+    def pid(self) -> int | None:
+        """The process, while it runs."""
+        try:
+            pid = int(self._pid_file.read_text())
+            os.kill(pid, 0)
+        except (OSError, ValueError):
+            return None
+        return pid if _is_anvil(pid) else None
+
+    def start(self) -> Chain:
+        """Start the chain with the state it had; does nothing when it runs.
+
+        Raises:
+            UsageError: anvil is not installed.
+            ChainError: the port is taken, or anvil does not start.
+        """
+        if self.pid is None:
+            self._refuse_taken_port()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            process = self._spawn()
+            self._pid_file.write_text(str(process.pid))
+            self._wait(lambda: self._answers(process), _START_TIMEOUT, self._not_started)
+            if self._state_file.exists():
+                shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
+        return Chain(self.url, chain_id=CHAIN_ID)
+
+    def stop(self) -> bool:
+        """Stop the chain, which writes its state; False where it did not run.
+
+        Raises:
+            ChainError: it does not end.
+        """
+        pid = self.pid
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGTERM)
+        self._wait(lambda: self.pid is None, _STOP_TIMEOUT, lambda: ChainError(f"anvil (process {pid}) does not end"))
+        self._pid_file.unlink(missing_ok=True)
+        return True
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / "anvil.pid"
+
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / "chain.json"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(CHAIN_ID)]
+        command += ["--prune-history", str(_PRUNE_HISTORY)]
+        command += ["--state", str(self._state_file), "--state-interval", str(_STATE_INTERVAL)]
+        with self.log.open("wb") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        if process.poll() is not None:
+            raise self._not_started()
+        try:
+            Chain(self.url, chain_id=CHAIN_ID)
+        except ChainError:
+            return False
+        return True
+
+    def _wait(self, done: Callable[[], bool], limit: float, failed: Callable[[], Exception]) -> None:
+        deadline = time.monotonic() + limit
+        while not done():
+            if time.monotonic() > deadline:
+                raise failed()
+            time.sleep(_POLL)
+
+    def _not_started(self) -> ChainError:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return ChainError(
+            "anvil did not start",
+            why=lines[-1] if lines else "it printed nothing",
+            remedy=f"see {self.log}; if the state file is damaged, put chain.previous.json in the place of chain.json",
+        )
+
+    def _refuse_taken_port(self) -> None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                raise ChainError(
+                    f"port {self.port} is taken",
+                    why="another program answers there",
+                    remedy="stop it, or choose another port with --port",
+                )
+
+
+def find_anvil() -> Path:
+    """The real anvil binary (npm's wrapper would leave an orphan behind when it is killed).
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    for folder in project_folders():
+        for path in sorted(folder.glob("node_modules/@foundry-rs/anvil-*/bin/anvil*")):
+            return path
+    if on_path := shutil.which("anvil"):
+        return Path(on_path)
+    raise UsageError(
+        "anvil is not installed",
+        why="neither node_modules nor the PATH has it",
+        remedy="run `npm ci` in the BlockOTA folder",
+    )
+
+
+def project_folders() -> list[Path]:
+    """Where ``node_modules`` may lie: this folder and those above it, then the folder of the package."""
+    here = Path.cwd()
+    return [here, *here.parents, Path(__file__).resolve().parent.parent]
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_anvil(pid: int) -> bool:
+    """Tell anvil from a stranger with the same number, and from its own zombie; without /proc, believe the number."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return not Path("/proc/self").exists()
+    return b"anvil" in command

@@ -1,0 +1,133 @@
+"""Settings: which chain, which contract and which store a command works with.
+
+``blockota.toml`` (in this folder, or named with ``--config``) holds them; ``BLOCKOTA_*`` variables go before the
+file. On the local chain ``deployments/1337.json`` is enough by itself.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockota.deployment import Deployment
+from blockota.errors import UsageError
+from blockota.files import read_input
+
+FILE_NAME = "blockota.toml"
+LOCAL_URL = "http://127.0.0.1:8545"
+LOCAL_CHAIN_ID = 1337
+DEFAULT_CONFIRMATIONS = 12
+"""Blocks above an answer, on any chain but the local one, unless the settings say otherwise."""
+_MAX_FILE_SIZE = 1 << 16
+_KNOWN = {"network", "store", "networks"}
+_KNOWN_NETWORK = {"url", "chain_id", "contract", "confirmations"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a command works with.
+
+    Attributes:
+        network: the network's name in the file.
+        url: its JSON-RPC endpoint.
+        chain_id: the number it must say.
+        contract: address of the BlockOTA contract; None where nothing names one.
+        confirmations: blocks that must lie above an answer before it is believed.
+        store: URL of the content store.
+    """
+
+    network: str
+    url: str
+    chain_id: int
+    contract: str | None
+    confirmations: int
+    store: str
+
+
+def load_settings(config: Path | None, *, network: str | None, environment: Mapping[str, str]) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: the file; None means ``blockota.toml`` in this folder, if it is there.
+        network: a network's name; None means the file's choice.
+        environment: where ``BLOCKOTA_*`` variables are looked up.
+
+    Raises:
+        UsageError: the file cannot be read or says something that cannot be used.
+    """
+    path = config or Path(environment.get("BLOCKOTA_CONFIG", FILE_NAME))
+    file = _read(path) if config or "BLOCKOTA_CONFIG" in environment or path.exists() else {}
+    name = network or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", "local")
+    section = _section(file, name)
+    chain_id = _number(environment, "BLOCKOTA_CHAIN_ID", section.get("chain_id", LOCAL_CHAIN_ID))
+    default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
+    return Settings(
+        network=name,
+        url=environment.get("BLOCKOTA_URL") or _text(section, "url", LOCAL_URL),
+        chain_id=chain_id,
+        contract=environment.get("BLOCKOTA_CONTRACT") or section.get("contract") or _deployed(path.parent, chain_id),
+        confirmations=_number(environment, "BLOCKOTA_CONFIRMATIONS", section.get("confirmations", default_depth)),
+        store=environment.get("BLOCKOTA_STORE") or _store(file, path.parent),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        file = tomllib.loads(read_input(path, limit=_MAX_FILE_SIZE).decode())
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be read", why=f"it is no TOML: {error}") from error
+    _refuse_unknown(path.name, file, _KNOWN)
+    for name, section in file.get("networks", {}).items():
+        _refuse_unknown(f"[networks.{name}]", section, _KNOWN_NETWORK)
+    return file
+
+
+def _refuse_unknown(where: str, found: dict[str, Any], known: set[str]) -> None:
+    if unknown := sorted(set(found) - known):
+        raise UsageError(f"{where} says {unknown[0]!r}", why=f"only {', '.join(sorted(known))} are known there")
+
+
+def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
+    networks = file.get("networks", {})
+    if name in networks:
+        section: dict[str, Any] = networks[name]
+        return section
+    if name == "local":
+        return {}
+    raise UsageError(
+        f"there is no network {name!r}",
+        why=f"the settings know {', '.join(['local', *networks])}",
+        remedy=f"add [networks.{name}] to blockota.toml",
+    )
+
+
+def _text(section: Mapping[str, Any], key: str, default: str) -> str:
+    value = section.get(key, default)
+    if not isinstance(value, str):
+        raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is no text")
+    return value
+
+
+def _number(environment: Mapping[str, str], variable: str, default: Any) -> int:
+    value = environment.get(variable, default)
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = -1
+    if number < 0:
+        raise UsageError(f"the setting {variable} cannot be used", why=f"{value!r} is no whole number")
+    return number
+
+
+def _store(file: dict[str, Any], folder: Path) -> str:
+    url = _text(file, "store", "file:.blockota/store")
+    kind, _, rest = url.partition(":")
+    return f"file:{folder / rest}" if kind == "file" else url
+
+
+def _deployed(folder: Path, chain_id: int) -> str | None:
+    path = Deployment.path(folder, chain_id)
+    return Deployment.read(path).contract if path.exists() else None
