@@ -38,7 +38,6 @@ _LOST_REMEDY = "check the cable and the adapter, reset the board with BOOT0 at 1
 _OPEN_REMEDIES = {
     errno.ENOENT: "plug the adapter in, and name its port (on Linux mostly /dev/ttyUSB0 or /dev/ttyACM0)",
     errno.EACCES: "let your user open serial ports (group dialout on Debian), and log in again",
-    errno.EAGAIN: "close the other program that holds the port",
     errno.EBUSY: "close the other program that holds the port",
     errno.ECONNREFUSED: "start the board or the serial server that should listen there",
 }
@@ -228,6 +227,8 @@ def _open_port(path: str, baud: int, *, parity: str) -> serial.Serial:
 
 def _cannot_open(url: str, error: OSError | termios.error) -> LinkError:
     number = int((error.errno if isinstance(error, OSError) else error.args[0]) or 0)
+    # The exclusive lock says "try again" where another program holds the port.
+    number = errno.EBUSY if number == errno.EAGAIN else number
     reason = os.strerror(number) if number in errno.errorcode else str(error)
     remedy = _OPEN_REMEDIES.get(number, "check the port's name and the cable")
     return LinkError(f"The port {url} cannot be opened", why=reason, remedy=remedy)
