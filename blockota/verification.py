@@ -81,8 +81,8 @@ class BoardAnswer:
         ram: all of its RAM.
         readout_protected: whether the bootloader refuses to read the flash.
         write_protected: the protected ranges of flash.
-        installed: version found on the board; None where the flash is blank, or the person chose to replace
-            what no release explains.
+        installed: version found on the board, if any.
+        holds_unknown: whether the flash holds something that is no release.
     """
 
     chip_id: int
@@ -91,6 +91,22 @@ class BoardAnswer:
     readout_protected: bool
     write_protected: tuple[Region, ...]
     installed: Version | None
+    holds_unknown: bool
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the person at the bench agreed to.
+
+    Attributes:
+        allow_downgrade: replace an installed version that is newer or the same; never by one below the floor.
+        replace_unknown: replace contents that are no release.
+        configuration: the image is data without a vector table; not believed of one at the start of the flash.
+    """
+
+    allow_downgrade: bool = False
+    replace_unknown: bool = False
+    configuration: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,23 +156,22 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Re
     return ProvenRelease(release, product, image, tuple(passed))
 
 
-def prove_board(proven: ProvenRelease, board: BoardAnswer, *, allow_downgrade: bool, is_code: bool) -> list[Passed]:
+def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> list[Passed]:
     """Checks 6 to 9: whether this board may take this release.
 
     Args:
         proven: a release that passed checks 1 to 5.
         board: what the board said.
-        allow_downgrade: accept an installed version that is newer or the same; never one below the floor.
-        is_code: whether the image begins with a vector table (a configuration image does not).
+        consent: what the person agreed to.
 
     Raises:
         VerificationError: with the number of the first check that failed.
     """
     return [
-        _check_version(proven, board.installed, allow_downgrade=allow_downgrade),
+        _check_version(proven, board, consent),
         _check_chip(proven.release, board),
         _check_protection(proven.release, board),
-        _check_vector_table(proven, board.ram, is_code=is_code),
+        _check_vector_table(proven, board, consent),
     ]
 
 
@@ -281,7 +296,7 @@ def _check_region(release: Release, product: Product) -> Passed:
     return Passed(5, f"{release.region} lies inside the product's region")
 
 
-def _check_version(proven: ProvenRelease, installed: Version | None, *, allow_downgrade: bool) -> Passed:
+def _check_version(proven: ProvenRelease, board: BoardAnswer, consent: Consent) -> Passed:
     version, floor = proven.release.version, proven.product.minimum_version
     if floor is not None and version < floor:
         raise VerificationError(
@@ -290,14 +305,22 @@ def _check_version(proven: ProvenRelease, installed: Version | None, *, allow_do
             why=f"the vendor allows nothing older than {floor}",
             remedy=f"take {floor} or newer",
         )
-    if installed is not None and version <= installed and not allow_downgrade:
+    if board.holds_unknown and not consent.replace_unknown:
+        raise VerificationError(
+            6,
+            "the board holds something unknown",
+            why=f"its flash is neither blank nor a release of {proven.product.name}",
+            remedy="make sure that it is the right board, then say --replace-unknown",
+        )
+    if board.installed is not None and version <= board.installed and not consent.allow_downgrade:
         raise VerificationError(
             6,
             f"version {version} is not newer than the installed one",
-            why=f"the board holds {installed}",
+            why=f"the board holds {board.installed}",
             remedy="leave the board as it is, or say --allow-downgrade",
         )
-    return Passed(6, f"{version} replaces {installed or 'nothing known'}, the floor is {floor or 'not set'}")
+    replaced = board.installed or ("unknown contents" if board.holds_unknown else "blank flash")
+    return Passed(6, f"{version} replaces {replaced}, the floor is {floor or 'not set'}")
 
 
 def _check_chip(release: Release, board: BoardAnswer) -> Passed:
@@ -337,14 +360,14 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
     return Passed(8, "readout and write protection are off")
 
 
-def _check_vector_table(proven: ProvenRelease, ram: Region, *, is_code: bool) -> Passed:
-    if not is_code:
+def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, consent: Consent) -> Passed:
+    if consent.configuration and proven.release.load_address != board.flash.start:
         return Passed(9, "a configuration image has no vector table")
     if len(proven.image) < _VECTOR_TABLE_START:
         raise _implausible("it is too short to hold one")
     stack, reset = struct.unpack_from("<II", proven.image)
-    if not (ram.start < stack <= ram.end and stack % 4 == 0):
-        raise _implausible(f"the initial stack pointer 0x{stack:08x} is not in RAM, {ram}")
+    if not (board.ram.start < stack <= board.ram.end and stack % 4 == 0):
+        raise _implausible(f"the initial stack pointer 0x{stack:08x} is not in RAM, {board.ram}")
     inside = proven.release.region.contains(Region(reset & ~1, 2))
     if not (reset & 1 and inside):
         raise _implausible(f"the reset vector 0x{reset:08x} is not a Thumb address inside the image")

@@ -67,7 +67,10 @@ def list_(session: Session, /, product: str | None) -> None:
     """
     names = [product] if product else [p.name for p in session.contract.products()]
     releases = [found for name in names for found in session.contract.history(name)]
-    rows = [(r.product, r.version, r.status, f"{r.size:,}", _time(r.active_from), r.sha256.hex()) for r in releases]
+    rows = [
+        (r.product, r.version, r.status, f"{r.size:,}", _time(r.active_from), r.sha256.hex()[:16] + "…")
+        for r in releases
+    ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
     session.result({"releases": [as_fields(r) for r in releases]}, lambda: session.table(columns, rows))
 
