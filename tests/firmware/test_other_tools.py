@@ -1,0 +1,129 @@
+"""Flashers that we did not write accept the simulated board as an STM32F103."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from firmware_host.board import STM32F103C8, SimulatedBoard, serve_pty, serve_tcp
+
+IMAGE = Path(__file__).parents[2] / "examples" / "bluepill" / "images" / "bluepill-1.1.0.bin"
+BANNER = b"BlockOTA bluepill 1.1.0 (64 KiB flash, up 0 s)\r\n"
+WRITTEN = IMAGE.read_bytes().ljust(STM32F103C8.flash_size, b"\xff")
+PATIENCE = 60
+
+STM32LOADER = """
+import serial
+from stm32loader.__main__ import main
+serial.Serial = lambda port, **settings: serial.serial_for_url(port, **settings)
+main()
+"""
+"""stm32loader sets DTR and RTS, which a pseudo-terminal does not have, and opens no URLs by itself."""
+
+stm32flash = shutil.which("stm32flash")
+needs_stm32flash = pytest.mark.skipif(
+    stm32flash is None, reason="stm32flash is absent (Debian: apt install stm32flash)"
+)
+
+
+def run_stm32flash(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run Debian's stm32flash; without parity, which a pseudo-terminal does not have."""
+    command = [str(stm32flash), "-m", "8n1", "-b", "115200", *options]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def run_stm32loader(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run PyPI's stm32loader on a ``socket://`` URL."""
+    command = [sys.executable, "-c", STM32LOADER, "--family", "F1", "--no-progress", "--port", *options]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+
+
+@needs_stm32flash
+def test_stm32flash_identifies_the_board() -> None:
+    """It knows the product id and the ROM's version."""
+    with serve_pty(SimulatedBoard()) as path:
+        result = run_stm32flash(path)
+    assert result.returncode == 0, result.stderr
+    assert "Version      : 0x22" in result.stdout
+    assert "0x0410 (STM32F10xxx Medium-density)" in result.stdout
+
+
+@needs_stm32flash
+def test_stm32flash_writes_verifies_and_starts() -> None:
+    """Over old contents; the banner comes on the terminal that stayed open."""
+    board = SimulatedBoard(flash=bytes(STM32F103C8.page_size))
+    with serve_pty(board) as path:
+        line = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        result = run_stm32flash("-w", str(IMAGE), "-v", "-g", "0x0", path)
+        heard = b""
+        while BANNER not in heard and select.select([line], [], [], 5.0)[0]:
+            heard += os.read(line, 4096)
+        os.close(line)
+    assert result.returncode == 0, result.stderr
+    assert board.flash == WRITTEN
+    assert BANNER in heard
+
+
+@needs_stm32flash
+@pytest.mark.parametrize("options", [["-w", str(IMAGE)], ["-r", "/dev/null"]])
+def test_stm32flash_is_refused_under_readout_protection(options: list[str]) -> None:
+    """It says that it failed, and the flash is what it was."""
+    board = SimulatedBoard(flash=IMAGE.read_bytes())
+    board.protect(readout=True)
+    with serve_pty(board) as path:
+        result = run_stm32flash(*options, path)
+    assert result.returncode == 1
+    assert "Got NACK from device" in result.stderr
+    assert board.flash == WRITTEN
+
+
+@needs_stm32flash
+def test_stm32flash_finds_write_protected_pages_when_it_verifies() -> None:
+    """Every write is acknowledged, and the comparison fails at the first block."""
+    board = SimulatedBoard()
+    board.protect(pages=[0])
+    with serve_pty(board) as path:
+        result = run_stm32flash("-w", str(IMAGE), "-v", "-n", "1", path)
+    assert result.returncode == 1
+    assert "Failed to verify at address 0x08000000" in result.stderr
+
+
+def test_stm32loader_identifies_the_board() -> None:
+    """It reads the product id, the flash size and the unique id."""
+    with serve_tcp(SimulatedBoard(unique_id=bytes(range(12)))) as url:
+        result = run_stm32loader(url)
+    assert result.returncode == 0, result.stderr
+    assert "Chip id: 0x410 (STM32F10x Medium-density)" in result.stderr
+    assert "Flash size: 64 KiB" in result.stderr
+    assert "0100-0302-07060504-0B0A0908" in result.stderr
+
+
+def test_stm32loader_writes_verifies_and_starts() -> None:
+    """After it has gone, the board boots what it wrote."""
+    board = SimulatedBoard(flash=bytes(STM32F103C8.page_size))
+    with serve_tcp(board) as url:
+        result = run_stm32loader(url, "--erase", "--write", "--verify", "--go-address", "0x08000000", str(IMAGE))
+    assert result.returncode == 0, result.stderr
+    assert "Verification OK" in result.stderr
+    assert board.flash == WRITTEN
+    assert board.application is not None
+    board.boot0 = False
+    board.reset()
+    assert board.run(0.01) == BANNER
+
+
+def test_stm32loader_is_refused_under_readout_protection() -> None:
+    """It ends with an error, and the flash is what it was."""
+    board = SimulatedBoard(flash=IMAGE.read_bytes())
+    board.protect(readout=True)
+    with serve_tcp(board) as url:
+        result = run_stm32loader(url, "--erase", "--write", str(IMAGE))
+    assert result.returncode == 1
+    assert "NACK" in result.stderr
+    assert board.flash == WRITTEN
