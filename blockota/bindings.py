@@ -99,20 +99,11 @@ class BlockOTAContract:
             product: the product's name.
             version: the version wanted; None means the newest.
             confirmations: blocks that must lie above the block of the answer.
-
-        Raises:
-            RefusedError: no version was named, and there is no release to take.
         """
         newest = self.chain.head()
         head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
         at = head.number
         release = self.release(product, version, block=at) if version else self.latest(product, block=at)
-        if release is None and version is None:
-            raise RefusedError(
-                f"there is no release of {product}",
-                why=f"the contract has none that is not revoked at block {at}",
-                remedy="check the name with `blockota product list`",
-            )
         return ChainAnswer(
             chain_id=self.chain.chain_id,
             contract=self.address,
@@ -121,7 +112,7 @@ class BlockOTAContract:
             newest_block=newest.number,
             paused=bool(self._ask("paused", block=at)),
             product=self.product(product, block=at),
-            version=release.version if release else version or Version(0, 0, 0),
+            version=version,
             release=release,
         )
 

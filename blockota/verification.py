@@ -56,8 +56,8 @@ class ChainAnswer:
         newest_block: the number of the newest block the node knows.
         paused: whether the vendor stopped the contract.
         product: None where the contract does not know it.
-        version: the version that was asked for.
-        release: None where the contract has no record of that version.
+        version: the version that was asked for; None asks for the newest that is not revoked.
+        release: None where the contract has no such record.
     """
 
     chain_id: int
@@ -67,7 +67,7 @@ class ChainAnswer:
     newest_block: int
     paused: bool
     product: Product | None
-    version: Version
+    version: Version | None
     release: Release | None
 
 
@@ -244,7 +244,7 @@ def _active_release(answer: ChainAnswer) -> Release:
     if release is None:
         raise VerificationError(
             3,
-            f"there is no release {answer.version}",
+            f"there is no release {answer.version or 'to install'}",
             why="the contract has no record of it at this block",
             remedy="see `blockota release list`",
         )

@@ -121,7 +121,8 @@ class _Report:
     @contextmanager
     def progress(self) -> Iterator[Any]:
         columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self._session.err, transient=True) as bars:
+        console = self._session.err
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
             tasks = {name: bars.add_task(name, total=None) for name in ("Erased", "Written", "ReadBack")}
 
             def show(event: Event) -> None:

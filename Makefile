@@ -1,0 +1,47 @@
+# `make demo` and `make test` install what they need the first time. Everything stays in this folder.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format artifacts lock clean runtime tests
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: runtime ## Walk the whole road once: publish, sign, flash a simulated board, refuse a tampered image
+	@$(PY) -m blockota demo
+
+test: tests ## Run all tests
+	@$(PY) -m pytest -q -n 2 --dist loadfile --ignore tests/contracts tests
+	@$(PY) -m ape test -q tests/contracts
+
+check: tests ## Check style, types, generated files and structure
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+	@$(PY) scripts/build_artifacts.py --check
+	@$(PY) -m pytest -q tests/test_architecture.py
+
+bench: tests ## Measure the figures that README names
+	@$(PY) benchmarks/figures.py
+
+format: tests ## Lay out the Python sources
+	@$(PY) -m ruff format
+
+artifacts: tests ## Write the contracts' ABIs and bytecode into the package
+	@$(PY) scripts/build_artifacts.py
+
+lock: ## Pin anew what pyproject.toml asks for (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
+
+clean: ## Remove everything that was installed or built here
+	rm -rf .venv node_modules .build dist .mypy_cache .ruff_cache .pytest_cache
+
+runtime:
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }
+	@$(PYTHON) scripts/bootstrap.py runtime
+
+tests:
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }
+	@$(PYTHON) scripts/bootstrap.py tests

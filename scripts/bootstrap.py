@@ -1,0 +1,179 @@
+"""Set up what the make targets need, the first time only: ``python3 scripts/bootstrap.py runtime|tests``.
+
+Standard library only, because it runs before anything is installed. Everything goes into this clone (``.venv``,
+``node_modules``) and the tools' own cache folders. A step leaves a stamp with the digest of what it was made from,
+so that it is repeated when its lock file changes, and not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parent.parent
+VENV = CLONE / ".venv"
+PYTHON = VENV / "bin" / "python"
+LOG = CLONE / ".build" / "setup.log"
+OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
+SHOWN_LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to install.
+
+    Attributes:
+        title: what people call it.
+        stamps: names of the stamps that say it is done; the first is written.
+        sources: files whose change asks for it again, one tuple a stamp.
+        product: a path that must be there when it is done.
+        commands: what does it, in order.
+    """
+
+    title: str
+    stamps: tuple[str, ...]
+    sources: tuple[tuple[str, ...], ...]
+    product: Path
+    commands: tuple[list[str], ...]
+
+    def is_done(self) -> bool:
+        """Whether a stamp says so, and the product is there."""
+        pairs = zip(self.stamps, self.sources, strict=True)
+        return self.product.exists() and any(read(VENV / stamp) == digest(files) for stamp, files in pairs)
+
+    def run(self) -> bool:
+        """Do it, with its progress on stderr; False when a command fails."""
+        began = time.monotonic()
+        if not all(run_command(command, self.title) for command in self.commands):
+            say(f"Setting up {self.title} failed. The end of {LOG.relative_to(CLONE)}:\n{log_end()}")
+            return False
+        VENV.mkdir(exist_ok=True)
+        (VENV / self.stamps[0]).write_text(digest(self.sources[0]))
+        say(f"Set up {self.title} in {time.monotonic() - began:.0f} s.")
+        return True
+
+
+def steps(target: str) -> list[Step]:
+    """What a target needs, in order."""
+    runtime, tests = ("requirements.lock", "pyproject.toml"), ("requirements-dev.lock", "pyproject.toml")
+    npm = Step(
+        "the npm packages (local chains, Safe, compiler)",
+        (".npm",),
+        (("package-lock.json",),),
+        CLONE / "node_modules" / "@foundry-rs",
+        (["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],),
+    )
+    if target != "tests":
+        # What the tests need contains what the commands need, at the same versions.
+        return [npm, python_step("requirements.lock", (".runtime", ".tests"), (runtime, tests))]
+    compiler = Step(
+        "the Solidity compiler",
+        (".compiler",),
+        (("ape-config.yaml", "scripts/install_compiler.py"),),
+        CLONE,
+        ([str(PYTHON), "scripts/install_compiler.py"],),
+    )
+    return [npm, python_step("requirements-dev.lock", (".tests",), (tests,)), compiler]
+
+
+def python_step(lock: str, stamps: tuple[str, ...], sources: tuple[tuple[str, ...], ...]) -> Step:
+    """The step that installs a lock file's packages and this one into the venv."""
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
+    return Step(
+        "the Python packages",
+        stamps,
+        sources,
+        PYTHON,
+        (
+            [sys.executable, "-m", "venv", str(VENV)],
+            [*pip, "--require-hashes", "-r", lock],
+            [*pip, "--no-deps", "-e", "."],
+        ),
+    )
+
+
+def missing_prerequisite() -> str:
+    """The sentence that names what is missing, or nothing."""
+    if sys.version_info < OLDEST_PYTHON:
+        found = ".".join(map(str, sys.version_info[:2]))
+        return f"Python {found} is too old: BlockOTA needs 3.11 or newer. Name one with `make PYTHON=python3.12 ...`."
+    if importlib.util.find_spec("ensurepip") is None:
+        return "Python's venv module is missing: install it (on Debian and Ubuntu the package python3-venv)."
+    node = shutil.which("node")
+    if not node or not shutil.which("npm"):
+        return "Node or npm is missing: install Node 20 or newer (nodejs.org, or your system's packages)."
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    match = re.match(r"v(\d+)", version)
+    if match is None or int(match[1]) < OLDEST_NODE:
+        return f"Node {version} is too old: BlockOTA needs Node 20 or newer (nodejs.org, or your system's packages)."
+    return ""
+
+
+def run_command(command: list[str], title: str) -> bool:
+    """Run one command, counting the packages that it names on a terminal, its output in the log."""
+    packages = 0
+    with (
+        LOG.open("a") as log,
+        subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        for line in process.stdout or ():
+            log.write(line)
+            packages += line.startswith("Collecting ")
+            show_progress(f"Setting up {title} ... {packages or ''}")
+    return process.returncode == 0
+
+
+def show_progress(text: str) -> None:
+    """Overwrite the last line of a terminal; elsewhere print nothing."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, in the place of the progress."""
+    show_progress("")
+    sys.stderr.write(f"{text}\n")
+
+
+def digest(sources: tuple[str, ...]) -> str:
+    """Names the contents of files."""
+    return hashlib.sha256(b"".join((CLONE / source).read_bytes() for source in sources)).hexdigest()
+
+
+def read(path: Path) -> str:
+    """A file's text, or nothing where it is not there."""
+    return path.read_text() if path.exists() else ""
+
+
+def log_end() -> str:
+    """The last lines of the log."""
+    return "\n".join(read(LOG).splitlines()[-SHOWN_LOG_LINES:])
+
+
+def main() -> int:
+    """Run the steps of a target; return 1 after one sentence when something is missing or fails."""
+    if missing := missing_prerequisite():
+        say(missing)
+        return 1
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text("")
+    for step in steps(*sys.argv[1:2] or ["runtime"]):
+        if step.is_done():
+            continue
+        if not sys.stderr.isatty():
+            say(f"Setting up {step.title} ...")
+        if not step.run():
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
