@@ -238,7 +238,7 @@ class _Flashing:
     def _consequence(self) -> str:
         page = self._plan.units[0].number
         if self._stage is _Stage.PROVING_SEAL:
-            return "everything is written, but its first words did not read back right"
+            return "everything is written, but its first words are not proven"
         if self._stage is _Stage.SEALING:
             return "everything but the image's first words reads back right, and whether those are written is unknown"
         if not self._erased_units:
