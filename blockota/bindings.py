@@ -10,11 +10,11 @@ from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 
 from blockota.abi import artifact, interface
+from blockota.answers import ChainAnswer
 from blockota.chain import Chain, Receipt
 from blockota.errors import RefusedError, RevertedError
 from blockota.refusals import explain
 from blockota.release import Product, Region, Release, Status, Version, product_key, product_name
-from blockota.verification import ChainAnswer
 
 PAGE = 64
 """Records asked for in one call."""

@@ -131,7 +131,7 @@ class Chain:
             ChainError: the node went away, or no block took the transaction in time.
         """
         with self._translated():
-            transaction = self._prepare(account, data, to)
+            transaction = self._prepare(account, data, to=to)
             signed = account.sign_transaction(cast("dict[str, Any]", transaction))
             sent = self._web3.eth.send_raw_transaction(signed.raw_transaction)
         with self._translated(f"the transaction 0x{bytes(sent).hex()} was sent, look for it before sending again"):
@@ -145,7 +145,7 @@ class Chain:
         while self.head().number - block_number < confirmations:
             poll()
 
-    def _prepare(self, account: LocalAccount, data: bytes, to: str | None) -> TxParams:
+    def _prepare(self, account: LocalAccount, data: bytes, *, to: str | None) -> TxParams:
         base_fee = self._web3.eth.get_block("latest").get("baseFeePerGas", 0)
         tip = self._web3.eth.max_priority_fee
         transaction: TxParams = {

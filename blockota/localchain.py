@@ -70,7 +70,7 @@ class LocalChain:
             self.folder.mkdir(parents=True, exist_ok=True)
             process = self._spawn()
             self._pid_file.write_text(str(process.pid))
-            self._wait(lambda: self._answers(process), _START_TIMEOUT, self._not_started)
+            self._wait(lambda: self._answers(process), _START_TIMEOUT, failed=self._not_started)
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
         return Chain(self.url, chain_id=CHAIN_ID)
@@ -85,7 +85,8 @@ class LocalChain:
         if pid is None:
             return False
         os.kill(pid, signal.SIGTERM)
-        self._wait(lambda: self.pid is None, _STOP_TIMEOUT, lambda: ChainError(f"anvil (process {pid}) does not end"))
+        stuck = ChainError(f"anvil (process {pid}) does not end", remedy=f"end it with `kill -9 {pid}`")
+        self._wait(lambda: self.pid is None, _STOP_TIMEOUT, failed=lambda: stuck)
         self._pid_file.unlink(missing_ok=True)
         return True
 
@@ -115,7 +116,7 @@ class LocalChain:
             return False
         return True
 
-    def _wait(self, done: Callable[[], bool], limit: float, failed: Callable[[], Exception]) -> None:
+    def _wait(self, done: Callable[[], bool], limit: float, *, failed: Callable[[], Exception]) -> None:
         deadline = time.monotonic() + limit
         while not done():
             if time.monotonic() > deadline:

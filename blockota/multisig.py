@@ -64,7 +64,7 @@ def read_safe(chain: Chain, address: str) -> SafeState:
 
 
 def execute(
-    chain: Chain, proposal: Proposal, signatures: Sequence[Signature], *, account: LocalAccount, now: int
+    chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: LocalAccount, now: int
 ) -> Receipt:
     """Check a signed proposal as the Safe will, simulate it, and send it. Anyone may.
 
@@ -130,8 +130,10 @@ def deploy_safe(chain: Chain, account: LocalAccount, *, owners: Sequence[str], t
     Raises:
         UsageError: the npm package is not installed.
     """
-    singleton = _created(chain, account, _bytecode(artifacts / "Safe.sol/Safe.json"))
-    factory = _created(chain, account, _bytecode(artifacts / "proxies/SafeProxyFactory.sol/SafeProxyFactory.json"))
+    singleton = _created(chain, account, bytecode=_bytecode(artifacts / "Safe.sol/Safe.json"))
+    factory = _created(
+        chain, account, bytecode=_bytecode(artifacts / "proxies/SafeProxyFactory.sol/SafeProxyFactory.json")
+    )
     setup = encode_signature_call(
         "setup(address[],uint256,address,bytes,address,address,uint256,address)",
         *(list(owners), threshold, _ZERO, b"", _ZERO, _ZERO, 0, _ZERO),
@@ -150,7 +152,7 @@ def _execution_call(proposal: Proposal, signatures: Sequence[Signature]) -> byte
     )
 
 
-def _created(chain: Chain, account: LocalAccount, bytecode: bytes) -> str:
+def _created(chain: Chain, account: LocalAccount, *, bytecode: bytes) -> str:
     address = chain.send(account, bytecode).contract
     if address is None:
         raise AssertionError("a creation transaction has a contract address")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from eth_abi.abi import encode
@@ -23,9 +22,9 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from blockota.abi import Decoded, interface
-from blockota.cid import CID, DAG_PB, RAW
 from blockota.errors import ProposalError
-from blockota.release import Version, product_name
+from blockota.intent import describe, one_line
+from blockota.release import show_time
 
 _DOMAIN = keccak(text="EIP712Domain(uint256 chainId,address verifyingContract)")
 _SAFE_TX = keccak(
@@ -161,8 +160,8 @@ class Proposal:
             ProposalError: `now`, in Unix seconds, is not before its expiry.
         """
         if now >= self.expires:
-            when = datetime.fromtimestamp(self.expires, UTC).strftime("%Y-%m-%d %H:%M UTC")
-            raise ProposalError("the proposal has expired", why=f"it was good until {when}", remedy="make it again")
+            why = f"it was good until {show_time(self.expires)}"
+            raise ProposalError("the proposal has expired", why=why, remedy="make it again")
 
 
 @dataclass(frozen=True)
@@ -234,7 +233,7 @@ def accept(
     """
     accepted: dict[str, Signature] = {}
     for signature in signatures:
-        _check_signature(proposal, signature, owners)
+        _check_signature(proposal, signature, owners=owners)
         if signature.signer in accepted:
             raise ProposalError(
                 f"{signature.signer} signed twice", why="each owner has one vote", remedy="give each signature once"
@@ -249,32 +248,7 @@ def accept(
     return sorted(accepted.values(), key=lambda signature: int(signature.signer, 16))
 
 
-def describe(call: Decoded) -> list[dict[str, str]]:
-    """A call in words: one group of label → value for each thing that it does."""
-    arguments = call.arguments
-    if call.name == "publish":
-        return [{"action": "publish a release", **_show_release(release)} for release in arguments["releases"]]
-    return [{"action": call.name, **{name: _show(name, value) for name, value in arguments.items()}}]
-
-
-def image_address(release: dict[str, Any]) -> CID:
-    """The content address of the image that a ``publish`` argument names."""
-    root = release["dagRoot"]
-    return CID(DAG_PB, root) if any(root) else CID(RAW, release["sha256"])
-
-
-def one_line(text: Any) -> str:
-    """Return a text that can be shown as it is.
-
-    Raises:
-        ProposalError: it has control, direction or line characters that could hide something.
-    """
-    if not isinstance(text, str) or not text.isprintable():
-        raise ProposalError("a text cannot be shown safely", why="it has characters that are not printable")
-    return text
-
-
-def _check_signature(proposal: Proposal, signature: Signature, owners: Sequence[str]) -> None:
+def _check_signature(proposal: Proposal, signature: Signature, *, owners: Sequence[str]) -> None:
     if signature.proposal != proposal.digest or signature.safe_tx_hash != proposal.safe_tx_hash:
         raise ProposalError(
             f"the signature of {signature.signer} is for another proposal",
@@ -296,34 +270,6 @@ def _recover(proposal: Proposal, signature: Signature) -> str:
         return str(Account.recover_message(proposal.signable, signature=signature.signature))
     except (BadSignature, ValidationError, ValueError):
         return ""
-
-
-def _show_release(release: dict[str, Any]) -> dict[str, str]:
-    return {
-        "product": _show("product", release["product"]),
-        "version": _show("version", release["version"]),
-        "sha256": release["sha256"].hex(),
-        "cid": str(image_address(release)),
-        "size": f"{release['size']} bytes",
-        "loadAddress": _show("loadAddress", release["loadAddress"]),
-        "activeFrom": _show("activeFrom", release["activeFrom"]),
-        "manifest": release["manifest"].hex() if any(release["manifest"]) else "none",
-    }
-
-
-def _show(name: str, value: Any) -> str:
-    if name in {"product", "oem"}:
-        return product_name(value)
-    if name == "version":
-        return str(Version.unpack(value) or "none")
-    if name in {"loadAddress", "flashStart"}:
-        return f"0x{value:08x}"
-    if name == "chipId":
-        return f"0x{value:03x}"
-    if name == "activeFrom":
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if value else "at once"
-    text = value.hex() if isinstance(value, bytes) else str(value)
-    return text if text.isprintable() else repr(text)
 
 
 def _dump(fields: dict[str, Any]) -> bytes:

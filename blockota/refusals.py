@@ -7,12 +7,10 @@ Safe smart account 1.5, ``docs/error_codes.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
 
 from blockota.abi import interface, revert_text
 from blockota.errors import ContractRefusalError, RevertedError
-from blockota.release import Version, product_name
+from blockota.intent import show_value
 
 _ASK_VENDOR = "this is the vendor's decision, made through its Safe"
 SENTENCES: Mapping[str, tuple[str, str, str]] = {
@@ -132,7 +130,7 @@ def explain(error: RevertedError) -> ContractRefusalError:
     decoded = interface("BlockOTA").decode_call(error.data)
     if decoded is not None and decoded.name in SENTENCES:
         what, why, remedy = SENTENCES[decoded.name]
-        shown = {name: _show(name, value) for name, value in decoded.arguments.items()}
+        shown = {name: show_value(name, value) for name, value in decoded.arguments.items()}
         return ContractRefusalError(what.format(**shown), why=why.format(**shown), remedy=remedy.format(**shown))
     text = revert_text(error.data) or error.message
     code = next((code for code in SAFE_CODES if code in text), None)
@@ -140,15 +138,3 @@ def explain(error: RevertedError) -> ContractRefusalError:
         return error
     what, why = SAFE_CODES[code]
     return ContractRefusalError(what, why=f"{why} ({code})")
-
-
-def _show(name: str, value: Any) -> str:
-    if name in {"version", "head", "minimumVersion", "requested"}:
-        return str(Version.unpack(value) or "none")
-    if name in {"product", "name", "oem"}:
-        return product_name(value)
-    if name in {"loadAddress", "flashStart"}:
-        return f"0x{value:08x}"
-    if name.endswith(("From", "Time")):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return bytes(value).hex() if isinstance(value, bytes) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from blockota.cid import CHUNK_SIZE, CID, DAG_PB, RAW
 from blockota.errors import UsageError
@@ -171,6 +172,14 @@ def product_name(key: bytes) -> str:
     """The name in a bytes32 of the chain; unusual bytes are shown as escapes, never printed as they are."""
     name = key.rstrip(b"\0").decode("ascii", "backslashreplace")
     return name if name.isprintable() else repr(name)[1:-1]
+
+
+def show_time(seconds: int) -> str:
+    """A Unix time, in seconds, for people."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError):
+        return f"{seconds} s after 1970, beyond the calendar"
 
 
 def _no_version(text: str, why: str) -> UsageError:

@@ -60,16 +60,18 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     """
     path = config or Path(environment.get("BLOCKOTA_CONFIG", FILE_NAME))
     file = _read(path) if config or "BLOCKOTA_CONFIG" in environment or path.exists() else {}
-    name = network or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", "local")
+    name = network or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", default="local")
     section = _section(file, name)
-    chain_id = _number(environment, "BLOCKOTA_CHAIN_ID", section.get("chain_id", LOCAL_CHAIN_ID))
+    chain_id = _number(environment, "BLOCKOTA_CHAIN_ID", default=section.get("chain_id", LOCAL_CHAIN_ID))
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
     return Settings(
         network=name,
-        url=environment.get("BLOCKOTA_URL") or _text(section, "url", LOCAL_URL),
+        url=environment.get("BLOCKOTA_URL") or _text(section, "url", default=LOCAL_URL),
         chain_id=chain_id,
         contract=environment.get("BLOCKOTA_CONTRACT") or section.get("contract") or _deployed(path.parent, chain_id),
-        confirmations=_number(environment, "BLOCKOTA_CONFIRMATIONS", section.get("confirmations", default_depth)),
+        confirmations=_number(
+            environment, "BLOCKOTA_CONFIRMATIONS", default=section.get("confirmations", default_depth)
+        ),
         store=environment.get("BLOCKOTA_STORE") or _store(file, path.parent),
     )
 
@@ -79,13 +81,13 @@ def _read(path: Path) -> dict[str, Any]:
         file = tomllib.loads(read_input(path, limit=_MAX_FILE_SIZE).decode())
     except ValueError as error:
         raise UsageError(f"{path} cannot be read", why=f"it is no TOML: {error}") from error
-    _refuse_unknown(path.name, file, _KNOWN)
+    _refuse_unknown(path.name, file, known=_KNOWN)
     for name, section in file.get("networks", {}).items():
-        _refuse_unknown(f"[networks.{name}]", section, _KNOWN_NETWORK)
+        _refuse_unknown(f"[networks.{name}]", section, known=_KNOWN_NETWORK)
     return file
 
 
-def _refuse_unknown(where: str, found: dict[str, Any], known: set[str]) -> None:
+def _refuse_unknown(where: str, found: dict[str, Any], *, known: set[str]) -> None:
     if unknown := sorted(set(found) - known):
         raise UsageError(f"{where} says {unknown[0]!r}", why=f"only {', '.join(sorted(known))} are known there")
 
@@ -104,14 +106,14 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
     )
 
 
-def _text(section: Mapping[str, Any], key: str, default: str) -> str:
+def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
     value = section.get(key, default)
     if not isinstance(value, str):
         raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is no text")
     return value
 
 
-def _number(environment: Mapping[str, str], variable: str, default: Any) -> int:
+def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> int:
     value = environment.get(variable, default)
     try:
         number = int(value)
@@ -123,7 +125,7 @@ def _number(environment: Mapping[str, str], variable: str, default: Any) -> int:
 
 
 def _store(file: dict[str, Any], folder: Path) -> str:
-    url = _text(file, "store", "file:.blockota/store")
+    url = _text(file, "store", default="file:.blockota/store")
     kind, _, rest = url.partition(":")
     return f"file:{folder / rest}" if kind == "file" else url
 

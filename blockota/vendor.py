@@ -15,9 +15,10 @@ from blockota.chain import Chain
 from blockota.cid import CID, cid_of
 from blockota.deployment import Deployment
 from blockota.errors import ProposalError, RefusedError, UsageError
+from blockota.intent import image_address
 from blockota.localchain import project_folders
 from blockota.multisig import SAFE_ARTIFACTS, SafeState, deploy_safe, read_safe
-from blockota.proposal import Proposal, image_address
+from blockota.proposal import Proposal
 from blockota.release import SINGLE_BLOCK_SIZE, Product, Release, Status, Version
 from blockota.stores import Store
 
@@ -99,7 +100,7 @@ def draft_release(draft: Draft, product: Product) -> Release:
 
 
 def propose_release(
-    contract: BlockOTAContract, store: Store, draft: Draft, *, reason: Reason
+    contract: BlockOTAContract, draft: Draft, *, store: Store, reason: Reason
 ) -> tuple[Release, Proposal]:
     """Propose a release, and put its image into the store once the contract would take it.
 

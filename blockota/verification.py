@@ -21,92 +21,12 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from blockota.answers import BoardAnswer, ChainAnswer, Consent, Trust
 from blockota.errors import VerificationError
-from blockota.release import Product, Region, Release, Status, Version
+from blockota.release import Product, Region, Release, Status, show_time
 
 _VECTOR_TABLE_START = 8
-
-
-@dataclass(frozen=True)
-class Trust:
-    """What the person at the bench has configured, and therefore believes.
-
-    Attributes:
-        chain_id: the chain's number (EIP-155).
-        contract: address of the vendor's BlockOTA contract.
-        confirmations: blocks that must lie above the block of an answer.
-    """
-
-    chain_id: int
-    contract: str
-    confirmations: int
-
-
-@dataclass(frozen=True)
-class ChainAnswer:
-    """What the chain said, all at one block.
-
-    Attributes:
-        chain_id: as the node reports it.
-        contract: the address that was asked.
-        block_number: the block of the answer.
-        block_time: its Unix time, in seconds.
-        newest_block: the number of the newest block the node knows.
-        paused: whether the vendor stopped the contract.
-        product: None where the contract does not know it.
-        version: the version that was asked for; None asks for the newest that is not revoked.
-        release: None where the contract has no such record.
-    """
-
-    chain_id: int
-    contract: str
-    block_number: int
-    block_time: int
-    newest_block: int
-    paused: bool
-    product: Product | None
-    version: Version | None
-    release: Release | None
-
-
-@dataclass(frozen=True)
-class BoardAnswer:
-    """What the board said before anything was written.
-
-    Attributes:
-        chip_id: product id that the bootloader reported.
-        flash: all of its flash.
-        ram: all of its RAM.
-        readout_protected: whether the bootloader refuses to read the flash.
-        write_protected: the protected ranges of flash.
-        installed: version found on the board, if any.
-        holds_unknown: whether the flash holds something that is no release.
-    """
-
-    chip_id: int
-    flash: Region
-    ram: Region
-    readout_protected: bool
-    write_protected: tuple[Region, ...]
-    installed: Version | None
-    holds_unknown: bool
-
-
-@dataclass(frozen=True)
-class Consent:
-    """What the person at the bench agreed to.
-
-    Attributes:
-        allow_downgrade: replace an installed version that is newer or the same; never by one below the floor.
-        replace_unknown: replace contents that are no release.
-        configuration: the image is data without a vector table; not believed of one at the start of the flash.
-    """
-
-    allow_downgrade: bool = False
-    replace_unknown: bool = False
-    configuration: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,10 +88,10 @@ def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) 
         VerificationError: with the number of the first check that failed.
     """
     return [
-        _check_version(proven, board, consent),
+        _check_version(proven, board, consent=consent),
         _check_chip(proven.release, board),
         _check_protection(proven.release, board),
-        _check_vector_table(proven, board, consent),
+        _check_vector_table(proven, board, consent=consent),
     ]
 
 
@@ -259,7 +179,7 @@ def _active_release(answer: ChainAnswer) -> Release:
         raise VerificationError(
             3,
             f"{release.product} {release.version} is not active yet",
-            why=f"it becomes active at {_time(release.active_from)}, the chain's time is {_time(answer.block_time)}",
+            why=f"from {show_time(release.active_from)} on; the chain's time is {show_time(answer.block_time)}",
             remedy="wait until then",
         )
     return release
@@ -296,7 +216,7 @@ def _check_region(release: Release, product: Product) -> Passed:
     return Passed(5, f"{release.region} lies inside the product's region")
 
 
-def _check_version(proven: ProvenRelease, board: BoardAnswer, consent: Consent) -> Passed:
+def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
     version, floor = proven.release.version, proven.product.minimum_version
     if floor is not None and version < floor:
         raise VerificationError(
@@ -360,7 +280,7 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
     return Passed(8, "readout and write protection are off")
 
 
-def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, consent: Consent) -> Passed:
+def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
     if consent.configuration and proven.release.load_address != board.flash.start:
         return Passed(9, "a configuration image has no vector table")
     if len(proven.image) < _VECTOR_TABLE_START:
@@ -381,7 +301,3 @@ def _implausible(why: str) -> VerificationError:
         why=why,
         remedy="publish the linked image of a program, or say --configuration for data",
     )
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

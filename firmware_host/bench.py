@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from blockota.answers import BoardAnswer, Consent
 from blockota.release import Region, Release, Version
-from blockota.verification import BoardAnswer, Consent, Passed, ProvenRelease, prove_board, prove_flash
+from blockota.verification import Passed, ProvenRelease, prove_board, prove_flash
 from firmware_host.board_identity import BoardIdentity, identify
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -94,36 +95,46 @@ class _Walk:
 def _walk(walk: _Walk, images: Path) -> None:
     walk.heading("A local chain: a 2-of-3 Safe, the contract it owns, one product")
     walk.run("dev", "up", "--port", str(walk.port))
-    _publish(walk, images / "bluepill-1.0.0.bin", "1.0.0")
+    _publish(walk, images, version="1.0.0")
     with _simulated_board(walk.folder) as port:
         walk.heading("A technician flashes a simulated STM32F103")
-        _flash(walk, port, "1.0.0")
-        _publish(walk, images / "bluepill-1.1.0.bin", "1.1.0")
+        _flash(walk, port, version="1.0.0")
+        _publish(walk, images, version="1.1.0")
         walk.heading("Somebody changes one byte of 1.1.0 in the store: refused, nothing is erased")
-        _tamper(walk.folder / ".blockota" / "store", walk.folder / "tampered", images / "bluepill-1.1.0.bin")
+        _tamper(walk.folder / ".blockota" / "store", walk.folder / "tampered", image=images / "bluepill-1.1.0.bin")
         before = _digest(walk.folder / "board.flash")
-        _flash(walk, port, "1.1.0", "--store", "file:tampered", expect=_REFUSED)
+        _flash(walk, port, "--store", "file:tampered", version="1.1.0", expect=_REFUSED)
         walk.say(f"The board's flash is {'as' if _digest(walk.folder / 'board.flash') == before else 'NOT as'} before.")
         walk.heading("The same from an honest store")
-        _flash(walk, port, "1.1.0")
+        _flash(walk, port, version="1.1.0")
         walk.heading("And back to 1.0.0: refused, the board is newer")
-        _flash(walk, port, "1.0.0", expect=_REFUSED)
+        _flash(walk, port, version="1.0.0", expect=_REFUSED)
 
 
-def _publish(walk: _Walk, image: Path, version: str) -> None:
+def _publish(walk: _Walk, images: Path, *, version: str) -> None:
     file = f"{version}.json"
     walk.heading(f"The vendor publishes {version}: one proposes, two owners sign, anyone executes")
-    walk.run("release", "publish", str(image), "--product", PRODUCT, "--version", version, "-o", file)
+    walk.run(
+        "release",
+        "publish",
+        str(images / f"bluepill-{version}.bin"),
+        "--product",
+        PRODUCT,
+        "--version",
+        version,
+        "-o",
+        file,
+    )
     walk.run("proposal", "sign", file, "--key", "dev:1", "--yes")
     walk.run("proposal", "sign", file, "--key", "dev:2", "--yes", lines=slice(-1, None))
     walk.run("proposal", "execute", file, "--key", "dev:0")
 
 
-def _flash(walk: _Walk, port: str, version: str, *options: str, expect: int = 0) -> None:
+def _flash(walk: _Walk, port: str, *options: str, version: str, expect: int = 0) -> None:
     walk.run("flash", "--product", PRODUCT, "--version", version, "--port", port, *options, expect=expect)
 
 
-def _tamper(store: Path, copy: Path, image: Path) -> None:
+def _tamper(store: Path, copy: Path, *, image: Path) -> None:
     """Copy a store, and change one byte of the block that is an image."""
     from blockota.cid import cid_of
 
@@ -134,6 +145,10 @@ def _tamper(store: Path, copy: Path, image: Path) -> None:
     data = bytearray(block.read_bytes())
     data[len(data) // 2] ^= 1
     block.write_bytes(data)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @contextmanager

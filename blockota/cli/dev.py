@@ -54,7 +54,7 @@ def up(session: Session, /, port: int) -> None:
     was_running = local.pid is not None
     chain = local.start()
     deployment = _deployed(chain) or _deploy(session, chain)
-    _write_settings(session, local, deployment)
+    _write_settings(session, local, contract=deployment.contract)
     fields = {
         "url": local.url,
         "chainId": chain.chain_id,
@@ -153,13 +153,13 @@ def _pair(contract: BlockOTAContract) -> None:
     product = Product(PRODUCT, OEM, CHIP_ID, Region(FLASH_START, FLASH_SIZE), minimum_version=None, paired=True)
     proposal = propose_pairing(contract, product, reason=Reason("the example product", now, lifetime=3600))
     signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
-    execute(contract.chain, proposal, signatures, account=dev_account(PAYER), now=now)
+    execute(contract.chain, proposal, signatures=signatures, account=dev_account(PAYER), now=now)
 
 
-def _write_settings(session: Session, local: LocalChain, deployment: Deployment) -> None:
+def _write_settings(session: Session, local: LocalChain, *, contract: str) -> None:
     from blockota.files import write_result
 
-    text = _SETTINGS.format(url=local.url, chain_id=LOCAL_CHAIN_ID, contract=deployment.contract)
+    text = _SETTINGS.format(url=local.url, chain_id=LOCAL_CHAIN_ID, contract=contract)
     path = Path(FILE_NAME)
     if not path.exists():
         write_result(path, text.encode())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from blockota.cli.parameters import VERSION
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from blockota.release import Release, Version
-    from blockota.verification import Consent, Passed, ProvenRelease
+    from blockota.release import Region, Release, Version
+    from blockota.verification import Passed, ProvenRelease
     from firmware_host.bench import Bench
     from firmware_host.flasher import Event, Finished
 
@@ -40,55 +39,36 @@ def flash(session: Session, /, product: str, version: Version | None, port: str,
     \b
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
     """
-    from blockota.verification import Consent
+    from blockota.answers import Consent
+    from blockota.technician import installed_version
+    from blockota.verification import prove_release
     from firmware_host.bench import connect
 
     consent = Consent(**{name: options[name] for name in ("allow_downgrade", "replace_unknown", "configuration")})
-    block, proven = _prove_release(session, product, version, options["image"])
+    contract = session.contract
+    answer = contract.answer(product, version, confirmations=session.settings.confirmations)
+    proven = prove_release(
+        answer, session.trust, read_image=lambda release: _image(session, release, file=options["image"])
+    )
     report = _Report(session, proven)
+
+    def find_installed(digest: Callable[[Region], bytes]) -> Version | None:
+        return installed_version(contract, product, digest=digest, block=answer.block_number)
+
     with connect(port, baud=options["baud"]) as bench:
         report.board(bench)
-        report.checks(_prove_board(session, bench, proven, consent, block))
-        finished = _carry_out(bench, proven, report)
+        report.checks(bench.prove(proven, consent, find_installed=find_installed))
+        finished = report.follow(bench.flash(proven))
         report.checks([bench.prove_flash(proven.release, finished)])
         banner = "" if consent.configuration else bench.start(proven.release)
     report.end(finished, banner)
 
 
-def _prove_release(
-    session: Session, product: str, version: Version | None, image: Path | None
-) -> tuple[int, ProvenRelease]:
-    from blockota import technician
+def _image(session: Session, release: Release, *, file: Path | None) -> bytes:
     from blockota.files import read_input
-    from blockota.verification import prove_release
+    from blockota.technician import read_image
 
-    def read_image(release: Release) -> bytes:
-        if image:
-            return read_input(image, limit=MAX_IMAGE_SIZE)
-        return technician.read_image(release, session.store)
-
-    answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
-    return answer.block_number, prove_release(answer, session.trust, read_image=read_image)
-
-
-def _prove_board(session: Session, bench: Bench, proven: ProvenRelease, consent: Consent, block: int) -> list[Passed]:
-    from blockota.technician import installed_version
-
-    def find_installed(digest: Any) -> Version | None:
-        return installed_version(session.contract, proven.product.name, digest=digest, block=block)
-
-    return bench.prove(proven, consent, find_installed=find_installed)
-
-
-def _carry_out(bench: Bench, proven: ProvenRelease, report: _Report) -> Finished:
-    from firmware_host.flasher import Finished
-
-    with report.progress() as show:
-        for event in bench.flash(proven):
-            if isinstance(event, Finished):
-                return event
-            show(event)
-    raise AssertionError("flashing ends with Finished")
+    return read_input(file, limit=MAX_IMAGE_SIZE) if file else read_image(release, session.store)
 
 
 class _Report:
@@ -100,7 +80,7 @@ class _Report:
         self._board: dict[str, Any] = {}
         self.checks(proven.passed)
 
-    def checks(self, passed: Any) -> None:
+    def checks(self, passed: Sequence[Passed]) -> None:
         self._passed += passed
         if not self._session.as_json:
             for check in passed:
@@ -118,19 +98,19 @@ class _Report:
         name = identity.chip.name if identity.chip else "an unknown chip"
         self._session.note(f"Board: {name}, bootloader {identity.bootloader_version}, unique id {identity.unique_id}")
 
-    @contextmanager
-    def progress(self) -> Iterator[Any]:
-        columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    def follow(self, events: Iterator[Event]) -> Finished:
+        from firmware_host.flasher import Erased, Finished, ReadBack, Written
+
         console = self._session.err
+        columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-            tasks = {name: bars.add_task(name, total=None) for name in ("Erased", "Written", "ReadBack")}
-
-            def show(event: Event) -> None:
-                done, total = getattr(event, "done", None), getattr(event, "total", None)
-                if done is not None:
-                    bars.update(tasks[type(event).__name__], completed=done, total=total)
-
-            yield show
+            tasks = {kind: bars.add_task(kind.__name__, total=None) for kind in (Erased, Written, ReadBack)}
+            for event in events:
+                if isinstance(event, Finished):
+                    return event
+                if isinstance(event, Erased | Written | ReadBack):
+                    bars.update(tasks[type(event)], completed=event.done, total=event.total)
+        raise AssertionError("flashing ends with Finished")
 
     def end(self, finished: Finished, banner: str) -> None:
         release = self._release

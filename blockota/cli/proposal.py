@@ -13,7 +13,6 @@ from blockota.errors import StoreError
 
 if TYPE_CHECKING:
     from blockota.cid import CID
-    from blockota.multisig import SafeState
     from blockota.proposal import Proposal, Signature
 
 MAX_IMAGE_SIZE = 1 << 30
@@ -42,7 +41,7 @@ def show(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
         "intent": _intent(proposal),
         "signers": [signature.signer for signature in signed],
     }
-    session.result(fields, lambda: _show(session, proposal, signed))
+    session.result(fields, lambda: _show(session, proposal, signed=signed))
 
 
 @proposal.command()
@@ -64,14 +63,14 @@ def sign(session: Session, /, file: Path, key: str, image: Path | None, **option
     from blockota.proposal import sign as sign_proposal
 
     proposal = _read(file)
-    _check(session, proposal, image)
+    _check(session, proposal, image=image)
     account = session.open_key(key)
     path = options["output"] or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
     refuse_existing(path)
     if not options["offline"]:
-        _check_signer(session, proposal, account.address)
+        _check_signer(session, proposal, signer=account.address)
     if not session.as_json:
-        _show(session, proposal, [])
+        _show(session, proposal, signed=[])
     if not (options["yes"] or session.as_json):
         click.confirm("Sign this", abort=True, err=True)
     write_result(path, sign_proposal(proposal, account).to_json())
@@ -97,7 +96,7 @@ def execute(session: Session, /, file: Path, key: str, signatures: tuple[Path, .
     check_target(proposal, chain_id=session.settings.chain_id, contract=session.contract_address)
     signed = [_read_signature(path) for path in _signature_files(file, signatures)]
     account = session.open_key(key)
-    receipt = execute_proposal(session.chain, proposal, signed, account=account, now=int(time.time()))
+    receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=int(time.time()))
     transaction = "0x" + receipt.transaction.hex()
     fields = {"transaction": transaction, "block": receipt.block_number, "gas": receipt.gas_used}
     sentence = f"executed in block {receipt.block_number} for {receipt.gas_used:,} gas, transaction {transaction}"
@@ -128,7 +127,7 @@ def _escaped(stem: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
 
 
-def _check(session: Session, proposal: Proposal, image: Path | None) -> None:
+def _check(session: Session, proposal: Proposal, *, image: Path | None) -> None:
     from blockota.files import read_input
     from blockota.vendor import check_images, check_target
 
@@ -148,7 +147,7 @@ def _check(session: Session, proposal: Proposal, image: Path | None) -> None:
     check_images(proposal, fetch)
 
 
-def _check_signer(session: Session, proposal: Proposal, signer: str) -> SafeState:
+def _check_signer(session: Session, proposal: Proposal, *, signer: str) -> None:
     from blockota.multisig import check_nonce, read_safe
     from blockota.vendor import check_owner
 
@@ -156,16 +155,15 @@ def _check_signer(session: Session, proposal: Proposal, signer: str) -> SafeStat
     check_owner(safe, signer)
     if proposal.nonce < safe.nonce:
         check_nonce(proposal, safe)
-    return safe
 
 
 def _intent(proposal: Proposal) -> list[dict[str, str]]:
-    from blockota.proposal import describe
+    from blockota.intent import describe
 
     return describe(proposal.call)
 
 
-def _show(session: Session, proposal: Proposal, signed: list[Signature]) -> None:
+def _show(session: Session, proposal: Proposal, *, signed: list[Signature]) -> None:
     for group in _intent(proposal):
         session.fields(group)
     session.fields(

@@ -41,7 +41,7 @@ def save_proposal(session: Session, make: Callable[[Reason], Proposal], **option
         **options: the values of `proposing_options`.
     """
     from blockota.files import write_result
-    from blockota.proposal import one_line
+    from blockota.intent import one_line
     from blockota.vendor import Reason
 
     path: Path = options["output"]
@@ -51,7 +51,7 @@ def save_proposal(session: Session, make: Callable[[Reason], Proposal], **option
     proposal = make(reason)
     write_result(path, proposal.to_json())
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
-    session.result(fields, lambda: _show(session, path, proposal))
+    session.result(fields, lambda: _show(session, path, proposal=proposal))
 
 
 def refuse_existing(path: Path) -> None:
@@ -68,6 +68,6 @@ def refuse_existing(path: Path) -> None:
         )
 
 
-def _show(session: Session, path: Path, proposal: Proposal) -> None:
+def _show(session: Session, path: Path, *, proposal: Proposal) -> None:
     session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
     session.note(f"Next: each owner runs `blockota proposal sign {path} --key KEY`")

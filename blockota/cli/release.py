@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from blockota.cli.parameters import NUMBER, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.errors import RefusedError
-from blockota.release import Release, Version
+from blockota.release import Release, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.proposal import Proposal
@@ -51,7 +50,7 @@ def publish(
     draft = Draft(product, version, firmware.data, load_address=firmware.load_address)
 
     def propose(reason: Reason) -> Proposal:
-        return propose_release(session.contract, session.store, draft, reason=reason)[1]
+        return propose_release(session.contract, draft, store=session.store, reason=reason)[1]
 
     save_proposal(session, propose, **proposing)
 
@@ -68,7 +67,7 @@ def list_(session: Session, /, product: str | None) -> None:
     names = [product] if product else [p.name for p in session.contract.products()]
     releases = [found for name in names for found in session.contract.history(name)]
     rows = [
-        (r.product, r.version, r.status, f"{r.size:,}", _time(r.active_from), r.sha256.hex()[:16] + "…")
+        (r.product, r.version, r.status, f"{r.size:,}", show_time(r.active_from), r.sha256.hex()[:16] + "…")
         for r in releases
     ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
@@ -100,7 +99,7 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
         "CID": found.cid,
         "addresses": found.region,
         "chip id": f"0x{found.chip_id:03x}",
-        "active from": _time(found.active_from),
+        "active from": show_time(found.active_from),
         "previous": found.previous or "none",
     }
     session.result(as_fields(found), lambda: session.fields(shown))
@@ -146,12 +145,12 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     from blockota.verification import prove_release
 
     data = read_input(image, limit=MAX_IMAGE_SIZE)
-    wanted = version or _version_of(session, product, hashlib.sha256(data).digest())
+    wanted = version or _version_of(session, product, digest=hashlib.sha256(data).digest())
     answer = session.contract.answer(product, wanted, confirmations=session.settings.confirmations)
     proven = prove_release(answer, session.trust, read_image=lambda _: data)
     session.result(
         as_fields(proven.release) | {"passed": [check.number for check in proven.passed]},
-        lambda: _show_proof(session, image, proven),
+        lambda: _show_proof(session, image, proven=proven),
     )
 
 
@@ -171,7 +170,7 @@ def as_fields(found: Release) -> dict[str, Any]:
     }
 
 
-def _version_of(session: Session, product: str, digest: bytes) -> Version:
+def _version_of(session: Session, product: str, *, digest: bytes) -> Version:
     found = session.contract.find(product, digest)
     if found is None:
         raise RefusedError(
@@ -182,11 +181,7 @@ def _version_of(session: Session, product: str, digest: bytes) -> Version:
     return found.version
 
 
-def _show_proof(session: Session, image: Path, proven: ProvenRelease) -> None:
+def _show_proof(session: Session, image: Path, *, proven: ProvenRelease) -> None:
     for check in proven.passed:
         session.done(f"{check.number:>2}  {check.what}")
     session.out.print(f"{image} is {proven.release.product} {proven.release.version}.", markup=False)
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

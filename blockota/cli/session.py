@@ -19,10 +19,10 @@ from blockota.settings import Settings, load_settings
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
+    from blockota.answers import Trust
     from blockota.bindings import BlockOTAContract
     from blockota.chain import Chain
     from blockota.stores import Store
-    from blockota.verification import Trust
 
 P = ParamSpec("P")
 
@@ -81,7 +81,7 @@ class Session:
     @property
     def trust(self) -> Trust:
         """What the settings say is to be believed."""
-        from blockota.verification import Trust
+        from blockota.answers import Trust
 
         return Trust(self.settings.chain_id, self.contract_address, self.settings.confirmations)
 

@@ -1,0 +1,87 @@
+"""What the verification decides upon: what the person believes, what the chain said, what the board said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blockota.release import Product, Region, Release, Version
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the person at the bench has configured, and therefore believes.
+
+    Attributes:
+        chain_id: the chain's number (EIP-155).
+        contract: address of the vendor's BlockOTA contract.
+        confirmations: blocks that must lie above the block of an answer.
+    """
+
+    chain_id: int
+    contract: str
+    confirmations: int
+
+
+@dataclass(frozen=True)
+class ChainAnswer:
+    """What the chain said, all at one block.
+
+    Attributes:
+        chain_id: as the node reports it.
+        contract: the address that was asked.
+        block_number: the block of the answer.
+        block_time: its Unix time, in seconds.
+        newest_block: the number of the newest block the node knows.
+        paused: whether the vendor stopped the contract.
+        product: None where the contract does not know it.
+        version: the version that was asked for; None asks for the newest that is not revoked.
+        release: None where the contract has no such record.
+    """
+
+    chain_id: int
+    contract: str
+    block_number: int
+    block_time: int
+    newest_block: int
+    paused: bool
+    product: Product | None
+    version: Version | None
+    release: Release | None
+
+
+@dataclass(frozen=True)
+class BoardAnswer:
+    """What the board said before anything was written.
+
+    Attributes:
+        chip_id: product id that the bootloader reported.
+        flash: all of its flash.
+        ram: all of its RAM.
+        readout_protected: whether the bootloader refuses to read the flash.
+        write_protected: the protected ranges of flash.
+        installed: version found on the board, if any.
+        holds_unknown: whether the flash holds something that is no release.
+    """
+
+    chip_id: int
+    flash: Region
+    ram: Region
+    readout_protected: bool
+    write_protected: tuple[Region, ...]
+    installed: Version | None
+    holds_unknown: bool
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the person at the bench agreed to.
+
+    Attributes:
+        allow_downgrade: replace an installed version that is newer or the same; never by one below the floor.
+        replace_unknown: replace contents that are no release.
+        configuration: the image is data without a vector table; not believed of one at the start of the flash.
+    """
+
+    allow_downgrade: bool = False
+    replace_unknown: bool = False
+    configuration: bool = False

@@ -1,0 +1,68 @@
+"""What a call of the contract means, in words; decoded from calldata, never read from a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blockota.abi import Decoded
+from blockota.cid import CID, DAG_PB, RAW
+from blockota.errors import ProposalError
+from blockota.release import Version, product_name, show_time
+
+_VERSIONS = {"version", "head", "minimumVersion", "requested"}
+_NAMES = {"product", "oem", "name"}
+_ADDRESSES = {"loadAddress", "flashStart"}
+
+
+def describe(call: Decoded) -> list[dict[str, str]]:
+    """A call in words: one group of label → value for each thing that it does."""
+    arguments = call.arguments
+    if call.name == "publish":
+        return [{"action": "publish a release", **_show_release(release)} for release in arguments["releases"]]
+    return [{"action": call.name, **{name: show_value(name, value) for name, value in arguments.items()}}]
+
+
+def image_address(release: dict[str, Any]) -> CID:
+    """The content address of the image that a ``publish`` argument names."""
+    root = release["dagRoot"]
+    return CID(DAG_PB, root) if any(root) else CID(RAW, release["sha256"])
+
+
+def one_line(text: Any) -> str:
+    """Return a text that can be shown as it is.
+
+    Raises:
+        ProposalError: it has control, direction or line characters that could hide something.
+    """
+    if not isinstance(text, str) or not text.isprintable():
+        raise ProposalError("a text cannot be shown safely", why="it has characters that are not printable")
+    return text
+
+
+def show_value(name: str, value: Any) -> str:
+    """One argument of a call or an error in words, by the name that the contract gives it."""
+    if name in _VERSIONS:
+        return str(Version.unpack(value) or "none")
+    if name in _NAMES:
+        return product_name(value)
+    if name in _ADDRESSES:
+        return f"0x{value:08x}"
+    if name == "chipId":
+        return f"0x{value:03x}"
+    if name == "activeFrom":
+        return show_time(value) if value else "at once"
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return text if text.isprintable() else repr(text)
+
+
+def _show_release(release: dict[str, Any]) -> dict[str, str]:
+    return {
+        "product": show_value("product", release["product"]),
+        "version": show_value("version", release["version"]),
+        "sha256": release["sha256"].hex(),
+        "cid": str(image_address(release)),
+        "size": f"{release['size']} bytes",
+        "loadAddress": show_value("loadAddress", release["loadAddress"]),
+        "activeFrom": show_value("activeFrom", release["activeFrom"]),
+        "manifest": release["manifest"].hex() if any(release["manifest"]) else "none",
+    }
