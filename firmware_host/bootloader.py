@@ -109,7 +109,7 @@ class Bootloader:
         """
         exchange = an3155.read_memory(address, length)
         chip, flash_size = self._known_target()
-        self._check_span(exchange, length, chip.readable(flash_size))
+        self._check_span(exchange, length=length, spans=chip.readable(flash_size))
         self._perform(exchange, seconds=ANSWER_SECONDS)
         return self._data(exchange, length)
 
@@ -124,7 +124,7 @@ class Bootloader:
         """
         exchange = an3155.write_memory(address, data)
         chip, flash_size = self._known_target()
-        self._check_span(exchange, len(data), chip.writable(flash_size))
+        self._check_span(exchange, length=len(data), spans=chip.writable(flash_size))
         if address % chip.write_alignment or len(data) % chip.write_alignment:
             raise RefusedError(
                 f"{exchange.title} was not sent",
@@ -160,7 +160,7 @@ class Bootloader:
         """
         exchange = an3155.go(address)
         chip, flash_size = self._known_target()
-        self._check_span(exchange, 8, chip.writable(flash_size))
+        self._check_span(exchange, length=8, spans=chip.writable(flash_size))
         self._perform(exchange, seconds=ANSWER_SECONDS)
         self._capabilities = None
 
@@ -233,7 +233,7 @@ class Bootloader:
             raise RefusedError("The chip is not known yet, so no address can be checked")
         return self._target.chip, self._target.flash_size
 
-    def _check_span(self, exchange: Exchange, length: int, spans: Sequence[range]) -> None:
+    def _check_span(self, exchange: Exchange, *, length: int, spans: Sequence[range]) -> None:
         first = exchange.address or 0
         if not any(first in span and first + length - 1 in span for span in spans):
             known = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in spans if span)

@@ -85,7 +85,7 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
     _check_identification(content)
     try:
         header = _parse_header(content)
-        segments = [_trim(content, header, segment) for segment in _segments(content, header)]
+        segments = [_trim(content, header, segment=segment) for segment in _segments(content, header)]
     except struct.error as error:
         raise ImageError("The ELF file is damaged", why="a table in it is cut off", remedy=_REMEDY) from error
     if not segments:
@@ -131,7 +131,7 @@ def _segments(content: bytes, header: _Header) -> list[_Segment]:
     ]
 
 
-def _trim(content: bytes, header: _Header, segment: _Segment) -> _Segment:
+def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
     """Drop the file's own header from a segment's start.
 
     GNU ld maps the header into the first segment when the flash does not begin at a multiple of 64 KiB and

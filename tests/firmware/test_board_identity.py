@@ -9,10 +9,13 @@ from dataclasses import replace
 import pytest
 
 from blockota.errors import BoardProtocolError, RefusedError
-from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, serve_tcp
+from firmware_host.board import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard, serve_tcp
 from firmware_host.board_identity import identify
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip, find_chip
+from firmware_host.flash_plan import plan
+from firmware_host.flasher import carry_out
+from firmware_host.image import FirmwareImage
 from firmware_host.link import open_link
 
 KIB = 1024
@@ -88,3 +91,16 @@ def test_an_impossible_flash_size_is_refused() -> None:
         pytest.raises(BoardProtocolError, match="says 256 KiB, the largest of the family has 128"),
     ):
         identify(bootloader)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_every_simulated_chip_is_known_and_flashed_to_its_last_byte(profile: BoardProfile) -> None:
+    """The table's pages and the flash size are the board's own: an image at the very end goes in."""
+    board, data = SimulatedBoard(profile), bytes(range(1, 251)) * 9
+    with connected(board) as bootloader:
+        identity = identify(bootloader)
+        assert (identity.product_id, identity.flash_size) == (profile.product_id, profile.flash_size)
+        assert identity.chip is not None
+        image = FirmwareImage(data, BASE + profile.flash_size - len(data), "bin")
+        assert list(carry_out(plan(identity.chip, image, flash_size=profile.flash_size), bootloader))
+    assert board.flash == data.rjust(profile.flash_size, b"\xff")
