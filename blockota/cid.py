@@ -53,7 +53,7 @@ class CID:
 
     def __str__(self) -> str:
         """The base32 text form, beginning with ``b``."""
-        return "b" + base64.b32encode(bytes(self)).decode().rstrip("=").lower()
+        return _base32(bytes(self))
 
     @classmethod
     def decode(cls, raw: bytes) -> CID:
@@ -82,7 +82,7 @@ class CID:
             raw = base64.b32decode(body + "=" * (-len(body) % 8))
         except ValueError:
             raw = b""
-        if text[:1] != "b" or not raw or str(text) != text.lower():
+        if not raw or _base32(raw) != text:
             raise UsageError(
                 f"{text!r} is no CID",
                 why="a CIDv1 in base32 begins with 'b' and has the letters a-z and 2-7",
@@ -168,11 +168,23 @@ def check_block(cid: CID, data: bytes) -> bytes:
     )
 
 
+def _base32(raw: bytes) -> str:
+    return "b" + base64.b32encode(raw).decode().rstrip("=").lower()
+
+
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    chunk = stream.read(CHUNK_SIZE)
+    chunk = _read_chunk(stream)
     yield chunk
-    while chunk := stream.read(CHUNK_SIZE):
+    while chunk := _read_chunk(stream):
         yield chunk
+
+
+def _read_chunk(stream: BinaryIO) -> bytes:
+    """Read one whole chunk: pipes and sockets give fewer bytes than asked for, and the DAG must not depend on that."""
+    chunk = stream.read(CHUNK_SIZE)
+    while 0 < len(chunk) < CHUNK_SIZE and (more := stream.read(CHUNK_SIZE - len(chunk))):
+        chunk += more
+    return chunk
 
 
 def _close_full_nodes(levels: list[list[_Link]]) -> Iterator[Block]:
@@ -251,7 +263,7 @@ def _decode_inner(cid: CID, data: bytes) -> list[_Link]:
         links = list(_parse_links(data))
     except (LookupError, ValueError) as error:
         raise _not_a_file(cid, "its inner block cannot be read") from error
-    if not links or _encode_inner(links) != data:
+    if not links or not all(link.file_size for link in links) or _encode_inner(links) != data:
         raise _not_a_file(cid, "its inner block is not in the profile's form")
     return links
 

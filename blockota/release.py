@@ -11,7 +11,8 @@ from blockota.cid import CHUNK_SIZE, CID, DAG_PB, RAW
 from blockota.errors import UsageError
 
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", re.ASCII)
-_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
+_NUMBER = r"(0|[1-9]\d{0,99})"
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
 _MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
 SINGLE_BLOCK_SIZE = CHUNK_SIZE
 """Largest image, in bytes, whose SHA-256 is also its content address."""
