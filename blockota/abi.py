@@ -13,9 +13,11 @@ from importlib import resources
 from typing import Any
 
 from eth_abi.abi import decode, encode
-from eth_abi.exceptions import DecodingError
+from eth_abi.exceptions import DecodingError, EncodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
+
+from blockota.errors import UsageError
 
 SELECTOR_SIZE = 4
 """Bytes that name a function or an error."""
@@ -51,9 +53,16 @@ class Interface:
         self._events = {_topic(e): e for e in entries if e["type"] == "event"}
 
     def encode_call(self, function: str, *arguments: Any) -> bytes:
-        """Calldata of a function; a struct argument is given as a dict or a tuple."""
+        """Calldata of a function; a struct argument is given as a dict or a tuple.
+
+        Raises:
+            UsageError: a value is too large for the contract.
+        """
         entry = self._functions[function]
-        return _topic(entry)[:SELECTOR_SIZE] + _encode(entry["inputs"], arguments)
+        try:
+            return _topic(entry)[:SELECTOR_SIZE] + _encode(entry["inputs"], arguments)
+        except EncodingError as error:
+            raise UsageError(f"the contract cannot be asked to {function}", why=str(error).rstrip(".")) from error
 
     def encode_constructor(self, *arguments: Any) -> bytes:
         """Constructor arguments, to be put behind the creation bytecode."""

@@ -42,15 +42,10 @@ SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "it has {size} bytes at {loadAddress}, the region has {flashSize} bytes at {flashStart}",
         "link the image for the region, or pair the product anew",
     ),
-    "DagRootMissing": (
-        "{product} {version} names no DAG root",
-        "an image of {size} bytes is larger than one block",
-        "make the proposal with this tool, which computes the root",
-    ),
-    "DagRootUnexpected": (
-        "{product} {version} names a DAG root",
-        "an image of {size} bytes is one block, whose address is its SHA-256",
-        "make the proposal with this tool, which leaves it out",
+    "DagRootMismatch": (
+        "the DAG root of {product} {version} does not suit its size",
+        "an image above 1048576 bytes needs one, a smaller one must come without; this one has {size} bytes",
+        "make the proposal with this tool, which knows when to give a DAG root",
     ),
     "ReleaseUnknown": (
         "there is no release {product} {version}",
