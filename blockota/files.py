@@ -47,6 +47,18 @@ def write_result(path: Path, data: bytes) -> None:
         ) from error
 
 
+def home_path(text: str) -> Path:
+    """A path in which a leading ``~`` stands for a home folder.
+
+    Raises:
+        UsageError: there is no such user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text} cannot be found", why="there is no home folder of that name") from error
+
+
 def read_input(path: Path, *, limit: int) -> bytes:
     """Read a file that the person named.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from blockota.errors import RefusedError, UsageError
-from blockota.files import read_input
+from blockota.files import home_path, read_input
 
 DEV_MNEMONIC = "test test test test test test test test test test test junk"
 """The phrase that anvil and ganache take for development; everybody knows it."""
 _MAX_KEYSTORE_SIZE = 1 << 16
-_MAX_DEV_ACCOUNT = 1000
+_DEV_NUMBER = re.compile(r"\d{1,3}", re.ASCII)
+_ALIAS = re.compile(r"\w[\w .@-]*")
 
 
 def open_key(uri: str, *, is_local_chain: bool, ask_password: Callable[[str], str]) -> LocalAccount:
@@ -43,9 +45,9 @@ def open_key(uri: str, *, is_local_chain: bool, ask_password: Callable[[str], st
     if kind == "env":
         return _environment_key(name)
     if kind == "keystore":
-        return _keystore_key(Path(name).expanduser(), ask_password)
-    if kind == "ape":
-        return _keystore_key(Path.home() / ".ape" / "accounts" / f"{Path(name).name}.json", ask_password)
+        return _keystore_key(home_path(name), ask_password)
+    if kind == "ape" and _ALIAS.fullmatch(name):
+        return _keystore_key(Path.home() / ".ape" / "accounts" / f"{name}.json", ask_password)
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
@@ -61,7 +63,7 @@ def dev_account(number: int) -> LocalAccount:
 
 
 def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
-    if not (name.isascii() and name.isdecimal()) or int(name) >= _MAX_DEV_ACCOUNT:
+    if not _DEV_NUMBER.fullmatch(name):
         raise UsageError(f"dev:{name} is no development key", why="they are numbered from dev:0")
     if not is_local_chain:
         raise RefusedError(
@@ -87,11 +89,21 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str]) -> LocalAccoun
     try:
         keystore = json.loads(read_input(path, limit=_MAX_KEYSTORE_SIZE))
         secret = Account.decrypt(keystore, ask_password(f"Password of {path.name}: "))
-    except ValueError as error:
+        account: LocalAccount = Account.from_key(secret)
+        named = keystore.get("address")
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         if "MAC mismatch" in str(error):
             raise RefusedError("the key stays closed", why=f"that is not the password of {path.name}") from error
         raise UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed") from error
-    account: LocalAccount = Account.from_key(secret)
+    _check_address(path, account, named=named)
     return account
+
+
+def _check_address(path: Path, account: LocalAccount, *, named: object) -> None:
+    """Compare with the address that most keystores name: their checksum does not cover the cipher's parameters."""
+    if isinstance(named, str) and named.lower().removeprefix("0x") != account.address.lower().removeprefix("0x"):
+        raise RefusedError(
+            f"{path.name} is damaged",
+            why=f"it opens to the key of {account.address}, but says {named}",
+            remedy="restore it from a copy",
+        )

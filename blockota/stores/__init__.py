@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from blockota.cid import CID
 from blockota.errors import UsageError
+from blockota.files import home_path
 from blockota.stores.local import LocalStore
 
 
@@ -38,7 +38,7 @@ def open_store(url: str) -> Store:
     """
     kind, _, rest = url.partition(":")
     if kind == "file" and rest:
-        return LocalStore(Path(rest).expanduser())
+        return LocalStore(home_path(rest))
     raise UsageError(
         f"{url!r} names no store", why="a store is named as file:FOLDER", remedy="try file:.blockota/store"
     )
