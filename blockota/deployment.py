@@ -46,13 +46,15 @@ class Deployment:
             UsageError: it cannot be read or is none.
         """
         try:
-            return cls(**json.loads(read_input(path, limit=_MAX_FILE_SIZE)))
-        except (TypeError, ValueError) as error:
+            deployment = cls(**json.loads(read_input(path, limit=_MAX_FILE_SIZE)))
+            _check_types(deployment)
+        except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{path} cannot be read",
                 why="it is no deployment of ours",
                 remedy="remove it and run `blockota dev up`, or `ape run deploy`",
             ) from error
+        return deployment
 
     def write(self, folder: Path) -> Path:
         """Write the file below a folder, and return its path.
@@ -61,6 +63,16 @@ class Deployment:
             UsageError: the folder cannot be written.
         """
         path = self.path(folder, self.chain_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{path.parent} cannot be made", why=error.strerror or str(error)) from error
         write_result(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
         return path
+
+
+def _check_types(deployment: Deployment) -> None:
+    numbers = (deployment.chain_id, deployment.threshold, deployment.block_number)
+    addresses = (deployment.contract, deployment.safe, *deployment.owners)
+    if not all(type(number) is int for number in numbers) or not all(isinstance(word, str) for word in addresses):
+        raise TypeError("a field is of the wrong kind")

@@ -6,6 +6,7 @@ file. On the local chain ``deployments/1337.json`` is enough by itself.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from blockota.deployment import Deployment
 from blockota.errors import UsageError
-from blockota.files import read_input
+from blockota.files import home_path, read_input
 
 FILE_NAME = "blockota.toml"
 LOCAL_URL = "http://127.0.0.1:8545"
@@ -22,6 +23,8 @@ LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
 """Blocks above an answer, on any chain but the local one, unless the settings say otherwise."""
 _MAX_FILE_SIZE = 1 << 16
+_MAX_DIGITS = 20
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _KNOWN = {"network", "store", "networks"}
 _KNOWN_NETWORK = {"url", "chain_id", "contract", "confirmations"}
 
@@ -58,8 +61,9 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     Raises:
         UsageError: the file cannot be read or says something that cannot be used.
     """
-    path = config or Path(environment.get("BLOCKOTA_CONFIG", FILE_NAME))
-    file = _read(path) if config or "BLOCKOTA_CONFIG" in environment or path.exists() else {}
+    named = config or environment.get("BLOCKOTA_CONFIG")
+    path = Path(named or FILE_NAME)
+    file = _read(path) if named or path.exists() else {}
     name = network or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", default="local")
     section = _section(file, name)
     chain_id = _number(environment, "BLOCKOTA_CHAIN_ID", default=section.get("chain_id", LOCAL_CHAIN_ID))
@@ -68,7 +72,9 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
         network=name,
         url=environment.get("BLOCKOTA_URL") or _text(section, "url", default=LOCAL_URL),
         chain_id=chain_id,
-        contract=environment.get("BLOCKOTA_CONTRACT") or section.get("contract") or _deployed(path.parent, chain_id),
+        contract=_address(
+            environment.get("BLOCKOTA_CONTRACT") or section.get("contract") or _deployed(path.parent, chain_id)
+        ),
         confirmations=_number(
             environment, "BLOCKOTA_CONFIRMATIONS", default=section.get("confirmations", default_depth)
         ),
@@ -79,12 +85,18 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
 def _read(path: Path) -> dict[str, Any]:
     try:
         file = tomllib.loads(read_input(path, limit=_MAX_FILE_SIZE).decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read", why=f"it is no TOML: {error}") from error
     _refuse_unknown(path.name, file, known=_KNOWN)
-    for name, section in file.get("networks", {}).items():
-        _refuse_unknown(f"[networks.{name}]", section, known=_KNOWN_NETWORK)
+    for name, section in _table("[networks]", file.get("networks", {})).items():
+        _refuse_unknown(f"[networks.{name}]", _table(f"[networks.{name}]", section), known=_KNOWN_NETWORK)
     return file
+
+
+def _table(where: str, found: object) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise UsageError(f"{where} cannot be used", why=f"{found!r} is no table")
+    return found
 
 
 def _refuse_unknown(where: str, found: dict[str, Any], *, known: set[str]) -> None:
@@ -114,20 +126,29 @@ def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
 
 
 def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> int:
-    value = environment.get(variable, default)
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = -1
-    if number < 0:
-        raise UsageError(f"the setting {variable} cannot be used", why=f"{value!r} is no whole number")
-    return number
+    value = environment.get(variable) or default
+    digits = str(value) if type(value) in (int, str) else ""
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS):
+        name = variable.removeprefix("BLOCKOTA_").lower()
+        raise UsageError(f"the setting {name} (or {variable}) cannot be used", why=f"{value!r} is no whole number")
+    return int(digits)
+
+
+def _address(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and _ADDRESS.fullmatch(value):
+        return value
+    raise UsageError(
+        "the setting contract (or BLOCKOTA_CONTRACT) cannot be used",
+        why=f"{value!r} is no address, which has 0x and 40 hex digits",
+    )
 
 
 def _store(file: dict[str, Any], folder: Path) -> str:
     url = _text(file, "store", default="file:.blockota/store")
     kind, _, rest = url.partition(":")
-    return f"file:{folder / rest}" if kind == "file" else url
+    return f"file:{folder / home_path(rest)}" if kind == "file" and rest else url
 
 
 def _deployed(folder: Path, chain_id: int) -> str | None:
