@@ -34,6 +34,7 @@ _SAFE_TX = keccak(
 _ZERO = "0x" + "00" * 20
 _PROPOSAL_FORMAT, _SIGNATURE_FORMAT = "blockota-proposal-1", "blockota-signature-1"
 _SIGNATURE_SIZE = 65
+_RECOVERY_IDS = (27, 28)  # eth-account takes others, which mean something else to a Safe
 MAX_FILE_SIZE = 1 << 20
 """Bytes that a proposal or signature file may have."""
 
@@ -72,7 +73,7 @@ class Proposal:
             ProposalError: it is no call of the BlockOTA contract.
         """
         call = interface("BlockOTA").decode_call(self.data)
-        if call is None:
+        if call is None or call.name not in interface("BlockOTA").functions:
             raise ProposalError(
                 "the proposal's call cannot be read",
                 why=f"0x{self.data[:4].hex()} with {len(self.data)} bytes is no call of the BlockOTA contract",
@@ -266,6 +267,8 @@ def _check_signature(proposal: Proposal, signature: Signature, *, owners: Sequen
 
 
 def _recover(proposal: Proposal, signature: Signature) -> str:
+    if len(signature.signature) != _SIGNATURE_SIZE or signature.signature[-1] not in _RECOVERY_IDS:
+        return ""
     try:
         return str(Account.recover_message(proposal.signable, signature=signature.signature))
     except (BadSignature, ValidationError, ValueError):

@@ -162,6 +162,12 @@ def check_images(proposal: Proposal, fetch: Callable[[CID], bytes]) -> None:
                 f" with {release['sha256'].hex()}",
                 remedy="do not sign; ask who made the proposal",
             )
+        if (address := cid_of(io.BytesIO(image))) != image_address(release):
+            raise ProposalError(
+                "the proposal names a wrong content address",
+                why=f"the image's is {address}, the proposal says {image_address(release)}: nobody could fetch it",
+                remedy="do not sign; ask who made the proposal",
+            )
 
 
 def check_target(proposal: Proposal, *, chain_id: int, contract: str) -> None:
