@@ -117,14 +117,14 @@ class BlockOTAContract:
         )
 
     def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
-        with refusals_in_words():
-            data = self.chain.call(self.address, interface("BlockOTA").encode_call(function, *arguments), block=block)
+        question = interface("BlockOTA").encode_call(function, *arguments)
         try:
-            return interface("BlockOTA").decode_result(function, data)
-        except DecodingError as error:
+            return interface("BlockOTA").decode_result(function, self.chain.call(self.address, question, block=block))
+        except (DecodingError, RevertedError) as error:
+            when = "" if block is None else f", at block {block},"
             raise RefusedError(
                 f"there is no BlockOTA contract at {self.address}",
-                why=f"what lies there on chain {self.chain.chain_id} does not answer {function}()",
+                why=f"what lies there on chain {self.chain.chain_id}{when} does not answer {function}()",
                 remedy="correct the contract's address in blockota.toml, or deploy with `ape run deploy`",
             ) from error
 

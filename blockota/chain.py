@@ -31,6 +31,8 @@ LOCAL_CHAIN_IDS = frozenset({1337, 31337})
 _READ_TIMEOUT = 10.0
 _RECEIPT_TIMEOUT = 180.0
 _GAS_MARGIN = 1.2
+_NONSENSE = (TypeError, AttributeError, LookupError, RecursionError)
+"""What web3 raises when it takes JSON of another shape for an answer."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Chain:
             HTTPProvider(url, request_kwargs={"timeout": _READ_TIMEOUT}, exception_retry_configuration=None)
         )
         with self._translated():
-            self.chain_id = self._web3.eth.chain_id
+            self.chain_id = int(self._web3.eth.chain_id)
         if chain_id not in (None, self.chain_id):
             raise RefusedError(
                 "the node serves another chain",
@@ -175,9 +177,16 @@ class Chain:
                 remedy=remedy or "start one with `blockota dev up`, or correct the network's url in blockota.toml",
             ) from error
         except (TimeExhausted, TransactionNotFound, BlockNotFound) as error:
-            raise ChainError(f"the chain at {self.url} lags", why=str(error), remedy=remedy or "try again") from error
+            why = str(error).rstrip(".")
+            raise ChainError(f"the chain at {self.url} lags", why=why, remedy=remedy or "try again") from error
         except (Web3RPCError, Web3Exception, ValueError) as error:
             raise self._node_refusal(error, remedy) from error
+        except _NONSENSE as error:
+            raise ChainError(
+                f"what answers at {self.url} is no node",
+                why=f"its answer cannot be read ({error})",
+                remedy=remedy or "correct the network's url in blockota.toml",
+            ) from error
 
     def _node_refusal(self, error: Exception, remedy: str) -> Exception:
         response = getattr(error, "rpc_response", None) or {}
@@ -186,7 +195,11 @@ class Chain:
         message = str(detail.get("message", error)) if isinstance(detail, dict) else str(error)
         if data or "revert" in message:
             return RevertedError(data, message)
-        return ChainError(f"the node at {self.url} cannot do that", why=message, remedy=remedy)
+        return ChainError(
+            f"the node at {self.url} cannot do that",
+            why=message.rstrip("."),
+            remedy=remedy or "correct the network's url in blockota.toml, or ask who runs the node",
+        )
 
 
 def _revert_data(data: Any) -> bytes:

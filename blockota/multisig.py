@@ -19,7 +19,7 @@ from eth_utils.address import to_checksum_address
 from blockota.abi import encode_signature_call
 from blockota.bindings import refusals_in_words
 from blockota.chain import Chain, Receipt
-from blockota.errors import ProposalError, RefusedError, UsageError
+from blockota.errors import ProposalError, RefusedError, RevertedError, UsageError
 from blockota.proposal import Proposal, Signature, accept
 
 _ZERO = "0x" + "00" * 20
@@ -54,7 +54,7 @@ def read_safe(chain: Chain, address: str) -> SafeState:
         owners = decode(["address[]"], chain.call(address, encode_signature_call("getOwners()")))[0]
         threshold = decode(["uint256"], chain.call(address, encode_signature_call("getThreshold()")))[0]
         nonce = decode(["uint256"], chain.call(address, encode_signature_call("nonce()")))[0]
-    except DecodingError as error:
+    except (DecodingError, RevertedError) as error:
         raise RefusedError(
             f"there is no Safe at {address}",
             why=f"what lies there on chain {chain.chain_id} does not answer getOwners()",
