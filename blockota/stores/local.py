@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.cid import CID, dag, read_file
+from blockota.cid import CHUNK_SIZE, CID, dag, read_file
 from blockota.errors import StoreError
 from blockota.files import whole_file
 
@@ -61,8 +61,13 @@ class LocalStore:
         return read_file(cid, self._read_block)
 
     def has(self, cid: CID) -> bool:
-        """Whether the root block is there (`open` tells whether the file is whole)."""
-        return self._block_path(cid).is_file()
+        """Whether the root block is there (`open` tells whether the file is whole).
+
+        Raises:
+            StoreError: the folder cannot be read.
+        """
+        with self._translated():
+            return self._block_path(cid).is_file()
 
     def pin(self, cid: CID) -> None:
         """Mark a root as one to keep.
@@ -94,7 +99,8 @@ class LocalStore:
     def _read_block(self, cid: CID) -> bytes:
         with self._translated():
             try:
-                return self._block_path(cid).read_bytes()
+                with self._block_path(cid).open("rb") as file:
+                    return file.read(CHUNK_SIZE + 1)
             except FileNotFoundError as error:
                 raise StoreError(
                     f"the store {self.folder} does not hold {cid}",
