@@ -1,0 +1,219 @@
+"""The cast, a real chain (anvil) and real contracts, driven through Ape.
+
+Run by ``.venv/bin/pytest tests/contracts -p no:ape_test``, or by ``.venv/bin/ape test tests/contracts``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ape
+import pytest
+from ape.api import AccountAPI, TestAccountAPI
+from ape.contracts import ContractContainer, ContractInstance
+from ape.logging import logger
+from eth_account import Account
+from ethpm_types import Bytecode, ContractType
+
+CLONE = Path(__file__).resolve().parents[2]
+SAFE_ARTIFACTS = CLONE / "node_modules/@safe-global/safe-smart-account/build/artifacts/contracts"
+NO_ADDRESS = "0x0000000000000000000000000000000000000000"
+PRODUCT = b"acme-thermo2".ljust(32, b"\0")
+OEM = b"ACME".ljust(32, b"\0")
+CHIP_ID, FLASH_START, FLASH_SIZE = 0x0410, 0x0800_0000, 0x1_0000
+
+MakeRelease = Callable[..., dict[str, Any]]
+Refused = Callable[..., Any]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the chain when tests of this folder are to run, before Ape's own plugin looks for it."""
+    here = Path(__file__).parent
+    if "APE_FOUNDRY_HOST" in os.environ or not any(here in item.path.parents for item in session.items):
+        return
+    binary = next((CLONE / "node_modules/@foundry-rs").glob("anvil-*/bin/anvil"))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    anvil = subprocess.Popen([binary, "--chain-id", "1337", "--prune-history", "256", "--port", str(port), "--silent"])
+    session.config.add_cleanup(anvil.kill)
+    _wait_for(port)
+    os.environ["APE_FOUNDRY_HOST"] = f"http://127.0.0.1:{port}"
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    pytest.exit(f"anvil does not answer on port {port}")
+
+
+@dataclass(frozen=True)
+class Safe:
+    """A 2-of-3 Safe.
+
+    Attributes:
+        contract: its proxy.
+        owners: those who sign.
+    """
+
+    contract: ContractInstance
+    owners: tuple[TestAccountAPI, ...]
+
+    def execute(self, target: ContractInstance, calldata: bytes, *, sender: AccountAPI, signatures: int = 2) -> Any:
+        """Sign a call by the first owners and send it; returns the receipt."""
+        call = (target.address, 0, calldata, 0, 0, 0, 0, NO_ADDRESS, NO_ADDRESS)
+        digest = self.contract.getTransactionHash(*call, self.contract.call_view_method("nonce"))
+        signers = sorted(self.owners[:signatures], key=lambda owner: int(owner.address, 16))
+        signed = b"".join(Account.unsafe_sign_hash(digest, owner.private_key).signature for owner in signers)
+        return self.contract.execTransaction(*call, signed, sender=sender)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def network() -> Iterator[None]:
+    """Ape, connected to the chain."""
+    logger.set_level("ERROR")
+    with ape.networks.parse_network_choice("ethereum:local:foundry"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def contracts() -> ape.Project:
+    """The contracts of this clone, compiled by Ape."""
+    return ape.Project(CLONE)
+
+
+@pytest.fixture(scope="session")
+def cast() -> list[TestAccountAPI]:
+    """Everybody who has a key, in the order of the fixtures below."""
+    return [ape.accounts.test_accounts[number] for number in range(7)]
+
+
+@pytest.fixture(scope="session")
+def owner_a(cast: list[TestAccountAPI]) -> TestAccountAPI:
+    """An owner of the vendor's Safe."""
+    return cast[0]
+
+
+@pytest.fixture(scope="session")
+def owner_b(cast: list[TestAccountAPI]) -> TestAccountAPI:
+    """An owner of the vendor's Safe."""
+    return cast[1]
+
+
+@pytest.fixture(scope="session")
+def owner_c(cast: list[TestAccountAPI]) -> TestAccountAPI:
+    """An owner of the vendor's Safe."""
+    return cast[2]
+
+
+@pytest.fixture(scope="session")
+def broker(cast: list[TestAccountAPI]) -> TestAccountAPI:
+    """A third party that serves copies."""
+    return cast[3]
+
+
+@pytest.fixture(scope="session")
+def technician(cast: list[TestAccountAPI]) -> TestAccountAPI:
+    """One who reads."""
+    return cast[4]
+
+
+@pytest.fixture(scope="session")
+def mallory(cast: list[TestAccountAPI]) -> TestAccountAPI:
+    """One who attacks."""
+    return cast[5]
+
+
+@pytest.fixture(scope="session")
+def safe(owner_a: TestAccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountAPI) -> Safe:
+    """The vendor's Safe, from the npm package's artifacts."""
+    owners = (owner_a, owner_b, owner_c)
+    singleton = _safe_artifact("Safe").deploy(sender=owner_a)
+    factory = _safe_artifact("SafeProxyFactory", folder="proxies").deploy(sender=owner_a)
+    setup = singleton.setup.encode_input(owners, 2, NO_ADDRESS, b"", NO_ADDRESS, NO_ADDRESS, 0, NO_ADDRESS)
+    receipt = factory.createProxyWithNonce(singleton, setup, 0, sender=owner_a)
+    (creation,) = receipt.decode_logs(factory.ProxyCreation)
+    return Safe(ape.Contract(creation.proxy, contract_type=singleton.contract_type), owners)
+
+
+@pytest.fixture(scope="session")
+def vendor(safe: Safe) -> AccountAPI:
+    """The vendor: the Safe, acting as its owners decided. `Safe.execute` shows how they decide."""
+    safe.contract.provider.set_balance(safe.contract.address, 10**20)
+    return ape.accounts.test_accounts.impersonate_account(safe.contract.address)
+
+
+@pytest.fixture(scope="session")
+def deployed(contracts: ape.Project, safe: Safe, owner_a: TestAccountAPI) -> ContractInstance:
+    """BlockOTA as deployed, without a product."""
+    return contracts.BlockOTA.deploy(safe.contract, sender=owner_a)
+
+
+@pytest.fixture
+def empty(deployed: ContractInstance) -> Iterator[ContractInstance]:
+    """BlockOTA without a product; the chain goes back after each test."""
+    snapshot = ape.chain.snapshot()
+    yield deployed
+    ape.chain.restore(snapshot)
+
+
+@pytest.fixture
+def block_ota(empty: ContractInstance, vendor: AccountAPI) -> ContractInstance:
+    """BlockOTA with one product paired."""
+    empty.pairOem(PRODUCT, OEM, CHIP_ID, FLASH_START, FLASH_SIZE, sender=vendor)
+    return empty
+
+
+@pytest.fixture(scope="session")
+def product() -> bytes:
+    """The name of the product that `block_ota` knows."""
+    return PRODUCT
+
+
+@pytest.fixture(scope="session")
+def oem() -> bytes:
+    """The name of its OEM."""
+    return OEM
+
+
+@pytest.fixture(scope="session")
+def make_release() -> MakeRelease:
+    """Makes the argument of `publish`: number n is version 1.n.0, with an image of its own."""
+
+    def make(number: int = 1, **changes: Any) -> dict[str, Any]:
+        """A release of 60,000 bytes at the start of the region, but for the changes."""
+        return {
+            "product": PRODUCT,
+            "version": 1 << 48 | number << 24,
+            "sha256": hashlib.sha256(b"image %d" % number).digest(),
+            "size": 60_000,
+            "loadAddress": FLASH_START,
+            "activeFrom": 0,
+            "dagRoot": bytes(32),
+            "manifest": hashlib.sha256(b"manifest %d" % number).digest(),
+        } | changes
+
+    return make
+
+
+def _safe_artifact(name: str, *, folder: str = "") -> ContractContainer:
+    artifact = json.loads((SAFE_ARTIFACTS / folder / f"{name}.sol" / f"{name}.json").read_text())
+    return ContractContainer(
+        ContractType(
+            contractName=name,
+            abi=artifact["abi"],
+            deploymentBytecode=Bytecode(bytecode=artifact["bytecode"]),
+        )
+    )

@@ -1,0 +1,111 @@
+"""Who may write, pausing, and handing the contract over: given a contract of the Safe's, when …, it should …."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ape
+import pytest
+from ape.api import AccountAPI, TestAccountAPI
+from ape.contracts import ContractInstance
+
+MakeRelease = Callable[..., dict[str, Any]]
+NOBODY = "0x0000000000000000000000000000000000000000"
+
+
+@pytest.fixture
+def writing_calls(make_release: MakeRelease, product: bytes, oem: bytes, mallory: TestAccountAPI) -> dict[str, Any]:
+    """Arguments for every function that only the owner may call."""
+    return {
+        "publish": ([make_release(1)],),
+        "revoke": (product, 1, "bricks boards"),
+        "setMinimumVersion": (product, 1),
+        "pairOem": (product, oem, 0x0410, 0x0800_0000, 0x1_0000),
+        "unpairOem": (product,),
+        "pause": (),
+        "resume": (),
+        "transferOwnership": (mallory.address,),
+    }
+
+
+def test_every_writing_function_is_among_those_tested(empty: ContractInstance, writing_calls: dict[str, Any]) -> None:
+    """One that is added must be added to the test of access below; accepting is the new owner's."""
+    writing = {entry.name for entry in empty.contract_type.mutable_methods}
+    assert writing == writing_calls.keys() | {"acceptOwnership"}
+
+
+@pytest.mark.parametrize("who", ["mallory", "owner_a", "broker"])
+def test_when_anyone_but_the_safe_writes_it_should_refuse(
+    empty: ContractInstance, writing_calls: dict[str, Any], request: pytest.FixtureRequest, who: str
+) -> None:
+    """Not even one of the Safe's owners may write alone."""
+    caller = request.getfixturevalue(who)
+    for name, arguments in writing_calls.items():
+        with ape.reverts(empty.OwnableUnauthorizedAccount, account=caller.address):
+            getattr(empty, name)(*arguments, sender=caller)
+
+
+def test_when_the_contract_is_paused_it_should_tell_and_refuse_to_publish_until_resumed(
+    block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
+) -> None:
+    """An emergency stop, and its end."""
+    (event,) = block_ota.pause(sender=vendor).decode_logs(block_ota.Paused)
+    assert event.account == vendor.address
+    assert block_ota.paused()
+    with ape.reverts(block_ota.EnforcedPause):
+        block_ota.publish([make_release(1)], sender=vendor)
+    (event,) = block_ota.resume(sender=vendor).decode_logs(block_ota.Unpaused)
+    assert event.account == vendor.address
+    block_ota.publish([make_release(1)], sender=vendor)
+    assert not block_ota.paused()
+
+
+def test_when_it_is_paused_twice_it_should_refuse(empty: ContractInstance, vendor: AccountAPI) -> None:
+    """A second pause says that somebody misunderstood."""
+    empty.pause(sender=vendor)
+    with ape.reverts(empty.EnforcedPause):
+        empty.pause(sender=vendor)
+
+
+def test_when_it_is_resumed_without_a_pause_it_should_refuse(empty: ContractInstance, vendor: AccountAPI) -> None:
+    """There must be a pause to end."""
+    with ape.reverts(empty.ExpectedPause):
+        empty.resume(sender=vendor)
+
+
+def test_when_ownership_is_transferred_it_should_change_only_once_accepted(
+    empty: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI
+) -> None:
+    """Two steps: an address nobody can sign for never becomes the owner."""
+    started = empty.transferOwnership(broker, sender=vendor).decode_logs(empty.OwnershipTransferStarted)
+    assert (empty.owner(), empty.pendingOwner()) == (vendor.address, broker.address)
+    accepted = empty.acceptOwnership(sender=broker).decode_logs(empty.OwnershipTransferred)
+    assert (empty.owner(), empty.pendingOwner()) == (broker.address, NOBODY)
+    assert (started[0].newOwner, accepted[0].newOwner) == (broker.address, broker.address)
+
+
+def test_when_another_accepts_it_should_refuse(
+    empty: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, mallory: TestAccountAPI
+) -> None:
+    """Only the one who was named may take over."""
+    empty.transferOwnership(broker, sender=vendor)
+    with ape.reverts(empty.OwnableUnauthorizedAccount, account=mallory.address):
+        empty.acceptOwnership(sender=mallory)
+
+
+def test_when_ownership_is_renounced_it_should_refuse_even_the_safe(
+    empty: ContractInstance, vendor: AccountAPI
+) -> None:
+    """A record that nobody owns could never revoke."""
+    with ape.reverts(empty.RenouncingRefused):
+        empty.renounceOwnership(sender=vendor)
+    assert empty.owner() == vendor.address
+
+
+def test_when_it_would_be_deployed_without_an_owner_it_should_refuse(
+    contracts: ape.Project, empty: ContractInstance, owner_a: TestAccountAPI
+) -> None:
+    """The constructor wants the Safe."""
+    with ape.reverts(empty.OwnableInvalidOwner, owner=NOBODY):
+        contracts.BlockOTA.deploy(NOBODY, sender=owner_a)

@@ -1,0 +1,134 @@
+"""The getters: given five releases of which 2 and 5 are revoked, when a technician asks …, they should …."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ape.api import AccountAPI, TestAccountAPI
+from ape.contracts import ContractInstance
+
+MakeRelease = Callable[..., dict[str, Any]]
+UNKNOWN = b"nobody-makes-this".ljust(32, b"\0")
+HUGE = (1 << 256) - 1
+
+
+def version(number: int) -> int:
+    """Version 1.number.0, packed."""
+    return 1 << 48 | number << 24
+
+
+@pytest.fixture
+def published(
+    block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
+) -> ContractInstance:
+    """Given releases 1 to 5, of which 2 and 5 are revoked."""
+    block_ota.publish([make_release(number) for number in range(1, 6)], sender=vendor)
+    for number in (2, 5):
+        block_ota.revoke(product, version(number), "bricks boards", sender=vendor)
+    return block_ota
+
+
+def test_latest_should_be_the_greatest_that_is_not_revoked(
+    published: ContractInstance, technician: TestAccountAPI, make_release: MakeRelease, product: bytes
+) -> None:
+    """Release 5 is passed over."""
+    record = published.latest(product, sender=technician)
+    assert (record.version, record.sha256) == (version(4), make_release(4)["sha256"])
+
+
+def test_release_and_find_should_give_the_same_record(
+    published: ContractInstance, make_release: MakeRelease, product: bytes
+) -> None:
+    """A release is found by its version, and by its image."""
+    by_version = published.release(product, version(2))
+    assert by_version == published.find(product, make_release(2)["sha256"])
+    assert by_version.product == product
+
+
+@pytest.mark.parametrize(
+    ("start", "count", "numbers"),
+    [
+        pytest.param(0, 10, [5, 4, 3, 2, 1], id="all"),
+        pytest.param(0, 2, [5, 4], id="the first page"),
+        pytest.param(version(3), 2, [3, 2], id="the next page"),
+        pytest.param(version(1), HUGE, [1], id="the last page"),
+        pytest.param(0, 0, [], id="nothing"),
+        pytest.param(version(9), 3, [], id="from a version that is not there"),
+    ],
+)
+def test_history_should_give_pages_newest_first(
+    published: ContractInstance, product: bytes, start: int, count: int, numbers: list[int]
+) -> None:
+    """Revoked releases are among them."""
+    records = published.call_view_method("history", product, start, count)
+    assert [record.version for record in records] == [version(number) for number in numbers]
+    assert [record.status for record in records] == [2 if number in (2, 5) else 1 for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("pair", "wanted"),
+    [
+        pytest.param((4, 4), True, id="the latest"),
+        pytest.param((1, 1), True, id="an old one"),
+        pytest.param((5, 5), False, id="a revoked one"),
+        pytest.param((4, 3), False, id="the image of another"),
+        pytest.param((9, 4), False, id="an unknown version"),
+        pytest.param((4, 9), False, id="an unknown image"),
+    ],
+)
+def test_is_authentic_should_want_version_and_image_to_belong_together_and_be_active(
+    published: ContractInstance,
+    make_release: MakeRelease,
+    product: bytes,
+    pair: tuple[int, int],
+    *,
+    wanted: bool,
+) -> None:
+    """True only for what the vendor published and stands by."""
+    asked, image = pair
+    assert published.isAuthentic(product, version(asked), make_release(image)["sha256"]) is wanted
+
+
+def test_is_authentic_should_be_false_for_zeros(published: ContractInstance, product: bytes) -> None:
+    """An empty record is nothing to trust."""
+    assert not published.isAuthentic(product, 0, bytes(32))
+
+
+def test_what_is_unknown_should_be_an_empty_record(
+    published: ContractInstance, technician: TestAccountAPI, product: bytes
+) -> None:
+    """No getter reverts: version 0 and status 0 (None) say that there is nothing."""
+    for record in (
+        published.latest(UNKNOWN, sender=technician),
+        published.release(product, version(9), sender=technician),
+        published.release(product, 0, sender=technician),
+        published.find(product, bytes(32), sender=technician),
+    ):
+        assert (record.product, record.version, record.status) == (bytes(32), 0, 0)
+    assert published.call_view_method("history", UNKNOWN, 0, 10) == []
+    nothing = published.productRecord(UNKNOWN)
+    assert (nothing.product, nothing.oem, nothing.paired) == (bytes(32), bytes(32), False)
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        pytest.param((0, HUGE), [b"acme-thermo2", b"b", b"c"], id="all"),
+        pytest.param((1, 1), [b"b"], id="a page"),
+        pytest.param((2, 5), [b"c"], id="the last page"),
+        pytest.param((3, 5), [], id="behind the last"),
+        pytest.param((HUGE, HUGE), [], id="far behind"),
+    ],
+)
+def test_products_should_give_pages_in_the_order_of_pairing(
+    block_ota: ContractInstance, vendor: AccountAPI, oem: bytes, page: tuple[int, int], names: list[bytes]
+) -> None:
+    """Unpaired ones are among them."""
+    for name in (b"b", b"c"):
+        block_ota.pairOem(name.ljust(32, b"\0"), oem, 0x0410, 0x0800_0000, 0x1_0000, sender=vendor)
+    block_ota.unpairOem(b"b".ljust(32, b"\0"), sender=vendor)
+    records = block_ota.products(*page)
+    assert [record.product.rstrip(b"\0") for record in records] == names
+    assert [record.paired for record in records] == [name != b"b" for name in names]
