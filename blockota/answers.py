@@ -58,7 +58,7 @@ class BoardAnswer:
         flash: all of its flash.
         ram: all of its RAM.
         readout_protected: whether the bootloader refuses to read the flash.
-        write_protected: the protected ranges of flash.
+        write_protected: the protected ranges of flash; None where this chip does not tell.
         installed: version found on the board, if any.
         holds_unknown: whether the flash holds something that is no release.
     """
@@ -67,7 +67,7 @@ class BoardAnswer:
     flash: Region
     ram: Region
     readout_protected: bool
-    write_protected: tuple[Region, ...]
+    write_protected: tuple[Region, ...] | None
     installed: Version | None
     holds_unknown: bool
 

@@ -95,7 +95,7 @@ class VerificationError(RefusedError):
     def __init__(self, number: int, what: str, *, why: str = "", remedy: str = "") -> None:
         """Keep the check's number beside the sentence."""
         self.number = number
-        super().__init__(f"Check {number} failed, {what}", why=why, remedy=remedy)
+        super().__init__(f"check {number} failed, {what}", why=why, remedy=remedy)
 
 
 class BoardError(BlockOTAError):

@@ -128,7 +128,10 @@ def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
         )
     if answer.contract.lower() != trust.contract.lower():
         raise VerificationError(
-            1, "another contract answered", why=f"it is {answer.contract}, the settings say {trust.contract}"
+            1,
+            "another contract answered",
+            why=f"it is {answer.contract}, the settings say {trust.contract}",
+            remedy="correct the contract's address in blockota.toml",
         )
     depth = answer.newest_block - answer.block_number
     if depth < trust.confirmations:
@@ -165,8 +168,8 @@ def _active_release(answer: ChainAnswer) -> Release:
         raise VerificationError(
             3,
             f"there is no release {answer.version or 'to install'}",
-            why="the contract has no record of it at this block",
-            remedy="see `blockota release list`",
+            why=f"the contract has no record of it at block {answer.block_number}, which counts",
+            remedy="see `blockota release list`; one published just now needs more blocks above it",
         )
     if release.status is not Status.ACTIVE:
         raise VerificationError(
@@ -269,7 +272,7 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
             why="its flash can be neither read nor proven",
             remedy="remove the protection first (this erases all of its flash)",
         )
-    for region in board.write_protected:
+    for region in board.write_protected or ():
         if region.start < release.region.end and release.region.start < region.end:
             raise VerificationError(
                 8,
@@ -277,6 +280,8 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
                 why=f"{region} would silently keep its old contents",
                 remedy="remove the write protection first",
             )
+    if board.write_protected is None:
+        return Passed(8, "readout protection is off; this chip does not tell its write protection, check 10 would")
     return Passed(8, "readout and write protection are off")
 
 

@@ -90,7 +90,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
 
 def _unique_id(text: str) -> bytes:
     if not re.fullmatch(rf"[0-9A-Fa-f]{{{UNIQUE_ID_LENGTH * 2}}}", text):
-        raise UsageError(f"The unique id {text!r} cannot be read", remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits")
+        raise UsageError(f"the unique id {text!r} cannot be read", remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits")
     return bytes.fromhex(text)
 
 
@@ -101,7 +101,7 @@ def _pages(text: str, profile: BoardProfile) -> set[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < profile.page_count:
             raise UsageError(
-                f"The pages {part!r} cannot be write-protected",
+                f"the pages {part!r} cannot be write-protected",
                 remedy=f"write page numbers up to {profile.page_count - 1}, as in 0-3,8",
             )
         pages |= set(range(first, last + 1))

@@ -245,7 +245,7 @@ def parse_capabilities(payload: bytes) -> Capabilities:
         BoardProtocolError: it names no command.
     """
     if not payload[1:]:
-        raise BoardProtocolError("The board's answer to Get names no command", why=f"it is {payload.hex()!r}")
+        raise BoardProtocolError("the board's answer to Get names no command", why=f"it is {payload.hex()!r}")
     return Capabilities(version=payload[0], commands=frozenset(payload[1:]))
 
 
@@ -272,4 +272,4 @@ def _numbers(numbers: Sequence[int], *, width: int) -> bytes:
 
 
 def _cannot_ask(rule: str) -> RefusedError:
-    return RefusedError("The bootloader cannot be asked for this", why=f"AN3155 {rule}")
+    return RefusedError("the bootloader cannot be asked for this", why=f"AN3155 {rule}")

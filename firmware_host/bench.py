@@ -100,7 +100,7 @@ class Bench:
             flash=flash,
             ram=_region(chip.ram),
             readout_protected=False,
-            write_protected=tuple(map(_region, identity.write_protected or ())),
+            write_protected=_regions(identity.write_protected),
             installed=installed,
             holds_unknown=installed is None and not reader.starts_blank(release.region),
         )
@@ -163,10 +163,14 @@ def _unread(identity: BoardIdentity, release: Release) -> BoardAnswer:
         flash=_region(identity.chip.flash(identity.chip.flash_limit)) if identity.chip else nothing,
         ram=_region(identity.chip.ram) if identity.chip else nothing,
         readout_protected=bool(identity.readout_protected),
-        write_protected=(),
+        write_protected=None,
         installed=None,
         holds_unknown=False,
     )
+
+
+def _regions(spans: tuple[range, ...] | None) -> tuple[Region, ...] | None:
+    return None if spans is None else tuple(map(_region, spans))
 
 
 def _region(span: range) -> Region:

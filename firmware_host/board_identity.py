@@ -84,7 +84,7 @@ def _read_identity(bootloader: Bootloader, chip: Chip) -> tuple[int, bytes]:
     flash_size = int.from_bytes(data[size_at : size_at + 2], "little") * _KIB
     if not 0 < flash_size <= chip.flash_limit:
         raise BoardProtocolError(
-            f"The board's {chip.name} names an impossible flash size",
+            f"the board's {chip.name} names an impossible flash size",
             why=f"its register says {flash_size // _KIB} KiB, the largest of the family has {chip.flash_limit // _KIB}",
             remedy="replace the board: its chip may be a copy or damaged",
         )

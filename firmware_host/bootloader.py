@@ -66,7 +66,7 @@ class Bootloader:
             RefusedError: it was not asked yet.
         """
         if self._capabilities is None:
-            raise RefusedError("The bootloader was not asked yet what it can do", remedy="connect first")
+            raise RefusedError("the bootloader was not asked yet what it can do", remedy="connect first")
         return self._capabilities
 
     def connect(self) -> Capabilities:
@@ -142,7 +142,7 @@ class Bootloader:
         chip, flash_size = self._known_target()
         known = len(chip.erase_units(flash_size))
         if wrong := [page for page in pages if not 0 <= page < known]:
-            raise RefusedError("Erase was not sent", why=f"there is no page {wrong[0]}; the last is {known - 1}")
+            raise RefusedError("erase was not sent", why=f"there is no page {wrong[0]}; the last is {known - 1}")
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         limit = chip.erase_limit if extended else min(chip.erase_limit, an3155.MAX_ERASE_PAGES)
         for start in range(0, len(pages), limit):
@@ -218,19 +218,19 @@ class Bootloader:
     def _no_bootloader(self, heard: bytes) -> BoardProtocolError | NoAnswerError:
         if heard:
             return BoardProtocolError(
-                f"What answers on {self.link.name} is no STM32 bootloader",
+                f"what answers on {self.link.name} is no STM32 bootloader",
                 why=f"it said {heard[:24]!r}",
                 remedy=f"{_RESET_REMEDY}: perhaps its application runs; check the speed and even parity too",
             )
         return NoAnswerError(
-            f"No bootloader answers on {self.link.name}",
+            f"no bootloader answers on {self.link.name}",
             why=f"it stayed silent for {2 * ANSWER_SECONDS:.0f} s",
             remedy=_SILENT_REMEDY,
         )
 
     def _known_target(self) -> tuple[Chip, int]:
         if self._target is None:
-            raise RefusedError("The chip is not known yet, so no address can be checked")
+            raise RefusedError("the chip is not known yet, so no address can be checked")
         return self._target.chip, self._target.flash_size
 
     def _check_span(self, exchange: Exchange, *, length: int, spans: Sequence[range]) -> None:
@@ -278,7 +278,7 @@ class Bootloader:
         if answer == an3155.NACK:
             return False
         raise BoardProtocolError(
-            f"The board on {self.link.name} answers {exchange.title} with neither ACK nor NACK",
+            f"the board on {self.link.name} answers {exchange.title} with neither ACK nor NACK",
             why=f"it said {bytes((answer,)) + rest[:24]!r}",
             remedy=f"check the cable and the speed; {_RESET_REMEDY}",
         )
@@ -291,7 +291,7 @@ class Bootloader:
             return self.link.read(count, timeout=seconds + self._wire_seconds(count))
         except NoAnswerError as error:
             raise NoAnswerError(
-                f"The board on {self.link.name} fell silent in {exchange.title}",
+                f"the board on {self.link.name} fell silent in {exchange.title}",
                 why=error.why,
                 remedy=_RESET_REMEDY,
             ) from error
@@ -301,7 +301,7 @@ class Bootloader:
 
     def _refusal(self, exchange: Exchange) -> BoardProtocolError:
         return BoardProtocolError(
-            f"The board on {self.link.name} refused {exchange.title}",
+            f"the board on {self.link.name} refused {exchange.title}",
             why="it answered NACK",
             remedy=_RESET_REMEDY,
         )

@@ -87,9 +87,9 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
         header = _parse_header(content)
         segments = [_trim(content, header, segment=segment) for segment in _segments(content, header)]
     except struct.error as error:
-        raise ImageError("The ELF file is damaged", why="a table in it is cut off", remedy=_REMEDY) from error
+        raise ImageError("the ELF file is damaged", why="a table in it is cut off", remedy=_REMEDY) from error
     if not segments:
-        raise ImageError("The ELF file has no loadable segment", why="it holds no program", remedy=_REMEDY)
+        raise ImageError("the ELF file has no loadable segment", why="it holds no program", remedy=_REMEDY)
     return tuple((segment.address, _bytes_of(content, segment)) for segment in segments)
 
 
@@ -101,7 +101,7 @@ def _check_identification(content: bytes) -> None:
     if (ident[_Ident.CLASS], ident[_Ident.DATA], machine) != (_CLASS_32, _LITTLE_ENDIAN, _MACHINE_ARM):
         name = _MACHINES.get(machine, "ARM" if machine == _MACHINE_ARM else f"machine {machine}")
         raise ImageError(
-            "The ELF file is for another machine",
+            "the ELF file is for another machine",
             why=f"it is for {name} with {bits} bits and {order}-endian, an STM32 is ARM, 32 bits, little-endian",
             remedy=_REMEDY,
         )
@@ -112,10 +112,10 @@ def _parse_header(content: bytes) -> _Header:
     _, kind, _, _, _, segments_at, sections_at, _, size, segment_size, segment_count, section_size = fields[:12]
     if kind != _TYPE_EXECUTABLE:
         what = _TYPES.get(kind, f"of type {kind}")
-        raise ImageError("The ELF file is not an executable", why=f"it is {what}", remedy=_REMEDY)
+        raise ImageError("the ELF file is not an executable", why=f"it is {what}", remedy=_REMEDY)
     section_count = fields[12] if section_size == _SECTION.size else 0
     if segment_count and segment_size != _SEGMENT.size:
-        raise ImageError("The ELF file is damaged", why="its segment table has an odd shape", remedy=_REMEDY)
+        raise ImageError("the ELF file is damaged", why="its segment table has an odd shape", remedy=_REMEDY)
     return _Header(segments_at, segment_count, sections_at, section_count, size)
 
 
@@ -147,7 +147,7 @@ def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
     ]  # fmt: skip
     if not starts:
         raise ImageError(
-            "The ELF file would load its own header", why="no section says where the program begins",
+            "the ELF file would load its own header", why="no section says where the program begins",
             remedy="link it with -n, or convert it with arm-none-eabi-objcopy -O ihex",
         )  # fmt: skip
     return segment.without_start(min(starts) - segment.offset)
@@ -164,6 +164,6 @@ def _bytes_of(content: bytes, segment: _Segment) -> bytes:
     data = content[segment.offset : segment.offset + segment.size]
     if len(data) != segment.size:
         raise ImageError(
-            "The ELF file is damaged", why="a segment's bytes are cut off", remedy="fetch or build it again"
+            "the ELF file is damaged", why="a segment's bytes are cut off", remedy="fetch or build it again"
         )
     return data

@@ -64,7 +64,7 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int) -> FlashPlan:
     flash = chip.flash(flash_size)
     if not image.data or image.span[0] not in flash or image.span[-1] not in flash:
         raise ImageError(
-            "The image does not lie within the board's flash",
+            "the image does not lie within the board's flash",
             why=f"it takes {image.span.start:#010x} to {image.span.stop:#010x}, "
             f"the flash {flash.start:#010x} to {flash.stop:#010x}",
             remedy="choose the image that was built for this board",

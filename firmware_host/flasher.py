@@ -116,7 +116,7 @@ def carry_out(plan: FlashPlan, bootloader: Bootloader) -> Iterator[Event]:
         remedy = error.remedy if type(error) is BoardError else _AGAIN
         raise type(error)(error.what, why=f"{error.why}; {flashing.state()}", remedy=remedy) from error
     except KeyboardInterrupt as error:
-        raise BoardError("Flashing was interrupted", why=flashing.state(), remedy=_AGAIN) from error
+        raise BoardError("flashing was interrupted", why=flashing.state(), remedy=_AGAIN) from error
 
 
 def _require_commands(bootloader: Bootloader) -> None:
@@ -124,7 +124,7 @@ def _require_commands(bootloader: Bootloader) -> None:
     erasers = {Command.ERASE, Command.EXTENDED_ERASE}
     if not {Command.READ_MEMORY, Command.WRITE_MEMORY} <= commands or not erasers & commands:
         raise RefusedError(
-            "This bootloader cannot flash",
+            "this bootloader cannot flash",
             why=f"its commands are {', '.join(f'{code:02x}' for code in sorted(commands))}",
             remedy="use a board whose bootloader reads, writes and erases",
         )
@@ -214,7 +214,7 @@ class _Flashing:
         pairs = zip(chunk, self._found[chunk], self._wanted[chunk], strict=True)
         address, found, wanted = next(row for row in pairs if row[1] != row[2])
         return BoardError(
-            "The flash does not hold what was written",
+            "the flash does not hold what was written",
             why=f"at {address:#010x} it reads {found:#04x} instead of {wanted:#04x}",
             remedy="run the command again; if it fails at the same address, the page is worn out: replace the board",
         )

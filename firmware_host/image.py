@@ -71,7 +71,7 @@ def read_image(source: Path | bytes, *, load_address: int | None = None, limit: 
     """
     content = source if isinstance(source, bytes) else _read_file(source, limit)
     if not content:
-        raise ImageError("The image is empty", remedy="build or fetch it again")
+        raise ImageError("the image is empty", remedy="build or fetch it again")
     if len(content) > limit:
         raise _too_large(len(content), limit)
     if content.startswith(ELF_MAGIC):
@@ -91,7 +91,7 @@ def _read_file(path: Path, limit: int) -> bytes:
             raise _too_large(status.st_size, limit)
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise UsageError(f"There is no file {path}", remedy="check the image's name and folder") from error
+        raise UsageError(f"there is no file {path}", remedy="check the image's name and folder") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(f"{path} cannot be read", why=reason, remedy="check the file's permissions") from error
@@ -99,7 +99,7 @@ def _read_file(path: Path, limit: int) -> bytes:
 
 def _too_large(size: int, limit: int) -> ImageError:
     return ImageError(
-        "The image is too large", why=f"it has {size:,} bytes, the limit is {limit:,}", remedy="check the file"
+        "the image is too large", why=f"it has {size:,} bytes, the limit is {limit:,}", remedy="check the file"
     )
 
 
@@ -107,7 +107,7 @@ def _refuse_foreign(content: bytes) -> None:
     for pattern, what in _FOREIGN:
         if pattern.match(content):
             raise ImageError(
-                "The file is no raw image",
+                "the file is no raw image",
                 why=f"it is {what}, which BlockOTA does not read",
                 remedy="convert it to Intel HEX or raw bytes",
             )
@@ -115,7 +115,7 @@ def _refuse_foreign(content: bytes) -> None:
 
 def _raw(content: bytes, load_address: int | None) -> FirmwareImage:
     if load_address is None:
-        raise UsageError("A raw image does not say where it belongs", remedy="give its load address")
+        raise UsageError("a raw image does not say where it belongs", remedy="give its load address")
     return _in_address_space(FirmwareImage(content, load_address, "bin"))
 
 
@@ -123,7 +123,7 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) 
     """Join the parts of an image in order of address, and fill the gaps between them."""
     ordered = sorted(pieces)
     if not ordered:
-        raise ImageError("The image is empty", why=f"the {what} file holds no data", remedy="build it again")
+        raise ImageError("the image is empty", why=f"the {what} file holds no data", remedy="build it again")
     for (address, data), (following, _) in pairwise(ordered):
         _check_gap(address + len(data), following)
     first, (last, tail) = ordered[0][0], ordered[-1]
@@ -138,10 +138,10 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) 
 
 def _check_gap(end: int, following: int) -> None:
     if following < end:
-        raise ImageError("The image contradicts itself", why=f"two parts of it overlap at {following:#010x}")
+        raise ImageError("the image contradicts itself", why=f"two parts of it overlap at {following:#010x}")
     if following - end > MAX_GAP:
         raise ImageError(
-            "The image is in two places",
+            "the image is in two places",
             why=f"nothing is between {end:#010x} and {following:#010x}, more than {MAX_GAP:,} bytes",
             remedy="build an image for each place, and flash them as two products",
         )
@@ -150,7 +150,7 @@ def _check_gap(end: int, following: int) -> None:
 def _in_address_space(image: FirmwareImage) -> FirmwareImage:
     if not 0 <= image.span.start < image.span.stop <= 1 << 32:
         raise ImageError(
-            "The image lies outside the address space",
+            "the image lies outside the address space",
             why=f"it would take {image.span.start:#x} to {image.span.stop:#x}",
             remedy="check its load address",
         )

@@ -77,7 +77,7 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
         elif record.kind is RecordType.DATA and record.data:
             pieces.append((base + record.offset, record.data))
     if not ended:
-        raise ImageError("The HEX file has no end record", why="it was cut short", remedy="fetch or build it again")
+        raise ImageError("the HEX file has no end record", why="it was cut short", remedy="fetch or build it again")
     return tuple(pieces)
 
 
@@ -123,4 +123,4 @@ def _check_shape(record: Record) -> None:
 
 
 def _refused(line: int, why: str) -> ImageError:
-    return ImageError(f"Line {line} of the HEX file is wrong", why=why, remedy="fetch or build it again")
+    return ImageError(f"line {line} of the HEX file is wrong", why=why, remedy="fetch or build it again")

@@ -123,7 +123,7 @@ class _PortLink:
         while len(data) < count:
             if time.monotonic() >= deadline:
                 raise NoAnswerError(
-                    f"The board on {self.name} is silent",
+                    f"the board on {self.name} is silent",
                     why=f"{len(data)} of {count} bytes came within {timeout:.1f} s",
                 )
             data += self._receive(count - len(data))
@@ -231,7 +231,7 @@ def _cannot_open(url: str, error: OSError | termios.error) -> LinkError:
     number = errno.EBUSY if number == errno.EAGAIN else number
     reason = os.strerror(number) if number in errno.errorcode else str(error)
     remedy = _OPEN_REMEDIES.get(number, "check the port's name and the cable")
-    return LinkError(f"The port {url} cannot be opened", why=reason, remedy=remedy)
+    return LinkError(f"the port {url} cannot be opened", why=reason, remedy=remedy)
 
 
 @contextlib.contextmanager
@@ -240,4 +240,4 @@ def _loss_translated(name: str) -> Iterator[None]:
         yield
     except (OSError, termios.error, TypeError) as error:
         # pyserial raises TypeError where a port was closed under it: its descriptor is None by then.
-        raise LinkError(f"The port {name} was lost", why=str(error), remedy=_LOST_REMEDY) from error
+        raise LinkError(f"the port {name} was lost", why=str(error), remedy=_LOST_REMEDY) from error

@@ -109,8 +109,7 @@ def _report(error: BlockOTAError, words: list[str]) -> int:
         traceback.print_exception(error)
     if "--json" in words:
         click.echo(json.dumps({"error": _fields(error)}, indent=2))
-    sentence = str(error)
-    click.secho(f"Error: {sentence[:1].upper()}{sentence[1:]}", fg="red", err=True)
+    click.secho(f"Error: {error}", fg="red", err=True)
     return error.exit_status
 
 

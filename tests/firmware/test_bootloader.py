@@ -139,7 +139,7 @@ def test_a_silent_board_is_explained() -> None:
     """The error says what to check, since silence has four common reasons."""
     with board(silent_at_end=True) as bootloader:
         began = time.monotonic()
-        with pytest.raises(NoAnswerError, match=r"No bootloader answers.*BOOT0.*reset.*TX and RX.*parity"):
+        with pytest.raises(NoAnswerError, match=r"no bootloader answers.*BOOT0.*reset.*TX and RX.*parity"):
             bootloader.connect()
         assert time.monotonic() - began < 1.5
 

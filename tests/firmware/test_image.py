@@ -92,7 +92,7 @@ def test_containers_that_are_not_read_are_not_written_raw(content: bytes, name: 
 
 def test_a_missing_file_is_a_matter_of_the_command() -> None:
     """The error has the status of wrong usage."""
-    with pytest.raises(UsageError, match="There is no file missing") as refusal:
+    with pytest.raises(UsageError, match="there is no file missing") as refusal:
         read_image(Path("missing.bin"), load_address=BASE)
     assert refusal.value.exit_status == 2
 
@@ -184,11 +184,11 @@ def test_hex_that_overlaps_is_refused() -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b":0100000041BF\n" + END, "Line 1 .* checksum is wrong"),
-        (linear(BASE) + b":02000000414\n" + END, "Line 2 .* pairs of hexadecimal digits"),
+        (b":0100000041BF\n" + END, "line 1 .* checksum is wrong"),
+        (linear(BASE) + b":02000000414\n" + END, "line 2 .* pairs of hexadecimal digits"),
         (linear(BASE) + b":0200000041BE\n" + END, "announces 2 bytes of data and has 1"),
         (record(0, 0, b"a") + b":00\n" + END, "too short"),
-        (record(0, 0, b"a") + b"junk\n" + END, "Line 2 .* begin with a colon"),
+        (record(0, 0, b"a") + b"junk\n" + END, "line 2 .* begin with a colon"),
         (record(0, 0, b"a") + record(6, 0) + END, "no record type 06"),
         (record(4, 0, b"\x08") + END, "type 04 does not look like this"),
         (record(4, 1, b"\x08\x00") + END, "type 04 does not look like this"),
@@ -198,7 +198,7 @@ def test_hex_that_overlaps_is_refused() -> None:
         (record(0, 0, b"a") + END + b"\x1a", "begin with a colon"),
         (record(0, 0, b"a"), "no end record"),
         (END, "holds no data"),
-        (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "Line 1 .* begin with a colon"),
+        (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "line 1 .* begin with a colon"),
     ],
 )
 def test_hex_that_is_not_as_the_specification_says_is_refused(content: bytes, why: str) -> None:

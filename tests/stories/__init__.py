@@ -1,0 +1,1 @@
+"""Stories, end to end, on real chains and simulated boards."""

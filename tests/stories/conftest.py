@@ -1,0 +1,172 @@
+"""A workshop: a folder with settings, a chain with a Safe and a contract, and boards to flash."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.bindings import BlockOTAContract
+from blockota.chain import Chain
+from blockota.cli.main import run
+from blockota.errors import ChainError
+from blockota.localchain import LocalChain, free_port
+from blockota.multisig import execute
+from blockota.proposal import Proposal, sign
+from blockota.release import Product, Region
+from blockota.vendor import Reason, deploy, deploy_local_safe, propose, propose_pairing
+from firmware_host.board import SimulatedBoard, serve_tcp
+from tests.conftest import ROOT, Cast
+
+PRODUCT = "acme-thermo2"
+GANACHE = ROOT / "node_modules" / "ganache" / "dist" / "node" / "cli.js"
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: its exit status, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        fields: dict[str, Any] = json.loads(self.out)
+        return fields
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the stories play; commands run as if typed in its folder."""
+
+    folder: Path
+    chain: Chain
+    cast: Cast
+    capture: pytest.CaptureFixture[str]
+
+    def run(self, *words: str) -> Outcome:
+        """Run one command."""
+        self.capture.readouterr()
+        status = run(list(words))
+        printed = self.capture.readouterr()
+        return Outcome(status, printed.out, printed.err)
+
+    def publish(self, version: str, image: Path) -> None:
+        """Publish a release by the commands of the vendor's engineers."""
+        file = f"{version}.json"
+        words = ("--product", PRODUCT, "--version", version, "-o", file)
+        for command in (
+            ("release", "publish", str(image), *words),
+            ("proposal", "sign", file, "--key", "dev:1", "--yes"),
+            ("proposal", "sign", file, "--key", "dev:2", "--yes"),
+            ("proposal", "execute", file, "--key", "dev:0"),
+        ):
+            outcome = self.run(*command)
+            assert outcome.status == 0, outcome.err
+
+    def flash(self, port: str, *options: str) -> Outcome:
+        """Flash a board by the technician's command."""
+        return self.run("flash", "--product", PRODUCT, "--port", port, *options)
+
+    @property
+    def contract(self) -> BlockOTAContract:
+        """The deployed contract."""
+        deployed = json.loads((self.folder / "deployments" / "1337.json").read_text())
+        return BlockOTAContract(self.chain, deployed["contract"])
+
+    def decide(self, call: bytes) -> None:
+        """Have the Safe do something for which there is no command yet."""
+        now = int(time.time())
+        execute_signed(propose(self.contract, call, reason=Reason("a story", now, 3600)), self.chain, cast=self.cast)
+
+
+def execute_signed(proposal: Proposal, chain: Chain, *, cast: Cast) -> None:
+    """Have two owners sign a proposal, and execute it."""
+    signatures = [sign(proposal, cast.owner_a), sign(proposal, cast.owner_b)]
+    execute(chain, proposal, signatures=signatures, account=cast.payer, now=proposal.created)
+
+
+@pytest.fixture
+def workshop(
+    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Workshop]:
+    """A workshop on a fresh anvil, with one paired product."""
+    monkeypatch.chdir(tmp_path)
+    local = LocalChain(tmp_path / ".blockota", free_port())
+    try:
+        chain = local.start()
+        furnish(tmp_path, chain, cast=cast)
+        yield Workshop(tmp_path, chain, cast, capsys)
+    finally:
+        local.stop()
+
+
+@pytest.fixture
+def ganache_workshop(
+    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Workshop]:
+    """A workshop on a fresh ganache."""
+    monkeypatch.chdir(tmp_path)
+    with ganache() as chain:
+        furnish(tmp_path, chain, cast=cast)
+        yield Workshop(tmp_path, chain, cast, capsys)
+
+
+@pytest.fixture
+def board_url() -> Iterator[str]:
+    """A blank simulated board on a TCP port."""
+    with serve_tcp(SimulatedBoard()) as url:
+        yield url
+
+
+def furnish(folder: Path, chain: Chain, *, cast: Cast) -> None:
+    """Deploy a 2-of-3 Safe and the contract, pair the product, and write the settings."""
+    owners = [cast.owner_a.address, cast.owner_b.address, cast.owner_c.address]
+    safe = deploy_local_safe(chain, cast.payer, owners=owners, threshold=2)
+    deployment = deploy(chain, cast.payer, safe=safe)
+    deployment.write(folder)
+    (folder / "blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')
+    product = Product(PRODUCT, "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)
+    reason = Reason("a story begins", int(time.time()), 3600)
+    contract = BlockOTAContract(chain, deployment.contract)
+    execute_signed(propose_pairing(contract, product, reason=reason), chain, cast=cast)
+
+
+@contextmanager
+def ganache() -> Iterator[Chain]:
+    """A fresh ganache with the test mnemonic's accounts."""
+    node = shutil.which("node")
+    assert node, "Node runs ganache"
+    port = free_port()
+    words = ["--chain.chainId", "1337", "--server.port", str(port), "--logging.quiet"]
+    words += ["--wallet.mnemonic", "test test test test test test test test test test test junk"]
+    with subprocess.Popen(
+        [node, str(GANACHE), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield wait_for_chain(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+
+
+def wait_for_chain(url: str) -> Chain:
+    """A chain that is about to answer."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return Chain(url, chain_id=1337)
+        except ChainError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

@@ -1,0 +1,275 @@
+"""The mistakes that people make, and what mallory tries: one clear sentence, the exit status, nothing half done."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from blockota.bindings import revoke_call
+from blockota.release import Version
+from firmware_host.board import PROFILES, SimulatedBoard, serve_tcp
+from firmware_host.board.faults import Faults
+from tests.conftest import IMAGES
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.test_road import NEW, OLD, tamper
+
+USAGE, REFUSED, BOARD, OUT_OF_REACH = 2, 3, 4, 5
+
+
+def refused(outcome: Outcome, status: int, *words: str) -> None:
+    """Assert that a command ended with a status and one sentence that has these words."""
+    assert outcome.status == status, outcome.err
+    errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "Traceback" not in outcome.err + outcome.out
+    for word in words:
+        assert word in errors[0]
+
+
+def publish(workshop: Workshop, image: str | Path, *, version: str = "1.0.0", product: str = PRODUCT) -> Outcome:
+    """Try to propose a release."""
+    words = ("--product", product, "--version", version, "-o", "proposal.json")
+    return workshop.run("release", "publish", str(image), *words)
+
+
+def propose(workshop: Workshop, *signers: int) -> Path:
+    """Propose 1.0.0, and have these development accounts sign without asking whether they are owners."""
+    assert publish(workshop, OLD).status == 0
+    for number in signers:
+        words = ("--key", f"dev:{number}", "--yes", "--offline", "-o", f"{number}.signature.json")
+        assert workshop.run("proposal", "sign", "proposal.json", *words).status == 0
+    return Path("proposal.json")
+
+
+def execute(workshop: Workshop, *signers: int) -> Outcome:
+    """Try to execute with the signatures of these accounts."""
+    files = [word for number in signers for word in ("--signature", f"{number}.signature.json")]
+    return workshop.run("proposal", "execute", "proposal.json", "--key", "dev:0", *files)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "words"),
+    [
+        ("missing.bin", None, USAGE, ("no file missing.bin",)),
+        ("empty.bin", b"", REFUSED, ("empty",)),
+        ("large.bin", b"\1" * 65537, REFUSED, ("65537", "65536")),
+        ("foreign.elf", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(44), REFUSED, ("ELF",)),
+    ],
+    ids=["missing", "empty", "large", "foreign"],
+)
+def test_an_unusable_image_is_refused(
+    workshop: Workshop, name: str, content: bytes | None, status: int, words: tuple[str, ...]
+) -> None:
+    """A missing, empty, too large or foreign image leaves no proposal and nothing in the store."""
+    if content is not None:
+        Path(name).write_bytes(content)
+    refused(publish(workshop, name), status, *words)
+    assert not Path("proposal.json").exists()
+    assert not Path(".blockota/store").exists()
+
+
+def test_an_image_outside_the_region_is_refused(workshop: Workshop) -> None:
+    """An image linked for other addresses is told where the region is."""
+    words = ("--product", PRODUCT, "--version", "1.0.0", "--load-address", "0x08010000", "-o", "proposal.json")
+    refused(workshop.run("release", "publish", str(OLD), *words), REFUSED, "0x08010000", "0x08000000")
+
+
+@pytest.mark.parametrize("version", ["1.0", "v1.0.0", "1.0.0-rc1", "01.0.0", "0.0.0", "65536.0.0", "1.16777216.0", ""])
+def test_a_wrong_version_is_a_usage_error(workshop: Workshop, version: str) -> None:
+    """What is no version is said to be none, with an example."""
+    outcome = publish(workshop, OLD, version=version)
+    assert outcome.status == USAGE
+    assert "no version" in outcome.err
+
+
+def test_a_version_that_is_not_newer_is_refused(workshop: Workshop) -> None:
+    """The contract's own answer is told before anything is stored or signed."""
+    workshop.publish("1.1.0", NEW)
+    for version in ("1.1.0", "1.0.9"):
+        refused(publish(workshop, OLD, version=version), REFUSED, version, "1.1.0")
+
+
+def test_the_same_image_is_not_published_twice(workshop: Workshop) -> None:
+    """A second version with the same image is told which release it is (S1.4)."""
+    workshop.publish("1.0.0", OLD)
+    refused(publish(workshop, OLD, version="1.1.0"), REFUSED, "already published", "1.0.0")
+
+
+def test_an_unpaired_product_is_refused(workshop: Workshop) -> None:
+    """An unknown product is answered with the paired ones."""
+    refused(publish(workshop, OLD, product="acme-thermo3"), REFUSED, "acme-thermo3", PRODUCT)
+
+
+@pytest.mark.parametrize(
+    ("signers", "words"),
+    [
+        ((1,), ("1 of 2",)),
+        ((), ("0 of 2",)),
+        ((1, 6), ("no owner", "0x976EA74026E726554dB657fA54763abd0C3a0aa9")),
+    ],
+)
+def test_signatures_that_are_not_enough_are_refused(
+    workshop: Workshop, signers: tuple[int, ...], words: tuple[str, ...]
+) -> None:
+    """Too few, or a stranger's: nothing is sent, and the good signatures stay valid."""
+    propose(workshop, 1, 2, *(signer for signer in signers if signer > 3))
+    refused(execute(workshop, *signers), REFUSED, *words)
+    assert execute(workshop, 1, 2).status == 0
+
+
+def test_a_signature_given_twice_counts_once(workshop: Workshop) -> None:
+    """The same owner's signature in two files is no majority."""
+    propose(workshop, 1)
+    shutil.copy("1.signature.json", "2.signature.json")
+    refused(execute(workshop, 1, 2), REFUSED, "twice")
+
+
+def test_a_stranger_is_told_before_signing(workshop: Workshop) -> None:
+    """Where the chain can be asked, a key that is no owner's signs nothing."""
+    propose(workshop)
+    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes"), REFUSED, "no owner")
+    assert not list(Path().glob("*.signature.json"))
+
+
+def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
+    """After its expiry a proposal is neither signed nor executed."""
+    propose(workshop, 1, 2)
+    fields = json.loads(Path("proposal.json").read_text())
+    Path("proposal.json").write_text(json.dumps(fields | {"expires": int(time.time()) - 1}))
+    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:3", "--yes"), REFUSED, "expired")
+    refused(execute(workshop, 1, 2), REFUSED, "expired")
+
+
+def test_a_proposal_is_not_executed_twice(workshop: Workshop) -> None:
+    """A second execution is told that the nonce is used."""
+    propose(workshop, 1, 2)
+    assert execute(workshop, 1, 2).status == 0
+    refused(execute(workshop, 1, 2), REFUSED, "nonce 1", "2")
+
+
+def test_an_image_that_is_not_the_proposals_is_not_signed(workshop: Workshop) -> None:
+    """A signer who is handed another image signs nothing."""
+    propose(workshop)
+    words = ("--key", "dev:1", "--yes", "--image", str(NEW))
+    refused(workshop.run("proposal", "sign", "proposal.json", *words), REFUSED, "not the one in the proposal")
+
+
+def test_a_proposal_is_not_overwritten(workshop: Workshop) -> None:
+    """A file that owners may have signed stays as it is."""
+    before = propose(workshop).read_bytes()
+    refused(publish(workshop, NEW, version="1.1.0"), USAGE, "proposal.json", "already")
+    assert Path("proposal.json").read_bytes() == before
+
+
+def test_another_chain_than_the_configured_one_is_refused(workshop: Workshop) -> None:
+    """A node that serves another chain is believed nothing."""
+    settings = f'[networks.local]\nurl = "{workshop.chain.url}"\ncontract = "{workshop.contract.address}"\n'
+    Path("blockota.toml").write_text(settings + "chain_id = 1\n")
+    refused(workshop.run("release", "list"), REFUSED, "1337", "chain id")
+
+
+def test_a_chain_out_of_reach_is_told(workshop: Workshop) -> None:
+    """Where nobody listens, the sentence says where and what to do."""
+    Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
+    refused(workshop.run("release", "list"), OUT_OF_REACH, "http://127.0.0.1:9", "blockota dev up")
+
+
+def test_a_contract_that_is_none_is_told(workshop: Workshop) -> None:
+    """An address without our contract is named."""
+    Path("blockota.toml").write_text(f'[networks.local]\nurl = "{workshop.chain.url}"\ncontract = "0x{"11" * 20}"\n')
+    refused(workshop.run("release", "list"), REFUSED, "no BlockOTA contract", "0x1111")
+
+
+def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -> None:
+    """A tampered image file is refused by verify and by flash, with both digests."""
+    workshop.publish("1.0.0", OLD)
+    data = bytearray(OLD.read_bytes())
+    data[300] ^= 0xFF
+    Path("tampered.bin").write_bytes(data)
+    verify = ("release", "verify", "tampered.bin", "--product", PRODUCT)
+    refused(workshop.run(*verify), REFUSED, "no release")
+    refused(workshop.run(*verify, "--version", "1.0.0"), REFUSED, "check 4", "SHA-256")
+    refused(workshop.flash(board_url, "--image", "tampered.bin"), REFUSED, "check 4", "SHA-256")
+
+
+def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
+    """A fetch from a corrupt store writes no file."""
+    workshop.publish("1.0.0", OLD)
+    tamper(Path(".blockota/store"), OLD)
+    outcome = workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin")
+    refused(outcome, REFUSED, "check 4", "corrupt")
+    assert sorted(path.name for path in Path().glob("*got*")) == []
+
+
+def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> None:
+    """After revocation the release is neither fetched nor flashed by its version, and is the newest no more."""
+    workshop.publish("1.0.0", OLD)
+    workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="boots into a wall"))
+    refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 3", "revoked")
+    refused(workshop.flash(board_url), REFUSED, "check 3", "no release")
+
+
+def test_a_port_without_a_device_is_told(workshop: Workshop) -> None:
+    """A port that does not exist, and one where nobody listens, are named with a remedy."""
+    workshop.publish("1.0.0", OLD)
+    refused(workshop.flash("/dev/ttyNOTHERE"), BOARD, "/dev/ttyNOTHERE")
+    refused(workshop.flash("socket://127.0.0.1:9"), BOARD, "socket://127.0.0.1:9")
+
+
+def test_a_board_of_another_chip_is_refused(workshop: Workshop) -> None:
+    """A board whose product id is not the release's is not even read."""
+    workshop.publish("1.0.0", OLD)
+    board = SimulatedBoard(PROFILES["stm32f103rc"], flash=b"\x55" * 1024)
+    before = bytes(board.flash)
+    with serve_tcp(board) as url:
+        refused(workshop.flash(url), REFUSED, "check 7", "0x414", "0x410")
+    assert bytes(board.flash) == before
+
+
+def test_a_board_with_unknown_contents_is_asked_about(workshop: Workshop) -> None:
+    """Contents that are no release are replaced only when the person says so."""
+    workshop.publish("1.0.0", OLD)
+    with serve_tcp(SimulatedBoard(flash=b"\x55" * 2048)) as url:
+        refused(workshop.flash(url), REFUSED, "check 6", "--replace-unknown")
+        assert workshop.flash(url, "--replace-unknown").status == 0
+
+
+def test_a_board_that_falls_silent_while_writing_is_told(workshop: Workshop) -> None:
+    """The sentence says how far it came; the half written board does not start, and the next try completes it."""
+    workshop.publish("1.2.0", IMAGES / "bluepill-1.2.0.bin")
+    board = SimulatedBoard(faults=Faults(silent_after=5000))
+    with serve_tcp(board) as url:
+        outcome = workshop.flash(url)
+        refused(outcome, BOARD, "erased", "wrote", "will not start")
+        assert re.search(r"wrote \d+ of \d+ pages|wrote \d+ of \d+", outcome.err)
+        assert set(board.flash[:8]) == {0xFF}
+        board_again = SimulatedBoard(flash=bytes(board.flash))
+    with serve_tcp(board_again) as url:
+        assert workshop.flash(url).status == 0
+
+
+def test_a_protected_board_is_refused(workshop: Workshop) -> None:
+    """Readout protection fails check 8 with what it would take to remove it."""
+    workshop.publish("1.0.0", OLD)
+    board = SimulatedBoard()
+    board.protect(readout=True)
+    with serve_tcp(board) as url:
+        refused(workshop.flash(url), REFUSED, "check 8", "readout")
+
+
+def test_a_development_key_is_no_key_on_a_real_chain(workshop: Workshop) -> None:
+    """The well-known keys are refused as soon as the settings name another chain than a local one."""
+    propose(workshop)
+    settings = (
+        f'[networks.local]\nurl = "{workshop.chain.url}"\nchain_id = 1\ncontract = "{workshop.contract.address}"\n'
+    )
+    Path("blockota.toml").write_text(settings)
+    fields = json.loads(Path("proposal.json").read_text())
+    Path("proposal.json").write_text(json.dumps(fields | {"chainId": 1}))
+    outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes", "--offline")
+    refused(outcome, REFUSED, "everybody knows it")

@@ -1,0 +1,121 @@
+"""The whole road: vendor, store, Safe, chain, technician, board."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from blockota.cid import cid_of
+from firmware_host.board import SimulatedBoard, serve_tcp
+from tests.conftest import IMAGES
+from tests.stories.conftest import PRODUCT, Workshop
+
+OLD, NEW, LARGE = (IMAGES / f"bluepill-{version}.bin" for version in ("1.0.0", "1.1.0", "1.2.0"))
+
+
+@pytest.mark.parametrize("name", ["workshop", "ganache_workshop"])
+def test_an_image_travels_the_whole_road(name: str, request: pytest.FixtureRequest, board_url: str) -> None:
+    """Published by a 2-of-3 Safe, an image is proven, flashed and booted, and so is its successor."""
+    workshop: Workshop = request.getfixturevalue(name)
+    for version, image in (("1.0.0", OLD), ("1.1.0", NEW)):
+        workshop.publish(version, image)
+        outcome = workshop.flash(board_url, "--json")
+        assert outcome.status == 0, outcome.err
+        assert outcome.json["passed"] == list(range(1, 11))
+        assert f"BlockOTA bluepill {version}" in outcome.json["banner"]
+
+
+@pytest.mark.parametrize("kind", ["bin", "hex", "elf"])
+def test_every_image_format_becomes_the_same_release(workshop: Workshop, kind: str) -> None:
+    """A .hex or .elf is published as the flat binary that it stands for."""
+    workshop.publish("1.0.0", OLD.with_suffix(f".{kind}"))
+    shown = workshop.run("release", "show", "--product", PRODUCT, "--json").json
+    with OLD.open("rb") as stream:
+        assert shown["cid"] == str(cid_of(stream))
+
+
+def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str) -> None:
+    """An image that fills nearly all of the flash arrives whole."""
+    workshop.publish("1.2.0", LARGE)
+    outcome = workshop.flash(board_url, "--json")
+    assert outcome.status == 0, outcome.err
+    assert "1.2.0" in outcome.json["banner"]
+
+
+def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
+    """What lies behind the image in the flash is the same afterwards (S2.8)."""
+    board = SimulatedBoard(flash=b"\xff" * 1024 + bytes(range(256)) * 252)
+    workshop.publish("1.0.0", OLD)
+    with serve_tcp(board) as url:
+        assert workshop.flash(url).status == 0
+    assert bytes(board.flash[:584]) == OLD.read_bytes()
+    assert bytes(board.flash[1024:]) == bytes(range(256)) * 252
+
+
+def test_a_tampered_store_is_found_before_anything_is_erased(workshop: Workshop) -> None:
+    """One flipped bit in the store fails check 4, and the board keeps what it has."""
+    board = SimulatedBoard()
+    workshop.publish("1.0.0", OLD)
+    with serve_tcp(board) as url:
+        assert workshop.flash(url).status == 0
+        workshop.publish("1.1.0", NEW)
+        before = bytes(board.flash)
+        tamper(workshop.folder / ".blockota" / "store", NEW)
+        outcome = workshop.flash(url, "--json")
+    assert (outcome.status, outcome.json["error"]["check"]) == (3, 4)
+    assert bytes(board.flash) == before
+
+
+def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> None:
+    """With --image the store is not asked, and the image is proven all the same."""
+    workshop.publish("1.0.0", OLD)
+    shutil.rmtree(workshop.folder / ".blockota" / "store")
+    assert workshop.flash(board_url).status == 5
+    outcome = workshop.flash(board_url, "--image", str(OLD))
+    assert outcome.status == 0, outcome.err
+
+
+def test_fetch_writes_what_verify_accepts(workshop: Workshop) -> None:
+    """A fetched image is the published one, and verify tells which release it is."""
+    workshop.publish("1.0.0", OLD)
+    assert workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin").status == 0
+    assert Path("got.bin").read_bytes() == OLD.read_bytes()
+    verified = workshop.run("release", "verify", "got.bin", "--product", PRODUCT, "--json").json
+    assert (verified["version"], verified["passed"]) == ("1.0.0", [1, 2, 3, 4, 5])
+
+
+def test_a_second_product_is_paired_by_proposal(workshop: Workshop) -> None:
+    """Pairing takes the same road as publishing: a proposal, two signatures, one transaction."""
+    words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800f800:2K", "-o", "pair.json")
+    assert workshop.run("product", "pair", "acme-thermo2-cfg", *words).status == 0
+    for owner in ("dev:2", "dev:3"):
+        assert workshop.run("proposal", "sign", "pair.json", "--key", owner, "--yes").status == 0
+    assert workshop.run("proposal", "execute", "pair.json", "--key", "dev:5").status == 0
+    shown = workshop.run("product", "show", "acme-thermo2-cfg", "--json").json
+    assert (shown["paired"], shown["region"]) == (True, {"start": 0x0800F800, "size": 2048})
+
+
+def test_a_configuration_image_is_flashed_beside_the_program(workshop: Workshop, board_url: str) -> None:
+    """Configuration is a product with a region of its own, and needs no vector table (S0.6)."""
+    test_a_second_product_is_paired_by_proposal(workshop)
+    Path("settings.bin").write_bytes(b"interval=60\0")
+    words = ("--product", "acme-thermo2-cfg", "--version", "1.0.0", "-o", "cfg.json")
+    assert workshop.run("release", "publish", "settings.bin", *words).status == 0
+    for owner in ("dev:1", "dev:3"):
+        assert workshop.run("proposal", "sign", "cfg.json", "--key", owner, "--yes").status == 0
+    assert workshop.run("proposal", "execute", "cfg.json", "--key", "dev:0").status == 0
+    flash = ("flash", "--product", "acme-thermo2-cfg", "--port", board_url)
+    assert workshop.run(*flash).status == 3
+    outcome = workshop.run(*flash, "--configuration")
+    assert outcome.status == 0, outcome.err
+
+
+def tamper(store: Path, image: Path) -> None:
+    """Flip one bit of the block that an image is."""
+    with image.open("rb") as stream:
+        block = next(store.glob(f"blocks/*/{cid_of(stream)}"))
+    data = bytearray(block.read_bytes())
+    data[len(data) // 2] ^= 1
+    block.write_bytes(data)
