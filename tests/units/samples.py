@@ -49,8 +49,8 @@ def release_of(image: bytes, **changes: Any) -> Release:
     return Release(**(facts | changes))
 
 
-def answer_with(release: Release | None, **changes: Any) -> ChainAnswer:
-    """What a chain in good order says of a release, but for the changes."""
+def answer_with(**changes: Any) -> ChainAnswer:
+    """What a chain in good order says of the release of `code`, but for the changes."""
     facts: dict[str, Any] = {
         "chain_id": TRUST.chain_id,
         "contract": CONTRACT,
@@ -60,7 +60,7 @@ def answer_with(release: Release | None, **changes: Any) -> ChainAnswer:
         "paused": False,
         "product": PRODUCT,
         "version": None,
-        "release": release,
+        "release": release_of(code()),
     }
     return ChainAnswer(**(facts | changes))
 
