@@ -1,0 +1,106 @@
+"""What all commands have in common: help with an example, JSON, and output that is for people or for machines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from blockota.cli.main import cli, run
+from tests.conftest import IMAGES, ROOT
+from tests.stories.conftest import PRODUCT, Workshop
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command below a group, with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+ALL = dict(commands(cli))
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_has_a_screen_of_help_with_an_example(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Help fits a screen, and shows how the command is typed."""
+    assert run([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"Example:  blockota {' '.join(words)}" in text
+    assert len(text.splitlines()) <= 40
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_takes_json(words: tuple[str, ...]) -> None:
+    """Machines are served by every command."""
+    assert "--json" in {option for parameter in ALL[words].params for option in parameter.opts}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cid", str(IMAGES / "bluepill-1.0.0.bin")),
+        ("product", "list"),
+        ("product", "show", PRODUCT),
+        ("release", "list"),
+        ("release", "show", "--product", PRODUCT),
+        ("release", "fetch", "--product", PRODUCT, "-o", "fetched.bin"),
+        ("release", "verify", str(IMAGES / "bluepill-1.0.0.bin"), "--product", PRODUCT),
+        ("proposal", "show", "1.0.0.json"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_json_is_one_object_alone_on_stdout(workshop: Workshop, words: tuple[str, ...]) -> None:
+    """With --json nothing but one object goes to stdout; without it there is something for people."""
+    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    outcome = workshop.run(*words, "--json")
+    assert outcome.status == 0, outcome.err
+    assert isinstance(outcome.json, dict)
+    assert workshop.run(*words).out.strip()
+
+
+def test_an_error_is_json_as_well(workshop: Workshop) -> None:
+    """A refusal tells machines its kind, its parts and its exit status, and people one sentence."""
+    outcome = workshop.run("product", "show", "nobody", "--json")
+    assert (outcome.status, outcome.json["error"]["exitStatus"]) == (3, 3)
+    assert outcome.json["error"]["what"] in outcome.err
+
+
+def test_debug_shows_where_an_error_came_from(workshop: Workshop) -> None:
+    """Only --debug shows a traceback."""
+    assert "Traceback" not in workshop.run("product", "show", "nobody").err
+    assert "Traceback" in workshop.run("product", "show", "nobody", "--debug").err
+
+
+def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
+    """A piped table keeps one line a row and has no escape codes."""
+    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    lines = workshop.run("release", "list").out.splitlines()
+    assert len(lines) == 2
+    assert "\x1b" not in "".join(lines)
+
+
+def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
+    """The wheel holds the contract's ABI and bytecode, and the type marker."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        artifact = json.loads(archive.read("blockota/artifacts/BlockOTA.json"))
+    assert artifact["bytecode"].startswith("0x")
+    assert {"blockota/py.typed", "firmware_host/py.typed"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "contracts/"))]

@@ -1,0 +1,126 @@
+"""The local chain to try things on, and the deployment by Ape."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.cli.main import run
+from blockota.localchain import LocalChain, free_port
+from tests.conftest import IMAGES, ROOT
+
+IMAGE = str(IMAGES / "bluepill-1.0.0.bin")
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty folder to be in, and a free port; what was started there is stopped."""
+    monkeypatch.chdir(tmp_path)
+    free = free_port()
+    yield str(free)
+    LocalChain(Path(".blockota"), free).stop()
+
+
+def test_up_prepares_everything_and_down_keeps_it(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """After up a release can be proposed and executed; after down and up it is still there."""
+    assert run(["dev", "up", "--port", port]) == 0
+    words = ["--product", "acme-thermo2", "--version", "1.0.0", "-o", "r.json"]
+    assert run(["release", "publish", IMAGE, *words]) == 0
+    for owner in ("dev:1", "dev:2"):
+        assert run(["proposal", "sign", "r.json", "--key", owner, "--yes"]) == 0
+    assert run(["proposal", "execute", "r.json", "--key", "dev:0"]) == 0
+    assert run(["dev", "down", "--port", port]) == 0
+    assert run(["release", "list"]) == 5
+    assert run(["dev", "up", "--port", port]) == 0
+    capsys.readouterr()
+    assert run(["release", "list", "--json"]) == 0
+    releases = json.loads(capsys.readouterr().out)["releases"]
+    assert [release["version"] for release in releases] == ["1.0.0"]
+
+
+def test_up_twice_changes_nothing(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second up finds the chain and the contract as they are."""
+    assert run(["dev", "up", "--port", port, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert run(["dev", "up", "--port", port, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+
+
+def test_status_says_what_runs(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status tells a stopped chain from a running one."""
+    assert run(["dev", "status", "--port", port, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"running": False}
+    assert run(["dev", "up", "--port", port]) == 0
+    capsys.readouterr()
+    assert run(["dev", "status", "--port", port, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["running"] is True
+
+
+def test_a_taken_port_is_told(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where another program listens, up says so and starts nothing."""
+    with socket.create_server(("127.0.0.1", int(port))):
+        assert run(["dev", "up", "--port", port]) == 5
+    assert f"port {port} is taken" in capsys.readouterr().err
+
+
+def test_settings_of_ones_own_are_left_alone(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A blockota.toml that is there already is not overwritten, and the person is told."""
+    Path("blockota.toml").write_text("# mine\n")
+    assert run(["dev", "up", "--port", port]) == 0
+    assert Path("blockota.toml").read_text() == "# mine\n"
+    assert "left as it is" in capsys.readouterr().err
+
+
+def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
+    """After SIGKILL, up starts again from the state that was saved every few seconds."""
+    assert run(["dev", "up", "--port", port]) == 0
+    chain = LocalChain(Path(".blockota"), int(port))
+    wait_until((chain.folder / "chain.json").exists)
+    pid = chain.pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert run(["dev", "up", "--port", port]) == 0
+    assert run(["product", "show", "acme-thermo2"]) == 0
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait for something that comes within seconds."""
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_ape_deploys_what_the_commands_use(port: str) -> None:
+    """After ``ape run deploy`` the deployment file is enough by itself for the commands."""
+    chain = LocalChain(Path(".blockota"), int(port))
+    chain.start()
+    ape = Path(sys.executable).with_name("ape")
+    words = ["run", "deploy", "--network", f"ethereum:local:{chain.url}", "--folder", str(Path.cwd())]
+    done = subprocess.run([str(ape), *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(Path("deployments/1337.json").read_text())["threshold"] == 2
+    Path("blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')
+    assert run(["product", "list"]) == 0
+
+
+def test_the_demonstration_walks_the_whole_road(tmp_path: Path) -> None:
+    """``blockota demo`` ends well, and shows both refusals."""
+    command = [sys.executable, "-m", "blockota", "demo", "--json"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    statuses = [step["exitStatus"] for step in json.loads(done.stdout)["steps"]]
+    assert statuses == [0] * 6 + [0] * 4 + [3, 0, 3]
+    assert list(tmp_path.iterdir()) == []
