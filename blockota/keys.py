@@ -24,6 +24,7 @@ DEV_MNEMONIC = "test test test test test test test test test test test junk"
 """The phrase that anvil and ganache take for development; everybody knows it."""
 _MAX_KEYSTORE_SIZE = 1 << 16
 _DEV_NUMBER = re.compile(r"\d{1,3}", re.ASCII)
+_PRIVATE_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 _ALIAS = re.compile(r"\w[\w .@-]*")
 
 
@@ -44,7 +45,7 @@ def open_key(uri: str, *, is_local_chain: bool, ask_password: Callable[[str], st
         return _dev_key(name, is_local_chain=is_local_chain)
     if kind == "env":
         return _environment_key(name)
-    if kind == "keystore":
+    if kind == "keystore" and name:
         return _keystore_key(home_path(name), ask_password)
     if kind == "ape" and _ALIAS.fullmatch(name):
         return _keystore_key(Path.home() / ".ape" / "accounts" / f"{name}.json", ask_password)
@@ -78,11 +79,17 @@ def _environment_key(name: str) -> LocalAccount:
     secret = os.environ.get(name)
     if secret is None:
         raise UsageError(f"env:{name} is not set", why="the environment has no such variable", remedy="export it")
+    if not _PRIVATE_KEY.fullmatch(secret.strip()):
+        raise _no_private_key(name)
     try:
         account: LocalAccount = Account.from_key(secret.strip())
     except Exception:  # noqa: BLE001 - eth-keys raises many kinds, and none may show the key
-        raise UsageError(f"env:{name} holds no private key", why="64 hex digits are needed") from None
+        raise _no_private_key(name) from None
     return account
+
+
+def _no_private_key(name: str) -> UsageError:
+    return UsageError(f"env:{name} holds no private key", why="64 hex digits are needed")
 
 
 def _keystore_key(path: Path, ask_password: Callable[[str], str]) -> LocalAccount:
@@ -91,7 +98,7 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str]) -> LocalAccoun
         secret = Account.decrypt(keystore, ask_password(f"Password of {path.name}: "))
         account: LocalAccount = Account.from_key(secret)
         named = keystore.get("address")
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         if "MAC mismatch" in str(error):
             raise RefusedError("the key stays closed", why=f"that is not the password of {path.name}") from error
         raise UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed") from error
