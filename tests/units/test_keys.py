@@ -1,0 +1,218 @@
+"""Keys by name: real keystores, real variables, and never a key in a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from blockota.errors import RefusedError, UsageError
+from blockota.keys import DEV_MNEMONIC, dev_account, open_key
+
+PASSWORD = "correct horse"  # noqa: S105 - opens nothing but what this file makes
+SECRET = "4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d"  # noqa: S105 - the same
+ACCOUNT: LocalAccount = Account.from_key(SECRET)
+KEYSTORE: dict[str, Any] = Account.encrypt(ACCOUNT.key, PASSWORD, kdf="scrypt", iterations=2)
+VARIABLE = "BLOCKOTA_TEST_KEY"
+
+
+def opened(uri: str, *, password: str = PASSWORD, is_local_chain: bool = False) -> LocalAccount:
+    """Open a key; whoever is asked for a password gives this one."""
+    return open_key(uri, is_local_chain=is_local_chain, ask_password=lambda _: password)
+
+
+@pytest.fixture
+def keystore(tmp_path: Path) -> Callable[..., str]:
+    """Writes a keystore with changes, and gives its URI."""
+
+    def write(text: str | None = None, **changes: Any) -> str:
+        path = tmp_path / "owner_a.json"
+        path.write_text(json.dumps(KEYSTORE | changes) if text is None else text)
+        return f"keystore:{path}"
+
+    return write
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder with one account of Ape."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    accounts = tmp_path / ".ape" / "accounts"
+    accounts.mkdir(parents=True)
+    (accounts / "owner.json").write_text(json.dumps(KEYSTORE))
+    (tmp_path / "outside.json").write_text(json.dumps(KEYSTORE))
+    return tmp_path
+
+
+def test_a_keystore_opens_with_its_password(keystore: Callable[..., str]) -> None:
+    """A file that eth-account made gives the account back, and the prompt names the file."""
+    prompts: list[str] = []
+
+    def ask(prompt: str) -> str:
+        prompts.append(prompt)
+        return PASSWORD
+
+    account = open_key(keystore(), is_local_chain=False, ask_password=ask)
+    assert (account.address, account.key, prompts) == (ACCOUNT.address, ACCOUNT.key, ["Password of owner_a.json: "])
+
+
+@pytest.mark.parametrize("kdf", ["scrypt", "pbkdf2"])
+def test_both_key_derivations_open(kdf: Any, keystore: Callable[..., str]) -> None:
+    """Web3 Secret Storage knows two."""
+    made = Account.encrypt(ACCOUNT.key, PASSWORD, kdf=kdf, iterations=2)
+    assert opened(keystore(json.dumps(made))).address == ACCOUNT.address
+
+
+@pytest.mark.parametrize("password", ["", "Correct horse", PASSWORD + "\n", "é"])
+def test_a_wrong_password_leaves_the_key_closed(password: str, keystore: Callable[..., str]) -> None:
+    """It is refused, without a word about the key."""
+    with pytest.raises(RefusedError, match=r"stays closed: that is not the password of owner_a\.json"):
+        opened(keystore(), password=password)
+
+
+def crypto(**changes: Any) -> dict[str, Any]:
+    """The encrypted part with changes."""
+    return {"crypto": KEYSTORE["crypto"] | changes}
+
+
+def derivation(**changes: Any) -> dict[str, Any]:
+    """The parameters of the derivation with changes."""
+    return crypto(kdfparams=KEYSTORE["crypto"]["kdfparams"] | changes)
+
+
+BROKEN_KEYSTORES: tuple[dict[str, Any], ...] = (
+    {"version": 4},
+    {"version": None},
+    {"crypto": {}},
+    {"crypto": 5},
+    crypto(kdf="unknown"),
+    crypto(kdfparams=5),
+    crypto(ciphertext="no hex"),
+    crypto(mac=5),
+    derivation(n="many"),
+    derivation(n=3),
+    derivation(n=1 << 62),
+    derivation(r=0),
+    derivation(salt=5),
+)
+
+
+@pytest.mark.parametrize("changes", BROKEN_KEYSTORES)
+def test_a_broken_keystore_is_told(changes: dict[str, Any], keystore: Callable[..., str]) -> None:
+    """A field of another kind or value is a file that is no keystore."""
+    with pytest.raises(UsageError, match=r"owner_a\.json is no keystore: Web3 Secret Storage version 3"):
+        opened(keystore(**changes))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "5", "null", '"{}"', "[" * 60_000, "\0", json.dumps(json.dumps(KEYSTORE))]
+)
+def test_a_file_that_is_no_keystore_is_told(text: str, keystore: Callable[..., str]) -> None:
+    """Any other file is told in the same words."""
+    with pytest.raises(UsageError, match="is no keystore"):
+        opened(keystore(text))
+
+
+@pytest.mark.parametrize("changes", [crypto(cipherparams={"iv": "00" * 16}), {"address": "00" * 20}])
+def test_a_keystore_that_opens_to_another_key_is_refused(changes: dict[str, Any], keystore: Callable[..., str]) -> None:
+    """The format's checksum does not cover the cipher's parameters; the address in the file does."""
+    with pytest.raises(RefusedError, match=r"owner_a\.json is damaged"):
+        opened(keystore(**changes))
+
+
+def test_a_keystore_without_an_address_opens(keystore: Callable[..., str]) -> None:
+    """The format lets the address be left out."""
+    text = json.dumps({name: value for name, value in KEYSTORE.items() if name != "address"})
+    assert opened(keystore(text)).address == ACCOUNT.address
+
+
+@pytest.mark.parametrize("name", ["no-such-file", "", "~nobody-of-that-name/key"])
+def test_a_missing_keystore_is_told(name: str) -> None:
+    """A path that leads nowhere is named."""
+    with pytest.raises(UsageError, match=r"cannot be read|the key cannot be found|no home folder"):
+        opened(f"keystore:{name}")
+
+
+def test_a_keystore_larger_than_any_is_refused(tmp_path: Path) -> None:
+    """A file of a gigabyte is not read."""
+    path = tmp_path / "large.json"
+    path.touch()
+    os.truncate(path, 1 << 30)
+    with pytest.raises(UsageError, match="is too large"):
+        opened(f"keystore:{path}")
+
+
+def test_an_account_of_ape_opens_by_its_alias(home: Path) -> None:
+    """The alias names a file among Ape's accounts."""
+    assert home.is_dir()
+    assert opened("ape:owner").address == ACCOUNT.address
+
+
+@pytest.mark.parametrize(
+    "alias", ["", ".", "..", "../../outside", "../accounts/owner", "/outside", "a/owner", "owner/", "~/x"]
+)
+def test_an_alias_is_no_path(alias: str, home: Path) -> None:
+    """Nothing outside Ape's accounts is opened, and nothing under another spelling."""
+    assert home.is_dir()
+    with pytest.raises(UsageError):
+        opened(f"ape:{alias}")
+
+
+@pytest.mark.parametrize("secret", [SECRET, f"0x{SECRET}", f" {SECRET}\n"])
+def test_a_variable_may_hold_a_key(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vendor's CI gives its key in hex."""
+    monkeypatch.setenv(VARIABLE, secret)
+    assert opened(f"env:{VARIABLE}").address == ACCOUNT.address
+
+
+@pytest.mark.parametrize(
+    "secret", [SECRET[:-1], SECRET + "00", SECRET.replace("f", "z"), "", "00" * 32, "ff" * 32, "a b", "é" * 32]
+)
+def test_garbage_in_a_variable_is_never_shown(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the variable holds may be almost a key, so no part of it is in the sentence or behind it."""
+    monkeypatch.setenv(VARIABLE, secret)
+    with pytest.raises(UsageError, match=f"env:{VARIABLE} holds no private key") as refused:
+        opened(f"env:{VARIABLE}")
+    assert not secret or secret not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+def test_a_variable_that_is_not_set_is_told() -> None:
+    """The sentence says how to mend it."""
+    with pytest.raises(UsageError, match=r"env:NO_SUCH_KEY is not set: .* Export it"):
+        opened("env:NO_SUCH_KEY")
+
+
+def test_development_keys_are_those_of_the_test_mnemonic() -> None:
+    """Account 0 is the first that anvil and ganache show."""
+    assert DEV_MNEMONIC.count("test") == 11
+    assert dev_account(0).address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+    assert opened("dev:1", is_local_chain=True).address == dev_account(1).address
+
+
+def test_a_development_key_is_refused_on_a_real_chain() -> None:
+    """Everybody knows it, so it signs nothing that matters."""
+    with pytest.raises(RefusedError, match=r"cannot be used here: everybody knows it.* keystore:FILE"):
+        opened("dev:0", is_local_chain=False)
+
+
+@pytest.mark.parametrize("number", ["", "-1", "1.0", "x", "1000", "\u0661", "9" * 5000, "0x1"])
+def test_a_number_that_is_none_is_told(number: str) -> None:
+    """Development keys are numbered from 0 to 999 in plain digits."""
+    with pytest.raises(UsageError, match="is no development key"):
+        opened(f"dev:{number}", is_local_chain=True)
+
+
+@pytest.mark.parametrize("uri", ["", "key", SECRET, f"0x{SECRET}", f"hex:{SECRET}", "keystore", "Keystore:x"])
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(uri: str) -> None:
+    """Whatever was typed may be a key, so the sentence tells the ways to name one and repeats nothing."""
+    with pytest.raises(UsageError, match=r"keystore:FILE, ape:ALIAS, env:NAME") as refused:
+        opened(uri)
+    assert SECRET not in str(refused.value)
