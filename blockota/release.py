@@ -179,7 +179,7 @@ def show_time(seconds: int) -> str:
     """A Unix time, in seconds, for people."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, ValueError):
+    except (OverflowError, ValueError, OSError):
         return f"{seconds} s after 1970, beyond the calendar"
 
 
