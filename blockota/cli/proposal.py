@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.session import Session, with_session
-from blockota.errors import StoreError
+from blockota.errors import RefusedError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from blockota.cid import CID
@@ -71,8 +72,8 @@ def sign(session: Session, /, file: Path, key: str, image: Path | None, **option
         _check_signer(session, proposal, signer=account.address)
     if not session.as_json:
         _show(session, proposal, signed=[])
-    if not (options["yes"] or session.as_json):
-        click.confirm("Sign this", abort=True, err=True)
+    if not options["yes"]:
+        _ask_consent(session)
     write_result(path, sign_proposal(proposal, account).to_json())
     fields = {"signature": str(path), "signer": account.address, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
     session.result(fields, lambda: session.done(f"{path} is the signature of {account.address}"))
@@ -155,6 +156,15 @@ def _check_signer(session: Session, proposal: Proposal, *, signer: str) -> None:
     check_owner(safe, signer)
     if proposal.nonce < safe.nonce:
         check_nonce(proposal, safe)
+
+
+def _ask_consent(session: Session) -> None:
+    if session.as_json or not sys.stdin.isatty():
+        raise UsageError(
+            "nobody agreed to sign", why="there is no terminal to ask on", remedy="read the proposal, then say --yes"
+        )
+    if not click.confirm("Sign this", err=True):
+        raise RefusedError("nothing was signed", why="you said no")
 
 
 def _intent(proposal: Proposal) -> list[dict[str, str]]:

@@ -136,6 +136,13 @@ def test_a_stranger_is_told_before_signing(workshop: Workshop) -> None:
     assert not list(Path().glob("*.signature.json"))
 
 
+def test_nothing_is_signed_without_consent(workshop: Workshop) -> None:
+    """Without a terminal to ask on, and without --yes, there is no signature."""
+    propose(workshop)
+    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1"), USAGE, "--yes")
+    assert not list(Path().glob("*.signature.json"))
+
+
 def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
     """After its expiry a proposal is neither signed nor executed."""
     propose(workshop, 1, 2)
