@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,13 @@ from pathlib import Path
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from blockota.chain import Chain
+from blockota.errors import ChainError
 from blockota.keys import dev_account
+from blockota.localchain import CHAIN_ID, find_anvil, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
 IMAGES = ROOT / "examples" / "bluepill" / "images"
 
 
@@ -33,6 +39,30 @@ class Cast:
 def cast() -> Cast:
     """The cast; the owners are those of the Safe of `blockota dev up`."""
     return Cast(*(dev_account(number) for number in range(7)))
+
+
+@pytest.fixture(scope="session")
+def anvil() -> Iterator[Chain]:
+    """A real chain of its own for every worker; tests share it, so each takes a contract or a product of its own."""
+    port = free_port()
+    command = [str(find_anvil()), "--chain-id", str(CHAIN_ID), "--prune-history", "256", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield wait_for_chain(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+
+
+def wait_for_chain(url: str) -> Chain:
+    """A chain that is about to answer."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return Chain(url, chain_id=CHAIN_ID)
+        except ChainError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @pytest.hookimpl(wrapper=True)

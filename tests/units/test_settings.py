@@ -44,10 +44,15 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write_file
 
 
-def load(path: Path | None = None, *, network: str | None = None, **environment: str) -> Settings:
+def load(path: Path | None = None, *, network: str | None = None, **variables: str) -> Settings:
     """Read the settings with these variables."""
-    variables = {f"BLOCKOTA_{name}": value for name, value in environment.items()}
-    return load_settings(path, network=network, environment=variables)
+    return with_variables(variables, path=path, network=network)
+
+
+def with_variables(variables: dict[str, str], *, path: Path | None = None, network: str | None = None) -> Settings:
+    """Read the settings with these variables, named without ``BLOCKOTA_``."""
+    environment = {f"BLOCKOTA_{name}": value for name, value in variables.items()}
+    return load_settings(path, network=network, environment=environment)
 
 
 def test_nothing_at_all_means_the_local_chain(write: Write) -> None:
@@ -91,7 +96,7 @@ def test_an_empty_variable_counts_as_unset(write: Write) -> None:
     """A CI that exports nothing under a name changes nothing."""
     write(FILE)
     empty = dict.fromkeys(("CONFIG", "NETWORK", "URL", "CHAIN_ID", "CONTRACT", "CONFIRMATIONS", "STORE"), "")
-    assert load(**empty) == load()
+    assert with_variables(empty) == load()
 
 
 def test_confirmations_are_asked_for_everywhere_but_locally(write: Write) -> None:
@@ -156,16 +161,19 @@ def test_a_variable_that_cannot_be_used_is_told(write: Write, name: str, value: 
     """The sentence names the variable."""
     write(FILE)
     with pytest.raises(UsageError, match=f"BLOCKOTA_{name}"):
-        load(**{name: value})
+        with_variables({name: value})
 
 
 def test_a_named_file_must_be_there(write: Write, tmp_path: Path) -> None:
     """The default file may be missing, a named one may not; a folder is no file."""
     del write
     missing = tmp_path / "other.toml"
-    for action in (lambda: load(missing), lambda: load(CONFIG=str(missing)), lambda: load(tmp_path)):
-        with pytest.raises(UsageError, match="cannot be read|is no file"):
-            action()
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        load(missing)
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        load(CONFIG=str(missing))
+    with pytest.raises(UsageError, match="is no file"):
+        load(tmp_path)
 
 
 def test_a_deployment_is_read_back(tmp_path: Path) -> None:
@@ -186,9 +194,7 @@ def test_a_deployment_that_is_none_is_told(tmp_path: Path, text: str) -> None:
         Deployment.read(path)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"contract": 5}, {"owners": 5}, {"owners": [5]}, {"threshold": "2"}, {"chain_id": True}]
-)
+@pytest.mark.parametrize("changes", [{"contract": 5}, {"owners": 5}, {"owners": [5]}, {"threshold": "2"}])
 def test_a_deployment_with_a_wrong_field_is_told(tmp_path: Path, changes: dict[str, object]) -> None:
     """A field of another kind is found when the file is read, not later."""
     path = LOCAL.write(tmp_path)
