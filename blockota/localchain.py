@@ -22,6 +22,7 @@ from blockota.errors import ChainError, UsageError
 CHAIN_ID = 1337
 """The number that Ape's ``local`` network signs with, too."""
 _START_TIMEOUT, _STOP_TIMEOUT, _POLL = 15.0, 20.0, 0.05
+_PORT_TIMEOUT = 1.0  # the sockets of a chain that was just stopped close a little later than it ends
 _STATE_INTERVAL = 5
 _PRUNE_HISTORY = 256
 
@@ -54,22 +55,20 @@ class LocalChain:
         try:
             pid = int(self._pid_file.read_text())
             os.kill(pid, 0)
-        except (OSError, ValueError):
+        except (OSError, ValueError, OverflowError):
             return None
-        return pid if _is_anvil(pid) else None
+        return pid if pid > 0 and _is_anvil(pid) else None
 
     def start(self) -> Chain:
         """Start the chain with the state it had; does nothing when it runs.
 
         Raises:
-            UsageError: anvil is not installed.
+            UsageError: anvil is not installed, or the folder cannot be written.
             ChainError: the port is taken, or anvil does not start.
         """
         if self.pid is None:
-            self._refuse_taken_port()
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._wait(lambda: not self._is_port_taken(), _PORT_TIMEOUT, failed=self._port_is_taken)
             process = self._spawn()
-            self._pid_file.write_text(str(process.pid))
             self._wait(lambda: self._answers(process), _START_TIMEOUT, failed=self._not_started)
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
@@ -102,10 +101,16 @@ class LocalChain:
         command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(CHAIN_ID)]
         command += ["--prune-history", str(_PRUNE_HISTORY)]
         command += ["--state", str(self._state_file), "--state-interval", str(_STATE_INTERVAL)]
-        with self.log.open("wb") as log:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.log.open("wb") as log:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            self._pid_file.write_text(str(process.pid))
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be used", why=str(error), remedy="choose another folder") from error
+        return process
 
     def _answers(self, process: subprocess.Popen[bytes]) -> bool:
         if process.poll() is not None:
@@ -131,14 +136,16 @@ class LocalChain:
             remedy=f"see {self.log}; if the state file is damaged, put chain.previous.json in the place of chain.json",
         )
 
-    def _refuse_taken_port(self) -> None:
+    def _port_is_taken(self) -> ChainError:
+        return ChainError(
+            f"port {self.port} is taken",
+            why="another program answers there",
+            remedy="stop it, or choose another port with --port",
+        )
+
+    def _is_port_taken(self) -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                raise ChainError(
-                    f"port {self.port} is taken",
-                    why="another program answers there",
-                    remedy="stop it, or choose another port with --port",
-                )
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def find_anvil() -> Path:
