@@ -12,14 +12,14 @@ demo: runtime ## Walk the whole road once: publish, sign, flash a simulated boar
 	@$(PY) -m blockota demo
 
 test: tests ## Run all tests
-	@$(PY) -m pytest -q -n 2 --dist loadfile -p no:ape_test tests
+	@$(PY) -m pytest -q -n 2 --dist loadfile tests
 
 check: tests ## Check style, types, generated files and structure
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(PY) scripts/build_artifacts.py --check
-	@$(PY) -m pytest -q -p no:ape_test tests/test_architecture.py
+	@$(PY) -m pytest -q tests/test_architecture.py
 
 bench: tests ## Measure the figures that README names
 	@$(PY) benchmarks/figures.py
