@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 from eth_account.signers.local import LocalAccount
 
+from blockota.abi import encode_signature_call
 from blockota.bindings import publish_call, refusals_in_words
 from blockota.chain import Chain, Receipt
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
-from blockota.multisig import SAFE_ARTIFACTS, _execution_call, check_nonce, deploy_safe, execute, read_safe
+from blockota.multisig import SAFE_ARTIFACTS, check_nonce, deploy_safe, execute, read_safe
 from blockota.proposal import Proposal, Signature, sign
 from blockota.release import Product, Version
 from blockota.vendor import propose
 from tests.conftest import ROOT, Cast
 from tests.units.conftest import REASON, Vendor
 from tests.units.samples import NOW, release_of
+
+NOBODY = "0x" + "00" * 20
 
 
 @pytest.fixture
@@ -107,10 +110,19 @@ def test_what_the_contract_would_refuse_is_told_in_its_words(vendor: Vendor, pro
         run(vendor, overtaken, cast.owner_a, cast.owner_b)
 
 
+def unchecked_call(proposal: Proposal, signatures: list[Signature]) -> bytes:
+    """Calldata that gives the Safe these signatures as they are."""
+    joined = b"".join(signature.signature for signature in signatures)
+    return encode_signature_call(
+        "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",
+        *(proposal.to, 0, proposal.data, 0, 0, 0, 0, NOBODY, NOBODY, joined),
+    )
+
+
 def safe_s_answer(vendor: Vendor, proposal: Proposal, signatures: list[Signature]) -> str:
     """What the Safe itself says of signatures that were not checked before."""
     with pytest.raises(ContractRefusalError) as refusal, refusals_in_words():
-        vendor.chain.call(proposal.safe, _execution_call(proposal, signatures))
+        vendor.chain.call(proposal.safe, unchecked_call(proposal, signatures))
     assert not isinstance(refusal.value, RevertedError)
     return str(refusal.value)
 

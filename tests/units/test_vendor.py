@@ -1,0 +1,179 @@
+"""The vendor's module: what becomes a proposal, and what an owner checks before signing one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.bindings import pair_call, publish_call, revoke_call
+from blockota.chain import Chain
+from blockota.cid import CHUNK_SIZE, CID, cid_of
+from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
+from blockota.multisig import SafeState, read_safe
+from blockota.release import Product, Region, Version
+from blockota.stores.local import LocalStore
+from blockota.vendor import (
+    Draft,
+    Reason,
+    check_images,
+    check_owner,
+    check_target,
+    deploy,
+    draft_release,
+    paired_product,
+    propose,
+    propose_release,
+)
+from tests.conftest import Cast
+from tests.units.conftest import REASON, Vendor
+from tests.units.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
+
+LARGE = code(CHUNK_SIZE + 1)
+LARGE_ROOT = cid_of(io.BytesIO(LARGE)).digest
+VERSION = Version(1, 1, 0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """An empty store."""
+    return LocalStore(tmp_path / "store")
+
+
+def test_a_draft_becomes_a_record() -> None:
+    """Digest and size come from the image, address and chip from the product."""
+    assert draft_release(Draft(PRODUCT.name, VERSION, code()), PRODUCT) == release_of(code())
+    elsewhere = Draft(PRODUCT.name, VERSION, code(), load_address=FLASH.start + 1024, active_from=NOW)
+    assert draft_release(elsewhere, PRODUCT) == release_of(code(), load_address=FLASH.start + 1024, active_from=NOW)
+
+
+@pytest.mark.parametrize(("size", "root"), [(CHUNK_SIZE, None), (CHUNK_SIZE + 1, LARGE_ROOT)])
+def test_only_a_large_image_names_its_tree(size: int, root: bytes | None) -> None:
+    """Up to 1 MiB the SHA-256 is the address."""
+    release = draft_release(Draft(PRODUCT.name, VERSION, code(size)), PRODUCT)
+    assert (release.dag_root, release.cid) == (root, cid_of(io.BytesIO(code(size))))
+
+
+def test_an_empty_image_is_refused() -> None:
+    """Before anything is stored or asked."""
+    with pytest.raises(RefusedError, match=r"the image is empty: it has 0 bytes\. Publish the built image"):
+        draft_release(Draft(PRODUCT.name, VERSION, b""), PRODUCT)
+
+
+def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
+    """The proposal takes the Safe's next nonce, expires, and its image lies in the store."""
+    draft = Draft(product.name, VERSION, code(70))
+    release, proposal = propose_release(vendor.contract, draft, store=store, reason=REASON)
+    state = read_safe(vendor.chain, vendor.safe)
+    assert (proposal.nonce, proposal.safe, proposal.chain_id) == (state.nonce, vendor.safe, 1337)
+    assert (proposal.created, proposal.expires, proposal.reason) == (NOW, NOW + REASON.lifetime, REASON.text)
+    assert proposal.data == publish_call([release])
+    assert b"".join(store.open(release.cid)) == code(70)
+
+
+def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
+    """Several proposals can be prepared one after the other."""
+    reason = Reason("later", NOW, 60, nonce=99)
+    assert propose(vendor.contract, pair_call(product), reason=reason).nonce == 99
+
+
+def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
+    """The contract is asked first, so that nothing is left behind."""
+    draft = Draft(product.name, VERSION, code(), load_address=FLASH.end)
+    with pytest.raises(ContractRefusalError, match="does not fit the region"):
+        propose_release(vendor.contract, draft, store=store, reason=REASON)
+    assert not store.folder.exists()
+
+
+def test_an_unpaired_product_is_told_with_those_that_are(vendor: Vendor, product: Product, store: LocalStore) -> None:
+    """A mistyped name is seen at once."""
+    with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}.*blockota product pair"):
+        propose_release(vendor.contract, Draft("acme-thermo3", VERSION, code()), store=store, reason=REASON)
+    assert paired_product(vendor.contract, product.name) == product
+
+
+@pytest.mark.parametrize("changes", [{"chip_id": 1 << 16}, {"region": Region(FLASH.start, 1 << 32)}])
+def test_a_pairing_that_the_contract_cannot_hold_is_told(changes: dict[str, Any]) -> None:
+    """A chip id of more than 16 bits and a region of more than 32 are usage errors."""
+    with pytest.raises(UsageError, match="cannot be asked to pairOem"):
+        pair_call(replace(PRODUCT, **changes))
+
+
+def test_an_owner_checks_the_image() -> None:
+    """The image of the proposal passes; a call without an image asks for none."""
+    asked: list[CID] = []
+
+    def fetch(address: CID) -> bytes:
+        asked.append(address)
+        return code()
+
+    check_images(proposal_with(), fetch)
+    check_images(proposal_with(data=revoke_call(PRODUCT.name, VERSION, reason="")), fetch)
+    assert asked == [release_of(code()).cid]
+
+
+@pytest.mark.parametrize("image", [b"", code(63), code(65), code()[:-1] + b"\0"])
+def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
+    """Both sizes and both digests are named."""
+    with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
+        check_images(proposal_with(), lambda _: image)
+    assert refused.value.why.startswith(f"it has {len(image)} bytes with SHA-256 {hashlib.sha256(image).hexdigest()}")
+    assert release_of(code()).sha256.hex() in refused.value.why
+
+
+def test_an_owner_does_not_sign_for_a_size_that_lies() -> None:
+    """A record of another size than its image would never pass check 4."""
+    proposal = proposal_with(data=publish_call([release_of(code(), size=65)]))
+    with pytest.raises(ProposalError, match=r"has 64 bytes .* says 65 bytes"):
+        check_images(proposal, lambda _: code())
+
+
+@pytest.mark.parametrize("root", [bytes(31) + b"\1", LARGE_ROOT[:-1] + b"\0"])
+def test_an_owner_does_not_sign_for_a_wrong_tree(root: bytes) -> None:
+    """A DAG root that is not the image's would make a release that nobody can fetch."""
+    good = proposal_with(data=publish_call([release_of(LARGE, dag_root=LARGE_ROOT)]))
+    check_images(good, lambda _: LARGE)
+    wrong = proposal_with(data=publish_call([release_of(LARGE, dag_root=root)]))
+    with pytest.raises(ProposalError, match=r"wrong content address: .* Do not sign"):
+        check_images(wrong, lambda _: LARGE)
+
+
+def test_every_image_of_a_proposal_is_checked() -> None:
+    """The second one as well as the first."""
+    releases = [release_of(code(64)), release_of(code(65), version=Version(1, 2, 0))]
+    images = {release.cid: code(64) for release in releases}
+    with pytest.raises(ProposalError, match="the proposal says 65 bytes"):
+        check_images(proposal_with(data=publish_call(releases)), images.__getitem__)
+
+
+def test_the_target_is_the_configured_one() -> None:
+    """Another chain or contract is refused; the case of an address does not matter."""
+    check_target(proposal_with(), chain_id=1337, contract=CONTRACT.lower())
+    with pytest.raises(ProposalError, match=r"names chain id 1337, the settings say 1\. .*--network"):
+        check_target(proposal_with(), chain_id=1, contract=CONTRACT)
+    with pytest.raises(ProposalError, match=f"calls {CONTRACT}, the settings say {SAFE}"):
+        check_target(proposal_with(), chain_id=1337, contract=SAFE)
+
+
+def test_a_signer_is_an_owner(cast: Cast) -> None:
+    """A stranger is told before signing."""
+    state = SafeState(SAFE, (cast.owner_a.address,), 1, 0)
+    check_owner(state, cast.owner_a.address)
+    with pytest.raises(ProposalError, match=f"{cast.mallory.address} is no owner .*{cast.owner_a.address}"):
+        check_owner(state, cast.mallory.address)
+
+
+def test_a_contract_is_deployed_for_a_safe_alone(anvil: Chain, vendor: Vendor, cast: Cast) -> None:
+    """What was deployed is told; an account is no Safe, and nothing is deployed for it."""
+    deployment = deploy(anvil, cast.payer, safe=vendor.safe)
+    state = read_safe(anvil, vendor.safe)
+    assert (deployment.safe, deployment.threshold, tuple(deployment.owners)) == (vendor.safe, 2, state.owners)
+    assert anvil.has_code(deployment.contract)
+    assert deployment.block_number == anvil.head().number
+    with pytest.raises(RefusedError, match="there is no Safe"):
+        deploy(anvil, cast.payer, safe=cast.mallory.address)
+    assert deployment.block_number == anvil.head().number
