@@ -112,7 +112,9 @@ def test_a_broken_keystore_is_told(changes: dict[str, Any], keystore: Callable[.
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "5", "null", '"{}"', "[" * 60_000, "\0", json.dumps(json.dumps(KEYSTORE))]
+    "text",
+    ["", "{", "[]", "5", "null", '"{}"', "[" * 60_000, "\0", json.dumps(json.dumps(KEYSTORE))],
+    ids=["empty", "open", "list", "number", "null", "text", "deep", "zero byte", "twice encoded"],
 )
 def test_a_file_that_is_no_keystore_is_told(text: str, keystore: Callable[..., str]) -> None:
     """Any other file is told in the same words."""

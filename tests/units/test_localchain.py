@@ -99,7 +99,11 @@ def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
     assert local.pid not in (None, process)
 
 
-@pytest.mark.parametrize("text", ["", "no number", "0", "-5", str(2**40), str(os.getpid())])
+@pytest.mark.parametrize(
+    "text",
+    ["", "no number", "0", "-5", str(2**40), str(os.getpid())],
+    ids=["empty", "word", "zero", "negative", "huge", "ours"],
+)
 def test_a_process_number_of_something_else_is_not_believed(local: LocalChain, text: str) -> None:
     """Garbage, and the number of a process that is no anvil, mean that the chain does not run."""
     local.folder.mkdir(parents=True)
