@@ -144,24 +144,29 @@ class Application:
         self._map_fixed(profile.flash_start, bytes(silicon.flash))
         self._map_fixed(profile.system_start, system)
         self._map_fixed(HANDLER_RETURN, bytes(PAGE))
-        self._uc.mem_map(profile.ram_start, profile.ram_size)
+        self._uc.mem_map(profile.ram_start, _whole_pages(profile.ram_size))
         self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
         for start, size in REGISTER_BLOCKS:
             self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
 
     def _map_fixed(self, start: int, content: bytes) -> None:
-        self._uc.mem_map(start, (len(content) + PAGE - 1) & -PAGE, UC_PROT_READ | UC_PROT_EXEC)
+        self._uc.mem_map(start, _whole_pages(len(content)), UC_PROT_READ | UC_PROT_EXEC)
         self._uc.mem_write(start, content)
 
-    # Unicorn gives five arguments by position, the last one chosen above: the block's start.
-    def _read_register(self, _uc: Uc, offset: int, size: int, start: Any) -> int:
+    # Unicorn gives all arguments by position; the last one is chosen above, the block's start.
+    def _read_register(self, _uc: Uc, offset: int, *rest: Any) -> int:
+        size, start = rest
         return self.peripherals.read(start + offset, size)
 
     def _write_register(self, uc: Uc, offset: int, *rest: Any) -> None:
         size, value, start = rest
-        self.peripherals.write(start + offset, size, value)
+        self.peripherals.write(start + offset, value, size=size)
         if self.peripherals.reset_requested:
             uc.emu_stop()
+
+
+def _whole_pages(size: int) -> int:
+    return (size + PAGE - 1) & -PAGE
 
 
 def _word(data: bytes | bytearray) -> int:

@@ -83,8 +83,8 @@ class Peripherals:
             value = self._readers[register](value)
         return value >> (address - register) * 8 & ((1 << size * 8) - 1)
 
-    def write(self, address: int, size: int, value: int) -> None:
-        """Take what the core writes; a block of APB2 without its clock keeps nothing."""
+    def write(self, address: int, value: int, *, size: int) -> None:
+        """Take the `size` bytes that the core writes; a block of APB2 without its clock keeps nothing."""
         register = address & ~3
         if not self._clocked(register):
             return

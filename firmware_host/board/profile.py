@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,5 +75,19 @@ STM32F103C8 = BoardProfile(
 )
 """Medium density, 64 KiB: AN2606 (product id, V2.2, RAM), RM0008 (memory map), DS5319 (times)."""
 
-PROFILES = {profile.name: profile for profile in (STM32F103C8,)}
+STM32F103C6 = replace(STM32F103C8, name="stm32f103c6", product_id=0x412, flash_size=32 * 1024, ram_size=10 * 1024)
+"""Low density, which is also sold relabelled as C8."""
+
+STM32F103RC = replace(
+    STM32F103C8,
+    name="stm32f103rc",
+    product_id=0x414,
+    flash_size=256 * 1024,
+    page_size=2048,
+    ram_size=48 * 1024,
+    pages_per_sector=2,
+)
+"""High density: pages of 2 KiB, and more sectors than protection bits."""
+
+PROFILES = {profile.name: profile for profile in (STM32F103C6, STM32F103C8, STM32F103RC)}
 """Every chip that can be simulated, by name."""

@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import sys
+import termios
 import threading
 import time
 import tty
@@ -59,7 +60,7 @@ def serve_pty(board: SimulatedBoard) -> Iterator[str]:
     os.close(slave)
     os.set_blocking(master, False)
     try:
-        with _thread(partial(_serve_terminal, board, master)):
+        with _thread(partial(_serve_terminal, board, master, path=path)):
             yield path
     finally:
         os.close(master)
@@ -83,9 +84,9 @@ def _listening(port: int) -> socket.socket:
 
 
 @contextmanager
-def _thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
+def _thread(serve: Callable[..., None]) -> Iterator[None]:
     ended = threading.Event()
-    thread = threading.Thread(target=serve, args=(ended,), name="simulated board", daemon=True)
+    thread = threading.Thread(target=serve, kwargs={"ended": ended}, name="simulated board", daemon=True)
     thread.start()
     try:
         yield
@@ -94,7 +95,7 @@ def _thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
         thread.join()
 
 
-def _serve_connections(board: SimulatedBoard, listener: socket.socket, ended: threading.Event) -> None:
+def _serve_connections(board: SimulatedBoard, listener: socket.socket, *, ended: threading.Event) -> None:
     while not ended.is_set():
         with contextlib.suppress(TimeoutError):
             connection, _ = listener.accept()
@@ -102,10 +103,10 @@ def _serve_connections(board: SimulatedBoard, listener: socket.socket, ended: th
             connection.settimeout(PATIENCE)
             # A host that leaves, or stops reading, in the middle of an answer is no fault of the board's.
             with connection, contextlib.suppress(ConnectionError, TimeoutError):
-                _talk(board, connection, ended)
+                _talk(board, connection, ended=ended)
 
 
-def _talk(board: SimulatedBoard, connection: socket.socket, ended: threading.Event) -> None:
+def _talk(board: SimulatedBoard, connection: socket.socket, *, ended: threading.Event) -> None:
     connection.sendall(board.connect())
     while not ended.is_set():
         if select.select([connection], [], [], TICK)[0]:
@@ -124,13 +125,15 @@ def _acknowledge_at_once(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
-def _serve_terminal(board: SimulatedBoard, master: int, ended: threading.Event) -> None:
+def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: threading.Event) -> None:
     poll = select.poll()
     poll.register(master, select.POLLIN)
     connected = False
     while not ended.is_set():
         events = dict(poll.poll(TICK * 1000)).get(master, 0)
         if events & ~select.POLLIN:
+            if connected:
+                _forget_unread(path)
             connected = False
             time.sleep(TICK)
         elif not connected:
@@ -140,6 +143,13 @@ def _serve_terminal(board: SimulatedBoard, master: int, ended: threading.Event) 
             _send(master, board.feed(os.read(master, CHUNK)))
         if connected:
             _send(master, board.run(TICK))
+
+
+def _forget_unread(path: str) -> None:
+    # A real port forgets when it is closed; the kernel keeps it for the next program.
+    slave = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    termios.tcflush(slave, termios.TCIFLUSH)
+    os.close(slave)
 
 
 def _send(master: int, data: bytes) -> None:

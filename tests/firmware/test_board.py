@@ -46,15 +46,14 @@ def ready(board: SimulatedBoard) -> SimulatedBoard:
     return board
 
 
-def write(board: SimulatedBoard, address: int, data: bytes) -> bytes:
-    """Send a whole Write Memory command; return every answer."""
-    return board.feed(WRITE) + board.feed(at(address)) + board.feed(counted(data))
+def writing(address: int, data: bytes) -> bytes:
+    """Return a whole Write Memory command."""
+    return WRITE + at(address) + counted(data)
 
 
-def read(board: SimulatedBoard, address: int, length: int) -> bytes:
-    """Send a whole Read Memory command; return every answer."""
-    count = length - 1
-    return board.feed(READ) + board.feed(at(address)) + board.feed(bytes((count, count ^ 0xFF)))
+def reading(address: int, length: int) -> bytes:
+    """Return a whole Read Memory command."""
+    return READ + at(address) + bytes((length - 1, (length - 1) ^ 0xFF))
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_only_a_known_command_with_its_complement_is_taken(code: int, complement
 def test_every_memory_of_the_chip_can_be_read(address: int, content: bytes) -> None:
     """Flash size, unique id, option bytes, flash and RAM lie where RM0008 says."""
     board = ready(SimulatedBoard(unique_id=bytes(range(12))))
-    assert read(board, address, len(content)) == ACK * 3 + content
+    assert board.feed(reading(address, len(content))) == ACK * 3 + content
 
 
 def test_reading_checks_the_counts_complement(board: SimulatedBoard) -> None:
@@ -137,7 +136,7 @@ def test_an_unusable_address_is_broken_off_in_silence(board: SimulatedBoard, add
 
 def test_reading_past_the_end_of_a_memory_hangs_the_rom(board: SimulatedBoard) -> None:
     """The core faults on the bus, and is silent until reset."""
-    assert read(board, FLASH + 0xFFFF, 2) == ACK * 3
+    assert board.feed(reading(FLASH + 0xFFFF, 2)) == ACK * 3
     assert board.feed(b"\x7f\x7f\x00\xff") == SILENCE
     board.reset()
     assert board.feed(b"\x7f") == ACK
@@ -146,8 +145,8 @@ def test_reading_past_the_end_of_a_memory_hangs_the_rom(board: SimulatedBoard) -
 def test_written_flash_reads_back(board: SimulatedBoard) -> None:
     """256 bytes are the most that one command writes and reads."""
     data = bytes(range(256))
-    assert write(board, FLASH + 1024, data) == ACK * 3
-    assert read(board, FLASH + 1024, 256) == ACK * 3 + data
+    assert board.feed(writing(FLASH + 1024, data)) == ACK * 3
+    assert board.feed(reading(FLASH + 1024, 256)) == ACK * 3 + data
     assert board.flash == BLANK[:1024] + data + BLANK[1280:]
 
 
@@ -164,36 +163,36 @@ def test_a_bad_data_frame_writes_nothing(board: SimulatedBoard, frame: bytes) ->
 
 def test_an_unaligned_write_is_refused(board: SimulatedBoard) -> None:
     """Addresses of written blocks are multiples of 4."""
-    assert write(board, FLASH + 2, b"abcd") == ACK * 2 + NACK
+    assert board.feed(writing(FLASH + 2, b"abcd")) == ACK * 2 + NACK
     assert board.flash == BLANK
 
 
 def test_ram_beyond_the_roms_own_can_be_written(board: SimulatedBoard) -> None:
     """RAM from 0x20000200 on is free, and survives a reset."""
-    assert write(board, RAM + 0x200, b"abcd") == ACK * 3
+    assert board.feed(writing(RAM + 0x200, b"abcd")) == ACK * 3
     board.reset()
-    assert read(ready(board), RAM + 0x200, 4) == ACK * 3 + b"abcd"
+    assert ready(board).feed(reading(RAM + 0x200, 4)) == ACK * 3 + b"abcd"
 
 
 def test_a_cell_that_is_not_erased_keeps_its_value_and_acks(board: SimulatedBoard) -> None:
     """A half-word other than 0xFFFF is not programmed, except to zero."""
-    write(board, FLASH, b"\x12\x34\xff\xff")
-    assert write(board, FLASH, b"\x56\x78\x9a\xbc") == ACK * 3
+    board.feed(writing(FLASH, b"\x12\x34\xff\xff"))
+    assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 3
     assert board.flash[:4] == b"\x12\x34\x9a\xbc"
-    assert write(board, FLASH, b"\x00\x00\x9a\xbc") == ACK * 3
+    assert board.feed(writing(FLASH, b"\x00\x00\x9a\xbc")) == ACK * 3
     assert board.flash[:4] == b"\x00\x00\x9a\xbc"
 
 
 def test_a_rom_that_reports_the_controllers_error_nacks() -> None:
     """Whether V2.2 does so is not known, so a profile can."""
     board = ready(SimulatedBoard(replace(STM32F103C8, program_error_nacks=True)))
-    write(board, FLASH, b"\x12\x34\x56\x78")
-    assert write(board, FLASH, b"\x56\x78\x9a\xbc") == ACK * 2 + NACK
+    board.feed(writing(FLASH, b"\x12\x34\x56\x78"))
+    assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 2 + NACK
 
 
 def test_what_lies_past_the_end_of_flash_is_acknowledged_and_lost(board: SimulatedBoard) -> None:
     """A block across the end is written as far as there are cells."""
-    assert write(board, FLASH + 0xFFFC, b"abcdefgh") == ACK * 3
+    assert board.feed(writing(FLASH + 0xFFFC, b"abcdefgh")) == ACK * 3
     assert board.flash[-4:] == b"abcd"
 
 
@@ -228,7 +227,7 @@ def test_protected_pages_acknowledge_and_stay() -> None:
     board.protect(pages=[0])
     assert board.protected_pages == {0, 1, 2, 3}
     ready(board)
-    assert write(board, FLASH + 2048, b"abcd") == ACK * 3
+    assert board.feed(writing(FLASH + 2048, b"abcd")) == ACK * 3
     assert board.feed(ERASE) + board.feed(counted(b"\x00")) == ACK * 2
     assert board.feed(ERASE) + board.feed(b"\xff\x00") == ACK * 2
     assert board.flash == bytes(1024) + BLANK[1024:]
@@ -255,11 +254,11 @@ def test_readout_protection_leaves_four_commands() -> None:
 def test_lifting_readout_protection_erases_flash_and_ram() -> None:
     """What was protected cannot be read afterwards."""
     board = SimulatedBoard(flash=b"secret!!")
-    write(ready(board), RAM + 0x200, b"abcd")
+    ready(board).feed(writing(RAM + 0x200, b"abcd"))
     board.protect(readout=True, pages=[0])
     assert ready(board).feed(READOUT_UNPROTECT) == ACK * 2
     assert board.flash == BLANK
-    assert read(ready(board), RAM + 0x200, 4) == ACK * 3 + bytes(4)
+    assert ready(board).feed(reading(RAM + 0x200, 4)) == ACK * 3 + bytes(4)
 
 
 def test_a_rom_with_two_nacks_under_readout_protection() -> None:
@@ -272,16 +271,16 @@ def test_a_rom_with_two_nacks_under_readout_protection() -> None:
 def test_writing_the_option_bytes_resets(board: SimulatedBoard) -> None:
     """Only from their start, and with them the protections; hardware adds each complement."""
     data = bytes.fromhex("a5 00 ff 00 11 00 22 00 fe 00 ff 00 ff 00 ff 00")
-    assert write(board, OPTIONS, data) == ACK * 3
+    assert board.feed(writing(OPTIONS, data)) == ACK * 3
     assert board.protected_pages == {0, 1, 2, 3}
-    assert read(ready(board), OPTIONS + 4, 4) == ACK * 3 + b"\x11\xee\x22\xdd"
+    assert ready(board).feed(reading(OPTIONS + 4, 4)) == ACK * 3 + b"\x11\xee\x22\xdd"
 
 
 def test_option_bytes_are_written_from_their_start_only(board: SimulatedBoard) -> None:
     """Another address is broken off, more than sixteen bytes are refused."""
     board.feed(WRITE)
     assert board.feed(at(OPTIONS + 4)) == SILENCE
-    assert write(board, OPTIONS, bytes(20)) == ACK * 2 + NACK
+    assert board.feed(writing(OPTIONS, bytes(20))) == ACK * 2 + NACK
 
 
 def test_the_board_falls_silent_once_when_its_cable_comes_off() -> None:
@@ -297,16 +296,16 @@ def test_the_board_falls_silent_once_when_its_cable_comes_off() -> None:
 def test_a_lost_ack_was_nevertheless_meant() -> None:
     """The command is served, only its ACK is missing, once."""
     board = ready(SimulatedBoard(faults=Faults(lost_ack=4)))
-    assert write(board, FLASH, b"abcd") == ACK * 2
+    assert board.feed(writing(FLASH, b"abcd")) == ACK * 2
     assert board.flash[:4] == b"abcd"
-    assert read(board, FLASH, 4) == ACK * 3 + b"abcd"
+    assert board.feed(reading(FLASH, 4)) == ACK * 3 + b"abcd"
 
 
 def test_worn_cells_show_only_when_read_back() -> None:
     """A flipped bit and a page that does not erase are both acknowledged."""
     board = ready(SimulatedBoard(flash=bytes(4096), faults=Faults(flipped_bit=FLASH + 1025, sticky_page=3)))
     assert board.feed(ERASE) + board.feed(b"\xff\x00") == ACK * 2
-    assert write(board, FLASH + 1024, b"abcd") == ACK * 3
+    assert board.feed(writing(FLASH + 1024, b"abcd")) == ACK * 3
     assert board.flash[1024:1028] == b"accd"
     assert board.flash[3072:4096] == bytes(1024)
 
@@ -328,14 +327,14 @@ def test_a_block_takes_the_time_of_line_and_cells() -> None:
     waits: list[float] = []
     board = ready(SimulatedBoard(times=TimeModel(baud=115200, latency=0.001, wait=waits.append)))
     waits.clear()
-    write(board, FLASH, bytes(256))
-    assert sum(waits) == pytest.approx(0.0323 + 3 * 0.001, abs=1e-4)
+    board.feed(writing(FLASH, bytes(256)))
+    assert sum(waits) == pytest.approx(0.0323 + 0.001, abs=1e-4)
 
 
 def test_a_file_keeps_the_flash(tmp_path: Path) -> None:
     """A second board on the same file holds what was written to the first."""
     file = tmp_path / "board.flash"
-    write(ready(SimulatedBoard(flash=file)), FLASH, b"abcd")
+    ready(SimulatedBoard(flash=file)).feed(writing(FLASH, b"abcd"))
     assert SimulatedBoard(flash=file).flash == b"abcd" + BLANK[4:]
     assert file.stat().st_size == STM32F103C8.flash_size
 

@@ -7,6 +7,7 @@ from functools import reduce
 from operator import xor
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,42 @@ def test_a_write_that_breaks_off_writes_nothing(length: int) -> None:
     assert board.flash == before
     board.feed(whole[length:])
     assert board.flash[0x8000:0x8004] == b"abcd"
+
+
+HALF_FINISHED = [
+    b"\x00",
+    b"\x11\xee",
+    b"\x11\xee\x08\x00",
+    b"\x11\xee\x08\x00\x00\x00\x08",
+    b"\x21\xde\x08",
+    b"\x31\xce",
+    b"\x31\xce\x08\x00\x80\x00\x88",
+    b"\x31\xce\x08\x00\x80\x00\x88\xff",
+    b"\x31\xce\x08\x00\x80\x00\x88\x0fabc",
+    b"\x43\xbc",
+    b"\x43\xbc\x05\x01",
+    b"\x63\x9c",
+]
+
+
+@pytest.mark.parametrize("begun", HALF_FINISHED)
+def test_0x80_leads_out_of_every_half_finished_command(begun: bytes) -> None:
+    """A host without a reset line feeds 0x80 until NACK: the flash stays, and the ROM listens."""
+    board = SimulatedBoard(flash=PATTERN)
+    before = board.flash
+    board.feed(b"\x7f" + begun)
+    fed = next(count for count in range(1, 300) if board.feed(b"\x80").endswith(b"\x1f"))
+    assert fed <= 260
+    assert board.flash == before
+    assert board.feed(b"\x02\xfd") == b"\x79\x01\x04\x10\x79"
+
+
+def test_ff_00_is_no_way_out_of_a_begun_erase() -> None:
+    """What some tools feed to resynchronise is the global-erase frame."""
+    board = SimulatedBoard(flash=PATTERN)
+    board.feed(b"\x7f\x43\xbc")
+    board.feed(b"\xff\x00")
+    assert board.flash == b"\xff" * len(board.flash)
 
 
 @settings(max_examples=100, deadline=None)

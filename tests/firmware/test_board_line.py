@@ -109,6 +109,18 @@ def test_a_pseudo_terminal_finds_the_rom_at_each_opening() -> None:
             time.sleep(0.05)
 
 
+def test_what_one_program_left_unread_the_next_does_not_hear() -> None:
+    """As on a real port, closing it forgets what was received."""
+    with serve_pty(SimulatedBoard(flash=IMAGE.read_bytes())) as path:
+        with terminal(path) as line:
+            os.write(line, b"\x7f" + GO_TO_FLASH)
+            time.sleep(0.05)
+        time.sleep(0.05)
+        with terminal(path) as line:
+            os.write(line, b"\x7f\x02\xfd")
+            assert received(line, 6) == b"\x79\x79\x01\x04\x10\x79"
+
+
 def test_a_second_program_on_the_terminal_does_not_reset() -> None:
     """A terminal that stays open hears what another program started."""
     with serve_pty(SimulatedBoard(flash=IMAGE.read_bytes())) as path, terminal(path) as first:
@@ -154,7 +166,7 @@ def test_the_command_says_its_url_and_ends_on_a_signal(tmp_path: Path, stop: sig
         (["--flash", "/"], 4, "flash file /"),
     ],
 )
-def test_what_cannot_be_simulated_is_one_sentence(options: list[str], status: int, words: str) -> None:
+def test_what_cannot_be_simulated_is_one_sentence(options: list[str], status: int, *, words: str) -> None:
     """Usage errors end with status 2, others with 4, and no traceback is shown."""
     with simulate(*options) as command:
         out, log = command.communicate(timeout=PATIENCE)
