@@ -223,7 +223,7 @@ def test_a_masked_interrupt_waits() -> None:
         (0x0010_00F2, 46_875, "468 baud 8E1"),
     ],
 )
-def test_the_clock_tree_sets_the_baud_rate(configuration: int, clock_hz: int, line: str) -> None:
+def test_the_clock_tree_sets_the_baud_rate(configuration: int, *, clock_hz: int, line: str) -> None:
     """Source, multiplier and dividers of RCC_CFGR count (RM0008 section 7.3.2)."""
     registers = Peripherals({RCC_CFGR: configuration, USART1_CR1: 0x340C, USART1_BRR: 100})
     assert (registers.clock_hz, registers.line_settings) == (clock_hz, line)
