@@ -20,7 +20,7 @@ import solcx
 import yaml
 
 CLONE = Path(__file__).resolve().parent.parent
-CONTRACTS = ("BlockOTA",)
+CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """Contracts whose ABI and bytecode the package carries."""
 
 

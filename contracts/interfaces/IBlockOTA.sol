@@ -161,6 +161,9 @@ interface IBlockOTA {
     /// @notice Ownership can be handed over, not given up: a record without an owner could never revoke.
     error RenouncingRefused();
 
+    /// @notice Only the owner, or one of the owners of the Safe that owns the contract, may pause it.
+    error PausingNotAllowed(address account);
+
     /// @notice Publishes one or several releases, all of them or none.
     /// @param releases The releases, oldest first where several are for one product.
     /// @dev Emits `ReleasePublished` for each. Owner only; refused while paused. Reverts with `NothingToPublish`,
@@ -197,11 +200,12 @@ interface IBlockOTA {
     function unpairOem(bytes32 product) external;
 
     /// @notice Stops publishing, and tells every reader to install nothing (`paused()` answers true).
-    /// @dev Emits OpenZeppelin's `Paused`. Owner only.
+    /// @dev Emits OpenZeppelin's `Paused`. The owner may, and when that is a Safe, each of its owners alone: an emergency
+    /// stop must not wait for signatures. Reverts with `PausingNotAllowed`.
     function pause() external;
 
     /// @notice Allows publishing and installing again.
-    /// @dev Emits OpenZeppelin's `Unpaused`. Owner only.
+    /// @dev Emits OpenZeppelin's `Unpaused`. Owner only: a single owner of the Safe may stop, not start.
     function resume() external;
 
     /// @notice The greatest version of a product that is not revoked, active yet or not.
