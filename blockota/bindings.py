@@ -12,7 +12,7 @@ from eth_account.signers.local import LocalAccount
 from blockota.abi import artifact, interface
 from blockota.answers import ChainAnswer
 from blockota.chain import Chain, Receipt
-from blockota.errors import RefusedError, RevertedError
+from blockota.errors import ChainError, RefusedError, RevertedError
 from blockota.refusals import explain
 from blockota.release import Product, Region, Release, Status, Version, product_key, product_name
 
@@ -99,12 +99,15 @@ class BlockOTAContract:
             product: the product's name.
             version: the version wanted; None means the newest.
             confirmations: blocks that must lie above the block of the answer.
+
+        Raises:
+            ChainError: that block was replaced by another one in the meantime.
         """
         newest = self.chain.head()
         head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
         at = head.number
         release = self.release(product, version, block=at) if version else self.latest(product, block=at)
-        return ChainAnswer(
+        answer = ChainAnswer(
             chain_id=self.chain.chain_id,
             contract=self.address,
             block_number=at,
@@ -115,6 +118,11 @@ class BlockOTAContract:
             version=version,
             release=release,
         )
+        if self.chain.head(at).hash != head.hash:
+            raise ChainError(
+                "the chain was rewritten while it was asked", remedy="try again, or ask for more confirmations"
+            )
+        return answer
 
     def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
         question = interface("BlockOTA").encode_call(function, *arguments)
@@ -176,10 +184,21 @@ def _release(record: dict[str, Any]) -> Release | None:
         load_address=record["loadAddress"],
         active_from=record["activeFrom"],
         chip_id=record["chipId"],
-        status=Status(record["status"]),
+        status=_status(record["status"]),
         previous=Version.unpack(record["previous"]),
         dag_root=record["dagRoot"] if any(record["dagRoot"]) else None,
     )
+
+
+def _status(number: int) -> Status:
+    try:
+        return Status(number)
+    except ValueError as error:
+        raise RefusedError(
+            "the contract's answer cannot be understood",
+            why=f"a release has the status {number}, which this version does not know",
+            remedy="update BlockOTA, or check the contract's address in blockota.toml",
+        ) from error
 
 
 def _product(record: dict[str, Any]) -> Product | None:

@@ -7,6 +7,7 @@ web3's exceptions end here: a node that does not answer becomes a `ChainError`, 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,6 +23,7 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
+from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxParams
 
 from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
@@ -79,15 +81,20 @@ class Chain:
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"{url!r} is no JSON-RPC address", why="it begins with http:// or https://")
         self.url = url
+        # The path of a hosted node's address is often a secret key, which has no place in an error.
+        scheme, _, rest = url.partition("://")
+        self.place = f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
         self._web3 = Web3(
             HTTPProvider(url, request_kwargs={"timeout": _READ_TIMEOUT}, exception_retry_configuration=None)
         )
+        # Consortium networks (proof of authority) put more into a block's extra data than web3 takes by itself.
+        self._web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
         with self._translated():
             self.chain_id = int(self._web3.eth.chain_id)
         if chain_id not in (None, self.chain_id):
             raise RefusedError(
                 "the node serves another chain",
-                why=f"{url} says chain id {self.chain_id}, the settings say {chain_id}",
+                why=f"{self.place} says chain id {self.chain_id}, the settings say {chain_id}",
                 remedy="correct the network's url or chain_id in blockota.toml",
             )
 
@@ -172,18 +179,18 @@ class Chain:
             raise RevertedError(_revert_data(error.data), error.message or "") from error
         except requests.exceptions.RequestException as error:
             raise ChainError(
-                f"no chain answers at {self.url}",
+                f"no chain answers at {self.place}",
                 why=_cause(error),
                 remedy=remedy or "start one with `blockota dev up`, or correct the network's url in blockota.toml",
             ) from error
         except (TimeExhausted, TransactionNotFound, BlockNotFound) as error:
             why = str(error).rstrip(".")
-            raise ChainError(f"the chain at {self.url} lags", why=why, remedy=remedy or "try again") from error
+            raise ChainError(f"the chain at {self.place} lags", why=why, remedy=remedy or "try again") from error
         except (Web3RPCError, Web3Exception, ValueError) as error:
             raise self._node_refusal(error, remedy) from error
         except _NONSENSE as error:
             raise ChainError(
-                f"what answers at {self.url} is no node",
+                f"what answers at {self.place} is no node",
                 why=f"its answer cannot be read ({error})",
                 remedy=remedy or "correct the network's url in blockota.toml",
             ) from error
@@ -196,7 +203,7 @@ class Chain:
         if data or "revert" in message:
             return RevertedError(data, message)
         return ChainError(
-            f"the node at {self.url} cannot do that",
+            f"the node at {self.place} cannot do that",
             why=message.rstrip("."),
             remedy=remedy or "correct the network's url in blockota.toml, or ask who runs the node",
         )

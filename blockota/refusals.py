@@ -13,6 +13,8 @@ from blockota.errors import ContractRefusalError, RevertedError
 from blockota.intent import show_value
 
 _ASK_VENDOR = "this is the vendor's decision, made through its Safe"
+CONTRACTS = ("BlockOTA", "FirmwareReplication")
+"""Whose errors are put in words."""
 SENTENCES: Mapping[str, tuple[str, str, str]] = {
     "NothingToPublish": ("the list of releases is empty", "there is nothing to publish", "name at least one release"),
     "ProductNotPaired": (
@@ -73,6 +75,45 @@ SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "without one nothing could ever be revoked",
         "transfer the ownership instead",
     ),
+    "PausingNotAllowed": (
+        "{account} may not pause the contract",
+        "the Safe and each of its owners may",
+        "ask one of them",
+    ),
+    "NotAContract": ("{account} is no contract", "the replication contract needs the address of BlockOTA", ""),
+    "NotTheVendor": ("{caller} may not decide that", "the vendor's Safe {vendor} decides on agreements", _ASK_VENDOR),
+    "NotTheBroker": (
+        "agreement {id} is another broker's",
+        "it was proposed by {broker}, and {caller} asks",
+        "use the key that proposed it",
+    ),
+    "AgreementUnknown": ("there is no agreement {id}", "nobody proposed it", "see `blockota replica list --all`"),
+    "AgreementStatusUnfit": (
+        "agreement {id} does not allow that",
+        "it is {status}",
+        "see `blockota replica list --all`",
+    ),
+    "AgreementExpired": ("agreement {id} has expired", "it was good until {expiresAt}", "propose it again"),
+    "AgreementStillOpen": (
+        "there is an agreement for that release already",
+        "agreement {id} is open until {expiresAt}",
+        "use that one, or withdraw it first",
+    ),
+    "ExpiryNotAhead": (
+        "the agreement would expire at once",
+        "{expiresAt} is not after the chain's time, {blockTime}",
+        "choose a later time",
+    ),
+    "ReleaseRevokedAlready": (
+        "{product} {version} is revoked",
+        "a revoked release has no replicas",
+        "choose a release that is active",
+    ),
+    "UriLengthInvalid": (
+        "the URL cannot be announced",
+        "it has {length} bytes, 1 to {limit} are allowed",
+        "choose a shorter address",
+    ),
     "OwnableUnauthorizedAccount": ("{account} may not do that", "only the contract's owner may", _ASK_VENDOR),
     "OwnableInvalidOwner": ("{owner} cannot own the contract", "the zero address owns nothing", "name the Safe"),
     "EnforcedPause": ("the contract is paused", "the vendor stopped all releases", _ASK_VENDOR),
@@ -122,7 +163,7 @@ SAFE_CODES: Mapping[str, tuple[str, str]] = {
 
 def explain(error: RevertedError) -> ContractRefusalError:
     """A refusal in words: what was asked, why not, and what to do."""
-    decoded = interface("BlockOTA").decode_call(error.data)
+    decoded = next(filter(None, (interface(name).decode_call(error.data) for name in CONTRACTS)), None)
     if decoded is not None and decoded.name in SENTENCES:
         what, why, remedy = SENTENCES[decoded.name]
         shown = {name: show_value(name, value) for name, value in decoded.arguments.items()}

@@ -108,6 +108,12 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
     networks = file.get("networks", {})
     if name in networks:
         section: dict[str, Any] = networks[name]
+        if name != "local" and (missing := {"url", "chain_id"} - section.keys()):
+            raise UsageError(
+                f"[networks.{name}] does not say {' and '.join(sorted(missing))}",
+                why="on a real network nothing is taken for granted",
+                remedy="add it to blockota.toml",
+            )
         return section
     if name == "local":
         return {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from blockota.bindings import BlockOTAContract
 from blockota.errors import ContentError, VerificationError
 from blockota.release import Region, Release, Version
-from blockota.stores import Store
+from blockota.stores import Store, read_whole
 
 
 def read_image(release: Release, store: Store) -> bytes:
@@ -17,19 +17,15 @@ def read_image(release: Release, store: Store) -> bytes:
         VerificationError: number 4, a block is corrupt, or there are more bytes than the record says.
         StoreError: the store does not hold the image.
     """
-    image = bytearray()
-    remedy = "take the image from another store with --store, or from a file with --image"
     try:
-        for part in store.open(release.cid):
-            image += part
-            if len(image) > release.size:
-                why = f"it has more than the {release.size} bytes of the record"
-                raise VerificationError(4, "the image in the store is not the release", why=why, remedy=remedy)
+        return read_whole(store, release.cid, size=release.size)
     except ContentError as error:
         raise VerificationError(
-            4, "the image is corrupt in the store", why=f"{error.what}, {error.why}", remedy=remedy
+            4,
+            "the image in the store is not the release",
+            why=f"{error.what}, {error.why}",
+            remedy="take the image from another store with --store, or from a file with --image",
         ) from error
-    return bytes(image)
 
 
 def installed_version(

@@ -142,18 +142,18 @@ def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason) -> Propo
     )
 
 
-def check_images(proposal: Proposal, fetch: Callable[[CID], bytes]) -> None:
+def check_images(proposal: Proposal, fetch: Callable[[CID, int], bytes]) -> None:
     """Hash every image that a proposal publishes, as each owner does before signing.
 
     Args:
         proposal: the proposal.
-        fetch: returns the image that somebody claims to be that of an address.
+        fetch: returns the image that somebody claims to be that of an address, of so many bytes.
 
     Raises:
         ProposalError: an image is not the one in the calldata.
     """
     for release in proposal.call.arguments.get("releases", []):
-        image = fetch(image_address(release))
+        image = fetch(image_address(release), release["size"])
         found = hashlib.sha256(image).digest()
         if found != release["sha256"] or len(image) != release["size"]:
             raise ProposalError(

@@ -68,7 +68,7 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Re
     passed = [_check_chain(answer, trust)]
     product = _paired_product(answer)
     passed.append(Passed(2, f"{product.name} is paired with {product.oem}, the contract is not paused"))
-    release = _active_release(answer)
+    release = _active_release(answer, product.name)
     passed.append(Passed(3, f"{release.product} {release.version} is recorded and active"))
     image = read_image(release)
     passed.append(_check_image(release, image))
@@ -162,7 +162,7 @@ def _paired_product(answer: ChainAnswer) -> Product:
     return answer.product
 
 
-def _active_release(answer: ChainAnswer) -> Release:
+def _active_release(answer: ChainAnswer, product: str) -> Release:
     release = answer.release
     if release is None:
         raise VerificationError(
@@ -170,6 +170,13 @@ def _active_release(answer: ChainAnswer) -> Release:
             f"there is no release {answer.version or 'to install'}",
             why=f"the contract has no record of it at block {answer.block_number}, which counts",
             remedy="see `blockota release list`; one published just now needs more blocks above it",
+        )
+    if release.product != product or answer.version not in (None, release.version):
+        raise VerificationError(
+            3,
+            "the answer is another release",
+            why=f"it is {release.product} {release.version}, asked for was {product} {answer.version or 'the newest'}",
+            remedy="ask another node",
         )
     if release.status is not Status.ACTIVE:
         raise VerificationError(

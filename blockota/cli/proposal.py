@@ -11,6 +11,7 @@ import click
 
 from blockota.cli.session import Session, with_session
 from blockota.errors import RefusedError, StoreError, UsageError
+from blockota.release import show_time
 
 if TYPE_CHECKING:
     from blockota.cid import CID
@@ -130,16 +131,17 @@ def _escaped(stem: str) -> str:
 
 def _check(session: Session, proposal: Proposal, *, image: Path | None) -> None:
     from blockota.files import read_input
+    from blockota.stores import read_whole
     from blockota.vendor import check_images, check_target
 
     proposal.check_time(int(time.time()))
     check_target(proposal, chain_id=session.settings.chain_id, contract=session.contract_address)
 
-    def fetch(address: CID) -> bytes:
+    def fetch(address: CID, size: int) -> bytes:
         if image:
             return read_input(image, limit=MAX_IMAGE_SIZE)
         try:
-            return b"".join(session.store.open(address))
+            return read_whole(session.store, address, size=size)
         except StoreError as error:
             raise StoreError(
                 "the image cannot be checked", why=error.why, remedy="give it with --image FILE, or name a --store"
@@ -179,7 +181,7 @@ def _show(session: Session, proposal: Proposal, *, signed: list[Signature]) -> N
     session.fields(
         {
             "reason": proposal.reason or "none given",
-            "expires": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(proposal.expires)),
+            "expires": show_time(proposal.expires),
             "chain id": proposal.chain_id,
             "contract": proposal.to,
             "Safe": proposal.safe,

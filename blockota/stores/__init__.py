@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 from blockota.cid import CID
-from blockota.errors import UsageError
+from blockota.errors import ContentError, UsageError
 from blockota.files import home_path
 from blockota.stores.local import LocalStore
 
@@ -28,6 +28,21 @@ class Store(Protocol):
 
     def unpin(self, cid: CID) -> None:
         """Take the mark away."""
+
+
+def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
+    """A whole file of at most `size` bytes, every block checked on the way.
+
+    Raises:
+        ContentError: a block is corrupt, or there are more bytes.
+        StoreError: the store does not hold the file.
+    """
+    data = bytearray()
+    for part in store.open(cid):
+        data += part
+        if len(data) > size:
+            raise ContentError(f"what {cid} names is too large", why=f"it has more than the {size} bytes expected")
+    return bytes(data)
 
 
 def open_store(url: str) -> Store:

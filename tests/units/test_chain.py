@@ -187,7 +187,7 @@ def test_a_refused_call_keeps_its_revert_data(vendor: Vendor, cast: Cast) -> Non
     for ask in asks:
         with pytest.raises(RevertedError) as refused:
             ask()
-        assert refused.value.data[:4].hex() == "118cdaa7"
+        assert refused.value.data[:4].hex() == "7978c5d4"
     assert rpc(vendor.chain, "eth_getTransactionCount", cast.mallory.address, "latest") == before
 
 

@@ -107,7 +107,7 @@ def test_an_owner_checks_the_image() -> None:
     """The image of the proposal passes; a call without an image asks for none."""
     asked: list[CID] = []
 
-    def fetch(address: CID) -> bytes:
+    def fetch(address: CID, _: int) -> bytes:
         asked.append(address)
         return code()
 
@@ -120,7 +120,7 @@ def test_an_owner_checks_the_image() -> None:
 def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
     """Both sizes and both digests are named."""
     with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
-        check_images(proposal_with(), lambda _: image)
+        check_images(proposal_with(), lambda _, __: image)
     assert refused.value.why.startswith(f"it has {len(image)} bytes with SHA-256 {hashlib.sha256(image).hexdigest()}")
     assert release_of(code()).sha256.hex() in refused.value.why
 
@@ -129,17 +129,17 @@ def test_an_owner_does_not_sign_for_a_size_that_lies() -> None:
     """A record of another size than its image would never pass check 4."""
     proposal = proposal_with(data=publish_call([release_of(code(), size=65)]))
     with pytest.raises(ProposalError, match=r"has 64 bytes .* says 65 bytes"):
-        check_images(proposal, lambda _: code())
+        check_images(proposal, lambda _, __: code())
 
 
 @pytest.mark.parametrize("root", [bytes(31) + b"\1", LARGE_ROOT[:-1] + b"\0"])
 def test_an_owner_does_not_sign_for_a_wrong_tree(root: bytes) -> None:
     """A DAG root that is not the image's would make a release that nobody can fetch."""
     good = proposal_with(data=publish_call([release_of(LARGE, dag_root=LARGE_ROOT)]))
-    check_images(good, lambda _: LARGE)
+    check_images(good, lambda _, __: LARGE)
     wrong = proposal_with(data=publish_call([release_of(LARGE, dag_root=root)]))
     with pytest.raises(ProposalError, match=r"wrong content address: .* Do not sign"):
-        check_images(wrong, lambda _: LARGE)
+        check_images(wrong, lambda _, __: LARGE)
 
 
 def test_every_image_of_a_proposal_is_checked() -> None:
@@ -147,7 +147,7 @@ def test_every_image_of_a_proposal_is_checked() -> None:
     releases = [release_of(code(64)), release_of(code(65), version=Version(1, 2, 0))]
     images = {release.cid: code(64) for release in releases}
     with pytest.raises(ProposalError, match="the proposal says 65 bytes"):
-        check_images(proposal_with(data=publish_call(releases)), images.__getitem__)
+        check_images(proposal_with(data=publish_call(releases)), lambda address, _: images[address])
 
 
 def test_the_target_is_the_configured_one() -> None:
