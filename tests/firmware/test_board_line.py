@@ -106,7 +106,7 @@ def test_a_pseudo_terminal_finds_the_rom_at_each_opening() -> None:
             with terminal(path) as line:
                 os.write(line, b"\x7f" + GO_TO_FLASH)
                 assert received(line, 3 + len(BANNER)) == b"\x79\x79\x79" + BANNER
-            time.sleep(0.05)
+            time.sleep(0.2)
 
 
 def test_what_one_program_left_unread_the_next_does_not_hear() -> None:
@@ -114,8 +114,8 @@ def test_what_one_program_left_unread_the_next_does_not_hear() -> None:
     with serve_pty(SimulatedBoard(flash=IMAGE.read_bytes())) as path:
         with terminal(path) as line:
             os.write(line, b"\x7f" + GO_TO_FLASH)
-            time.sleep(0.05)
-        time.sleep(0.05)
+            time.sleep(0.2)
+        time.sleep(0.2)
         with terminal(path) as line:
             os.write(line, b"\x7f\x02\xfd")
             assert received(line, 6) == b"\x79\x79\x01\x04\x10\x79"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
 import subprocess
 import sys
@@ -17,6 +15,19 @@ IMAGE = Path(__file__).parents[2] / "examples" / "bluepill" / "images" / "bluepi
 BANNER = b"BlockOTA bluepill 1.1.0 (64 KiB flash, up 0 s)\r\n"
 WRITTEN = IMAGE.read_bytes().ljust(STM32F103C8.flash_size, b"\xff")
 PATIENCE = 60
+
+
+class ProbedBoard(SimulatedBoard):
+    """A board with a probe on its transmit pin: a tool may discard what it hears as it ends."""
+
+    said = b""
+
+    def run(self, seconds: float) -> bytes:
+        """Run the application, and keep what it says."""
+        said = super().run(seconds)
+        self.said += said
+        return said
+
 
 STM32LOADER = """
 import serial
@@ -56,18 +67,13 @@ def test_stm32flash_identifies_the_board() -> None:
 
 @needs_stm32flash
 def test_stm32flash_writes_verifies_and_starts() -> None:
-    """Over old contents; the banner comes on the terminal that stayed open."""
-    board = SimulatedBoard(flash=bytes(STM32F103C8.page_size))
+    """Over old contents; then the firmware says its banner."""
+    board = ProbedBoard(flash=bytes(STM32F103C8.page_size))
     with serve_pty(board) as path:
-        line = os.open(path, os.O_RDWR | os.O_NOCTTY)
         result = run_stm32flash("-w", str(IMAGE), "-v", "-g", "0x0", path)
-        heard = b""
-        while BANNER not in heard and select.select([line], [], [], 5.0)[0]:
-            heard += os.read(line, 4096)
-        os.close(line)
     assert result.returncode == 0, result.stderr
     assert board.flash == WRITTEN
-    assert BANNER in heard
+    assert board.said.startswith(BANNER)
 
 
 @needs_stm32flash
@@ -105,17 +111,14 @@ def test_stm32loader_identifies_the_board() -> None:
 
 
 def test_stm32loader_writes_verifies_and_starts() -> None:
-    """After it has gone, the board boots what it wrote."""
-    board = SimulatedBoard(flash=bytes(STM32F103C8.page_size))
+    """Over old contents; then the firmware says its banner."""
+    board = ProbedBoard(flash=bytes(STM32F103C8.page_size))
     with serve_tcp(board) as url:
         result = run_stm32loader(url, "--erase", "--write", "--verify", "--go-address", "0x08000000", str(IMAGE))
     assert result.returncode == 0, result.stderr
     assert "Verification OK" in result.stderr
     assert board.flash == WRITTEN
-    assert board.application is not None
-    board.boot0 = False
-    board.reset()
-    assert board.run(0.01) == BANNER
+    assert board.said.startswith(BANNER)
 
 
 def test_stm32loader_is_refused_under_readout_protection() -> None:
