@@ -47,6 +47,14 @@ class BlockHead:
 
 
 @dataclass(frozen=True)
+class Log:
+    """One event as a transaction left it."""
+
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Receipt:
     """A transaction that is in a block and succeeded.
 
@@ -55,12 +63,14 @@ class Receipt:
         block_number: the block that holds it.
         gas_used: as the block charges it.
         contract: address of the contract it created, if any.
+        logs: its events.
     """
 
     transaction: bytes
     block_number: int
     gas_used: int
     contract: str | None
+    logs: tuple[Log, ...]
 
 
 class Chain:
@@ -147,7 +157,8 @@ class Chain:
             receipt = self._web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_TIMEOUT, poll_latency=0.05)
         if not receipt["status"]:
             raise RevertedError(b"", f"0x{bytes(sent).hex()}")
-        return Receipt(bytes(sent), receipt["blockNumber"], receipt["gasUsed"], receipt["contractAddress"])
+        logs = tuple(Log(tuple(bytes(topic) for topic in log["topics"]), bytes(log["data"])) for log in receipt["logs"])
+        return Receipt(bytes(sent), receipt["blockNumber"], receipt["gasUsed"], receipt["contractAddress"], logs)
 
     def wait_for_depth(self, block_number: int, *, confirmations: int, poll: Any) -> None:
         """Return when `confirmations` blocks lie above a block; `poll` is called between looks."""

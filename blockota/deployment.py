@@ -20,6 +20,7 @@ class Deployment:
     Attributes:
         chain_id: on which chain (EIP-155).
         contract: address of BlockOTA.
+        replication: address of FirmwareReplication.
         safe: address of the vendor's Safe, its owner.
         owners: addresses of the Safe's owners when it was deployed.
         threshold: how many of them must sign.
@@ -28,6 +29,7 @@ class Deployment:
 
     chain_id: int
     contract: str
+    replication: str
     safe: str
     owners: Sequence[str]
     threshold: int

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from blockota.abi import Decoded
+from blockota.abi import Decoded, interface
 from blockota.cid import CID, DAG_PB, RAW
 from blockota.errors import ProposalError
 from blockota.release import Version, product_name, show_time
 
-_VERSIONS = {"version", "head", "minimumVersion", "requested"}
-_NAMES = {"product", "oem", "name"}
-_ADDRESSES = {"loadAddress", "flashStart"}
+CONTRACTS = ("BlockOTA", "FirmwareReplication")
+"""The contracts whose calls and errors are read."""
+_STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
+
+
+def read_call(data: bytes) -> tuple[str, Decoded] | None:
+    """The contract and the function that calldata is for; None where it is neither's."""
+    for contract in CONTRACTS:
+        call = interface(contract).decode_call(data)
+        if call is not None and call.name in interface(contract).functions:
+            return contract, call
+    return None
 
 
 def describe(call: Decoded) -> list[dict[str, str]]:
@@ -41,18 +51,33 @@ def one_line(text: Any) -> str:
 
 def show_value(name: str, value: Any) -> str:
     """One argument of a call or an error in words, by the name that the contract gives it."""
-    if name in _VERSIONS:
-        return str(Version.unpack(value) or "none")
-    if name in _NAMES:
-        return product_name(value)
-    if name in _ADDRESSES:
-        return f"0x{value:08x}"
-    if name == "chipId":
-        return f"0x{value:03x}"
-    if name == "activeFrom":
-        return show_time(value) if value else "at once"
+    if name in _SHOWN:
+        return _SHOWN[name](value)
     text = value.hex() if isinstance(value, bytes) else str(value)
     return text if text.isprintable() else repr(text)
+
+
+def _show_version(packed: int) -> str:
+    return str(Version.unpack(packed) or "none")
+
+
+def _show_address(address: int) -> str:
+    return f"0x{address:08x}"
+
+
+def _show_status(number: int) -> str:
+    return _STATUSES[number] if number < len(_STATUSES) else str(number)
+
+
+_SHOWN: dict[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("version", "head", "minimumVersion", "requested"), _show_version),
+    **dict.fromkeys(("product", "oem", "name"), product_name),
+    **dict.fromkeys(("loadAddress", "flashStart"), _show_address),
+    **dict.fromkeys(("expiresAt", "blockTime"), show_time),
+    "activeFrom": lambda seconds: show_time(seconds) if seconds else "at once",
+    "chipId": lambda number: f"0x{number:03x}",
+    "status": _show_status,
+}
 
 
 def _show_release(release: dict[str, Any]) -> dict[str, str]:

@@ -21,9 +21,9 @@ from eth_utils.address import is_checksum_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
-from blockota.abi import Decoded, interface
+from blockota.abi import Decoded
 from blockota.errors import ProposalError
-from blockota.intent import describe, one_line
+from blockota.intent import CONTRACTS, describe, one_line, read_call
 from blockota.release import show_time
 
 _DOMAIN = keccak(text="EIP712Domain(uint256 chainId,address verifyingContract)")
@@ -70,16 +70,18 @@ class Proposal:
         """What the calldata asks for.
 
         Raises:
-            ProposalError: it is no call of the BlockOTA contract.
+            ProposalError: it is no call of our contracts.
         """
-        call = interface("BlockOTA").decode_call(self.data)
-        if call is None or call.name not in interface("BlockOTA").functions:
-            raise ProposalError(
-                "the proposal's call cannot be read",
-                why=f"0x{self.data[:4].hex()} with {len(self.data)} bytes is no call of the BlockOTA contract",
-                remedy="do not sign it; ask who made it",
-            )
-        return call
+        return self._read_call()[1]
+
+    @property
+    def contract(self) -> str:
+        """The name of the contract whose call it is.
+
+        Raises:
+            ProposalError: it is none of ours.
+        """
+        return self._read_call()[0]
 
     @property
     def domain_hash(self) -> bytes:
@@ -153,6 +155,16 @@ class Proposal:
                 remedy="do not sign it; ask who made it",
             )
         return proposal
+
+    def _read_call(self) -> tuple[str, Decoded]:
+        read = read_call(self.data)
+        if read is None:
+            raise ProposalError(
+                "the proposal's call cannot be read",
+                why=f"0x{self.data[:4].hex()} with {len(self.data)} bytes is no call of {' or '.join(CONTRACTS)}",
+                remedy="do not sign it; ask who made it",
+            )
+        return read
 
     def check_time(self, now: int) -> None:
         """Refuse a proposal that has expired.

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 
 from blockota.abi import interface, revert_text
 from blockota.errors import ContractRefusalError, RevertedError
-from blockota.intent import show_value
+from blockota.intent import CONTRACTS, show_value
 
 _ASK_VENDOR = "this is the vendor's decision, made through its Safe"
-CONTRACTS = ("BlockOTA", "FirmwareReplication")
-"""Whose errors are put in words."""
 SENTENCES: Mapping[str, tuple[str, str, str]] = {
     "NothingToPublish": ("the list of releases is empty", "there is nothing to publish", "name at least one release"),
     "ProductNotPaired": (

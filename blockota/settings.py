@@ -26,7 +26,7 @@ _MAX_FILE_SIZE = 1 << 16
 _MAX_DIGITS = 20
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _KNOWN = {"network", "store", "networks"}
-_KNOWN_NETWORK = {"url", "chain_id", "contract", "confirmations"}
+_KNOWN_NETWORK = {"url", "chain_id", "contract", "replication", "confirmations"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Settings:
         url: its JSON-RPC endpoint.
         chain_id: the number it must say.
         contract: address of the BlockOTA contract; None where nothing names one.
+        replication: address of the FirmwareReplication contract; None where nothing names one.
         confirmations: blocks that must lie above an answer before it is believed.
         store: URL of the content store.
     """
@@ -46,6 +47,7 @@ class Settings:
     url: str
     chain_id: int
     contract: str | None
+    replication: str | None
     confirmations: int
     store: str
 
@@ -68,13 +70,19 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     section = _section(file, name)
     chain_id = _number(environment, "BLOCKOTA_CHAIN_ID", default=section.get("chain_id", LOCAL_CHAIN_ID))
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
+
+    def address(key: str) -> str | None:
+        value = (
+            environment.get(f"BLOCKOTA_{key.upper()}") or section.get(key) or _deployed(path.parent, chain_id, key=key)
+        )
+        return _address(key, value)
+
     return Settings(
         network=name,
         url=environment.get("BLOCKOTA_URL") or _text(section, "url", default=LOCAL_URL),
         chain_id=chain_id,
-        contract=_address(
-            environment.get("BLOCKOTA_CONTRACT") or section.get("contract") or _deployed(path.parent, chain_id)
-        ),
+        contract=address("contract"),
+        replication=address("replication"),
         confirmations=_number(
             environment, "BLOCKOTA_CONFIRMATIONS", default=section.get("confirmations", default_depth)
         ),
@@ -140,13 +148,13 @@ def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> i
     return int(digits)
 
 
-def _address(value: object) -> str | None:
+def _address(key: str, value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str) and _ADDRESS.fullmatch(value):
         return value
     raise UsageError(
-        "the setting contract (or BLOCKOTA_CONTRACT) cannot be used",
+        f"the setting {key} (or BLOCKOTA_{key.upper()}) cannot be used",
         why=f"{value!r} is no address, which has 0x and 40 hex digits",
     )
 
@@ -157,6 +165,6 @@ def _store(file: dict[str, Any], folder: Path) -> str:
     return f"file:{folder / home_path(rest)}" if kind == "file" and rest else url
 
 
-def _deployed(folder: Path, chain_id: int) -> str | None:
+def _deployed(folder: Path, chain_id: int, *, key: str) -> object:
     path = Deployment.path(folder, chain_id)
-    return Deployment.read(path).contract if path.exists() else None
+    return getattr(Deployment.read(path), key) if path.exists() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
@@ -20,6 +20,7 @@ from blockota.localchain import project_folders
 from blockota.multisig import SAFE_ARTIFACTS, SafeState, deploy_safe, read_safe
 from blockota.proposal import Proposal
 from blockota.release import SINGLE_BLOCK_SIZE, Product, Release, Status, Version
+from blockota.replication import ReplicationContract
 from blockota.stores import Store
 
 
@@ -121,20 +122,27 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
     return propose(contract, pair_call(product), reason=reason)
 
 
-def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason) -> Proposal:
-    """Make a proposal, after asking the contract whether it would do this today.
+def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
+    """Make a proposal, after asking the contract that it calls whether it would do this today.
+
+    Args:
+        contract: the contract whose owner is the Safe.
+        call: calldata.
+        reason: why, when, and until when.
+        target: address of the contract that is called; None means `contract` itself.
 
     Raises:
         ContractRefusalError: it would not.
     """
     safe = read_safe(contract.chain, contract.owner())
+    address = to_checksum_address(target or contract.address)
     with refusals_in_words():
-        contract.chain.call(contract.address, call, sender=safe.address)
+        contract.chain.call(address, call, sender=safe.address)
     return Proposal(
         chain_id=contract.chain.chain_id,
         safe=safe.address,
         nonce=safe.nonce if reason.nonce is None else reason.nonce,
-        to=to_checksum_address(contract.address),
+        to=address,
         data=call,
         reason=reason.text,
         created=reason.now,
@@ -170,8 +178,13 @@ def check_images(proposal: Proposal, fetch: Callable[[CID, int], bytes]) -> None
             )
 
 
-def check_target(proposal: Proposal, *, chain_id: int, contract: str) -> None:
-    """Refuse a proposal that does not go to the configured contract.
+def check_target(proposal: Proposal, *, chain_id: int, contracts: Mapping[str, str | None]) -> None:
+    """Refuse a proposal that does not go to the configured contract of its kind.
+
+    Args:
+        proposal: the proposal.
+        chain_id: the configured chain.
+        contracts: configured addresses by the contracts' names.
 
     Raises:
         ProposalError: it names another chain or target.
@@ -182,10 +195,11 @@ def check_target(proposal: Proposal, *, chain_id: int, contract: str) -> None:
             why=f"it names chain id {proposal.chain_id}, the settings say {chain_id}",
             remedy="choose the network it was made for with --network",
         )
-    if proposal.to.lower() != contract.lower():
+    expected = contracts.get(proposal.contract)
+    if expected is None or proposal.to.lower() != expected.lower():
         raise ProposalError(
             "the proposal calls another contract",
-            why=f"it calls {proposal.to}, the settings say {contract}",
+            why=f"it calls {proposal.to}, the settings say {expected or 'nothing'} for {proposal.contract}",
             remedy="do not sign it; ask who made it",
         )
 
@@ -221,16 +235,18 @@ def deploy_local_safe(chain: Chain, account: LocalAccount, *, owners: Sequence[s
 
 
 def deploy(chain: Chain, account: LocalAccount, *, safe: str) -> Deployment:
-    """Deploy a BlockOTA contract that a Safe owns.
+    """Deploy a BlockOTA contract that a Safe owns, and FirmwareReplication beside it.
 
     Raises:
         RefusedError: no Safe lies at the address.
     """
     state = read_safe(chain, safe)
     contract, receipt = BlockOTAContract.deploy(chain, account, owner=state.address)
+    replication = ReplicationContract.deploy(chain, account, block_ota=contract.address)
     return Deployment(
         chain_id=chain.chain_id,
         contract=to_checksum_address(contract.address),
+        replication=to_checksum_address(replication.address),
         safe=state.address,
         owners=list(state.owners),
         threshold=state.threshold,

@@ -1,4 +1,4 @@
-"""Deploy BlockOTA, owned by the vendor's Safe: ``ape run deploy --network NETWORK``.
+"""Deploy both contracts, governed by the vendor's Safe: ``ape run deploy --network NETWORK``.
 
 It writes ``deployments/<chain id>.json``, which is enough by itself on the local chain; on others its addresses go into
 ``blockota.toml``. On a local chain without ``--safe`` it deploys a 2-of-3 Safe of the development keys first.
@@ -28,7 +28,7 @@ OWNERS, THRESHOLD = (1, 2, 3), 2
 @click.option("--safe", help="Address of the vendor's Safe; needed on every chain but a local one.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where deployments/ is written.")
 def cli(provider: ProviderAPI, key: str, safe: str | None, folder: Path) -> None:
-    """Deploy BlockOTA and write deployments/<chain id>.json."""
+    """Deploy BlockOTA and FirmwareReplication, and write deployments/<chain id>.json."""
     try:
         deployment = run(provider, key=key, safe=safe)
         path = deployment.write(folder)
@@ -36,6 +36,7 @@ def cli(provider: ProviderAPI, key: str, safe: str | None, folder: Path) -> None
         click.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(error.exit_status)
     click.echo(f"BlockOTA {deployment.contract} on chain {deployment.chain_id}, owned by the Safe {deployment.safe}")
+    click.echo(f"FirmwareReplication {deployment.replication}, for the same vendor")
     click.echo(f"Wrote {path}")
 
 

@@ -20,11 +20,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
     (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),
+        "blockota.replication",
         *("blockota.keys", "blockota.settings", "blockota.deployment", "blockota.localchain"),
     ),
     (
         *("blockota.proposal", "blockota.intent", "blockota.refusals", "blockota.verification", "blockota.answers"),
-        *("blockota.release", "blockota.receipts", "blockota.identity"),
+        *("blockota.release", "blockota.agreement", "blockota.receipts", "blockota.identity"),
     ),
     ("blockota.abi", "blockota.cid", "blockota.car", "blockota.merkle", "blockota.files", "blockota.errors"),
 )
@@ -39,7 +40,7 @@ AT_HOME = {
 }
 """Libraries that stay where their exceptions are translated."""
 PURE = (
-    *("proposal", "intent", "refusals", "verification", "answers", "release", "receipts", "identity"),
+    *("proposal", "intent", "refusals", "verification", "answers", "release", "agreement", "receipts", "identity"),
     *("cid", "car", "merkle", "errors"),
 )
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}

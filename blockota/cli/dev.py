@@ -32,6 +32,7 @@ store = "file:.blockota/store"
 url = "{url}"
 chain_id = {chain_id}
 contract = "{contract}"
+replication = "{replication}"
 confirmations = 0
 """
 
@@ -54,11 +55,12 @@ def up(session: Session, /, port: int) -> None:
     was_running = local.pid is not None
     chain = local.start()
     deployment = _deployed(chain) or _deploy(session, chain)
-    _write_settings(session, local, contract=deployment.contract)
+    _write_settings(session, local, deployment=deployment)
     fields = {
         "url": local.url,
         "chainId": chain.chain_id,
         "contract": deployment.contract,
+        "replication": deployment.replication,
         "safe": deployment.safe,
         "owners": list(deployment.owners),
         "product": PRODUCT,
@@ -156,10 +158,15 @@ def _pair(contract: BlockOTAContract) -> None:
     execute(contract.chain, proposal, signatures=signatures, account=dev_account(PAYER), now=now)
 
 
-def _write_settings(session: Session, local: LocalChain, *, contract: str) -> None:
+def _write_settings(session: Session, local: LocalChain, *, deployment: Deployment) -> None:
     from blockota.files import write_result
 
-    text = _SETTINGS.format(url=local.url, chain_id=LOCAL_CHAIN_ID, contract=contract)
+    text = _SETTINGS.format(
+        url=local.url,
+        chain_id=LOCAL_CHAIN_ID,
+        contract=deployment.contract,
+        replication=deployment.replication,
+    )
     path = Path(FILE_NAME)
     if not path.exists():
         write_result(path, text.encode())
@@ -169,5 +176,5 @@ def _write_settings(session: Session, local: LocalChain, *, contract: str) -> No
 
 def _show_up(session: Session, fields: dict[str, object], *, was_running: bool) -> None:
     session.done(f"the local chain {'runs already' if was_running else 'is up'} at {fields['url']}")
-    session.fields({name: fields[name] for name in ("chainId", "contract", "safe", "product")})
+    session.fields({name: fields[name] for name in ("chainId", "contract", "replication", "safe", "product")})
     session.note("Next: blockota product list, blockota release publish IMAGE --product acme-thermo2 ...")

@@ -17,6 +17,7 @@ _NOUNS = {
     "cid": "Print the content address of a file.",
     "product": "What images are for: pair, list, show.",
     "release": "Releases: publish, list, show, fetch, verify.",
+    "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list.",
     "proposal": "What the vendor's Safe is asked: show, sign, execute.",
     "flash": "Write a proven release to a board, and prove the flash.",
     "dev": "A local chain to try everything on: up, status, down.",

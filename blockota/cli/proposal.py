@@ -72,6 +72,7 @@ def sign(session: Session, /, file: Path, key: str, image: Path | None, **option
     if not options["offline"]:
         _check_signer(session, proposal, signer=account.address)
     if not session.as_json:
+        _show_agreement(session, proposal, offline=options["offline"])
         _show(session, proposal, signed=[])
     if not options["yes"]:
         _ask_consent(session)
@@ -95,7 +96,7 @@ def execute(session: Session, /, file: Path, key: str, signatures: tuple[Path, .
     from blockota.vendor import check_target
 
     proposal = _read(file)
-    check_target(proposal, chain_id=session.settings.chain_id, contract=session.contract_address)
+    check_target(proposal, chain_id=session.settings.chain_id, contracts=session.contract_addresses)
     signed = [_read_signature(path) for path in _signature_files(file, signatures)]
     account = session.open_key(key)
     receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=int(time.time()))
@@ -135,7 +136,7 @@ def _check(session: Session, proposal: Proposal, *, image: Path | None) -> None:
     from blockota.vendor import check_images, check_target
 
     proposal.check_time(int(time.time()))
-    check_target(proposal, chain_id=session.settings.chain_id, contract=session.contract_address)
+    check_target(proposal, chain_id=session.settings.chain_id, contracts=session.contract_addresses)
 
     def fetch(address: CID, size: int) -> bytes:
         if image:
@@ -173,6 +174,16 @@ def _intent(proposal: Proposal) -> list[dict[str, str]]:
     from blockota.intent import describe
 
     return describe(proposal.call)
+
+
+def _show_agreement(session: Session, proposal: Proposal, *, offline: bool) -> None:
+    """Show what a decision on an agreement is about, which the chain alone knows."""
+    if offline or proposal.contract != "FirmwareReplication":
+        return
+    from blockota.broker import find_agreement
+    from blockota.cli.replica import as_shown
+
+    session.fields(as_shown(find_agreement(session.replication, proposal.call.arguments["id"])))
 
 
 def _show(session: Session, proposal: Proposal, *, signed: list[Signature]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from blockota.errors import UsageError
+from blockota.errors import RefusedError, UsageError
 from blockota.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from blockota.answers import Trust
     from blockota.bindings import BlockOTAContract
     from blockota.chain import Chain
+    from blockota.replication import ReplicationContract
     from blockota.stores import Store
 
 P = ParamSpec("P")
+_PIPED_WIDTH = 240
+"""Columns of a table that goes to a file or another program, so that a row stays on a line."""
 
 
 class Session:
@@ -40,7 +45,7 @@ class Session:
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
         """Nothing is read or opened before it is needed."""
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
-        self.out = Console(highlight=False, soft_wrap=True)
+        self.out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
 
     @functools.cached_property
@@ -79,6 +84,37 @@ class Session:
         return BlockOTAContract(self.chain, address)
 
     @property
+    def contract_addresses(self) -> dict[str, str | None]:
+        """The configured contracts' addresses, by their names."""
+        return {"BlockOTA": self.contract_address, "FirmwareReplication": self.settings.replication}
+
+    @functools.cached_property
+    def replication(self) -> ReplicationContract:
+        """The configured replication contract.
+
+        Raises:
+            UsageError: nothing names one.
+            RefusedError: it belongs to another BlockOTA contract.
+        """
+        from blockota.replication import ReplicationContract
+
+        address = self.settings.replication
+        if address is None:
+            raise UsageError(
+                f"no replication contract is configured for the network {self.settings.network!r}",
+                why="neither blockota.toml nor deployments/ names one",
+                remedy="set replication in blockota.toml",
+            )
+        contract = ReplicationContract(self.chain, address)
+        if contract.block_ota().lower() != self.contract_address.lower():
+            raise RefusedError(
+                "the two contracts do not belong together",
+                why=f"{address} is about the releases of {contract.block_ota()}, not of {self.contract_address}",
+                remedy="correct contract or replication in blockota.toml",
+            )
+        return contract
+
+    @property
     def trust(self) -> Trust:
         """What the settings say is to be believed."""
         from blockota.answers import Trust
@@ -113,7 +149,7 @@ class Session:
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(str(cell) for cell in row))
+            table.add_row(*(Text(plain(cell)) for cell in row))
         self.out.print(table)
 
     def fields(self, rows: Mapping[str, object]) -> None:
@@ -121,16 +157,21 @@ class Session:
         width = max(len(label) for label in rows)
         for label, value in rows.items():
             self.out.print(f"[bold]{label:<{width}}[/bold]  ", end="")
-            self.out.print(str(value), markup=False)
+            self.out.print(plain(value), markup=False)
 
     def done(self, sentence: str) -> None:
         """Say that something is done."""
         self.out.print("[green]✓[/green] ", end="")
-        self.out.print(sentence, markup=False)
+        self.out.print(plain(sentence), markup=False)
 
     def note(self, sentence: str) -> None:
         """Say something beside the result, on stderr."""
         self.err.print(sentence, style="dim", markup=False)
+
+
+def plain(value: object) -> str:
+    """A value as text in which nothing can move the cursor, change colours or reverse the direction."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(value))
 
 
 def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:

@@ -13,13 +13,14 @@ from eth_utils.crypto import keccak
 
 from blockota.abi import artifact, interface
 from blockota.errors import RevertedError
+from blockota.intent import CONTRACTS
 from blockota.refusals import SAFE_CODES, SENTENCES, explain
 from blockota.release import Version, product_key
 from tests.conftest import ROOT
 from tests.units.samples import SAFE
 
 SAFE_SOURCES = ROOT / "node_modules" / "@safe-global" / "safe-smart-account" / "contracts"
-ERRORS = {entry["name"]: entry for entry in artifact("BlockOTA")["abi"] if entry["type"] == "error"}
+ERRORS = {e["name"]: e for contract in CONTRACTS for e in artifact(contract)["abi"] if e["type"] == "error"}
 VALUES: dict[str, Any] = {
     "product": product_key("acme-thermo2"),
     "name": b"two words".ljust(32, b"\0"),
@@ -35,6 +36,15 @@ VALUES: dict[str, Any] = {
     "flashSize": 65_536,
     "account": SAFE,
     "owner": SAFE,
+    "caller": SAFE,
+    "vendor": SAFE,
+    "broker": SAFE,
+    "id": 3,
+    "status": 2,
+    "expiresAt": 1_800_000_000,
+    "blockTime": 1_700_000_000,
+    "length": 300,
+    "limit": 256,
 }
 
 
@@ -51,8 +61,8 @@ def codes_of_the_safe() -> set[str]:
 
 
 def test_every_error_of_the_contract_has_a_sentence() -> None:
-    """The table has exactly the custom errors of the packaged interface."""
-    assert set(SENTENCES) == interface("BlockOTA").errors == set(ERRORS)
+    """The table has exactly the custom errors of the packaged interfaces."""
+    assert set(SENTENCES) == set().union(*(interface(contract).errors for contract in CONTRACTS)) == set(ERRORS)
 
 
 def test_every_code_of_the_safe_has_a_sentence() -> None:
@@ -90,6 +100,8 @@ def test_every_error_becomes_a_sentence(name: str) -> None:
         ("DagRootMismatch", ("acme-thermo2 1.2.3", "70000 bytes")),
         ("MinimumVersionNotRaised", ("cannot become 1.0.0", "7.8.9")),
         ("NameInvalid", ("two words",)),
+        ("AgreementStatusUnfit", ("agreement 3", "it is accepted")),
+        ("AgreementExpired", ("agreement 3", "2027-01-15")),
         ("OwnableUnauthorizedAccount", (SAFE, "only the contract's owner")),
     ],
 )

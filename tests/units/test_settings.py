@@ -27,7 +27,7 @@ confirmations = 3
 [networks.local]
 url = "http://127.0.0.1:9999"
 """
-LOCAL = Deployment(1337, CONTRACT, SAFE, [SAFE], 1, 5)
+LOCAL = Deployment(1337, CONTRACT, OTHER, SAFE, [SAFE], 1, 5)
 Write = Callable[[str], Path]
 
 
@@ -58,20 +58,20 @@ def with_variables(variables: dict[str, str], *, path: Path | None = None, netwo
 def test_nothing_at_all_means_the_local_chain(write: Write) -> None:
     """Without a file and a variable the local chain is meant, and no contract is known."""
     del write
-    assert load() == Settings("local", LOCAL_URL, 1337, None, 0, "file:.blockota/store")
+    assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store")
 
 
 def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path) -> None:
     """``deployments/1337.json`` names the contract."""
     del write
     assert LOCAL.write(tmp_path) == tmp_path / "deployments" / "1337.json"
-    assert load().contract == CONTRACT
+    assert (load().contract, load().replication) == (CONTRACT, OTHER)
 
 
 def test_the_file_says_all(write: Write, tmp_path: Path) -> None:
     """The file's own choice of a network is taken, and its store lies beside the file."""
     path = write(FILE)
-    expected = Settings("field", "https://node.example", 100, CONTRACT, 3, f"file:{tmp_path / 'images'}")
+    expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, f"file:{tmp_path / 'images'}")
     assert load(path) == expected
     assert load().contract == CONTRACT
     assert load(CONFIG=str(path)) == expected
@@ -88,8 +88,10 @@ def test_the_command_line_goes_before_the_variable_before_the_file(write: Write)
 def test_a_variable_goes_before_the_file(write: Write) -> None:
     """Every single setting can be given by a variable."""
     write(FILE)
-    found = load(URL="http://x", CHAIN_ID="5", CONTRACT=OTHER, CONFIRMATIONS="7", STORE="file:/srv/images")
-    assert found == Settings("field", "http://x", 5, OTHER, 7, "file:/srv/images")
+    found = load(
+        URL="http://x", CHAIN_ID="5", CONTRACT=OTHER, REPLICATION=SAFE, CONFIRMATIONS="7", STORE="file:/srv/images"
+    )
+    assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images")
 
 
 def test_an_empty_variable_counts_as_unset(write: Write) -> None:

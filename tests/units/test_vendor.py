@@ -16,6 +16,7 @@ from blockota.cid import CHUNK_SIZE, CID, cid_of
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
 from blockota.multisig import SafeState, read_safe
 from blockota.release import Product, Region, Version
+from blockota.replication import ReplicationContract
 from blockota.stores.local import LocalStore
 from blockota.vendor import (
     Draft,
@@ -152,11 +153,11 @@ def test_every_image_of_a_proposal_is_checked() -> None:
 
 def test_the_target_is_the_configured_one() -> None:
     """Another chain or contract is refused; the case of an address does not matter."""
-    check_target(proposal_with(), chain_id=1337, contract=CONTRACT.lower())
+    check_target(proposal_with(), chain_id=1337, contracts={"BlockOTA": CONTRACT.lower()})
     with pytest.raises(ProposalError, match=r"names chain id 1337, the settings say 1\. .*--network"):
-        check_target(proposal_with(), chain_id=1, contract=CONTRACT)
+        check_target(proposal_with(), chain_id=1, contracts={"BlockOTA": CONTRACT})
     with pytest.raises(ProposalError, match=f"calls {CONTRACT}, the settings say {SAFE}"):
-        check_target(proposal_with(), chain_id=1337, contract=SAFE)
+        check_target(proposal_with(), chain_id=1337, contracts={"BlockOTA": SAFE})
 
 
 def test_a_signer_is_an_owner(cast: Cast) -> None:
@@ -173,7 +174,9 @@ def test_a_contract_is_deployed_for_a_safe_alone(anvil: Chain, vendor: Vendor, c
     state = read_safe(anvil, vendor.safe)
     assert (deployment.safe, deployment.threshold, tuple(deployment.owners)) == (vendor.safe, 2, state.owners)
     assert anvil.has_code(deployment.contract)
-    assert deployment.block_number == anvil.head().number
+    assert ReplicationContract(anvil, deployment.replication).block_ota() == deployment.contract
+    before = anvil.head().number
+    assert deployment.block_number == before - 1
     with pytest.raises(RefusedError, match="there is no Safe"):
         deploy(anvil, cast.payer, safe=cast.mallory.address)
-    assert deployment.block_number == anvil.head().number
+    assert anvil.head().number == before

@@ -1,0 +1,70 @@
+"""The broker's work: offer to serve releases, and tell where the copies are."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from eth_account.signers.local import LocalAccount
+
+from blockota.agreement import Agreement
+from blockota.chain import Receipt
+from blockota.errors import RefusedError, UsageError
+from blockota.release import Version
+from blockota.replication import ReplicationContract
+
+
+def offer(
+    contract: ReplicationContract, account: LocalAccount, *, product: str, version: Version, expires_at: int
+) -> Agreement:
+    """Propose to serve a release, and return the agreement as the chain keeps it.
+
+    Raises:
+        ContractRefusalError: the release is unknown or revoked, or an agreement is open already.
+    """
+    number, _ = contract.propose(account, product, version=version, expires_at=expires_at)
+    return find_agreement(contract, number)
+
+
+def announce(contract: ReplicationContract, account: LocalAccount, *, number: int, uri: str) -> Receipt:
+    """Tell where the replica is.
+
+    Raises:
+        UsageError: that is no address that a gateway can ask.
+        ContractRefusalError: the agreement is not accepted, expired, or another broker's.
+    """
+    check_uri(uri)
+    return contract.announce(account, number, uri=uri)
+
+
+def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
+    """One agreement.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    found = contract.agreement(number)
+    if found is None:
+        raise RefusedError(
+            f"there is no agreement {number}", why="nobody proposed it", remedy="see `blockota replica list --all`"
+        )
+    return found
+
+
+def check_uri(uri: str) -> None:
+    """Refuse an address that could not be fetched from, or would not be shown as it is.
+
+    Raises:
+        UsageError: it is not ``http://`` or ``https://`` with a host, in printable ASCII without spaces.
+    """
+    is_plain = uri.isascii() and uri.isprintable() and " " not in uri
+    try:
+        parts = urlsplit(uri)
+        is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_web = False
+    if not (is_plain and is_web):
+        raise UsageError(
+            f"{uri!r} cannot be announced",
+            why="gateways fetch from http:// or https:// addresses, written in ASCII",
+            remedy="name the address of your repository, such as https://broker.example/ipfs",
+        )

@@ -1,0 +1,194 @@
+"""``blockota replica``: agreements with brokers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockota.cli.parameters import SPAN, VERSION
+from blockota.cli.proposing import proposing_options, save_proposal
+from blockota.cli.session import Session, with_session
+from blockota.errors import UsageError
+from blockota.release import Version, show_time
+
+if TYPE_CHECKING:
+    from blockota.agreement import Agreement
+    from blockota.proposal import Proposal
+    from blockota.vendor import Reason
+
+_QUARTER = 90 * 86400
+_NUMBER = click.IntRange(1, (1 << 64) - 1)
+_KEY = click.option("--key", required=True, metavar="URI", help="The broker's, such as keystore:FILE.")
+
+
+@click.group()
+def replica() -> None:
+    """Replicas: brokers offer to serve a release, the vendor's Safe decides, brokers tell where the copies are."""
+
+
+@replica.command()
+@click.option("--product", required=True, metavar="NAME")
+@click.option("--version", type=VERSION, required=True, help="The release to serve.")
+@click.option("--expires-in", type=SPAN, default=_QUARTER, show_default="90d", help="How long it is to be served.")
+@_KEY
+@with_session
+def propose(session: Session, /, product: str, version: Version, expires_in: int, key: str) -> None:
+    """Offer to serve a release, as a broker.
+
+    \b
+    Example:  blockota replica propose --product acme-thermo2 --version 1.4.0 --key keystore:broker.json
+    """
+    from blockota.broker import offer
+
+    expires_at = session.chain.head().time + expires_in
+    made = offer(session.replication, session.open_key(key), product=product, version=version, expires_at=expires_at)
+    session.result(as_fields(made), lambda: session.done(f"proposed agreement {made.number}; the vendor decides"))
+
+
+@replica.command()
+@click.argument("number", type=_NUMBER)
+@proposing_options
+@with_session
+def accept(session: Session, /, number: int, **proposing: Any) -> None:
+    """Propose to the vendor's Safe to accept the agreement NUMBER.
+
+    \b
+    Example:  blockota replica accept 3 -o accept-3.json
+    """
+    from blockota.replication import accept_call
+
+    _decide(session, number, call=accept_call, **proposing)
+
+
+@replica.command()
+@click.argument("number", type=_NUMBER)
+@proposing_options
+@with_session
+def decline(session: Session, /, number: int, **proposing: Any) -> None:
+    """Propose to the vendor's Safe to decline the agreement NUMBER.
+
+    \b
+    Example:  blockota replica decline 3 -o decline-3.json
+    """
+    from blockota.replication import decline_call
+
+    _decide(session, number, call=decline_call, **proposing)
+
+
+@replica.command()
+@click.argument("number", type=_NUMBER)
+@proposing_options
+@with_session
+def terminate(session: Session, /, number: int, **proposing: Any) -> None:
+    """Propose to the vendor's Safe to end the accepted agreement NUMBER.
+
+    \b
+    Example:  blockota replica terminate 3 -o terminate-3.json
+    """
+    from blockota.replication import terminate_call
+
+    _decide(session, number, call=terminate_call, **proposing)
+
+
+@replica.command()
+@click.argument("number", type=_NUMBER)
+@click.argument("uri")
+@_KEY
+@with_session
+def announce(session: Session, /, number: int, uri: str, key: str) -> None:
+    """Tell at which URI the replica of the accepted agreement NUMBER is, first or because it moved.
+
+    \b
+    Example:  blockota replica announce 3 https://broker.example/ipfs --key keystore:broker.json
+    """
+    from blockota import broker
+
+    broker.announce(session.replication, session.open_key(key), number=number, uri=uri)
+    sentence = f"agreement {number} is served from {uri}"
+    session.result(as_fields(broker.find_agreement(session.replication, number)), lambda: session.done(sentence))
+
+
+@replica.command()
+@click.argument("number", type=_NUMBER)
+@_KEY
+@with_session
+def withdraw(session: Session, /, number: int, key: str) -> None:
+    """End the agreement NUMBER, as the broker that proposed it.
+
+    \b
+    Example:  blockota replica withdraw 3 --key keystore:broker.json
+    """
+    from blockota.broker import find_agreement
+
+    session.replication.withdraw(session.open_key(key), number)
+    fields = as_fields(find_agreement(session.replication, number))
+    session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"))
+
+
+@replica.command("list")
+@click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
+@click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
+@click.option("--all", "everything", is_flag=True, help="All agreements, whatever their status.")
+@with_session
+def list_(session: Session, /, product: str | None, version: Version | None, *, everything: bool) -> None:
+    """List what serves now: accepted, announced, not expired, the release not revoked.
+
+    \b
+    Example:  blockota replica list --product acme-thermo2 --version 1.4.0
+    """
+    if (product is None) != (version is None):
+        raise UsageError("one of --product and --version is missing", why="a release is named by both")
+    found = list(_wanted(session, product, version=version, everything=everything))
+    columns = ("NUMBER", "PRODUCT", "VERSION", "STATUS", "UNTIL", "BROKER", "URI")
+    rows = [(a.number, a.product, a.version, a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found]
+    session.result({"agreements": [as_fields(a) for a in found]}, lambda: session.table(columns, rows))
+
+
+def as_fields(found: Agreement) -> dict[str, Any]:
+    """An agreement for JSON."""
+    return {
+        "number": found.number,
+        "broker": found.broker,
+        "product": found.product,
+        "version": str(found.version),
+        "expiresAt": found.expires_at,
+        "status": str(found.status),
+        "uri": found.uri,
+    }
+
+
+def as_shown(found: Agreement) -> dict[str, object]:
+    """An agreement for people."""
+    return {
+        "agreement": f"{found.number}, {found.status}",
+        "broker": found.broker,
+        "serves": f"{found.product} {found.version}",
+        "until": show_time(found.expires_at),
+    }
+
+
+def _decide(session: Session, number: int, *, call: Callable[[int], bytes], **proposing: Any) -> None:
+    from blockota.broker import find_agreement
+    from blockota.vendor import propose as propose_to_safe
+
+    replication = session.replication
+    find_agreement(replication, number)
+
+    def make(reason: Reason) -> Proposal:
+        return propose_to_safe(session.contract, call(number), reason=reason, target=replication.address)
+
+    save_proposal(session, make, **proposing)
+
+
+def _wanted(session: Session, product: str | None, *, version: Version | None, everything: bool) -> Iterator[Agreement]:
+    """All agreements, or the replicas that serve now; of one release where both parts of its name are given."""
+    contract = session.replication
+    if everything:
+        yield from (a for a in contract.agreements() if (product, version) in ((None, None), (a.product, a.version)))
+    elif product and version:
+        yield from contract.replicas(product, version)
+    else:
+        for name, number in dict.fromkeys((a.product, a.version) for a in contract.agreements()):
+            yield from contract.replicas(name, number)

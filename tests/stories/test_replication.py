@@ -1,0 +1,149 @@
+"""A broker offers to serve a release, the vendor's owners decide, the broker tells where the copy is (S3.3)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from blockota.bindings import revoke_call
+from blockota.release import Version
+from tests.conftest import IMAGES, ROOT
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.test_bad_input import REFUSED, USAGE, refused
+
+RELEASE = ("--product", PRODUCT, "--version", "1.0.0")
+BROKER, OTHER = ("--key", "dev:4"), ("--key", "dev:5")
+URI = "https://broker.example/ipfs"
+
+
+@pytest.fixture
+def released(workshop: Workshop) -> Workshop:
+    """A workshop in which 1.0.0 is published."""
+    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    return workshop
+
+
+def propose(workshop: Workshop) -> Outcome:
+    """Offer to serve 1.0.0."""
+    return workshop.run("replica", "propose", *RELEASE, *BROKER, "--json")
+
+
+def decide(workshop: Workshop, verb: str, number: int) -> None:
+    """Have the owners decide by proposal files that travel to another machine and back."""
+    file = f"{verb}.json"
+    assert workshop.run("replica", verb, str(number), "-o", file).status == 0
+    elsewhere = workshop.folder / f"of-owner-{verb}"
+    elsewhere.mkdir()
+    (elsewhere / file).write_bytes(Path(file).read_bytes())
+    for owner in ("dev:1", "dev:3"):
+        words = ("proposal", "sign", str(elsewhere / file), "--key", owner, "--yes")
+        assert workshop.run(*words).status == 0
+    signatures = [word for path in elsewhere.glob("*.signature.json") for word in ("--signature", str(path))]
+    outcome = workshop.run("proposal", "execute", file, "--key", "dev:0", *signatures)
+    assert outcome.status == 0, outcome.err
+
+
+def listed(workshop: Workshop, *options: str) -> list[tuple[int, str, str]]:
+    """The number, status and URI of what is listed."""
+    found = workshop.run("replica", "list", *options, "--json").json["agreements"]
+    return [(agreement["number"], agreement["status"], agreement["uri"]) for agreement in found]
+
+
+def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> None:
+    """Only what is accepted and announced is listed, and only until it ends."""
+    assert propose(released).json["number"] == 1
+    assert listed(released) == []
+    assert listed(released, "--all") == [(1, "proposed", "")]
+    decide(released, "accept", 1)
+    assert listed(released) == []
+    for uri in (URI, "https://new.broker.example/ipfs"):
+        assert released.run("replica", "announce", "1", uri, *BROKER).status == 0
+        assert listed(released, *RELEASE) == listed(released) == [(1, "accepted", uri)]
+    decide(released, "terminate", 1)
+    assert listed(released, *RELEASE) == []
+
+
+def test_a_signer_sees_what_the_decision_is_about(released: Workshop) -> None:
+    """Before signing, an owner is shown the broker and the release, which the calldata does not name."""
+    propose(released)
+    assert released.run("replica", "accept", "1", "-o", "accept.json").status == 0
+    shown = released.run("proposal", "sign", "accept.json", "--key", "dev:1", "--yes").out
+    assert f"{PRODUCT} 1.0.0" in shown
+    assert released.cast.broker.address in shown
+
+
+def test_a_declined_offer_serves_nothing(released: Workshop) -> None:
+    """After declining, the broker cannot announce."""
+    propose(released)
+    decide(released, "decline", 1)
+    refused(released.run("replica", "announce", "1", URI, *BROKER), REFUSED, "agreement 1", "declined")
+
+
+def test_a_broker_withdraws(released: Workshop) -> None:
+    """A withdrawn offer is final, and another can be made."""
+    propose(released)
+    assert released.run("replica", "withdraw", "1", *BROKER).status == 0
+    assert propose(released).json["number"] == 2
+    assert listed(released, "--all") == [(1, "withdrawn", ""), (2, "proposed", "")]
+
+
+def test_a_revoked_release_has_no_replicas(released: Workshop) -> None:
+    """Revoking takes a release's replicas off the list at once."""
+    propose(released)
+    decide(released, "accept", 1)
+    assert released.run("replica", "announce", "1", URI, *BROKER).status == 0
+    released.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
+    assert listed(released, *RELEASE) == []
+    refused(released.run("replica", "propose", *RELEASE, *OTHER), REFUSED, "revoked")
+
+
+def test_strangers_and_mistakes_are_refused(released: Workshop) -> None:
+    """Each with its sentence and exit status."""
+    run = released.run
+    refused(run("replica", "propose", "--product", PRODUCT, "--version", "9.9.9", *BROKER), REFUSED, "9.9.9")
+    propose(released)
+    refused(propose(released), REFUSED, "agreement 1")
+    refused(run("replica", "accept", "7", "-o", "seven.json"), REFUSED, "no agreement 7")
+    refused(run("replica", "announce", "1", URI, *BROKER), REFUSED, "proposed")
+    refused(run("replica", "withdraw", "1", *OTHER), REFUSED, "another broker's")
+    refused(run("replica", "announce", "1", "ftp://broker.example", *BROKER), USAGE, "http")
+    refused(run("replica", "list", "--product", PRODUCT), USAGE, "--version")
+    refused(run("replica", "announce", "1", f"https://broker.example/{'x' * 300}", *BROKER), REFUSED, "agreement 1")
+    assert not Path("seven.json").exists()
+
+
+def test_an_expired_agreement_serves_nothing(released: Workshop) -> None:
+    """Expiry needs no transaction: the chain's time is enough."""
+    words = ("replica", "propose", *RELEASE, *BROKER, "--expires-in", "30m", "--json")
+    assert released.run(*words).json["expiresAt"] <= time.time() + 3600
+    decide(released, "accept", 1)
+    assert released.run("replica", "announce", "1", URI, *BROKER).status == 0
+    rpc(released.chain.url, "evm_increaseTime", 1801)
+    rpc(released.chain.url, "evm_mine")
+    assert listed(released, *RELEASE) == []
+    refused(released.run("replica", "announce", "1", URI, *BROKER), REFUSED, "expired")
+
+
+def test_the_broker_proposes_by_ape(released: Workshop) -> None:
+    """``ape run propose_replication`` does the same from a broker's own scripts."""
+    command = [str(Path(sys.executable).with_name("ape")), "run", "propose_replication"]
+    command += ["--network", f"ethereum:local:{released.chain.url}", *RELEASE, *BROKER]
+    deployed = json.loads(Path("deployments/1337.json").read_text())["replication"]
+    done = subprocess.run(
+        [*command, "--contract", deployed], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert listed(released, "--all") == [(1, "proposed", "")]
+
+
+def rpc(url: str, method: str, *parameters: object) -> None:
+    """Ask the node for something that no client may."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+    requests.post(url, json=body, timeout=5).raise_for_status()
