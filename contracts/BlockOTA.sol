@@ -3,7 +3,6 @@ pragma solidity 0.8.28;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
-import {LowLevelCall} from "@openzeppelin/contracts/utils/LowLevelCall.sol";
 import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 
 import {IBlockOTA} from "./interfaces/IBlockOTA.sol";
@@ -248,14 +247,16 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         require(severalBlocks == (item.dagRoot != 0), DagRootMismatch(product, item.version, size, item.dagRoot));
     }
 
-    /// @dev Whether this contract's owner answers that `account` is one of its own. One that has no code, reverts, or
-    /// answers anything but a single word 1 says no. Its answer is bounded, so that it cannot use up the caller's gas.
+    /// @dev Whether this contract's owner answers that `account` is one of its own. An owner without code, or one that
+    /// reverts, says no; an answer that is no bool reverts here, so that it opens nothing either.
     function _isOwnerOfSafe(address account) private view returns (bool) {
-        (bool success, bytes32 word, ) = LowLevelCall.staticcallReturn64Bytes(
-            owner(),
-            abi.encodeCall(IOwners.isOwner, (account))
-        );
-        return success && LowLevelCall.returnDataSize() == 32 && uint256(word) == 1;
+        address safe = owner();
+        if (safe.code.length == 0) return false;
+        try IOwners(safe).isOwner(account) returns (bool answer) {
+            return answer;
+        } catch {
+            return false;
+        }
     }
 
     /// @dev How many releases `history` finds from `version` on, `limit` at most.

@@ -41,10 +41,10 @@ contract FirmwareReplication is IFirmwareReplication {
     mapping(uint64 id => Entry) private _entries;
     mapping(bytes32 product => mapping(uint64 version => Index)) private _indexes;
 
-    /// @param blockOta_ The record of releases, whose owner is the vendor.
-    constructor(address blockOta_) {
-        require(blockOta_.code.length != 0, NotAContract(blockOta_));
-        blockOta = blockOta_;
+    /// @param record The record of releases, whose owner is the vendor.
+    constructor(address record) {
+        require(record.code.length != 0, NotAContract(record));
+        blockOta = record;
     }
 
     /// @inheritdoc IFirmwareReplication

@@ -97,7 +97,10 @@ def contracts() -> ape.Project:
 @pytest.fixture(scope="session")
 def cast() -> list[TestAccountAPI]:
     """Everybody who has a key, in the order of the fixtures below."""
-    return [ape.accounts.test_accounts[number] for number in range(7)]
+    everybody = [ape.accounts.test_accounts[number] for number in range(7)]
+    # Else Ape derives all keys again for each address that it looks up: half of the time of these tests.
+    ape.config.test.number_of_accounts = 0
+    return everybody
 
 
 @pytest.fixture(scope="session")
@@ -174,6 +177,23 @@ def block_ota(empty: ContractInstance, vendor: AccountAPI) -> ContractInstance:
     """BlockOTA with one product paired."""
     empty.pairOem(PRODUCT, OEM, CHIP_ID, FLASH_START, FLASH_SIZE, sender=vendor)
     return empty
+
+
+@pytest.fixture(scope="session")
+def replication_deployed(
+    contracts: ape.Project, deployed: ContractInstance, owner_a: TestAccountAPI
+) -> ContractInstance:
+    """FirmwareReplication beside BlockOTA."""
+    return contracts.FirmwareReplication.deploy(deployed, sender=owner_a)
+
+
+@pytest.fixture
+def replication(
+    replication_deployed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
+) -> ContractInstance:
+    """FirmwareReplication without an agreement, and releases 1 and 2 published."""
+    block_ota.publish([make_release(1), make_release(2)], sender=vendor)
+    return replication_deployed
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Who may write, pausing, and handing the contract over: given a contract of the Safe's, when …, it should …."""
+"""Who may write, and handing the contract over: given a contract of the Safe's, when …, it should …."""
 
 from __future__ import annotations
 
@@ -43,34 +43,6 @@ def test_when_anyone_but_the_safe_writes_it_should_refuse(
     for name, arguments in writing_calls.items():
         with ape.reverts(empty.OwnableUnauthorizedAccount, account=caller.address):
             getattr(empty, name)(*arguments, sender=caller)
-
-
-def test_when_the_contract_is_paused_it_should_tell_and_refuse_to_publish_until_resumed(
-    block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
-) -> None:
-    """An emergency stop, and its end."""
-    (event,) = block_ota.pause(sender=vendor).decode_logs(block_ota.Paused)
-    assert event.account == vendor.address
-    assert block_ota.paused()
-    with ape.reverts(block_ota.EnforcedPause):
-        block_ota.publish([make_release(1)], sender=vendor)
-    (event,) = block_ota.resume(sender=vendor).decode_logs(block_ota.Unpaused)
-    assert event.account == vendor.address
-    block_ota.publish([make_release(1)], sender=vendor)
-    assert not block_ota.paused()
-
-
-def test_when_it_is_paused_twice_it_should_refuse(empty: ContractInstance, vendor: AccountAPI) -> None:
-    """A second pause says that somebody misunderstood."""
-    empty.pause(sender=vendor)
-    with ape.reverts(empty.EnforcedPause):
-        empty.pause(sender=vendor)
-
-
-def test_when_it_is_resumed_without_a_pause_it_should_refuse(empty: ContractInstance, vendor: AccountAPI) -> None:
-    """There must be a pause to end."""
-    with ape.reverts(empty.ExpectedPause):
-        empty.resume(sender=vendor)
 
 
 def test_when_ownership_is_transferred_it_should_change_only_once_accepted(

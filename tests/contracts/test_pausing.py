@@ -1,0 +1,91 @@
+"""pause and resume: given a contract of the Safe's, when …, it should …."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ape
+import pytest
+from ape.api import AccountAPI, TestAccountAPI
+from ape.contracts import ContractInstance
+
+MakeRelease = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.parametrize("who", ["vendor", "owner_a", "owner_b", "owner_c"])
+def test_when_the_safe_or_any_of_its_owners_pauses_it_should_tell_and_refuse_to_publish_until_the_safe_resumes(
+    block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, request: pytest.FixtureRequest, who: str
+) -> None:
+    """An emergency stop does not wait for signatures; its end does."""
+    caller = request.getfixturevalue(who)
+    (event,) = block_ota.pause(sender=caller).decode_logs(block_ota.Paused)
+    assert event.account == caller.address
+    assert block_ota.paused()
+    with ape.reverts(block_ota.EnforcedPause):
+        block_ota.publish([make_release(1)], sender=vendor)
+    (event,) = block_ota.resume(sender=vendor).decode_logs(block_ota.Unpaused)
+    assert event.account == vendor.address
+    block_ota.publish([make_release(1)], sender=vendor)
+    assert not block_ota.paused()
+
+
+@pytest.mark.parametrize("who", ["mallory", "broker"])
+def test_when_a_stranger_pauses_it_should_refuse(
+    empty: ContractInstance, request: pytest.FixtureRequest, who: str
+) -> None:
+    """Neither the owner, nor an owner of the Safe."""
+    caller = request.getfixturevalue(who)
+    with ape.reverts(empty.PausingNotAllowed, account=caller.address):
+        empty.pause(sender=caller)
+    assert not empty.paused()
+
+
+def test_when_an_owner_has_left_the_safe_it_should_refuse(
+    empty: ContractInstance, safe: Any, owner_b: TestAccountAPI, owner_c: TestAccountAPI
+) -> None:
+    """The Safe is asked at that moment; it can remove one who pauses out of spite."""
+    safe.execute(safe.contract, safe.contract.removeOwner.encode_input(owner_b, owner_c, 2), sender=owner_b)
+    with ape.reverts(empty.PausingNotAllowed, account=owner_c.address):
+        empty.pause(sender=owner_c)
+
+
+def test_when_the_safe_s_owner_is_one_no_more_by_transfer_it_should_obey_the_new_owner_alone(
+    empty: ContractInstance, vendor: AccountAPI, owner_a: TestAccountAPI, broker: TestAccountAPI
+) -> None:
+    """The new owner is no Safe: it has no code, and nobody else may pause."""
+    empty.transferOwnership(broker, sender=vendor)
+    empty.acceptOwnership(sender=broker)
+    with ape.reverts(empty.PausingNotAllowed, account=owner_a.address):
+        empty.pause(sender=owner_a)
+    empty.pause(sender=broker)
+    assert empty.paused()
+
+
+@pytest.mark.parametrize("who", ["vendor", "owner_a"])
+def test_when_it_is_paused_twice_it_should_refuse(
+    empty: ContractInstance, request: pytest.FixtureRequest, who: str
+) -> None:
+    """A second pause says that somebody misunderstood."""
+    caller = request.getfixturevalue(who)
+    empty.pause(sender=caller)
+    with ape.reverts(empty.EnforcedPause):
+        empty.pause(sender=caller)
+
+
+def test_when_it_is_resumed_without_a_pause_it_should_refuse(empty: ContractInstance, vendor: AccountAPI) -> None:
+    """There must be a pause to end."""
+    with ape.reverts(empty.ExpectedPause):
+        empty.resume(sender=vendor)
+
+
+def test_while_it_is_paused_it_should_still_revoke_and_raise_the_floor(
+    block_ota: ContractInstance, vendor: AccountAPI, owner_a: TestAccountAPI, make_release: MakeRelease
+) -> None:
+    """These are what an emergency needs."""
+    release = make_release(1)
+    block_ota.publish([release], sender=vendor)
+    block_ota.pause(sender=owner_a)
+    block_ota.revoke(release["product"], release["version"], "bricks boards", sender=vendor)
+    block_ota.setMinimumVersion(release["product"], release["version"] + 1, sender=vendor)
+    assert block_ota.latest(release["product"]).version == 0

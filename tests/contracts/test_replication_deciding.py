@@ -1,0 +1,229 @@
+"""propose, accept, decline: given releases on record, when …, it should …."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ape
+import pytest
+from ape.api import AccountAPI, TestAccountAPI
+from ape.contracts import ContractInstance
+
+MakeRelease = Callable[..., dict[str, Any]]
+PRODUCT = b"acme-thermo2".ljust(32, b"\0")
+YEAR = 365 * 86_400
+EXPIRY = 4_000_000_000
+FIRST, SECOND = 1 << 48 | 1 << 24, 1 << 48 | 2 << 24
+NOBODY = "0x0000000000000000000000000000000000000000"
+PROPOSED, ACCEPTED, DECLINED, WITHDRAWN = 1, 2, 3, 4
+
+
+@pytest.fixture
+def proposed(replication: ContractInstance, broker: TestAccountAPI) -> ContractInstance:
+    """Given agreement 1: the broker's proposal for release 1."""
+    replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
+    return replication
+
+
+def test_when_a_broker_proposes_it_should_be_recorded_and_told(
+    replication: ContractInstance, broker: TestAccountAPI
+) -> None:
+    """The first has number 1; it waits, and serves nothing."""
+    receipt = replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
+    (event,) = receipt.decode_logs(replication.AgreementProposed)
+    record = replication.agreement(1)
+    for name, value in {"id": 1, "product": PRODUCT, "broker": broker.address, "version": FIRST}.items():
+        assert getattr(event, name) == getattr(record, name) == value
+    assert event.expiresAt == record.expiresAt == EXPIRY
+    assert (record.status, record.uri) == (PROPOSED, "")
+    assert replication.agreementCount() == 1
+    assert replication.newestOf(PRODUCT, FIRST, broker) == record
+    assert replication.replicas(PRODUCT, FIRST, 0, 10) == []
+
+
+def test_when_others_propose_too_it_should_number_them_in_sequence(
+    proposed: ContractInstance, broker: TestAccountAPI, mallory: TestAccountAPI
+) -> None:
+    """A release has any number of brokers, and a broker any number of releases."""
+    proposed.propose(PRODUCT, FIRST, EXPIRY, sender=mallory)
+    proposed.propose(PRODUCT, SECOND, EXPIRY, sender=broker)
+    records = proposed.agreements(0, 10)
+    assert [(record.id, record.broker, record.version) for record in records] == [
+        (1, broker.address, FIRST),
+        (2, mallory.address, FIRST),
+        (3, broker.address, SECOND),
+    ]
+
+
+def test_when_the_release_is_scheduled_it_should_take_the_proposal(
+    replication: ContractInstance,
+    block_ota: ContractInstance,
+    vendor: AccountAPI,
+    broker: TestAccountAPI,
+    make_release: MakeRelease,
+) -> None:
+    """Copies can be in place before the release becomes active."""
+    ahead = make_release(3, activeFrom=ape.chain.pending_timestamp + YEAR)
+    block_ota.publish([ahead], sender=vendor)
+    replication.propose(ahead["product"], ahead["version"], ahead["activeFrom"] + YEAR, sender=broker)
+    assert replication.agreementCount() == 1
+
+
+def test_when_the_release_is_unknown_it_should_refuse(replication: ContractInstance, broker: TestAccountAPI) -> None:
+    """Nothing can be agreed about what was never published."""
+    with ape.reverts(replication.ReleaseUnknown, product=PRODUCT, version=7):
+        replication.propose(PRODUCT, 7, EXPIRY, sender=broker)
+
+
+def test_when_the_release_is_revoked_it_should_refuse(
+    replication: ContractInstance,
+    block_ota: ContractInstance,
+    vendor: AccountAPI,
+    broker: TestAccountAPI,
+) -> None:
+    """Nobody should serve it."""
+    block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
+    with ape.reverts(replication.ReleaseRevokedAlready, product=PRODUCT, version=FIRST):
+        replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
+
+
+@pytest.mark.parametrize("seconds", [pytest.param(0, id="the block's time"), pytest.param(-1, id="a past time")])
+def test_when_the_expiry_is_not_ahead_it_should_refuse(
+    replication: ContractInstance, broker: TestAccountAPI, seconds: int
+) -> None:
+    """It would be expired at once; one second more is enough."""
+    now = int(ape.chain.pending_timestamp) + 100
+    ape.chain.pending_timestamp = now
+    with ape.reverts(replication.ExpiryNotAhead, expiresAt=now + seconds):
+        replication.propose(PRODUCT, FIRST, now + seconds, sender=broker)
+    ape.chain.pending_timestamp = now + 10
+    replication.propose(PRODUCT, FIRST, now + 11, sender=broker)
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_when_the_broker_has_an_open_one_for_the_release_it_should_refuse_and_name_it(
+    proposed: ContractInstance,
+    vendor: AccountAPI,
+    broker: TestAccountAPI,
+    *,
+    accepted: bool,
+) -> None:
+    """One at a time; the error says which, and until when."""
+    if accepted:
+        proposed.accept(1, sender=vendor)
+    with ape.reverts(proposed.AgreementStillOpen, id=1, expiresAt=EXPIRY):
+        proposed.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
+
+
+@pytest.mark.parametrize("ending", ["decline", "withdraw", "terminate"])
+def test_when_the_broker_s_earlier_one_has_ended_it_should_take_a_new_one(
+    proposed: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, ending: str
+) -> None:
+    """An ended agreement bars nobody from another try."""
+    if ending == "terminate":
+        proposed.accept(1, sender=vendor)
+    getattr(proposed, ending)(1, sender=broker if ending == "withdraw" else vendor)
+    receipt = proposed.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
+    assert receipt.decode_logs(proposed.AgreementWithdrawn) == []
+    assert proposed.newestOf(PRODUCT, FIRST, broker).id == 2
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_when_the_broker_s_earlier_one_has_expired_it_should_withdraw_that_and_take_the_new_one(
+    proposed: ContractInstance,
+    vendor: AccountAPI,
+    broker: TestAccountAPI,
+    *,
+    accepted: bool,
+) -> None:
+    """Renewing takes one transaction, and leaves one agreement in the list of those that serve."""
+    if accepted:
+        proposed.accept(1, sender=vendor)
+        proposed.announce(1, "https://old.example", sender=broker)
+    ape.chain.mine(timestamp=EXPIRY)
+    receipt = proposed.propose(PRODUCT, FIRST, EXPIRY + YEAR, sender=broker)
+    (event,) = receipt.decode_logs(proposed.AgreementWithdrawn)
+    assert (event.id, proposed.agreement(1).status) == (1, WITHDRAWN)
+    proposed.accept(2, sender=vendor)
+    proposed.announce(2, "https://new.example", sender=broker)
+    assert [record.id for record in proposed.replicas(PRODUCT, FIRST, 0, 10)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [("accept", ("AgreementAccepted", ACCEPTED)), ("decline", ("AgreementDeclined", DECLINED))],
+)
+def test_when_the_vendor_decides_it_should_be_recorded_and_told(
+    proposed: ContractInstance,
+    safe: Any,
+    broker: TestAccountAPI,
+    *,
+    verb: str,
+    told: tuple[str, int],
+) -> None:
+    """The Safe decides, by two signatures; anyone may send it. Nothing is served before it is announced."""
+    receipt = safe.execute(proposed, getattr(proposed, verb).encode_input(1), sender=broker)
+    (event,) = receipt.decode_logs(getattr(proposed, told[0]))
+    assert (event.id, event.product, event.broker, event.version) == (1, PRODUCT, broker.address, FIRST)
+    assert proposed.agreement(1).status == told[1]
+    assert proposed.replicas(PRODUCT, FIRST, 0, 10) == []
+
+
+@pytest.mark.parametrize("who", ["mallory", "owner_a", "broker"])
+def test_when_anyone_but_the_vendor_decides_it_should_refuse(
+    proposed: ContractInstance, safe: Any, request: pytest.FixtureRequest, who: str
+) -> None:
+    """Neither the broker for itself, nor a single owner of the Safe."""
+    caller = request.getfixturevalue(who)
+    for verb in ("accept", "decline", "terminate"):
+        with ape.reverts(proposed.NotTheVendor, caller=caller.address, vendor=safe.contract.address):
+            getattr(proposed, verb)(1, sender=caller)
+
+
+def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
+    proposed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
+) -> None:
+    """The authority follows BlockOTA's ownership, and only once that is accepted."""
+    block_ota.transferOwnership(mallory, sender=vendor)
+    with ape.reverts(proposed.NotTheVendor, caller=mallory.address):
+        proposed.accept(1, sender=mallory)
+    block_ota.acceptOwnership(sender=mallory)
+    with ape.reverts(proposed.NotTheVendor, caller=vendor.address, vendor=mallory.address):
+        proposed.accept(1, sender=vendor)
+    proposed.accept(1, sender=mallory)
+    assert proposed.agreement(1).status == ACCEPTED
+
+
+def test_when_the_proposal_has_expired_it_should_be_declined_but_not_accepted(
+    proposed: ContractInstance, vendor: AccountAPI
+) -> None:
+    """It expires at the very second it names."""
+    ape.chain.pending_timestamp = EXPIRY
+    with ape.reverts(proposed.AgreementExpired, id=1, expiresAt=EXPIRY):
+        proposed.accept(1, sender=vendor)
+    proposed.decline(1, sender=vendor)
+    assert proposed.agreement(1).status == DECLINED
+
+
+def test_when_it_is_the_last_second_it_should_be_accepted(proposed: ContractInstance, vendor: AccountAPI) -> None:
+    """One second before its expiry it still counts."""
+    ape.chain.pending_timestamp = EXPIRY - 1
+    assert proposed.accept(1, sender=vendor).timestamp == EXPIRY - 1
+
+
+def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
+    proposed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI
+) -> None:
+    """Signatures collected before the revocation do no harm after it."""
+    block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
+    with ape.reverts(proposed.ReleaseRevokedAlready, product=PRODUCT, version=FIRST):
+        proposed.accept(1, sender=vendor)
+
+
+def test_when_it_would_be_deployed_beside_nothing_it_should_refuse(
+    contracts: ape.Project, replication: ContractInstance, owner_a: TestAccountAPI
+) -> None:
+    """The constructor wants BlockOTA, which is a contract."""
+    with ape.reverts(replication.NotAContract, account=NOBODY):
+        contracts.FirmwareReplication.deploy(NOBODY, sender=owner_a)
