@@ -1,9 +1,12 @@
 # `make demo` and `make test` install what they need the first time. Everything stays in this folder.
 PYTHON ?= python3
 PY := .venv/bin/python
+define BOOTSTRAP
+{ command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }; } && $(PYTHON) scripts/bootstrap.py
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format artifacts lock clean runtime tests
+.PHONY: help demo test check slither bench format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,6 +24,10 @@ check: tests ## Check style, types, generated files and structure
 	@$(PY) scripts/build_artifacts.py --check
 	@$(PY) -m pytest -q tests/test_architecture.py
 
+slither: ## Look for known mistakes in the contracts
+	@$(BOOTSTRAP) slither
+	@$(PY) -m scripts.run_slither
+
 bench: tests ## Measure the figures that README names
 	@$(PY) benchmarks/figures.py
 
@@ -33,14 +40,14 @@ artifacts: tests ## Write the contracts' ABIs and bytecode into the package
 lock: ## Pin anew what pyproject.toml asks for (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras pyproject.toml -o requirements-dev.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
+	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock
+	echo halmos==0.3.3 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-halmos.lock
 
 clean: ## Remove everything that was installed or built here
 	rm -rf .venv node_modules .build dist .mypy_cache .ruff_cache .pytest_cache
 
 runtime:
-	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }
-	@$(PYTHON) scripts/bootstrap.py runtime
+	@$(BOOTSTRAP) runtime
 
 tests:
-	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }
-	@$(PYTHON) scripts/bootstrap.py tests
+	@$(BOOTSTRAP) tests

@@ -1,4 +1,4 @@
-"""Set up what the make targets need, the first time only: ``python3 scripts/bootstrap.py runtime|tests``.
+"""Set up what a make target needs, the first time only: ``python3 scripts/bootstrap.py runtime|tests|slither|halmos``.
 
 Standard library only, because it runs before anything is installed. Everything goes into this clone (``.venv``,
 ``node_modules``) and the tools' own cache folders. A step leaves a stamp with the digest of what it was made from,
@@ -23,6 +23,7 @@ PYTHON = VENV / "bin" / "python"
 LOG = CLONE / ".build" / "setup.log"
 OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
 SHOWN_LOG_LINES = 15
+TOOLS = ("slither", "halmos")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def steps(target: str) -> list[Step]:
         CLONE / "node_modules" / "@foundry-rs",
         (["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],),
     )
-    if target != "tests":
+    if target == "runtime":
         # What the tests need contains what the commands need, at the same versions.
         return [npm, python_step("requirements.lock", (".runtime", ".tests"), (runtime, tests))]
     compiler = Step(
@@ -80,7 +81,21 @@ def steps(target: str) -> list[Step]:
         CLONE,
         ([str(PYTHON), "scripts/install_compiler.py"],),
     )
-    return [npm, python_step("requirements-dev.lock", (".tests",), (tests,)), compiler]
+    tools = [tool_step(target)] if target in TOOLS else []
+    return [npm, python_step("requirements-dev.lock", (".tests",), (tests,)), compiler, *tools]
+
+
+def tool_step(tool: str) -> Step:
+    """The step that installs a tool into a venv of its own, for it wants other versions than BlockOTA."""
+    folder, lock = CLONE / ".build" / tool, f"requirements-{tool}.lock"
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
+    return Step(
+        tool.capitalize(),
+        (f".{tool}",),
+        ((lock,),),
+        folder / "bin" / tool,
+        ([sys.executable, "-m", "venv", "--clear", str(folder)], [*pip, "--require-hashes", "-r", lock]),
+    )
 
 
 def python_step(lock: str, stamps: tuple[str, ...], sources: tuple[tuple[str, ...], ...]) -> Step:

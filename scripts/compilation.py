@@ -1,0 +1,102 @@
+"""Compile sources as Ape does, for tools that want more of the compiler than ABIs and bytecode.
+
+Sources and dependencies are laid out in a folder of their own by `build_artifacts.lay_out`, with the settings of
+ape-config.yaml, so that a tool sees what is deployed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from solcx.install import get_executable
+
+from scripts.build_artifacts import lay_out, settings
+
+CLONE = Path(__file__).resolve().parent.parent
+Selection = dict[str, dict[str, list[str]]]
+
+
+class CompilationError(Exception):
+    """The compiler refused sources.
+
+    Attributes:
+        files: the sources that have an error.
+    """
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        """Keep the files, and join the messages into the text."""
+        self.files = {error["sourceLocation"]["file"] for error in errors if "sourceLocation" in error}
+        super().__init__("\n".join(error["formattedMessage"] for error in errors))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sources, dependencies and settings.
+
+    Attributes:
+        folder: where contracts/ and its dependencies lie.
+        remappings: the compiler's.
+        solidity: the section of ape-config.yaml.
+    """
+
+    folder: Path
+    remappings: list[str]
+    solidity: dict[str, Any]
+
+    def sources(self) -> dict[str, str]:
+        """All files of contracts/ by name, dependencies left out."""
+        files = sorted((self.folder / "contracts").rglob("*.sol"))
+        names = {path.relative_to(self.folder).as_posix(): path for path in files}
+        return {name: path.read_text() for name, path in names.items() if "/.cache/" not in name}
+
+    def job(self, sources: Mapping[str, str], selection: Selection, **changes: Any) -> dict[str, Any]:
+        """The compiler's standard JSON input.
+
+        Args:
+            sources: text by file name.
+            selection: outputs by file, then by contract.
+            changes: settings other than those of ape-config.yaml.
+        """
+        wanted = settings(self.solidity | changes, self.remappings) | {"outputSelection": selection}
+        content = {name: {"content": text} for name, text in sources.items()}
+        return {"language": "Solidity", "sources": content, "settings": wanted}
+
+    def compile(self, job: dict[str, Any]) -> dict[str, Any]:
+        """The compiler's standard JSON output.
+
+        Raises:
+            CompilationError: it refused a source.
+        """
+        done = subprocess.run(
+            [str(compiler(self.solidity)), "--standard-json", "--base-path", str(self.folder)],
+            input=json.dumps(job),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        output: dict[str, Any] = json.loads(done.stdout)
+        if errors := [error for error in output.get("errors", []) if error["severity"] == "error"]:
+            raise CompilationError(errors)
+        return output
+
+
+@contextmanager
+def laid_out(clone: Path = CLONE) -> Iterator[Layout]:
+    """The contracts of a clone, laid out while the block runs."""
+    config = yaml.safe_load((clone / "ape-config.yaml").read_text())
+    with TemporaryDirectory() as folder:
+        yield Layout(Path(folder), lay_out(clone, Path(folder), config), config["solidity"])
+
+
+def compiler(solidity: Mapping[str, Any]) -> Path:
+    """The compiler that `install_compiler.py` installed."""
+    return Path(str(get_executable(solidity["version"])))

@@ -1,0 +1,115 @@
+"""Look for known mistakes in the contracts with Slither: ``make slither``.
+
+The exit status is 1 when Slither analysed no contract of ours (it would be content with none), when it finds something
+that is not explained below, and when an explanation explains nothing any more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.build_artifacts import CONTRACTS
+from scripts.compilation import CLONE, compiler, laid_out
+
+SLITHER = CLONE / ".build" / "slither" / "bin" / "slither"
+OUTPUTS = ["abi", "evm.bytecode", "evm.deployedBytecode", "evm.methodIdentifiers", "userdoc", "devdoc", "metadata"]
+"""What Slither's reader of standard JSON expects."""
+SECONDS = (
+    "a block's producer may move its time by some seconds; releases and agreements begin and end by the day, and"
+    " whoever reads takes the time of a block that is some confirmations deep"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """Something that a detector points at.
+
+    Attributes:
+        detector: its name, as in Slither's documentation.
+        place: the contract and function, "BlockOTA.publish", or the contract alone.
+    """
+
+    detector: str
+    place: str
+
+
+EXPLAINED = {
+    Finding("timestamp", "BlockOTA.isAuthentic"): SECONDS,
+    Finding("timestamp", "BlockOTA._publish"): SECONDS,
+    Finding("timestamp", "FirmwareReplication.propose"): SECONDS,
+    Finding("timestamp", "FirmwareReplication._isExpired"): SECONDS,
+    Finding("timestamp", "FirmwareReplication._serving"): SECONDS,
+}
+"""Why each finding is none."""
+
+
+def main() -> int:
+    """Run Slither, and compare what it finds with the explanations."""
+    output, results = run()
+    problems = list(complaints(findings(results), EXPLAINED))
+    analysed = count_analysed(output)
+    if analysed < len(CONTRACTS):
+        problems.append(f"Slither analysed {analysed} contracts, not even the {len(CONTRACTS)} of ours.")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        print(output, file=sys.stderr)
+        return 1
+    print(f"Slither analysed {analysed} contracts: {len(EXPLAINED)} findings, each explained in {Path(__file__).name}.")
+    return 0
+
+
+def run() -> tuple[str, list[dict[str, Any]]]:
+    """Slither's text and its results; compiled without the optimizer, since it reads the syntax tree."""
+    with laid_out() as layout:
+        selection = {"*": {"*": OUTPUTS, "": ["ast"]}}
+        job = layout.job(layout.sources(), selection, via_ir=False, optimize=False)
+        (layout.folder / "input.json").write_text(json.dumps(job))
+        command = [str(SLITHER), "input.json", "--compile-force-framework", "solc-json"]
+        command += ["--solc", str(compiler(layout.solidity)), "--filter-paths", "contracts/.cache"]
+        command += ["--json", "results.json"]
+        done = subprocess.run(command, cwd=layout.folder, capture_output=True, text=True, check=False)
+        report = layout.folder / "results.json"
+        results = json.loads(report.read_text()) if report.exists() else {}
+    return done.stdout + done.stderr, results.get("results", {}).get("detectors", [])
+
+
+def count_analysed(output: str) -> int:
+    """How many contracts Slither says that it analysed; 0 when it says nothing."""
+    match = re.search(r"analyzed \((\d+) contracts", output)
+    return int(match[1]) if match else 0
+
+
+def findings(results: Iterable[dict[str, Any]]) -> list[Finding]:
+    """Slither's results in short."""
+    return sorted(Finding(result["check"], place_of(result["elements"])) for result in results)
+
+
+def place_of(elements: list[dict[str, Any]]) -> str:
+    """Where a result points: its first element's function and contract, or its file."""
+    if not elements:
+        return ""
+    first = elements[0]
+    parent = first.get("type_specific_fields", {}).get("parent") or {}
+    if parent.get("type") == "contract":
+        return f"{parent['name']}.{first['name']}"
+    return str(first["name"])
+
+
+def complaints(found: Iterable[Finding], explained: dict[Finding, str]) -> list[str]:
+    """What is wrong: a sentence a finding without an explanation, and an explanation without a finding."""
+    seen = set(found)
+    new = [f"{finding.place}: {finding.detector} is not explained." for finding in sorted(seen - explained.keys())]
+    stale = [f"{finding.place}: {finding.detector} is explained, but not found any more." for finding in explained]
+    return new + [line for finding, line in zip(explained, stale, strict=True) if finding not in seen]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

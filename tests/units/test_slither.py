@@ -1,0 +1,61 @@
+"""What Slither finds against what is explained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scripts.run_slither import Finding, complaints, count_analysed, findings
+
+TIMESTAMP = Finding("timestamp", "BlockOTA.isAuthentic")
+REENTRANCY = Finding("reentrancy-eth", "BlockOTA.publish")
+
+
+def element(name: str, *, parent: dict[str, str] | None = None) -> dict[str, Any]:
+    """A place as Slither writes it."""
+    return {"name": name, "type_specific_fields": {"parent": parent} if parent else {}}
+
+
+def test_a_function_is_named_with_its_contract() -> None:
+    """As the explanations name it; what belongs to no contract keeps its own name."""
+    of_contract = element("publish", parent={"type": "contract", "name": "BlockOTA"})
+    results = [
+        {"check": "reentrancy-eth", "elements": [of_contract, element("x = 1")]},
+        {"check": "solc-version", "elements": [element("0.8.28", parent={"type": "file", "name": "BlockOTA.sol"})]},
+        {"check": "nothing", "elements": []},
+    ]
+    assert findings(results) == [Finding("nothing", ""), REENTRANCY, Finding("solc-version", "0.8.28")]
+
+
+def test_what_is_found_and_explained_is_no_complaint() -> None:
+    """However often it is found."""
+    assert complaints([TIMESTAMP, TIMESTAMP], {TIMESTAMP: "seconds do not matter"}) == []
+
+
+def test_what_is_found_without_an_explanation_is_named() -> None:
+    """The same detector at another place is another finding."""
+    other = Finding("timestamp", "BlockOTA.publish")
+    said = complaints([TIMESTAMP, other], {TIMESTAMP: "seconds do not matter"})
+    assert said == ["BlockOTA.publish: timestamp is not explained."]
+
+
+def test_an_explanation_of_nothing_is_named() -> None:
+    """The list would grow old, and hide what comes back later."""
+    said = complaints([TIMESTAMP], {TIMESTAMP: "seconds do not matter", REENTRANCY: "there is no call"})
+    assert said == ["BlockOTA.publish: reentrancy-eth is explained, but not found any more."]
+
+
+@pytest.mark.parametrize(
+    ("output", "count"),
+    [
+        pytest.param(
+            "INFO:Slither:input.json analyzed (10 contracts with 102 detectors), 5 result(s) found", 10, id="10"
+        ),
+        pytest.param("input.json analyzed (0 contracts with 102 detectors), 0 result(s) found", 0, id="none"),
+        pytest.param("Traceback (most recent call last):", 0, id="broken"),
+    ],
+)
+def test_what_was_analysed_is_counted(output: str, count: int) -> None:
+    """Slither is content with no contract at all."""
+    assert count_analysed(output) == count
