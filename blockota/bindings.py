@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
-from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 
-from blockota.abi import artifact, interface
+from blockota.abi import interface
 from blockota.answers import ChainAnswer
 from blockota.chain import Chain, Receipt
-from blockota.errors import ChainError, RefusedError, RevertedError
-from blockota.refusals import explain
+from blockota.contract import PAGE, Contract
+from blockota.errors import ChainError, RefusedError
 from blockota.release import Product, Region, Release, Status, Version, product_key, product_name
 
-PAGE = 64
-"""Records asked for in one call."""
 
+class BlockOTAContract(Contract):
+    """The contract that records releases."""
 
-@contextmanager
-def refusals_in_words() -> Iterator[None]:
-    """Turn raw revert data into sentences while the block runs."""
-    try:
-        yield
-    except RevertedError as error:
-        raise explain(error) from error
-
-
-class BlockOTAContract:
-    """One deployed contract.
-
-    Args:
-        chain: where it lies.
-        address: where on it.
-    """
-
-    def __init__(self, chain: Chain, address: str) -> None:
-        """Remember both; nothing is asked yet."""
-        self.chain, self.address = chain, address
+    NAME, SETTING = "BlockOTA", "contract"
 
     @classmethod
-    def deploy(cls, chain: Chain, account: LocalAccount, *, owner: str) -> tuple[BlockOTAContract, Receipt]:
+    def deploy(cls, chain: Chain, account: LocalAccount, *, owner: str) -> tuple[Self, Receipt]:
         """Put a new contract on the chain, owned by the vendor's Safe."""
-        creation = bytes.fromhex(artifact("BlockOTA")["bytecode"].removeprefix("0x"))
-        with refusals_in_words():
-            receipt = chain.send(account, creation + interface("BlockOTA").encode_constructor(owner))
-        if receipt.contract is None:
-            raise AssertionError("a creation transaction has a contract address")
-        return cls(chain, receipt.contract), receipt
+        return cls._create(chain, account, owner)
 
     def owner(self) -> str:
         """Address of the owner, the vendor's Safe."""
@@ -123,18 +97,6 @@ class BlockOTAContract:
                 "the chain was rewritten while it was asked", remedy="try again, or ask for more confirmations"
             )
         return answer
-
-    def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
-        question = interface("BlockOTA").encode_call(function, *arguments)
-        try:
-            return interface("BlockOTA").decode_result(function, self.chain.call(self.address, question, block=block))
-        except (DecodingError, RevertedError) as error:
-            when = "" if block is None else f", at block {block},"
-            raise RefusedError(
-                f"there is no BlockOTA contract at {self.address}",
-                why=f"what lies there on chain {self.chain.chain_id}{when} does not answer {function}()",
-                remedy="correct the contract's address in blockota.toml, or deploy with `ape run deploy`",
-            ) from error
 
 
 def publish_call(releases: Sequence[Release]) -> bytes:

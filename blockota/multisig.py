@@ -17,8 +17,8 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from blockota.abi import encode_signature_call
-from blockota.bindings import refusals_in_words
 from blockota.chain import Chain, Receipt
+from blockota.contract import refusals_in_words
 from blockota.errors import ProposalError, RefusedError, RevertedError, UsageError
 from blockota.proposal import Proposal, Signature, accept
 

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
-from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 
-from blockota.abi import artifact, interface
+from blockota.abi import interface
 from blockota.agreement import Agreement, AgreementStatus
-from blockota.bindings import PAGE, refusals_in_words
 from blockota.chain import Chain, Receipt
-from blockota.errors import RefusedError, RevertedError
+from blockota.contract import PAGE, Contract
+from blockota.errors import RefusedError
 from blockota.release import Version, product_key, product_name
 
-NAME = "FirmwareReplication"
 
+class ReplicationContract(Contract):
+    """The contract that keeps agreements with brokers."""
 
-class ReplicationContract:
-    """One deployed contract.
-
-    Args:
-        chain: where it lies.
-        address: where on it.
-    """
-
-    def __init__(self, chain: Chain, address: str) -> None:
-        """Remember both; nothing is asked yet."""
-        self.chain, self.address = chain, address
+    NAME, SETTING = "FirmwareReplication", "replication"
 
     @classmethod
-    def deploy(cls, chain: Chain, account: LocalAccount, *, block_ota: str) -> ReplicationContract:
+    def deploy(cls, chain: Chain, account: LocalAccount, *, block_ota: str) -> Self:
         """Put a new contract on the chain, beside the BlockOTA contract whose owner decides."""
-        creation = bytes.fromhex(artifact(NAME)["bytecode"].removeprefix("0x"))
-        with refusals_in_words():
-            receipt = chain.send(account, creation + interface(NAME).encode_constructor(block_ota))
-        if receipt.contract is None:
-            raise AssertionError("a creation transaction has a contract address")
-        return cls(chain, receipt.contract)
+        return cls._create(chain, account, block_ota)[0]
 
     def block_ota(self) -> str:
         """Address of the BlockOTA contract whose releases the agreements are about."""
@@ -70,7 +55,7 @@ class ReplicationContract:
         """
         receipt = self._send(account, "propose", product_key(product), version.packed, expires_at)
         for log in receipt.logs:
-            event = interface(NAME).decode_event(log.topics, log.data)
+            event = interface(self.NAME).decode_event(log.topics, log.data)
             if event and event.name == "AgreementProposed":
                 return int(event.arguments["id"]), receipt
         raise AssertionError("a proposed agreement is told by an event")
@@ -83,35 +68,20 @@ class ReplicationContract:
         """End a proposal or an agreement, as its broker."""
         return self._send(account, "withdraw", number)
 
-    def _send(self, account: LocalAccount, function: str, *arguments: Any) -> Receipt:
-        with refusals_in_words():
-            return self.chain.send(account, interface(NAME).encode_call(function, *arguments), to=self.address)
-
-    def _ask(self, function: str, *arguments: Any) -> Any:
-        question = interface(NAME).encode_call(function, *arguments)
-        try:
-            return interface(NAME).decode_result(function, self.chain.call(self.address, question))
-        except (DecodingError, RevertedError) as error:
-            raise RefusedError(
-                f"there is no FirmwareReplication contract at {self.address}",
-                why=f"what lies there on chain {self.chain.chain_id} does not answer {function}()",
-                remedy="correct the setting replication in blockota.toml, or deploy with `ape run deploy`",
-            ) from error
-
 
 def accept_call(number: int) -> bytes:
     """Calldata by which the vendor accepts a proposal."""
-    return interface(NAME).encode_call("accept", number)
+    return interface(ReplicationContract.NAME).encode_call("accept", number)
 
 
 def decline_call(number: int) -> bytes:
     """Calldata by which the vendor declines a proposal."""
-    return interface(NAME).encode_call("decline", number)
+    return interface(ReplicationContract.NAME).encode_call("decline", number)
 
 
 def terminate_call(number: int) -> bytes:
     """Calldata by which the vendor ends an agreement."""
-    return interface(NAME).encode_call("terminate", number)
+    return interface(ReplicationContract.NAME).encode_call("terminate", number)
 
 
 def _agreement(record: dict[str, Any]) -> Agreement | None:

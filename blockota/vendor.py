@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from blockota.bindings import BlockOTAContract, pair_call, publish_call, refusals_in_words
+from blockota.bindings import BlockOTAContract, pair_call, publish_call
 from blockota.chain import Chain
 from blockota.cid import CID, cid_of
+from blockota.contract import refusals_in_words
 from blockota.deployment import Deployment
 from blockota.errors import ProposalError, RefusedError, UsageError
 from blockota.intent import image_address

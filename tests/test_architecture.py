@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
     (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),
-        "blockota.replication",
+        *("blockota.contract", "blockota.replication"),
         *("blockota.keys", "blockota.settings", "blockota.deployment", "blockota.localchain"),
     ),
     (

@@ -17,18 +17,16 @@ import pytest
 from blockota.bindings import BlockOTAContract
 from blockota.chain import Chain
 from blockota.cli.main import run
-from blockota.errors import ChainError
 from blockota.localchain import LocalChain, free_port
 from blockota.multisig import execute
 from blockota.proposal import Proposal, sign
 from blockota.release import Product, Region
 from blockota.vendor import Reason, deploy, deploy_local_safe, propose, propose_pairing
 from firmware_host.board import SimulatedBoard, serve_tcp
-from tests.conftest import ROOT, Cast
+from tests.conftest import ROOT, Cast, wait_for_chain
 
 PRODUCT = "acme-thermo2"
 GANACHE = ROOT / "node_modules" / "ganache" / "dist" / "node" / "cli.js"
-START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -158,15 +156,3 @@ def ganache() -> Iterator[Chain]:
             yield wait_for_chain(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
-
-
-def wait_for_chain(url: str) -> Chain:
-    """A chain that is about to answer."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return Chain(url, chain_id=1337)
-        except ChainError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)

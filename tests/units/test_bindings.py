@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from blockota.abi import interface
-from blockota.bindings import PAGE, BlockOTAContract, pair_call, publish_call, refusals_in_words, revoke_call
+from blockota.bindings import BlockOTAContract, pair_call, publish_call, revoke_call
 from blockota.chain import Chain
 from blockota.cid import CHUNK_SIZE, cid_of
+from blockota.contract import PAGE, refusals_in_words
 from blockota.errors import ContractRefusalError, RefusedError, UsageError
 from blockota.release import Product, Region, Release, Status, Version, product_key
 from tests.conftest import Cast

@@ -9,8 +9,9 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from blockota.abi import encode_signature_call
-from blockota.bindings import publish_call, refusals_in_words
+from blockota.bindings import publish_call
 from blockota.chain import Chain, Receipt
+from blockota.contract import refusals_in_words
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
 from blockota.multisig import SAFE_ARTIFACTS, check_nonce, deploy_safe, execute, read_safe
 from blockota.proposal import Proposal, Signature, sign
