@@ -200,14 +200,12 @@ contract FirmwareReplication is IFirmwareReplication {
         emit AgreementTerminated(id, entry.product, entry.broker, entry.version);
     }
 
-    /// @dev Takes an agreement out of the list of its release's accepted ones.
+    /// @dev Takes an agreement out of the list of its release's accepted ones. Its own links mean nothing from then on.
     function _unlist(Entry storage entry) private {
         (uint64 next, uint64 previous) = (entry.next, entry.previous);
         if (next != 0) _entries[next].previous = previous;
         if (previous != 0) _entries[previous].next = next;
         else _indexes[entry.product][entry.version].head = next;
-        entry.next = 0;
-        entry.previous = 0;
     }
 
     function _requireVendor() private view {

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
+
+/// @title What these tests use of Foundry's virtual machine
+interface Vm {
+    /// @notice Lets the next call come from another account.
+    function prank(address sender) external;
+
+    /// @notice Sets the block's time.
+    function warp(uint256 time) external;
+
+    /// @notice Leaves out a run whose inputs do not matter.
+    function assume(bool condition) external pure;
+
+    /// @notice Deploys a contract as its own settings compile it, however the tests are compiled.
+    function deployCode(string calldata artifact, bytes calldata arguments) external returns (address deployed);
+}
+
+/// @title All that BlockOTA answers, with what it has from OpenZeppelin
+interface IWholeBlockOTA is IBlockOTA {
+    function owner() external view returns (address);
+
+    function pendingOwner() external view returns (address);
+
+    function paused() external view returns (bool);
+
+    function transferOwnership(address newOwner) external;
+
+    function acceptOwnership() external;
+
+    function renounceOwnership() external;
+}
+
+/// @title What all tests by Foundry share
+abstract contract ForgeTest {
+    /// @notice Foundry takes a contract for a test by this.
+    bool public constant IS_TEST = true;
+
+    Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+    /// @dev A new BlockOTA.
+    function _deployBlockOTA(address owner) internal returns (IWholeBlockOTA) {
+        return IWholeBlockOTA(vm.deployCode("BlockOTA.sol:BlockOTA", abi.encode(owner)));
+    }
+
+    /// @dev Calls, and wants success when `refusal` is empty, and else exactly this error.
+    function _expect(address sender, address target, bytes memory data, bytes memory refusal) internal {
+        vm.prank(sender);
+        (bool success, bytes memory answer) = target.call(data);
+        if (success && refusal.length != 0) revert(string.concat("not refused: ", _hex(refusal)));
+        if (!success && refusal.length == 0) revert(string.concat("refused: ", _hex(answer)));
+        if (!success && keccak256(answer) != keccak256(refusal)) revert(string.concat("another error: ", _hex(answer)));
+    }
+
+    /// @dev One of the numbers from `low` to `high`, both included.
+    function _pick(uint256 seed, uint256 low, uint256 high) internal pure returns (uint256) {
+        return low + (seed % (high - low + 1));
+    }
+
+    /// @dev A new seed for another purpose.
+    function _mix(uint256 seed, string memory purpose) internal pure returns (uint256) {
+        return uint256(keccak256(abi.encode(seed, purpose)));
+    }
+
+    function _hex(bytes memory data) private pure returns (string memory text) {
+        bytes memory digits = "0123456789abcdef";
+        bytes memory out = new bytes(2 * data.length);
+        for (uint256 i = 0; i < data.length; ++i) {
+            out[2 * i] = digits[uint8(data[i]) >> 4];
+            out[2 * i + 1] = digits[uint8(data[i]) & 15];
+        }
+        return string(out);
+    }
+}
