@@ -60,7 +60,10 @@ class BoardAnswer:
         readout_protected: whether the bootloader refuses to read the flash.
         write_protected: the protected ranges of flash; None where this chip does not tell.
         installed: version found on the board, if any.
-        holds_unknown: whether the flash holds something that is no release.
+        holds_unknown: whether the release's addresses hold something that is no release of the product, not blank,
+            and not `half_written`.
+        half_written: whether they hold what an interrupted run of this very release leaves: its first words are
+            erased, and each other byte is erased or the image's.
     """
 
     chip_id: int
@@ -70,6 +73,7 @@ class BoardAnswer:
     write_protected: tuple[Region, ...] | None
     installed: Version | None
     holds_unknown: bool
+    half_written: bool
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ Each leaf says who can mend it; `exit_status` is what a command returns::
     │   ├── ProposalError          a proposal or its signatures cannot be used
     │   ├── ContractRefusalError   the contract or the Safe refused a transaction
     │   │   └── RevertedError      the same, before its revert data is put in words
-    │   └── VerificationError      one of the ten checks of `verification` failed
+    │   └── VerificationError      one of the first nine checks of `verification` failed
     ├── BoardError              4  the board or its link
+    │   ├── FlashProofError        check 10 failed: the flash was changed, and does not hold the release
     │   ├── LinkError              the port cannot be opened, or was lost
     │   ├── NoAnswerError          the board is silent
     │   └── BoardProtocolError     the board answers, but not as AN3155 says
@@ -86,10 +87,10 @@ class RevertedError(ContractRefusalError):
 
 
 class VerificationError(RefusedError):
-    """One of the ten checks failed.
+    """One of the first nine checks failed; nothing was changed. The tenth is `FlashProofError`.
 
     Args:
-        number: the check's number, 1 to 10, as in `verification`.
+        number: the check's number, 1 to 9, as in `verification`.
     """
 
     def __init__(self, number: int, what: str, *, why: str = "", remedy: str = "") -> None:
@@ -102,6 +103,16 @@ class BoardError(BlockOTAError):
     """The board or its link failed."""
 
     exit_status = 4
+
+
+class FlashProofError(BoardError):
+    """Check 10 failed: the flash was changed, and does not hold what it should.
+
+    Attributes:
+        number: the check's number, as in `verification`.
+    """
+
+    number = 10
 
 
 class LinkError(BoardError):

@@ -1,7 +1,8 @@
 """May this image be written to this board?
 
 Ten checks, in this order; nothing is erased before the first nine hold. All of it is pure: bytes and chain facts
-go in, a list of passed checks or a `VerificationError` with the number of the failed one comes out.
+go in; a list of passed checks comes out, or an error with the number of the failed one: `VerificationError` while
+nothing was changed, and `FlashProofError` for check 10.
 
 1.  chain id and contract are the configured ones, and the answer is deep enough in the chain
 2.  the product is paired, and the contract is not paused
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from blockota.answers import BoardAnswer, ChainAnswer, Consent, Trust
-from blockota.errors import VerificationError
+from blockota.errors import FlashProofError, VerificationError
 from blockota.release import Product, Region, Release, Status, show_time
 
 _VECTOR_TABLE_START = 8
@@ -103,15 +104,14 @@ def prove_flash(release: Release, flash: Iterable[bytes]) -> Passed:
         flash: the bytes read back from the board, over exactly the image's range.
 
     Raises:
-        VerificationError: number 10.
+        FlashProofError: it does not.
     """
     digest = hashlib.sha256()
     for part in flash:
         digest.update(part)
     if digest.digest() != release.sha256:
-        raise VerificationError(
-            10,
-            "the flash does not hold the release",
+        raise FlashProofError(
+            "check 10 failed, the flash does not hold the release",
             why=f"its SHA-256 is {digest.hexdigest()}, the record says {release.sha256.hex()}",
             remedy="flash the board again; if it happens twice, replace the board",
         )
@@ -242,15 +242,29 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             why=f"its flash is neither blank nor a release of {proven.product.name}",
             remedy="make sure that it is the right board, then say --replace-unknown",
         )
-    if board.installed is not None and version <= board.installed and not consent.allow_downgrade:
+    if version == board.installed and not consent.allow_downgrade:
+        raise VerificationError(
+            6,
+            f"the board holds {version} already",
+            why="nothing needs to be done",
+            remedy="to write it again, say --allow-downgrade",
+        )
+    if board.installed is not None and version < board.installed and not consent.allow_downgrade:
         raise VerificationError(
             6,
             f"version {version} is not newer than the installed one",
             why=f"the board holds {board.installed}",
             remedy="leave the board as it is, or say --allow-downgrade",
         )
-    replaced = board.installed or ("unknown contents" if board.holds_unknown else "blank flash")
-    return Passed(6, f"{version} replaces {replaced}, the floor is {floor or 'not set'}")
+    return Passed(6, f"{version} replaces {_replaced(board)}, the floor is {floor or 'not set'}")
+
+
+def _replaced(board: BoardAnswer) -> str:
+    if board.installed is not None:
+        return str(board.installed)
+    if board.holds_unknown:
+        return "unknown contents"
+    return "an interrupted run" if board.half_written else "blank flash"
 
 
 def _check_chip(release: Release, board: BoardAnswer) -> Passed:

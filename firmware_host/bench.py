@@ -103,6 +103,7 @@ class Bench:
             write_protected=_regions(identity.write_protected),
             installed=installed,
             holds_unknown=installed is None and not reader.starts_blank(release.region),
+            half_written=False,
         )
 
     def _known(self) -> tuple[Chip, int]:
@@ -166,6 +167,7 @@ def _unread(identity: BoardIdentity, release: Release) -> BoardAnswer:
         write_protected=None,
         installed=None,
         holds_unknown=False,
+        half_written=False,
     )
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from blockota.errors import BoardError, NoAnswerError, RefusedError
+from blockota.errors import BoardError, FlashProofError, LinkError, NoAnswerError, RefusedError
 from firmware_host.an3155 import Command
 from firmware_host.bootloader import Bootloader
 from firmware_host.flash_plan import FlashPlan, chunks, overlap, without
@@ -22,7 +22,10 @@ from firmware_host.link import Link
 QUIET_SECONDS = 0.3
 """How long a started program that has said something may be silent before `start` stops listening."""
 
-_AGAIN = "set BOOT0 to 1, reset the board, and run the same command again: it writes the image whole"
+_AGAIN = (
+    "set BOOT0 to 1, reset the board, and run the same command again: it writes the image whole; "
+    "if it calls the board's contents unknown, because an older program was half erased, add --replace-unknown"
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def read_flash(bootloader: Bootloader, address: int, *, length: int) -> Iterator
         yield bootloader.read(chunk.start, len(chunk))
 
 
-def carry_out(plan: FlashPlan, bootloader: Bootloader) -> Iterator[Event]:
+def carry_out(plan: FlashPlan, bootloader: Bootloader) -> Generator[Event]:
     """Flash an image, and read it back.
 
     Args:
@@ -106,14 +109,16 @@ def carry_out(plan: FlashPlan, bootloader: Bootloader) -> Iterator[Event]:
 
     Raises:
         RefusedError: the bootloader lacks a command for it; nothing was changed.
-        BoardError: the board or its link failed; the error says in what state the flash is.
+        FlashProofError: the flash does not read back as it should (check 10).
+        BoardError: the board or its link failed, or a KeyboardInterrupt came, or was thrown in where the caller
+            caught it. Each error says in what state the flash is.
     """
     _require_commands(bootloader)
     flashing = _Flashing(plan, bootloader)
     try:
         yield from flashing.steps()
     except BoardError as error:
-        remedy = error.remedy if type(error) is BoardError else _AGAIN
+        remedy = error.remedy if isinstance(error, FlashProofError) else _AGAIN
         raise type(error)(error.what, why=f"{error.why}; {flashing.state()}", remedy=remedy) from error
     except KeyboardInterrupt as error:
         raise BoardError("flashing was interrupted", why=flashing.state(), remedy=_AGAIN) from error
@@ -134,10 +139,12 @@ class _Stage(Enum):
     """What is being done, as far as it decides what an interruption leaves behind."""
 
     PRESERVING = auto()
+    UNSEALING = auto()
     ERASING = auto()
     WRITING = auto()
     SEALING = auto()
     PROVING_SEAL = auto()
+    PROVEN = auto()
 
 
 class _Flashing:
@@ -159,6 +166,7 @@ class _Flashing:
         yield from self._erase()
         yield from self._write(total)
         yield from self._prove_and_seal(total)
+        self._stage = _Stage.PROVEN
         flash = self._found[self._plan.image.span]
         yield Finished(flash, hashlib.sha256(flash).digest(), erased=len(self._plan.span), written=total)
 
@@ -170,14 +178,30 @@ class _Flashing:
                 yield Preserved(span.start, self._wanted[span])
 
     def _erase(self) -> Iterator[Event]:
-        self._stage = _Stage.ERASING
+        self._stage = _Stage.UNSEALING
         done = 0
         # One command a unit: it costs two bytes' time, and an interruption is known to the unit.
         for unit in self._plan.units:
             self._bootloader.erase_pages([unit.number])
+            if self._stage is _Stage.UNSEALING:
+                self._prove_unsealed()
+            self._stage = _Stage.ERASING
             self._erased_units += 1
             done += unit.size
             yield Erased(done, len(self._plan.span))
+
+    def _prove_unsealed(self) -> None:
+        # The old first words must be gone before anything else goes: else an old program would start that is
+        # half erased, or two programs mixed.
+        seal = self._plan.seal
+        self._found[seal] = self._bootloader.read(seal.start, len(seal))
+        if not self._found.blank(seal):
+            page = self._plan.units[0].number
+            raise FlashProofError(
+                "check 10 failed, the flash does not hold what it should",
+                why=f"page {page} does not erase, at {seal.start:#010x} it still reads {self._found[seal].hex(' ')}",
+                remedy="remove write protection, if there is any; otherwise the page is worn out: replace the board",
+            )
 
     def _write(self, total: int) -> Iterator[Event]:
         self._stage = _Stage.WRITING
@@ -191,11 +215,9 @@ class _Flashing:
         return Written(total - sum(map(len, self._pending)), total)
 
     def _prove_and_seal(self, total: int) -> Iterator[Event]:
-        """Read back all but the seal, then write the seal, then read it back."""
-        preserved = (span for span in self._plan.preserved if not self._wanted.blank(span))
-        spans = [part for span in (self._plan.image.span, *preserved) for part in without(span, self._plan.seal)]
-        proof = sum(map(len, spans)) + len(self._plan.seal)
-        yield from self._prove(spans, done=0, total=proof)
+        """Read back all that was erased but the seal, then write the seal, then read it back."""
+        proof = len(self._plan.span)
+        yield from self._prove(without(self._plan.span, self._plan.seal), done=0, total=proof)
         if self._pending:
             self._stage = _Stage.SEALING
             yield self._write_next(total)
@@ -210,11 +232,11 @@ class _Flashing:
             done += len(chunk)
             yield ReadBack(done, total)
 
-    def _mismatch(self, chunk: range) -> BoardError:
+    def _mismatch(self, chunk: range) -> FlashProofError:
         pairs = zip(chunk, self._found[chunk], self._wanted[chunk], strict=True)
         address, found, wanted = next(row for row in pairs if row[1] != row[2])
-        return BoardError(
-            "the flash does not hold what was written",
+        return FlashProofError(
+            "check 10 failed, the flash does not hold what was written",
             why=f"at {address:#010x} it reads {found:#04x} instead of {wanted:#04x}",
             remedy="run the command again; if it fails at the same address, the page is worn out: replace the board",
         )
@@ -237,15 +259,23 @@ class _Flashing:
 
     def _consequence(self) -> str:
         page = self._plan.units[0].number
+        if self._stage is _Stage.PROVEN:
+            return "everything is written and reads back right"
         if self._stage is _Stage.PROVING_SEAL:
             return "everything is written, but its first words are not proven"
         if self._stage is _Stage.SEALING:
             return "everything but the image's first words reads back right, and whether those are written is unknown"
-        if not self._erased_units:
-            return f"whether page {page} is erased is unknown, and so is what the board will start"
+        if self._stage is _Stage.UNSEALING:
+            return f"{self._unsealing()}; nothing else was changed"
         if self._plan.image.load_address == self._plan.chip.flash_base:
-            return f"the vector table in page {page} is erased, so the board will not start a half written image"
-        return f"the image's first words, in page {page}, are erased, so that it cannot be taken for whole"
+            return f"the vector table in page {page} reads erased, so the board will not start a half written image"
+        return f"the image's first words, in page {page}, read erased, so that it cannot be taken for whole"
+
+    def _unsealing(self) -> str:
+        page = self._plan.units[0].number
+        if not self._found.blank(self._plan.seal):
+            return f"page {page} was not erased whole"
+        return f"whether page {page} is erased is unknown, and so is what the board will start"
 
 
 class _Memory:
@@ -287,7 +317,8 @@ def start(bootloader: Bootloader, address: int, *, listen: float) -> str:
 def _heard(link: Link, listen: float) -> Iterator[bytes]:
     deadline = time.monotonic() + listen
     patience = listen
-    with contextlib.suppress(NoAnswerError):
+    # A lost line or the person's Control-C ends the listening, and takes nothing back.
+    with contextlib.suppress(NoAnswerError, LinkError, KeyboardInterrupt):
         while (left := deadline - time.monotonic()) > 0:
             yield link.read(1, timeout=min(patience, left))
             patience = QUIET_SECONDS

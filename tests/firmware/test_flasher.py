@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockota.errors import BoardError, NoAnswerError, RefusedError
+from blockota.errors import BoardError, FlashProofError, NoAnswerError, RefusedError
 from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, serve_pty, serve_tcp
 from firmware_host.board_identity import identify
 from firmware_host.bootloader import Bootloader
@@ -188,18 +188,41 @@ def test_a_bootloader_that_cannot_write_is_refused_before_anything_is_erased() -
 
 @pytest.mark.parametrize(
     ("faults", "protected"),
-    [(Faults(flipped_bit=BASE + 700), ()), (Faults(sticky_page=1), ()), (Faults(), (0, 1, 2, 3))],
+    [(Faults(flipped_bit=BASE + 700), ()), (Faults(sticky_page=1), ()), (Faults(flipped_bit=BASE + 2046), ())],
 )
 def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, protected: tuple[int, ...]) -> None:
     """A bad bit, a page that does not erase and protected pages are all acknowledged; reading finds them."""
     board = SimulatedBoard(flash=OLD, faults=faults)
     board.protect(pages=protected)
     with pytest.raises(
-        BoardError, match=r"does not hold what was written: at 0x0800.* it reads 0x.. instead of 0x"
+        FlashProofError,
+        match=r"^check 10 failed, the flash does not hold what was written: at 0x0800.* it reads 0x.. instead of 0x",
     ) as failure:
         flash(board, code(2 * KIB))
     assert "replace the board" in failure.value.remedy
     assert "erased 2 of 2 pages, wrote 1 of 2" in failure.value.why
+
+
+@pytest.mark.parametrize(("faults", "protected"), [(Faults(sticky_page=0), ()), (Faults(), (0, 1, 2, 3))])
+def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protected: tuple[int, ...]) -> None:
+    """The old program stays whole: no other page goes before the old vector table is seen to be gone."""
+    old, new = ((EXAMPLES / f"bluepill-{version}.bin").read_bytes() for version in ("1.1.0", "1.2.0"))
+    board = SimulatedBoard(flash=old, faults=faults)
+    board.protect(pages=protected)
+    before = board.flash
+    with pytest.raises(FlashProofError, match="page 0 does not erase, .* nothing else was changed") as failure:
+        flash(board, FirmwareImage(new, BASE, "bin"))
+    assert "replace the board" in failure.value.remedy
+    assert board.flash == before
+
+
+@pytest.mark.parametrize("behind", [0, 1, 50])
+def test_a_byte_that_changes_beside_the_image_is_found(behind: int) -> None:
+    """All that was erased is read back: what is not the image's has to be what it was."""
+    image = code(KIB + 584)
+    board = SimulatedBoard(faults=Faults(flipped_bit=image.span.stop + behind))
+    with pytest.raises(FlashProofError, match=f"at {image.span.stop + behind:#010x} it reads 0xfe instead of 0xff"):
+        flash(board, image)
 
 
 def test_a_bad_bit_in_the_vector_table_is_found_last() -> None:
@@ -315,7 +338,7 @@ def test_an_interruption_from_the_keyboard_says_what_is_half_done() -> None:
 
 def test_an_image_that_does_not_begin_the_flash_is_reported_as_such() -> None:
     """A second component's half image does not stop the board from starting its first."""
-    with pytest.raises(NoAnswerError, match="the image's first words, in page 8, are erased"):
+    with pytest.raises(NoAnswerError, match="the image's first words, in page 8, read erased"):
         flash(SimulatedBoard(flash=OLD, faults=Faults(silent_after=400)), code(4 * KIB, at=BASE + 8 * KIB))
 
 

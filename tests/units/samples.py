@@ -26,6 +26,7 @@ BOARD = BoardAnswer(
     write_protected=(),
     installed=Version(1, 0, 0),
     holds_unknown=False,
+    half_written=False,
 )
 
 

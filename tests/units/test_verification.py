@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blockota.answers import BoardAnswer, ChainAnswer, Consent, Trust
-from blockota.errors import VerificationError
+from blockota.errors import FlashProofError, VerificationError
 from blockota.release import Product, Region, Release, Status, Version
 from blockota.verification import Passed, prove_board, prove_flash, prove_release
 from tests.units.samples import (
@@ -91,6 +91,12 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (3, with_answer(release=None), ("no release to install", "block 100", "blockota release list")),
     (3, with_answer(release=None, version=Version(9, 8, 7)), ("no release 9.8.7",)),
     (3, with_release(status=Status.REVOKED), ("acme-thermo2 1.1.0 is revoked", "newest release")),
+    (
+        3,
+        with_release(product="acme-other"),
+        ("another release", "it is acme-other 1.1.0", "asked for was acme-thermo2"),
+    ),
+    (3, with_answer(version=Version(1, 0, 9)), ("another release", "1.1.0", "was acme-thermo2 1.0.9", "another node")),
     (3, with_release(active_from=NOW + 1), ("not active yet", "2027-01-15 08:00:01 UTC", "08:00:00 UTC", "Wait")),
     (3, with_release(active_from=LARGEST_TIME), ("not active yet", f"{LARGEST_TIME} s after 1970")),
     (4, Bench(image=IMAGE[:-1]), ("not the release", "has 63 bytes", "says 64", "Fetch the image again")),
@@ -99,7 +105,7 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (4, Bench(image=IMAGE[:-1] + b"\xa4"), ("not the release", RELEASE.sha256.hex(), "Fetch the image again")),
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start, 63))), ("0x0800003f", "0x0800003e", "Ask the vendor")),
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start + 1, 99))), ("leaves the product's region",)),
-    (6, with_board(installed=Version(1, 1, 0)), ("1.1.0 is not newer", "holds 1.1.0", "--allow-downgrade")),
+    (6, with_board(installed=Version(1, 1, 0)), ("holds 1.1.0 already: nothing needs to be done", "--allow-downgrade")),
     (6, with_board(installed=Version(1, 1, 1)), ("1.1.0 is not newer", "holds 1.1.1", "--allow-downgrade")),
     (6, with_board(holds_unknown=True, installed=None), ("something unknown", "--replace-unknown")),
     (6, with_product(FLOOR), ("1.1.0 is below the floor", "older than 1.1.1", "Take 1.1.1 or newer")),
@@ -137,6 +143,7 @@ BOUNDARIES: dict[str, Bench] = {
     "the program begins in the image's last instruction": with_image(code(reset=FLASH.start + 63)),
     "a downgrade is allowed": with_board(installed=Version(2, 0, 0), consent=Consent(allow_downgrade=True)),
     "writing the same again is allowed": with_board(installed=RELEASE.version, consent=Consent(allow_downgrade=True)),
+    "the board holds half of it": with_board(half_written=True, installed=None),
     "unknown contents may go": with_board(holds_unknown=True, installed=None, consent=Consent(replace_unknown=True)),
     "a configuration without a vector table": with_image(
         b"\xff" * 64, consent=Consent(configuration=True), load_address=FLASH.end - 64
@@ -165,9 +172,10 @@ CONSENT_IS_NOT_ENOUGH: dict[str, tuple[int, Bench]] = {
 @pytest.mark.parametrize(("number", "bench", "words"), ONE_THING_WRONG)
 def test_one_thing_wrong_fails_its_check(number: int, bench: Bench, words: tuple[str, ...]) -> None:
     """One value changed on a bench that passes all ten makes that check fail, with the values and a remedy."""
-    with pytest.raises(VerificationError) as failed:
+    with pytest.raises((VerificationError, FlashProofError)) as failed:
         bench.walk()
     assert failed.value.number == number
+    assert failed.value.exit_status == (4 if number == 10 else 3)
     assert [word for word in (f"check {number} failed", *words) if word not in str(failed.value)] == []
     assert failed.value.why
     assert failed.value.remedy
@@ -210,6 +218,20 @@ def test_a_passed_check_says_what_was_compared() -> None:
     told = " ".join(passed.what for passed in Bench().walk())
     values = ("1337", CONTRACT, "block 100", "acme-thermo2", "1.1.0", RELEASE.sha256.hex(), f"0x{CHIP_ID:03x}")
     assert [value for value in (*values, "0x20005000", "0x08000009") if value not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("bench", "words"),
+    [
+        (Bench(), "1.1.0 replaces 1.0.0,"),
+        (BOUNDARIES["the board is blank"], "replaces blank flash,"),
+        (BOUNDARIES["the board holds half of it"], "replaces an interrupted run,"),
+        (BOUNDARIES["unknown contents may go"], "replaces unknown contents,"),
+    ],
+)
+def test_check_6_says_what_is_replaced(bench: Bench, words: str) -> None:
+    """The log tells what was on the board before."""
+    assert words in bench.walk()[5].what
 
 
 def test_write_protection_that_a_chip_does_not_tell_is_said() -> None:
