@@ -42,13 +42,21 @@ class BlockOTAContract(Contract):
         return _release(self._ask("find", product_key(product), sha256, block=block))
 
     def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
-        """All releases of a product, newest first, page by page."""
+        """All releases of a product, newest first, page by page.
+
+        Raises:
+            RefusedError: the versions do not fall from one to the next, as a lying node's could without end.
+        """
         start: Version | None = None
+        before: Version | None = None
         while True:
             cursor = start.packed if start else 0
             page = self._ask("history", product_key(product), cursor, PAGE, block=block)
             releases = [release for record in page if (release := _release(record))]
-            yield from releases
+            for release in releases:
+                _require_older(release.version, before)
+                before = release.version
+                yield release
             start = releases[-1].previous if releases else None
             if start is None:
                 return
@@ -150,6 +158,15 @@ def _release(record: dict[str, Any]) -> Release | None:
         previous=Version.unpack(record["previous"]),
         dag_root=record["dagRoot"] if any(record["dagRoot"]) else None,
     )
+
+
+def _require_older(version: Version, before: Version | None) -> None:
+    if before is not None and version >= before:
+        raise RefusedError(
+            "the contract's answer cannot be believed",
+            why=f"its history names {version} after {before}, and versions only fall there",
+            remedy="ask another node: correct the network's url in blockota.toml",
+        )
 
 
 def _status(number: int) -> Status:

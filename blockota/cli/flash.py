@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,8 @@ from blockota.cli.session import Session, with_session
 if TYPE_CHECKING:
     from blockota.release import Region, Release, Version
     from blockota.verification import Passed, ProvenRelease
-    from firmware_host.bench import Bench
-    from firmware_host.flasher import Event, Finished
-
-MAX_IMAGE_SIZE = 1 << 30
+    from firmware_host.bench import Bench, ClearedBoard
+    from firmware_host.flasher import Event, Finished, Preserved
 
 
 @click.command()
@@ -57,18 +56,47 @@ def flash(session: Session, /, product: str, version: Version | None, port: str,
 
     with connect(port, baud=options["baud"]) as bench:
         report.board(bench)
-        report.checks(bench.prove(proven, consent, find_installed=find_installed))
-        finished = report.follow(bench.flash(proven))
-        report.checks([bench.prove_flash(proven.release, finished)])
-        banner = "" if consent.configuration else bench.start(proven.release)
+        session.note("Reading what the board's flash holds; nothing is changed before check 9 has passed.")
+        cleared = bench.prove(proven, consent, find_installed=find_installed)
+        report.checks(cleared.passed)
+        finished = report.follow(cleared.flash())
+        report.checks([cleared.prove_flash(finished)])
+        banner = "" if consent.configuration else _start(session, cleared)
     report.end(finished, banner)
 
 
-def _image(session: Session, release: Release, *, file: Path | None) -> bytes:
-    from blockota.files import read_input
-    from blockota.technician import read_image
+def _start(session: Session, cleared: ClearedBoard) -> str:
+    """What the board prints when it is started; the flash is proven by now, so no failure here is flashing's."""
+    from blockota.errors import BlockOTAError
 
-    return read_input(file, limit=MAX_IMAGE_SIZE) if file else read_image(release, session.store)
+    try:
+        return cleared.start()
+    except BlockOTAError as error:
+        release = cleared.proven.release
+        why = f"{error.what}: {error.why}"
+        session.note(
+            f"The board holds {release.product} {release.version}, but it did not start: {why}. "
+            "Reset the board with BOOT0 at 0."
+        )
+    except KeyboardInterrupt:
+        session.note("Stopped listening; the board holds the release.")
+    return ""
+
+
+def _image(session: Session, release: Release, *, file: Path | None) -> bytes:
+    import hashlib
+
+    from blockota import technician
+    from blockota.files import read_input
+    from firmware_host.image import MAX_IMAGE_SIZE, read_image
+
+    if file is None:
+        return technician.read_image(release, session.store)
+    content = read_input(file, limit=MAX_IMAGE_SIZE)
+    # The published bytes are the release whatever they look like; only other ones can be a .hex or .elf of it.
+    if not content or hashlib.sha256(content).digest() == release.sha256:
+        return content
+    return read_image(content, load_address=release.load_address).data
 
 
 class _Report:
@@ -78,6 +106,7 @@ class _Report:
         self._session, self._release = session, proven.release
         self._passed: list[Passed] = []
         self._board: dict[str, Any] = {}
+        self._kept = _KeptBytes(session)
         self.checks(proven.passed)
 
     def checks(self, passed: Sequence[Passed]) -> None:
@@ -95,11 +124,21 @@ class _Report:
             "bootloader": identity.bootloader_version,
             "uniqueId": identity.unique_id,
         }
+        self._kept.board = identity.unique_id or "unknown"
         name = identity.chip.name if identity.chip else "an unknown chip"
         self._session.note(f"Board: {name}, bootloader {identity.bootloader_version}, unique id {identity.unique_id}")
 
-    def follow(self, events: Iterator[Event]) -> Finished:
-        from firmware_host.flasher import Erased, Finished, ReadBack, Written
+    def follow(self, events: Generator[Event]) -> Finished:
+        with self._kept:
+            try:
+                return self._watch(events)
+            except KeyboardInterrupt as interrupt:
+                # The flasher alone can say what is half done: it ends with an error that does.
+                events.throw(interrupt)
+                raise
+
+    def _watch(self, events: Generator[Event]) -> Finished:
+        from firmware_host.flasher import Erased, Finished, Preserved, ReadBack, Written
 
         console = self._session.err
         columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
@@ -108,6 +147,8 @@ class _Report:
             for event in events:
                 if isinstance(event, Finished):
                     return event
+                if isinstance(event, Preserved):
+                    self._kept.keep(event)
                 if isinstance(event, Erased | Written | ReadBack):
                     bars.update(tasks[type(event)], completed=event.done, total=event.total)
         raise AssertionError("flashing ends with Finished")
@@ -120,6 +161,7 @@ class _Report:
             "sha256": finished.sha256.hex(),
             "erased": finished.erased,
             "written": finished.written,
+            "preserved": self._kept.count,
             "passed": [check.number for check in self._passed],
             "board": self._board,
             "banner": banner,
@@ -127,8 +169,62 @@ class _Report:
         self._session.result(fields, lambda: self._show_end(finished, banner))
 
     def _show_end(self, finished: Finished, banner: str) -> None:
-        counts = f"erased {finished.erased:,} bytes, wrote {finished.written:,}, read back {len(finished.flash):,}"
+        counts = f"erased {finished.erased:,} bytes, wrote {finished.written:,}, read back {finished.erased:,}"
         self._session.done(f"the board holds {self._release.product} {self._release.version}: {counts}")
+        if self._kept.count:
+            self._session.done(f"{self._kept.count:,} bytes beside the image, in the same pages, were written back")
         for line in banner.splitlines():
             self._session.out.print("[cyan]board says:[/cyan] ", end="")
             self._session.out.print(line, markup=False)
+
+
+class _KeptBytes:
+    """Files with the bytes beside the image, for as long as only they have them.
+
+    Attributes:
+        board: the board's unique id.
+        count: bytes kept so far.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.board, self.count = "unknown", 0
+        self._session = session
+        self._files: list[Path] = []
+
+    def keep(self, preserved: Preserved) -> None:
+        """Write the bytes to a file in the current folder; one that an earlier run left stays as it is.
+
+        Raises:
+            RefusedError: it cannot be written; nothing was changed on the board.
+        """
+        from blockota.errors import RefusedError
+        from blockota.files import whole_file
+
+        path = _free_name(f"preserved-{self.board}-{preserved.address:08x}")
+        try:
+            with whole_file(path) as file:
+                file.write(preserved.data)
+        except OSError as error:
+            raise RefusedError(
+                "the bytes beside the image cannot be kept in a file",
+                why=f"{path}: {error.strerror or error}; nothing was changed on the board",
+                remedy="run the command in a folder that can be written",
+            ) from error
+        self._files.append(path)
+        self.count += len(preserved.data)
+
+    def __enter__(self) -> None:
+        """Nothing is kept yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove the files after a success, and say where they are after a failure."""
+        for path in self._files:
+            if kind is None:
+                path.unlink(missing_ok=True)
+            else:
+                self._session.note(f"The bytes that the board held beside the image are kept in {path}.")
+
+
+def _free_name(stem: str) -> Path:
+    names = (Path(f"{stem}{f'-{number}' if number > 1 else ''}.bin") for number in itertools.count(1))
+    return next(path for path in names if not path.exists())

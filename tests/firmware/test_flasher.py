@@ -210,7 +210,7 @@ def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protecte
     board = SimulatedBoard(flash=old, faults=faults)
     board.protect(pages=protected)
     before = board.flash
-    with pytest.raises(FlashProofError, match="page 0 does not erase, .* nothing else was changed") as failure:
+    with pytest.raises(FlashProofError, match=r"page 0 does not erase, .* nothing else was changed") as failure:
         flash(board, FirmwareImage(new, BASE, "bin"))
     assert "replace the board" in failure.value.remedy
     assert board.flash == before
