@@ -95,10 +95,6 @@ class Interface:
         rest = [i for i in entry["inputs"] if not i["indexed"]]
         return Decoded(entry["name"], _decode(indexed, b"".join(topics[1:])) | _decode(rest, data))
 
-    def event_topic(self, event: str) -> bytes:
-        """The first topic of an event, by its name."""
-        return next(topic for topic, entry in self._events.items() if entry["name"] == event)
-
     @property
     def functions(self) -> frozenset[str]:
         """Names of all functions."""

@@ -156,14 +156,10 @@ class Chain:
         with self._translated(f"the transaction 0x{bytes(sent).hex()} was sent, look for it before sending again"):
             receipt = self._web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_TIMEOUT, poll_latency=0.05)
         if not receipt["status"]:
-            raise RevertedError(b"", f"0x{bytes(sent).hex()}")
+            at = f"the transaction 0x{bytes(sent).hex()} was reverted in block {receipt['blockNumber']}"
+            raise RevertedError(b"", f"{at}; perhaps somebody else did the same first")
         logs = tuple(Log(tuple(bytes(topic) for topic in log["topics"]), bytes(log["data"])) for log in receipt["logs"])
         return Receipt(bytes(sent), receipt["blockNumber"], receipt["gasUsed"], receipt["contractAddress"], logs)
-
-    def wait_for_depth(self, block_number: int, *, confirmations: int, poll: Any) -> None:
-        """Return when `confirmations` blocks lie above a block; `poll` is called between looks."""
-        while self.head().number - block_number < confirmations:
-            poll()
 
     def _prepare(self, account: LocalAccount, data: bytes, *, to: str | None) -> TxParams:
         base_fee = self._web3.eth.get_block("latest").get("baseFeePerGas", 0)

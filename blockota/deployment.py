@@ -75,6 +75,6 @@ class Deployment:
 
 def _check_types(deployment: Deployment) -> None:
     numbers = (deployment.chain_id, deployment.threshold, deployment.block_number)
-    addresses = (deployment.contract, deployment.safe, *deployment.owners)
+    addresses = (deployment.contract, deployment.replication, deployment.safe, *deployment.owners)
     if not all(type(number) is int for number in numbers) or not all(isinstance(word, str) for word in addresses):
         raise TypeError("a field is of the wrong kind")

@@ -12,6 +12,8 @@ from blockota.release import Version, product_name, show_time
 
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """The contracts whose calls and errors are read."""
+MAX_TEXT = 200
+"""Characters of a reason."""
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 
 
@@ -39,13 +41,16 @@ def image_address(release: dict[str, Any]) -> CID:
 
 
 def one_line(text: Any) -> str:
-    """Return a text that can be shown as it is.
+    """Return a text that can be shown as it is, and cannot look like something else.
 
     Raises:
-        ProposalError: it has control, direction or line characters that could hide something.
+        ProposalError: it has control, direction or line characters, runs of spaces, or more than `MAX_TEXT` characters.
     """
     if not isinstance(text, str) or not text.isprintable():
         raise ProposalError("a text cannot be shown safely", why="it has characters that are not printable")
+    if len(text) > MAX_TEXT or "  " in text:
+        why = f"it has more than {MAX_TEXT} characters, or runs of spaces that could move a line"
+        raise ProposalError("a text cannot be shown safely", why=why, remedy="say it shortly, on one line")
     return text
 
 

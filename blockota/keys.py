@@ -65,7 +65,7 @@ def dev_account(number: int) -> LocalAccount:
 
 def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
     if not _DEV_NUMBER.fullmatch(name):
-        raise UsageError(f"dev:{name} is no development key", why="they are numbered from dev:0")
+        raise UsageError("there is no such development key", why="they are numbered dev:0, dev:1 and so on")
     if not is_local_chain:
         raise RefusedError(
             "a development key cannot be used here",
@@ -78,7 +78,9 @@ def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
 def _environment_key(name: str) -> LocalAccount:
     secret = os.environ.get(name)
     if secret is None:
-        raise UsageError(f"env:{name} is not set", why="the environment has no such variable", remedy="export it")
+        raise UsageError(
+            f"env:{_named(name)} is not set", why="the environment has no such variable", remedy="export it"
+        )
     if not _PRIVATE_KEY.fullmatch(secret.strip()):
         raise _no_private_key(name)
     try:
@@ -88,22 +90,37 @@ def _environment_key(name: str) -> LocalAccount:
     return account
 
 
+def _named(name: str) -> str:
+    """A variable's name, unless somebody typed the key itself where its name belongs."""
+    return name if re.fullmatch(r"\w{1,40}", name, re.ASCII) else "(not shown: it could be a key)"
+
+
 def _no_private_key(name: str) -> UsageError:
     return UsageError(f"env:{name} holds no private key", why="64 hex digits are needed")
 
 
 def _keystore_key(path: Path, ask_password: Callable[[str], str]) -> LocalAccount:
+    content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
     try:
-        keystore = json.loads(read_input(path, limit=_MAX_KEYSTORE_SIZE))
-        secret = Account.decrypt(keystore, ask_password(f"Password of {path.name}: "))
+        keystore = json.loads(content)
+        keystore["crypto" if "crypto" in keystore else "Crypto"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _no_keystore(path) from error
+    password = ask_password(f"Password of {path.name}: ")
+    try:
+        secret = Account.decrypt(keystore, password)
         account: LocalAccount = Account.from_key(secret)
         named = keystore.get("address")
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         if "MAC mismatch" in str(error):
             raise RefusedError("the key stays closed", why=f"that is not the password of {path.name}") from error
-        raise UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed") from error
+        raise _no_keystore(path) from error
     _check_address(path, account, named=named)
     return account
+
+
+def _no_keystore(path: Path) -> UsageError:
+    return UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed")
 
 
 def _check_address(path: Path, account: LocalAccount, *, named: object) -> None:

@@ -6,13 +6,15 @@ Everything lies in one folder: ``chain.json`` (the state, written when the chain
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,14 @@ class LocalChain:
     folder: Path
     port: int
 
+    @staticmethod
+    def last_port(folder: Path) -> int | None:
+        """The port that a chain in this folder was started on last."""
+        try:
+            return int((folder / "anvil.port").read_text())
+        except (OSError, ValueError):
+            return None
+
     @property
     def url(self) -> str:
         """The JSON-RPC endpoint."""
@@ -58,6 +68,22 @@ class LocalChain:
         except (OSError, ValueError, OverflowError):
             return None
         return pid if pid > 0 and _is_anvil(pid) else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else start or furnish this chain while the block runs; others wait.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be used", why=str(error), remedy="choose another folder") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def start(self) -> Chain:
         """Start the chain with the state it had; does nothing when it runs.
@@ -108,6 +134,7 @@ class LocalChain:
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
             self._pid_file.write_text(str(process.pid))
+            (self.folder / "anvil.port").write_text(str(self.port))
         except OSError as error:
             raise UsageError(f"{self.folder} cannot be used", why=str(error), remedy="choose another folder") from error
         return process
@@ -129,11 +156,14 @@ class LocalChain:
             time.sleep(_POLL)
 
     def _not_started(self) -> ChainError:
-        lines = self.log.read_text(errors="replace").strip().splitlines()
+        lines = self.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+        told = next((line for line in lines if "rror" in line), lines[-1])
+        backup = self.folder / "chain.previous.json"
+        mend = f"put {backup} in its place" if backup.exists() else f"remove {self._state_file} to begin anew"
         return ChainError(
             "anvil did not start",
-            why=lines[-1] if lines else "it printed nothing",
-            remedy=f"see {self.log}; if the state file is damaged, put chain.previous.json in the place of chain.json",
+            why=told.strip().rstrip("."),
+            remedy=f"see {self.log}; if the state file is damaged, {mend}",
         )
 
     def _port_is_taken(self) -> ChainError:

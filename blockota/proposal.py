@@ -8,6 +8,7 @@ A signature is a file of its own. All of this is pure; hashes follow EIP-712 and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,17 +138,17 @@ class Proposal:
         fields = _load(raw, _PROPOSAL_FORMAT)
         try:
             proposal = cls(
-                chain_id=_integer(fields["chainId"]),
-                safe=_address(fields["safe"]),
-                nonce=_integer(fields["nonce"]),
-                to=_address(fields["to"]),
-                data=_hex(fields["data"]),
+                chain_id=_integer(fields, "chainId"),
+                safe=_address(fields, "safe"),
+                nonce=_integer(fields, "nonce"),
+                to=_address(fields, "to"),
+                data=_hex(fields, "data"),
                 reason=one_line(fields["reason"]),
-                created=_integer(fields["created"]),
-                expires=_integer(fields["expires"]),
+                created=_integer(fields, "created"),
+                expires=_integer(fields, "expires"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ProposalError("the file is no proposal", why=f"its field {error} is missing or wrong") from error
+            raise ProposalError("the file is no proposal", why=_fault(error)) from error
         if json.loads(proposal.to_json()) != fields:
             raise ProposalError(
                 "the proposal contradicts itself",
@@ -216,12 +217,12 @@ class Signature:
         try:
             return cls(
                 proposal=str(fields["proposal"]),
-                safe_tx_hash=_hex(fields["safeTxHash"]),
-                signer=_address(fields["signer"]),
-                signature=_hex(fields["signature"]),
+                safe_tx_hash=_hex(fields, "safeTxHash"),
+                signer=_address(fields, "signer"),
+                signature=_hex(fields, "signature"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ProposalError("the file is no signature", why=f"its field {error} is missing or wrong") from error
+            raise ProposalError("the file is no signature", why=_fault(error)) from error
 
 
 def sign(proposal: Proposal, account: LocalAccount) -> Signature:
@@ -246,7 +247,8 @@ def accept(
     """
     accepted: dict[str, Signature] = {}
     for signature in signatures:
-        _check_signature(proposal, signature, owners=owners)
+        check_signature(proposal, signature)
+        _check_owner(signature, owners)
         if signature.signer in accepted:
             raise ProposalError(
                 f"{signature.signer} signed twice", why="each owner has one vote", remedy="give each signature once"
@@ -261,7 +263,12 @@ def accept(
     return sorted(accepted.values(), key=lambda signature: int(signature.signer, 16))
 
 
-def _check_signature(proposal: Proposal, signature: Signature, *, owners: Sequence[str]) -> None:
+def check_signature(proposal: Proposal, signature: Signature) -> None:
+    """Refuse a signature that its signer did not make to this proposal.
+
+    Raises:
+        ProposalError: it is for another proposal, or forged.
+    """
     if signature.proposal != proposal.digest or signature.safe_tx_hash != proposal.safe_tx_hash:
         raise ProposalError(
             f"the signature of {signature.signer} is for another proposal",
@@ -270,6 +277,9 @@ def _check_signature(proposal: Proposal, signature: Signature, *, owners: Sequen
         )
     if _recover(proposal, signature) != signature.signer:
         raise ProposalError(f"the signature of {signature.signer} is forged", why="that key did not make it")
+
+
+def _check_owner(signature: Signature, owners: Sequence[str]) -> None:
     if signature.signer not in owners:
         raise ProposalError(
             f"{signature.signer} is no owner of the Safe",
@@ -305,25 +315,32 @@ def _load(raw: bytes, form: str) -> dict[str, Any]:
     return fields
 
 
+def _fault(error: Exception) -> str:
+    return f"its field {error} is missing" if isinstance(error, KeyError) else f"its field {error}"
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key stands twice")
     return dict(pairs)
 
 
-def _integer(value: Any) -> int:
+def _integer(fields: dict[str, Any], name: str) -> int:
+    value = fields[name]
     if type(value) is not int or not 0 <= value < 1 << 64:
-        raise ValueError(f"{value!r:.40}, no whole number")
+        raise ValueError(f"{name} is {value!r:.40}, no whole number of at most 64 bits")
     return value
 
 
-def _address(value: Any) -> str:
+def _address(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
     if not isinstance(value, str) or not is_checksum_address(value):
-        raise ValueError(f"{value!r:.60}, no checksummed address")
+        raise ValueError(f"{name} is {value!r:.60}, no checksummed address")
     return value
 
 
-def _hex(value: Any) -> bytes:
-    if not isinstance(value, str) or not value.startswith("0x"):
-        raise ValueError(f"{value!r:.40}, no hex text")
+def _hex(fields: dict[str, Any], name: str) -> bytes:
+    value = fields[name]
+    if not isinstance(value, str) or not re.fullmatch(r"0x(?:[0-9a-f]{2})*", value):
+        raise ValueError(f"{name} is {value!r:.40}, no hex text")
     return bytes.fromhex(value[2:])

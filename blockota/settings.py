@@ -127,7 +127,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
         return {}
     raise UsageError(
         f"there is no network {name!r}",
-        why=f"the settings know {', '.join(['local', *networks])}",
+        why=f"the settings know {', '.join(dict.fromkeys(['local', *networks]))}",
         remedy=f"add [networks.{name}] to blockota.toml",
     )
 

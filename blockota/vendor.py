@@ -61,6 +61,20 @@ class Draft:
     active_from: int = 0
 
 
+def known_product(contract: BlockOTAContract, name: str) -> Product:
+    """A product that the contract knows, paired or not.
+
+    Raises:
+        RefusedError: it was never paired.
+    """
+    product = contract.product(name)
+    if product is None:
+        raise RefusedError(
+            f"there is no product {name}", why="the contract never paired it", remedy="see `blockota product list`"
+        )
+    return product
+
+
 def paired_product(contract: BlockOTAContract, name: str) -> Product:
     """The product, when releases can be published for it.
 
@@ -142,13 +156,23 @@ def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: 
     return Proposal(
         chain_id=contract.chain.chain_id,
         safe=safe.address,
-        nonce=safe.nonce if reason.nonce is None else reason.nonce,
+        nonce=_nonce(safe, reason.nonce),
         to=address,
         data=call,
         reason=reason.text,
         created=reason.now,
         expires=reason.now + reason.lifetime,
     )
+
+
+def _nonce(safe: SafeState, wanted: int | None) -> int:
+    if wanted is not None and wanted < safe.nonce:
+        raise ProposalError(
+            f"nonce {wanted} is used already",
+            why=f"the Safe is at {safe.nonce}",
+            remedy="leave --nonce out for the next one",
+        )
+    return safe.nonce if wanted is None else wanted
 
 
 def check_images(proposal: Proposal, fetch: Callable[[CID, int], bytes]) -> None:

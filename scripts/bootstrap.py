@@ -134,10 +134,8 @@ def missing_prerequisite() -> str:
 def run_command(command: list[str], title: str) -> bool:
     """Run one command, counting the packages that it names on a terminal, its output in the log."""
     packages = 0
-    with (
-        LOG.open("a") as log,
-        subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
-    ):
+    process = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with process, LOG.open("a") as log:
         for line in process.stdout or ():
             log.write(line)
             packages += line.startswith("Collecting ")
@@ -190,5 +188,16 @@ def main() -> int:
     return 0
 
 
+def guarded() -> int:
+    """Run it; an interruption or a folder that cannot be written is a sentence as well."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        say("Stopped; the same command goes on where this one ended.")
+    except OSError as error:
+        say(f"This folder cannot be set up: {error}.")
+    return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded())

@@ -30,7 +30,7 @@ OWNERS, THRESHOLD = (1, 2, 3), 2
 def cli(provider: ProviderAPI, key: str, safe: str | None, folder: Path) -> None:
     """Deploy BlockOTA and FirmwareReplication, and write deployments/<chain id>.json."""
     try:
-        deployment = run(provider, key=key, safe=safe)
+        deployment = run(provider, key=key, safe=safe, folder=folder)
         path = deployment.write(folder)
     except BlockOTAError as error:
         click.secho(f"Error: {error}", fg="red", err=True)
@@ -40,7 +40,7 @@ def cli(provider: ProviderAPI, key: str, safe: str | None, folder: Path) -> None
     click.echo(f"Wrote {path}")
 
 
-def run(provider: ProviderAPI, *, key: str, safe: str | None) -> Deployment:
+def run(provider: ProviderAPI, *, key: str, safe: str | None, folder: Path) -> Deployment:
     """Deploy through the node that Ape is connected to.
 
     Raises:
@@ -48,6 +48,9 @@ def run(provider: ProviderAPI, *, key: str, safe: str | None) -> Deployment:
     """
     chain = Chain(url_of(provider), chain_id=provider.chain_id)
     is_local = chain.chain_id in LOCAL_CHAIN_IDS
+    known = Deployment.path(folder, chain.chain_id)
+    if known.exists() and not is_local:
+        raise UsageError(f"{known} is there already", why="it names a deployment", remedy="move it away first")
     if safe is None and not is_local:
         raise UsageError(
             "the vendor's Safe is not named",

@@ -27,7 +27,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("blockota.proposal", "blockota.intent", "blockota.refusals", "blockota.verification", "blockota.answers"),
         *("blockota.release", "blockota.agreement", "blockota.receipts", "blockota.identity"),
     ),
-    ("blockota.abi", "blockota.cid", "blockota.car", "blockota.merkle", "blockota.files", "blockota.errors"),
+    (
+        "blockota.abi",
+        "blockota.cid",
+        "blockota.car",
+        "blockota.merkle",
+        "blockota.files",
+        "blockota.text",
+        "blockota.errors",
+    ),
 )
 """From people down to formats; a module imports from its own layer and from those below."""
 AT_HOME = {
@@ -41,7 +49,7 @@ AT_HOME = {
 """Libraries that stay where their exceptions are translated."""
 PURE = (
     *("proposal", "intent", "refusals", "verification", "answers", "release", "agreement", "receipts", "identity"),
-    *("cid", "car", "merkle", "errors"),
+    *("cid", "car", "merkle", "text", "errors"),
 )
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
 BODY_MEDIAN, BODY_P90, BODY_MAX, COMMAND_MAX = 6, 25, 50, 25

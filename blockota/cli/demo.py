@@ -60,7 +60,7 @@ class _Walk:
 
     def heading(self, text: str) -> None:
         if not self.session.as_json:
-            self.session.out.rule(f"[bold]{text}", align="left", style="dim")
+            self.say(f"\n[bold]{text}[/bold]")
 
     def run(self, *words: str, expect: int = 0, lines: slice = slice(None)) -> None:
         """Run ``blockota`` with these words, show those lines of what it prints, and compare its exit status."""

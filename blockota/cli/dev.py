@@ -43,19 +43,20 @@ def dev() -> None:
 
 
 @dev.command()
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", type=click.IntRange(1, 65535), help="8545, or the one of last time, by default.")
 @with_session
-def up(session: Session, /, port: int) -> None:
+def up(session: Session, /, port: int | None) -> None:
     """Start the chain, and the first time deploy a 2-of-3 Safe and the contract, and pair one product.
 
     \b
     Example:  blockota dev up
     """
     local = _local_chain(port)
-    was_running = local.pid is not None
-    chain = local.start()
-    deployment = _deployed(chain) or _deploy(session, chain)
-    _write_settings(session, local, deployment=deployment)
+    with local.alone():
+        was_running = local.pid is not None
+        chain = local.start()
+        deployment = _deployed(chain) or _deploy(session, chain)
+        _write_settings(session, local, deployment=deployment)
     fields = {
         "url": local.url,
         "chainId": chain.chain_id,
@@ -69,9 +70,9 @@ def up(session: Session, /, port: int) -> None:
 
 
 @dev.command()
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", type=click.IntRange(1, 65535), help="The one of `dev up` by default.")
 @with_session
-def status(session: Session, /, port: int) -> None:
+def status(session: Session, /, port: int | None) -> None:
     """Say whether the chain runs, and what lies on it.
 
     \b
@@ -98,9 +99,9 @@ def status(session: Session, /, port: int) -> None:
 
 
 @dev.command()
-@click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--port", type=click.IntRange(1, 65535), help="The one of `dev up` by default.")
 @with_session
-def down(session: Session, /, port: int) -> None:
+def down(session: Session, /, port: int | None) -> None:
     """Stop the chain; its state stays in .blockota/chain.json.
 
     \b
@@ -111,10 +112,10 @@ def down(session: Session, /, port: int) -> None:
     session.result({"stopped": stopped}, lambda: session.done(sentence))
 
 
-def _local_chain(port: int) -> LocalChain:
+def _local_chain(port: int | None) -> LocalChain:
     from blockota.localchain import LocalChain
 
-    return LocalChain(FOLDER, port)
+    return LocalChain(FOLDER, port or LocalChain.last_port(FOLDER) or PORT)
 
 
 def _deployed(chain: Chain) -> Deployment | None:

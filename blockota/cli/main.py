@@ -11,12 +11,13 @@ from typing import Any
 import click
 
 from blockota import __version__
-from blockota.errors import BlockOTAError, VerificationError
+from blockota.errors import BlockOTAError, UsageError
+from blockota.text import plain
 
 _NOUNS = {
     "cid": "Print the content address of a file.",
     "product": "What images are for: pair, list, show.",
-    "release": "Releases: publish, list, show, fetch, verify.",
+    "release": "Releases: publish, revoke, list, show, fetch, verify.",
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list.",
     "proposal": "What the vendor's Safe is asked: show, sign, execute.",
     "flash": "Write a proven release to a board, and prove the flash.",
@@ -82,17 +83,34 @@ def run(words: list[str]) -> int:
     """
     try:
         cli.main(words, prog_name="blockota", standalone_mode=False)
-    except click.ClickException as error:
+    except click.UsageError as error:
         error.show()
-        return error.exit_code
+        return _report(UsageError(error.format_message().rstrip(".")), words, is_told=True)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         return _INTERRUPTED
-    except BlockOTAError as error:
-        return _report(error, words)
+    except SystemExit:  # rich's way to say that whoever read our output has had enough
+        return 0
     except Exception as error:  # noqa: BLE001 - a traceback must not reach a user
-        return _report(_defect(error), words)
+        return _report(_translated(error), words)
     return 0
+
+
+def _translated(error: Exception) -> BlockOTAError:
+    if isinstance(error, BlockOTAError):
+        return error
+    if isinstance(error, OSError) and error.filename is None:
+        return _unwritable(error)
+    return _defect(error)
+
+
+def _unwritable(error: OSError) -> BlockOTAError:
+    """What is left of the system's refusals when files and devices are translated where they are opened: the output."""
+    return UsageError(
+        "the output cannot be written, though the command may have done its work",
+        why=error.strerror or str(error),
+        remedy="free some space, look at what is there (`blockota release list`), and then decide",
+    )
 
 
 def _defect(error: Exception) -> BlockOTAError:
@@ -105,12 +123,13 @@ def _defect(error: Exception) -> BlockOTAError:
     return wrapped
 
 
-def _report(error: BlockOTAError, words: list[str]) -> int:
+def _report(error: BlockOTAError, words: list[str], *, is_told: bool = False) -> int:
     if "--debug" in words:
         traceback.print_exception(error)
     if "--json" in words:
         click.echo(json.dumps({"error": _fields(error)}, indent=2))
-    click.secho(f"Error: {error}", fg="red", err=True)
+    if not is_told:
+        click.secho(f"Error: {plain(error)}", fg="red", err=True)
     return error.exit_status
 
 
@@ -122,4 +141,5 @@ def _fields(error: BlockOTAError) -> dict[str, Any]:
         "remedy": error.remedy,
         "exitStatus": error.exit_status,
     }
-    return fields | ({"check": error.number} if isinstance(error, VerificationError) else {})
+    number = getattr(error, "number", None)
+    return fields | ({"check": number} if number else {})

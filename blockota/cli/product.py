@@ -9,7 +9,6 @@ import click
 from blockota.cli.parameters import NUMBER, REGION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
-from blockota.errors import RefusedError
 from blockota.release import Product, Region
 
 MAX_CHIP_ID = 0xFFFF
@@ -67,11 +66,9 @@ def show(session: Session, name: str) -> None:
     \b
     Example:  blockota product show acme-thermo2
     """
-    found, newest = session.contract.product(name), session.contract.latest(name)
-    if found is None:
-        raise RefusedError(
-            f"there is no product {name}", why="the contract never paired it", remedy="see `blockota product list`"
-        )
+    from blockota.vendor import known_product
+
+    found, newest = known_product(session.contract, name), session.contract.latest(name)
     fields = as_fields(found) | {"newest": str(newest.version) if newest else None}
     shown = {
         "product": found.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import sys
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.session import Session, with_session
-from blockota.errors import RefusedError, StoreError, UsageError
+from blockota.errors import ProposalError, RefusedError, StoreError, UsageError
 from blockota.release import show_time
 
 if TYPE_CHECKING:
@@ -37,11 +39,14 @@ def show(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
     Example:  blockota proposal show 1.4.0.json
     """
     proposal = _read(file)
-    signed = [_read_signature(path) for path in _signature_files(file, signatures)]
-    fields = {
+    signed = {
+        signature.signer: _standing(proposal, signature) for signature in _signatures(session, file, named=signatures)
+    }
+    fields = json.loads(proposal.to_json()) | {
         "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
-        "intent": _intent(proposal),
-        "signers": [signature.signer for signature in signed],
+        "contract": proposal.contract,
+        "expired": int(time.time()) >= proposal.expires,
+        "signers": signed,
     }
     session.result(fields, lambda: _show(session, proposal, signed=signed))
 
@@ -66,14 +71,14 @@ def sign(session: Session, /, file: Path, key: str, image: Path | None, **option
 
     proposal = _read(file)
     _check(session, proposal, image=image)
-    account = session.open_key(key)
-    path = options["output"] or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
-    refuse_existing(path)
-    if not options["offline"]:
-        _check_signer(session, proposal, signer=account.address)
     if not session.as_json:
         _show_agreement(session, proposal, offline=options["offline"])
-        _show(session, proposal, signed=[])
+        _show(session, proposal, signed={})
+    account = session.open_key(key)
+    path = options["output"] or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
+    refuse_existing(path, why="a signature is made once; the file may belong to an earlier proposal of that name")
+    if not options["offline"]:
+        _check_signer(session, proposal, signer=account.address)
     if not options["yes"]:
         _ask_consent(session)
     write_result(path, sign_proposal(proposal, account).to_json())
@@ -97,7 +102,7 @@ def execute(session: Session, /, file: Path, key: str, signatures: tuple[Path, .
 
     proposal = _read(file)
     check_target(proposal, chain_id=session.settings.chain_id, contracts=session.contract_addresses)
-    signed = [_read_signature(path) for path in _signature_files(file, signatures)]
+    signed = _signatures(session, file, named=signatures)
     account = session.open_key(key)
     receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=int(time.time()))
     transaction = "0x" + receipt.transaction.hex()
@@ -120,27 +125,40 @@ def _read_signature(path: Path) -> Signature:
     return Signature.from_json(read_input(path, limit=MAX_FILE_SIZE))
 
 
-def _signature_files(file: Path, named: tuple[Path, ...]) -> list[Path]:
-    """The named files and those beside the proposal, each once."""
-    beside = sorted(file.parent.glob(f"{_escaped(file.stem)}.*.signature.json"))
-    return list(dict.fromkeys(path.resolve() for path in (*named, *beside)))
+def _signatures(session: Session, file: Path, *, named: tuple[Path, ...]) -> list[Signature]:
+    """The named signatures, and those beside the proposal that belong to it."""
+    digest = _read(file).digest
+    found = {path.resolve(): _read_signature(path) for path in named}
+    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.0x????????.signature.json")):
+        signature = _read_signature(path)
+        if signature.proposal == digest:
+            found.setdefault(path.resolve(), signature)
+        elif path.resolve() not in found:
+            session.note(f"{path.name} is for another proposal, and was left aside")
+    return list(found.values())
 
 
-def _escaped(stem: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
+def _standing(proposal: Proposal, signature: Signature) -> str:
+    from blockota.proposal import check_signature
+
+    try:
+        check_signature(proposal, signature)
+    except ProposalError as error:
+        return f"NOT VALID: {error.what}, {error.why}"
+    return "valid; whether it is an owner's is checked when executing"
 
 
 def _check(session: Session, proposal: Proposal, *, image: Path | None) -> None:
-    from blockota.files import read_input
     from blockota.stores import read_whole
     from blockota.vendor import check_images, check_target
+    from firmware_host.image import read_image
 
     proposal.check_time(int(time.time()))
     check_target(proposal, chain_id=session.settings.chain_id, contracts=session.contract_addresses)
 
     def fetch(address: CID, size: int) -> bytes:
         if image:
-            return read_input(image, limit=MAX_IMAGE_SIZE)
+            return read_image(image, load_address=0, limit=MAX_IMAGE_SIZE).data
         try:
             return read_whole(session.store, address, size=size)
         except StoreError as error:
@@ -170,15 +188,14 @@ def _ask_consent(session: Session) -> None:
         raise RefusedError("nothing was signed", why="you said no")
 
 
-def _intent(proposal: Proposal) -> list[dict[str, str]]:
-    from blockota.intent import describe
-
-    return describe(proposal.call)
-
-
 def _show_agreement(session: Session, proposal: Proposal, *, offline: bool) -> None:
     """Show what a decision on an agreement is about, which the chain alone knows."""
-    if offline or proposal.contract != "FirmwareReplication":
+    if proposal.contract != "FirmwareReplication":
+        return
+    if offline:
+        session.note(
+            "Which broker and release the agreement is about, only the chain knows; --offline does not ask it."
+        )
         return
     from blockota.broker import find_agreement
     from blockota.cli.replica import as_shown
@@ -186,20 +203,23 @@ def _show_agreement(session: Session, proposal: Proposal, *, offline: bool) -> N
     session.fields(as_shown(find_agreement(session.replication, proposal.call.arguments["id"])))
 
 
-def _show(session: Session, proposal: Proposal, *, signed: list[Signature]) -> None:
-    for group in _intent(proposal):
+def _show(session: Session, proposal: Proposal, *, signed: dict[str, str]) -> None:
+    from blockota.intent import describe
+
+    expired = " (EXPIRED)" if time.time() >= proposal.expires else ""
+    rows: dict[str, object] = {
+        "contract": f"{proposal.contract} {proposal.to}",
+        "chain id": proposal.chain_id,
+        "Safe": proposal.safe,
+        "nonce": proposal.nonce,
+        "expires": show_time(proposal.expires) + expired,
+        "domain hash": "0x" + proposal.domain_hash.hex(),
+        "message hash": "0x" + proposal.message_hash.hex(),
+        "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
+        "reason given": repr(proposal.reason) if proposal.reason else "none",
+    }
+    for group in describe(proposal.call):
         session.fields(group)
-    session.fields(
-        {
-            "reason": proposal.reason or "none given",
-            "expires": show_time(proposal.expires),
-            "chain id": proposal.chain_id,
-            "contract": proposal.to,
-            "Safe": proposal.safe,
-            "nonce": proposal.nonce,
-            "domain hash": "0x" + proposal.domain_hash.hex(),
-            "message hash": "0x" + proposal.message_hash.hex(),
-            "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
-        }
-        | {f"signer {number}": signature.signer for number, signature in enumerate(signed, 1)}
-    )
+    session.fields(rows)
+    for signer, standing in signed.items():
+        session.fields({f"signature of {signer}": standing})

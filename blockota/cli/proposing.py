@@ -23,7 +23,9 @@ _WEEK = 7 * 86400
 def proposing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``-o``, ``--reason``, ``--expires-in`` and ``--nonce``."""
     for option in (
-        click.option("--nonce", type=click.IntRange(min=0), help="Nonce of the Safe to take; its next by default."),
+        click.option(
+            "--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe to take; its next by default."
+        ),
         click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed."),
         click.option("--reason", default="", help="Why, for the other owners."),
         click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Proposal file to write."),
@@ -54,8 +56,8 @@ def save_proposal(session: Session, make: Callable[[Reason], Proposal], **option
     session.result(fields, lambda: _show(session, path, proposal=proposal))
 
 
-def refuse_existing(path: Path) -> None:
-    """Refuse to write over a file that others may have signed already.
+def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
+    """Refuse to write over a proposal or a signature.
 
     Raises:
         UsageError: the file is there.
@@ -63,7 +65,7 @@ def refuse_existing(path: Path) -> None:
     if path.exists():
         raise UsageError(
             f"{path} is there already",
-            why="owners may have signed it, so it is not overwritten",
+            why=why,
             remedy="name another file with -o, or remove it first",
         )
 

@@ -10,7 +10,7 @@ import click
 from blockota.cli.parameters import NUMBER, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
-from blockota.errors import RefusedError
+from blockota.errors import RefusedError, UsageError
 from blockota.release import Release, Version, show_time
 
 if TYPE_CHECKING:
@@ -47,12 +47,33 @@ def publish(
 
     region = paired_product(session.contract, product).region
     firmware = read_image(image, load_address=region.start if load_address is None else load_address)
+    if load_address not in (None, firmware.load_address):
+        why = f"the {firmware.format} file says itself that it goes to 0x{firmware.load_address:08x}"
+        raise UsageError("--load-address contradicts the image", why=why, remedy="leave it out, or give a .bin")
     draft = Draft(product, version, firmware.data, load_address=firmware.load_address)
 
     def propose(reason: Reason) -> Proposal:
         return propose_release(session.contract, draft, store=session.store, reason=reason)[1]
 
     save_proposal(session, propose, **proposing)
+
+
+@release.command()
+@click.option("--product", required=True, metavar="NAME")
+@click.option("--version", type=VERSION, required=True, help="The release to withdraw, for good.")
+@proposing_options
+@with_session
+def revoke(session: Session, /, product: str, version: Version, **proposing: Any) -> None:
+    """Propose to withdraw a release for good; the reason given is recorded on the chain.
+
+    \b
+    Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 --reason "reboots" -o revoke.json
+    """
+    from blockota.bindings import revoke_call
+    from blockota.vendor import propose as propose_to_safe
+
+    call = revoke_call(product, version, reason=proposing["reason"])
+    save_proposal(session, lambda reason: propose_to_safe(session.contract, call, reason=reason), **proposing)
 
 
 @release.command("list")
@@ -64,7 +85,11 @@ def list_(session: Session, /, product: str | None) -> None:
     \b
     Example:  blockota release list --product acme-thermo2
     """
-    names = [product] if product else [p.name for p in session.contract.products()]
+    from blockota.vendor import known_product
+
+    names = (
+        [known_product(session.contract, product).name] if product else [p.name for p in session.contract.products()]
+    )
     releases = [found for name in names for found in session.contract.history(name)]
     rows = [
         (r.product, r.version, r.status, f"{r.size:,}", show_time(r.active_from), r.sha256.hex()[:16] + "…")
@@ -84,6 +109,9 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
     \b
     Example:  blockota release show --product acme-thermo2 --version 1.4.0
     """
+    from blockota.vendor import known_product
+
+    known_product(session.contract, product)
     found = session.contract.release(product, version) if version else session.contract.latest(product)
     if found is None:
         raise RefusedError(
@@ -134,17 +162,19 @@ def fetch(session: Session, /, product: str, version: Version | None, output: Pa
 @click.option("--version", type=VERSION, help="Which one the image should be; found by its SHA-256 by default.")
 @with_session
 def verify(session: Session, /, image: Path, product: str, version: Version | None) -> None:
-    """Check IMAGE, a flat binary as the store keeps it, against the chain (checks 1 to 5).
+    """Check IMAGE (.bin, Intel HEX or ELF) against the chain (checks 1 to 5).
 
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
     """
     import hashlib
 
-    from blockota.files import read_input
+    from blockota.vendor import known_product
     from blockota.verification import prove_release
+    from firmware_host.image import read_image
 
-    data = read_input(image, limit=MAX_IMAGE_SIZE)
+    start = known_product(session.contract, product).region.start
+    data = read_image(image, load_address=start, limit=MAX_IMAGE_SIZE).data
     wanted = version or _version_of(session, product, digest=hashlib.sha256(data).digest())
     answer = session.contract.answer(product, wanted, confirmations=session.settings.confirmations)
     proven = prove_release(answer, session.trust, read_image=lambda _: data)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from blockota.errors import RefusedError, UsageError
 from blockota.settings import Settings, load_settings
+from blockota.text import plain
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -45,8 +46,9 @@ class Session:
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
         """Nothing is read or opened before it is needed."""
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
-        self.out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        is_terminal = bool(sys.stdout and sys.stdout.isatty())
+        self.out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if is_terminal else _PIPED_WIDTH)
+        self.err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -166,12 +168,7 @@ class Session:
 
     def note(self, sentence: str) -> None:
         """Say something beside the result, on stderr."""
-        self.err.print(sentence, style="dim", markup=False)
-
-
-def plain(value: object) -> str:
-    """A value as text in which nothing can move the cursor, change colours or reverse the direction."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(value))
+        self.err.print(plain(sentence), style="dim", markup=False)
 
 
 def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
@@ -193,4 +190,10 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[.
 
 
 def _ask_password(prompt: str) -> str:
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask for the password on",
+            why=prompt.rstrip(": "),
+            remedy="in a CI, put the key into a variable and name it with env:NAME",
+        )
     return str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))

@@ -280,3 +280,59 @@ def test_a_development_key_is_no_key_on_a_real_chain(workshop: Workshop) -> None
     Path("proposal.json").write_text(json.dumps(fields | {"chainId": 1}))
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes", "--offline")
     refused(outcome, REFUSED, "everybody knows it")
+
+
+def test_a_signature_file_of_another_proposal_is_left_aside(workshop: Workshop) -> None:
+    """What lies beside a proposal counts only when it belongs to it; one named on purpose is refused."""
+    propose(workshop)
+    assert workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes").status == 0
+    Path("proposal.json").unlink()
+    assert publish(workshop, NEW, version="1.1.0").status == 0
+    shown = workshop.run("proposal", "show", "proposal.json", "--json")
+    assert shown.json["signers"] == {}
+    assert "left aside" in shown.err
+    stale = str(next(Path().glob("*.signature.json")))
+    words = ("--key", "dev:0", "--signature", stale)
+    refused(workshop.run("proposal", "execute", "proposal.json", *words), REFUSED, "another proposal")
+
+
+def test_a_forged_signature_is_shown_as_such(workshop: Workshop) -> None:
+    """Show does not take a file's word for who signed it."""
+    propose(workshop, 1)
+    fields = json.loads(Path("1.signature.json").read_text())
+    forged = fields | {"signer": workshop.cast.owner_c.address}
+    Path("forged.json").write_text(json.dumps(forged))
+    shown = workshop.run("proposal", "show", "proposal.json", "--signature", "forged.json").out
+    assert f"signature of {workshop.cast.owner_c.address}  NOT VALID" in shown
+
+
+def test_a_reason_cannot_look_like_something_else(workshop: Workshop) -> None:
+    """Runs of spaces and long texts, which could push lines of the proposal away, are refused."""
+    for reason in ("ok" + " " * 64 + "nonce  7", "x" * 201, "\u202egnihtemos"):
+        words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "p.json", "--reason", reason)
+        refused(workshop.run("release", "publish", str(OLD), *words), REFUSED, "cannot be shown safely")
+    assert not Path("p.json").exists()
+
+
+def test_a_key_typed_in_the_wrong_place_is_not_repeated(workshop: Workshop) -> None:
+    """Whoever types the key itself does not find it in an error."""
+    propose(workshop)
+    key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+    for uri in (f"env:{key}", f"dev:{key}", key, f"ape:{key}/x"):
+        outcome = workshop.run("proposal", "sign", "proposal.json", "--key", uri, "--yes")
+        assert outcome.status == USAGE
+        assert key not in outcome.err + outcome.out
+
+
+def test_a_release_is_revoked_by_proposal(workshop: Workshop) -> None:
+    """Revoking takes the road of every decision, and is final."""
+    workshop.publish("1.0.0", OLD)
+    words = ("--product", PRODUCT, "--version", "1.0.0", "--reason", "reboots", "-o", "revoke.json")
+    assert workshop.run("release", "revoke", *words).status == 0
+    for owner in ("dev:1", "dev:2"):
+        assert workshop.run("proposal", "sign", "revoke.json", "--key", owner, "--yes").status == 0
+    assert workshop.run("proposal", "execute", "revoke.json", "--key", "dev:0").status == 0
+    assert (
+        workshop.run("release", "show", "--product", PRODUCT, "--version", "1.0.0", "--json").json["status"]
+        == "revoked"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -104,3 +105,13 @@ def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
     assert artifact["bytecode"].startswith("0x")
     assert {"blockota/py.typed", "firmware_host/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "contracts/"))]
+
+
+def test_a_reader_who_has_had_enough_is_no_error(workshop: Workshop) -> None:
+    """Output into a pipe that is closed, or onto a full disk, is no defect of ours."""
+    command = f"{sys.executable} -m blockota product list"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for redirection, status in (("| true; exit ${PIPESTATUS[0]}", 0), ("> /dev/full", 2)):
+        words = ["bash", "-c", f"{command} {redirection}"]
+        done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, "defect" in done.stderr) == (status, False), done.stderr

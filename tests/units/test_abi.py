@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError
+from eth_typing import ABIEvent
+from eth_utils.abi import event_abi_to_log_topic
 from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,7 +113,7 @@ def test_events_are_decoded(event: tuple[str, list[Any]]) -> None:
     indexed = [encode([entry["type"]], [value]) for entry, value in pairs if entry["indexed"]]
     rest = [(entry["type"], value) for entry, value in pairs if not entry["indexed"]]
     data = encode([kind for kind, _ in rest], [value for _, value in rest])
-    decoded = OURS.decode_event([OURS.event_topic(name), *indexed], data)
+    decoded = OURS.decode_event([event_abi_to_log_topic(cast("ABIEvent", EVENTS[name])), *indexed], data)
     assert decoded is not None
     assert decoded.arguments == {entry["name"]: value for entry, value in pairs}
 

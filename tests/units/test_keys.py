@@ -208,7 +208,7 @@ def test_a_development_key_is_refused_on_a_real_chain() -> None:
 @pytest.mark.parametrize("number", ["", "-1", "1.0", "x", "1000", "\u0661", "9" * 5000, "0x1"])
 def test_a_number_that_is_none_is_told(number: str) -> None:
     """Development keys are numbered from 0 to 999 in plain digits."""
-    with pytest.raises(UsageError, match="is no development key"):
+    with pytest.raises(UsageError, match="no such development key"):
         opened(f"dev:{number}", is_local_chain=True)
 
 
