@@ -95,7 +95,7 @@ def execute(session: Session, /, file: Path, key: str, signatures: tuple[Path, .
     """Check FILE and its signatures as the Safe will, simulate it, and send it. Anyone may.
 
     \b
-    Example:  blockota proposal execute 1.4.0.json --key keystore:ci.json
+    Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
     """
     from blockota.multisig import execute as execute_proposal
     from blockota.vendor import check_target
