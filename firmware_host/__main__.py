@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 UNIQUE_ID_LENGTH = 12
+MAX_LATENCY = 1000.0
+"""Milliseconds; a host gives up on a board after half of that."""
 EXAMPLE = """\
 example:
   python -m firmware_host simulate --tcp 3115 --flash board.flash
@@ -76,7 +78,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
         profile,
         flash=options.flash or b"",
         faults=reduce(Faults.adding, options.fault, Faults()),
-        times=TimeModel(baud=options.baud, latency=options.latency / 1000) if options.baud else None,
+        times=_times(options.baud, options.latency),
         unique_id=_unique_id(options.unique_id),
     )
     pages = _pages(options.write_protected, profile)
@@ -86,6 +88,17 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
         board.boot0 = False
         board.reset()
     return board
+
+
+def _times(baud: int, latency: float) -> TimeModel | None:
+    if not 0 <= latency <= MAX_LATENCY:
+        raise UsageError(
+            f"the latency {latency:g} ms cannot be",
+            remedy=f"write 0 to {MAX_LATENCY:g} milliseconds, as in --latency 16",
+        )
+    if latency and not baud:
+        raise UsageError("a latency needs a line that takes time", remedy="say --baud as well, as in --baud 115200")
+    return TimeModel(baud=baud, latency=latency / 1000) if baud else None
 
 
 def _unique_id(text: str) -> bytes:

@@ -31,7 +31,7 @@ _BUSY_LIMIT = 16
 _RESET_REMEDY = "set BOOT0 to 1 and reset the board, then run the command again"
 _SILENT_REMEDY = (
     "set BOOT0 to 1 and reset the board; then check that TX and RX are crossed, that the grounds are joined, "
-    "and that the adapter sends even parity"
+    "that the adapter sends even parity, and that no other program holds the line"
 )
 
 

@@ -7,6 +7,9 @@ from typing import Self
 
 from blockota.errors import UsageError
 
+MAX_NOISE = 65536
+"""Bytes of noise at most: more than a line's buffers hold would only block the board."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
@@ -38,7 +41,10 @@ class Faults:
         name, _, value = text.partition("=")
         if name not in FAULT_NAMES:
             raise UsageError(f"There is no fault {name!r}", remedy=f"choose one of {', '.join(FAULT_NAMES)}")
-        return replace(self, **{name.replace("-", "_"): _number(value or "1", name)})
+        number = _number(value or "1", name)
+        if name == "noise-at-open" and number > MAX_NOISE:
+            raise UsageError(f"The fault {name} cannot take the value {number}", remedy=f"write {MAX_NOISE} at most")
+        return replace(self, **{name.replace("-", "_"): number})
 
 
 def _number(text: str, name: str) -> int:

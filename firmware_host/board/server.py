@@ -92,7 +92,8 @@ def _thread(serve: Callable[..., None]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        # A daemon thread that is stuck must not keep the process from ending.
+        thread.join(timeout=PATIENCE)
 
 
 def _serve_connections(board: SimulatedBoard, listener: socket.socket, *, ended: threading.Event) -> None:

@@ -178,6 +178,23 @@ def other_contract(vendor: Vendor) -> str:
     return address
 
 
+def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: Product) -> None:
+    """A node that answers each page with the first one cannot keep the technician for ever."""
+
+    class ForgetfulContract(BlockOTAContract):
+        """A contract behind a node that takes every cursor for the newest release."""
+
+        def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+            if function == "history":
+                arguments = (arguments[0], 0, 1)
+            return super()._ask(function, *arguments, block=block)
+
+    vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
+    assert [str(r.version) for r in vendor.contract.history(product.name)] == ["1.2.0", "1.1.0"]
+    with pytest.raises(RefusedError, match=r"cannot be believed: its history names 1\.2\.0 after 1\.2\.0"):
+        list(ForgetfulContract(vendor.chain, vendor.contract.address).history(product.name))
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a" * 32])
 def test_a_name_that_cannot_be_is_a_usage_error(vendor: Vendor, name: str) -> None:
     """It is refused before the chain is asked."""

@@ -1,0 +1,282 @@
+"""Runs that something cuts short: what the board holds then, and what the same command makes of it."""
+
+from __future__ import annotations
+
+import _thread
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.answers import Consent
+from blockota.errors import BoardError, NoAnswerError, VerificationError
+from blockota.release import Region, Release, Version
+from blockota.verification import ProvenRelease, prove_release
+from firmware_host.bench import Bench, FindInstalled
+from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, serve_tcp
+from firmware_host.board_identity import identify
+from firmware_host.bootloader import Bootloader
+from firmware_host.flasher import Finished, Written
+from tests.conftest import IMAGES
+from tests.firmware.test_flasher import DirectLink
+from tests.stories.conftest import Workshop
+from tests.units.samples import PRODUCT, TRUST, answer_with, release_of
+
+IMAGE, NEXT, LARGE = ((IMAGES / f"bluepill-{version}.bin").read_bytes() for version in ("1.0.0", "1.1.0", "1.2.0"))
+FOREIGN = b"\xff" * 256 + b"somebody else's program"
+NO_CONSENT = Consent()
+
+
+def proven(image: bytes, version: Version) -> ProvenRelease:
+    """An image that passed checks 1 to 5 as that version."""
+    answer = answer_with(release=release_of(image, version=version))
+    return prove_release(answer, TRUST, read_image=lambda _: image)
+
+
+FIRST, SECOND, THIRD = (proven(image, Version(1, minor, 0)) for minor, image in enumerate((IMAGE, NEXT, LARGE)))
+HISTORY: tuple[Release, ...] = (FIRST.release, SECOND.release, THIRD.release)
+
+
+def bench_of(board: SimulatedBoard) -> Bench:
+    """A bench with the board, in this process: silence costs no time there."""
+    bootloader = Bootloader(DirectLink(board))
+    bootloader.connect()
+    return Bench(bootloader, identify(bootloader), ())
+
+
+def searched(*history: Release) -> FindInstalled:
+    """A search of those releases, as the technician's of the chain's record."""
+    return lambda digest: max((r.version for r in history if digest(r.region) == r.sha256), default=None)
+
+
+def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_CONSENT) -> str:
+    """Checks 6 to 10 with flashing between them; returns what check 6 said.
+
+    The chain knows the releases up to the wanted one.
+    """
+    history = [release for release in HISTORY if release.version <= wanted.release.version]
+    cleared = bench_of(board).prove(wanted, consent, find_installed=searched(*history))
+    *_, finished = cleared.flash()
+    assert isinstance(finished, Finished)
+    assert cleared.prove_flash(finished).number == 10
+    return cleared.passed[0].what
+
+
+def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command() -> None:
+    """Whatever number of bytes came through, the second run needs no option, or says that all is done."""
+    said: set[str] = set()
+    for cut in range(1, _bytes_until_proven() + 1, 7):
+        board = SimulatedBoard(faults=Faults(silent_after=cut))
+        try:
+            run(board, FIRST)
+        except BoardError:
+            said.add(_run_again(board))
+        assert board.flash == IMAGE.ljust(len(board.flash), b"\xff"), cut
+    assert said == {"blank flash", "an interrupted run", "nothing needs to be done"}
+
+
+def _run_again(board: SimulatedBoard) -> str:
+    try:
+        what = run(board, FIRST)
+    except VerificationError as error:
+        return error.why
+    return what.split(" replaces ")[1].split(",")[0]
+
+
+def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown() -> None:
+    """While an old release is half erased nobody can say what it was: the error names the option beforehand."""
+    kinds: set[str] = set()
+    for cut in range(3000, 45_000, 4001):
+        board = SimulatedBoard(flash=NEXT, faults=Faults(silent_after=cut))
+        try:
+            run(board, THIRD)
+        except NoAnswerError as error:
+            kinds.add("half done" if "--replace-unknown" in error.remedy else error.why.rpartition("; ")[2])
+            run(board, THIRD, consent=Consent(replace_unknown=True))
+        assert board.flash[: len(LARGE)] == LARGE, cut
+    assert kinds == {"half done"}
+
+
+def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
+    """Once every page of the old release is erased, the same command is enough."""
+    board = SimulatedBoard(flash=IMAGE)
+    events = bench_of(board).prove(SECOND, NO_CONSENT, find_installed=searched(*HISTORY)).flash()
+    next(event for event in events if isinstance(event, Written))
+    events.close()
+    assert "1.1.0 replaces an interrupted run" in run(board, SECOND)
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        FOREIGN,
+        b"\xff" * (len(IMAGE) - 1) + b"\1",
+        IMAGE[:-1] + b"\1",
+        b"\xff" * 8 + IMAGE[8:-1] + b"\1",
+        IMAGE[:8],
+        b"\xff" * 7 + IMAGE[7:],
+    ],
+    ids=["behind a block", "last byte", "whole but for one", "half written but for one", "first words", "one of them"],
+)
+def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> None:
+    """Bytes behind an erased block, a byte that is neither, or first words without the rest are not ours."""
+    board = SimulatedBoard(flash=contents)
+    with pytest.raises(VerificationError, match="the board holds something unknown"):
+        run(board, FIRST)
+    assert board.flash.startswith(contents)
+    assert "unknown contents" in run(board, FIRST, consent=Consent(replace_unknown=True))
+
+
+@pytest.mark.parametrize("written", [range(8, 584), range(8, 300), range(200, 584), range(583, 584), range(8, 9)])
+def test_what_a_cut_run_leaves_is_known_again(written: range) -> None:
+    """Any part of the image, as long as its first words are erased, is an interrupted run."""
+    contents = bytes(byte if at in written else 0xFF for at, byte in enumerate(IMAGE))
+    assert "replaces an interrupted run" in run(SimulatedBoard(flash=contents), FIRST)
+
+
+def test_a_board_that_falls_silent_while_it_is_read_was_not_changed() -> None:
+    """The sentence says so."""
+    board = SimulatedBoard(flash=LARGE, faults=Faults(silent_after=75))
+    with pytest.raises(NoAnswerError, match=r"fell silent in Read Memory.*; nothing was changed"):
+        run(board, SECOND)
+
+
+def test_a_chip_that_no_table_has_is_refused_as_such() -> None:
+    """It is the release's chip, so the sentence speaks of this program and not of the board."""
+    board = SimulatedBoard(replace(STM32F103C8, product_id=0x7FF))
+    release = replace(FIRST.release, chip_id=0x7FF)
+    wanted = prove_release(answer_with(release=release), TRUST, read_image=lambda _: IMAGE)
+    with pytest.raises(VerificationError, match="check 7 failed, this program does not know the board's chip") as error:
+        run(board, wanted)
+    assert error.value.number == 7
+
+
+def test_a_release_beyond_the_flash_is_not_read() -> None:
+    """What leaves the board's flash is check 7's to refuse."""
+    image = IMAGE.ljust(80 * 1024, b"\1")
+    large = replace(PRODUCT, region=Region(PRODUCT.region.start, 1 << 20))
+    answer = answer_with(release=release_of(image), product=large)
+    with pytest.raises(VerificationError, match="check 7 failed, the image does not fit"):
+        run(SimulatedBoard(), prove_release(answer, TRUST, read_image=lambda _: image))
+
+
+def test_an_interruption_between_two_events_tells_the_state() -> None:
+    """Control-C that reaches the caller is thrown into the events, which end with what is half done."""
+    events = bench_of(SimulatedBoard()).prove(FIRST, NO_CONSENT, find_installed=searched(FIRST.release)).flash()
+    next(event for event in events if isinstance(event, Written))
+    with pytest.raises(BoardError, match=r"interrupted: erased 1 of 1 pages, .*will not start a half written image"):
+        events.throw(KeyboardInterrupt())
+
+
+# By the command
+
+
+@pytest.fixture
+def published(workshop: Workshop) -> Workshop:
+    """A workshop where 1.0.0 is published."""
+    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    return workshop
+
+
+@contextmanager
+def served(board: SimulatedBoard) -> Iterator[str]:
+    """The board on a TCP port."""
+    with serve_tcp(board) as url:
+        yield url
+
+
+def test_a_flipped_bit_ends_as_check_10(published: Workshop) -> None:
+    """The flash was changed and is wrong: exit status 4, and the number of the check."""
+    with served(SimulatedBoard(faults=Faults(flipped_bit=0x0800_0100))) as url:
+        outcome = published.flash(url, "--json")
+    assert outcome.status == 4
+    assert "check 10 failed, the flash does not hold what was written" in outcome.err
+    assert outcome.json["error"]["kind"] == "FlashProofError"
+    assert outcome.json["error"].get("check", 10) == 10
+
+
+def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) -> None:
+    """After check 10 a lost line is a note beside the success."""
+    sent = _bytes_until_proven()
+    with served(SimulatedBoard(faults=Faults(silent_after=sent))) as url:
+        outcome = published.flash(url, "--json")
+    assert outcome.status == 0, outcome.err
+    assert (outcome.json["banner"], outcome.json["passed"]) == ("", list(range(1, 11)))
+    assert "but it did not start" in outcome.err
+    assert "BOOT0 at 0" in outcome.err
+
+
+def _bytes_until_proven() -> int:
+    """How many bytes the host sends until check 10, where 1.0.0 alone is on the chain."""
+
+    class CountingLink(DirectLink):
+        """A link that counts what the host sends."""
+
+        count = 0
+
+        def write(self, data: bytes, /) -> None:
+            """Hand a frame over."""
+            self.count += len(data)
+            super().write(data)
+
+    link = CountingLink(SimulatedBoard())
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    bench = Bench(bootloader, identify(bootloader), ())
+    cleared = bench.prove(FIRST, NO_CONSENT, find_installed=searched(FIRST.release))
+    assert list(cleared.flash())
+    return link.count
+
+
+def test_bytes_beside_the_image_are_in_a_file_while_they_are_nowhere_else(published: Workshop) -> None:
+    """A cut run leaves the file and says so; the next run does not touch it, and removes only its own."""
+    beside = bytes(range(256))
+    flash = b"\xff" * 768 + beside
+    board = SimulatedBoard(flash=flash, faults=Faults(silent_after=_bytes_until_proven() // 2))
+    with served(board) as url:
+        cut = published.flash(url)
+        kept = list(Path.cwd().glob("preserved-*.bin"))
+        again = published.flash(url)
+    assert cut.status == 4
+    assert len(kept) == 1
+    assert kept[0].name in cut.err
+    assert kept[0].read_bytes() == b"\xff" * (768 - len(IMAGE)) + beside
+    assert again.status == 0, again.err
+    assert list(Path.cwd().glob("preserved-*.bin")) == kept
+    with served(SimulatedBoard(flash=flash)) as url:
+        whole = published.flash(url)
+    assert "440 bytes beside the image" in whole.out
+    assert list(Path.cwd().glob("preserved-*.bin")) == kept
+
+
+def test_control_c_while_flashing_says_what_is_half_done(published: Workshop) -> None:
+    """Wherever it strikes, the state is told and the exit status is the board's."""
+    board = SimulatedBoard(faults=Faults(silent_after=_bytes_until_proven() // 2))
+    timer = threading.Timer(0.0, _interrupt_when_silent, [board])
+    timer.start()
+    with served(board) as url:
+        outcome = published.flash(url)
+    timer.join()
+    assert outcome.status == 4
+    assert "flashing was interrupted: erased 1 of 1 pages" in outcome.err
+
+
+def _interrupt_when_silent(board: SimulatedBoard) -> None:
+    # Half of it is written; the host waits for an answer that does not come.
+    while board.flash[8 : len(IMAGE)].strip(b"\xff") == b"":
+        threading.Event().wait(0.01)
+    threading.Event().wait(0.1)
+    _thread.interrupt_main()
+
+
+@pytest.mark.parametrize("kind", ["hex", "elf"])
+def test_an_image_from_a_stick_may_be_hex_or_elf(published: Workshop, board_url: str, kind: str) -> None:
+    """What publish takes, flash takes as well; the chain's digest is of the flat bytes."""
+    outcome = published.flash(board_url, "--image", str(IMAGES / f"bluepill-1.0.0.{kind}"), "--json")
+    assert outcome.status == 0, outcome.err
+    assert outcome.json["sha256"] == hashlib.sha256(IMAGE).hexdigest()
+    assert "Reading what the board's flash holds" in outcome.err
