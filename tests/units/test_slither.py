@@ -20,7 +20,7 @@ def element(name: str, *, parent: dict[str, str] | None = None) -> dict[str, Any
 def test_a_function_is_named_with_its_contract() -> None:
     """As the explanations name it; what belongs to no contract keeps its own name."""
     of_contract = element("publish", parent={"type": "contract", "name": "BlockOTA"})
-    results = [
+    results: list[dict[str, Any]] = [
         {"check": "reentrancy-eth", "elements": [of_contract, element("x = 1")]},
         {"check": "solc-version", "elements": [element("0.8.28", parent={"type": "file", "name": "BlockOTA.sol"})]},
         {"check": "nothing", "elements": []},
