@@ -175,7 +175,7 @@ def test_one_thing_wrong_fails_its_check(number: int, bench: Bench, words: tuple
     expected: type[FlashProofError | VerificationError] = FlashProofError if number == 10 else VerificationError
     with pytest.raises(expected) as failed:
         bench.walk()
-    assert failed.value.number == number
+    assert getattr(failed.value, "number", 0) == number
     assert failed.value.exit_status == (4 if number == 10 else 3)
     assert [word for word in (f"check {number} failed", *words) if word not in str(failed.value)] == []
     assert failed.value.why
@@ -198,7 +198,7 @@ def test_consent_covers_only_what_it_says(number: int, bench: Bench) -> None:
     """What the person agreed to opens one door, and the floor, the region and the vendor's word none at all."""
     with pytest.raises(VerificationError) as failed:
         bench.walk()
-    assert failed.value.number == number
+    assert getattr(failed.value, "number", 0) == number
 
 
 def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
