@@ -140,7 +140,7 @@ def test_what_a_cut_run_leaves_is_known_again(written: range) -> None:
 
 def test_a_board_that_falls_silent_while_it_is_read_was_not_changed() -> None:
     """The sentence says so."""
-    board = SimulatedBoard(flash=LARGE, faults=Faults(silent_after=75))
+    board = SimulatedBoard(flash=LARGE, faults=Faults(silent_after=50))
     with pytest.raises(NoAnswerError, match=r"fell silent in Read Memory.*; nothing was changed"):
         run(board, SECOND)
 
