@@ -21,41 +21,13 @@ from firmware_host.flash_plan import FlashPlan, plan
 from firmware_host.flasher import Erased, Event, Finished, Preserved, ReadBack, Written, carry_out, read_flash, start
 from firmware_host.image import FirmwareImage, read_image
 from firmware_host.link import open_link
+from tests.firmware.direct_link import DirectLink
 
 KIB = 1024
 BASE = 0x0800_0000
 FLASH_SIZE = 64 * KIB
 OLD = bytes(index * 7 % 251 for index in range(FLASH_SIZE))
 EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
-
-
-class DirectLink:
-    """A link to a simulated board in the same process: silence is known at once, and costs no time."""
-
-    name, baud, notes = "the simulated board", 115200, ()
-
-    def __init__(self, board: SimulatedBoard) -> None:
-        """Plug the board in."""
-        self._board, self._received = board, board.connect()
-
-    def write(self, data: bytes, /) -> None:
-        """Hand a frame over."""
-        self._received += self._board.feed(data)
-
-    def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Take what the board has answered already."""
-        if len(self._received) < count:
-            raise NoAnswerError("The board is silent", why=f"for {timeout:.1f} s")
-        data, self._received = self._received[:count], self._received[count:]
-        return data
-
-    def drain(self) -> bytes:
-        """Take everything."""
-        data, self._received = self._received, b""
-        return data
-
-    def close(self) -> None:
-        """Leave the board alone."""
 
 
 def code(size: int, *, at: int = BASE, seed: int = 1) -> FirmwareImage:

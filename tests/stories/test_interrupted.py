@@ -22,7 +22,7 @@ from firmware_host.board_identity import identify
 from firmware_host.bootloader import Bootloader
 from firmware_host.flasher import Finished, Written
 from tests.conftest import IMAGES
-from tests.firmware.test_flasher import DirectLink
+from tests.firmware.direct_link import DirectLink
 from tests.stories.conftest import Workshop
 from tests.units.samples import PRODUCT, TRUST, answer_with, release_of
 
