@@ -123,4 +123,11 @@ def test_the_demonstration_walks_the_whole_road(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     statuses = [step["exitStatus"] for step in json.loads(done.stdout)["steps"]]
     assert statuses == [0] * 6 + [0] * 4 + [3, 0, 3]
+    assert_readme_shows(json.loads(done.stdout)["steps"][-2]["output"])
     assert list(tmp_path.iterdir()) == []
+
+
+def assert_readme_shows(output: str) -> None:
+    """README prints what a flashing really prints."""
+    readme = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
+    assert [line for line in output.splitlines() if line not in readme] == []
