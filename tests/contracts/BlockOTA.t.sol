@@ -21,6 +21,23 @@ contract BlockOTAInvariants is ForgeTest {
         targets[0] = address(_handler);
     }
 
+    /// @notice The same actions each time, so that what they cover is the same each time.
+    function test_theInvariantsHoldAlongAWalk() external {
+        for (uint256 i = 0; i < 240; ++i) {
+            _step(_mix(i, "action"), _mix(i, "who"), _mix(i, "which"), _mix(i, "seed"));
+            if (i % 20 != 0) continue;
+            this.invariant_B1_aRecordNeverChangesButToRevoked();
+            this.invariant_B2_versionsAscendAndNoImageRepeats();
+            this.invariant_B3_latestIsTheGreatestNotRevoked();
+            this.invariant_B4_theFloorOnlyRisesAndHolds();
+            this.invariant_B5_everyImageLayInItsRegion();
+            this.invariant_B6_theOwnerChangesInTwoStepsAndIsNeverMissing();
+            this.invariant_B7_whilePausedNothingIsPublished();
+            this.invariant_B8_authenticIsJustWhatWasPublishedAndIsActive();
+            this.invariant_B9_pagesTogetherAreEverything();
+        }
+    }
+
     function invariant_B1_aRecordNeverChangesButToRevoked() external view {
         for (uint256 p = 0; p < 3; ++p) {
             bytes32 product = _handler.products(p);
@@ -127,6 +144,21 @@ contract BlockOTAInvariants is ForgeTest {
             require(_handler.count(product) == 0 || from == 0, "B9: end");
         }
         _requireAllProducts();
+    }
+
+    function _step(uint256 action, uint256 who, uint256 which, uint256 seed) private {
+        action %= 14;
+        if (action < 5) _handler.publish(who, which, seed);
+        else if (action == 5) _handler.revoke(who, which, seed, "bricks boards");
+        else if (action == 6) _handler.raise(who, which, seed);
+        else if (action == 7) _handler.pair(who, which, seed);
+        else if (action == 8) _handler.unpair(who, which);
+        else if (action == 9) _handler.pause(seed);
+        else if (action == 10) _handler.resume(who);
+        else if (action == 11) _handler.transfer(who, seed);
+        else if (action == 12) _handler.takeOver(seed);
+        else _handler.renounce(seed);
+        _handler.warp(uint24(seed >> 8));
     }
 
     function _requireAllProducts() private view {

@@ -21,6 +21,21 @@ contract FirmwareReplicationInvariants is ForgeTest {
         targets[0] = address(_handler);
     }
 
+    /// @notice The same actions each time, so that what they cover is the same each time.
+    function test_theInvariantsHoldAlongAWalk() external {
+        for (uint256 i = 0; i < 240; ++i) {
+            _step(_mix(i, "action"), _mix(i, "who"), _mix(i, "which"), _mix(i, "seed"));
+            if (i % 20 != 0) continue;
+            this.invariant_R1_termsNeverChangeAndTheStatusFollowsTheArrows();
+            this.invariant_R2_onlyTheVendorDecidesAndOnlyTheBrokerServes();
+            this.invariant_R3_aBrokerHasOneOpenAgreementForARelease();
+            this.invariant_R4_replicasAreJustThoseThatServe();
+            this.invariant_R5_nothingExpiredOrRevokedIsServed();
+            this.invariant_R6_idsAreGivenInSequenceAndPagesTogetherAreEverything();
+            this.invariant_R7_anAddressIsBoundedAndComesAfterAcceptance();
+        }
+    }
+
     function invariant_R1_termsNeverChangeAndTheStatusFollowsTheArrows() external view {
         bytes memory stored = abi.encode(_replication.agreements(0, type(uint256).max));
         require(keccak256(stored) == keccak256(abi.encode(_handler.agreements())), "R1");
@@ -89,6 +104,20 @@ contract FirmwareReplicationInvariants is ForgeTest {
             require(bytes(all[i].uri).length <= 256, "R7: bound");
             require(bytes(all[i].uri).length == 0 || _handler.wasAccepted(all[i].id), "R7: before acceptance");
         }
+    }
+
+    function _step(uint256 action, uint256 who, uint256 which, uint256 seed) private {
+        action %= 12;
+        if (action < 3) _handler.serve(who, which, seed);
+        else if (action < 5) _handler.propose(who, which, seed);
+        else if (action == 5) _handler.accept(who, seed);
+        else if (action == 6) _handler.decline(who, seed);
+        else if (action == 7) _handler.announce(who, seed, which);
+        else if (action == 8) _handler.withdraw(who, seed);
+        else if (action == 9) _handler.terminate(who, seed);
+        else if (action == 10) _handler.revoke(which);
+        else _handler.handOver();
+        _handler.warp(seed);
     }
 
     function _requireReplicas(bytes32 product, uint64 version) private view {

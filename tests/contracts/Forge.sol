@@ -14,6 +14,9 @@ interface Vm {
     /// @notice Leaves out a run whose inputs do not matter.
     function assume(bool condition) external pure;
 
+    /// @notice Gives an account ether.
+    function deal(address account, uint256 amount) external;
+
     /// @notice Deploys a contract as its own settings compile it, however the tests are compiled.
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address deployed);
 }

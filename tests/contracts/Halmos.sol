@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
+import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplication.sol";
+
+/// @title What the checks use of Halmos
+interface Svm {
+    /// @notice Any call of a function of the contract that may write, with any arguments.
+    function createCalldata(string calldata contractName) external pure returns (bytes memory data);
+
+    /// @notice Any value.
+    function createBytes32(string calldata name) external pure returns (bytes32 value);
+
+    /// @notice Any words in an account's storage: what is proven then holds from every state.
+    function enableSymbolicStorage(address account) external;
+}
+
+/// @title What the checks use of Foundry's cheat codes, as far as Halmos has them
+interface CheckVm {
+    function assume(bool condition) external pure;
+
+    function prank(address sender) external;
+
+    function load(address account, bytes32 slot) external view returns (bytes32 word);
+
+    function getCode(string calldata path) external view returns (bytes memory creationCode);
+}
+
+/// @title What all symbolic checks share
+abstract contract HalmosCheck {
+    CheckVm internal constant vm = CheckVm(address(uint160(uint256(keccak256("hevm cheat code")))));
+    Svm internal constant svm = Svm(address(uint160(uint256(keccak256("svm cheat code")))));
+
+    /// @dev Deploys what the package ships, but for the metadata's hash.
+    function _deploy(string memory path, address argument) internal returns (address deployed) {
+        bytes memory code = abi.encodePacked(vm.getCode(path), abi.encode(argument));
+        assembly {
+            deployed := create(0, add(code, 0x20), mload(code))
+        }
+        assert(deployed != address(0));
+    }
+
+    /// @dev Any writing call of BlockOTA by anyone; whether it is refused does not matter. The OEM's name alone is given:
+    /// nothing depends on it, and one more symbolic name would square the number of paths.
+    function _callBlockOTA(address record, address sender) internal returns (bytes4 selector) {
+        bytes memory data = svm.createCalldata("BlockOTA");
+        selector = bytes4(data);
+        if (selector == IBlockOTA.pairOem.selector) {
+            uint256 other = uint256(svm.createBytes32("pairing"));
+            (uint16 chipId, uint32 start, uint32 size) = (uint16(other), uint32(other >> 16), uint32(other >> 48));
+            data = abi.encodeCall(IBlockOTA.pairOem, (svm.createBytes32("product"), "ACME", chipId, start, size));
+        }
+        vm.prank(sender);
+        (bool done, ) = record.call(data);
+        done;
+    }
+
+    /// @dev Any writing call of FirmwareReplication by anyone. What is announced replaces an address that was stored as the
+    /// compiler does it, and no longer than the contract lets it be.
+    function _callReplication(address replication, address sender) internal returns (bytes4 selector) {
+        bytes memory data = svm.createCalldata("FirmwareReplication");
+        selector = bytes4(data);
+        if (selector == IFirmwareReplication.announce.selector) {
+            uint256 word = uint256(_entryWord(replication, uint64(uint256(_argument(data, 0))), 3));
+            vm.assume(word == 0 || word == 2 * 80 + 1);
+        } else if (selector == IFirmwareReplication.propose.selector) {
+            _assumeItsOwn(replication, _argument(data, 0), uint64(uint256(_argument(data, 1))), sender);
+        }
+        vm.prank(sender);
+        (bool done, ) = replication.call(data);
+        done;
+    }
+
+    /// @dev One of the four words of an agreement, as docs/contracts.md lays them out.
+    function _entryWord(address replication, uint64 id, uint256 place) internal view returns (bytes32) {
+        return vm.load(replication, bytes32(uint256(keccak256(abi.encode(id, 1))) + place));
+    }
+
+    /// @dev Id of the agreement that a broker proposed last for a release.
+    function _newest(
+        address replication,
+        bytes32 product,
+        uint64 version,
+        address broker
+    ) internal view returns (uint64) {
+        bytes32 index = keccak256(abi.encode(version, keccak256(abi.encode(product, 2))));
+        return uint64(uint256(vm.load(replication, keccak256(abi.encode(broker, uint256(index) + 1)))));
+    }
+
+    /// @dev The newest agreement of a broker, if any, is that broker's; check_R3 proves that it always is.
+    function _assumeItsOwn(address replication, bytes32 product, uint64 version, address broker) private view {
+        uint64 id = _newest(replication, product, version, broker);
+        uint256 word = uint256(_entryWord(replication, id, 0));
+        vm.assume(id == 0 ? word == 0 : address(uint160(word)) == broker);
+    }
+
+    /// @dev An argument of a call.
+    function _argument(bytes memory data, uint256 place) private pure returns (bytes32 word) {
+        assembly {
+            word := mload(add(add(data, 0x24), mul(place, 0x20)))
+        }
+    }
+}
