@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from eth_abi.abi import decode, encode
+from eth_abi.codec import ABICodec
 from eth_abi.exceptions import DecodingError, EncodingError
+from eth_abi.registry import registry
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from blockota.errors import UsageError
 
+_CODEC = ABICodec(registry.copy())  # type: ignore[no-untyped-call]  # eth-abi leaves it untyped
+# A registry of our own: in the shared one, whoever decodes leniently (Ape does) makes everybody's decoders lenient.
+encode, decode = _CODEC.encode, _CODEC.decode
 SELECTOR_SIZE = 4
 """Bytes that name a function or an error."""
 _PANIC, _REVERT = bytes.fromhex("4e487b71"), bytes.fromhex("08c379a0")

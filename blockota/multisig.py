@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from blockota.abi import encode_signature_call
+from blockota.abi import decode, encode_signature_call
 from blockota.chain import Chain, Receipt
 from blockota.contract import refusals_in_words
 from blockota.errors import ProposalError, RefusedError, RevertedError, UsageError

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
@@ -22,7 +21,7 @@ from eth_utils.address import is_checksum_address
 from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
-from blockota.abi import Decoded
+from blockota.abi import Decoded, encode
 from blockota.errors import ProposalError
 from blockota.intent import CONTRACTS, describe, one_line, read_call
 from blockota.release import show_time

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
 import hashlib
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -251,26 +249,6 @@ def test_bytes_beside_the_image_are_in_a_file_while_they_are_nowhere_else(publis
         whole = published.flash(url)
     assert "440 bytes beside the image" in whole.out
     assert list(Path.cwd().glob("preserved-*.bin")) == kept
-
-
-def test_control_c_while_flashing_says_what_is_half_done(published: Workshop) -> None:
-    """Wherever it strikes, the state is told and the exit status is the board's."""
-    board = SimulatedBoard(faults=Faults(silent_after=_bytes_until_proven() // 2))
-    timer = threading.Timer(0.0, _interrupt_when_silent, [board])
-    timer.start()
-    with served(board) as url:
-        outcome = published.flash(url)
-    timer.join()
-    assert outcome.status == 4
-    assert "flashing was interrupted: erased 1 of 1 pages" in outcome.err
-
-
-def _interrupt_when_silent(board: SimulatedBoard) -> None:
-    # Half of it is written; the host waits for an answer that does not come.
-    while board.flash[8 : len(IMAGE)].strip(b"\xff") == b"":
-        threading.Event().wait(0.01)
-    threading.Event().wait(0.1)
-    _thread.interrupt_main()
 
 
 @pytest.mark.parametrize("kind", ["hex", "elf"])
