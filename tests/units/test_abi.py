@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from eth_abi.abi import decode as shared_decode
 from eth_abi.abi import encode
 from eth_abi.exceptions import DecodingError
 from eth_typing import ABIEvent
@@ -194,9 +193,3 @@ def default_of(parameter: dict[str, Any]) -> Any:
     """Some value of a parameter's type."""
     kind: str = parameter["type"]
     return {"bytes32": bytes(32), "address": SAFE, "string": ""}.get(kind, [] if kind.endswith("[]") else 0)
-
-
-def test_somebody_else_s_leniency_does_not_reach_us() -> None:
-    """Lenient decoding with the shared registry, as Ape does, leaves our decoders strict."""
-    shared_decode(["uint256"], bytes(3), strict=False)
-    assert revert_text(bytes.fromhex("4e487b71") + bytes(3)) is None
