@@ -1,0 +1,92 @@
+"""Say which lines and branches of the contracts no Foundry test reaches: ``make coverage``.
+
+The contracts are compiled without the optimizer and without the IR, for only then does each branch of the bytecode
+belong to one of the source. The exit status is 1 when something of ours is not reached, or was not looked at.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from scripts.build_artifacts import CONTRACTS
+from scripts.compilation import CLONE
+from scripts.forge import environment, find_forge
+
+REPORT = CLONE / ".build" / "coverage.info"
+SEED = "0x626c6f636b6f7461"
+"""Foundry draws the same numbers in every run."""
+
+
+@dataclass
+class Coverage:
+    """What was reached of a file.
+
+    Attributes:
+        lines: hits by line number.
+        branches: line number and hits of each branch.
+    """
+
+    lines: dict[int, int] = field(default_factory=dict)
+    branches: list[tuple[int, int]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """Both in numbers."""
+        lines = f"{sum(map(bool, self.lines.values()))} of {len(self.lines)} lines"
+        return f"{lines}, {sum(bool(hits) for _, hits in self.branches)} of {len(self.branches)} branches"
+
+
+def main() -> int:
+    """Measure the coverage, and name what is missing."""
+    REPORT.unlink(missing_ok=True)
+    command = [str(find_forge()), "coverage", "--report", "lcov", "--report-file", str(REPORT)]
+    variables = environment() | {"FOUNDRY_FUZZ_SEED": SEED}
+    done = subprocess.run(command, cwd=CLONE, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode or not REPORT.exists():
+        print(f"The tests cannot be run:\n{done.stdout[-3000:]}{done.stderr[-3000:]}", file=sys.stderr)
+        return 1
+    files = read_lcov(REPORT.read_text().splitlines())
+    for name in CONTRACTS:
+        print(f"{name}: {files.get(file_of(name), Coverage()).summary()}")
+    problems = list(missing(files, [file_of(name) for name in CONTRACTS]))
+    print("\n".join(problems), file=sys.stderr)
+    return 1 if problems else 0
+
+
+def read_lcov(lines: Iterable[str]) -> dict[str, Coverage]:
+    """What a report in the form of lcov says, by file name."""
+    files: dict[str, Coverage] = {}
+    current = Coverage()
+    for line in lines:
+        key, _, value = line.strip().partition(":")
+        if key == "SF":
+            current = files.setdefault(value, Coverage())
+        elif key == "DA":
+            number, hits = map(int, value.split(",")[:2])
+            current.lines[number] = hits
+        elif key == "BRDA":
+            line_number, _, _, taken = value.split(",")
+            current.branches.append((int(line_number), 0 if taken == "-" else int(taken)))
+    return files
+
+
+def missing(files: dict[str, Coverage], wanted: Iterable[str]) -> Iterator[str]:
+    """A sentence for each line and branch that was not reached, and for each file that was not looked at."""
+    for name in wanted:
+        found = files.get(name)
+        if found is None or not found.lines or not found.branches:
+            yield f"{name} was not looked at."
+            continue
+        yield from (f"{name}:{number} is not reached." for number, hits in sorted(found.lines.items()) if not hits)
+        yield from (f"{name}:{number} has a branch that is not taken." for number, hits in found.branches if not hits)
+
+
+def file_of(contract: str) -> str:
+    """The file that defines a contract."""
+    return f"contracts/{contract}.sol"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
