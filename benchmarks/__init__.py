@@ -1,0 +1,1 @@
+"""Figures: what the commands and contracts cost, in seconds and gas."""

@@ -1,0 +1,163 @@
+"""Who acts in the measurements of `gas`, on a fresh chain: accounts that send themselves, and a 2-of-3 Safe."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from eth_utils.address import to_checksum_address
+
+from blockota.abi import Interface, encode_signature_call
+from blockota.chain import Chain
+from blockota.keys import dev_account
+from blockota.localchain import LocalChain, free_port
+from blockota.multisig import read_safe
+from blockota.proposal import Proposal
+from blockota.vendor import deploy_local_safe
+
+EXECUTE = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
+NOBODY = "0x" + "00" * 20
+DIRECT, SAFE = "direct", "Safe"
+FOREVER, GAS_LIMIT = 1 << 33, 16_000_000
+
+
+@dataclass(frozen=True)
+class Node:
+    """The local chain's JSON-RPC, without the estimate and the signature that a wallet makes for each transaction.
+
+    Attributes:
+        chain: the same, for what needs no haste.
+    """
+
+    chain: Chain
+
+    def send(self, sender: str, data: bytes, to: str | None = None) -> dict[str, Any]:
+        """Send a transaction of a development account, which the node signs itself; returns the receipt."""
+        transaction = {"from": sender, "data": f"0x{data.hex()}", "gas": hex(GAS_LIMIT)} | ({"to": to} if to else {})
+        receipt: dict[str, Any] = self._ask("eth_sendTransactionSync", transaction)
+        if int(receipt["status"], 16) != 1:
+            raise AssertionError(f"a transaction was refused: {transaction}")
+        return receipt
+
+    def _ask(self, method: str, parameter: object) -> Any:
+        connection = HTTPConnection(urlsplit(self.chain.url).netloc)
+        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [parameter]}
+        connection.request("POST", "/", json.dumps(request), {"Content-Type": "application/json"})
+        answer = json.load(connection.getresponse())
+        connection.close()
+        if "error" in answer:
+            raise AssertionError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+
+class Actor(Protocol):
+    """Somebody who acts on contracts: an account or a Safe."""
+
+    @property
+    def node(self) -> Node:
+        """Where it acts."""
+
+    @property
+    def address(self) -> str:
+        """Where the contracts see the calls come from."""
+
+    @property
+    def way(self) -> str:
+        """`DIRECT` or `SAFE`."""
+
+    def act(self, to: str, call: bytes) -> int:
+        """Do something, and say what gas it took."""
+
+
+@dataclass(frozen=True)
+class Direct:
+    """An account that sends transactions itself."""
+
+    node: Node
+    address: str
+    way: str = DIRECT
+
+    def act(self, to: str, call: bytes) -> int:
+        """Send a transaction."""
+        return int(self.node.send(self.address, call, to)["gasUsed"], 16)
+
+
+@dataclass(frozen=True)
+class Multisig:
+    """A 2-of-3 Safe, whose first two owners sign and whose transactions a stranger sends."""
+
+    node: Node
+    address: str
+    way: str = SAFE
+
+    def act(self, to: str, call: bytes) -> int:
+        """Sign a transaction and have the Safe execute it; no proposal is written, for it takes our calls alone."""
+        chain = self.node.chain
+        nonce = read_safe(chain, self.address).nonce
+        wanted = Proposal(chain.chain_id, self.address, nonce, to, call, reason="", created=0, expires=FOREVER)
+        signers = sorted((dev_account(number) for number in (1, 2)), key=lambda signer: int(signer.address, 16))
+        signatures = b"".join(bytes(signer.sign_message(wanted.signable).signature) for signer in signers)
+        execution = encode_signature_call(EXECUTE, to, 0, call, 0, 0, 0, 0, NOBODY, NOBODY, signatures)
+        return int(self.node.send(dev_account(0).address, execution, self.address)["gasUsed"], 16)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A contract on the chain.
+
+    Attributes:
+        name: as in the source.
+        interface: its ABI.
+        address: where it lies.
+        cost: gas of its deployment.
+    """
+
+    name: str
+    interface: Interface
+    address: str
+    cost: int
+
+    def by(self, actor: Actor, function: str, *arguments: Any) -> int:
+        """Gas of a call that somebody sends as a transaction, be it one that only reads."""
+        return actor.act(self.address, self.interface.encode_call(function, *arguments))
+
+
+def deploy(node: Node, name: str, compiled: dict[str, Any], *arguments: Any) -> Deployed:
+    """Put a contract on the chain; `compiled` holds its ``abi`` and ``bytecode``."""
+    interface = Interface(compiled["abi"])
+    creation = bytes.fromhex(compiled["bytecode"].removeprefix("0x")) + interface.encode_constructor(*arguments)
+    receipt = node.send(dev_account(0).address, creation)
+    address = to_checksum_address(receipt["contractAddress"])
+    return Deployed(name, interface, address, int(receipt["gasUsed"], 16))
+
+
+@contextmanager
+def cast(way: str) -> Iterator[tuple[Direct, Actor]]:
+    """The founder, and the vendor that acts in a way, on a fresh chain."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = LocalChain(Path(folder), free_port())
+        node = Node(local.start())
+        try:
+            yield person(node, 5), safe_of(node) if way == SAFE else person(node, 0)
+        finally:
+            local.stop()
+
+
+def person(node: Node, number: int) -> Direct:
+    """One of the development accounts."""
+    return Direct(node, dev_account(number).address)
+
+
+def safe_of(node: Node) -> Multisig:
+    """A Safe that has acted before: its first transaction costs 17,100 more, once."""
+    owners = [dev_account(number).address for number in (1, 2, 3)]
+    safe = Multisig(node, deploy_local_safe(node.chain, dev_account(0), owners=owners, threshold=2))
+    safe.act(safe.address, b"")
+    return safe

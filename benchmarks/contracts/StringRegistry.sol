@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+
+/// @title A list of firmware that keeps five arguments as they come
+/// @notice Our own minimal reconstruction of how a published system stores releases: each upload brings five arguments, four
+/// of them strings, and the newest alone can be read. It is here to be measured, never to be deployed.
+contract StringRegistry is Ownable {
+    struct Firmware {
+        string name;
+        string version;
+        string ipfsAddress;
+        string oemKey;
+        uint256 size;
+    }
+
+    Firmware[] private _uploads;
+
+    constructor(address initialOwner) Ownable(initialOwner) {}
+
+    function upload(
+        string calldata name,
+        string calldata version,
+        string calldata ipfsAddress,
+        string calldata oemKey,
+        uint256 size
+    ) external onlyOwner {
+        _uploads.push(Firmware(name, version, ipfsAddress, oemKey, size));
+    }
+
+    function newest() external view returns (Firmware memory) {
+        return _uploads[_uploads.length - 1];
+    }
+}

@@ -1,0 +1,189 @@
+"""Measure what the contracts cost: ``make gas``, or ``.venv/bin/python -m benchmarks.gas [--write | --check]``.
+
+Every function at release 1, 2, 100 and 1,000, by an account and through a 2-of-3 Safe, beside contracts written the way
+the published systems are (``benchmarks/contracts``). ``--write`` puts the table into docs/contracts.md and the figures
+into benchmarks/gas-snapshot.json. ``--check`` measures our own contracts up to release 100, and fails when a figure is
+more than 1 % above the snapshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.actors import DIRECT, SAFE
+from benchmarks.gas_scenarios import CREATION, Cost, own_contracts, reconstruction
+from blockota.abi import interface
+from scripts.compilation import laid_out
+
+ROOT = Path(__file__).resolve().parent.parent
+SNAPSHOT = ROOT / "benchmarks" / "gas-snapshot.json"
+DOCUMENT = ROOT / "docs" / "contracts.md"
+BEGIN, END = "<!-- gas -->", "<!-- /gas -->"
+OWN = ("BlockOTA", "FirmwareReplication")
+RECONSTRUCTIONS = {
+    "StringRegistry": "five arguments, four of them strings, kept as they come",
+    "LoopingRegistry": "a duplicate is looked for among all releases",
+    "ContractPerRelease": "a contract is created for each release",
+}
+NUMBERS, CHECKED = (1, 2, 100, 1000), (1, 2, 100)
+WAYS = (DIRECT, SAFE)
+TOLERANCE = 0.01
+NEVER = {"renounceOwnership": "it is refused, whoever asks"}
+"""Functions without a figure, and why."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print and compare or write; the exit status is 1 when something became dearer."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--check", action="store_true", help="compare our contracts up to release 100 with the snapshot"
+    )
+    parser.add_argument("--write", action="store_true", help="write the table and the snapshot")
+    options = parser.parse_args(arguments)
+    costs = measure(own_jobs(CHECKED)) if options.check else measure([*own_jobs(NUMBERS), *other_jobs()])
+    problems = [f"{name} is not measured." for name in unmeasured(costs)]
+    if options.check:
+        problems += list(regressions(figures(costs), json.loads(SNAPSHOT.read_text() if SNAPSHOT.exists() else "{}")))
+    else:
+        show(costs)
+        print(json.dumps(figures(costs), indent=1))
+    if options.write:
+        SNAPSHOT.write_text(json.dumps(figures(c for c in costs if c.contract in OWN), indent=1) + "\n")
+        DOCUMENT.write_text(inserted(DOCUMENT.read_text(), "\n".join(markdown(costs))))
+    print("\n".join(problems), file=sys.stderr)
+    return 1 if problems else 0
+
+
+Job = tuple[str, dict[str, Any] | None, int, str]
+
+
+def own_jobs(numbers: Iterable[int]) -> list[Job]:
+    """Our contracts at some releases, the longest first."""
+    return [("", None, number, way) for number in sorted(numbers, reverse=True) for way in WAYS]
+
+
+def other_jobs() -> list[Job]:
+    """The reconstructions at all releases."""
+    compiled = compile_reconstructions()
+    return [(name, compiled[name], number, way) for number in NUMBERS[::-1] for name in compiled for way in WAYS]
+
+
+def measure(jobs: list[Job]) -> list[Cost]:
+    """Run the scenarios, two at a time, each on a chain of its own."""
+    with ProcessPoolExecutor(2) as pool:
+        return [cost for costs in pool.map(run, jobs) for cost in costs]
+
+
+def run(job: Job) -> list[Cost]:
+    """Run one scenario."""
+    name, compiled, number, way = job
+    return list(own_contracts(number, way) if compiled is None else reconstruction(name, compiled, number, way))
+
+
+def compile_reconstructions() -> dict[str, dict[str, Any]]:
+    """ABI and bytecode of the contracts in benchmarks/contracts, with the settings of our own."""
+    files = {f"benchmarks/contracts/{name}.sol": name for name in RECONSTRUCTIONS}
+    with laid_out() as layout:
+        sources = {file: (ROOT / file).read_text() for file in files}
+        job = layout.job(sources, {file: {name: ["abi", "evm.bytecode.object"]} for file, name in files.items()})
+        compiled = layout.compile(job)["contracts"]
+    found = {name: compiled[file][name] for file, name in files.items()}
+    return {name: {"abi": one["abi"], "bytecode": one["evm"]["bytecode"]["object"]} for name, one in found.items()}
+
+
+def unmeasured(costs: Iterable[Cost]) -> list[str]:
+    """Functions of our contracts that no figure is about."""
+    seen = {(cost.contract, cost.function.split(",")[0]) for cost in costs}
+    every = [(name, function) for name in OWN for function in sorted(interface(name).functions - NEVER.keys())]
+    return [f"{name}.{function}" for name, function in every if (name, function) not in seen]
+
+
+def figures(costs: Iterable[Cost]) -> dict[str, int]:
+    """Gas by the key of the figure, in order."""
+    return {cost.key: cost.gas for cost in sorted(costs, key=lambda cost: cost.key)}
+
+
+def regressions(now: Mapping[str, int], snapshot: Mapping[str, int]) -> Iterator[str]:
+    """What became dearer by more than the tolerance, or is not in the snapshot.
+
+    Args:
+        now: what was measured, perhaps a part of all.
+        snapshot: what it is compared with.
+    """
+    for key, gas in now.items():
+        if key not in snapshot:
+            yield f"{key} is not in the snapshot; run `make gas`."
+        elif gas > snapshot[key] * (1 + TOLERANCE):
+            more = gas / snapshot[key] - 1
+            yield f"{key} takes {gas:,} gas, {more:.1%} more than the snapshot's {snapshot[key]:,}."
+
+
+def rows(costs: Iterable[Cost]) -> dict[tuple[str, str], dict[tuple[int, str], int]]:
+    """Figures by release and way, for each contract and function, in the order in which they were measured."""
+    table: dict[tuple[str, str], dict[tuple[int, str], int]] = {}
+    for cost in costs:
+        table.setdefault((cost.contract, cost.function), {})[cost.number, cost.way] = cost.gas
+    order = [*OWN, *RECONSTRUCTIONS]
+    return dict(sorted(table.items(), key=lambda row: (order.index(row[0][0]), row[0][1] != CREATION)))
+
+
+def cells(figures_of_row: Mapping[tuple[int, str], int]) -> list[str]:
+    """A row's figures: directly at each release, then through the Safe; a deployment has one."""
+    places = [(number, way) for way in WAYS for number in NUMBERS]
+    found = [figures_of_row.get(place) for place in places]
+    found[0] = figures_of_row.get((0, DIRECT), found[0])
+    return [f"{gas:,}" if gas else "" for gas in found]
+
+
+def heads() -> list[str]:
+    """What stands above the figures."""
+    return [f"{number:,}" if way == DIRECT else f"Safe, {number:,}" for way in WAYS for number in NUMBERS]
+
+
+def show(costs: list[Cost]) -> None:
+    """Print the table."""
+    table = Table("CONTRACT", "FUNCTION", box=None, pad_edge=False)
+    for head in heads():
+        table.add_column(head, justify="right")
+    for (contract, function), found in rows(costs).items():
+        table.add_row(contract, function, *cells(found))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def markdown(costs: list[Cost]) -> Iterator[str]:
+    """The table as it stands in the document: one part a contract."""
+    titles = {name: f"`{name}` (reconstruction: {what})" for name, what in RECONSTRUCTIONS.items()}
+    last = ""
+    for (contract, function), found in rows(costs).items():
+        if contract != last:
+            yield from ("", f"| {titles.get(contract, f'`{contract}`')} | {' | '.join(heads())} |")
+            yield f"| --- |{' ---: |' * len(heads())}"
+            last = contract
+        yield f"| {function} | {' | '.join(cells(found))} |"
+    yield ""
+
+
+def inserted(document: str, table: str) -> str:
+    """The document with another table between its marks.
+
+    Raises:
+        ValueError: the marks are not there.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"docs/contracts.md lacks {BEGIN} or {END}")
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""What is measured by `gas`: every function of our contracts, and the upload of those that we compare them with.
+
+A scenario is a fresh chain on which a founder records all releases before the one that is measured, and then hands the
+contracts over to the vendor: an account that acts directly, or a 2-of-3 Safe. All values are fixed, so that a figure
+comes out the same each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.actors import DIRECT, FOREVER, Actor, Deployed, cast, deploy, person
+from blockota.abi import artifact
+from blockota.keys import dev_account
+from blockota.release import Version, product_key
+
+PRODUCT, OTHER_PRODUCT, OEM = product_key("acme-thermo2"), product_key("acme-thermo3"), product_key("acme")
+OEM_KEY = "0x" + hashlib.sha256(b"acme").hexdigest()[:40]
+REGION = (0x410, 0x08000000, 1 << 20)
+SIZE, PAGE, BATCH = 1 << 16, 64, 50
+URI = "https://broker.example/acme-thermo2/bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiym.bin"
+REASON = "boards with a rev. B sensor do not start"
+CREATION = "deployment"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One measured transaction.
+
+    Attributes:
+        contract: its name.
+        function: the function, and what is special about the call.
+        number: which release it was measured at; 0 for the deployment.
+        way: `DIRECT` or `SAFE`.
+        gas: as the block charged it.
+    """
+
+    contract: str
+    function: str
+    number: int
+    way: str
+    gas: int
+
+    @property
+    def key(self) -> str:
+        """Names the figure in the snapshot."""
+        return f"{self.contract}.{self.function} @{self.number} {self.way}"
+
+
+def own_contracts(number: int, way: str) -> Iterator[Cost]:
+    """Every function of BlockOTA and FirmwareReplication at a release.
+
+    Args:
+        number: of the release, from 1.
+        way: how the vendor acts; what others do, and reading, is measured directly alone.
+    """
+    with cast(way) as (founder, vendor):
+        record = deploy(founder.node, "BlockOTA", artifact("BlockOTA"), founder.address)
+        agreements = deploy(founder.node, "FirmwareReplication", artifact("FirmwareReplication"), record.address)
+        record.by(founder, "pairOem", PRODUCT, OEM, *REGION)
+        for start in range(1, number, BATCH):
+            record.by(founder, "publish", [release(n) for n in range(start, min(start + BATCH, number))])
+        record.by(founder, "transferOwnership", vendor.address)
+        costs = [(record, "acceptOwnership", record.by(vendor, "acceptOwnership"))]
+        costs.append((record, "publish", record.by(vendor, "publish", [release(number)])))
+        costs += replication(agreements, number, vendor)
+        costs += reading(record, number, vendor) if way == DIRECT else []
+        costs += deciding(record, number, vendor)
+        for contract, function, gas in costs:
+            yield Cost(contract.name, function, number, way, gas)
+        if way == DIRECT:
+            yield from (Cost(contract.name, CREATION, 0, way, contract.cost) for contract in (record, agreements))
+
+
+Costs = list[tuple[Deployed, str, int]]
+
+
+def deciding(record: Deployed, number: int, vendor: Actor) -> Costs:
+    """What the vendor does to a record of that many releases, but for publishing."""
+    calls: list[tuple[str, str, tuple[Any, ...]]] = [
+        ("setMinimumVersion", "setMinimumVersion", (PRODUCT, version(number))),
+        ("revoke", "revoke", (PRODUCT, version(number), REASON)),
+        ("pairOem, again", "pairOem", (PRODUCT, OEM, *REGION)),
+        ("pairOem, first", "pairOem", (OTHER_PRODUCT, OEM, *REGION)),
+        ("unpairOem", "unpairOem", (PRODUCT,)),
+        ("pause", "pause", ()),
+        ("resume", "resume", ()),
+        ("transferOwnership", "transferOwnership", (dev_account(6).address,)),
+    ]
+    return [(record, label, record.by(vendor, function, *arguments)) for label, function, arguments in calls]
+
+
+def reading(record: Deployed, number: int, reader: Actor) -> Costs:
+    """What anyone reads."""
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("latest", (PRODUCT,)),
+        ("release", (PRODUCT, version(1))),
+        ("history", (PRODUCT, 0, PAGE)),
+        ("find", (PRODUCT, digest(number))),
+        ("isAuthentic", (PRODUCT, version(number), digest(number))),
+        ("productRecord", (PRODUCT,)),
+        ("products", (0, PAGE)),
+        ("owner", ()),
+        ("pendingOwner", ()),
+        ("paused", ()),
+    ]
+    return [(record, function, record.by(reader, function, *arguments)) for function, arguments in calls]
+
+
+def replication(agreements: Deployed, number: int, vendor: Actor) -> Costs:
+    """Agreement number `number` of a broker that has proposed one for each release before."""
+    broker = person(vendor.node, 4)
+    costs: Costs = []
+
+    def measure(actor: Actor, label: str, *arguments: Any) -> None:
+        gas = agreements.by(actor, label.partition(",")[0], *arguments)
+        if actor is vendor or vendor.way == DIRECT:
+            costs.append((agreements, label, gas))
+
+    for earlier in range(1, number):
+        agreements.by(broker, "propose", PRODUCT, version(earlier), FOREVER)
+    measure(broker, "propose", PRODUCT, version(number), FOREVER)
+    measure(vendor, "accept", number)
+    measure(broker, "announce, first", number, URI)
+    measure(broker, "announce, again", number, URI[::-1])
+    for label, arguments in reading_agreements(number, broker.address):
+        measure(broker, label, *arguments)
+    measure(vendor, "terminate", number)
+    agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
+    measure(vendor, "decline", number + 1)
+    agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
+    measure(broker, "withdraw, proposed", number + 2)
+    agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
+    agreements.by(vendor, "accept", number + 3)
+    measure(broker, "withdraw, accepted", number + 3)
+    return costs
+
+
+def reading_agreements(number: int, broker: str) -> list[tuple[str, tuple[Any, ...]]]:
+    """What anyone reads of agreements."""
+    return [
+        ("agreement", (number,)),
+        ("newestOf", (PRODUCT, version(number), broker)),
+        ("agreements", (1, PAGE)),
+        ("replicas", (PRODUCT, version(number), 0, PAGE)),
+        ("agreementCount", ()),
+        ("blockOta", ()),
+    ]
+
+
+def reconstruction(name: str, compiled: dict[str, Any], number: int, way: str) -> Iterator[Cost]:
+    """Deployment and the upload of a release, in a contract written the way a published one is."""
+    with cast(way) as (founder, vendor):
+        contract = deploy(founder.node, name, compiled, founder.address)
+        for earlier in range(1, number):
+            contract.by(founder, "upload", *upload_arguments(name, earlier))
+        contract.by(founder, "transferOwnership", vendor.address)
+        yield Cost(name, "upload", number, way, contract.by(vendor, "upload", *upload_arguments(name, number)))
+        if way == DIRECT:
+            yield Cost(name, "newest", number, way, contract.by(vendor, "newest"))
+            yield Cost(name, CREATION, 0, way, contract.cost)
+
+
+def upload_arguments(name: str, number: int) -> tuple[Any, ...]:
+    """A release as the reconstructions take it; content addresses have 46 characters, as version 0 writes them."""
+    address = f"Qm{digest(number).hex()[:44]}"
+    words = f"1.0.{number}"
+    arguments: dict[str, tuple[Any, ...]] = {
+        "StringRegistry": ("acme-thermo2", words, address, OEM_KEY, SIZE),
+        "LoopingRegistry": (words, address),
+        "ContractPerRelease": (words, f"ipfs://{address}", digest(number)),
+    }
+    return arguments[name]
+
+
+def release(number: int) -> dict[str, Any]:
+    """The argument of `publish` for an image of 64 KiB."""
+    return {
+        "product": PRODUCT,
+        "version": version(number),
+        "sha256": digest(number),
+        "size": SIZE,
+        "loadAddress": REGION[1],
+        "activeFrom": 0,
+        "dagRoot": bytes(32),
+        "manifest": digest(-number),
+    }
+
+
+def version(number: int) -> int:
+    """Version 1.0.number, packed."""
+    return Version(1, 0, number).packed
+
+
+def digest(number: int) -> bytes:
+    """The SHA-256 of an image of its own."""
+    return hashlib.sha256(number.to_bytes(4, "big", signed=True)).digest()
