@@ -6,7 +6,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slither bench format artifacts lock clean runtime tests
+.PHONY: help demo test check slither halmos mutants coverage deep bench gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -22,14 +22,32 @@ check: tests ## Check style, types, generated files and structure
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(PY) scripts/build_artifacts.py --check
+	@$(PY) -m benchmarks.gas --check
 	@$(PY) -m pytest -q tests/test_architecture.py
 
 slither: ## Look for known mistakes in the contracts
 	@$(BOOTSTRAP) slither
 	@$(PY) -m scripts.run_slither
 
+halmos: ## Prove the contracts' checks for all inputs
+	@$(BOOTSTRAP) halmos
+	@$(PY) -m scripts.run_halmos
+
+mutants: tests ## Spoil the contracts in every way, and see that the tests notice
+	@$(PY) -m scripts.mutants
+
+coverage: tests ## Name lines and branches of the contracts that no test reaches
+	@$(PY) -m scripts.run_coverage
+
+deep: tests slither coverage ## All that is known against mistakes in the contracts; takes half an hour
+	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
+	@$(MAKE) --no-print-directory halmos mutants
+
 bench: tests ## Measure the figures that README names
 	@$(PY) benchmarks/figures.py
+
+gas: tests ## Measure what the contracts cost; write the table and the snapshot
+	@$(PY) -m benchmarks.gas --write
 
 format: tests ## Lay out the Python sources
 	@$(PY) -m ruff format
