@@ -13,15 +13,25 @@ from importlib import resources
 from typing import Any
 
 from eth_abi.codec import ABICodec
+from eth_abi.decoding import UnsignedIntegerDecoder
+from eth_abi.encoding import UnsignedIntegerEncoder
 from eth_abi.exceptions import DecodingError, EncodingError
-from eth_abi.registry import registry
+from eth_abi.registry import ABIRegistry, BaseEquals, registry
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from blockota.errors import UsageError
 
-_CODEC = ABICodec(registry.copy())  # type: ignore[no-untyped-call]  # eth-abi leaves it untyped
-# A registry of our own: in the shared one, whoever decodes leniently (Ape does) makes everybody's decoders lenient.
+
+def _strict_registry() -> ABIRegistry:
+    """Types of our own: Ape puts a decoder that pads short numbers into the shared ones, before or after us."""
+    strict: ABIRegistry = registry.copy()  # type: ignore[no-untyped-call]  # eth-abi leaves it untyped
+    strict.unregister("uint")
+    strict.register(BaseEquals("uint"), UnsignedIntegerEncoder, UnsignedIntegerDecoder, label="uint")  # type: ignore[no-untyped-call]
+    return strict
+
+
+_CODEC = ABICodec(_strict_registry())
 encode, decode = _CODEC.encode, _CODEC.decode
 SELECTOR_SIZE = 4
 """Bytes that name a function or an error."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any, cast
 
 import pytest
@@ -193,3 +195,15 @@ def default_of(parameter: dict[str, Any]) -> Any:
     """Some value of a parameter's type."""
     kind: str = parameter["type"]
     return {"bytes32": bytes(32), "address": SAFE, "string": ""}.get(kind, [] if kind.endswith("[]") else 0)
+
+
+def test_the_leniency_of_others_does_not_reach_us() -> None:
+    """Ape's import teaches the shared registry to pad short numbers; ours refuses them, also when Ape was first."""
+    script = (
+        "import ape.utils.abi; from blockota.abi import revert_text; print(revert_text(bytes.fromhex(sys.argv[1])))"
+    )
+    short = "4e487b71" + bytes(3).hex()
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; {script}", short], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "None"
