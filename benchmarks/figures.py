@@ -22,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from blockota.approval import Reason, propose
 from blockota.bindings import BlockOTAContract, pair_call, publish_call
 from blockota.chain import Chain
 from blockota.cid import cid_of
@@ -30,7 +31,7 @@ from blockota.localchain import LocalChain, free_port
 from blockota.multisig import execute
 from blockota.proposal import sign
 from blockota.release import Product, Region, Release, Status, Version
-from blockota.vendor import Reason, deploy_local_safe, propose
+from blockota.vendor import deploy_local_safe
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 20), minimum_version=None, paired=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-from eth_account.signers.local import LocalAccount
+from eth_account.signers.base import BaseAccount
 
 from blockota.abi import interface
 from blockota.answers import ChainAnswer
@@ -21,7 +21,7 @@ class BlockOTAContract(Contract):
     NAME, SETTING = "BlockOTA", "contract"
 
     @classmethod
-    def deploy(cls, chain: Chain, account: LocalAccount, *, owner: str) -> tuple[Self, Receipt]:
+    def deploy(cls, chain: Chain, account: BaseAccount, *, owner: str) -> tuple[Self, Receipt]:
         """Put a new contract on the chain, owned by the vendor's Safe."""
         return cls._create(chain, account, owner)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from eth_account.signers.local import LocalAccount
+from eth_account.signers.base import BaseAccount
 
 from blockota.agreement import Agreement
 from blockota.chain import Receipt
@@ -14,7 +14,7 @@ from blockota.replication import ReplicationContract
 
 
 def offer(
-    contract: ReplicationContract, account: LocalAccount, *, product: str, version: Version, expires_at: int
+    contract: ReplicationContract, account: BaseAccount, *, product: str, version: Version, expires_at: int
 ) -> Agreement:
     """Propose to serve a release, and return the agreement as the chain keeps it.
 
@@ -25,7 +25,7 @@ def offer(
     return find_agreement(contract, number)
 
 
-def announce(contract: ReplicationContract, account: LocalAccount, *, number: int, uri: str) -> Receipt:
+def announce(contract: ReplicationContract, account: BaseAccount, *, number: int, uri: str) -> Receipt:
     """Tell where the replica is.
 
     Raises:

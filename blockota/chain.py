@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import requests.exceptions
-from eth_account.signers.local import LocalAccount
+from eth_account.signers.base import BaseAccount
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
     BlockNotFound,
@@ -137,7 +137,7 @@ class Chain:
         with self._translated():
             return bool(self._web3.eth.get_code(Web3.to_checksum_address(address)))
 
-    def send(self, account: LocalAccount, data: bytes, *, to: str | None = None) -> Receipt:
+    def send(self, account: BaseAccount, data: bytes, *, to: str | None = None) -> Receipt:
         """Send a transaction and wait until it is in a block.
 
         Args:
@@ -161,7 +161,7 @@ class Chain:
         logs = tuple(Log(tuple(bytes(topic) for topic in log["topics"]), bytes(log["data"])) for log in receipt["logs"])
         return Receipt(bytes(sent), receipt["blockNumber"], receipt["gasUsed"], receipt["contractAddress"], logs)
 
-    def _prepare(self, account: LocalAccount, data: bytes, *, to: str | None) -> TxParams:
+    def _prepare(self, account: BaseAccount, data: bytes, *, to: str | None) -> TxParams:
         base_fee = self._web3.eth.get_block("latest").get("baseFeePerGas", 0)
         tip = self._web3.eth.max_priority_fee
         transaction: TxParams = {

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 from eth_abi.exceptions import DecodingError
-from eth_account.signers.local import LocalAccount
+from eth_account.signers.base import BaseAccount
 
 from blockota.abi import artifact, interface
 from blockota.chain import Chain, Receipt
@@ -45,7 +45,7 @@ class Contract:
         self.chain, self.address = chain, address
 
     @classmethod
-    def _create(cls, chain: Chain, account: LocalAccount, *arguments: Any) -> tuple[Self, Receipt]:
+    def _create(cls, chain: Chain, account: BaseAccount, *arguments: Any) -> tuple[Self, Receipt]:
         creation = bytes.fromhex(artifact(cls.NAME)["bytecode"].removeprefix("0x"))
         with refusals_in_words():
             receipt = chain.send(account, creation + interface(cls.NAME).encode_constructor(*arguments))
@@ -53,7 +53,7 @@ class Contract:
             raise AssertionError("a creation transaction has a contract address")
         return cls(chain, receipt.contract), receipt
 
-    def _send(self, account: LocalAccount, function: str, *arguments: Any) -> Receipt:
+    def _send(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
         with refusals_in_words():
             return self.chain.send(account, interface(self.NAME).encode_call(function, *arguments), to=self.address)
 

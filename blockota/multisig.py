@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eth_abi.exceptions import DecodingError
-from eth_account.signers.local import LocalAccount
+from eth_account.signers.base import BaseAccount
 from eth_utils.address import to_checksum_address
 
 from blockota.abi import decode, encode_signature_call
@@ -63,7 +63,7 @@ def read_safe(chain: Chain, address: str) -> SafeState:
 
 
 def execute(
-    chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: LocalAccount, now: int
+    chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: BaseAccount, now: int
 ) -> Receipt:
     """Check a signed proposal as the Safe will, simulate it, and send it. Anyone may.
 
@@ -113,7 +113,7 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
         )
 
 
-def deploy_safe(chain: Chain, account: LocalAccount, *, owners: Sequence[str], threshold: int, artifacts: Path) -> str:
+def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path) -> str:
     """Put a Safe on a local chain: singleton, factory, and a proxy with these owners.
 
     Args:
@@ -151,7 +151,7 @@ def _execution_call(proposal: Proposal, signatures: Sequence[Signature]) -> byte
     )
 
 
-def _created(chain: Chain, account: LocalAccount, *, bytecode: bytes) -> str:
+def _created(chain: Chain, account: BaseAccount, *, bytecode: bytes) -> str:
     address = chain.send(account, bytecode).contract
     if address is None:
         raise AssertionError("a creation transaction has a contract address")

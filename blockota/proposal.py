@@ -15,7 +15,7 @@ from typing import Any
 
 from eth_account import Account
 from eth_account.messages import SignableMessage
-from eth_account.signers.local import LocalAccount
+from eth_account.signers.base import BaseAccount
 from eth_keys.exceptions import BadSignature
 from eth_utils.address import is_checksum_address
 from eth_utils.crypto import keccak
@@ -224,7 +224,7 @@ class Signature:
             raise ProposalError("the file is no signature", why=_fault(error)) from error
 
 
-def sign(proposal: Proposal, account: LocalAccount) -> Signature:
+def sign(proposal: Proposal, account: BaseAccount) -> Signature:
     """Sign a proposal with an owner's key."""
     signed = account.sign_message(proposal.signable)
     return Signature(proposal.digest, proposal.safe_tx_hash, account.address, bytes(signed.signature))

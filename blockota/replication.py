@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Self
 
-from eth_account.signers.local import LocalAccount
+from eth_account.signers.base import BaseAccount
 
 from blockota.abi import interface
 from blockota.agreement import Agreement, AgreementStatus
@@ -21,7 +21,7 @@ class ReplicationContract(Contract):
     NAME, SETTING = "FirmwareReplication", "replication"
 
     @classmethod
-    def deploy(cls, chain: Chain, account: LocalAccount, *, block_ota: str) -> Self:
+    def deploy(cls, chain: Chain, account: BaseAccount, *, block_ota: str) -> Self:
         """Put a new contract on the chain, beside the BlockOTA contract whose owner decides."""
         return cls._create(chain, account, block_ota)[0]
 
@@ -47,7 +47,7 @@ class ReplicationContract(Contract):
             yield from (found for record in page if (found := _agreement(record)))
             skipped += len(page)
 
-    def propose(self, account: LocalAccount, product: str, *, version: Version, expires_at: int) -> tuple[int, Receipt]:
+    def propose(self, account: BaseAccount, product: str, *, version: Version, expires_at: int) -> tuple[int, Receipt]:
         """Propose to serve a release, as a broker; the first of the two is the agreement's id.
 
         Raises:
@@ -60,11 +60,11 @@ class ReplicationContract(Contract):
                 return int(event.arguments["id"]), receipt
         raise AssertionError("a proposed agreement is told by an event")
 
-    def announce(self, account: LocalAccount, number: int, *, uri: str) -> Receipt:
+    def announce(self, account: BaseAccount, number: int, *, uri: str) -> Receipt:
         """Tell where the replica of an accepted agreement is, as its broker."""
         return self._send(account, "announce", number, uri)
 
-    def withdraw(self, account: LocalAccount, number: int) -> Receipt:
+    def withdraw(self, account: BaseAccount, number: int) -> Receipt:
         """End a proposal or an agreement, as its broker."""
         return self._send(account, "withdraw", number)
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("blockota.__main__", "blockota.cli", "blockota.dashboard", "firmware_host.__main__"),
     ("firmware_host",),
-    ("blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
+    ("blockota.approval", "blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
     (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),
         *("blockota.contract", "blockota.replication"),

@@ -146,11 +146,12 @@ def _deploy(session: Session, chain: Chain) -> Deployment:
 
 def _pair(contract: BlockOTAContract) -> None:
     """Pair the example product, by the same road as a vendor's: propose, sign twice, execute."""
+    from blockota.approval import Reason
     from blockota.keys import dev_account
     from blockota.multisig import execute
     from blockota.proposal import sign
     from blockota.release import Product, Region
-    from blockota.vendor import Reason, propose_pairing
+    from blockota.vendor import propose_pairing
 
     now = int(time.time())
     product = Product(PRODUCT, OEM, CHIP_ID, Region(FLASH_START, FLASH_SIZE), minimum_version=None, paired=True)

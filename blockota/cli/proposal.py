@@ -97,8 +97,8 @@ def execute(session: Session, /, file: Path, key: str, signatures: tuple[Path, .
     \b
     Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
     """
+    from blockota.approval import check_target
     from blockota.multisig import execute as execute_proposal
-    from blockota.vendor import check_target
 
     proposal = _read(file)
     check_target(proposal, chain_id=session.settings.chain_id, contracts=session.contract_addresses)
@@ -149,8 +149,8 @@ def _standing(proposal: Proposal, signature: Signature) -> str:
 
 
 def _check(session: Session, proposal: Proposal, *, image: Path | None) -> None:
+    from blockota.approval import check_images, check_target
     from blockota.stores import read_whole
-    from blockota.vendor import check_images, check_target
     from firmware_host.image import read_image
 
     proposal.check_time(int(time.time()))
@@ -170,8 +170,8 @@ def _check(session: Session, proposal: Proposal, *, image: Path | None) -> None:
 
 
 def _check_signer(session: Session, proposal: Proposal, *, signer: str) -> None:
+    from blockota.approval import check_owner
     from blockota.multisig import check_nonce, read_safe
-    from blockota.vendor import check_owner
 
     safe = read_safe(session.chain, proposal.safe)
     check_owner(safe, signer)

@@ -14,8 +14,8 @@ from blockota.cli.session import Session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
+    from blockota.approval import Reason
     from blockota.proposal import Proposal
-    from blockota.vendor import Reason
 
 _WEEK = 7 * 86400
 
@@ -42,9 +42,9 @@ def save_proposal(session: Session, make: Callable[[Reason], Proposal], **option
         make: makes the proposal from what the options say.
         **options: the values of `proposing_options`.
     """
+    from blockota.approval import Reason
     from blockota.files import write_result
     from blockota.intent import one_line
-    from blockota.vendor import Reason
 
     path: Path = options["output"]
     refuse_existing(path)

@@ -14,8 +14,8 @@ from blockota.errors import RefusedError, UsageError
 from blockota.release import Release, Version, show_time
 
 if TYPE_CHECKING:
+    from blockota.approval import Reason
     from blockota.proposal import Proposal
-    from blockota.vendor import Reason
     from blockota.verification import ProvenRelease
 
 MAX_IMAGE_SIZE = 1 << 30
@@ -69,8 +69,8 @@ def revoke(session: Session, /, product: str, version: Version, **proposing: Any
     \b
     Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 --reason "reboots" -o revoke.json
     """
+    from blockota.approval import propose as propose_to_safe
     from blockota.bindings import revoke_call
-    from blockota.vendor import propose as propose_to_safe
 
     call = revoke_call(product, version, reason=proposing["reason"])
     save_proposal(session, lambda reason: propose_to_safe(session.contract, call, reason=reason), **proposing)

@@ -15,8 +15,8 @@ from blockota.release import Version, show_time
 
 if TYPE_CHECKING:
     from blockota.agreement import Agreement
+    from blockota.approval import Reason
     from blockota.proposal import Proposal
-    from blockota.vendor import Reason
 
 _QUARTER = 90 * 86400
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
@@ -170,8 +170,8 @@ def as_shown(found: Agreement) -> dict[str, object]:
 
 
 def _decide(session: Session, number: int, *, call: Callable[[int], bytes], **proposing: Any) -> None:
+    from blockota.approval import propose as propose_to_safe
     from blockota.broker import find_agreement
-    from blockota.vendor import propose as propose_to_safe
 
     replication = session.replication
     find_agreement(replication, number)

@@ -20,7 +20,7 @@ from blockota.settings import Settings, load_settings
 from blockota.text import plain
 
 if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
+    from eth_account.signers.base import BaseAccount
 
     from blockota.answers import Trust
     from blockota.bindings import BlockOTAContract
@@ -130,7 +130,7 @@ class Session:
 
         return open_store(self._store or self.settings.store)
 
-    def open_key(self, uri: str) -> LocalAccount:
+    def open_key(self, uri: str) -> BaseAccount:
         """The account that a key URI names; asks for its password on the terminal."""
         from blockota.chain import LOCAL_CHAIN_IDS
         from blockota.keys import open_key

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from blockota.approval import Reason, propose
 from blockota.bindings import BlockOTAContract
 from blockota.chain import Chain
 from blockota.cli.main import run
@@ -21,7 +22,7 @@ from blockota.localchain import LocalChain, free_port
 from blockota.multisig import execute
 from blockota.proposal import Proposal, sign
 from blockota.release import Product, Region
-from blockota.vendor import Reason, deploy, deploy_local_safe, propose, propose_pairing
+from blockota.vendor import deploy, deploy_local_safe, propose_pairing
 from firmware_host.board import SimulatedBoard, serve_tcp
 from tests.conftest import ROOT, Cast, wait_for_chain
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from blockota.approval import Reason, propose
 from blockota.bindings import BlockOTAContract
 from blockota.chain import Chain, Receipt
 from blockota.multisig import execute
 from blockota.proposal import sign
 from blockota.release import Product
-from blockota.vendor import Reason, deploy, deploy_local_safe, propose, propose_pairing
+from blockota.vendor import deploy, deploy_local_safe, propose_pairing
 from tests.conftest import Cast
 from tests.units.samples import NOW, PRODUCT
 

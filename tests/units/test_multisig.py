@@ -9,6 +9,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from blockota.abi import encode_signature_call
+from blockota.approval import propose
 from blockota.bindings import publish_call
 from blockota.chain import Chain, Receipt
 from blockota.contract import refusals_in_words
@@ -16,7 +17,6 @@ from blockota.errors import ContractRefusalError, ProposalError, RefusedError, R
 from blockota.multisig import SAFE_ARTIFACTS, check_nonce, deploy_safe, execute, read_safe
 from blockota.proposal import Proposal, Signature, sign
 from blockota.release import Product, Version
-from blockota.vendor import propose
 from tests.conftest import ROOT, Cast
 from tests.units.conftest import REASON, Vendor
 from tests.units.samples import NOW, release_of

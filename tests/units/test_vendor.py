@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from blockota.approval import Reason, check_images, check_owner, check_target, propose
 from blockota.bindings import pair_call, publish_call, revoke_call
 from blockota.chain import Chain
 from blockota.cid import CHUNK_SIZE, CID, cid_of
@@ -18,18 +19,7 @@ from blockota.multisig import SafeState, read_safe
 from blockota.release import Product, Region, Version
 from blockota.replication import ReplicationContract
 from blockota.stores.local import LocalStore
-from blockota.vendor import (
-    Draft,
-    Reason,
-    check_images,
-    check_owner,
-    check_target,
-    deploy,
-    draft_release,
-    paired_product,
-    propose,
-    propose_release,
-)
+from blockota.vendor import Draft, deploy, draft_release, paired_product, propose_release
 from tests.conftest import Cast
 from tests.units.conftest import REASON, Vendor
 from tests.units.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
