@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         *("blockota.proposal", "blockota.intent", "blockota.refusals", "blockota.verification", "blockota.answers"),
-        *("blockota.release", "blockota.agreement", "blockota.receipts", "blockota.identity"),
+        *("blockota.release", "blockota.manifest", "blockota.agreement", "blockota.receipts", "blockota.identity"),
     ),
     (
         "blockota.abi",
@@ -48,8 +48,8 @@ AT_HOME = {
 }
 """Libraries that stay where their exceptions are translated."""
 PURE = (
-    *("proposal", "intent", "refusals", "verification", "answers", "release", "agreement", "receipts", "identity"),
-    *("cid", "car", "merkle", "text", "errors"),
+    *("proposal", "intent", "refusals", "verification", "answers", "release", "manifest", "agreement", "receipts"),
+    *("identity", "cid", "car", "merkle", "text", "errors"),
 )
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
 BODY_MEDIAN, BODY_P90, BODY_MAX, COMMAND_MAX = 6, 25, 50, 25
