@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import requests.exceptions
 from eth_account.signers.base import BaseAccount
+from eth_typing import BlockNumber, HexStr
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
     BlockNotFound,
@@ -24,7 +25,7 @@ from web3.exceptions import (
     Web3RPCError,
 )
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import TxParams
+from web3.types import FilterParams, LogReceipt, TxParams
 
 from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
 
@@ -33,6 +34,8 @@ LOCAL_CHAIN_IDS = frozenset({1337, 31337})
 _READ_TIMEOUT = 10.0
 _RECEIPT_TIMEOUT = 180.0
 _GAS_MARGIN = 1.2
+_TOO_MUCH = (None, 400, 413)
+"""HTTP statuses of a refusal of too many blocks at once; None is one in JSON-RPC's own words."""
 _NONSENSE = (TypeError, AttributeError, LookupError, RecursionError)
 """What web3 raises when it takes JSON of another shape for an answer."""
 
@@ -48,10 +51,19 @@ class BlockHead:
 
 @dataclass(frozen=True)
 class Log:
-    """One event as a transaction left it."""
+    """One event as a transaction left it.
+
+    Attributes:
+        topics: the event's selector and its indexed arguments, 32 bytes each.
+        data: the other arguments.
+        block_number: the block that holds it.
+        transaction: hash of the transaction that left it.
+    """
 
     topics: tuple[bytes, ...]
     data: bytes
+    block_number: int
+    transaction: bytes
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,39 @@ class Chain:
         with self._translated():
             return bool(self._web3.eth.get_code(Web3.to_checksum_address(address)))
 
+    def logs(self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0) -> list[Log]:
+        """Events of a contract, oldest first.
+
+        Args:
+            address: the contract.
+            topics: what the topics must be, in their order; None stands for any. Fewer than the event has will do.
+            from_block: the first block to look into; the last one is the newest.
+
+        Raises:
+            ChainError: the node went away, or does not keep the events.
+        """
+        with self._translated():
+            wanted: FilterParams = {
+                "address": Web3.to_checksum_address(address),
+                "topics": [None if topic is None else HexStr(Web3.to_hex(topic)) for topic in topics],
+            }
+            newest = int(self._web3.eth.block_number)
+            return [_log(log) for log in self._logs(wanted, from_block, last=newest)]
+
+    def _logs(self, wanted: FilterParams, first: int, *, last: int) -> list[LogReceipt]:
+        """Ask for a range of blocks, in halves where the node says that it is too much: each sets another limit."""
+        if first > last:
+            return []
+        span: FilterParams = {"fromBlock": BlockNumber(first), "toBlock": BlockNumber(last)}
+        try:
+            return self._web3.eth.get_logs({**wanted, **span})
+        except (Web3RPCError, requests.exceptions.HTTPError) as error:
+            status = error.response.status_code if isinstance(error, requests.exceptions.HTTPError) else None
+            if first == last or status not in _TOO_MUCH:
+                raise
+        middle = (first + last) // 2
+        return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
+
     def send(self, account: BaseAccount, data: bytes, *, to: str | None = None) -> Receipt:
         """Send a transaction and wait until it is in a block.
 
@@ -158,7 +203,7 @@ class Chain:
         if not receipt["status"]:
             at = f"the transaction 0x{bytes(sent).hex()} was reverted in block {receipt['blockNumber']}"
             raise RevertedError(b"", f"{at}; perhaps somebody else did the same first")
-        logs = tuple(Log(tuple(bytes(topic) for topic in log["topics"]), bytes(log["data"])) for log in receipt["logs"])
+        logs = tuple(_log(log) for log in receipt["logs"])
         return Receipt(bytes(sent), receipt["blockNumber"], receipt["gasUsed"], receipt["contractAddress"], logs)
 
     def _prepare(self, account: BaseAccount, data: bytes, *, to: str | None) -> TxParams:
@@ -214,6 +259,11 @@ class Chain:
             why=message.rstrip("."),
             remedy=remedy or "correct the network's url in blockota.toml, or ask who runs the node",
         )
+
+
+def _log(log: LogReceipt) -> Log:
+    topics = tuple(bytes(topic) for topic in log["topics"])
+    return Log(topics, bytes(log["data"]), log["blockNumber"], bytes(log["transactionHash"]))
 
 
 def _revert_data(data: Any) -> bytes:
