@@ -6,7 +6,6 @@ It writes ``deployments/<chain id>.json``, which is enough by itself on the loca
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +14,39 @@ from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.chain import LOCAL_CHAIN_IDS, Chain
+from blockota.cli.ape_scripts import node_url, told_errors
+from blockota.cli.keys import key_option, open_named_key
 from blockota.deployment import Deployment
-from blockota.errors import BlockOTAError, UsageError
-from blockota.keys import dev_account, open_key
+from blockota.errors import UsageError
+from blockota.keys import dev_account
 from blockota.vendor import deploy, deploy_local_safe
 
 OWNERS, THRESHOLD = (1, 2, 3), 2
 
 
 @click.command(cls=ConnectedProviderCommand)
-@click.option("--key", default="dev:0", show_default=True, help="Who pays: keystore:FILE, ape:ALIAS, env:NAME, dev:N.")
+@key_option("Who pays", default="dev:0")
 @click.option("--safe", help="Address of the vendor's Safe; needed on every chain but a local one.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where deployments/ is written.")
-def cli(provider: ProviderAPI, key: str, safe: str | None, folder: Path) -> None:
+def cli(provider: ProviderAPI, safe: str | None, folder: Path, **key: Any) -> None:
     """Deploy BlockOTA and FirmwareReplication, and write deployments/<chain id>.json."""
-    try:
-        deployment = run(provider, key=key, safe=safe, folder=folder)
+    with told_errors():
+        deployment = run(provider, safe=safe, folder=folder, **key)
         path = deployment.write(folder)
-    except BlockOTAError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(error.exit_status)
     click.echo(f"BlockOTA {deployment.contract} on chain {deployment.chain_id}, owned by the Safe {deployment.safe}")
     click.echo(f"FirmwareReplication {deployment.replication}, for the same vendor")
     click.echo(f"Wrote {path}")
 
 
-def run(provider: ProviderAPI, *, key: str, safe: str | None, folder: Path) -> Deployment:
+def run(
+    provider: ProviderAPI, *, safe: str | None, folder: Path, key: str, password_fd: int | None = None
+) -> Deployment:
     """Deploy through the node that Ape is connected to.
 
     Raises:
         UsageError: a Safe must be named on this chain, or the node has no HTTP address.
     """
-    chain = Chain(url_of(provider), chain_id=provider.chain_id)
+    chain = Chain(node_url(provider), chain_id=provider.chain_id)
     is_local = chain.chain_id in LOCAL_CHAIN_IDS
     known = Deployment.path(folder, chain.chain_id)
     if known.exists() and not is_local:
@@ -57,19 +57,6 @@ def run(provider: ProviderAPI, *, key: str, safe: str | None, folder: Path) -> D
             why=f"chain {chain.chain_id} is not a local one",
             remedy="say --safe ADDRESS",
         )
-    account = open_key(key, is_local_chain=is_local, ask_password=ask_password)
+    account = open_named_key(key, password_fd, chain_id=chain.chain_id)
     owners = [dev_account(number).address for number in OWNERS]
     return deploy(chain, account, safe=safe or deploy_local_safe(chain, account, owners=owners, threshold=THRESHOLD))
-
-
-def url_of(provider: Any) -> str:
-    """The HTTP address of the node behind an Ape provider."""
-    url = getattr(provider, "http_uri", None) or getattr(provider, "uri", None)
-    if not isinstance(url, str):
-        raise UsageError("the node cannot be reached", why=f"Ape's provider {provider.name} has no HTTP address")
-    return url
-
-
-def ask_password(prompt: str) -> str:
-    """Ask on the terminal."""
-    return str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))

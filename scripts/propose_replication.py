@@ -5,18 +5,18 @@ The contract is the one in ``deployments/<chain id>.json``, or that of ``--contr
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.broker import offer
-from blockota.chain import LOCAL_CHAIN_IDS, Chain
+from blockota.chain import Chain
+from blockota.cli.ape_scripts import node_url, told_errors
+from blockota.cli.keys import key_option, open_named_key
 from blockota.deployment import Deployment
-from blockota.errors import BlockOTAError
-from blockota.keys import open_key
 from blockota.release import Version
 from blockota.replication import ReplicationContract
 
@@ -27,27 +27,18 @@ LIFETIME = 90 * 86400
 @click.command(cls=ConnectedProviderCommand)
 @click.option("--product", required=True, help="Name of the product.")
 @click.option("--version", required=True, help="The release to serve, such as 1.4.0.")
-@click.option("--key", required=True, help="The broker's: keystore:FILE, ape:ALIAS, env:NAME, dev:N.")
+@key_option("The broker's")
 @click.option("--contract", help="Address of FirmwareReplication.")
-def cli(provider: ProviderAPI, product: str, version: str, key: str, contract: str | None) -> None:
+def cli(provider: ProviderAPI, product: str, version: str, contract: str | None, **key: Any) -> None:
     """Offer to serve a release for 90 days; the vendor's Safe decides."""
-    try:
-        chain = Chain(str(getattr(provider, "http_uri", "") or getattr(provider, "uri", "")))
+    with told_errors():
+        chain = Chain(node_url(provider), chain_id=provider.chain_id)
         address = contract or Deployment.read(Deployment.path(Path(), chain.chain_id)).replication
-        account = open_key(key, is_local_chain=chain.chain_id in LOCAL_CHAIN_IDS, ask_password=ask_password)
         made = offer(
             ReplicationContract(chain, address),
-            account,
+            open_named_key(key["key"], key["password_fd"], chain_id=chain.chain_id),
             product=product,
             version=Version.parse(version),
             expires_at=chain.head().time + LIFETIME,
         )
-    except BlockOTAError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(error.exit_status)
     click.echo(f"Proposed agreement {made.number} for {product} {version}; the vendor decides")
-
-
-def ask_password(prompt: str) -> str:
-    """Ask on the terminal."""
-    return str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))

@@ -1,0 +1,123 @@
+"""The options that name a key, and how its password comes in: from the terminal or from a file descriptor.
+
+Commands and the scripts of `ape run` share them, so nothing here needs a `Session`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from blockota.errors import UsageError
+from blockota.text import plain
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_MAX_PASSWORD_SIZE = 1024
+_KINDS = "keystore:FILE, ape:ALIAS, env:NAME, or dev:N on a local chain"
+
+
+def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command], _Command]:
+    """Give a command ``--key URI`` and ``--password-fd N``, as its parameters ``key`` and ``password_fd``.
+
+    Args:
+        whose: says in the help whose key it is, such as "The broker's".
+        default: the key where none is named; without one, the option must be given.
+    """
+
+    def add(command: _Command) -> _Command:
+        words = f"{whose}: {_KINDS}."
+        wanted = {"required": True} if default is None else {"default": default, "show_default": True}
+        key = click.option("--key", metavar="URI", help=words, **wanted)
+        password = click.option(
+            "--password-fd",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Read the key's password from this file descriptor, up to the end of the line.",
+        )
+        return key(password(command))
+
+    return add
+
+
+def open_named_key(uri: str, password_fd: int | None = None, *, chain_id: int) -> BaseAccount:
+    """The account that the two options name.
+
+    Args:
+        uri: the key, as in `blockota.keys`.
+        password_fd: where its password is read; None asks on the terminal.
+        chain_id: the chain that it signs for; development keys work on local ones alone.
+
+    Raises:
+        UsageError: the key or its password cannot be read.
+        RefusedError: a development key on a real chain, or a wrong password.
+    """
+    from blockota.chain import LOCAL_CHAIN_IDS
+    from blockota.keys import open_key
+
+    return open_key(uri, is_local_chain=chain_id in LOCAL_CHAIN_IDS, ask_password=password_source(password_fd))
+
+
+def password_source(descriptor: int | None) -> Callable[[str], str]:
+    """What asks for a password: the terminal, or one line of a file descriptor."""
+    return ask_password if descriptor is None else lambda _: read_password(descriptor)
+
+
+def ask_password(prompt: str) -> str:
+    """Ask on the terminal, without showing what is typed.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask for the password on",
+            why=plain(prompt.rstrip(": ")),
+            remedy="give it through a file descriptor with --password-fd, or name a key with env:NAME",
+        )
+    return str(click.prompt(plain(prompt.rstrip(": ")), hide_input=True, err=True))
+
+
+def read_password(descriptor: int) -> str:
+    """The first line of a file descriptor, at most 1 KiB, without its end.
+
+    Raises:
+        UsageError: nothing can be read there, or no password of a sensible length.
+    """
+    line = _first_line(descriptor).removesuffix(b"\r")
+    if not line:
+        raise _no_password(descriptor, "its first line is empty")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        # The exception holds what was read, so it does not go along.
+        raise _no_password(descriptor, "its first line is no UTF-8 text") from None
+
+
+def _first_line(descriptor: int) -> bytes:
+    """Read by single bytes: what follows the line belongs to somebody else, who may share the descriptor."""
+    line = b""
+    while len(line) <= _MAX_PASSWORD_SIZE:
+        try:
+            byte = os.read(descriptor, 1)
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or "there is no such descriptor"
+            raise _no_password(descriptor, why) from error
+        if byte in (b"", b"\n"):
+            return line
+        line += byte
+    raise _no_password(descriptor, f"its first line is longer than {_MAX_PASSWORD_SIZE} bytes")
+
+
+def _no_password(descriptor: int, why: str) -> UsageError:
+    return UsageError(
+        f"no password can be read from file descriptor {descriptor}",
+        why=why,
+        remedy="open it in the shell, as in --password-fd 3 3< FILE",
+    )
