@@ -6,10 +6,10 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slither halmos mutants coverage deep bench gas format artifacts lock clean runtime tests
+.PHONY: help demo test check slither halmos clear-signing mutants coverage deep bench gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: runtime ## Walk the whole road once: publish, sign, flash a simulated board, refuse a tampered image
 	@$(PY) -m blockota demo
@@ -32,6 +32,10 @@ slither: ## Look for known mistakes in the contracts
 halmos: ## Prove the contracts' checks for all inputs
 	@$(BOOTSTRAP) halmos
 	@$(PY) -m scripts.run_halmos
+
+clear-signing: ## Check what a wallet shows of transactions, by the ERC-7730 linter (needs Python 3.12)
+	@$(BOOTSTRAP) clear-signing
+	@$(PY) -m scripts.lint_clear_signing
 
 mutants: tests ## Spoil the contracts in every way, and see that the tests notice
 	@$(PY) -m scripts.mutants
@@ -60,6 +64,7 @@ lock: ## Pin anew what pyproject.toml asks for (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock
 	echo halmos==0.3.3 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-halmos.lock
+	echo erc7730==1.0.12 | uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-clear-signing.lock
 
 clean: ## Remove everything that was installed or built here
 	rm -rf .venv node_modules .build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,4 +1,6 @@
-"""Set up what a make target needs, the first time only: ``python3 scripts/bootstrap.py runtime|tests|slither|halmos``.
+"""Set up what a make target needs, the first time only: ``python3 scripts/bootstrap.py TARGET``.
+
+Targets are runtime, tests, slither, halmos and clear-signing.
 
 Standard library only, because it runs before anything is installed. Everything goes into this clone (``.venv``,
 ``node_modules``) and the tools' own cache folders. A step leaves a stamp with the digest of what it was made from,
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -22,8 +25,11 @@ VENV = CLONE / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOG = CLONE / ".build" / "setup.log"
 OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
+LINTER_PYTHON, UNBORN_PYTHON = (3, 12), 30
+"""What the linter of clear-signing descriptors wants, and a minor version that is far off."""
 SHOWN_LOG_LINES = 15
-TOOLS = ("slither", "halmos")
+TOOLS = {"slither": "slither", "halmos": "halmos", "clear-signing": "erc7730"}
+"""Targets that have a tool in a venv of its own, and the tool's command."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +87,40 @@ def steps(target: str) -> list[Step]:
         CLONE,
         ([str(PYTHON), "scripts/install_compiler.py"],),
     )
-    tools = [tool_step(target)] if target in TOOLS else []
+    newer = newer_python()
+    tools = [tool_step(target, newer or sys.executable)] if target in TOOLS else []
+    if target == "tests" and newer:
+        tools.append(tool_step("clear-signing", newer))
     return [npm, python_step("requirements-dev.lock", (".tests",), (tests,)), compiler, *tools]
 
 
-def tool_step(tool: str) -> Step:
+def tool_step(target: str, interpreter: str) -> Step:
     """The step that installs a tool into a venv of its own, for it wants other versions than BlockOTA."""
-    folder, lock = CLONE / ".build" / tool, f"requirements-{tool}.lock"
+    folder, lock = CLONE / ".build" / target, f"requirements-{target}.lock"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
     return Step(
-        tool.capitalize(),
-        (f".{tool}",),
+        TOOLS[target].capitalize(),
+        (f".{target}",),
         ((lock,),),
-        folder / "bin" / tool,
-        ([sys.executable, "-m", "venv", "--clear", str(folder)], [*pip, "--require-hashes", "-r", lock]),
+        folder / "bin" / TOOLS[target],
+        ([interpreter, "-m", "venv", "--clear", str(folder)], [*pip, "--require-hashes", "-r", lock]),
     )
+
+
+def newer_python() -> str | None:
+    """A Python that the linter can run on: this one, else one of PATH, of .build/python or of pyenv."""
+    minors = range(LINTER_PYTHON[1], UNBORN_PYTHON)
+    on_path = [path for minor in minors if (path := shutil.which(f"python3.{minor}"))]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    folders = [path for folder in (CLONE / ".build" / "python", pyenv) for path in sorted(folder.glob("*/bin/python3"))]
+    candidates = [sys.executable, *on_path, *map(str, folders)]
+    return next((candidate for candidate in candidates if is_new_enough(candidate)), None)
+
+
+def is_new_enough(interpreter: str) -> bool:
+    """Whether the linter can run on a Python, and a venv can be made with it; pyenv's shims may start nothing."""
+    test = f"import ensurepip, sys; sys.exit(sys.version_info < {LINTER_PYTHON})"
+    return subprocess.run([interpreter, "-c", test], capture_output=True, check=False).returncode == 0
 
 
 def python_step(lock: str, stamps: tuple[str, ...], sources: tuple[tuple[str, ...], ...]) -> Step:
@@ -114,8 +139,10 @@ def python_step(lock: str, stamps: tuple[str, ...], sources: tuple[tuple[str, ..
     )
 
 
-def missing_prerequisite() -> str:
-    """The sentence that names what is missing, or nothing."""
+def missing_prerequisite(target: str) -> str:
+    """The sentence that names what is missing for a target, or nothing."""
+    if target == "clear-signing" and newer_python() is None:
+        return "The linter needs Python 3.12 or newer: install one with its venv module, on PATH or with pyenv."
     if sys.version_info < OLDEST_PYTHON:
         found = ".".join(map(str, sys.version_info[:2]))
         return f"Python {found} is too old: BlockOTA needs 3.11 or newer. Name one with `make PYTHON=python3.12 ...`."
@@ -173,12 +200,13 @@ def log_end() -> str:
 
 def main() -> int:
     """Run the steps of a target; return 1 after one sentence when something is missing or fails."""
-    if missing := missing_prerequisite():
+    target = sys.argv[1] if len(sys.argv) > 1 else "runtime"
+    if missing := missing_prerequisite(target):
         say(missing)
         return 1
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("")
-    for step in steps(*sys.argv[1:2] or ["runtime"]):
+    for step in steps(target):
         if step.is_done():
             continue
         if not sys.stderr.isatty():

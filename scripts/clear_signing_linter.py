@@ -1,0 +1,61 @@
+"""What `lint_clear_signing` runs inside the linter's own venv: lint a folder's descriptors, print a report as JSON.
+
+The linter compares a descriptor with the ABI that Sourcify or Etherscan publish for its address. Here the ABI is that
+of the package's artifacts, so that no network is needed, and a contract that is not deployed yet is compared as well.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from erc7730.common import client
+from erc7730.common.output import ListOutputAdder
+from erc7730.convert.calldata.convert_erc7730_v2_input_to_calldata import (
+    erc7730_v2_descriptor_to_calldata_descriptors,
+)
+from erc7730.lint.v2.lint import lint_all
+from erc7730.model.abi import ABI
+from erc7730.model.input.v2.descriptor import InputERC7730Descriptor
+from pydantic import TypeAdapter, ValidationError
+
+
+def main() -> None:
+    """Lint every descriptor of a folder against the artifacts of another."""
+    folder, artifacts = map(Path, sys.argv[1:])
+    with redirect_stdout(sys.stderr):  # the linter prints as well
+        reports = [report(path, artifacts) for path in sorted(folder.glob("calldata-*.json"))]
+    print(json.dumps(reports))
+
+
+def report(path: Path, artifacts: Path) -> dict[str, Any]:
+    """What the linter says of one file, and how many functions the file makes Ledger's wallets show."""
+    contract = path.stem.removeprefix("calldata-")
+    use_abi(artifacts / f"{contract}.json")
+    out = ListOutputAdder()
+    checked = lint_all([path], out)
+    findings = [f"{found.level.name.lower()}: {found.title}: {found.message}" for found in out.outputs]
+    return {"contract": contract, "checked": checked, "findings": findings, "shown": count_shown(path)}
+
+
+def use_abi(artifact: Path) -> None:
+    """Let the linter find the artifact's ABI wherever it looks for one."""
+    abi = TypeAdapter(list[ABI]).validate_json(json.dumps(json.loads(artifact.read_text())["abi"]))
+    client.get_contract_abis = lambda _chain_id, _address: abi
+    client.get_contract_explorer_url = lambda _chain_id, _address: artifact.name
+
+
+def count_shown(path: Path) -> int:
+    """How many functions can be told to Ledger's wallets in their own binary form; 0 for a file that is none."""
+    try:
+        descriptor = InputERC7730Descriptor.load(path)
+    except (ValidationError, ValueError):
+        return 0
+    return len(erc7730_v2_descriptor_to_calldata_descriptors(descriptor, out=ListOutputAdder()))
+
+
+if __name__ == "__main__":
+    main()
