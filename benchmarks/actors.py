@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from eth_utils.address import to_checksum_address
 
-from blockota.abi import Interface, encode_signature_call
+from blockota.abi import Interface
 from blockota.chain import Chain
 from blockota.keys import dev_account
 from blockota.localchain import LocalChain, free_port
 from blockota.multisig import read_safe
-from blockota.proposal import Proposal
+from blockota.safe_transaction import SafeTransaction
 from blockota.vendor import deploy_local_safe
 
 EXECUTE = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
@@ -101,10 +101,10 @@ class Multisig:
         """Sign a transaction and have the Safe execute it; no proposal is written, for it takes our calls alone."""
         chain = self.node.chain
         nonce = read_safe(chain, self.address).nonce
-        wanted = Proposal(chain.chain_id, self.address, nonce, to, call, reason="", created=0, expires=FOREVER)
+        wanted = SafeTransaction(chain_id=chain.chain_id, safe=self.address, nonce=nonce, to=to, data=call)
         signers = sorted((dev_account(number) for number in (1, 2)), key=lambda signer: int(signer.address, 16))
         signatures = b"".join(bytes(signer.sign_message(wanted.signable).signature) for signer in signers)
-        execution = encode_signature_call(EXECUTE, to, 0, call, 0, 0, 0, 0, NOBODY, NOBODY, signatures)
+        execution = wanted.execution_call(signatures)
         return int(self.node.send(dev_account(0).address, execution, self.address)["gasUsed"], 16)
 
 

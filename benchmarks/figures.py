@@ -29,8 +29,8 @@ from blockota.cid import cid_of
 from blockota.keys import dev_account
 from blockota.localchain import LocalChain, free_port
 from blockota.multisig import execute
-from blockota.proposal import sign
 from blockota.release import Product, Region, Release, Status, Version
+from blockota.signature import sign
 from blockota.vendor import deploy_local_safe
 
 ROOT = Path(__file__).resolve().parent.parent

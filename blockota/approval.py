@@ -1,21 +1,26 @@
-"""The desk where the vendor's Safe is asked: make a proposal, and check what one is asked to sign."""
+"""The desk where the vendor's Safe is asked: make proposals, and gather what an owner must know before signing."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from eth_utils.address import to_checksum_address
 
+from blockota.agreement import Agreement
 from blockota.bindings import BlockOTAContract
+from blockota.chain_view import ChainView, SafeState
 from blockota.cid import CID, cid_of
 from blockota.contract import refusals_in_words
-from blockota.errors import ProposalError
-from blockota.intent import image_address
-from blockota.multisig import SafeState, read_safe
+from blockota.errors import ChainError, ProposalError
+from blockota.intent import image_address, read_call
+from blockota.multisig import read_safe
 from blockota.proposal import Proposal
+from blockota.replication import ReplicationContract
+from blockota.transaction_builder import BuilderTransaction
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,14 @@ class Reason:
         now: Unix time, in seconds.
         lifetime: seconds until the proposal expires.
         nonce: the Safe's nonce to take; None means its next.
+        proposer: who proposes, as they call themselves; one line.
     """
 
     text: str
     now: int
     lifetime: int
     nonce: int | None = None
+    proposer: str = ""
 
 
 def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
@@ -51,13 +58,103 @@ def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: 
     address = to_checksum_address(target or contract.address)
     with refusals_in_words():
         contract.chain.call(address, call, sender=safe.address)
+    return _proposal(contract, safe, reason=reason, to=address, data=call)
+
+
+def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
+    """Make a proposal by which the Safe changes its own owners or threshold.
+
+    Args:
+        contract: the contract whose owner is the Safe.
+        make: the calldata, from what the Safe is today.
+        reason: why, when, and until when.
+
+    Raises:
+        ContractRefusalError: the Safe would not.
+    """
+    safe = read_safe(contract.chain, contract.owner())
+    call = make(safe)
+    with refusals_in_words():
+        contract.chain.call(safe.address, call, sender=safe.address)
+    return _proposal(contract, safe, reason=reason, to=safe.address, data=call)
+
+
+def propose_rejection(contract: BlockOTAContract, *, reason: Reason) -> Proposal:
+    """Make the empty transaction at a nonce: once it is executed, nothing else at that nonce can be."""
+    safe = read_safe(contract.chain, contract.owner())
+    return _proposal(contract, safe, reason=reason, to=safe.address, data=b"")
+
+
+def propose_built(contract: BlockOTAContract, built: BuilderTransaction, *, reason: Reason) -> Proposal:
+    """Make a proposal of a transaction that the Transaction Builder prepared; the contract is not asked yet.
+
+    Raises:
+        ProposalError: it is for another chain or Safe.
+    """
+    safe = read_safe(contract.chain, contract.owner())
+    if built.chain_id != contract.chain.chain_id or built.safe not in (None, safe.address):
+        raise ProposalError(
+            "the file is for another chain or Safe",
+            why=f"it names chain id {built.chain_id} and the Safe {built.safe or 'of nobody'}; here it is "
+            f"{contract.chain.chain_id} and {safe.address}",
+            remedy="choose the network it was made for with --network",
+        )
+    return replace(_proposal(contract, safe, reason=reason, to=built.to, data=built.data), value=built.value)
+
+
+def read_view(
+    contract: BlockOTAContract, replication: ReplicationContract | None, *, about: Iterable[int]
+) -> ChainView:
+    """What a signer must know of the chain, at its newest block.
+
+    Args:
+        contract: the configured contract.
+        replication: the configured replication contract, if there is one.
+        about: numbers of the agreements that proposals at hand are about.
+
+    Raises:
+        ChainError: the block was replaced while the chain was asked.
+    """
+    head = contract.chain.head()
+    products = tuple(contract.products(block=head.number))
+    newest = (contract.latest(product.name, block=head.number) for product in products)
+    view = ChainView(
+        chain_id=contract.chain.chain_id,
+        block_number=head.number,
+        block_hash=head.hash,
+        block_time=head.time,
+        contract=to_checksum_address(contract.address),
+        replication=to_checksum_address(replication.address) if replication else None,
+        safe=read_safe(contract.chain, contract.owner(), block=head.number),
+        products=products,
+        newest=tuple(release for release in newest if release),
+        agreements=_agreements(replication, about),
+    )
+    if contract.chain.head(head.number).hash != head.hash:
+        raise ChainError("the chain was rewritten while it was asked", remedy="try again")
+    return view
+
+
+def _agreements(replication: ReplicationContract | None, numbers: Iterable[int]) -> tuple[Agreement, ...]:
+    found = (replication.agreement(number) for number in numbers) if replication else ()
+    return tuple(agreement for agreement in found if agreement)
+
+
+def agreements_of(proposals: Iterable[Proposal]) -> list[int]:
+    """Numbers of the agreements that proposals are about."""
+    reads = [read for proposal in proposals if (read := read_call(proposal))]
+    return sorted({call.arguments["id"] for contract, call in reads if contract == "FirmwareReplication"})
+
+
+def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to: str, data: bytes) -> Proposal:
     return Proposal(
         chain_id=contract.chain.chain_id,
         safe=safe.address,
         nonce=_nonce(safe, reason.nonce),
-        to=address,
-        data=call,
+        to=to,
+        data=data,
         reason=reason.text,
+        proposer=reason.proposer,
         created=reason.now,
         expires=reason.now + reason.lifetime,
     )
@@ -73,69 +170,36 @@ def _nonce(safe: SafeState, wanted: int | None) -> int:
     return safe.nonce if wanted is None else wanted
 
 
-def check_images(proposal: Proposal, fetch: Callable[[CID, int], bytes]) -> None:
+def check_images(proposal: Proposal, fetch: Callable[[CID, int], bytes]) -> list[bytes]:
     """Hash every image that a proposal publishes, as each owner does before signing.
 
     Args:
         proposal: the proposal.
         fetch: returns the image that somebody claims to be that of an address, of so many bytes.
 
+    Returns:
+        The images, in the order of the releases.
+
     Raises:
         ProposalError: an image is not the one in the calldata.
     """
-    for release in proposal.call.arguments.get("releases", []):
-        image = fetch(image_address(release), release["size"])
-        found = hashlib.sha256(image).digest()
-        if found != release["sha256"] or len(image) != release["size"]:
-            raise ProposalError(
-                "the image is not the one in the proposal",
-                why=f"it has {len(image)} bytes with SHA-256 {found.hex()}, the proposal says {release['size']} bytes"
-                f" with {release['sha256'].hex()}",
-                remedy="do not sign; ask who made the proposal",
-            )
-        if (address := cid_of(io.BytesIO(image))) != image_address(release):
-            raise ProposalError(
-                "the proposal names a wrong content address",
-                why=f"the image's is {address}, the proposal says {image_address(release)}: nobody could fetch it",
-                remedy="do not sign; ask who made the proposal",
-            )
+    return [_checked_image(release, fetch) for release in proposal.releases]
 
 
-def check_target(proposal: Proposal, *, chain_id: int, contracts: Mapping[str, str | None]) -> None:
-    """Refuse a proposal that does not go to the configured contract of its kind.
-
-    Args:
-        proposal: the proposal.
-        chain_id: the configured chain.
-        contracts: configured addresses by the contracts' names.
-
-    Raises:
-        ProposalError: it names another chain or target.
-    """
-    if proposal.chain_id != chain_id:
+def _checked_image(release: Mapping[str, Any], fetch: Callable[[CID, int], bytes]) -> bytes:
+    image = fetch(image_address(release), release["size"])
+    found = hashlib.sha256(image).digest()
+    if found != release["sha256"] or len(image) != release["size"]:
         raise ProposalError(
-            "the proposal is for another chain",
-            why=f"it names chain id {proposal.chain_id}, the settings say {chain_id}",
-            remedy="choose the network it was made for with --network",
+            "the image is not the one in the proposal",
+            why=f"it has {len(image)} bytes with SHA-256 {found.hex()}, the proposal says {release['size']} bytes"
+            f" with {release['sha256'].hex()}",
+            remedy="do not sign; ask who made the proposal",
         )
-    expected = contracts.get(proposal.contract)
-    if expected is None or proposal.to.lower() != expected.lower():
+    if (address := cid_of(io.BytesIO(image))) != image_address(release):
         raise ProposalError(
-            "the proposal calls another contract",
-            why=f"it calls {proposal.to}, the settings say {expected or 'nothing'} for {proposal.contract}",
-            remedy="do not sign it; ask who made it",
+            "the proposal names a wrong content address",
+            why=f"the image's is {address}, the proposal says {image_address(release)}: nobody could fetch it",
+            remedy="do not sign; ask who made the proposal",
         )
-
-
-def check_owner(safe: SafeState, signer: str) -> None:
-    """Refuse a signer who is no owner of the Safe.
-
-    Raises:
-        ProposalError: the Safe would not count that signature.
-    """
-    if signer not in safe.owners:
-        raise ProposalError(
-            f"{signer} is no owner of the Safe",
-            why=f"the owners are {', '.join(safe.owners)}",
-            remedy="sign with an owner's key",
-        )
+    return image

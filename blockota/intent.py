@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from blockota.abi import Decoded, interface
+from blockota.abi import SELECTOR_SIZE, Decoded, interface
 from blockota.cid import CID, DAG_PB, RAW
 from blockota.errors import ProposalError
 from blockota.release import Version, product_name, show_time
+from blockota.safe_transaction import SafeTransaction
 
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """The contracts whose calls and errors are read."""
+SAFE = "Safe"
+"""The name under which a Safe's calls to itself are read."""
 MAX_TEXT = 200
 """Characters of a reason."""
+_ACTIONS = {
+    "pairOem": "pair a product with an OEM, a chip and a flash region",
+    "unpairOem": "unpair a product: nothing can be published for it",
+    "revoke": "revoke a release, for good",
+    "setMinimumVersion": "raise the floor, for good: nothing older may be installed",
+    "pause": "pause the contract: nothing is published or installed",
+    "resume": "resume the contract",
+    "transferOwnership": "offer the contract to another owner",
+    "acceptOwnership": "take over the contract that was offered",
+    "accept": "accept an agreement with a broker",
+    "decline": "decline an agreement with a broker",
+    "terminate": "terminate an agreement with a broker",
+    "addOwnerWithThreshold": "add an owner to the Safe",
+    "removeOwner": "remove an owner from the Safe",
+    "swapOwner": "replace an owner of the Safe",
+    "changeThreshold": "change how many owners must sign",
+}
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 
 
-def read_call(data: bytes) -> tuple[str, Decoded] | None:
-    """The contract and the function that calldata is for; None where it is neither's."""
-    for contract in CONTRACTS:
-        call = interface(contract).decode_call(data)
+def read_call(transaction: SafeTransaction) -> tuple[str, Decoded] | None:
+    """The contract and the function that a transaction calls; None where it is nothing that is known here.
+
+    A Safe's own functions are meant only where the Safe calls itself.
+    """
+    for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
+        call = interface(contract).decode_call(transaction.data)
         if call is not None and call.name in interface(contract).functions:
             return contract, call
     return None
 
 
-def describe(call: Decoded) -> list[dict[str, str]]:
-    """A call in words: one group of label → value for each thing that it does."""
-    arguments = call.arguments
+def describe(transaction: SafeTransaction) -> list[dict[str, str]]:
+    """A transaction in words: one group of label → value for each thing that it does."""
+    if transaction.is_rejection:
+        return [{"action": f"reject whatever else takes nonce {transaction.nonce}, and do nothing"}]
+    read = read_call(transaction)
+    if read is None:
+        selector = f"0x{transaction.data[:SELECTOR_SIZE].hex()}"
+        return [{"action": f"UNKNOWN: {selector} with {len(transaction.data)} bytes", "called": transaction.to}]
+    call = read[1]
     if call.name == "publish":
-        return [{"action": "publish a release", **_show_release(release)} for release in arguments["releases"]]
-    return [{"action": call.name, **{name: show_value(name, value) for name, value in arguments.items()}}]
+        return [{"action": "publish a release", **_show_release(release)} for release in call.arguments["releases"]]
+    shown = {name.lstrip("_"): show_value(name, value) for name, value in call.arguments.items()}
+    return [{"action": _ACTIONS.get(call.name, call.name), **shown}]
 
 
-def image_address(release: dict[str, Any]) -> CID:
+def image_address(release: Mapping[str, Any]) -> CID:
     """The content address of the image that a ``publish`` argument names."""
     root = release["dagRoot"]
     return CID(DAG_PB, root) if any(root) else CID(RAW, release["sha256"])

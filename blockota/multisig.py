@@ -10,49 +10,58 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.base import BaseAccount
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from blockota.abi import decode, encode_signature_call
 from blockota.chain import Chain, Receipt
+from blockota.chain_view import SafeState
 from blockota.contract import refusals_in_words
-from blockota.errors import ProposalError, RefusedError, RevertedError, UsageError
-from blockota.proposal import Proposal, Signature, accept
+from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
+from blockota.proposal import Proposal
+from blockota.safe_transaction import CALL, NOBODY
+from blockota.signature import Signature, accept
 
-_ZERO = "0x" + "00" * 20
+_FAILURE = keccak(text="ExecutionFailure(bytes32,uint256)")
 SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
 """Where the npm package keeps the Safe's prebuilt artifacts."""
 
 
 @dataclass(frozen=True)
-class SafeState:
-    """What a Safe says of itself.
+class Rehearsal:
+    """What an execution would come to today.
 
     Attributes:
-        address: checksummed.
-        owners: checksummed addresses.
-        threshold: how many owners must sign.
-        nonce: of the next transaction.
+        call: whether the call itself was tried, as the Safe; a delegatecall, one with a value and a rejection are not.
+        execution: whether the whole execution was tried, with signatures of enough owners.
     """
 
-    address: str
-    owners: tuple[str, ...]
-    threshold: int
-    nonce: int
+    call: bool
+    execution: bool
 
 
-def read_safe(chain: Chain, address: str) -> SafeState:
+def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeState:
     """Ask a Safe for its owners, threshold and nonce.
+
+    Args:
+        chain: where it lies.
+        address: where on it.
+        block: answer as of that block; None means the newest.
 
     Raises:
         RefusedError: no Safe lies there.
     """
+
+    def ask(signature: str, kind: str) -> Any:
+        return decode([kind], chain.call(address, encode_signature_call(signature), block=block))[0]
+
     try:
-        owners = decode(["address[]"], chain.call(address, encode_signature_call("getOwners()")))[0]
-        threshold = decode(["uint256"], chain.call(address, encode_signature_call("getThreshold()")))[0]
-        nonce = decode(["uint256"], chain.call(address, encode_signature_call("nonce()")))[0]
+        owners = ask("getOwners()", "address[]")
+        threshold, nonce = ask("getThreshold()", "uint256"), ask("nonce()", "uint256")
     except (DecodingError, RevertedError) as error:
         raise RefusedError(
             f"there is no Safe at {address}",
@@ -76,21 +85,68 @@ def execute(
 
     Raises:
         ProposalError: expired, for another chain or nonce, or the signatures are not enough.
-        ContractRefusalError: the contract would not do it.
+        ContractRefusalError: the contract would not do it, or did not.
     """
     proposal.check_time(now)
+    _check_chain(proposal, chain)
+    safe = read_safe(chain, proposal.safe)
+    ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
+    check_nonce(proposal, safe)
+    with refusals_in_words():
+        _try_call(chain, proposal)
+        receipt = chain.send(account, proposal.execution_call(_joined(ordered)), to=proposal.safe)
+    _check_success(receipt, proposal)
+    return receipt
+
+
+def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
+    """Try what an execution would do today, without sending anything.
+
+    Args:
+        chain: where the Safe lies.
+        proposal: what is to be tried.
+        signatures: where they are enough, the whole execution is tried; a forged one is refused.
+
+    Raises:
+        ProposalError: for another chain, or a signature is not valid.
+        ContractRefusalError: the contract or the Safe would refuse.
+    """
+    _check_chain(proposal, chain)
+    safe = read_safe(chain, proposal.safe)
+    ordered = accept(proposal, signatures, owners=safe.owners, threshold=0)
+    is_whole = len(ordered) >= safe.threshold and proposal.nonce == safe.nonce
+    with refusals_in_words():
+        tried = _try_call(chain, proposal)
+        if is_whole:
+            chain.call(proposal.safe, proposal.execution_call(_joined(ordered)), sender=ordered[0].signer)
+    return Rehearsal(call=tried, execution=is_whole)
+
+
+def _try_call(chain: Chain, proposal: Proposal) -> bool:
+    """Make the call as the Safe would, for the sentence of the contract that refuses it."""
+    if proposal.operation != CALL or proposal.value or proposal.is_rejection:
+        return False
+    chain.call(proposal.to, proposal.data, sender=proposal.safe)
+    return True
+
+
+def _check_chain(proposal: Proposal, chain: Chain) -> None:
     if proposal.chain_id != chain.chain_id:
         raise ProposalError(
             "the proposal is for another chain",
             why=f"it names chain id {proposal.chain_id}, this is {chain.chain_id}",
             remedy="choose the network it was made for",
         )
-    safe = read_safe(chain, proposal.safe)
-    ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
-    check_nonce(proposal, safe)
-    with refusals_in_words():
-        chain.call(proposal.to, proposal.data, sender=proposal.safe)
-        return chain.send(account, _execution_call(proposal, ordered), to=proposal.safe)
+
+
+def _check_success(receipt: Receipt, proposal: Proposal) -> None:
+    """A Safe that was given gas limits takes the nonce also where the call fails, and says so in an event."""
+    if any(log.topics[:1] == (_FAILURE,) for log in receipt.logs):
+        raise ContractRefusalError(
+            "the Safe's call failed",
+            why=f"nonce {proposal.nonce} is taken in block {receipt.block_number}, and nothing else was changed",
+            remedy="make the proposal again without gas limits",
+        )
 
 
 def check_nonce(proposal: Proposal, safe: SafeState) -> None:
@@ -135,7 +191,7 @@ def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], th
     )
     setup = encode_signature_call(
         "setup(address[],uint256,address,bytes,address,address,uint256,address)",
-        *(list(owners), threshold, _ZERO, b"", _ZERO, _ZERO, 0, _ZERO),
+        *(list(owners), threshold, NOBODY, b"", NOBODY, NOBODY, 0, NOBODY),
     )
     creation = encode_signature_call("createProxyWithNonce(address,bytes,uint256)", singleton, setup, 0)
     address = decode(["address"], chain.call(factory, creation))[0]
@@ -143,12 +199,8 @@ def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], th
     return str(to_checksum_address(address))
 
 
-def _execution_call(proposal: Proposal, signatures: Sequence[Signature]) -> bytes:
-    joined = b"".join(signature.signature for signature in signatures)
-    return encode_signature_call(
-        "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",
-        *(proposal.to, 0, proposal.data, 0, 0, 0, 0, _ZERO, _ZERO, joined),
-    )
+def _joined(signatures: Sequence[Signature]) -> bytes:
+    return b"".join(signature.signature for signature in signatures)
 
 
 def _created(chain: Chain, account: BaseAccount, *, bytecode: bytes) -> str:

@@ -22,6 +22,9 @@ import yaml
 CLONE = Path(__file__).resolve().parent.parent
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """Contracts whose ABI and bytecode the package carries."""
+SAFE_ARTIFACT = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts/Safe.sol/Safe.json")
+SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeThreshold"}
+"""What a Safe is asked about itself; the package carries the ABI of these."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +48,15 @@ def build(clone: Path) -> dict[str, str]:
     """The text of each contract's artifact, by its name; the compiler must be installed (`install_compiler.py`)."""
     config = yaml.safe_load((clone / "ape-config.yaml").read_text())
     compiled = compile_contracts(clone, config)
-    return {name: artifact(name, compiled[f"contracts/{name}.sol"][name], config["solidity"]) for name in CONTRACTS}
+    ours = {name: artifact(name, compiled[f"contracts/{name}.sol"][name], config["solidity"]) for name in CONTRACTS}
+    return ours | {"Safe": safe_artifact(clone)}
+
+
+def safe_artifact(clone: Path) -> str:
+    """What the package knows of a Safe: the ABI of `SAFE_FUNCTIONS`."""
+    abi = json.loads((clone / SAFE_ARTIFACT).read_bytes())["abi"]
+    chosen = sorted((e for e in abi if e.get("name") in SAFE_FUNCTIONS), key=lambda entry: str(entry["name"]))
+    return json.dumps({"contractName": "Safe", "abi": chosen}, indent=2, sort_keys=True) + "\n"
 
 
 def compile_contracts(clone: Path, config: dict[str, Any]) -> dict[str, Any]:

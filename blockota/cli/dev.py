@@ -149,8 +149,8 @@ def _pair(contract: BlockOTAContract) -> None:
     from blockota.approval import Reason
     from blockota.keys import dev_account
     from blockota.multisig import execute
-    from blockota.proposal import sign
     from blockota.release import Product, Region
+    from blockota.signature import sign
     from blockota.vendor import propose_pairing
 
     now = int(time.time())

@@ -75,4 +75,22 @@ class SpanWord(click.ParamType):
         return int(match[1]) * _SPANS[match[2]]
 
 
+class AddressWord(click.ParamType):
+    """``0x`` and 40 hex digits; mixed case must be a right checksum (EIP-55)."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read the word."""
+        from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
+
+        digits = str(value)[2:]
+        if not str(value).startswith("0x") or not is_hex_address(value) or not int(digits, 16):
+            self.fail(f"{value!r} is no address: say 0x and 40 hex digits.", param, ctx)
+        if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
+            self.fail(f"{value} has a wrong checksum: a digit was mistyped.", param, ctx)
+        return str(to_checksum_address(value))
+
+
+ADDRESS = AddressWord()
 VERSION, NUMBER, REGION, SPAN = VersionWord(), NumberWord(), RegionWord(), SpanWord()

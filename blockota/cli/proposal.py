@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import glob
-import json
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.cli import proposal_files as files
+from blockota.cli.proposal_files import FILE, signature_option, view_option
+from blockota.cli.proposal_shown import as_fields, show_flags, show_identity, show_meaning, show_view
+from blockota.cli.proposing import proposing_options, refuse_existing, save_proposal
 from blockota.cli.session import Session, with_session
-from blockota.errors import ProposalError, RefusedError, StoreError, UsageError
+from blockota.cli.signing import execute, sign
+from blockota.errors import UsageError
 from blockota.release import show_time
 
 if TYPE_CHECKING:
-    from blockota.cid import CID
-    from blockota.proposal import Proposal, Signature
-
-MAX_IMAGE_SIZE = 1 << 30
-_FILE = click.Path(path_type=Path)
+    from blockota.chain_view import ChainView
+    from blockota.proposal import Proposal
 
 
 @click.group()
@@ -28,198 +28,215 @@ def proposal() -> None:
     """Proposals: one transaction of the vendor's Safe each, as a file that its owners sign."""
 
 
-@proposal.command()
-@click.argument("file", type=_FILE)
-@click.option("--signature", "signatures", type=_FILE, multiple=True, help="Signature file; those beside FILE too.")
+proposal.add_command(sign)
+proposal.add_command(execute)
+
+
+@proposal.command("list")
+@click.argument("folder", type=FILE, default=".")
+@view_option
 @with_session
-def show(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
-    """Show what FILE asks for, decoded from its calldata, and who signed it.
+def list_(session: Session, /, folder: Path, view: Path | None) -> None:
+    """List the proposals in FOLDER (this one by default): who signed, what is next, and what competes.
+
+    \b
+    Example:  blockota proposal list proposals/
+    """
+    found = list(files.proposals_in(session, folder))
+    known = files.open_view(session, [], path=view) if found else None
+    rows = [_listed(session, path, others=found, view=known) for path, _ in found] if known else []
+    columns = ("FILE", "NONCE", "WHAT", "SIGNED", "EXPIRES", "STATE")
+    shown = [(r["file"], r["nonce"], r["what"], r["signed"], show_time(r["expires"]), r["state"]) for r in rows]
+    session.result({"proposals": rows}, lambda: session.table(columns, shown))
+
+
+@proposal.command()
+@click.argument("file", type=FILE)
+@signature_option
+@view_option
+@with_session
+def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Path | None) -> None:
+    """Show what FILE asks for, decoded from its calldata, who signed it, and, by a chain view, its red flags.
 
     \b
     Example:  blockota proposal show 1.4.0.json
     """
-    proposal = _read(file)
-    signed = {
-        signature.signer: _standing(proposal, signature) for signature in _signatures(session, file, named=signatures)
-    }
-    fields = json.loads(proposal.to_json()) | {
-        "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
-        "contract": proposal.contract,
-        "expired": int(time.time()) >= proposal.expires,
-        "signers": signed,
-    }
-    session.result(fields, lambda: _show(session, proposal, signed=signed))
+    from blockota.red_flags import red_flags
+
+    found = files.read_proposal(file)
+    known = files.open_view(session, [found], path=view) if view else None
+    flags = red_flags(found, known, signer=None, now=int(time.time())) if known else None
+    collected = files.collect_signatures(session, file, named=signatures)
+    signed = {one.signer: files.standing(found, one, view=known) for one in collected}
+
+    def show_all() -> None:
+        show_meaning(session, found, view=known)
+        show_identity(session, found, view=known)
+        for signer, worth in signed.items():
+            session.fields({f"signature of {signer}": worth})
+        show_flags(session, flags or [])
+
+    session.result(as_fields(found, flags=flags, signers=signed), show_all)
 
 
 @proposal.command()
-@click.argument("file", type=_FILE)
-@click.option("--key", required=True, metavar="URI", help="keystore:FILE, ape:ALIAS, env:NAME or dev:N.")
-@click.option("--image", type=_FILE, help="The image, when it is not in the store.")
-@click.option("--offline", is_flag=True, help="Do not ask the chain whether the key is an owner's.")
-@click.option("-o", "--output", type=_FILE, help="Signature file to write; beside FILE by default.")
-@click.option("--yes", is_flag=True, help="Sign without being asked.")
+@proposing_options
 @with_session
-def sign(session: Session, /, file: Path, key: str, image: Path | None, **options: Any) -> None:
-    """Check FILE, hash its image, show what it does, and write a signature file.
+def reject(session: Session, /, **proposing: Any) -> None:
+    """Propose the empty transaction at a nonce (--nonce): once executed, nothing else at it can be.
 
     \b
-    Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
+    Example:  blockota proposal reject --nonce 7 --reason "wrong image" -o reject-7.json
     """
-    from blockota.cli.proposing import refuse_existing
-    from blockota.files import write_result
-    from blockota.proposal import sign as sign_proposal
+    from blockota.approval import propose_rejection
 
-    proposal = _read(file)
-    _check(session, proposal, image=image)
-    if not session.as_json:
-        _show_agreement(session, proposal, offline=options["offline"])
-        _show(session, proposal, signed={})
-    account = session.open_key(key)
-    path = options["output"] or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
-    refuse_existing(path, why="a signature is made once; the file may belong to an earlier proposal of that name")
-    if not options["offline"]:
-        _check_signer(session, proposal, signer=account.address)
-    if not options["yes"]:
-        _ask_consent(session)
-    write_result(path, sign_proposal(proposal, account).to_json())
-    fields = {"signature": str(path), "signer": account.address, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
-    session.result(fields, lambda: session.done(f"{path} is the signature of {account.address}"))
-
-
-@proposal.command()
-@click.argument("file", type=_FILE)
-@click.option("--key", required=True, metavar="URI", help="Who pays for the transaction; needs not be an owner.")
-@click.option("--signature", "signatures", type=_FILE, multiple=True, help="Signature file; those beside FILE too.")
-@with_session
-def execute(session: Session, /, file: Path, key: str, signatures: tuple[Path, ...]) -> None:
-    """Check FILE and its signatures as the Safe will, simulate it, and send it. Anyone may.
-
-    \b
-    Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
-    """
-    from blockota.approval import check_target
-    from blockota.multisig import execute as execute_proposal
-
-    proposal = _read(file)
-    check_target(proposal, chain_id=session.settings.chain_id, contracts=session.contract_addresses)
-    signed = _signatures(session, file, named=signatures)
-    account = session.open_key(key)
-    receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=int(time.time()))
-    transaction = "0x" + receipt.transaction.hex()
-    fields = {"transaction": transaction, "block": receipt.block_number, "gas": receipt.gas_used}
-    sentence = f"executed in block {receipt.block_number} for {receipt.gas_used:,} gas, transaction {transaction}"
-    session.result(fields, lambda: session.done(sentence))
-
-
-def _read(path: Path) -> Proposal:
-    from blockota.files import read_input
-    from blockota.proposal import MAX_FILE_SIZE, Proposal
-
-    return Proposal.from_json(read_input(path, limit=MAX_FILE_SIZE))
-
-
-def _read_signature(path: Path) -> Signature:
-    from blockota.files import read_input
-    from blockota.proposal import MAX_FILE_SIZE, Signature
-
-    return Signature.from_json(read_input(path, limit=MAX_FILE_SIZE))
-
-
-def _signatures(session: Session, file: Path, *, named: tuple[Path, ...]) -> list[Signature]:
-    """The named signatures, and those beside the proposal that belong to it."""
-    digest = _read(file).digest
-    found = {path.resolve(): _read_signature(path) for path in named}
-    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.0x????????.signature.json")):
-        signature = _read_signature(path)
-        if signature.proposal == digest:
-            found.setdefault(path.resolve(), signature)
-        elif path.resolve() not in found:
-            session.note(f"{path.name} is for another proposal, and was left aside")
-    return list(found.values())
-
-
-def _standing(proposal: Proposal, signature: Signature) -> str:
-    from blockota.proposal import check_signature
-
-    try:
-        check_signature(proposal, signature)
-    except ProposalError as error:
-        return f"NOT VALID: {error.what}, {error.why}"
-    return "valid; whether it is an owner's is checked when executing"
-
-
-def _check(session: Session, proposal: Proposal, *, image: Path | None) -> None:
-    from blockota.approval import check_images, check_target
-    from blockota.stores import read_whole
-    from firmware_host.image import read_image
-
-    proposal.check_time(int(time.time()))
-    check_target(proposal, chain_id=session.settings.chain_id, contracts=session.contract_addresses)
-
-    def fetch(address: CID, size: int) -> bytes:
-        if image:
-            return read_image(image, load_address=0, limit=MAX_IMAGE_SIZE).data
-        try:
-            return read_whole(session.store, address, size=size)
-        except StoreError as error:
-            raise StoreError(
-                "the image cannot be checked", why=error.why, remedy="give it with --image FILE, or name a --store"
-            ) from error
-
-    check_images(proposal, fetch)
-
-
-def _check_signer(session: Session, proposal: Proposal, *, signer: str) -> None:
-    from blockota.approval import check_owner
-    from blockota.multisig import check_nonce, read_safe
-
-    safe = read_safe(session.chain, proposal.safe)
-    check_owner(safe, signer)
-    if proposal.nonce < safe.nonce:
-        check_nonce(proposal, safe)
-
-
-def _ask_consent(session: Session) -> None:
-    if session.as_json or not sys.stdin.isatty():
+    if proposing["nonce"] is None:
         raise UsageError(
-            "nobody agreed to sign", why="there is no terminal to ask on", remedy="read the proposal, then say --yes"
+            "it is not said what to reject", why="a rejection takes the nonce of what it rejects", remedy="say --nonce"
         )
-    if not click.confirm("Sign this", err=True):
-        raise RefusedError("nothing was signed", why="you said no")
+    save_proposal(session, lambda reason: propose_rejection(session.contract, reason=reason), **proposing)
 
 
-def _show_agreement(session: Session, proposal: Proposal, *, offline: bool) -> None:
-    """Show what a decision on an agreement is about, which the chain alone knows."""
-    if proposal.contract != "FirmwareReplication":
-        return
-    if offline:
-        session.note(
-            "Which broker and release the agreement is about, only the chain knows; --offline does not ask it."
-        )
-        return
-    from blockota.broker import find_agreement
-    from blockota.cli.replica import as_shown
+@proposal.command()
+@click.argument("file", type=FILE)
+@signature_option
+@with_session
+def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
+    """Try on the chain what FILE would do today, without sending anything; with enough signatures, all of it.
 
-    session.fields(as_shown(find_agreement(session.replication, proposal.call.arguments["id"])))
+    \b
+    Example:  blockota proposal simulate 1.4.0.json
+    """
+    from blockota.multisig import rehearse
+
+    found = files.read_proposal(file)
+    signed = files.collect_signatures(session, file, named=signatures)
+    result = rehearse(session.chain, found, signatures=signed)
+    call = "the call succeeds, made as the Safe" if result.call else "there is no plain call that could be tried"
+    whole = (
+        "the execution succeeds with these signatures"
+        if result.execution
+        else f"the execution was not tried: {len(signed)} signatures, or other proposals come first"
+    )
+    session.result({"call": result.call, "execution": result.execution}, lambda: session.done(f"{call}; {whole}"))
 
 
-def _show(session: Session, proposal: Proposal, *, signed: dict[str, str]) -> None:
+@proposal.command()
+@click.argument("signatures", type=FILE, nargs=-1, required=True)
+@click.option("-o", "--output", type=FILE, required=True, help="Signature file to write.")
+@with_session
+def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> None:
+    """Merge SIGNATURES of one proposal into one file.
+
+    \b
+    Example:  blockota proposal merge alice.signature.json bob.signature.json -o 1.4.0.signatures.json
+    """
+    from blockota.files import write_result
+    from blockota.signature import merge as merge_signatures
+    from blockota.signature import to_json
+
+    refuse_existing(output, why="it may hold signatures")
+    merged = merge_signatures(one for path in signatures for one in files.read_signatures(path))
+    write_result(output, to_json(merged))
+    signers = [one.signer for one in merged]
+    sentence = f"{output} holds the signatures of {', '.join(signers)}"
+    session.result({"signatures": str(output), "signers": signers}, lambda: session.done(sentence))
+
+
+@proposal.command("export-view")
+@click.argument("proposals", type=FILE, nargs=-1)
+@click.option("-o", "--output", type=FILE, required=True, help="Chain view to write.")
+@with_session
+def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) -> None:
+    """Write what a signer must know of the chain, for signing PROPOSALS without a network.
+
+    \b
+    Example:  blockota proposal export-view 1.4.0.json -o view.json
+    """
+    from blockota.files import write_result
+
+    view = files.open_view(session, [files.read_proposal(path) for path in proposals], path=None)
+    write_result(output, view.to_json())
+    fields = {"view": str(output), "block": view.block_number, "blockHash": "0x" + view.block_hash.hex()}
+
+    def show_written() -> None:
+        session.done(f"{output} is the chain as of block {view.block_number}")
+        show_view(session, view)
+
+    session.result(fields, show_written)
+
+
+@proposal.command("export")
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Transaction Builder file to write.")
+@with_session
+def export_(session: Session, /, file: Path, output: Path) -> None:
+    """Write FILE as JSON for Safe's Transaction Builder.
+
+    \b
+    Example:  blockota proposal export 1.4.0.json -o transaction-builder.json
+    """
+    from blockota.files import write_result
+    from blockota.transaction_builder import to_builder
+
+    refuse_existing(output, why="it may be another one's")
+    write_result(output, to_builder(files.read_proposal(file)))
+    session.result({"file": str(output)}, lambda: session.done(f"{output} is for Safe's Transaction Builder"))
+
+
+@proposal.command("import")
+@click.argument("file", type=FILE)
+@proposing_options
+@with_session
+def import_(session: Session, /, file: Path, **proposing: Any) -> None:
+    """Make a proposal of FILE, which Safe's Transaction Builder wrote; what is unusual is told when it is signed.
+
+    \b
+    Example:  blockota proposal import transaction-builder.json -o imported.json
+    """
+    from blockota.approval import propose_built
+    from blockota.files import read_input
+    from blockota.strict_json import MAX_FILE_SIZE
+    from blockota.transaction_builder import from_builder
+
+    found = from_builder(read_input(file, limit=MAX_FILE_SIZE))
+
+    save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), **proposing)
+
+
+def _listed(
+    session: Session, path: Path, *, others: Sequence[tuple[Path, Proposal]], view: ChainView
+) -> dict[str, Any]:
+    """One row: a proposal among the others of its folder."""
     from blockota.intent import describe
 
-    expired = " (EXPIRED)" if time.time() >= proposal.expires else ""
-    rows: dict[str, object] = {
-        "contract": f"{proposal.contract} {proposal.to}",
-        "chain id": proposal.chain_id,
-        "Safe": proposal.safe,
-        "nonce": proposal.nonce,
-        "expires": show_time(proposal.expires) + expired,
-        "domain hash": "0x" + proposal.domain_hash.hex(),
-        "message hash": "0x" + proposal.message_hash.hex(),
-        "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
-        "reason given": repr(proposal.reason) if proposal.reason else "none",
+    found = next(other for place, other in others if place == path)
+    collected = files.collect_signatures(session, path, named=())
+    good = [s for s in collected if files.standing(found, s, view=view).endswith("an owner's")]
+    rivals = [
+        place.name
+        for place, other in others
+        if (other.chain_id, other.safe, other.nonce) == (found.chain_id, found.safe, found.nonce)
+        and other.safe_tx_hash != found.safe_tx_hash
+    ]
+    state = _state(found, view) + (f", competes with {', '.join(rivals)}" if rivals else "")
+    actions = [group["action"] for group in describe(found)]
+    return {
+        "file": path.name,
+        "nonce": found.nonce,
+        "what": actions[0] if len(actions) == 1 else f"{actions[0]} (and {len(actions) - 1} more)",
+        "signed": f"{len(good)} of {view.safe.threshold}",
+        "expires": found.expires,
+        "state": state,
+        "safeTxHash": "0x" + found.safe_tx_hash.hex(),
     }
-    for group in describe(proposal.call):
-        session.fields(group)
-    session.fields(rows)
-    for signer, standing in signed.items():
-        session.fields({f"signature of {signer}": standing})
+
+
+def _state(found: Proposal, view: ChainView) -> str:
+    if (found.chain_id, found.safe) != (view.chain_id, view.safe.address):
+        return "for another chain or Safe"
+    if found.nonce < view.safe.nonce:
+        return "executed or replaced"
+    if time.time() >= found.expires:
+        return "expired"
+    return "next" if found.nonce == view.safe.nonce else "waits for those before it"

@@ -21,12 +21,13 @@ _WEEK = 7 * 86400
 
 
 def proposing_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``-o``, ``--reason``, ``--expires-in`` and ``--nonce``."""
+    """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``."""
     for option in (
         click.option(
             "--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe to take; its next by default."
         ),
         click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed."),
+        click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Who proposes, for the other owners."),
         click.option("--reason", default="", help="Why, for the other owners."),
         click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Proposal file to write."),
     ):
@@ -49,7 +50,13 @@ def save_proposal(session: Session, make: Callable[[Reason], Proposal], **option
     path: Path = options["output"]
     refuse_existing(path)
     now = int(time.time())
-    reason = Reason(one_line(options["reason"]), now, options["expires_in"], nonce=options["nonce"])
+    reason = Reason(
+        one_line(options["reason"]),
+        now,
+        options["expires_in"],
+        nonce=options["nonce"],
+        proposer=one_line(options["proposer"]),
+    )
     proposal = make(reason)
     write_result(path, proposal.to_json())
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}

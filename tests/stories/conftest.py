@@ -20,8 +20,9 @@ from blockota.chain import Chain
 from blockota.cli.main import run
 from blockota.localchain import LocalChain, free_port
 from blockota.multisig import execute
-from blockota.proposal import Proposal, sign
+from blockota.proposal import Proposal
 from blockota.release import Product, Region
+from blockota.signature import sign
 from blockota.vendor import deploy, deploy_local_safe, propose_pairing
 from firmware_host.board import SimulatedBoard, serve_tcp
 from tests.conftest import ROOT, Cast, wait_for_chain

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings import revoke_call
+from blockota.keys import dev_account
+from blockota.proposal import Proposal
 from blockota.release import Version
+from blockota.signature import sign, to_json
 from firmware_host.board import PROFILES, SimulatedBoard, serve_tcp
 from firmware_host.board.faults import Faults
 from tests.conftest import IMAGES
@@ -38,12 +41,13 @@ def publish(workshop: Workshop, image: str | Path, *, version: str = "1.0.0", pr
 
 
 def propose(workshop: Workshop, *signers: int) -> Path:
-    """Propose 1.0.0, and have these development accounts sign without asking whether they are owners."""
+    """Propose 1.0.0, and have these development accounts sign, whether they are owners or not."""
     assert publish(workshop, OLD).status == 0
+    path = Path("proposal.json")
     for number in signers:
-        words = ("--key", f"dev:{number}", "--yes", "--offline", "-o", f"{number}.signature.json")
-        assert workshop.run("proposal", "sign", "proposal.json", *words).status == 0
-    return Path("proposal.json")
+        signature = sign(Proposal.from_json(path.read_bytes()), dev_account(number))
+        Path(f"{number}.signature.json").write_bytes(to_json([signature]))
+    return path
 
 
 def execute(workshop: Workshop, *signers: int) -> Outcome:
@@ -123,16 +127,18 @@ def test_signatures_that_are_not_enough_are_refused(
 
 
 def test_a_signature_given_twice_counts_once(workshop: Workshop) -> None:
-    """The same owner's signature in two files is no majority."""
+    """The same owner's signature in two files is one."""
     propose(workshop, 1)
     shutil.copy("1.signature.json", "2.signature.json")
-    refused(execute(workshop, 1, 2), REFUSED, "twice")
+    refused(execute(workshop, 1, 2), REFUSED, "1 of 2")
 
 
 def test_a_stranger_is_told_before_signing(workshop: Workshop) -> None:
-    """Where the chain can be asked, a key that is no owner's signs nothing."""
+    """A key that is no owner's is a red flag, which --yes does not pass."""
     propose(workshop)
-    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes"), REFUSED, "no owner")
+    outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
+    refused(outcome, REFUSED, "red flags (stranger)")
+    assert "is no owner of the Safe" in outcome.err
     assert not list(Path().glob("*.signature.json"))
 
 
@@ -144,11 +150,14 @@ def test_nothing_is_signed_without_consent(workshop: Workshop) -> None:
 
 
 def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
-    """After its expiry a proposal is neither signed nor executed."""
-    propose(workshop, 1, 2)
-    fields = json.loads(Path("proposal.json").read_text())
-    Path("proposal.json").write_text(json.dumps(fields | {"expires": int(time.time()) - 1}))
-    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:3", "--yes"), REFUSED, "expired")
+    """After its expiry a proposal is a red flag to sign, and is not executed whoever signed it."""
+    path = propose(workshop)
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"expires": int(time.time()) - 1}))
+    refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:3", "--yes"), REFUSED, "flags (expired)")
+    for number in (1, 2):
+        signature = sign(Proposal.from_json(path.read_bytes()), dev_account(number))
+        Path(f"{number}.signature.json").write_bytes(to_json([signature]))
     refused(execute(workshop, 1, 2), REFUSED, "expired")
 
 
@@ -272,13 +281,15 @@ def test_a_protected_board_is_refused(workshop: Workshop) -> None:
 def test_a_development_key_is_no_key_on_a_real_chain(workshop: Workshop) -> None:
     """The well-known keys are refused as soon as the settings name another chain than a local one."""
     propose(workshop)
+    assert workshop.run("proposal", "export-view", "-o", "view.json").status == 0
     settings = (
         f'[networks.local]\nurl = "{workshop.chain.url}"\nchain_id = 1\ncontract = "{workshop.contract.address}"\n'
     )
     Path("blockota.toml").write_text(settings)
-    fields = json.loads(Path("proposal.json").read_text())
-    Path("proposal.json").write_text(json.dumps(fields | {"chainId": 1}))
-    outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes", "--offline")
+    for name in ("proposal.json", "view.json"):
+        fields = json.loads(Path(name).read_text())
+        Path(name).write_text(json.dumps(fields | {"chainId": 1}))
+    outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes", "--view", "view.json")
     refused(outcome, REFUSED, "everybody knows it")
 
 
@@ -300,7 +311,7 @@ def test_a_forged_signature_is_shown_as_such(workshop: Workshop) -> None:
     """Show does not take a file's word for who signed it."""
     propose(workshop, 1)
     fields = json.loads(Path("1.signature.json").read_text())
-    forged = fields | {"signer": workshop.cast.owner_c.address}
+    forged = fields | {"signatures": [fields["signatures"][0] | {"signer": workshop.cast.owner_c.address}]}
     Path("forged.json").write_text(json.dumps(forged))
     shown = workshop.run("proposal", "show", "proposal.json", "--signature", "forged.json").out
     assert f"signature of {workshop.cast.owner_c.address}  NOT VALID" in shown

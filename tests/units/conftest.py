@@ -15,8 +15,8 @@ from blockota.approval import Reason, propose
 from blockota.bindings import BlockOTAContract
 from blockota.chain import Chain, Receipt
 from blockota.multisig import execute
-from blockota.proposal import sign
 from blockota.release import Product
+from blockota.signature import sign
 from blockota.vendor import deploy, deploy_local_safe, propose_pairing
 from tests.conftest import Cast
 from tests.units.samples import NOW, PRODUCT

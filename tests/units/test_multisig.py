@@ -15,8 +15,9 @@ from blockota.chain import Chain, Receipt
 from blockota.contract import refusals_in_words
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
 from blockota.multisig import SAFE_ARTIFACTS, check_nonce, deploy_safe, execute, read_safe
-from blockota.proposal import Proposal, Signature, sign
+from blockota.proposal import Proposal
 from blockota.release import Product, Version
+from blockota.signature import Signature, sign
 from tests.conftest import ROOT, Cast
 from tests.units.conftest import REASON, Vendor
 from tests.units.samples import NOW, release_of

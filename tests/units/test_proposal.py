@@ -18,7 +18,8 @@ from blockota.bindings import pair_call, publish_call, revoke_call
 from blockota.errors import ProposalError
 from blockota.proposal import Proposal
 from blockota.release import Product, Region, Version
-from tests.units.samples import NOW, PRODUCT, SAFE, code, proposal_with, release_of
+from blockota.safe_transaction import CALL, DELEGATECALL
+from tests.units.samples import CONTRACT, NOW, PRODUCT, SAFE, code, proposal_with, release_of
 
 ZERO = "0x" + "00" * 20
 SAFE_TX = [
@@ -52,20 +53,49 @@ calls = st.one_of(
 )
 words = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=40)
 uint64 = st.integers(0, (1 << 64) - 1)
-proposals = st.builds(Proposal, uint64, addresses, uint64, addresses, calls, words, uint64, uint64)
+uint256 = st.integers(0, (1 << 256) - 1)
+anyones = st.just(ZERO) | addresses
+proposals = st.builds(
+    Proposal,
+    chain_id=uint64,
+    safe=addresses,
+    nonce=uint64,
+    to=addresses,
+    data=calls | st.binary(max_size=40),
+    value=uint256,
+    operation=st.sampled_from([CALL, DELEGATECALL]),
+    safe_tx_gas=uint256,
+    base_gas=uint256,
+    gas_price=uint256,
+    gas_token=anyones,
+    refund_receiver=anyones,
+    reason=words,
+    proposer=words,
+    created=uint64,
+    expires=uint64,
+)
 leaves = st.none() | st.booleans() | uint64 | st.floats() | st.text(max_size=20)
 anything = st.recursive(leaves, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(), some, max_size=3))
 
 
 def as_typed_data(proposal: Proposal) -> dict[str, Any]:
     """What a wallet is given to sign for the same transaction."""
-    nothing = dict.fromkeys(("value", "operation", "safeTxGas", "baseGas", "gasPrice"), 0)
-    nobody = dict.fromkeys(("gasToken", "refundReceiver"), ZERO)
     return {
         "types": {"EIP712Domain": DOMAIN, "SafeTx": SAFE_TX},
         "primaryType": "SafeTx",
         "domain": {"chainId": proposal.chain_id, "verifyingContract": proposal.safe},
-        "message": {"to": proposal.to, "data": proposal.data, "nonce": proposal.nonce, **nothing, **nobody},
+        "message": {
+            "to": proposal.to,
+            "value": proposal.value,
+            "data": proposal.data,
+            "operation": proposal.operation,
+            "safeTxGas": proposal.safe_tx_gas,
+            "baseGas": proposal.base_gas,
+            "gasPrice": proposal.gas_price,
+            "gasToken": proposal.gas_token,
+            "refundReceiver": proposal.refund_receiver,
+            "nonce": proposal.nonce,
+        },
     }
 
 
@@ -154,6 +184,17 @@ WRONG_FIELDS: tuple[dict[str, Any], ...] = (
     {"data": "0x" + PROPOSAL.data.hex() + "0"},
     {"data": "0xzz"},
     {"data": ["0x"]},
+    {"value": 0},
+    {"value": "00"},
+    {"value": "-1"},
+    {"value": str(1 << 256)},
+    {"operation": 2},
+    {"operation": "0"},
+    {"gasPrice": "0x0"},
+    {"gasToken": "0x0"},
+    {"refundReceiver": SAFE.lower()},
+    {"proposer": 7},
+    {"proposer": "a" * 201},
     {"reason": None},
     {"extra": "field"},
     {"intent": []},
@@ -183,10 +224,17 @@ WRONG_CALLS = (
 
 
 @pytest.mark.parametrize("data", WRONG_CALLS)
-def test_calldata_that_cannot_be_read_to_its_end_is_refused(data: bytes) -> None:
+def test_calldata_that_cannot_be_read_to_its_end_is_unknown(data: bytes) -> None:
     """Trailing bytes, cut arguments, foreign functions and errors in the place of functions are no call of ours."""
-    with pytest.raises(ProposalError, match=r"call cannot be read: .* Do not sign it"):
+    with pytest.raises(ProposalError, match="contradicts itself"):
         read(fields_of(PROPOSAL) | {"data": "0x" + data.hex()})
+    unknown = proposal_with(data=data)
+    assert not unknown.is_known
+    assert fields_of(unknown)["intent"] == [
+        {"action": f"UNKNOWN: 0x{data[:4].hex()} with {len(data)} bytes", "called": CONTRACT}
+    ]
+    with pytest.raises(ProposalError, match=r"call cannot be read: .* Do not sign it"):
+        _ = unknown.call
 
 
 @pytest.mark.parametrize("hidden", ["\n", "\x1b[2K", "\u202e", "\u200b", "\u2066", "\x00", "\ud800", "\u2028", "\xa0"])
@@ -201,7 +249,7 @@ def test_a_text_of_the_calldata_is_shown_with_escapes(hidden: str) -> None:
     """A text that the contract would keep is shown so that nothing in it acts on a terminal."""
     proposal = proposal_with(data=revoke_call(PRODUCT.name, Version(1, 1, 0), reason=f"bad{hidden}image"))
     (group,) = fields_of(proposal)["intent"]
-    assert group["action"] == "revoke"
+    assert group["action"] == "revoke a release, for good"
     assert group["reason"] == repr(f"bad{hidden}image")
 
 

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.errors import ProposalError
-from blockota.proposal import Proposal, Signature, accept, sign
+from blockota.proposal import Proposal
+from blockota.signature import Signature, accept, from_json, merge, sign, to_json
 from tests.conftest import Cast
 from tests.units.samples import SAFE, proposal_with
 
 PROPOSAL = proposal_with()
 SOME_SIGNATURE = Signature(PROPOSAL.digest, PROPOSAL.safe_tx_hash, SAFE, bytes(65))
-RAW = SOME_SIGNATURE.to_json()
+RAW = to_json([SOME_SIGNATURE])
 OTHERS = {
     "another version": proposal_with(data=proposal_with().data[:-33] + b"\1" + proposal_with().data[-32:]),
     "another chain": proposal_with(chain_id=1),
@@ -133,30 +134,59 @@ def test_every_flipped_bit_is_refused(cast: Cast, bit: int) -> None:
 def test_a_signature_file_is_read_back(cast: Cast) -> None:
     """Writing and reading are inverse."""
     signature = by(cast.owner_a)
-    assert Signature.from_json(signature.to_json()) == signature
+    both = [signature, by(cast.owner_b)]
+    assert from_json(to_json(both)) == both
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"format": "blockota-proposal-1"},
-        {"signer": SAFE.lower()},
-        {"signer": 5},
-        {"signature": "00"},
-        {"signature": "0xzz"},
+        {"signatures": [{"signer": SAFE.lower(), "signature": "0x00"}]},
+        {"signatures": [{"signer": 5, "signature": "0x00"}]},
+        {"signatures": [{"signer": SAFE, "signature": "00"}]},
+        {"signatures": [{"signer": SAFE, "signature": "0xzz"}]},
+        {"signatures": [{"signer": SAFE, "signature": "0x00", "extra": 1}]},
+        {"signatures": [{"signer": SAFE}]},
+        {"signatures": []},
+        {"signatures": {}},
+        {"signatures": ["0x00"]},
+        {"signatures": [{"signer": SAFE, "signature": "0x00"}] * 257},
+        {"signer": SAFE},
         {"safeTxHash": None},
     ],
 )
 def test_a_signature_file_with_a_wrong_field_is_refused(changes: dict[str, Any]) -> None:
     """The sentence names the field's value, or the format that is needed."""
     with pytest.raises(ProposalError) as refused:
-        Signature.from_json(json.dumps(json.loads(RAW) | changes).encode())
+        from_json(json.dumps(json.loads(RAW) | changes).encode())
     assert refused.value.why
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{}", RAW[:-9], RAW.replace(b"{", b'{"signer": "",'), PROPOSAL.to_json()])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"{}", RAW[:-9], RAW.replace(b"{", b'{"proposal": "",', 1), PROPOSAL.to_json()]
+)
 def test_a_file_that_is_no_signature_is_refused(raw: bytes) -> None:
     """An empty file, a list, a key twice, or the proposal itself is refused."""
     with pytest.raises(ProposalError) as refused:
-        Signature.from_json(raw)
+        from_json(raw)
     assert refused.value.why
+
+
+def test_signatures_from_several_files_are_merged(cast: Cast) -> None:
+    """Each signer once, by ascending address; the same signature twice is no harm."""
+    one, other = by(cast.owner_a), by(cast.owner_b)
+    merged = merge([one, other, one])
+    assert merged == sorted([one, other], key=lambda signature: int(signature.signer, 16))
+
+
+def test_two_different_signatures_of_one_signer_are_not_merged(cast: Cast) -> None:
+    """Nobody could say which of them counts."""
+    with pytest.raises(ProposalError, match="signed twice, and differently"):
+        merge([by(cast.owner_a), by(cast.owner_a, proposal_with(nonce=8))])
+
+
+def test_signatures_to_different_proposals_make_no_file(cast: Cast) -> None:
+    """A file names one proposal."""
+    with pytest.raises(ProposalError, match="they are to different proposals"):
+        to_json([by(cast.owner_a), by(cast.owner_b, proposal_with(nonce=8))])

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from blockota.approval import Reason, check_images, check_owner, check_target, propose
+from blockota.approval import Reason, check_images, propose
 from blockota.bindings import pair_call, publish_call, revoke_call
 from blockota.chain import Chain
 from blockota.cid import CHUNK_SIZE, CID, cid_of
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
-from blockota.multisig import SafeState, read_safe
+from blockota.multisig import read_safe
 from blockota.release import Product, Region, Version
 from blockota.replication import ReplicationContract
 from blockota.stores.local import LocalStore
 from blockota.vendor import Draft, deploy, draft_release, paired_product, propose_release
 from tests.conftest import Cast
 from tests.units.conftest import REASON, Vendor
-from tests.units.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
+from tests.units.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
 
 LARGE = code(CHUNK_SIZE + 1)
 LARGE_ROOT = cid_of(io.BytesIO(LARGE)).digest
@@ -139,23 +139,6 @@ def test_every_image_of_a_proposal_is_checked() -> None:
     images = {release.cid: code(64) for release in releases}
     with pytest.raises(ProposalError, match="the proposal says 65 bytes"):
         check_images(proposal_with(data=publish_call(releases)), lambda address, _: images[address])
-
-
-def test_the_target_is_the_configured_one() -> None:
-    """Another chain or contract is refused; the case of an address does not matter."""
-    check_target(proposal_with(), chain_id=1337, contracts={"BlockOTA": CONTRACT.lower()})
-    with pytest.raises(ProposalError, match=r"names chain id 1337, the settings say 1\. .*--network"):
-        check_target(proposal_with(), chain_id=1, contracts={"BlockOTA": CONTRACT})
-    with pytest.raises(ProposalError, match=f"calls {CONTRACT}, the settings say {SAFE}"):
-        check_target(proposal_with(), chain_id=1337, contracts={"BlockOTA": SAFE})
-
-
-def test_a_signer_is_an_owner(cast: Cast) -> None:
-    """A stranger is told before signing."""
-    state = SafeState(SAFE, (cast.owner_a.address,), 1, 0)
-    check_owner(state, cast.owner_a.address)
-    with pytest.raises(ProposalError, match=f"{cast.mallory.address} is no owner .*{cast.owner_a.address}"):
-        check_owner(state, cast.mallory.address)
 
 
 def test_a_contract_is_deployed_for_a_safe_alone(anvil: Chain, vendor: Vendor, cast: Cast) -> None:

@@ -1,0 +1,100 @@
+"""``blockota safe``: the vendor's Safe itself, its owners and its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockota.cli.parameters import ADDRESS
+from blockota.cli.proposing import proposing_options, save_proposal
+from blockota.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from blockota.chain_view import SafeState
+
+_THRESHOLD = click.IntRange(1, 256)
+
+
+@click.group()
+def safe() -> None:
+    """The vendor's Safe: whose signatures decide, and how many of them it takes."""
+
+
+@safe.command()
+@with_session
+def owners(session: Session) -> None:
+    """Show the Safe that owns the contract: owners, threshold, nonce.
+
+    \b
+    Example:  blockota safe owners
+    """
+    from blockota.multisig import read_safe
+
+    state = read_safe(session.chain, session.contract.owner())
+    fields = {
+        "safe": state.address,
+        "owners": list(state.owners),
+        "threshold": state.threshold,
+        "nonce": state.nonce,
+    }
+
+    def show() -> None:
+        session.fields({"Safe": state.address, "threshold": f"{state.threshold} of {len(state.owners)}"})
+        session.fields({"next nonce": state.nonce} | {f"owner {n}": o for n, o in enumerate(state.owners, 1)})
+
+    session.result(fields, show)
+
+
+@safe.command()
+@click.argument("owner", type=ADDRESS)
+@click.option("--threshold", type=_THRESHOLD, help="How many must sign from then on; unchanged by default.")
+@proposing_options
+@with_session
+def add(session: Session, /, owner: str, threshold: int | None, **proposing: Any) -> None:
+    """Propose to add OWNER.
+
+    \b
+    Example:  blockota safe add 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "Dora joins" -o add.json
+    """
+    from blockota.safe_owners import add_call
+
+    _propose(session, lambda state: add_call(state, owner, threshold=threshold), **proposing)
+
+
+@safe.command()
+@click.argument("owner", type=ADDRESS)
+@click.option("--threshold", type=_THRESHOLD, help="How many must sign from then on; unchanged by default.")
+@proposing_options
+@with_session
+def remove(session: Session, /, owner: str, threshold: int | None, **proposing: Any) -> None:
+    """Propose to remove OWNER.
+
+    \b
+    Example:  blockota safe remove 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "lost key" -o remove.json
+    """
+    from blockota.safe_owners import remove_call
+
+    _propose(session, lambda state: remove_call(state, owner, threshold=threshold), **proposing)
+
+
+@safe.command()
+@click.argument("number", type=_THRESHOLD)
+@proposing_options
+@with_session
+def threshold(session: Session, /, number: int, **proposing: Any) -> None:
+    """Propose that NUMBER owners must sign.
+
+    \b
+    Example:  blockota safe threshold 3 --reason "we are five now" -o threshold.json
+    """
+    from blockota.safe_owners import threshold_call
+
+    _propose(session, lambda state: threshold_call(state, number), **proposing)
+
+
+def _propose(session: Session, call: Callable[[SafeState], bytes], **proposing: Any) -> None:
+    from blockota.approval import propose_to_itself
+
+    save_proposal(session, lambda reason: propose_to_itself(session.contract, call, reason=reason), **proposing)

@@ -1,0 +1,150 @@
+"""What should make an owner hesitate before signing, each with a word that must be typed to go on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from blockota.chain_view import ChainView
+from blockota.errors import ProposalError
+from blockota.intent import SAFE, read_call
+from blockota.proposal import Proposal
+from blockota.release import Version, product_name, show_time
+from blockota.safe_transaction import DELEGATECALL, NOBODY
+
+FAR_EXPIRY = 30 * 86400
+"""Seconds beyond which an expiry is called far."""
+OLD_VIEW = 86400
+"""Seconds after which what the chain said is called old."""
+MUCH_LARGER = 1.5
+"""How many times the newest image's size is called grown."""
+
+
+@dataclass(frozen=True)
+class RedFlag:
+    """One reason to hesitate.
+
+    Attributes:
+        word: what a person types to go on in spite of it.
+        what: what is unusual, a sentence without its full stop.
+    """
+
+    word: str
+    what: str
+
+
+def red_flags(proposal: Proposal, view: ChainView, *, signer: str | None, now: int) -> list[RedFlag]:
+    """Everything unusual about a proposal, as the chain is.
+
+    Args:
+        proposal: what is to be signed.
+        view: what the chain says; of the proposal's chain and Safe.
+        signer: address of the one who is to sign; None where nobody is.
+        now: Unix time, in seconds.
+
+    Raises:
+        ProposalError: the view is of another chain or Safe.
+    """
+    _check_place(proposal, view)
+    found = [*_of_transaction(proposal), *_of_target(proposal, view), *_of_time(proposal, view, now=now)]
+    if signer is not None and signer not in view.safe.owners:
+        found.append(RedFlag("stranger", f"{signer} is no owner of the Safe, whose owners are {_join(view)}"))
+    return [*found, *_of_nonce(proposal, view), *_of_call(proposal, view)]
+
+
+def _check_place(proposal: Proposal, view: ChainView) -> None:
+    if proposal.chain_id != view.chain_id:
+        raise ProposalError(
+            "the proposal is for another chain",
+            why=f"it names chain id {proposal.chain_id}, the chain that was asked is {view.chain_id}",
+            remedy="choose the network, or the chain view, that it was made for",
+        )
+    if proposal.safe != view.safe.address:
+        raise ProposalError(
+            "the proposal is for another Safe",
+            why=f"it names {proposal.safe}, the contract's owner is {view.safe.address}",
+            remedy="do not sign it; ask who made it",
+        )
+
+
+def _of_transaction(proposal: Proposal) -> Iterator[RedFlag]:
+    if proposal.operation == DELEGATECALL:
+        yield RedFlag("delegatecall", "it runs foreign code as the Safe itself, which can take the Safe over")
+    if proposal.value:
+        yield RedFlag("value", f"it sends {proposal.value} wei, which no call of BlockOTA needs")
+    refund = (proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price)
+    if any(refund) or (proposal.gas_token, proposal.refund_receiver) != (NOBODY, NOBODY):
+        yield RedFlag(
+            "refund",
+            f"it sets gas limits or a refund: safeTxGas, baseGas and gasPrice are {', '.join(map(str, refund))}, the "
+            f"token is {proposal.gas_token}, the receiver {proposal.refund_receiver}",
+        )
+
+
+def _of_target(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
+    known = {"BlockOTA": view.contract, "FirmwareReplication": view.replication, SAFE: view.safe.address}
+    read = read_call(proposal)
+    if read is None and not proposal.is_rejection:
+        yield RedFlag(
+            "selector", f"nobody here can tell what the call does: its data begin 0x{proposal.data[:4].hex()}"
+        )
+    expected = known.values() if read is None else [known[read[0]]]
+    if proposal.to not in expected:
+        yield RedFlag("target", f"it calls {proposal.to}, which is none of the vendor's contracts for such a call")
+
+
+def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFlag]:
+    if now >= proposal.expires:
+        yield RedFlag("expired", f"it was good until {show_time(proposal.expires)}")
+    elif proposal.expires - now > FAR_EXPIRY:
+        days = (proposal.expires - now) // 86400
+        yield RedFlag("far", f"it is good for {days} more days, until {show_time(proposal.expires)}")
+    if now - view.block_time > OLD_VIEW:
+        yield RedFlag(
+            "old", f"what is known of the chain is of {show_time(view.block_time)}, block {view.block_number}"
+        )
+
+
+def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
+    if proposal.nonce == view.safe.nonce:
+        return
+    later = proposal.nonce > view.safe.nonce
+    why = "others must be executed before it" if later else "it, or another one, was executed already"
+    yield RedFlag("nonce", f"it takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}: {why}")
+
+
+def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
+    for release in proposal.releases:
+        yield from _of_release(release, view)
+    read = read_call(proposal)
+    name, arguments = (read[1].name, read[1].arguments) if read else ("", {})
+    if name == "transferOwnership":
+        yield RedFlag("ownership", "it offers the contract to another owner, who can then publish anything")
+    if name == "setMinimumVersion":
+        yield from _of_floor(arguments, view)
+    if arguments.get("_threshold") == 1:
+        yield RedFlag("threshold", "after it, a single owner decides everything")
+
+
+def _of_release(release: dict[str, Any], view: ChainView) -> Iterator[RedFlag]:
+    name, version = product_name(release["product"]), Version.unpack(release["version"])
+    newest = view.newest_of(name)
+    if newest is None:
+        return
+    if version is None or version <= newest.version:
+        yield RedFlag("lower", f"{name} {version} is not newer than {newest.version}")
+    if release["size"] > MUCH_LARGER * newest.size:
+        grown = f"{newest.size:,} to {release['size']:,} bytes"
+        yield RedFlag("grown", f"the image of {name} grows by more than half, from {grown}")
+
+
+def _of_floor(arguments: dict[str, Any], view: ChainView) -> Iterator[RedFlag]:
+    name, version = product_name(arguments["product"]), Version.unpack(arguments["version"])
+    newest = view.newest_of(name)
+    if version and (newest is None or version > newest.version):
+        yield RedFlag("floor", f"nothing that is published for {name} could be installed below the floor {version}")
+
+
+def _join(view: ChainView) -> str:
+    return ", ".join(view.safe.owners)
