@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
+from eth_abi.exceptions import DecodingError
 from eth_account.signers.base import BaseAccount
+from eth_utils.crypto import keccak
 
 from blockota.abi import interface
 from blockota.answers import ChainAnswer
-from blockota.chain import Chain, Receipt
+from blockota.chain import Chain, Log, Receipt
+from blockota.cid import CID, RAW
 from blockota.contract import PAGE, Contract
 from blockota.errors import ChainError, RefusedError
 from blockota.release import Product, Region, Release, Status, Version, product_key, product_name
+
+_RELEASE_PUBLISHED = keccak(
+    text="ReleasePublished(bytes32,uint64,bytes32,uint32,uint32,uint40,bytes32,bytes32)",
+)
 
 
 class BlockOTAContract(Contract):
@@ -74,6 +81,40 @@ class BlockOTAContract(Contract):
             if len(page) < PAGE:
                 return products
 
+    def paused(self) -> bool:
+        """Whether the vendor stopped all releases."""
+        return bool(self._ask("paused"))
+
+    def pause(self, account: BaseAccount) -> Receipt:
+        """Stop all releases at once, as the owner or as one owner of the Safe that owns the contract.
+
+        Raises:
+            ContractRefusalError: the account is none of these, or it is paused already.
+        """
+        return self._send(account, "pause")
+
+    def manifest_address(self, release: Release) -> CID | None:
+        """The content address of the manifest that a release was published with; None where it has none.
+
+        Raises:
+            RefusedError: the node knows of no event in which the release was published.
+        """
+        topics = [
+            _RELEASE_PUBLISHED,
+            product_key(release.product),
+            release.version.packed.to_bytes(32, "big"),
+            release.sha256,
+        ]
+        events = [_published(log) for log in self.chain.logs(self.address, topics)]
+        if not events:
+            raise RefusedError(
+                f"the event that published {release.product} {release.version} cannot be found",
+                why="the node has no such log of the contract",
+                remedy="ask another node: some keep the logs of recent blocks only",
+            )
+        digest: bytes = events[-1]["manifest"]
+        return CID(RAW, digest) if any(digest) else None
+
     def answer(self, product: str, version: Version | None, *, confirmations: int) -> ChainAnswer:
         """All that the verification asks the chain, at one block that is `confirmations` deep.
 
@@ -129,6 +170,40 @@ def revoke_call(product: str, version: Version, *, reason: str) -> bytes:
     return interface("BlockOTA").encode_call("revoke", product_key(product), version.packed, reason)
 
 
+def unpair_call(product: str) -> bytes:
+    """Calldata that dissolves a product's pairing."""
+    return interface("BlockOTA").encode_call("unpairOem", product_key(product))
+
+
+def floor_call(product: str, version: Version) -> bytes:
+    """Calldata that raises a product's floor, which nothing lowers again."""
+    return interface("BlockOTA").encode_call("setMinimumVersion", product_key(product), version.packed)
+
+
+def pause_call() -> bytes:
+    """Calldata that stops all releases."""
+    return interface("BlockOTA").encode_call("pause")
+
+
+def resume_call() -> bytes:
+    """Calldata that allows releases again."""
+    return interface("BlockOTA").encode_call("resume")
+
+
+def _published(log: Log) -> dict[str, Any]:
+    try:
+        event = interface("BlockOTA").decode_event(log.topics, log.data)
+    except DecodingError:
+        event = None
+    if event is None:
+        raise RefusedError(
+            "the node's answer cannot be understood",
+            why="what it gives for an event of the contract is none",
+            remedy="ask another node: correct the network's url in blockota.toml",
+        )
+    return event.arguments
+
+
 def _release_argument(release: Release) -> dict[str, Any]:
     return {
         "product": product_key(release.product),
@@ -138,7 +213,7 @@ def _release_argument(release: Release) -> dict[str, Any]:
         "loadAddress": release.load_address,
         "activeFrom": release.active_from,
         "dagRoot": release.dag_root or bytes(32),
-        "manifest": bytes(32),
+        "manifest": release.manifest or bytes(32),
     }
 
 

@@ -131,6 +131,8 @@ class Release:
         status: active or revoked.
         previous: the version published before it.
         dag_root: digest of the DAG's root, for an image of more than `SINGLE_BLOCK_SIZE` bytes.
+        manifest: SHA-256 of the manifest that it is to be published with; a record read back has none, since the
+            contract keeps it in the event alone.
     """
 
     product: str
@@ -143,6 +145,7 @@ class Release:
     status: Status
     previous: Version | None = None
     dag_root: bytes | None = None
+    manifest: bytes | None = None
 
     @property
     def cid(self) -> CID:

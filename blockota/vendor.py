@@ -1,8 +1,7 @@
-"""The vendor's work: pair a product, prepare a release, and propose it to the Safe; deploy the contracts."""
+"""The vendor's work: pair a product, propose releases and all else to the Safe; deploy the contracts."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,36 +10,38 @@ from eth_account.signers.base import BaseAccount
 from eth_utils.address import to_checksum_address
 
 from blockota.approval import Reason, propose
-from blockota.bindings import BlockOTAContract, pair_call, publish_call
+from blockota.bindings import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.chain import Chain
-from blockota.cid import cid_of
+from blockota.cid import CID
 from blockota.deployment import Deployment
+from blockota.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.errors import RefusedError, UsageError
 from blockota.localchain import project_folders
+from blockota.manifest import MAX_SIZE, Manifest
 from blockota.multisig import SAFE_ARTIFACTS, deploy_safe, read_safe
 from blockota.proposal import Proposal
-from blockota.release import SINGLE_BLOCK_SIZE, Product, Release, Status, Version
+from blockota.release import Product, Release, Status, Version
 from blockota.replication import ReplicationContract
-from blockota.stores import Store
+from blockota.stores import Store, read_whole
+
+_ZERO = Version(0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A release as the vendor's engineer asks for it.
+class Floor:
+    """A floor that a product may get, and what becomes of its releases.
 
     Attributes:
         product: the product's name.
-        version: the new version.
-        image: the bytes that go into flash.
-        load_address: where the first byte goes; None means the start of the product's region.
-        active_from: Unix time, in seconds; 0 means at once.
+        version: the least version that may be installed then.
+        excluded: releases that could be installed until now, and never again; newest first.
+        allowed: releases that can be installed still; newest first.
     """
 
     product: str
     version: Version
-    image: bytes
-    load_address: int | None = None
-    active_from: int = 0
+    excluded: tuple[Release, ...]
+    allowed: tuple[Release, ...]
 
 
 def known_product(contract: BlockOTAContract, name: str) -> Product:
@@ -74,49 +75,100 @@ def paired_product(contract: BlockOTAContract, name: str) -> Product:
     return product
 
 
-def draft_release(draft: Draft, product: Product) -> Release:
-    """The record that a draft becomes; nothing is stored or sent.
+def propose_releases(
+    contract: BlockOTAContract, drafts: Sequence[Draft], *, store: Store, reason: Reason
+) -> tuple[list[Release], Proposal]:
+    """Propose releases in one call, and put images and manifests into the store once the contract would take them all.
+
+    Args:
+        contract: where they are to be recorded.
+        drafts: oldest first where several are for one product.
+        store: gets the images and the manifests; nothing of them when one release is refused.
+        reason: why, when, and until when.
 
     Raises:
-        RefusedError: the image is empty.
-    """
-    if not draft.image:
-        raise RefusedError("the image is empty", why="it has 0 bytes", remedy="publish the built image")
-    address = product.region.start if draft.load_address is None else draft.load_address
-    is_large = len(draft.image) > SINGLE_BLOCK_SIZE
-    return Release(
-        product=product.name,
-        version=draft.version,
-        sha256=hashlib.sha256(draft.image).digest(),
-        size=len(draft.image),
-        load_address=address,
-        active_from=draft.active_from,
-        chip_id=product.chip_id,
-        status=Status.ACTIVE,
-        dag_root=cid_of(io.BytesIO(draft.image)).digest if is_large else None,
-    )
-
-
-def propose_release(
-    contract: BlockOTAContract, draft: Draft, *, store: Store, reason: Reason
-) -> tuple[Release, Proposal]:
-    """Propose a release, and put its image into the store once the contract would take it.
-
-    Raises:
-        RefusedError: the image or the version is not acceptable; nothing is stored then.
+        RefusedError: an image, a version, a time or a text is not acceptable.
         StoreError: the store cannot be written.
     """
-    release = draft_release(draft, paired_product(contract, draft.product))
-    proposal = propose(contract, publish_call([release]), reason=reason)
-    stored = store.put(io.BytesIO(draft.image))
-    if stored != release.cid:
-        raise AssertionError(f"the store filed {release.cid} as {stored}")
-    return release, proposal
+    for draft in drafts:
+        check_time(draft, now=reason.now)
+    releases = [draft_release(draft, paired_product(contract, draft.product)) for draft in drafts]
+    proposal = propose(contract, publish_call(releases), reason=reason)
+    for draft, release in zip(drafts, releases, strict=True):
+        check_kind(draft, release)
+    for draft, release in zip(drafts, releases, strict=True):
+        if manifest := draft_manifest(draft, release):
+            _put(store, manifest.to_json(), address=manifest.cid)
+        _put(store, draft.image, address=release.cid)
+    return releases, proposal
+
+
+def propose_revocation(contract: BlockOTAContract, product: str, *, version: Version, reason: Reason) -> Proposal:
+    """Propose to withdraw a release for good; the reason's text is recorded on the chain.
+
+    Raises:
+        UsageError: no reason is given.
+        ContractRefusalError: there is no such release, or it is revoked already.
+    """
+    if not reason.text.strip():
+        raise UsageError(
+            "a release is not revoked without a reason",
+            why="it is recorded on the chain, for everybody who has the release",
+            remedy="say it with --reason",
+        )
+    return propose(contract, revoke_call(product, version, reason=reason.text), reason=reason)
 
 
 def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Reason) -> Proposal:
     """Propose to pair a product with its OEM, chip and flash region."""
     return propose(contract, pair_call(product), reason=reason)
+
+
+def propose_floor(contract: BlockOTAContract, floor: Floor, *, reason: Reason, above_newest: bool = False) -> Proposal:
+    """Propose to raise a product's floor, for good.
+
+    Args:
+        contract: where the product is known.
+        floor: the new floor, as `find_floor` tells it.
+        reason: why, when, and until when.
+        above_newest: whether a floor that no release reaches is meant so.
+
+    Raises:
+        RefusedError: no release could be installed any more, or the contract would not do it.
+    """
+    proposal = propose(contract, floor_call(floor.product, floor.version), reason=reason)
+    if not floor.allowed and not above_newest:
+        newest = max((release.version for release in floor.excluded), default=None)
+        raise RefusedError(
+            f"the floor {floor.version} would leave nothing to install for {floor.product}",
+            why=f"the newest release is {newest or 'none'}, and a floor never comes down again",
+            remedy=f"publish {floor.version} or newer first, or say --above-newest",
+        )
+    return proposal
+
+
+def find_floor(contract: BlockOTAContract, product: str, *, version: Version) -> Floor:
+    """What a floor would do to a product's releases.
+
+    Raises:
+        RefusedError: the product was never paired.
+    """
+    known = known_product(contract, product)
+    active = [release for release in contract.history(known.name) if release.status is Status.ACTIVE]
+    excluded = tuple(release for release in active if (known.minimum_version or _ZERO) <= release.version < version)
+    return Floor(known.name, version, excluded, tuple(release for release in active if release.version >= version))
+
+
+def read_manifest(store: Store, address: CID, *, release: Release) -> Manifest:
+    """A release's manifest from a store, checked against its address and the record.
+
+    Raises:
+        RefusedError: it is corrupt, no manifest, or about something else.
+        StoreError: the store does not hold it.
+    """
+    manifest = Manifest.from_json(read_whole(store, address, size=MAX_SIZE))
+    manifest.require_about(release)
+    return manifest
 
 
 def deploy_local_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int) -> str:
@@ -153,3 +205,9 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
         threshold=state.threshold,
         block_number=receipt.block_number,
     )
+
+
+def _put(store: Store, data: bytes, *, address: CID) -> None:
+    stored = store.put(io.BytesIO(data))
+    if stored != address:
+        raise AssertionError(f"the store filed {address} as {stored}")

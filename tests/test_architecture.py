@@ -28,7 +28,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("blockota.proposal", "blockota.intent", "blockota.refusals", "blockota.verification", "blockota.answers"),
         *("blockota.safe_transaction", "blockota.safe_owners", "blockota.signature", "blockota.chain_view"),
         *("blockota.red_flags", "blockota.difference", "blockota.transaction_builder"),
-        *("blockota.release", "blockota.manifest", "blockota.agreement", "blockota.receipts", "blockota.identity"),
+        *("blockota.release", "blockota.manifest", "blockota.draft", "blockota.agreement"),
+        *("blockota.receipts", "blockota.identity"),
     ),
     (
         "blockota.abi",
@@ -53,8 +54,8 @@ AT_HOME = {
 """Libraries that stay where their exceptions are translated."""
 PURE = (
     *("safe_transaction", "safe_owners", "signature", "chain_view", "red_flags", "difference", "transaction_builder"),
-    *("proposal", "intent", "refusals", "verification", "answers", "release", "manifest", "agreement", "receipts"),
-    *("identity", "cid", "car", "merkle", "text", "errors", "strict_json"),
+    *("proposal", "intent", "refusals", "verification", "answers", "release", "manifest", "draft", "agreement"),
+    *("receipts", "identity", "cid", "car", "merkle", "text", "errors", "strict_json"),
 )
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
 BODY_MEDIAN, BODY_P90, BODY_MAX, COMMAND_MAX = 6, 25, 50, 25

@@ -16,10 +16,11 @@ from blockota.text import plain
 
 _NOUNS = {
     "cid": "Print the content address of a file.",
-    "product": "What images are for: pair, list, show.",
+    "product": "What images are for: pair, unpair, floor, list, show.",
     "release": "Releases: publish, revoke, list, show, fetch, verify.",
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list.",
     "proposal": "What the vendor's Safe is asked: list, show, sign, execute, reject, simulate and more.",
+    "contract": "The contract itself: show, pause, resume.",
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
     "flash": "Write a proven release to a board, and prove the flash.",
     "dev": "A local chain to try everything on: up, status, down.",

@@ -1,8 +1,10 @@
-"""Words of the command line that become values: versions, numbers, regions, spans of time, signature files."""
+"""Words of the command line that become values: versions, numbers, regions, times and spans of them, metadata."""
 
 from __future__ import annotations
 
 import re
+import time
+from datetime import datetime
 from typing import Any
 
 import click
@@ -92,5 +94,42 @@ class AddressWord(click.ParamType):
         return str(to_checksum_address(value))
 
 
-ADDRESS = AddressWord()
+class TimeWord(click.ParamType):
+    """``2026-12-01T08:00+01:00``, or ``+7d`` from now, as Unix seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the word; a time without its zone is none, since two people would read it differently."""
+        if isinstance(value, int):
+            return value
+        if str(value).startswith("+"):
+            return int(time.time()) + SPAN.convert(str(value)[1:], param, ctx)
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time: say 2026-12-01T08:00+01:00, 2026-12-01T07:00Z or +7d.", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} does not say its zone: write Z for UTC, or +01:00, behind it.", param, ctx)
+        if moment.timestamp() < 1:
+            self.fail(f"{value!r} lies before 1970, where the chain's time begins.", param, ctx)
+        return int(moment.timestamp())
+
+
+class EntryWord(click.ParamType):
+    """``KEY=VALUE``, as a pair."""
+
+    name = "entry"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Read the word; what key and value may be, the manifest says."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = str(value).partition("=")
+        if not (key and equals):
+            self.fail(f"{value!r} is no metadata: say KEY=VALUE.", param, ctx)
+        return key, text
+
+
 VERSION, NUMBER, REGION, SPAN = VersionWord(), NumberWord(), RegionWord(), SpanWord()
+ADDRESS, TIME, ENTRY = AddressWord(), TimeWord(), EntryWord()

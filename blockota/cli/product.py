@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.parameters import NUMBER, REGION
+from blockota.cli.parameters import NUMBER, REGION, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
-from blockota.release import Product, Region
+from blockota.release import Product, Region, Release, Version
+
+if TYPE_CHECKING:
+    from blockota.approval import Reason
+    from blockota.proposal import Proposal
+    from blockota.vendor import Floor
 
 MAX_CHIP_ID = 0xFFFF
 
@@ -38,6 +44,50 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, **
         raise click.BadParameter(f"0x{chip:x} is no chip id: it has at most 16 bits", param_hint="--chip")
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
     save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), **proposing)
+
+
+@product.command()
+@click.argument("name")
+@proposing_options
+@with_session
+def unpair(session: Session, /, name: str, **proposing: Any) -> None:
+    """Propose to dissolve the pairing of the product NAME: nothing is published or installed for it any more.
+
+    Its releases stay on record, and it can be paired again.
+
+    \b
+    Example:  blockota product unpair acme-thermo2 --reason "out of production" -o unpair.json
+    """
+    from blockota.approval import propose
+    from blockota.bindings import unpair_call
+
+    save_proposal(session, lambda reason: propose(session.contract, unpair_call(name), reason=reason), **proposing)
+
+
+@product.command()
+@click.argument("name")
+@click.argument("version", type=VERSION)
+@click.option("--above-newest", is_flag=True, help="Even where no release reaches it: nothing can be installed then.")
+@proposing_options
+@with_session
+def floor(session: Session, /, name: str, version: Version, *, above_newest: bool, **proposing: Any) -> None:
+    """Propose to raise the floor of the product NAME to VERSION: nothing older is published or installed any more.
+
+    A floor only rises. Nobody can lower it again, the Safe's owners neither.
+
+    \b
+    Example:  blockota product floor acme-thermo2 1.4.0 --reason "1.3 leaks keys" -o floor.json
+    """
+    from blockota.vendor import find_floor, propose_floor
+
+    wanted = find_floor(session.contract, name, version=version)
+
+    def propose(reason: Reason) -> Proposal:
+        return propose_floor(session.contract, wanted, reason=reason, above_newest=above_newest)
+
+    save_proposal(session, propose, about=lambda: _floor_fields(wanted), **proposing)
+    if not session.as_json:
+        session.fields(_shown_floor(wanted))
 
 
 @product.command("list")
@@ -92,3 +142,24 @@ def as_fields(found: Product) -> dict[str, Any]:
         "minimumVersion": str(found.minimum_version) if found.minimum_version else None,
         "paired": found.paired,
     }
+
+
+def _floor_fields(floor: Floor) -> dict[str, Any]:
+    return {
+        "product": floor.product,
+        "minimumVersion": str(floor.version),
+        "excluded": [str(release.version) for release in floor.excluded],
+        "allowed": [str(release.version) for release in floor.allowed],
+    }
+
+
+def _shown_floor(floor: Floor) -> dict[str, object]:
+    return {
+        "floor": f"{floor.product} {floor.version}, which nobody can lower again",
+        "excluded for good": _versions(floor.excluded),
+        "allowed still": _versions(floor.allowed),
+    }
+
+
+def _versions(releases: Iterable[Release]) -> str:
+    return ", ".join(str(release.version) for release in releases) or "none"

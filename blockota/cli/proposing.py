@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,25 +22,27 @@ _WEEK = 7 * 86400
 
 def proposing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``."""
-    for option in (
-        click.option(
-            "--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe to take; its next by default."
-        ),
-        click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed."),
-        click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Who proposes, for the other owners."),
-        click.option("--reason", default="", help="Why, for the other owners."),
-        click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Proposal file to write."),
-    ):
-        command = option(command)
-    return command
+    return _with_options(command, output_is_required=True)
 
 
-def save_proposal(session: Session, make: Callable[[Reason], Proposal], **options: Any) -> None:
+def may_propose_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same to a command that can do its work without a proposal, where ``-o`` may be left out."""
+    return _with_options(command, output_is_required=False)
+
+
+def save_proposal(
+    session: Session,
+    make: Callable[[Reason], Proposal],
+    *,
+    about: Callable[[], Mapping[str, Any]] = dict,
+    **options: Any,
+) -> None:
     """Make a proposal and write its file, which must not be there yet.
 
     Args:
         session: the command's.
         make: makes the proposal from what the options say.
+        about: what is told beside it, in JSON; asked once the proposal is made.
         **options: the values of `proposing_options`.
     """
     from blockota.approval import Reason
@@ -60,7 +62,7 @@ def save_proposal(session: Session, make: Callable[[Reason], Proposal], **option
     proposal = make(reason)
     write_result(path, proposal.to_json())
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
-    session.result(fields, lambda: _show(session, path, proposal=proposal))
+    session.result({**fields, **about()}, lambda: _show(session, path, proposal=proposal))
 
 
 def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
@@ -80,3 +82,18 @@ def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it 
 def _show(session: Session, path: Path, *, proposal: Proposal) -> None:
     session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
     session.note(f"Next: each owner runs `blockota proposal sign {path} --key KEY`")
+
+
+def _with_options(command: Callable[..., Any], *, output_is_required: bool) -> Callable[..., Any]:
+    output = click.Path(path_type=Path)
+    for option in (
+        click.option(
+            "--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe to take; its next by default."
+        ),
+        click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed."),
+        click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Who proposes, for the other owners."),
+        click.option("--reason", default="", help="Why, for the other owners."),
+        click.option("-o", "--output", type=output, required=output_is_required, help="Proposal file to write."),
+    ):
+        command = option(command)
+    return command

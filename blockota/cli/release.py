@@ -1,25 +1,30 @@
-"""``blockota release``: publish, list, show, fetch and verify releases."""
+"""``blockota release``: publish, revoke, list, show, fetch and verify releases."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.parameters import NUMBER, VERSION
+from blockota.cli.described import Description, find_description, read_described
+from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.errors import RefusedError, UsageError
-from blockota.release import Release, Version, show_time
+from blockota.release import Release, Status, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval import Reason
+    from blockota.draft import Draft
     from blockota.proposal import Proposal
     from blockota.verification import ProvenRelease
 
 MAX_IMAGE_SIZE = 1 << 30
 """Bytes of an image that a command reads."""
+_FILE = click.Path(path_type=Path)
+_ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
 
 
 @click.group()
@@ -28,34 +33,40 @@ def release() -> None:
 
 
 @release.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=_FILE)
 @click.option("--product", required=True, metavar="NAME", help="What the image is for.")
 @click.option("--version", type=VERSION, required=True, help="Its version, such as 1.4.0.")
 @click.option("--load-address", type=NUMBER, help="Where a .bin goes; the region's start by default.")
+@click.option("--configuration", is_flag=True, help="IMAGE is data, which needs no vector table.")
+@click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="A release more in the same proposal.")
+@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="The same, with data.")
+@click.option("--active-from", type=TIME, default=0, show_default="at once", help="2026-12-01T08:00+01:00, or +7d.")
+@click.option("--notes", type=_FILE, help="Text file with release notes, at most 64 KiB.")
+@click.option("--metadata", type=ENTRY, multiple=True, metavar="KEY=VALUE", help="Anything else to be known of it.")
 @proposing_options
 @with_session
-def publish(
-    session: Session, /, image: Path, product: str, version: Version, load_address: int | None, **proposing: Any
-) -> None:
+def publish(session: Session, /, image: Path, product: str, version: Version, **options: Any) -> None:
     """Store IMAGE (.bin, Intel HEX or ELF) and propose it as a release; the Safe's owners decide.
+
+    Notes, metadata and time of activation go for every release of the proposal.
 
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
     """
-    from blockota.vendor import Draft, paired_product, propose_release
-    from firmware_host.image import read_image
+    from blockota.vendor import propose_releases
 
-    region = paired_product(session.contract, product).region
-    firmware = read_image(image, load_address=region.start if load_address is None else load_address)
-    if load_address not in (None, firmware.load_address):
-        why = f"the {firmware.format} file says itself that it goes to 0x{firmware.load_address:08x}"
-        raise UsageError("--load-address contradicts the image", why=why, remedy="leave it out, or give a .bin")
-    draft = Draft(product, version, firmware.data, load_address=firmware.load_address)
+    drafts = _drafts(session, image, product=product, version=version, options=options)
+    releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:
-        return propose_release(session.contract, draft, store=session.store, reason=reason)[1]
+        made, proposal = propose_releases(session.contract, drafts, store=session.store, reason=reason)
+        releases.extend(made)
+        return proposal
 
-    save_proposal(session, propose, **proposing)
+    save_proposal(session, propose, about=lambda: {"releases": [as_published(r) for r in releases]}, **options)
+    if not session.as_json:
+        for made in releases:
+            session.fields(_shown_draft(made))
 
 
 @release.command()
@@ -64,16 +75,17 @@ def publish(
 @proposing_options
 @with_session
 def revoke(session: Session, /, product: str, version: Version, **proposing: Any) -> None:
-    """Propose to withdraw a release for good; the reason given is recorded on the chain.
+    """Propose to withdraw a release for good; the --reason, which must be given, is recorded on the chain.
 
     \b
     Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 --reason "reboots" -o revoke.json
     """
-    from blockota.approval import propose as propose_to_safe
-    from blockota.bindings import revoke_call
+    from blockota.vendor import propose_revocation
 
-    call = revoke_call(product, version, reason=proposing["reason"])
-    save_proposal(session, lambda reason: propose_to_safe(session.contract, call, reason=reason), **proposing)
+    def propose(reason: Reason) -> Proposal:
+        return propose_revocation(session.contract, product, version=version, reason=reason)
+
+    save_proposal(session, propose, **proposing)
 
 
 @release.command("list")
@@ -91,8 +103,9 @@ def list_(session: Session, /, product: str | None) -> None:
         [known_product(session.contract, product).name] if product else [p.name for p in session.contract.products()]
     )
     releases = [found for name in names for found in session.contract.history(name)]
+    now = session.chain.head().time
     rows = [
-        (r.product, r.version, r.status, f"{r.size:,}", show_time(r.active_from), r.sha256.hex()[:16] + "…")
+        (r.product, r.version, _standing(r, now=now), f"{r.size:,}", show_time(r.active_from), _short(r.sha256))
         for r in releases
     ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
@@ -104,7 +117,7 @@ def list_(session: Session, /, product: str | None) -> None:
 @click.option("--version", type=VERSION, help="The newest that is not revoked by default.")
 @with_session
 def show(session: Session, /, product: str, version: Version | None) -> None:
-    """Show one release.
+    """Show one release, with the notes of its manifest.
 
     \b
     Example:  blockota release show --product acme-thermo2 --version 1.4.0
@@ -119,45 +132,42 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
             why="the contract has no record of it",
             remedy="see `blockota release list`",
         )
-    shown = {
-        "product": found.product,
-        "version": found.version,
-        "status": found.status,
-        "SHA-256": found.sha256.hex(),
-        "CID": found.cid,
-        "addresses": found.region,
-        "chip id": f"0x{found.chip_id:03x}",
-        "active from": show_time(found.active_from),
-        "previous": found.previous or "none",
-    }
-    session.result(as_fields(found), lambda: session.fields(shown))
+    described = find_description(session, found)
+    fields = as_fields(found) | {"manifest": described.fields}
+    session.result(fields, lambda: _show_release(session, found, described=described))
 
 
 @release.command()
 @click.option("--product", required=True, metavar="NAME")
 @click.option("--version", type=VERSION, help="The newest that is not revoked by default.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("-o", "--output", type=_FILE, required=True, help="File to write.")
+@click.option("--manifest", type=_FILE, help="File to write the release's manifest to.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
 @with_session
-def fetch(session: Session, /, product: str, version: Version | None, output: Path) -> None:
+def fetch(session: Session, /, product: str, version: Version | None, output: Path, **options: Any) -> None:
     """Fetch a release's image from the store, prove it against the chain (checks 1 to 5), and write it to a file.
 
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
     """
     from blockota import technician
-    from blockota.files import write_result
     from blockota.verification import prove_release
 
+    beside: Path | None = options["manifest"]
+    _require_free(output, beside, force=options["force"])
     answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
     proven = prove_release(answer, session.trust, read_image=lambda r: technician.read_image(r, session.store))
-    write_result(output, proven.image)
-    fields = as_fields(proven.release) | {"file": str(output)}
+    files = {output: proven.image}
+    if beside:
+        files[beside] = read_described(session, proven.release).to_json()
+    _write_all(files)
+    fields = as_fields(proven.release) | {"file": str(output)} | ({"manifest": str(beside)} if beside else {})
     sentence = f"{output} is {product} {proven.release.version}, {len(proven.image):,} bytes, proven against the chain"
     session.result(fields, lambda: session.done(sentence))
 
 
 @release.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=_FILE)
 @click.option("--product", required=True, metavar="NAME")
 @click.option("--version", type=VERSION, help="Which one the image should be; found by its SHA-256 by default.")
 @with_session
@@ -198,6 +208,105 @@ def as_fields(found: Release) -> dict[str, Any]:
         "activeFrom": found.active_from,
         "previous": str(found.previous) if found.previous else None,
     }
+
+
+def as_published(made: Release) -> dict[str, Any]:
+    """A release that is proposed, for JSON: with its manifest's address, without what only the chain knows."""
+    address = _manifest_address(made)
+    fields = as_fields(made) | {"manifest": address}
+    return {name: fields[name] for name in fields if name not in {"status", "previous"}}
+
+
+def _manifest_address(made: Release) -> str | None:
+    from blockota.cid import CID, RAW
+
+    return str(CID(RAW, made.manifest)) if made.manifest else None
+
+
+def _drafts(session: Session, image: Path, *, product: str, version: Version, options: dict[str, Any]) -> list[Draft]:
+    """The drafts that the options of ``publish`` ask for; takes these options out."""
+    from blockota.cli.drafting import read_notes, with_image
+    from blockota.draft import Draft
+    from blockota.manifest import metadata_from
+
+    common = Draft(
+        product,
+        version,
+        active_from=options.pop("active_from"),
+        notes=read_notes(options.pop("notes")),
+        metadata=metadata_from(options.pop("metadata")),
+    )
+    place, is_data = options.pop("load_address"), options.pop("configuration")
+    wanted = [(image, replace(common, load_address=place, configuration=is_data))]
+    for name, data in (("also", False), ("also_configuration", True)):
+        wanted += [
+            (path, replace(common, product=other, version=number, configuration=data))
+            for path, other, number in options.pop(name)
+        ]
+    return [with_image(draft, path, contract=session.contract) for path, draft in wanted]
+
+
+def _shown_draft(made: Release) -> dict[str, object]:
+    return {
+        "release": f"{made.product} {made.version}",
+        "SHA-256": made.sha256.hex(),
+        "addresses": made.region,
+        "active from": show_time(made.active_from) if made.active_from else "at once",
+        "manifest": _manifest_address(made) or "none",
+    }
+
+
+def _standing(found: Release, *, now: int) -> str:
+    """A release's status as of the chain's time: an active one may begin later."""
+    return "postponed" if found.status is Status.ACTIVE and found.active_from > now else str(found.status)
+
+
+def _short(digest: bytes) -> str:
+    return digest.hex()[:16] + "…"
+
+
+def _show_release(session: Session, found: Release, *, described: Description) -> None:
+    session.fields(
+        {
+            "product": found.product,
+            "version": found.version,
+            "status": _standing(found, now=session.chain.head().time),
+            "SHA-256": found.sha256.hex(),
+            "CID": found.cid,
+            "addresses": found.region,
+            "chip id": f"0x{found.chip_id:03x}",
+            "active from": show_time(found.active_from),
+            "previous": found.previous or "none",
+        }
+    )
+    described.show(session)
+
+
+def _require_free(output: Path, beside: Path | None, *, force: bool) -> None:
+    if beside and beside.absolute() == output.absolute():
+        raise UsageError("image and manifest cannot be one file", why=f"both are to be {output}")
+    for path in (output, beside):
+        if path and path.exists() and not force:
+            raise UsageError(
+                f"{path} is there already",
+                why="what it holds would be lost",
+                remedy="name another file, or say --force",
+            )
+
+
+def _write_all(files: dict[Path, bytes]) -> None:
+    """Write new files, all or none as far as a disk allows."""
+    from blockota.files import write_result
+
+    written: list[Path] = []
+    try:
+        for path, data in reversed(files.items()):
+            write_result(path, data)
+            written.append(path)
+    except UsageError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _version_of(session: Session, product: str, *, digest: bytes) -> Version:

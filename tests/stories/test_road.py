@@ -101,7 +101,7 @@ def test_a_configuration_image_is_flashed_beside_the_program(workshop: Workshop,
     """Configuration is a product with a region of its own, and needs no vector table (S0.6)."""
     test_a_second_product_is_paired_by_proposal(workshop)
     Path("settings.bin").write_bytes(b"interval=60\0")
-    words = ("--product", "acme-thermo2-cfg", "--version", "1.0.0", "-o", "cfg.json")
+    words = ("--product", "acme-thermo2-cfg", "--version", "1.0.0", "--configuration", "-o", "cfg.json")
     assert workshop.run("release", "publish", "settings.bin", *words).status == 0
     for owner in ("dev:1", "dev:3"):
         assert workshop.run("proposal", "sign", "cfg.json", "--key", owner, "--yes").status == 0

@@ -14,12 +14,13 @@ from blockota.approval import Reason, check_images, propose
 from blockota.bindings import pair_call, publish_call, revoke_call
 from blockota.chain import Chain
 from blockota.cid import CHUNK_SIZE, CID, cid_of
+from blockota.draft import Draft, draft_release
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
 from blockota.multisig import read_safe
 from blockota.release import Product, Region, Version
 from blockota.replication import ReplicationContract
 from blockota.stores.local import LocalStore
-from blockota.vendor import Draft, deploy, draft_release, paired_product, propose_release
+from blockota.vendor import deploy, paired_product, propose_releases
 from tests.conftest import Cast
 from tests.units.conftest import REASON, Vendor
 from tests.units.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
@@ -58,7 +59,7 @@ def test_an_empty_image_is_refused() -> None:
 def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
     """The proposal takes the Safe's next nonce, expires, and its image lies in the store."""
     draft = Draft(product.name, VERSION, code(70))
-    release, proposal = propose_release(vendor.contract, draft, store=store, reason=REASON)
+    (release,), proposal = propose_releases(vendor.contract, [draft], store=store, reason=REASON)
     state = read_safe(vendor.chain, vendor.safe)
     assert (proposal.nonce, proposal.safe, proposal.chain_id) == (state.nonce, vendor.safe, 1337)
     assert (proposal.created, proposal.expires, proposal.reason) == (NOW, NOW + REASON.lifetime, REASON.text)
@@ -76,14 +77,14 @@ def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, produ
     """The contract is asked first, so that nothing is left behind."""
     draft = Draft(product.name, VERSION, code(), load_address=FLASH.end)
     with pytest.raises(ContractRefusalError, match="does not fit the region"):
-        propose_release(vendor.contract, draft, store=store, reason=REASON)
+        propose_releases(vendor.contract, [draft], store=store, reason=REASON)
     assert not store.folder.exists()
 
 
 def test_an_unpaired_product_is_told_with_those_that_are(vendor: Vendor, product: Product, store: LocalStore) -> None:
     """A mistyped name is seen at once."""
     with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}.*blockota product pair"):
-        propose_release(vendor.contract, Draft("acme-thermo3", VERSION, code()), store=store, reason=REASON)
+        propose_releases(vendor.contract, [Draft("acme-thermo3", VERSION, code())], store=store, reason=REASON)
     assert paired_product(vendor.contract, product.name) == product
 
 

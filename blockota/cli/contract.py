@@ -1,0 +1,104 @@
+"""``blockota contract``: the contract itself, and the emergency stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockota.cli.proposing import may_propose_options, proposing_options, save_proposal
+from blockota.cli.session import Session, with_session
+from blockota.errors import UsageError
+
+if TYPE_CHECKING:
+    from blockota.chain_view import SafeState
+
+
+@click.group()
+def contract() -> None:
+    """The contract that records releases: whose it is, and whether it is paused."""
+
+
+@contract.command()
+@with_session
+def show(session: Session, /) -> None:
+    """Show the contract, the Safe that owns it, and whether releases are stopped.
+
+    \b
+    Example:  blockota contract show
+    """
+    from blockota.multisig import read_safe
+
+    safe, paused = read_safe(session.chain, session.contract.owner()), session.contract.paused()
+    fields = {
+        "contract": session.contract.address,
+        "chainId": session.chain.chain_id,
+        "paused": paused,
+        "safe": {
+            "address": safe.address,
+            "owners": list(safe.owners),
+            "threshold": safe.threshold,
+            "nonce": safe.nonce,
+        },
+    }
+    session.result(fields, lambda: _show(session, safe, paused=paused))
+
+
+@contract.command()
+@click.option("--key", metavar="URI", help="An owner's of the Safe: stop at once, without a proposal.")
+@may_propose_options
+@with_session
+def pause(session: Session, /, key: str | None, **proposing: Any) -> None:
+    """Stop all publishing and installing, at once by one owner's --key, or by a proposal.
+
+    Every single owner of the Safe may stop; only all together, by a proposal, may resume.
+
+    \b
+    Example:  blockota contract pause --key keystore:alice.json
+    """
+    from blockota.approval import propose
+    from blockota.bindings import pause_call
+
+    if (key is None) == (proposing["output"] is None):
+        raise UsageError(
+            "it is not said how to pause",
+            why="there are two ways, and one is needed",
+            remedy="say --key URI to stop at once as an owner, or -o FILE to propose it",
+        )
+    if key is None:
+        save_proposal(session, lambda reason: propose(session.contract, pause_call(), reason=reason), **proposing)
+        return
+    receipt = session.contract.pause(session.open_key(key))
+    transaction = "0x" + receipt.transaction.hex()
+    fields = {"paused": True, "transaction": transaction, "block": receipt.block_number}
+    sentence = f"all releases are stopped since block {receipt.block_number}, transaction {transaction}"
+    session.result(fields, lambda: session.done(sentence))
+
+
+@contract.command()
+@proposing_options
+@with_session
+def resume(session: Session, /, **proposing: Any) -> None:
+    """Propose to allow publishing and installing again; the Safe's owners decide.
+
+    \b
+    Example:  blockota contract resume --reason "1.4.1 is sound" -o resume.json
+    """
+    from blockota.approval import propose
+    from blockota.bindings import resume_call
+
+    save_proposal(session, lambda reason: propose(session.contract, resume_call(), reason=reason), **proposing)
+
+
+def _show(session: Session, safe: SafeState, *, paused: bool) -> None:
+    session.fields(
+        {
+            "contract": session.contract.address,
+            "chain id": session.chain.chain_id,
+            "paused": "YES, nothing can be published or installed" if paused else "no",
+            "Safe": safe.address,
+            "owners": ", ".join(safe.owners),
+            "threshold": f"{safe.threshold} of {len(safe.owners)}",
+            "nonce": safe.nonce,
+        }
+    )

@@ -1,0 +1,137 @@
+"""A release before it is one: what the vendor's engineer asks for, checked, as the record and the manifest it becomes.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+from dataclasses import dataclass, replace
+
+from blockota.cid import cid_of
+from blockota.errors import ImageError, RefusedError
+from blockota.manifest import Manifest
+from blockota.release import SINGLE_BLOCK_SIZE, Product, Region, Release, Status, Version, show_time
+
+SRAM = Region(0x2000_0000, 0x2000_0000)
+"""Where every Cortex-M has its RAM (ARMv7-M Architecture Reference Manual, B3.1)."""
+BOOT_ADDRESS = 0x0800_0000
+"""Where an STM32 begins to run its main flash (AN2606)."""
+GRACE = 600
+"""Seconds by which a release may seem to begin in the past: clocks differ, and people take their time."""
+_VECTOR_TABLE_START = 8
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A release as the vendor's engineer asks for it.
+
+    Attributes:
+        product: the product's name.
+        version: the new version.
+        image: the bytes that go into flash.
+        load_address: where the first byte goes; None means the start of the product's region.
+        active_from: Unix time, in seconds; 0 means at once.
+        configuration: whether the image is data, which needs no vector table.
+        ram: where a program's initial stack pointer must point.
+        notes: for people; lines of text.
+        metadata: ⟨key, value⟩ pairs, as `manifest.metadata_from` orders them.
+    """
+
+    product: str
+    version: Version
+    image: bytes = b""
+    load_address: int | None = None
+    active_from: int = 0
+    configuration: bool = False
+    ram: Region = SRAM
+    notes: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+def draft_release(draft: Draft, product: Product) -> Release:
+    """The record that a draft becomes; nothing is stored or sent.
+
+    Raises:
+        RefusedError: the image is empty, or its notes or metadata cannot be published.
+    """
+    if not draft.image:
+        raise RefusedError("the image is empty", why="it has 0 bytes", remedy="publish the built image")
+    address = product.region.start if draft.load_address is None else draft.load_address
+    is_large = len(draft.image) > SINGLE_BLOCK_SIZE
+    release = Release(
+        product=product.name,
+        version=draft.version,
+        sha256=hashlib.sha256(draft.image).digest(),
+        size=len(draft.image),
+        load_address=address,
+        active_from=draft.active_from,
+        chip_id=product.chip_id,
+        status=Status.ACTIVE,
+        dag_root=cid_of(io.BytesIO(draft.image)).digest if is_large else None,
+    )
+    manifest = draft_manifest(draft, release)
+    return replace(release, manifest=manifest.cid.digest) if manifest else release
+
+
+def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
+    """The manifest of a draft; None where there is nothing to say.
+
+    Raises:
+        RefusedError: its notes or metadata cannot be published.
+    """
+    if not draft.notes and not draft.metadata:
+        return None
+    facts = release.product, release.version, release.sha256, release.size
+    return Manifest(*facts, notes=draft.notes, metadata=draft.metadata)
+
+
+def check_kind(draft: Draft, release: Release) -> None:
+    """Refuse a program without a plausible vector table, which no bench would write (check 9), and data in its place.
+
+    Raises:
+        ImageError: it cannot run, or cannot be configuration.
+    """
+    if draft.configuration:
+        _require_place(release)
+        return
+    if len(draft.image) < _VECTOR_TABLE_START:
+        raise _no_program(release, f"its {len(draft.image)} bytes are too short to hold a vector table")
+    stack, reset = struct.unpack_from("<II", draft.image)
+    if not (draft.ram.start < stack <= draft.ram.end and stack % 4 == 0):
+        raise _no_program(release, f"the initial stack pointer 0x{stack:08x} is not in RAM, {draft.ram}")
+    if not (reset & 1 and release.region.contains(Region(reset & ~1, 2))):
+        raise _no_program(release, f"the reset vector 0x{reset:08x} is not a Thumb address inside {release.region}")
+
+
+def check_time(draft: Draft, *, now: int) -> None:
+    """Refuse a release that is to begin in the past.
+
+    Raises:
+        RefusedError: its time is over by more than `GRACE` at `now`, in Unix seconds.
+    """
+    if draft.active_from and draft.active_from < now - GRACE:
+        raise RefusedError(
+            f"{draft.product} {draft.version} would begin in the past",
+            why=f"{show_time(draft.active_from)} is over, it is {show_time(now)}",
+            remedy="choose a later time, or leave --active-from out for at once",
+        )
+
+
+def _require_place(release: Release) -> None:
+    if release.load_address == BOOT_ADDRESS:
+        raise ImageError(
+            f"{release.product} {release.version} cannot be configuration",
+            why=f"the chip begins to run at 0x{BOOT_ADDRESS:08x}, so every bench wants a vector table there",
+            remedy="pair a product with a region of its own for the configuration",
+        )
+
+
+def _no_program(release: Release, why: str) -> ImageError:
+    return ImageError(
+        f"the image of {release.product} {release.version} has no plausible vector table",
+        why=why,
+        remedy="publish the linked image of a program, or say --configuration for data",
+    )
