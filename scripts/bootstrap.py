@@ -120,7 +120,10 @@ def newer_python() -> str | None:
 def is_new_enough(interpreter: str) -> bool:
     """Whether the linter can run on a Python, and a venv can be made with it; pyenv's shims may start nothing."""
     test = f"import ensurepip, sys; sys.exit(sys.version_info < {LINTER_PYTHON})"
-    return subprocess.run([interpreter, "-c", test], capture_output=True, check=False).returncode == 0
+    try:
+        return subprocess.run([interpreter, "-c", test], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def python_step(lock: str, stamps: tuple[str, ...], sources: tuple[tuple[str, ...], ...]) -> Step:

@@ -18,6 +18,7 @@ from blockota.deployment import Deployment
 from blockota.errors import UsageError
 from blockota.release import Version, product_key
 from tests.clear_signing import CannotShowError, Shown, abi_entry, show, text
+from tests.conftest import ROOT
 from tests.units.samples import CONTRACT, SAFE
 
 DEPLOYMENT = Deployment(
@@ -31,7 +32,7 @@ VERSION_LINES = [
     ("Version: major", "2"),
     ("Version: minor", "10"),
     ("Version: patch", "300"),
-    ("Version, packed", PACKED),
+    ("Version (packed)", PACKED),
 ]
 FLOOR_LINES = [(label.replace("Version", "Floor"), value) for label, value in VERSION_LINES]
 RELEASE = {
@@ -148,7 +149,7 @@ def test_every_argument_has_a_field_of_its_own(function: str) -> None:
     fields = list(leaf_fields(display_of(contract, name)["fields"]))
     whole = [path for path, _ in fields if "[-" not in path]
     assert sorted(whole) == sorted(leaf_paths(FUNCTIONS[function]["inputs"]))
-    labels = [label for _, label in fields]
+    labels = labels_of(display_of(contract, name))
     assert len(set(labels)) == len(labels)
 
 
@@ -181,6 +182,18 @@ def test_no_wallet_is_told_to_hide_or_to_sum_up(contract: str) -> None:
         assert display.keys() == {"intent", "fields"}
     told = json.dumps(descriptor(contract))
     assert told.count('"visible": "always"') == told.count('"format": ')
+
+
+def test_the_page_tells_what_wallets_show() -> None:
+    """Intent and labels of every function, as the descriptors have them."""
+    page = (ROOT / "docs" / "clear-signing.md").read_text("utf-8")
+    rows = [
+        f"| `{key.partition('(')[0]}` | {display['intent']} | {' · '.join(labels_of(display)) or 'nothing more'} |"
+        for contract in CONTRACTS
+        for key, display in descriptor(contract)["display"]["formats"].items()
+    ]
+    table = "\n".join(["| function | intent | fields |", "| --- | --- | --- |", *rows])
+    assert f"<!-- screens -->\n{table}\n<!-- /screens -->" in page, table
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
@@ -242,6 +255,11 @@ def display_in(described: dict[str, Any], function: str) -> dict[str, Any]:
     """The same, of a descriptor at hand."""
     formats: dict[str, dict[str, Any]] = described["display"]["formats"]
     return next(display for key, display in formats.items() if key.startswith(f"{function}("))
+
+
+def labels_of(display: dict[str, Any]) -> list[str]:
+    """The labels of all fields."""
+    return [label for _, label in leaf_fields(display["fields"])]
 
 
 def by_name(entry: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from blockota.clear_signing import CONTRACTS, descriptor, file_name, write_descriptors
+from scripts.bootstrap import is_new_enough
 from scripts.lint_clear_signing import EXAMPLE, EXPLAINED, LINTER_PYTHON, complaints, lint, main
 
 needs_linter = pytest.mark.skipif(
@@ -115,6 +117,17 @@ def test_a_function_that_cannot_be_shown_is_a_complaint() -> None:
     assert list(complaints(reports)) == []
     reports[0]["shown"] = 8
     assert list(complaints(reports)) == ["BlockOTA: 8 of 9 functions can be shown."]
+
+
+def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
+    """Its name says little: pyenv's shims may start nothing, and links may lead nowhere."""
+    shim = tmp_path / "python3.12"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    assert not is_new_enough(str(shim))
+    shim.chmod(0o755)
+    assert not is_new_enough(str(shim))
+    assert not is_new_enough(str(tmp_path / "python3.13"))
+    assert is_new_enough(sys.executable) == (sys.version_info >= (3, 12))
 
 
 def good_reports(*, findings: list[str]) -> list[dict[str, Any]]:
