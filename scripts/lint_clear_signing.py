@@ -45,6 +45,9 @@ EXPLAINED = {
 
 def main(arguments: list[str]) -> int:
     """Lint a folder's descriptors, or the packaged ones, and say what is wrong."""
+    if not LINTER_PYTHON.exists():
+        print("The linter is not set up: run `make clear-signing` once.", file=sys.stderr)
+        return 1
     if arguments:
         reports = lint(Path(arguments[0]))
     else:
