@@ -1,0 +1,93 @@
+"""What is wrong with a campaign, and the explanations of survivors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scripts.mutant_killers import first_failure
+from scripts.mutants import Fate, complaints, explanations, killed
+from scripts.mutation import Mutant
+
+DOCUMENT = """# Mutants
+
+## Survivors
+### C.f: operator: `<` → `<=`
+Both are true of nothing that the loop can meet.
+
+### C.g: number: `1` → `2`
+
+## Other things
+Not an explanation.
+"""
+
+
+def mutant(number: int) -> Mutant:
+    """A change of its own."""
+    return Mutant("C.f", "number", number, str(number), str(number + 1))
+
+
+def fates(*, killed_: int, survived: int, same: int = 0) -> list[Fate]:
+    """Some of each."""
+    tested = [Fate("BlockOTA", mutant(n), "forge", "T.test_f") for n in range(killed_)]
+    tested += [Fate("FirmwareReplication", mutant(1000 + n)) for n in range(survived)]
+    return tested + [Fate("BlockOTA", mutant(2000 + n), same=True) for n in range(same)]
+
+
+def test_explanations_are_read_by_name() -> None:
+    """The text below each third-level heading, up to the next heading."""
+    assert explanations(DOCUMENT) == {
+        "C.f: operator: `<` → `<=`": "Both are true of nothing that the loop can meet.",
+        "C.g: number: `1` → `2`": "",
+    }
+
+
+def test_the_same_bytecode_is_no_mutant() -> None:
+    """It counts neither as killed nor as survivor."""
+    assert killed(fates(killed_=95, survived=5, same=100)) == 0.95
+    assert killed([]) == 0.0
+
+
+def test_enough_killed_and_survivors_explained_is_no_complaint() -> None:
+    """95 of 100, and 5 sentences."""
+    campaign = fates(killed_=95, survived=5)
+    explained = {fate.mutant.name: "It cannot be told apart." for fate in campaign if fate.survived}
+    assert complaints(campaign, explained, whole=True) == []
+
+
+@pytest.mark.parametrize("explained", [{}, {mutant(1000).name: ""}], ids=["absent", "empty"])
+def test_a_survivor_without_an_explanation_is_named(explained: dict[str, str]) -> None:
+    """A heading alone explains nothing."""
+    said = complaints(fates(killed_=99, survived=1), explained, whole=True)
+    assert said == [f"Survived without an explanation: {mutant(1000).name}"]
+
+
+def test_an_explanation_of_no_survivor_is_named() -> None:
+    """But only when all mutants were run."""
+    campaign = [*fates(killed_=99, survived=0), Fate("FirmwareReplication", mutant(5000), "Ape", "test_x")]
+    assert complaints(campaign, {"old": "text"}, whole=True) == ["Explained, but no survivor any more: old"]
+    assert complaints(campaign, {"old": "text"}, whole=False) == []
+
+
+def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> None:
+    """A campaign that proves little must not pass."""
+    campaign = fates(killed_=10, survived=0)
+    assert complaints(campaign, {}, whole=True) == [
+        "There are no mutants of FirmwareReplication.",
+        "There are 10 mutants, fewer than 60.",
+    ]
+    campaign = fates(killed_=90, survived=10)
+    explained = {fate.mutant.name: "text" for fate in campaign if fate.survived}
+    assert complaints(campaign, explained, whole=True) == ["90.0% were killed, less than 95%."]
+
+
+def test_the_first_failure_of_forge_is_found() -> None:
+    """In its JSON, whatever stands before it."""
+    results = {
+        "tests/C.t.sol:CTest": {
+            "test_results": {"testFuzz_a(uint8)": {"status": "Success"}, "test_b()": {"status": "Failure"}}
+        }
+    }
+    assert first_failure(f"No files changed\n{json.dumps(results)}\n") == "CTest.test_b"
+    assert first_failure("Error: something else") == ""
