@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -124,7 +125,7 @@ def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> Non
     """Bytes behind an erased block, a byte that is neither, or first words without the rest are not ours."""
     board = SimulatedBoard(flash=contents)
     with pytest.raises(VerificationError, match="the board holds something unknown"):
-        run(board, FIRST)
+        run(board, FIRST, consent=Consent(allow_downgrade=True))
     assert board.flash.startswith(contents)
     assert "unknown contents" in run(board, FIRST, consent=Consent(replace_unknown=True))
 
@@ -258,3 +259,51 @@ def test_an_image_from_a_stick_may_be_hex_or_elf(published: Workshop, board_url:
     assert outcome.status == 0, outcome.err
     assert outcome.json["sha256"] == hashlib.sha256(IMAGE).hexdigest()
     assert "Reading what the board's flash holds" in outcome.err
+
+
+class InterruptedLink(DirectLink):
+    """A link on which the person's Control-C strikes while an answer is awaited."""
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        """Nothing strikes before `strike_after` is set."""
+        super().__init__(board)
+        self.strike_after: int | None = None
+
+    def read(self, size: int, *, timeout: float) -> bytes:
+        """Read as ever, or be interrupted."""
+        if self.strike_after is not None:
+            self.strike_after -= 1
+            if self.strike_after < 0:
+                self.strike_after = None
+                raise KeyboardInterrupt
+        return super().read(size, timeout=timeout)
+
+
+def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
+    """A board whose first flashing was interrupted at an awaited answer, and what the flasher said of it."""
+    board = SimulatedBoard()
+    link = InterruptedLink(board)
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    cleared = Bench(bootloader, identify(bootloader), ()).prove(FIRST, NO_CONSENT, find_installed=searched())
+    link.strike_after = reads
+    try:
+        assert isinstance([*cleared.flash()][-1], Finished)
+    except BoardError as error:
+        return board, error
+    return board, None
+
+
+def test_control_c_while_flashing_says_what_is_half_done() -> None:
+    """At whichever answer it strikes, the state is told, and the same command completes the board."""
+    told = set()
+    for reads in itertools.count():
+        board, error = interrupted_after(reads)
+        if error is None:
+            break
+        assert error.exit_status == 4
+        assert error.what == "flashing was interrupted"
+        told.add(error.why)
+        run(board, FIRST, consent=Consent(allow_downgrade=True))
+        assert bytes(board.flash[: len(IMAGE)]) == IMAGE
+    assert len(told) > 3
