@@ -1,7 +1,8 @@
 """Keys by name: a key is never typed on a command line, only where it is kept.
 
 ``keystore:FILE``  an encrypted keystore file (Web3 Secret Storage, version 3)
-``ape:ALIAS``      an account of Ape, ``~/.ape/accounts/ALIAS.json``
+``ape:ALIAS``      an account of Ape: the keystore ``~/.ape/accounts/ALIAS.json``, or what a plugin signs for, such as
+                   a hardware wallet
 ``env:NAME``       an environment variable with the private key in hex, for a vendor's CI
 ``dev:N``          account N of the well-known test mnemonic, on a local chain alone
 """
@@ -13,8 +14,10 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from eth_account import Account
+from eth_account.signers.base import BaseAccount
 from eth_account.signers.local import LocalAccount
 
 from blockota.errors import RefusedError, UsageError
@@ -26,15 +29,28 @@ _MAX_KEYSTORE_SIZE = 1 << 16
 _DEV_NUMBER = re.compile(r"\d{1,3}", re.ASCII)
 _PRIVATE_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 _ALIAS = re.compile(r"\w[\w .@-]*")
+_VARIABLE = re.compile(r"[A-Za-z_]\w{0,79}", re.ASCII)
+_HEX_OF_A_KEY = re.compile(r"[0-9a-fA-F]{41}", re.ASCII)
+"""More hex digits than an address has."""
+_MNEMONIC_WORDS = 12
+_OTHERS = 0o077
+"""The permission bits of everybody but the owner."""
 
 
-def open_key(uri: str, *, is_local_chain: bool, ask_password: Callable[[str], str]) -> LocalAccount:
+def open_key(
+    uri: str,
+    *,
+    is_local_chain: bool,
+    ask_password: Callable[[str], str],
+    note: Callable[[str], None] = lambda _: None,
+) -> BaseAccount:
     """The account that a URI names.
 
     Args:
         uri: as the module describes.
         is_local_chain: whether development keys may be used.
         ask_password: is called with a prompt when a keystore needs its password.
+        note: is told what the person should know or do, now and while the account signs.
 
     Raises:
         UsageError: the URI or what it names cannot be read.
@@ -45,10 +61,10 @@ def open_key(uri: str, *, is_local_chain: bool, ask_password: Callable[[str], st
         return _dev_key(name, is_local_chain=is_local_chain)
     if kind == "env":
         return _environment_key(name)
-    if kind == "keystore" and name:
-        return _keystore_key(home_path(name), ask_password)
-    if kind == "ape" and _ALIAS.fullmatch(name):
-        return _keystore_key(Path.home() / ".ape" / "accounts" / f"{name}.json", ask_password)
+    if kind == "keystore" and _names_a_file(name):
+        return _keystore_key(home_path(name), ask_password, note=note)
+    if kind == "ape" and _ALIAS.fullmatch(name) and not _could_be_key(name):
+        return _ape_key(name, ask_password, note=note)
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
@@ -76,36 +92,59 @@ def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
 
 
 def _environment_key(name: str) -> LocalAccount:
-    secret = os.environ.get(name)
+    shown = name if _VARIABLE.fullmatch(name) and not _could_be_key(name) else "(not shown: it could be a key)"
+    secret = os.environ.get(name) if name.isprintable() else None
     if secret is None:
-        raise UsageError(
-            f"env:{_named(name)} is not set", why="the environment has no such variable", remedy="export it"
-        )
+        raise UsageError(f"env:{shown} is not set", why="the environment has no such variable", remedy="export it")
     if not _PRIVATE_KEY.fullmatch(secret.strip()):
-        raise _no_private_key(name)
+        raise _no_private_key(shown)
     try:
         account: LocalAccount = Account.from_key(secret.strip())
     except Exception:  # noqa: BLE001 - eth-keys raises many kinds, and none may show the key
-        raise _no_private_key(name) from None
+        raise _no_private_key(shown) from None
     return account
 
 
-def _named(name: str) -> str:
-    """A variable's name, unless somebody typed the key itself where its name belongs."""
-    return name if re.fullmatch(r"\w{1,40}", name, re.ASCII) else "(not shown: it could be a key)"
+def _no_private_key(shown: str) -> UsageError:
+    return UsageError(f"env:{shown} holds no private key", why="64 hex digits are needed")
 
 
-def _no_private_key(name: str) -> UsageError:
-    return UsageError(f"env:{name} holds no private key", why="64 hex digits are needed")
+def _could_be_key(text: str) -> bool:
+    """Whether somebody may have typed the key, or its words, where its name belongs; then it is never repeated."""
+    is_hex = _HEX_OF_A_KEY.search(re.sub(r"[\W_]", "", text, flags=re.ASCII))
+    return bool(is_hex) or len(re.findall(r"[a-z]{3,8}", text.lower())) >= _MNEMONIC_WORDS
 
 
-def _keystore_key(path: Path, ask_password: Callable[[str], str]) -> LocalAccount:
-    content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
+def _names_a_file(name: str) -> bool:
+    """Whether the name may be told in a sentence about a file: it is one, or it cannot be a key."""
+    if not name or "\0" in name:
+        return False
     try:
-        keystore = json.loads(content)
-        keystore["crypto" if "crypto" in keystore else "Crypto"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _no_keystore(path) from error
+        return not _could_be_key(name) or home_path(name).is_file()
+    except OSError:
+        return False
+
+
+def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> BaseAccount:
+    keyfile = Path(os.environ.get("APE_DATA_FOLDER") or home_path("~/.ape")) / "accounts" / f"{alias}.json"
+    if os.path.lexists(keyfile):
+        return _keystore_key(keyfile, ask_password, note=note)
+    try:
+        # Ape takes a second to load, and need not be installed.
+        from blockota.ape_account import open_ape_account  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(
+            f"ape:{alias} cannot be opened",
+            why=f"there is no {keyfile}, and Ape, which knows the accounts of plugins, cannot be loaded ({error.msg})",
+            remedy="correct the alias, or `pip install eth-ape` and the plugin of the device, such as ape-ledger",
+        ) from error
+    return open_ape_account(alias, note=note)
+
+
+def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> LocalAccount:
+    keystore = _read_keystore(path)
+    if path.stat().st_mode & _OTHERS:
+        note(f"Others on this computer may read {path}; `chmod 600 {path.name}` keeps it to you.")
     password = ask_password(f"Password of {path.name}: ")
     try:
         secret = Account.decrypt(keystore, password)
@@ -117,6 +156,16 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str]) -> LocalAccoun
         raise _no_keystore(path) from error
     _check_address(path, account, named=named)
     return account
+
+
+def _read_keystore(path: Path) -> dict[str, Any]:
+    content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
+    try:
+        keystore: dict[str, Any] = json.loads(content)
+        keystore["crypto" if "crypto" in keystore else "Crypto"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _no_keystore(path) from error
+    return keystore
 
 
 def _no_keystore(path: Path) -> UsageError:

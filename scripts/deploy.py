@@ -28,10 +28,10 @@ OWNERS, THRESHOLD = (1, 2, 3), 2
 @key_option("Who pays", default="dev:0")
 @click.option("--safe", help="Address of the vendor's Safe; needed on every chain but a local one.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where deployments/ is written.")
-def cli(provider: ProviderAPI, safe: str | None, folder: Path, **key: Any) -> None:
+def cli(provider: ProviderAPI, safe: str | None, folder: Path, **signing: Any) -> None:
     """Deploy BlockOTA and FirmwareReplication, and write deployments/<chain id>.json."""
     with told_errors():
-        deployment = run(provider, safe=safe, folder=folder, **key)
+        deployment = run(provider, safe=safe, folder=folder, **signing)
         path = deployment.write(folder)
     click.echo(f"BlockOTA {deployment.contract} on chain {deployment.chain_id}, owned by the Safe {deployment.safe}")
     click.echo(f"FirmwareReplication {deployment.replication}, for the same vendor")

@@ -29,14 +29,14 @@ LIFETIME = 90 * 86400
 @click.option("--version", required=True, help="The release to serve, such as 1.4.0.")
 @key_option("The broker's")
 @click.option("--contract", help="Address of FirmwareReplication.")
-def cli(provider: ProviderAPI, product: str, version: str, contract: str | None, **key: Any) -> None:
+def cli(provider: ProviderAPI, product: str, version: str, contract: str | None, **signing: Any) -> None:
     """Offer to serve a release for 90 days; the vendor's Safe decides."""
     with told_errors():
         chain = Chain(node_url(provider), chain_id=provider.chain_id)
         address = contract or Deployment.read(Deployment.path(Path(), chain.chain_id)).replication
         made = offer(
             ReplicationContract(chain, address),
-            open_named_key(key["key"], key["password_fd"], chain_id=chain.chain_id),
+            open_named_key(**signing, chain_id=chain.chain_id),
             product=product,
             version=Version.parse(version),
             expires_at=chain.head().time + LIFETIME,

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),
         *("blockota.contract", "blockota.replication"),
         *("blockota.keys", "blockota.settings", "blockota.deployment", "blockota.localchain"),
+        "blockota.ape_account",
         "blockota.clear_signing",
     ),
     (
@@ -50,6 +51,7 @@ AT_HOME = {
     "rich": ("blockota.cli",),
     "click": ("blockota.cli",),
     "unicorn": ("firmware_host.board",),
+    "ape": ("blockota.ape_account",),
 }
 """Libraries that stay where their exceptions are translated."""
 PURE = (

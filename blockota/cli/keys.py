@@ -6,6 +6,7 @@ Commands and the scripts of `ape run` share them, so nothing here needs a `Sessi
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,18 @@ _MAX_PASSWORD_SIZE = 1024
 _KINDS = "keystore:FILE, ape:ALIAS, env:NAME, or dev:N on a local chain"
 
 
+class _Descriptor(click.ParamType):
+    """The number of an open file; what else was typed could be a password, and is not repeated."""
+
+    name = "descriptor"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the word."""
+        if not re.fullmatch(r"\d{1,6}", str(value), re.ASCII):
+            self.fail("it is the number of an open file descriptor, such as 3; what was typed is not shown", param, ctx)
+        return int(value)
+
+
 def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command], _Command]:
     """Give a command ``--key URI`` and ``--password-fd N``, as its parameters ``key`` and ``password_fd``.
 
@@ -33,11 +46,13 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
 
     def add(command: _Command) -> _Command:
         words = f"{whose}: {_KINDS}."
-        wanted = {"required": True} if default is None else {"default": default, "show_default": True}
-        key = click.option("--key", metavar="URI", help=words, **wanted)
+        is_asked = default is None
+        key = click.option(
+            "--key", metavar="URI", help=words, required=is_asked, default=default, show_default=not is_asked
+        )
         password = click.option(
             "--password-fd",
-            type=click.IntRange(min=0),
+            type=_Descriptor(),
             metavar="N",
             help="Read the key's password from this file descriptor, up to the end of the line.",
         )
@@ -46,11 +61,11 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
     return add
 
 
-def open_named_key(uri: str, password_fd: int | None = None, *, chain_id: int) -> BaseAccount:
+def open_named_key(key: str, password_fd: int | None = None, *, chain_id: int) -> BaseAccount:
     """The account that the two options name.
 
     Args:
-        uri: the key, as in `blockota.keys`.
+        key: its URI, as in `blockota.keys`.
         password_fd: where its password is read; None asks on the terminal.
         chain_id: the chain that it signs for; development keys work on local ones alone.
 
@@ -61,7 +76,9 @@ def open_named_key(uri: str, password_fd: int | None = None, *, chain_id: int) -
     from blockota.chain import LOCAL_CHAIN_IDS
     from blockota.keys import open_key
 
-    return open_key(uri, is_local_chain=chain_id in LOCAL_CHAIN_IDS, ask_password=password_source(password_fd))
+    return open_key(
+        key, is_local_chain=chain_id in LOCAL_CHAIN_IDS, ask_password=password_source(password_fd), note=_note
+    )
 
 
 def password_source(descriptor: int | None) -> Callable[[str], str]:
@@ -106,9 +123,8 @@ def _first_line(descriptor: int) -> bytes:
     while len(line) <= _MAX_PASSWORD_SIZE:
         try:
             byte = os.read(descriptor, 1)
-        except (OSError, OverflowError) as error:
-            why = getattr(error, "strerror", None) or "there is no such descriptor"
-            raise _no_password(descriptor, why) from error
+        except OSError as error:
+            raise _no_password(descriptor, error.strerror or str(error)) from error
         if byte in (b"", b"\n"):
             return line
         line += byte
@@ -121,3 +137,7 @@ def _no_password(descriptor: int, why: str) -> UsageError:
         why=why,
         remedy="open it in the shell, as in --password-fd 3 3< FILE",
     )
+
+
+def _note(sentence: str) -> None:
+    click.secho(plain(sentence), dim=True, err=True)

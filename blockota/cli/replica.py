@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.cli.keys import key_option
 from blockota.cli.parameters import SPAN, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _QUARTER = 90 * 86400
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
-_KEY = click.option("--key", required=True, metavar="URI", help="The broker's, such as keystore:FILE.")
+_KEY = key_option("The broker's")
 
 
 @click.group()
@@ -34,7 +35,7 @@ def replica() -> None:
 @click.option("--expires-in", type=SPAN, default=_QUARTER, show_default="90d", help="How long it is to be served.")
 @_KEY
 @with_session
-def propose(session: Session, /, product: str, version: Version, expires_in: int, key: str) -> None:
+def propose(session: Session, /, product: str, version: Version, expires_in: int, **signing: Any) -> None:
     """Offer to serve a release, as a broker.
 
     \b
@@ -43,7 +44,9 @@ def propose(session: Session, /, product: str, version: Version, expires_in: int
     from blockota.broker import offer
 
     expires_at = session.chain.head().time + expires_in
-    made = offer(session.replication, session.open_key(key), product=product, version=version, expires_at=expires_at)
+    made = offer(
+        session.replication, session.open_key(**signing), product=product, version=version, expires_at=expires_at
+    )
     session.result(as_fields(made), lambda: session.done(f"proposed agreement {made.number}; the vendor decides"))
 
 
@@ -97,7 +100,7 @@ def terminate(session: Session, /, number: int, **proposing: Any) -> None:
 @click.argument("uri")
 @_KEY
 @with_session
-def announce(session: Session, /, number: int, uri: str, key: str) -> None:
+def announce(session: Session, /, number: int, uri: str, **signing: Any) -> None:
     """Tell at which URI the replica of the accepted agreement NUMBER is, first or because it moved.
 
     \b
@@ -105,7 +108,7 @@ def announce(session: Session, /, number: int, uri: str, key: str) -> None:
     """
     from blockota import broker
 
-    broker.announce(session.replication, session.open_key(key), number=number, uri=uri)
+    broker.announce(session.replication, session.open_key(**signing), number=number, uri=uri)
     sentence = f"agreement {number} is served from {uri}"
     session.result(as_fields(broker.find_agreement(session.replication, number)), lambda: session.done(sentence))
 
@@ -114,7 +117,7 @@ def announce(session: Session, /, number: int, uri: str, key: str) -> None:
 @click.argument("number", type=_NUMBER)
 @_KEY
 @with_session
-def withdraw(session: Session, /, number: int, key: str) -> None:
+def withdraw(session: Session, /, number: int, **signing: Any) -> None:
     """End the agreement NUMBER, as the broker that proposed it.
 
     \b
@@ -122,7 +125,7 @@ def withdraw(session: Session, /, number: int, key: str) -> None:
     """
     from blockota.broker import find_agreement
 
-    session.replication.withdraw(session.open_key(key), number)
+    session.replication.withdraw(session.open_key(**signing), number)
     fields = as_fields(find_agreement(session.replication, number))
     session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"))
 

@@ -130,13 +130,11 @@ class Session:
 
         return open_store(self._store or self.settings.store)
 
-    def open_key(self, uri: str) -> BaseAccount:
-        """The account that a key URI names; asks for its password on the terminal."""
-        from blockota.chain import LOCAL_CHAIN_IDS
-        from blockota.keys import open_key
+    def open_key(self, key: str, password_fd: int | None = None) -> BaseAccount:
+        """The account that ``--key`` names; its password comes from the terminal, or as ``--password-fd`` says."""
+        from blockota.cli.keys import open_named_key
 
-        is_local = self.settings.chain_id in LOCAL_CHAIN_IDS
-        return open_key(uri, is_local_chain=is_local, ask_password=_ask_password)
+        return open_named_key(key, password_fd, chain_id=self.settings.chain_id)
 
     def result(self, fields: Mapping[str, Any], show: Callable[[], None]) -> None:
         """Print a command's result: the fields as JSON, or what `show` prints for people."""
@@ -187,13 +185,3 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[.
         command(session, *args, **kwargs)
 
     return wrapped
-
-
-def _ask_password(prompt: str) -> str:
-    if not sys.stdin or not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask for the password on",
-            why=prompt.rstrip(": "),
-            remedy="in a CI, put the key into a variable and name it with env:NAME",
-        )
-    return str(click.prompt(prompt.rstrip(": "), hide_input=True, err=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from eth_account.signers.base import BaseAccount
 from eth_account.signers.local import LocalAccount
 
 from blockota.errors import RefusedError, UsageError
@@ -23,7 +24,7 @@ KEYSTORE: dict[str, Any] = Account.encrypt(ACCOUNT.key, PASSWORD, kdf="scrypt", 
 VARIABLE = "BLOCKOTA_TEST_KEY"
 
 
-def opened(uri: str, *, password: str = PASSWORD, is_local_chain: bool = False) -> LocalAccount:
+def opened(uri: str, *, password: str = PASSWORD, is_local_chain: bool = False) -> BaseAccount:
     """Open a key; whoever is asked for a password gives this one."""
     return open_key(uri, is_local_chain=is_local_chain, ask_password=lambda _: password)
 
@@ -60,6 +61,7 @@ def test_a_keystore_opens_with_its_password(keystore: Callable[..., str]) -> Non
         return PASSWORD
 
     account = open_key(keystore(), is_local_chain=False, ask_password=ask)
+    assert isinstance(account, LocalAccount)
     assert (account.address, account.key, prompts) == (ACCOUNT.address, ACCOUNT.key, ["Password of owner_a.json: "])
 
 

@@ -1,0 +1,182 @@
+"""Accounts of Ape's plugins, hardware wallets above all, as the accounts that the rest of BlockOTA takes.
+
+Importing this module imports Ape, which takes about a second and need not be installed: `keys` does it only for an
+``ape:`` key that is no keystore. What a plugin gives back is believed only where it is a signature of exactly what
+was asked for, by the account that was named; the recovery id is worked out here, because plugins count it from 0,
+from 27, or leave it constant.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import ape
+from ape.api import AccountAPI, TransactionAPI
+from ape.types import TransactionSignature
+from ape_ethereum.transactions import DynamicFeeTransaction, StaticFeeTransaction
+from eth_account import Account
+from eth_account.datastructures import SignedMessage, SignedTransaction
+from eth_account.messages import SignableMessage
+from eth_account.signers.base import BaseAccount
+from eth_account.types import TransactionDictType
+from eth_typing import ChecksumAddress, Hash32
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+from hexbytes import HexBytes
+
+from blockota.errors import RefusedError, UsageError
+
+_REMEDY = "connect and unlock the device, open its Ethereum app, and approve what it shows"
+_WORD = 32
+_FIRST_V, _FIRST_EIP155_V = 27, 35
+
+
+@dataclass(frozen=True, eq=False)
+class ApeAccount(BaseAccount):
+    """An account that a plugin of Ape signs for.
+
+    Attributes:
+        alias: what the account is called in Ape.
+        account_address: its address, as the plugin says; every signature is held against it.
+        signer: the plugin's object.
+        note: is told what the person has to do.
+    """
+
+    alias: str
+    account_address: ChecksumAddress
+    signer: AccountAPI
+    note: Callable[[str], None]
+
+    @property
+    def address(self) -> ChecksumAddress:
+        """The account's address."""
+        return self.account_address
+
+    def sign_message(self, signable_message: SignableMessage) -> SignedMessage:
+        """Have a message signed (EIP-191, and so EIP-712).
+
+        Raises:
+            RefusedError: the person or the device said no, or signed something else.
+        """
+        given = self._asked(lambda: self.signer.sign_message(signable_message))
+        r, s = self._numbers(given)
+        digest = keccak(b"\x19" + b"".join(signable_message))
+        for v in (_FIRST_V, _FIRST_V + 1):
+            with suppress(Exception):  # eth-keys has many kinds for numbers that are no signature
+                if Account.recover_message(signable_message, vrs=(v, r, s)) == self.address:
+                    signature = r.to_bytes(_WORD, "big") + s.to_bytes(_WORD, "big") + bytes([v])
+                    return SignedMessage(HexBytes(digest), r, s, v, HexBytes(signature))
+        raise self._unusable()
+
+    def sign_transaction(self, transaction_dict: TransactionDictType) -> SignedTransaction:
+        """Have a transaction signed, EIP-1559 or, where it names a gas price, with EIP-155 alone.
+
+        Raises:
+            RefusedError: the person or the device said no, or signed something else, such as for another chain.
+        """
+        # The plugin gets a copy of its own to change; what is sent is made from what was asked for.
+        wanted, copy = _transaction(transaction_dict), _transaction(transaction_dict)
+        answer = self._asked(lambda: self.signer.sign_transaction(copy))
+        r, s = self._numbers(getattr(answer, "signature", None))
+        for v in _recovery_ids(wanted):
+            with suppress(Exception):  # Ape refuses a signature of somebody else here, and eth-keys what is none
+                wanted.signature = _signature(v, r, s=s)
+                raw = HexBytes(wanted.serialize_transaction())
+                if Account.recover_transaction(raw) == self.address:
+                    return SignedTransaction(raw, HexBytes(keccak(raw)), r, s, v)
+        raise self._unusable()
+
+    def unsafe_sign_hash(self, message_hash: Hash32) -> NoReturn:
+        """Refuse: who approves a bare hash cannot see what it stands for.
+
+        Raises:
+            RefusedError: always.
+        """
+        del message_hash
+        raise RefusedError(f"ape:{self.alias} signs no bare hash", why="the device could not show what it stands for")
+
+    def _asked(self, sign: Callable[[], Any]) -> Any:
+        """What the plugin answers; what it prints belongs on stderr, for stdout is the command's result."""
+        self.note(f"Waiting for ape:{self.alias} ({self.address}): approve on the device what this command showed.")
+        try:
+            with redirect_stdout(sys.stderr):
+                answer = sign()
+        except Exception as error:
+            raise RefusedError(f"ape:{self.alias} did not sign", why=_cause(error), remedy=_REMEDY) from error
+        if answer is None:
+            why = "it was refused on the device, or the device is locked or not connected"
+            raise RefusedError(f"ape:{self.alias} did not sign", why=why, remedy=_REMEDY)
+        return answer
+
+    def _numbers(self, signature: Any) -> tuple[int, int]:
+        try:
+            return int.from_bytes(bytes(signature.r), "big"), int.from_bytes(bytes(signature.s), "big")
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._unusable() from error
+
+    def _unusable(self) -> RefusedError:
+        return RefusedError(
+            f"the signature of ape:{self.alias} cannot be used",
+            why=f"it is not one by {self.address} of what was asked for; the device may hold another account, "
+            "or its plugin may have signed for another chain",
+            remedy="connect the device that the account was made with, and bring Ape's plugin up to date",
+        )
+
+
+def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
+    """The account of Ape's plugins that an alias names; no device is asked yet.
+
+    Args:
+        alias: the name that ``ape accounts list --all`` shows.
+        note: is told what the person has to do while something is signed.
+
+    Raises:
+        UsageError: Ape knows no such account, or cannot read it.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            found = next((account for account in _accounts() if account.alias == alias), None)
+            address = found and to_checksum_address(found.address)
+    except Exception as error:
+        raise UsageError(
+            "Ape's accounts cannot be read", why=_cause(error), remedy="try `ape accounts list --all`"
+        ) from (error)
+    if found is None or address is None:
+        raise UsageError(
+            f"Ape has no account {alias}",
+            why=f"it looked into {', '.join(ape.accounts.containers)}",
+            remedy="see `ape accounts list --all`; a hardware wallet needs its plugin, such as ape-ledger, "
+            "and an alias, as from `ape ledger add`",
+        )
+    return ApeAccount(alias, address, found, note)
+
+
+def _accounts() -> Iterator[AccountAPI]:
+    for container in ape.accounts.containers.values():
+        yield from container.accounts
+
+
+def _transaction(fields: Mapping[str, Any]) -> TransactionAPI:
+    kind = StaticFeeTransaction if "gasPrice" in fields else DynamicFeeTransaction
+    made: TransactionAPI = kind.model_validate(dict(fields))
+    return made
+
+
+def _recovery_ids(transaction: TransactionAPI) -> tuple[int, int]:
+    """The two values that ``v`` may have: the parity (EIP-1559), or the parity and the chain (EIP-155)."""
+    is_static = isinstance(transaction, StaticFeeTransaction)
+    first = _FIRST_EIP155_V + 2 * (transaction.chain_id or 0) if is_static else 0
+    return first, first + 1
+
+
+def _signature(v: int, r: int, *, s: int) -> TransactionSignature:
+    return TransactionSignature(v=v, r=HexBytes(r.to_bytes(_WORD, "big")), s=HexBytes(s.to_bytes(_WORD, "big")))
+
+
+def _cause(error: Exception) -> str:
+    """What a plugin said, on one line."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
