@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 import pytest
 
-from blockota.cli.parameters import NUMBER, REGION, SPAN, VERSION
+from blockota.cli.parameters import ENTRY, NUMBER, REGION, SPAN, TIME, VERSION
 from blockota.release import Region, Version
 
 
@@ -26,6 +28,13 @@ from blockota.release import Region, Version
         (SPAN, "12h", 43_200),
         (SPAN, "7d", 604_800),
         (SPAN, 604_800, 604_800),
+        (TIME, 0, 0),
+        (TIME, "2026-12-01T08:00+01:00", 1_796_108_400),
+        (TIME, "2026-12-01T07:00Z", 1_796_108_400),
+        (TIME, "2026-12-01 07:00:00.9+00:00", 1_796_108_400),
+        (ENTRY, "commit=4f2a", ("commit", "4f2a")),
+        (ENTRY, "query=a=b", ("query", "a=b")),
+        (ENTRY, "empty=", ("empty", "")),
     ],
 )
 def test_a_word_becomes_a_value(kind: click.ParamType, word: object, value: object) -> None:
@@ -38,6 +47,9 @@ WRONG_WORDS: tuple[tuple[click.ParamType, str], ...] = (
     *((NUMBER, word) for word in ("", "x", "-1", "0x100000000", "1.5", "0410", "9" * 5000)),
     *((REGION, word) for word in ("", "0x08000000", "0x08000000:0", "8000000:64K", "0x08000000:64k")),
     *((REGION, word) for word in ("0x108000000:1", "0x08000000:64G", "0x08000000:-1", "0xffff0000:65537", ":64K")),
+    *((TIME, word) for word in ("", "x", "1.12.2026", "2026-12-01", "2026-12-01T08:00", "1970-01-01T00:00Z", "-7d")),
+    *((TIME, word) for word in ("2026-12-01T24:01Z", "10000-01-01T00:00Z", "now", "1796108400")),
+    *((ENTRY, word) for word in ("", "commit", "=4f2a", "=")),
     *((SPAN, word) for word in ("", "0d", "7", "7w", "-7d", "1.5h", "99999d", "d")),
 )
 
@@ -49,3 +61,11 @@ def test_a_word_without_meaning_is_a_usage_error(kind: click.ParamType, word: st
         kind.convert(word, None, None)
     assert repr(word) in refused.value.message
     assert refused.value.exit_code == 2
+
+
+def test_a_span_from_now_is_a_time() -> None:
+    """``+12h`` is meant by the clock of this machine; what is no span is told as one."""
+    assert TIME.convert("+12h", None, None) == pytest.approx(time.time() + 43_200, abs=5)
+    for word in ("+", "+7w", "+ 7d"):
+        with pytest.raises(click.BadParameter, match="no span of time"):
+            TIME.convert(word, None, None)

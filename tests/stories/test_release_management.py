@@ -1,0 +1,338 @@
+"""Release management: postponed and several releases, notes, floors, configuration, pairing, and the emergency stop."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from blockota.manifest import MAX_NOTES_SIZE, Manifest
+from firmware_host.board import SimulatedBoard, serve_tcp
+from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.stories.test_replication import rpc
+from tests.stories.test_road import NEW, OLD
+
+CONFIGURATION = "acme-thermo2-cfg"
+CONFIGURATION_START = 0x0800_FC00
+WEEK = 7 * 86400
+RELEASE = ("--product", PRODUCT, "--version", "1.0.0")
+NOTES = "- Keeps time over midnight.\n- Ölt das Getriebe."
+
+
+def decide(workshop: Workshop, file: str) -> None:
+    """Have two owners sign a proposal file, and execute it."""
+    for words in (("sign", file, "--key", "dev:1", "--yes"), ("sign", file, "--key", "dev:3", "--yes")):
+        outcome = workshop.run("proposal", *words)
+        assert outcome.status == 0, outcome.err
+    outcome = workshop.run("proposal", "execute", file, "--key", "dev:0")
+    assert outcome.status == 0, outcome.err
+
+
+def publish(workshop: Workshop, *options: str) -> None:
+    """Publish 1.0.0 with some options."""
+    outcome = workshop.run("release", "publish", str(OLD), *RELEASE, *options, "-o", "publish.json")
+    assert outcome.status == 0, outcome.err
+    decide(workshop, "publish.json")
+
+
+@pytest.fixture
+def configured(workshop: Workshop) -> Workshop:
+    """A workshop in which a second product is paired for the settings, in the last page of the same flash."""
+    words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800fc00:1K", "-o", "pair.json")
+    assert workshop.run("product", "pair", CONFIGURATION, *words).status == 0
+    decide(workshop, "pair.json")
+    Path("settings.bin").write_bytes(b"interval=60\0")
+    return workshop
+
+
+def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: str) -> None:
+    """Everybody sees when it begins; the bench refuses it before, and takes it after (S0.10)."""
+    made = workshop.run("release", "publish", str(OLD), *RELEASE, "--active-from", "+7d", "-o", "p.json", "--json")
+    (told,) = made.json["releases"]
+    assert told["activeFrom"] == pytest.approx(time.time() + WEEK, abs=60)
+    shown = f"{datetime.fromtimestamp(told['activeFrom'], UTC):%Y-%m-%d %H:%M:%S} UTC"
+    assert shown in workshop.run("proposal", "show", "p.json").out
+    decide(workshop, "p.json")
+    listed = workshop.run("release", "list").out
+    assert "postponed" in listed
+    assert shown in listed
+    assert "postponed" in workshop.run("release", "show", "--product", PRODUCT).out
+    refused(workshop.flash(board_url), REFUSED, "check 3", "not active yet", shown)
+    fetch = ("release", "fetch", *RELEASE, "-o", "got.bin")
+    refused(workshop.run(*fetch), REFUSED, "check 3", "not active yet")
+    assert not Path("got.bin").exists()
+    rpc(workshop.chain.url, "evm_increaseTime", WEEK + 60)
+    rpc(workshop.chain.url, "evm_mine")
+    assert workshop.flash(board_url).status == 0
+    assert "postponed" not in workshop.run("release", "list").out
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "sentence"),
+    [
+        ("2020-01-01T08:00Z", REFUSED, "would begin in the past"),
+        ("2031-01-01T08:00", USAGE, "does not say its zone"),
+        ("2031-13-01T08:00Z", USAGE, "is no time"),
+        ("next week", USAGE, "is no time"),
+        ("1960-01-01T08:00Z", USAGE, "before 1970"),
+        ("+7w", USAGE, "is no span of time"),
+        ("-7d", USAGE, "is no time"),
+        ("", USAGE, "is no time"),
+    ],
+    ids=range(8),
+)
+def test_a_time_that_cannot_be_is_refused(workshop: Workshop, word: str, status: int, sentence: str) -> None:
+    """Past, without a zone, or no time at all: nothing is proposed or stored."""
+    outcome = workshop.run("release", "publish", str(OLD), *RELEASE, f"--active-from={word}", "-o", "p.json")
+    assert (outcome.status, sentence in outcome.err) == (status, True), outcome.err
+    assert not Path("p.json").exists()
+    assert not Path(".blockota/store").exists()
+
+
+def test_program_and_configuration_are_one_proposal_and_live_side_by_side(configured: Workshop) -> None:
+    """Both go to one board; updating one leaves the other as it is (S0.6)."""
+    publish(configured, "--also-configuration", "settings.bin", CONFIGURATION, "1.0.0")
+    board = SimulatedBoard()
+    with serve_tcp(board) as url:
+        assert configured.flash(url).status == 0
+        flash = ("flash", "--product", CONFIGURATION, "--port", url)
+        refused(configured.run(*flash), REFUSED, "check 9", "--configuration")
+        assert configured.run(*flash, "--configuration").status == 0
+        configured.publish("1.1.0", NEW)
+        outcome = configured.flash(url, "--json")
+    assert outcome.json["banner"].startswith("BlockOTA bluepill 1.1.0")
+    start = CONFIGURATION_START - 0x0800_0000
+    assert bytes(board.flash[start : start + 12]) == b"interval=60\0"
+    releases = configured.run("release", "list", "--json").json["releases"]
+    assert [(r["product"], r["version"]) for r in releases] == [
+        *((PRODUCT, "1.1.0"), (PRODUCT, "1.0.0"), (CONFIGURATION, "1.0.0"))
+    ]
+
+
+def test_several_versions_are_one_proposal(workshop: Workshop) -> None:
+    """Oldest first; one transaction publishes them all."""
+    publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
+    releases = workshop.run("release", "list", "--json").json["releases"]
+    assert [release["version"] for release in releases] == ["1.1.0", "1.0.0"]
+
+
+BAD_ALSO = {
+    "same-image": (str(OLD), PRODUCT, "1.1.0", REFUSED, "already published"),
+    "older": (str(NEW), PRODUCT, "0.9.0", REFUSED, "is not newer"),
+    "unpaired": (str(NEW), "acme-thermo3", "1.1.0", REFUSED, "is not paired"),
+    "missing": ("missing.bin", PRODUCT, "1.1.0", USAGE, "no file"),
+    "version": (str(NEW), PRODUCT, "1.1", USAGE, "is no version"),
+    "data": ("settings.bin", CONFIGURATION, "1.0.0", REFUSED, "no plausible vector table"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ALSO)
+def test_where_one_release_is_refused_nothing_is_stored(configured: Workshop, name: str) -> None:
+    """The good release beside it is neither proposed nor stored."""
+    *words, status, sentence = BAD_ALSO[name]
+    also = ("--also", *map(str, words))
+    outcome = configured.run("release", "publish", str(OLD), *RELEASE, *also, "-o", "p.json")
+    assert (outcome.status, str(sentence) in outcome.err) == (status, True), outcome.err
+    assert not Path("p.json").exists()
+    assert not Path(".blockota/store").exists()
+
+
+def test_a_program_that_cannot_start_is_refused_before_anybody_signs(workshop: Workshop) -> None:
+    """What check 9 would refuse at every bench is not proposed; nor is data where the chip begins to run."""
+    Path("foreign.bin").write_bytes(b"\x00\x80\x00\x20" + OLD.read_bytes()[4:])
+    Path("data.bin").write_bytes(b"interval=60\0")
+    words = (*RELEASE, "-o", "p.json")
+    refused(workshop.run("release", "publish", "foreign.bin", *words), REFUSED, "0x20008000 is not in RAM")
+    refused(workshop.run("release", "publish", "data.bin", *words), REFUSED, "--configuration")
+    outcome = workshop.run("release", "publish", "data.bin", "--configuration", *words)
+    refused(outcome, REFUSED, "cannot be configuration", "0x08000000")
+    assert not Path("p.json").exists()
+    assert not Path(".blockota/store").exists()
+
+
+def test_notes_and_metadata_lie_beside_the_image(workshop: Workshop) -> None:
+    """They are found by the contract's event, shown to people and machines, and fetched to a file."""
+    Path("notes.md").write_text(NOTES)
+    publish(workshop, "--notes", "notes.md", "--metadata", "commit=4f2a", "--metadata", "ticket=TH-7")
+    shown = workshop.run("release", "show", "--product", PRODUCT).out
+    assert "│  - Ölt das Getriebe." in shown
+    assert "commit  4f2a" in shown
+    fields = workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"]
+    assert (fields["notes"], fields["metadata"]) == (NOTES, {"commit": "4f2a", "ticket": "TH-7"})
+    words = ("release", "fetch", *RELEASE, "-o", "got.bin", "--manifest", "got.json")
+    assert workshop.run(*words).status == 0
+    manifest = Manifest.from_json(Path("got.json").read_bytes())
+    assert (manifest.notes, str(manifest.cid)) == (NOTES, fields["cid"])
+    assert Path("got.bin").read_bytes() == OLD.read_bytes()
+
+
+def test_notes_that_are_gone_or_false_are_told(workshop: Workshop) -> None:
+    """A release is shown without its notes, with a word why; whoever wants the file gets none."""
+    Path("notes.md").write_text(NOTES)
+    publish(workshop, "--notes", "notes.md")
+    address = workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"]["cid"]
+    block = next(Path(".blockota/store").glob(f"blocks/*/{address}"))
+    fetch = ("release", "fetch", *RELEASE, "-o", "got.bin", "--manifest", "got.json")
+    for spoil, word, status in ((lambda: block.write_bytes(b"{}"), "corrupt", REFUSED), (block.unlink, "hold", 5)):
+        spoil()
+        outcome = workshop.run("release", "show", "--product", PRODUCT)
+        assert (outcome.status, word in outcome.err, NOTES in outcome.out) == (0, True, False)
+        fields = workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"]
+        assert (fields["cid"], fields["notes"], word in fields["trouble"]) == (address, None, True)
+        refused(workshop.run(*fetch), status, word)
+    assert not list(Path().glob("got.*"))
+
+
+def test_a_release_without_notes_is_shown_without(workshop: Workshop) -> None:
+    """There is no manifest to show or to fetch."""
+    publish(workshop)
+    assert workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"] is None
+    assert "manifest" not in workshop.run("release", "show", "--product", PRODUCT).out
+    fetch = ("release", "fetch", *RELEASE, "-o", "got.bin", "--manifest", "got.json")
+    refused(workshop.run(*fetch), REFUSED, "has no manifest", "--manifest")
+    assert not list(Path().glob("got.*"))
+
+
+BAD_NOTES = {
+    "escape": (b"fine\nnot \x1b[2Jfine", REFUSED, "line 2 of the notes cannot be shown safely"),
+    "bidi": ("\u202etxt.exe".encode(), REFUSED, "U+202E"),
+    "latin-1": (b"\xd6l", REFUSED, "no UTF-8"),
+    "binary": (OLD.read_bytes(), REFUSED, "the notes"),
+    "large": (b"x" * (MAX_NOTES_SIZE + 1), USAGE, "too large"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_NOTES)
+def test_notes_that_could_deceive_are_refused(workshop: Workshop, name: str) -> None:
+    """They are named with their line and letter, and nothing is stored."""
+    content, status, sentence = BAD_NOTES[name]
+    Path("notes.md").write_bytes(content)
+    words = ("--notes", "notes.md", "-o", "p.json")
+    refused(workshop.run("release", "publish", str(OLD), *RELEASE, *words), status, sentence)
+    assert not Path("p.json").exists()
+    assert not Path(".blockota/store").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "status", "sentence"),
+    [
+        (("commit",), USAGE, "say KEY=VALUE"),
+        (("=4f2a",), USAGE, "say KEY=VALUE"),
+        (("a b=1",), REFUSED, "cannot be a key"),
+        (("k=\x1b[2J",), REFUSED, "cannot be shown safely"),
+        (("k=1", "k=2"), REFUSED, "a key stands twice"),
+        (("k=" + "x" * 1025,), REFUSED, "too long"),
+    ],
+    ids=range(6),
+)
+def test_metadata_that_cannot_be_is_refused(
+    workshop: Workshop, entries: tuple[str, ...], status: int, sentence: str
+) -> None:
+    """Each with its reason, and nothing is stored."""
+    words = [word for entry in entries for word in ("--metadata", entry)]
+    outcome = workshop.run("release", "publish", str(OLD), *RELEASE, *words, "-o", "p.json")
+    assert (outcome.status, sentence in outcome.err) == (status, True), outcome.err
+    assert "\x1b" not in outcome.err
+    assert not Path(".blockota/store").exists()
+
+
+def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -> None:
+    """After unpairing nothing is published or installed, and the releases stay on record (S2.2)."""
+    publish(workshop)
+    assert workshop.run("product", "unpair", PRODUCT, "-o", "unpair.json").status == 0
+    decide(workshop, "unpair.json")
+    assert workshop.run("product", "show", PRODUCT, "--json").json["paired"] is False
+    refused(workshop.flash(board_url), REFUSED, "check 2", "not paired")
+    again = ("--product", PRODUCT, "--version", "1.1.0", "-o", "p.json")
+    refused(workshop.run("release", "publish", str(NEW), *again), REFUSED, "not paired")
+    refused(workshop.run("product", "unpair", PRODUCT, "-o", "twice.json"), REFUSED, "not paired")
+    assert workshop.run("release", "show", "--product", PRODUCT).status == 0
+    assert not Path("twice.json").exists()
+
+
+def test_a_floor_says_what_it_excludes(workshop: Workshop, board_url: str) -> None:
+    """What lies below is installed no more; the floor rises only, and is shown."""
+    publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
+    outcome = workshop.run("product", "floor", PRODUCT, "1.1.0", "-o", "floor.json")
+    assert "excluded for good  1.0.0" in outcome.out
+    assert "allowed still      1.1.0" in outcome.out
+    assert "nobody can lower" in outcome.out
+    decide(workshop, "floor.json")
+    assert workshop.run("product", "show", PRODUCT, "--json").json["minimumVersion"] == "1.1.0"
+    refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 6", "1.1.0")
+    assert workshop.flash(board_url).status == 0
+    refused(workshop.run("product", "floor", PRODUCT, "1.0.0", "-o", "down.json"), REFUSED, "only rises")
+    assert not Path("down.json").exists()
+
+
+def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
+    """It would leave nothing to install, so that it takes a word more."""
+    publish(workshop)
+    floor = ("product", "floor", PRODUCT, "1.0.1", "-o", "floor.json")
+    refused(workshop.run(*floor), REFUSED, "leave nothing to install", "1.0.0", "--above-newest")
+    assert not Path("floor.json").exists()
+    outcome = workshop.run(*floor, "--above-newest", "--json")
+    assert (outcome.json["excluded"], outcome.json["allowed"]) == (["1.0.0"], [])
+    refused(workshop.run("product", "floor", "nobody", "1.0.0", "-o", "x.json"), REFUSED, "no product nobody")
+    assert workshop.run("product", "floor", PRODUCT, "1.0", "-o", "x.json").status == USAGE
+
+
+def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url: str) -> None:
+    """An emergency stop takes one key and one block; going on takes the Safe."""
+    publish(workshop)
+    refused(workshop.run("contract", "pause", "--key", "dev:6"), REFUSED, "may not pause the contract")
+    assert workshop.run("contract", "pause", "--key", "dev:2", "--json").json["paused"] is True
+    shown = workshop.run("contract", "show", "--json").json
+    assert (shown["paused"], shown["safe"]["threshold"], len(shown["safe"]["owners"])) == (True, 2, 3)
+    assert "YES, nothing can be published or installed" in workshop.run("contract", "show").out
+    refused(workshop.flash(board_url), REFUSED, "check 2", "paused")
+    refused(workshop.run("contract", "pause", "--key", "dev:1"), REFUSED, "the contract is paused")
+    assert workshop.run("contract", "resume", "-o", "resume.json").status == 0
+    decide(workshop, "resume.json")
+    assert workshop.run("contract", "show", "--json").json["paused"] is False
+    assert workshop.flash(board_url).status == 0
+    refused(workshop.run("contract", "resume", "-o", "again.json"), REFUSED, "not paused")
+
+
+def test_the_safe_pauses_by_proposal(workshop: Workshop) -> None:
+    """Where there is time, a stop takes the road of every decision; one way has to be chosen."""
+    for words in ((), ("--key", "dev:1", "-o", "pause.json")):
+        refused(workshop.run("contract", "pause", *words), USAGE, "--key", "-o")
+    assert workshop.run("contract", "pause", "-o", "pause.json").status == 0
+    decide(workshop, "pause.json")
+    assert workshop.run("contract", "show", "--json").json["paused"] is True
+
+
+def test_fetch_writes_over_nothing(workshop: Workshop) -> None:
+    """A file that is there stays, unless the person says otherwise."""
+    Path("notes.md").write_text(NOTES)
+    publish(workshop, "--notes", "notes.md")
+    Path("got.bin").write_bytes(b"mine")
+    fetch = ("release", "fetch", *RELEASE, "-o")
+    refused(workshop.run(*fetch, "got.bin"), USAGE, "got.bin is there already", "--force")
+    refused(workshop.run(*fetch, "new.bin", "--manifest", "got.bin"), USAGE, "got.bin is there already")
+    refused(workshop.run(*fetch, "new.bin", "--manifest", "./new.bin"), USAGE, "cannot be one file")
+    refused(workshop.run(*fetch, "new.bin", "--manifest", "nowhere/new.json"), USAGE, "cannot be written")
+    refused(workshop.run(*fetch, "nowhere/new.bin", "--manifest", "new.json"), USAGE, "cannot be written")
+    assert Path("got.bin").read_bytes() == b"mine"
+    assert not list(Path().glob("new.*"))
+    assert workshop.run(*fetch, "got.bin", "--force").status == 0
+    assert Path("got.bin").read_bytes() == OLD.read_bytes()
+
+
+def test_a_revocation_gives_its_reason(workshop: Workshop) -> None:
+    """Without one nothing is proposed."""
+    publish(workshop)
+    for words in ((), ("--reason", ""), ("--reason", " ")):
+        refused(workshop.run("release", "revoke", *RELEASE, *words, "-o", "r.json"), USAGE, "without a reason")
+    assert not Path("r.json").exists()
+
+
+def test_a_store_that_fails_leaves_no_proposal(workshop: Workshop) -> None:
+    """A proposal whose image nobody can fetch is not written."""
+    Path(".blockota").joinpath("store").write_text("no folder")
+    refused(workshop.run("release", "publish", str(OLD), *RELEASE, "-o", "p.json"), 5, "store", "cannot be used")
+    assert not Path("p.json").exists()
