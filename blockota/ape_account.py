@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import ape
-from ape.api import AccountAPI, TransactionAPI
-from ape.types import TransactionSignature
+from ape.api.accounts import AccountAPI
+from ape.api.transactions import TransactionAPI
+from ape.types.signatures import TransactionSignature
 from ape_ethereum.transactions import DynamicFeeTransaction, StaticFeeTransaction
 from eth_account import Account
 from eth_account.datastructures import SignedMessage, SignedTransaction
@@ -140,7 +141,7 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
     try:
         with redirect_stdout(sys.stderr):
             found = next((account for account in _accounts() if account.alias == alias), None)
-            address = found and to_checksum_address(found.address)
+            address = None if found is None else to_checksum_address(found.address)
     except Exception as error:
         raise UsageError(
             "Ape's accounts cannot be read", why=_cause(error), remedy="try `ape accounts list --all`"

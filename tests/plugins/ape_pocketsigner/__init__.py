@@ -1,0 +1,120 @@
+"""A plugin of Ape for a hardware wallet whose device is a file: there while it is plugged in, and with a mood.
+
+It is what ape-ledger and ape-trezor are to Ape: a package named ``ape-...`` that registers an account type and a
+container, keeps ⟨address, derivation path⟩ of each account in its data folder, prints on stdout what it waits for,
+answers None or raises when nothing was signed, and has the habits that such plugins have or had.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ape import plugins
+from ape.api.accounts import AccountAPI, AccountContainerAPI
+from ape.api.transactions import TransactionAPI
+from ape.exceptions import AccountsError
+from ape.plugins.account import AccountPlugin
+from ape.types import AddressType, MessageSignature, TransactionSignature
+from eth_account import Account
+from eth_account.messages import SignableMessage
+from hexbytes import HexBytes
+
+
+class UsbError(Exception):
+    """What a library below a plugin raises; Ape does not know it."""
+
+
+class SigningError(AccountsError):
+    """What a plugin raises itself."""
+
+
+class PocketAccount(AccountAPI):
+    """An account on the device."""
+
+    account_file_path: Path
+
+    @property
+    def alias(self) -> str:
+        """What people call it."""
+        return self.account_file_path.stem
+
+    @property
+    def address(self) -> AddressType:
+        """The address that it had when it was added."""
+        return AddressType(json.loads(self.account_file_path.read_text())["address"])
+
+    def sign_message(self, msg: Any, **signer_options: Any) -> MessageSignature | None:
+        """Sign on the device; EIP-712 by its two hashes, which is all that the device gets to see."""
+        del signer_options
+        device = self._device()
+        if not isinstance(msg, SignableMessage) or device["mood"] == "old":
+            raise SigningError("Unsupported message-signing specification.")
+        if device["mood"] == "refuses":
+            return None
+        signed = Account.sign_message(msg, device["key"])
+        v = signed.v - 27 + device.get("counts from", 27)
+        return MessageSignature(v=v, r=_number(signed.r, device), s=_number(signed.s, device))
+
+    def sign_transaction(self, txn: TransactionAPI, **signer_options: Any) -> TransactionAPI | None:
+        """Sign on the device."""
+        del signer_options
+        device = self._device()
+        if device["mood"] == "refuses":
+            return None
+        txn.chain_id = device.get("chain", txn.chain_id)
+        fields = txn.model_dump(mode="json", by_alias=True, exclude={"sender"})
+        signed = Account.sign_transaction({k: v for k, v in fields.items() if v is not None}, device["key"])
+        v = device.get("counts from", signed.v)
+        txn.signature = TransactionSignature(v=v, r=_number(signed.r, device), s=_number(signed.s, device))
+        return txn
+
+    def _device(self) -> dict[str, Any]:
+        """Look for the device, and wait for its button."""
+        print("Please follow the prompts\non your device.")  # noqa: T201 - plugins do
+        try:
+            device: dict[str, Any] = json.loads(
+                Path(json.loads(self.account_file_path.read_text())["port"]).read_text()
+            )
+        except FileNotFoundError:
+            raise UsbError("Unable to open\n  device path.") from None
+        if device["mood"] == "locked":
+            raise UsbError
+        if device["mood"] == "loud":
+            raise SigningError("Action cancelled by user \x1b[31m(0x6985).")
+        return device
+
+
+class PocketContainer(AccountContainerAPI):
+    """The accounts that were added."""
+
+    @property
+    def aliases(self) -> Iterator[str]:
+        """Their names."""
+        return (path.stem for path in self._files)
+
+    @property
+    def accounts(self) -> Iterator[AccountAPI]:
+        """All of them."""
+        return (PocketAccount(account_file_path=path) for path in self._files)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(list(self._files))
+
+    @property
+    def _files(self) -> Iterator[Path]:
+        return iter(sorted(Path(self.data_folder).glob("*.json")))
+
+
+@plugins.register(AccountPlugin)
+def account_types() -> tuple[type[AccountContainerAPI], type[AccountAPI]]:
+    """What Ape asks a plugin for."""
+    return PocketContainer, PocketAccount
+
+
+def _number(number: int, device: dict[str, Any]) -> bytes:
+    """The device's numbers as bytes, which some plugins strip of leading zeros."""
+    return bytes(HexBytes(number)) if device.get("short") else number.to_bytes(32, "big")
