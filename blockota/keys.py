@@ -144,7 +144,7 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
 def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> LocalAccount:
     keystore = _read_keystore(path)
     if path.stat().st_mode & _OTHERS:
-        note(f"Others on this computer may read {path}; `chmod 600 {path.name}` keeps it to you.")
+        note(f"Others on this computer may read {path}; `chmod 600 {path}` keeps it to you.")
     password = ask_password(f"Password of {path.name}: ")
     try:
         secret = Account.decrypt(keystore, password)

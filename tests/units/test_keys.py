@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 from eth_account import Account
 from eth_account.signers.base import BaseAccount
 from eth_account.signers.local import LocalAccount
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from blockota.errors import RefusedError, UsageError
 from blockota.keys import DEV_MNEMONIC, dev_account, open_key
@@ -22,6 +26,7 @@ SECRET = "4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d"  # n
 ACCOUNT: LocalAccount = Account.from_key(SECRET)
 KEYSTORE: dict[str, Any] = Account.encrypt(ACCOUNT.key, PASSWORD, kdf="scrypt", iterations=2)
 VARIABLE = "BLOCKOTA_TEST_KEY"
+KINDS = st.sampled_from(("keystore", "ape", "env", "dev"))
 
 
 def opened(uri: str, *, password: str = PASSWORD, is_local_chain: bool = False) -> BaseAccount:
@@ -220,3 +225,51 @@ def test_a_key_on_the_command_line_is_refused_and_not_repeated(uri: str) -> None
     with pytest.raises(UsageError, match=r"keystore:FILE, ape:ALIAS, env:NAME") as refused:
         opened(uri)
     assert SECRET not in str(refused.value)
+
+
+def test_a_keystore_that_others_may_read_is_noted(keystore: Callable[..., str], tmp_path: Path) -> None:
+    """It opens all the same, with the command that mends it; a file that is one's own is not spoken of."""
+    notes: list[str] = []
+    uri, path = keystore(), tmp_path / "owner_a.json"
+    for mode in (0o600, 0o640, 0o604, 0o400):
+        path.chmod(mode)
+        open_key(uri, is_local_chain=False, ask_password=lambda _: PASSWORD, note=notes.append)
+    assert notes == [f"Others on this computer may read {path}; `chmod 600 {path}` keeps it to you."] * 2
+
+
+SPELLINGS = (
+    SECRET,
+    SECRET.upper(),
+    f"0x{SECRET}",
+    SECRET[:-1],
+    SECRET[:44],
+    " ".join(SECRET[i : i + 4] for i in range(0, 64, 4)),
+    ":".join(SECRET[i : i + 2] for i in range(0, 64, 2)),
+    DEV_MNEMONIC,
+    DEV_MNEMONIC.replace(" ", ","),
+)
+"""How a key, or the words that it comes from, may be typed where its name belongs."""
+
+
+@given(
+    kind=st.sampled_from(("keystore", "ape", "env", "dev", "Env", "hex", "")) | st.text(max_size=8),
+    before=st.sampled_from(("", "/", "~/", "~", "../", "\0", " ")) | st.text(max_size=8),
+    secret=st.sampled_from(SPELLINGS),
+    after=st.sampled_from(("", ".json", "/", "\n", "\ud800", "x" * 300)) | st.text(max_size=8),
+)
+@settings(deadline=None, max_examples=400)
+def test_a_typed_key_is_never_repeated(kind: str, before: str, secret: str, after: str) -> None:
+    """Whatever stands around it: one sentence, and the key neither in it nor in what `--debug` shows."""
+    with pytest.raises((UsageError, RefusedError)) as refused:
+        opened(f"{kind}:{before}{secret}{after}", is_local_chain=True)
+    printed = "".join(traceback.format_exception(refused.value))
+    assert secret not in printed
+    assert SECRET[:41] not in re.sub(r"\W", "", printed).lower()
+
+
+@given(uri=st.text(max_size=40) | st.builds("{}:{}".format, KINDS, st.text(max_size=300) | st.binary().map(str)))
+@settings(deadline=None, max_examples=400)
+def test_any_uri_is_an_account_or_a_sentence(uri: str) -> None:
+    """Nothing that is typed after ``--key`` ends in a traceback."""
+    with contextlib.suppress(UsageError, RefusedError):
+        assert opened(uri, is_local_chain=True).address.startswith("0x")
