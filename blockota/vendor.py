@@ -9,19 +9,21 @@ from dataclasses import dataclass
 from eth_account.signers.base import BaseAccount
 from eth_utils.address import to_checksum_address
 
-from blockota.approval import Reason, propose
+from blockota.approval import Reason, propose, read_view
 from blockota.bindings import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.chain import Chain
 from blockota.cid import CID
 from blockota.deployment import Deployment
 from blockota.draft import Draft, check_kind, check_time, draft_manifest, draft_release
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import ProposalError, RefusedError, UsageError
 from blockota.localchain import project_folders
 from blockota.manifest import MAX_SIZE, Manifest
 from blockota.multisig import SAFE_ARTIFACTS, deploy_safe, read_safe
 from blockota.proposal import Proposal
+from blockota.red_flags import red_flags
 from blockota.release import Product, Release, Status, Version
 from blockota.replication import ReplicationContract
+from blockota.signature import Signature, sign
 from blockota.stores import Store, read_whole
 
 _ZERO = Version(0, 0, 0)
@@ -157,6 +159,28 @@ def find_floor(contract: BlockOTAContract, product: str, *, version: Version) ->
     active = [release for release in contract.history(known.name) if release.status is Status.ACTIVE]
     excluded = tuple(release for release in active if (known.minimum_version or _ZERO) <= release.version < version)
     return Floor(known.name, version, excluded, tuple(release for release in active if release.version >= version))
+
+
+def sign_unattended(contract: BlockOTAContract, proposal: Proposal, *, account: BaseAccount, now: int) -> Signature:
+    """Sign a proposal where nobody looks on, as a vendor's CI does with what it has just built.
+
+    Args:
+        contract: the contract that the proposal calls.
+        proposal: what is to be signed.
+        account: an owner's key.
+        now: Unix time, in seconds.
+
+    Raises:
+        ProposalError: something about it is unusual, which a person has to look at.
+    """
+    flags = red_flags(proposal, read_view(contract, None, about=()), signer=account.address, now=now)
+    if flags:
+        raise ProposalError(
+            "the proposal is not signed where nobody looks on",
+            why="; ".join(flag.what for flag in flags),
+            remedy="make it without --sign, and have owners look at it with `blockota proposal sign`",
+        )
+    return sign(proposal, account)
 
 
 def read_manifest(store: Store, address: CID, *, release: Release) -> Manifest:

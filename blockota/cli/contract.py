@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.cli.keys import key_option
 from blockota.cli.proposing import may_propose_options, proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
@@ -45,10 +46,10 @@ def show(session: Session, /) -> None:
 
 
 @contract.command()
-@click.option("--key", metavar="URI", help="An owner's of the Safe: stop at once, without a proposal.")
+@key_option("An owner's of the Safe, who stops at once, without a proposal", default="")
 @may_propose_options
 @with_session
-def pause(session: Session, /, key: str | None, **proposing: Any) -> None:
+def pause(session: Session, /, key: str, password_fd: int | None, **proposing: Any) -> None:
     """Stop all publishing and installing, at once by one owner's --key, or by a proposal.
 
     Every single owner of the Safe may stop; only all together, by a proposal, may resume.
@@ -59,16 +60,16 @@ def pause(session: Session, /, key: str | None, **proposing: Any) -> None:
     from blockota.approval import propose
     from blockota.bindings import pause_call
 
-    if (key is None) == (proposing["output"] is None):
+    if bool(key) == bool(proposing["output"]):
         raise UsageError(
             "it is not said how to pause",
             why="there are two ways, and one is needed",
             remedy="say --key URI to stop at once as an owner, or -o FILE to propose it",
         )
-    if key is None:
+    if not key:
         save_proposal(session, lambda reason: propose(session.contract, pause_call(), reason=reason), **proposing)
         return
-    receipt = session.contract.pause(session.open_key(key))
+    receipt = session.contract.pause(session.open_key(key, password_fd))
     transaction = "0x" + receipt.transaction.hex()
     fields = {"paused": True, "transaction": transaction, "block": receipt.block_number}
     sentence = f"all releases are stopped since block {receipt.block_number}, transaction {transaction}"

@@ -48,7 +48,7 @@ def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command]
         words = f"{whose}: {_KINDS}."
         is_asked = default is None
         key = click.option(
-            "--key", metavar="URI", help=words, required=is_asked, default=default, show_default=not is_asked
+            "--key", metavar="URI", help=words, required=is_asked, default=default, show_default=bool(default)
         )
         password = click.option(
             "--password-fd",

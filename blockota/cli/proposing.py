@@ -45,24 +45,32 @@ def save_proposal(
         about: what is told beside it, in JSON; asked once the proposal is made.
         **options: the values of `proposing_options`.
     """
-    from blockota.approval import Reason
     from blockota.files import write_result
-    from blockota.intent import one_line
 
     path: Path = options["output"]
     refuse_existing(path)
-    now = int(time.time())
-    reason = Reason(
+    proposal = make(reason_from(options))
+    write_result(path, proposal.to_json())
+    fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
+    session.result({**fields, **about()}, lambda: _show(session, path, proposal=proposal))
+
+
+def reason_from(options: Mapping[str, Any]) -> Reason:
+    """What the values of `proposing_options` say, as of now.
+
+    Raises:
+        ProposalError: a text cannot be shown safely.
+    """
+    from blockota.approval import Reason
+    from blockota.intent import one_line
+
+    return Reason(
         one_line(options["reason"]),
-        now,
+        int(time.time()),
         options["expires_in"],
         nonce=options["nonce"],
         proposer=one_line(options["proposer"]),
     )
-    proposal = make(reason)
-    write_result(path, proposal.to_json())
-    fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
-    session.result({**fields, **about()}, lambda: _show(session, path, proposal=proposal))
 
 
 def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.described import Description, find_description, read_described
+from blockota.cli.outputs import refuse_overwriting, write_all
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import RefusedError
 from blockota.release import Release, Status, Version, show_time
 
 if TYPE_CHECKING:
@@ -154,13 +155,13 @@ def fetch(session: Session, /, product: str, version: Version | None, output: Pa
     from blockota.verification import prove_release
 
     beside: Path | None = options["manifest"]
-    _require_free(output, beside, force=options["force"])
+    refuse_overwriting(output, beside, force=options["force"])
     answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
     proven = prove_release(answer, session.trust, read_image=lambda r: technician.read_image(r, session.store))
     files = {output: proven.image}
     if beside:
         files[beside] = read_described(session, proven.release).to_json()
-    _write_all(files)
+    write_all(files)
     fields = as_fields(proven.release) | {"file": str(output)} | ({"manifest": str(beside)} if beside else {})
     sentence = f"{output} is {product} {proven.release.version}, {len(proven.image):,} bytes, proven against the chain"
     session.result(fields, lambda: session.done(sentence))
@@ -280,33 +281,6 @@ def _show_release(session: Session, found: Release, *, described: Description) -
         }
     )
     described.show(session)
-
-
-def _require_free(output: Path, beside: Path | None, *, force: bool) -> None:
-    if beside and beside.absolute() == output.absolute():
-        raise UsageError("image and manifest cannot be one file", why=f"both are to be {output}")
-    for path in (output, beside):
-        if path and path.exists() and not force:
-            raise UsageError(
-                f"{path} is there already",
-                why="what it holds would be lost",
-                remedy="name another file, or say --force",
-            )
-
-
-def _write_all(files: dict[Path, bytes]) -> None:
-    """Write new files, all or none as far as a disk allows."""
-    from blockota.files import write_result
-
-    written: list[Path] = []
-    try:
-        for path, data in reversed(files.items()):
-            write_result(path, data)
-            written.append(path)
-    except UsageError:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _version_of(session: Session, product: str, *, digest: bytes) -> Version:

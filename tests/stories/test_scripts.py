@@ -1,0 +1,117 @@
+"""The scripts of ``ape run``: a vendor's CI proposes, and signs with a key of its environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from blockota.signature import from_json
+from tests.conftest import IMAGES, ROOT
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.test_bad_input import REFUSED, USAGE
+from tests.stories.test_road import NEW, OLD
+
+LARGE = IMAGES / "bluepill-1.2.0.bin"
+
+
+def ape(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
+    """Run a script as a CI does, in the clone, with files of the workshop."""
+    command = [str(Path(sys.executable).with_name("ape")), "run", *words]
+    command += ["--network", f"ethereum:local:{workshop.chain.url}", "--contract", workshop.contract.address]
+    variables = os.environ | {"BLOCKOTA_STORE": f"file:{workshop.folder / '.blockota' / 'store'}"} | (environment or {})
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def publish(workshop: Workshop, image: Path, version: str, *options: str, key: str = "") -> Outcome:
+    """Propose a release by Ape."""
+    words = ("publish", str(image), "--product", PRODUCT, "--version", version)
+    file = ("-o", str(workshop.folder / f"{version}.json"))
+    return ape(workshop, *words, *file, *options, environment={"OWNER_KEY": key})
+
+
+def revoke(workshop: Workshop, *options: str, key: str = "") -> Outcome:
+    """Propose to revoke 1.0.0 by Ape."""
+    words = ("revoke", "--product", PRODUCT, "--version", "1.0.0", "-o", str(workshop.folder / "revoke.json"))
+    return ape(workshop, *words, *options, environment={"OWNER_KEY": key})
+
+
+def refused(outcome: Outcome, status: int, sentence: str) -> None:
+    """Assert that a script ended with a status and one sentence."""
+    assert outcome.status == status, outcome.err
+    assert sentence in outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
+
+
+def test_a_ci_publishes_and_revokes(workshop: Workshop) -> None:
+    """It proposes and signs with a key of its environment; another owner signs by command, and anybody executes."""
+    key = workshop.cast.owner_a.key.hex()
+    Path("notes.md").write_text("Keeps time.")
+    words = ("--notes", str(Path("notes.md").absolute()), "--metadata", "commit=4f2a", "--sign", "env:OWNER_KEY")
+    made = publish(workshop, OLD, "1.0.0", *words, "--reason", "built by CI", key=key)
+    assert made.status == 0, made.err
+    assert [line.split(":")[0] for line in made.out.splitlines() if line.startswith("Wrote")] == [
+        f"Wrote {workshop.folder / '1.0.0.json'}",
+        f"Wrote {next(workshop.folder.glob('1.0.0.0x*.signature.json'))}",
+    ]
+    for word in (key, key.removeprefix("0x")):
+        assert word not in made.out + made.err
+    execute(workshop, "1.0.0.json")
+    shown = workshop.run("release", "show", "--product", PRODUCT, "--json").json
+    assert (shown["manifest"]["notes"], shown["manifest"]["metadata"]) == ("Keeps time.", {"commit": "4f2a"})
+    gone = revoke(workshop, "--reason", "reboots", "--sign", "env:OWNER_KEY", key=key)
+    assert gone.status == 0, gone.err
+    execute(workshop, "revoke.json")
+    listed = workshop.run("release", "list", "--json").json["releases"]
+    assert [release["status"] for release in listed] == ["revoked"]
+
+
+def execute(workshop: Workshop, file: str) -> None:
+    """Have a second owner sign, and execute with the signatures that lie beside the file."""
+    assert workshop.run("proposal", "sign", file, "--key", "dev:2", "--yes").status == 0
+    outcome = workshop.run("proposal", "execute", file, "--key", "dev:0")
+    assert outcome.status == 0, outcome.err
+
+
+def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
+    """Owners sign it later, wherever they are."""
+    assert publish(workshop, OLD, "1.0.0", "--active-from", "+7d").status == 0
+    assert not list(workshop.folder.glob("*signature*"))
+    assert workshop.run("proposal", "sign", "1.0.0.json", "--key", "dev:3", "--yes").status == 0
+    (signature,) = from_json(next(workshop.folder.glob("1.0.0.0x*.signature.json")).read_bytes())
+    assert signature.signer == workshop.cast.owner_c.address
+
+
+def test_what_is_unusual_is_not_signed_unseen(workshop: Workshop) -> None:
+    """A stranger's key and an image that grew by more than half are left to people; neither file is written."""
+    workshop.publish("1.0.0", OLD)
+    stranger = publish(workshop, NEW, "1.1.0", "--sign", "env:OWNER_KEY", key=workshop.cast.mallory.key.hex())
+    refused(stranger, REFUSED, "is no owner of the Safe")
+    grown = publish(workshop, LARGE, "1.2.0", "--sign", "env:OWNER_KEY", key=workshop.cast.owner_a.key.hex())
+    refused(grown, REFUSED, "grows by more than half")
+    assert not [*workshop.folder.glob("1.1.0*"), *workshop.folder.glob("1.2.0*")]
+
+
+def test_mistakes_in_a_ci_are_told(workshop: Workshop) -> None:
+    """Each with its sentence and exit status, as by command; nothing is written."""
+    refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key="nonsense"), USAGE, "holds no private key")
+    refused(publish(workshop, Path("/nowhere.bin"), "1.0.0"), USAGE, "there is no file /nowhere.bin")
+    refused(publish(workshop, OLD, "1.0"), USAGE, "is no version")
+    refused(revoke(workshop, "--reason", "x"), REFUSED, "there is no release acme-thermo2 1.0.0")
+    refused(revoke(workshop), USAGE, "not revoked without a reason")
+    assert not list(workshop.folder.glob("*.0.json"))
+    assert not (workshop.folder / ".blockota" / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["1.0.0.json", "1.0.0.0x70997970.signature.json"], ids=["proposal", "signature"])
+def test_a_file_that_is_there_stays(workshop: Workshop, name: str) -> None:
+    """Neither a proposal nor a signature is written over."""
+    Path(name).write_text("mine")
+    key = workshop.cast.owner_a.key.hex()
+    refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key), USAGE, f"{name} is there already")
+    assert Path(name).read_text() == "mine"
+    assert sorted(path.name for path in workshop.folder.glob("1.0.0*")) == [name]
