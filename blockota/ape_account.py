@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import ape
 from ape.api.accounts import AccountAPI
 from ape.api.transactions import TransactionAPI
 from ape.types.signatures import TransactionSignature
+from ape.utils.abi import CalldataRepr
 from ape_ethereum.transactions import DynamicFeeTransaction, StaticFeeTransaction
 from eth_account import Account
 from eth_account.datastructures import SignedMessage, SignedTransaction
@@ -34,6 +35,24 @@ from blockota.errors import RefusedError, UsageError
 _REMEDY = "connect and unlock the device, open its Ethereum app, and approve what it shows"
 _WORD = 32
 _FIRST_V, _FIRST_EIP155_V = 27, 35
+
+
+class _PlainlyShown:
+    """A transaction whose text needs no node: plugins print it, and Ape's own would look up the contract's ABI."""
+
+    def to_string(self, calldata_repr: CalldataRepr | None = None) -> str:
+        """Every field on a line of its own."""
+        del calldata_repr
+        fields = cast("TransactionAPI", self).model_dump(mode="json", by_alias=True, exclude_none=True)
+        return "\n".join(f"{name}: {value}" for name, value in fields.items())
+
+
+class _DynamicFeeTransaction(_PlainlyShown, DynamicFeeTransaction):
+    pass
+
+
+class _StaticFeeTransaction(_PlainlyShown, StaticFeeTransaction):
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +181,7 @@ def _accounts() -> Iterator[AccountAPI]:
 
 
 def _transaction(fields: Mapping[str, Any]) -> TransactionAPI:
-    kind = StaticFeeTransaction if "gasPrice" in fields else DynamicFeeTransaction
+    kind = _StaticFeeTransaction if "gasPrice" in fields else _DynamicFeeTransaction
     made: TransactionAPI = kind.model_validate(dict(fields))
     return made
 

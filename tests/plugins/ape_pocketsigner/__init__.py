@@ -61,6 +61,7 @@ class PocketAccount(AccountAPI):
     def sign_transaction(self, txn: TransactionAPI, **signer_options: Any) -> TransactionAPI | None:
         """Sign on the device."""
         del signer_options
+        print(txn)  # noqa: T201 - ape-ledger does, and Ape may ask a node for the text
         device = self._device()
         if device["mood"] == "refuses":
             return None
