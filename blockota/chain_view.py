@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from blockota.agreement import Agreement, AgreementStatus
 from blockota.errors import ProposalError, UsageError
 from blockota.release import Product, Region, Release, Status, Version, product_key
-from blockota.strict_json import address, dump, fault, hexadecimal, integer, load
+from blockota.strict_json import address, boolean, digest, dump, fault, integer, load, mapping, mappings, text
 
 _FORMAT = "blockota-view-1"
+_Status = TypeVar("_Status", Status, AgreementStatus)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class ChainView:
         fields = load(raw, form=_FORMAT, remedy="make one with `blockota proposal export-view`")
         try:
             view = _read_view(fields)
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ProposalError("the file is no chain view", why=fault(error)) from error
         if load(view.to_json(), form=_FORMAT) != fields:
             raise ProposalError("the file is no chain view", why="it has fields that do not belong there")
@@ -117,24 +118,36 @@ class ChainView:
 
 
 def _read_view(fields: Mapping[str, Any]) -> ChainView:
-    block, contracts = fields["block"], fields["contracts"]
+    block, contracts = mapping(fields, "block"), mapping(fields, "contracts")
     return ChainView(
         chain_id=integer(fields, "chainId"),
         block_number=integer(block, "number"),
-        block_hash=hexadecimal(block, "hash"),
+        block_hash=digest(block, "hash"),
         block_time=integer(block, "time"),
         contract=address(contracts, "BlockOTA"),
-        replication=address(contracts, "FirmwareReplication") if contracts["FirmwareReplication"] else None,
-        safe=_read_safe(fields["safe"]),
-        products=tuple(map(_read_product, fields["products"])),
-        newest=tuple(map(_read_release, fields["newest"])),
-        agreements=tuple(map(_read_agreement, fields["agreements"])),
+        replication=None if contracts["FirmwareReplication"] is None else address(contracts, "FirmwareReplication"),
+        safe=_read_safe(mapping(fields, "safe")),
+        products=tuple(map(_read_product, _each_once(fields, "products", key="product"))),
+        newest=tuple(map(_read_release, _each_once(fields, "newest", key="product"))),
+        agreements=tuple(map(_read_agreement, _each_once(fields, "agreements", key="number"))),
     )
 
 
+def _each_once(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:
+    """Entries of which no two are about the same thing: nobody could say which of them is shown."""
+    found = mappings(fields, name)
+    keys = [str(one[key]) for one in found]
+    if len(set(keys)) != len(keys):
+        raise ValueError(f"{name} has two entries with the same {key}")
+    return found
+
+
 def _read_safe(fields: Mapping[str, Any]) -> SafeState:
-    owners = tuple(address({"owner": owner}, "owner") for owner in fields["owners"])
-    return SafeState(address(fields, "address"), owners, integer(fields, "threshold"), integer(fields, "nonce"))
+    owners = fields["owners"]
+    if not isinstance(owners, list):
+        raise TypeError(f"owners is {owners!r:.40}, no list of addresses")
+    read = tuple(address({"owner": owner}, "owner") for owner in owners)
+    return SafeState(address(fields, "address"), read, integer(fields, "threshold"), integer(fields, "nonce"))
 
 
 def _product_fields(product: Product) -> dict[str, Any]:
@@ -155,8 +168,8 @@ def _read_product(fields: Mapping[str, Any]) -> Product:
         oem=_name(fields, "oem"),
         chip_id=integer(fields, "chipId"),
         region=Region(integer(fields, "flashStart"), integer(fields, "flashSize")),
-        minimum_version=_version(fields["minimumVersion"]),
-        paired=fields["paired"] is True,
+        minimum_version=_version_or_none(fields, "minimumVersion"),
+        paired=boolean(fields, "paired"),
     )
 
 
@@ -178,16 +191,16 @@ def _release_fields(release: Release) -> dict[str, Any]:
 def _read_release(fields: Mapping[str, Any]) -> Release:
     release = Release(
         product=_name(fields, "product"),
-        version=Version.parse(fields["version"]),
-        sha256=hexadecimal(fields, "sha256"),
+        version=_version(fields, "version"),
+        sha256=digest(fields, "sha256"),
         size=integer(fields, "size"),
         load_address=integer(fields, "loadAddress"),
         active_from=integer(fields, "activeFrom"),
         chip_id=integer(fields, "chipId"),
-        status=Status[fields["status"].upper()],
-        previous=_version(fields["previous"]),
+        status=_member(Status, fields),
+        previous=_version_or_none(fields, "previous"),
     )
-    return replace(release, dag_root=hexadecimal(fields, "dagRoot") if fields["dagRoot"] else None)
+    return release if fields["dagRoot"] is None else replace(release, dag_root=digest(fields, "dagRoot"))
 
 
 def _agreement_fields(agreement: Agreement) -> dict[str, Any]:
@@ -207,18 +220,36 @@ def _read_agreement(fields: Mapping[str, Any]) -> Agreement:
         number=integer(fields, "number"),
         broker=address(fields, "broker"),
         product=_name(fields, "product"),
-        version=Version.parse(fields["version"]),
+        version=_version(fields, "version"),
         expires_at=integer(fields, "expiresAt"),
-        status=AgreementStatus[fields["status"].upper()],
-        uri=str(fields["uri"]),
+        status=_member(AgreementStatus, fields),
+        uri=text(fields, "uri"),
     )
 
 
-def _version(text: Any) -> Version | None:
-    return None if text is None else Version.parse(text)
+def _version_or_none(fields: Mapping[str, Any], name: str) -> Version | None:
+    return None if fields[name] is None else _version(fields, name)
+
+
+def _version(fields: Mapping[str, Any], name: str) -> Version:
+    try:
+        return Version.parse(text(fields, name))
+    except UsageError as error:
+        raise ValueError(f"{name} is {fields[name]!r:.60}, no version") from error
+
+
+def _member(kind: type[_Status], fields: Mapping[str, Any]) -> _Status:
+    word = text(fields, "status")
+    found = next((member for member in kind if str(member) == word), None)
+    if found is None:
+        raise ValueError(f"status is {word!r:.40}, none of {', '.join(map(str, kind))}")
+    return found
 
 
 def _name(fields: Mapping[str, Any], key: str) -> str:
-    name = fields[key]
-    product_key(name)
-    return str(name)
+    name = text(fields, key)
+    try:
+        product_key(name)
+    except UsageError as error:
+        raise ValueError(f"{key} is {name!r:.60}, no name on the chain") from error
+    return name

@@ -13,6 +13,9 @@ from blockota.errors import ProposalError
 
 MAX_FILE_SIZE = 1 << 20
 """Bytes that a proposal, signature or view file may have."""
+_DEEPEST = 32
+"""Levels of objects and lists in a file; more would only wear out whoever compares or prints it."""
+_DIGEST_SIZE = 32
 
 
 def dump(fields: Mapping[str, Any]) -> bytes:
@@ -41,10 +44,11 @@ def load_object(raw: bytes) -> dict[str, Any]:
     """Read any JSON object.
 
     Raises:
-        ProposalError: it is none, or has a key twice.
+        ProposalError: it is none, has a key twice, a number that is not whole, or too many levels.
     """
     try:
-        fields = json.loads(raw, object_pairs_hook=_unique)
+        fields = json.loads(raw.decode(), object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
+        _check_depth(fields)
     except (ValueError, RecursionError) as error:
         raise ProposalError("the file cannot be read", why=f"it is no JSON object of ours ({error})") from error
     if not isinstance(fields, dict):
@@ -55,6 +59,54 @@ def load_object(raw: bytes) -> dict[str, Any]:
 def fault(error: Exception) -> str:
     """What is wrong with a field, after a KeyError, TypeError or ValueError."""
     return f"its field {error} is missing" if isinstance(error, KeyError) else f"its field {error}"
+
+
+def mapping(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        TypeError: it is none.
+    """
+    value = fields[name]
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {value!r:.40}, no JSON object")
+    return value
+
+
+def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """A list of JSON objects.
+
+    Raises:
+        TypeError: it is none.
+    """
+    value = fields[name]
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise TypeError(f"{name} is {value!r:.40}, no list of JSON objects")
+    return value
+
+
+def text(fields: Mapping[str, Any], name: str) -> str:
+    """A text, whatever it holds: who shows it must make it safe to show.
+
+    Raises:
+        TypeError: it is none.
+    """
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r:.40}, no text")
+    return value
+
+
+def boolean(fields: Mapping[str, Any], name: str) -> bool:
+    """True or false.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    value = fields[name]
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r:.40}, neither true nor false")
+    return value
 
 
 def integer(fields: Mapping[str, Any], name: str) -> int:
@@ -105,7 +157,38 @@ def hexadecimal(fields: Mapping[str, Any], name: str) -> bytes:
     return bytes.fromhex(value[2:])
 
 
+def digest(fields: Mapping[str, Any], name: str) -> bytes:
+    """The 32 bytes of a hash, as `hexadecimal`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = hexadecimal(fields, name)
+    if len(value) != _DIGEST_SIZE:
+        raise ValueError(f"{name} has {len(value)} bytes, a hash has {_DIGEST_SIZE}")
+    return value
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key stands twice")
     return dict(pairs)
+
+
+def _no_number(literal: str) -> None:
+    raise ValueError(f"{literal:.40} is no whole number")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return
+    raise ValueError(f"it is nested in more than {_DEEPEST} levels")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
