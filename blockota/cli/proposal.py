@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +10,25 @@ import click
 
 from blockota.cli import proposal_files as files
 from blockota.cli.proposal_files import FILE, signature_option, view_option
-from blockota.cli.proposal_shown import as_fields, show_flags, show_identity, show_meaning, show_view
+from blockota.cli.proposal_list import list_
+from blockota.cli.proposal_shown import (
+    as_fields,
+    identity,
+    meaning,
+    show_flags,
+    show_groups,
+    view_rows,
+)
 from blockota.cli.proposing import proposing_options, refuse_existing, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.cli.signing import execute, sign
-from blockota.errors import UsageError
-from blockota.release import show_time
+from blockota.errors import BlockOTAError, UsageError
 
 if TYPE_CHECKING:
-    from blockota.chain_view import ChainView
+    from blockota.chain_view import ChainView, SafeState
+    from blockota.multisig import Rehearsal
     from blockota.proposal import Proposal
+    from blockota.red_flags import RedFlag
 
 
 @click.group()
@@ -28,26 +36,8 @@ def proposal() -> None:
     """Proposals: one transaction of the vendor's Safe each, as a file that its owners sign."""
 
 
-proposal.add_command(sign)
-proposal.add_command(execute)
-
-
-@proposal.command("list")
-@click.argument("folder", type=FILE, default=".")
-@view_option
-@with_session
-def list_(session: Session, /, folder: Path, view: Path | None) -> None:
-    """List the proposals in FOLDER (this one by default): who signed, what is next, and what competes.
-
-    \b
-    Example:  blockota proposal list proposals/
-    """
-    found = list(files.proposals_in(session, folder))
-    known = files.open_view(session, [], path=view) if found else None
-    rows = [_listed(session, path, others=found, view=known) for path, _ in found] if known else []
-    columns = ("FILE", "NONCE", "WHAT", "SIGNED", "EXPIRES", "STATE")
-    shown = [(r["file"], r["nonce"], r["what"], r["signed"], show_time(r["expires"]), r["state"]) for r in rows]
-    session.result({"proposals": rows}, lambda: session.table(columns, shown))
+for _command in (list_, sign, execute):
+    proposal.add_command(_command)
 
 
 @proposal.command()
@@ -56,25 +46,27 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
 @view_option
 @with_session
 def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Path | None) -> None:
-    """Show what FILE asks for, decoded from its calldata, who signed it, and, by a chain view, its red flags.
+    """Show what FILE asks for, who signed it, and what is unusual.
+
+    What it does is decoded from its calldata. Without a chain in reach, and without a chain view, red flags are not
+    looked for.
 
     \b
     Example:  blockota proposal show 1.4.0.json
     """
-    from blockota.red_flags import red_flags
-
     found = files.read_proposal(file)
-    known = files.open_view(session, [found], path=view) if view else None
-    flags = red_flags(found, known, signer=None, now=int(time.time())) if known else None
-    collected = files.collect_signatures(session, file, named=signatures)
+    known, flags, trouble = _look_around(session, found, path=view)
+    collected = files.collect_signatures(session, file, proposal=found, named=signatures)
     signed = {one.signer: files.standing(found, one, view=known) for one in collected}
 
     def show_all() -> None:
-        show_meaning(session, found, view=known)
-        show_identity(session, found, view=known)
-        for signer, worth in signed.items():
-            session.fields({f"signature of {signer}": worth})
+        groups = [*meaning(found, view=known), *identity(found, view=known)]
+        if signed:
+            groups.append({"signatures": tuple(f"{signer} {worth}" for signer, worth in signed.items())})
+        show_groups(session, groups)
         show_flags(session, flags or [])
+        if trouble:
+            session.note(f"Red flags were not looked for: {trouble}")
 
     session.result(as_fields(found, flags=flags, signers=signed), show_all)
 
@@ -83,7 +75,9 @@ def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Pa
 @proposing_options
 @with_session
 def reject(session: Session, /, **proposing: Any) -> None:
-    """Propose the empty transaction at a nonce (--nonce): once executed, nothing else at it can be.
+    """Propose the empty transaction at a nonce, which --nonce names.
+
+    Once it is executed, nothing else at that nonce can be.
 
     \b
     Example:  blockota proposal reject --nonce 7 --reason "wrong image" -o reject-7.json
@@ -102,23 +96,27 @@ def reject(session: Session, /, **proposing: Any) -> None:
 @signature_option
 @with_session
 def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
-    """Try on the chain what FILE would do today, without sending anything; with enough signatures, all of it.
+    """Try what FILE would do today, without sending anything.
+
+    The call alone is tried as the Safe; with signatures of enough owners, the whole execution.
 
     \b
     Example:  blockota proposal simulate 1.4.0.json
     """
-    from blockota.multisig import rehearse
+    from blockota.multisig import check_nonce, rehearse
+    from blockota.red_flags import red_flags
 
-    found = files.read_proposal(file)
-    signed = files.collect_signatures(session, file, named=signatures)
+    found, now = files.read_proposal(file), int(time.time())
+    safe = (view := files.open_view(session, [found], path=None)).safe
+    show_flags(session, red_flags(found, view, signer=None, now=now))
+    found.check_time(now)
+    if found.nonce < safe.nonce:
+        check_nonce(found, safe)
+    signed = files.collect_signatures(session, file, proposal=found, named=signatures, owners=safe.owners)
     result = rehearse(session.chain, found, signatures=signed)
-    call = "the call succeeds, made as the Safe" if result.call else "there is no plain call that could be tried"
-    whole = (
-        "the execution succeeds with these signatures"
-        if result.execution
-        else f"the execution was not tried: {len(signed)} signatures, or other proposals come first"
-    )
-    session.result({"call": result.call, "execution": result.execution}, lambda: session.done(f"{call}; {whole}"))
+    fields = {"call": result.call, "execution": result.execution, "signatures": len(signed)}
+    lines = _rehearsed(found, result, signatures=len(signed), safe=safe)
+    session.result(fields | {"threshold": safe.threshold}, lambda: _show_rehearsal(session, lines))
 
 
 @proposal.command()
@@ -148,20 +146,23 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
 @click.option("-o", "--output", type=FILE, required=True, help="Chain view to write.")
 @with_session
 def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) -> None:
-    """Write what a signer must know of the chain, for signing PROPOSALS without a network.
+    """Write what signers of PROPOSALS must know of the chain.
+
+    With this file they sign without a network.
 
     \b
     Example:  blockota proposal export-view 1.4.0.json -o view.json
     """
     from blockota.files import write_result
 
+    files.refuse_to_replace(output, "blockota-view-")
     view = files.open_view(session, [files.read_proposal(path) for path in proposals], path=None)
     write_result(output, view.to_json())
     fields = {"view": str(output), "block": view.block_number, "blockHash": "0x" + view.block_hash.hex()}
 
     def show_written() -> None:
+        show_groups(session, [view_rows(view)])
         session.done(f"{output} is the chain as of block {view.block_number}")
-        show_view(session, view)
 
     session.result(fields, show_written)
 
@@ -189,7 +190,9 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
 @proposing_options
 @with_session
 def import_(session: Session, /, file: Path, **proposing: Any) -> None:
-    """Make a proposal of FILE, which Safe's Transaction Builder wrote; what is unusual is told when it is signed.
+    """Make a proposal of a file of Safe's Transaction Builder.
+
+    What is unusual about it is told when it is signed.
 
     \b
     Example:  blockota proposal import transaction-builder.json -o imported.json
@@ -200,43 +203,42 @@ def import_(session: Session, /, file: Path, **proposing: Any) -> None:
     from blockota.transaction_builder import from_builder
 
     found = from_builder(read_input(file, limit=MAX_FILE_SIZE))
-
     save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), **proposing)
 
 
-def _listed(
-    session: Session, path: Path, *, others: Sequence[tuple[Path, Proposal]], view: ChainView
-) -> dict[str, Any]:
-    """One row: a proposal among the others of its folder."""
-    from blockota.intent import describe
+def _look_around(
+    session: Session, found: Proposal, *, path: Path | None
+) -> tuple[ChainView | None, list[RedFlag] | None, str]:
+    """What the chain says of a proposal, and its red flags; or why that is not known, where no view was named."""
+    from blockota.red_flags import red_flags
 
-    found = next(other for place, other in others if place == path)
-    collected = files.collect_signatures(session, path, named=())
-    good = [s for s in collected if files.standing(found, s, view=view).endswith("an owner's")]
-    rivals = [
-        place.name
-        for place, other in others
-        if (other.chain_id, other.safe, other.nonce) == (found.chain_id, found.safe, found.nonce)
-        and other.safe_tx_hash != found.safe_tx_hash
-    ]
-    state = _state(found, view) + (f", competes with {', '.join(rivals)}" if rivals else "")
-    actions = [group["action"] for group in describe(found)]
-    return {
-        "file": path.name,
-        "nonce": found.nonce,
-        "what": actions[0] if len(actions) == 1 else f"{actions[0]} (and {len(actions) - 1} more)",
-        "signed": f"{len(good)} of {view.safe.threshold}",
-        "expires": found.expires,
-        "state": state,
-        "safeTxHash": "0x" + found.safe_tx_hash.hex(),
-    }
+    try:
+        view = files.open_view(session, [found], path=path)
+        return view, red_flags(found, view, signer=None, now=int(time.time())), ""
+    except BlockOTAError as error:
+        if path:
+            raise
+        return None, None, str(error)
 
 
-def _state(found: Proposal, view: ChainView) -> str:
-    if (found.chain_id, found.safe) != (view.chain_id, view.safe.address):
-        return "for another chain or Safe"
-    if found.nonce < view.safe.nonce:
-        return "executed or replaced"
-    if time.time() >= found.expires:
-        return "expired"
-    return "next" if found.nonce == view.safe.nonce else "waits for those before it"
+def _rehearsed(found: Proposal, result: Rehearsal, *, signatures: int, safe: SafeState) -> list[tuple[bool, str]]:
+    """What was tried, and what was not and why."""
+    count = f"{signatures} of {safe.threshold} signatures"
+    if result.execution:
+        whole = f"the execution succeeds, with {count}"
+    elif found.nonce > safe.nonce:
+        whole = (
+            f"the execution was not tried: it takes nonce {found.nonce}, the Safe is at {safe.nonce}; it has {count}"
+        )
+    else:
+        whole = f"the execution was not tried: it has {count}"
+    call = "the call succeeds, made as the Safe" if result.call else "the call was not tried alone: it is no plain one"
+    return [(result.call, call), (result.execution, whole)]
+
+
+def _show_rehearsal(session: Session, lines: list[tuple[bool, str]]) -> None:
+    for is_tried, line in lines:
+        if is_tried:
+            session.done(line)
+        else:
+            session.out.print(f"- {line}", markup=False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from blockota.cli.session import Session
-from blockota.errors import BlockOTAError, ProposalError
+from blockota.errors import BlockOTAError, ProposalError, UsageError
 
 if TYPE_CHECKING:
     from blockota.chain_view import ChainView
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from blockota.signature import Signature
 
 FILE = click.Path(path_type=Path)
+_HEAD_SIZE = 256
+"""Bytes in which a file of ours says what it is."""
 view_option = click.option(
     "--view", type=FILE, help="Chain view to believe instead of asking the chain; needs no network."
 )
@@ -26,38 +30,59 @@ signature_option = click.option(
 )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What lies in a folder.
+
+    Attributes:
+        proposals: by their files, in the order of the files' names.
+        left_aside: files that pose as proposals and are none, and why.
+    """
+
+    proposals: dict[Path, Proposal]
+    left_aside: dict[Path, str]
+
+
 def read_proposal(path: Path) -> Proposal:
     """The proposal in a file."""
-    from blockota.files import read_input
     from blockota.proposal import Proposal
-    from blockota.strict_json import MAX_FILE_SIZE
 
-    return Proposal.from_json(read_input(path, limit=MAX_FILE_SIZE))
+    raw = _read(path)
+    with _naming(path):
+        return Proposal.from_json(raw)
 
 
 def read_signatures(path: Path) -> list[Signature]:
     """The signatures in a file."""
     from blockota import signature
-    from blockota.files import read_input
-    from blockota.strict_json import MAX_FILE_SIZE
 
-    return signature.from_json(read_input(path, limit=MAX_FILE_SIZE))
+    raw = _read(path)
+    with _naming(path):
+        return signature.from_json(raw)
 
 
-def collect_signatures(session: Session, file: Path, *, named: Sequence[Path]) -> list[Signature]:
-    """The named signatures, and those beside the proposal that belong to it, each once."""
+def collect_signatures(
+    session: Session, file: Path, *, proposal: Proposal, named: Sequence[Path], owners: Sequence[str] | None = None
+) -> list[Signature]:
+    """The named signatures as they are, and those beside the proposal's file that are good for it, one a signer.
+
+    Args:
+        session: tells which files were left aside.
+        file: where the proposal lies.
+        proposal: what is in it.
+        named: files of signatures that the person named; whoever uses them refuses the bad ones.
+        owners: whose signatures beside the file count; None takes any signer's.
+    """
     from blockota.signature import merge
 
-    digest = read_proposal(file).digest
-    found = [signature for path in named for signature in read_signatures(path)]
-    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*signature*.json")):
-        if path.resolve() in {other.resolve() for other in named}:
-            continue
-        beside = read_signatures(path)
-        found += [signature for signature in beside if signature.proposal == digest]
-        if any(signature.proposal != digest for signature in beside):
-            session.note(f"{path.name} is for another proposal, and was left aside")
-    return merge(found)
+    given = [signature for path in named for signature in read_signatures(path)]
+    found = {signature.signer: signature for signature in _beside(session, file, proposal=proposal, named=named)}
+    for signer in sorted(found.keys() - {signature.signer for signature in given}):
+        if owners is None or signer in owners:
+            given.append(found[signer])
+        else:
+            session.note(f"The signature of {signer} was left aside: it is no owner of the Safe")
+    return merge(given)
 
 
 def standing(proposal: Proposal, signature: Signature, *, view: ChainView | None) -> str:
@@ -85,10 +110,10 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
         replication = session.replication if session.settings.replication else None
         return read_view(session.contract, replication, about=agreements_of(proposals))
     from blockota.chain_view import ChainView
-    from blockota.files import read_input
-    from blockota.strict_json import MAX_FILE_SIZE
 
-    view = ChainView.from_json(read_input(path, limit=MAX_FILE_SIZE))
+    raw = _read(path)
+    with _naming(path):
+        view = ChainView.from_json(raw)
     settings = session.settings
     known = (settings.chain_id, (settings.contract or "").lower())
     if settings.contract and known != (view.chain_id, view.contract.lower()):
@@ -101,29 +126,78 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     return view
 
 
-def proposals_in(session: Session, folder: Path) -> Iterator[tuple[Path, Proposal]]:
-    """The proposals among the files of a folder; what poses as one and is none is told.
+def proposals_in(folder: Path) -> Found:
+    """The proposals among the files of a folder.
 
     Raises:
         UsageError: there is no such folder.
     """
-    from blockota.errors import UsageError
-
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", why="proposals are looked for in one", remedy="name a folder")
+    found = Found({}, {})
     for path in sorted(folder.glob("*.json")):
-        if not _poses_as_proposal(path):
+        if not poses_as(path, "blockota-proposal-"):
             continue
         try:
-            yield path, read_proposal(path)
+            found.proposals[path] = read_proposal(path)
         except BlockOTAError as error:
-            session.note(f"{path.name} was left aside: {error.what}, {error.why}")
+            found.left_aside[path] = f"{error.what}: {error.why}"
+    return found
 
 
-def _poses_as_proposal(path: Path) -> bool:
-    """Whether a file says near its beginning that it is a proposal, as `Proposal.to_json` writes it."""
+def refuse_to_replace(path: Path, form: str) -> None:
+    """Refuse to write over a file that is not of the kind that is made anew at any time.
+
+    Args:
+        path: the file to be written.
+        form: how the format of such files begins.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    if path.exists() and not poses_as(path, form):
+        raise UsageError(f"{path} is there already", why="it is something else", remedy="name another file with -o")
+
+
+def poses_as(path: Path, form: str) -> bool:
+    """Whether a file says near its beginning that it is of a format of ours."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
-            return b"blockota-proposal-" in file.read(256)
+            return form.encode() in file.read(_HEAD_SIZE)
     except OSError:
         return False
+
+
+def _beside(session: Session, file: Path, *, proposal: Proposal, named: Sequence[Path]) -> Iterator[Signature]:
+    """The good signatures in files beside the proposal's; a bad file there must not keep others from executing."""
+    from blockota.signature import check_signature
+
+    known = {path.resolve() for path in named}
+    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*signature*.json")):
+        if path.resolve() in known:
+            continue
+        try:
+            for signature in read_signatures(path):
+                check_signature(proposal, signature)
+                yield signature
+        except BlockOTAError as error:
+            session.note(f"{path.name} was left aside: {error.what}: {error.why}")
+
+
+def _read(path: Path) -> bytes:
+    from blockota.files import read_input
+    from blockota.strict_json import MAX_FILE_SIZE
+
+    return read_input(path, limit=MAX_FILE_SIZE)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of which of several files an error is."""
+    try:
+        yield
+    except ProposalError as error:
+        what = f"{path} cannot be used, {error.what}"
+        raise ProposalError(what, why=error.why, remedy=error.remedy) from error

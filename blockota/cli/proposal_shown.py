@@ -1,8 +1,9 @@
-"""A proposal on the screen: what it does, what it is worth, and what is unusual about it."""
+"""A proposal on the screen: what it does first, then why, where, and its hashes; what is unusual about it last."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,68 +14,99 @@ import click
 from blockota.cli.replica import as_shown
 from blockota.cli.session import Session
 from blockota.errors import RefusedError, UsageError
-from blockota.release import show_time
+from blockota.release import Region, show_time
+from blockota.text import plain
 
 if TYPE_CHECKING:
     from blockota.chain_view import ChainView
+    from blockota.cli.proposal_images import CheckedImage
     from blockota.proposal import Proposal
     from blockota.red_flags import RedFlag
 
+Rows = dict[str, object]
+_LONGEST = 400
+"""Characters of a value that are shown; longer ones could push what matters off the screen."""
+_RUNS = re.compile(" {2,}")
+_LABELS = {"sha256": "SHA-256", "cid": "CID"}
+_DAY = 86400
 
-def show_meaning(session: Session, proposal: Proposal, *, view: ChainView | None) -> None:
-    """Print what it does, decoded from the calldata, and what the chain says of the things that it names."""
+
+def show_groups(session: Session, groups: Sequence[Rows]) -> None:
+    """Print groups of label and value, with an empty line between groups; a tuple takes a line for each part."""
+    width = max((len(label) for group in groups for label in group), default=0)
+    for number, group in enumerate(groups):
+        if number:
+            session.out.print()
+        for label, value in group.items():
+            for line, part in enumerate(value if isinstance(value, tuple) else (value,)):
+                session.out.print(f"[bold]{'' if line else label:<{width}}[/bold]  ", end="")
+                session.out.print(_readable(part), markup=False)
+
+
+def headline(proposal: Proposal) -> str:
+    """What it does, in a few words."""
+    from blockota.intent import describe
+
+    groups = describe(proposal)
+    first = groups[0]
+    action = re.split("[:,]", first["action"])[0]
+    about = " ".join(first[label] for label in ("product", "version", "owner", "called") if label in first)
+    more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
+    return _readable(f"{action}: {about}{more}" if about else f"{action}{more}")
+
+
+def meaning(proposal: Proposal, *, view: ChainView | None, images: Sequence[CheckedImage] = ()) -> list[Rows]:
+    """What it does, decoded from the calldata, and what the chain says of the things that it names."""
     from blockota.approval import agreements_of
     from blockota.intent import describe
 
-    for group in describe(proposal):
-        session.fields(group)
-        product = view.product(group["product"]) if view and "product" in group else None
-        if product:
-            session.fields({"chip id": f"0x{product.chip_id:03x}", "region": product.region, "OEM": product.oem})
-    for number in agreements_of([proposal]):
-        agreement = view.agreement(number) if view else None
-        session.fields(
-            as_shown(agreement)
-            if agreement
-            else {"agreement": f"{number}; which one it is, the chain view does not say"}
+    groups: list[Rows] = []
+    for number, group in enumerate(describe(proposal)):
+        rows: Rows = {_label(name): value for name, value in group.items()}
+        if proposal.releases:
+            rows = _with_place(rows, proposal.releases[number])
+            rows |= _checked(images[number]) if images else {}
+        groups.append(rows | _today(group.get("product"), view))
+    if not proposal.is_known:
+        groups[0]["data"] = "0x" + proposal.data.hex()
+    for agreement in agreements_of([proposal]):
+        found = view.agreement(agreement) if view else None
+        groups.append(
+            as_shown(found) if found else {"agreement": f"{agreement}; which one, the chain view does not say"}
         )
+    return groups
 
 
-def show_identity(session: Session, proposal: Proposal, *, view: ChainView | None) -> None:
-    """Print the transaction's place, and the three hashes to compare with a wallet's screen."""
-    expired = " (EXPIRED)" if time.time() >= proposal.expires else ""
-    session.fields(
-        {
-            "calls": f"{proposal.contract if proposal.is_known and not proposal.is_rejection else 'the address'} "
-            f"{proposal.to}",
-            "chain id": proposal.chain_id,
-            "Safe": proposal.safe,
-            "nonce": proposal.nonce if view is None else f"{proposal.nonce}; the Safe is at {view.safe.nonce}",
-            "expires": show_time(proposal.expires) + expired,
-            "domain hash": "0x" + proposal.domain_hash.hex(),
-            "message hash": "0x" + proposal.message_hash.hex(),
-            "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
-            "reason given": repr(proposal.reason) if proposal.reason else "none",
-            "proposer, as they say": repr(proposal.proposer) if proposal.proposer else "not named",
-        }
-    )
+def identity(proposal: Proposal, *, view: ChainView | None) -> list[Rows]:
+    """Why and until when, then the transaction's place, then the three hashes to compare with a wallet's screen."""
+    why: Rows = {
+        "reason": repr(proposal.reason) if proposal.reason else "none given",
+        "proposer": f"{proposal.proposer!r}, as they say" if proposal.proposer else "not named",
+        "expires": show_time(proposal.expires) + _remaining(proposal.expires - int(time.time())),
+    }
+    hashes: Rows = {
+        "domain hash": "0x" + proposal.domain_hash.hex(),
+        "message hash": "0x" + proposal.message_hash.hex(),
+        "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
+    }
+    return [why, _place(proposal, view), hashes]
 
 
-def show_view(session: Session, view: ChainView) -> None:
-    """Print how old what is known of the chain is, and who may sign."""
-    session.fields(
-        {
-            "chain view": f"block {view.block_number} of {show_time(view.block_time)}, hash 0x{view.block_hash.hex()}",
-            "owners": f"{view.safe.threshold} of {', '.join(view.safe.owners)} must sign",
-        }
-    )
+def view_rows(view: ChainView) -> Rows:
+    """Who may sign, and how old what is known of the chain is."""
+    count = len(view.safe.owners)
+    return {
+        "owners": (*view.safe.owners, f"{view.safe.threshold} of these {count} must sign"),
+        "chain view": f"block {view.block_number:,} of {show_time(view.block_time)}",
+        "block hash": "0x" + view.block_hash.hex(),
+    }
 
 
 def show_flags(session: Session, flags: Sequence[RedFlag]) -> None:
     """Print what is unusual, on stderr."""
     for flag in flags:
         session.err.print(f"[bold red]RED FLAG {flag.word}[/bold red]  ", end="")
-        session.err.print(flag.what, markup=False)
+        session.err.print(_readable(flag.what), markup=False)
 
 
 def face_flags(session: Session, flags: Sequence[RedFlag]) -> None:
@@ -92,8 +124,12 @@ def face_flags(session: Session, flags: Sequence[RedFlag]) -> None:
             remedy="look into them; then sign on a terminal, where --yes does not pass them either",
         )
     for flag in flags:
-        if click.prompt(f"Type {flag.word} to sign in spite of it", err=True) != flag.word:
-            raise RefusedError("nothing was signed", why=f"the word {flag.word} was not typed")
+        if click.prompt(f"Type {flag.word} to sign in spite of it", err=True).strip() != flag.word:
+            raise RefusedError(
+                "nothing was signed",
+                why=f"the word {flag.word} was not typed",
+                remedy="ask who made the proposal, or sign again and type it",
+            )
 
 
 def ask_consent(session: Session) -> None:
@@ -121,8 +157,82 @@ def as_fields(proposal: Proposal, *, flags: Sequence[RedFlag] | None, signers: M
         "contract": proposal.contract if proposal.is_known and not proposal.is_rejection else None,
         "expired": time.time() >= proposal.expires,
         "signers": dict(signers),
-        "redFlags": None if flags is None else [{"word": flag.word, "what": flag.what} for flag in flags],
+        "redFlags": None if flags is None else flag_fields(flags),
     }
+
+
+def flag_fields(flags: Sequence[RedFlag]) -> list[dict[str, str]]:
+    """Red flags for JSON."""
+    return [{"word": flag.word, "what": flag.what} for flag in flags]
+
+
+def _label(name: str) -> str:
+    return _LABELS.get(name) or re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
+
+
+def _with_place(rows: Rows, release: Mapping[str, Any]) -> Rows:
+    """A release's rows, with its range of addresses for its size and load address."""
+    addresses = Region(release["loadAddress"], release["size"])
+    return {name: value for name, value in rows.items() if name not in {"size", "load address"}} | {
+        "addresses": addresses
+    }
+
+
+def _checked(image: CheckedImage) -> Rows:
+    return {
+        "image": f"hashed here from {image.source}: its {image.size:,} bytes have this SHA-256",
+        "changes": image.changes,
+    }
+
+
+def _today(name: str | None, view: ChainView | None) -> Rows:
+    """What the chain says of a product."""
+    if view is None or name is None:
+        return {}
+    product, newest = view.product(name), view.newest_of(name)
+    if product is None:
+        return {"today": "the chain knows no such product"}
+    pairing = f"OEM {product.oem}, chip id 0x{product.chip_id:03x}" if product.paired else "NOT PAIRED"
+    releases = f"newest {newest.version}" if newest else "no release"
+    floor = f"floor {product.minimum_version}" if product.minimum_version else "no floor"
+    return {"today": (f"{pairing}, {releases}, {floor}", f"region {product.region}")}
+
+
+def _place(proposal: Proposal, view: ChainView | None) -> Rows:
+    name = f"{proposal.contract} " if proposal.is_known and not proposal.is_rejection else ""
+    rows: Rows = {
+        "calls": f"{name}{proposal.to}",
+        "Safe": proposal.safe,
+        "chain id": proposal.chain_id,
+        "nonce": proposal.nonce if view is None else _nonce(proposal.nonce, view),
+    }
+    return _unusual(proposal) | rows | (view_rows(view) if view else {})
+
+
+def _nonce(nonce: int, view: ChainView) -> str:
+    return f"{nonce}, the Safe's next" if nonce == view.safe.nonce else f"{nonce}; the Safe is at {view.safe.nonce}"
+
+
+def _unusual(proposal: Proposal) -> Rows:
+    """What a transaction of ours never has, to be seen also where nobody looks for red flags."""
+    gas = proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price
+    return {
+        **({"operation": "DELEGATECALL"} if proposal.operation else {}),
+        **({"sends": f"{proposal.value} wei"} if proposal.value else {}),
+        **({"gas limits": "{}, base {}, price {}".format(*gas)} if any(gas) else {}),
+    }
+
+
+def _remaining(seconds: int) -> str:
+    if seconds <= 0:
+        return " (EXPIRED)"
+    return f", in {seconds // _DAY} days" if seconds > 2 * _DAY else f", in {seconds // 3600} hours"
+
+
+def _readable(value: object) -> str:
+    """Text that stays on its line: no control characters, no runs of spaces, not without end."""
+    text = _RUNS.sub(lambda run: f" [{len(run[0])} spaces] ", plain(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… [{len(text)} characters in all]"
 
 
 def _is_terminal() -> bool:

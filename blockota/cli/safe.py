@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.parameters import ADDRESS
+from blockota.cli.proposal_shown import show_groups
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 
@@ -40,11 +41,12 @@ def owners(session: Session) -> None:
         "nonce": state.nonce,
     }
 
-    def show() -> None:
-        session.fields({"Safe": state.address, "threshold": f"{state.threshold} of {len(state.owners)}"})
-        session.fields({"next nonce": state.nonce} | {f"owner {n}": o for n, o in enumerate(state.owners, 1)})
-
-    session.result(fields, show)
+    rows = {
+        "Safe": state.address,
+        "owners": (*state.owners, f"{state.threshold} of these {len(state.owners)} must sign"),
+        "next nonce": state.nonce,
+    }
+    session.result(fields, lambda: show_groups(session, [rows]))
 
 
 @safe.command()

@@ -314,7 +314,7 @@ def test_a_forged_signature_is_shown_as_such(workshop: Workshop) -> None:
     forged = fields | {"signatures": [fields["signatures"][0] | {"signer": workshop.cast.owner_c.address}]}
     Path("forged.json").write_text(json.dumps(forged))
     shown = workshop.run("proposal", "show", "proposal.json", "--signature", "forged.json").out
-    assert f"signature of {workshop.cast.owner_c.address}  NOT VALID" in shown
+    assert f"{workshop.cast.owner_c.address} NOT VALID" in shown
 
 
 def test_a_reason_cannot_look_like_something_else(workshop: Workshop) -> None:
