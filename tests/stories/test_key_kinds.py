@@ -1,0 +1,146 @@
+"""Commands with every kind of key: a keystore and its password, a variable, a hardware wallet of a plugin of Ape."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from tests.conftest import IMAGES, ROOT
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.test_bad_input import REFUSED, USAGE, refused
+
+PASSWORD = "correct horse"  # noqa: S105 - opens nothing but what this file makes
+OFFER = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0")
+KEYSTORE = ("--key", "keystore:broker.json")
+Descriptor = Callable[[str], str]
+
+
+@pytest.fixture
+def released(workshop: Workshop) -> Workshop:
+    """A workshop in which 1.0.0 is published, with the broker's keystore in its folder."""
+    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    keystore = workshop.folder / "broker.json"
+    keystore.write_text(json.dumps(Account.encrypt(workshop.cast.broker.key, PASSWORD, iterations=2)))
+    keystore.chmod(0o600)
+    return workshop
+
+
+@pytest.fixture
+def descriptor(tmp_path: Path) -> Descriptor:
+    """Gives the number of a descriptor from which a text can be read."""
+
+    def make(text: str) -> str:
+        path = tmp_path / "password"
+        path.write_text(text)
+        return str(os.open(path, os.O_RDONLY))
+
+    return make
+
+
+def test_a_password_comes_by_descriptor(released: Workshop, descriptor: Descriptor) -> None:
+    """A broker's script signs with a keystore, without a terminal and without the password on the command line."""
+    done = released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor(f"{PASSWORD}\n"), "--json")
+    assert (done.status, done.json["broker"]) == (0, released.cast.broker.address)
+    assert PASSWORD not in done.out + done.err
+
+
+def test_a_wrong_password_is_status_3(released: Workshop, descriptor: Descriptor) -> None:
+    """Nothing was sent, and neither password is in what was printed."""
+    outcome = released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor("battery staple"))
+    refused(outcome, REFUSED, "the key stays closed", "broker.json")
+    assert "staple" not in outcome.err
+    refused(released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor("")), USAGE, "its first line is empty")
+    refused(released.run(*OFFER, *KEYSTORE), USAGE, "no terminal", "--password-fd")
+
+
+def test_a_keystore_that_others_may_read_is_noted_on_stderr(released: Workshop, descriptor: Descriptor) -> None:
+    """The result stays what it is."""
+    (released.folder / "broker.json").chmod(0o644)
+    done = released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor(PASSWORD), "--json")
+    assert done.json["status"] == "proposed"
+    assert "chmod 600 broker.json" in done.err
+
+
+def test_a_script_of_ape_takes_the_same_options(released: Workshop, descriptor: Descriptor) -> None:
+    """``ape run propose_replication`` with a keystore and a descriptor."""
+    number = descriptor(PASSWORD)
+    deployed = json.loads(Path("deployments/1337.json").read_text())["replication"]
+    words = ["propose_replication", "--network", f"ethereum:local:{released.chain.url}", "--contract", deployed]
+    words += ["--key", f"keystore:{released.folder / 'broker.json'}", "--password-fd", number]
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ape")), "run", *words, *OFFER[2:]],
+        cwd=ROOT,
+        pass_fds=(int(number),),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Proposed agreement 1" in done.stdout
+
+
+@pytest.fixture
+def plug_in(released: Workshop) -> Callable[[LocalAccount, str], None]:
+    """Plugs in a device that holds an account's key and is in a mood; Ape knows the account as ``pocket``."""
+
+    def plug(account: LocalAccount, mood: str) -> None:
+        device, file = released.folder / "usb", released.folder / ".ape" / "pocketsigner" / "pocket.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"address": account.address, "port": str(device)}))
+        device.write_text(json.dumps({"mood": mood, "key": account.key.hex()}))
+
+    return plug
+
+
+def run_with_plugin(workshop: Workshop, *words: str) -> Outcome:
+    """Run a command of its own interpreter, where the plugin is installed and the workshop is the home folder."""
+    plugins = ROOT / "tests" / "plugins"
+    environment = os.environ | {"HOME": str(workshop.folder), "PYTHONPATH": f"{plugins}:{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "blockota", *words],
+        cwd=workshop.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_hardware_wallet_offers_a_replica(released: Workshop, plug_in: Callable[[LocalAccount, str], None]) -> None:
+    """The broker's transaction is signed on the device; refused there, it is not sent; unplugged, it is told."""
+    command = (*OFFER, "--key", "ape:pocket", "--json")
+    plug_in(released.cast.broker, "refuses")
+    refused(run_with_plugin(released, *command), REFUSED, "ape:pocket did not sign", "Connect and unlock the device")
+    (released.folder / "usb").unlink()
+    refused(run_with_plugin(released, *command), REFUSED, "Unable to open device path")
+    plug_in(released.cast.broker, "willing")
+    done = run_with_plugin(released, *command)
+    assert done.status == 0, done.err
+    assert (done.json["number"], done.json["broker"]) == (1, released.cast.broker.address)
+    assert "approve on the device" in done.err
+
+
+def test_an_owner_signs_a_release_on_a_hardware_wallet(
+    released: Workshop, plug_in: Callable[[LocalAccount, str], None]
+) -> None:
+    """The Safe takes the device's signature beside that of another owner's key, and the device pays as well."""
+    plug_in(released.cast.owner_a, "willing")
+    image, file = str(IMAGES / "bluepill-1.1.0.bin"), "1.1.0.json"
+    made = released.run("release", "publish", image, "--product", PRODUCT, "--version", "1.1.0", "-o", file)
+    assert made.status == 0, made.err
+    for key in ("ape:pocket", "dev:2"):
+        signed = run_with_plugin(released, "proposal", "sign", file, "--key", key, "--yes")
+        assert signed.status == 0, signed.err
+    done = run_with_plugin(released, "proposal", "execute", file, "--key", "ape:pocket")
+    assert done.status == 0, done.err
+    shown = released.run("release", "show", "--product", PRODUCT, "--version", "1.1.0", "--json")
+    assert shown.json["status"] == "active"
