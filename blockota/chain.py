@@ -1,96 +1,27 @@
-"""One chain behind one JSON-RPC endpoint: reads at a block, and transactions that are waited for.
-
-web3's exceptions end here: a node that does not answer becomes a `ChainError`, a refusal of the contract a
-`ContractRefusalError` that carries the revert data.
-"""
+"""One chain behind one JSON-RPC endpoint: reads at a block, and transactions that are waited for."""
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+import functools
 
-import requests.exceptions
 from eth_account.signers.base import BaseAccount
-from eth_typing import BlockNumber, HexStr
-from web3 import HTTPProvider, Web3
-from web3.exceptions import (
-    BlockNotFound,
-    ContractLogicError,
-    TimeExhausted,
-    TransactionNotFound,
-    Web3Exception,
-    Web3RPCError,
-)
-from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import FilterParams, LogReceipt, TxParams
 
-from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
+from blockota.node import BlockHead, Log, Node, Receipt
+from blockota.outbox import Outbox, Sending
+
+__all__ = ["LOCAL_CHAIN_IDS", "BlockHead", "Chain", "Log", "Receipt", "Sending"]
 
 LOCAL_CHAIN_IDS = frozenset({1337, 31337})
 """Chains of development nodes; the well-known test keys work on these alone (EIP-155 numbers)."""
-_READ_TIMEOUT = 10.0
-_RECEIPT_TIMEOUT = 180.0
-_GAS_MARGIN = 1.2
-_TOO_MUCH = (None, 400, 413)
-"""HTTP statuses of a refusal of too many blocks at once; None is one in JSON-RPC's own words."""
-_NONSENSE = (TypeError, AttributeError, LookupError, RecursionError)
-"""What web3 raises when it takes JSON of another shape for an answer."""
 
 
-@dataclass(frozen=True)
-class BlockHead:
-    """A block's number, time (Unix seconds) and hash."""
-
-    number: int
-    time: int
-    hash: bytes
-
-
-@dataclass(frozen=True)
-class Log:
-    """One event as a transaction left it.
-
-    Attributes:
-        topics: the event's selector and its indexed arguments, 32 bytes each.
-        data: the other arguments.
-        block_number: the block that holds it.
-        transaction: hash of the transaction that left it.
-    """
-
-    topics: tuple[bytes, ...]
-    data: bytes
-    block_number: int
-    transaction: bytes
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """A transaction that is in a block and succeeded.
-
-    Attributes:
-        transaction: its hash.
-        block_number: the block that holds it.
-        gas_used: as the block charges it.
-        contract: address of the contract it created, if any.
-        logs: its events.
-    """
-
-    transaction: bytes
-    block_number: int
-    gas_used: int
-    contract: str | None
-    logs: tuple[Log, ...]
-
-
-class Chain:
-    """A chain that answers at a URL.
+class Chain(Node):
+    """A chain that answers at a URL, and takes transactions.
 
     Args:
         url: the JSON-RPC endpoint, ``http://`` or ``https://``.
         chain_id: the number that it must say; None takes whatever it says.
+        sending: how transactions are sent; by default without a ceiling, confirmations or a journal.
 
     Raises:
         UsageError: the URL is none of those.
@@ -98,92 +29,18 @@ class Chain:
         RefusedError: it serves another chain.
     """
 
-    def __init__(self, url: str, *, chain_id: int | None = None) -> None:
+    def __init__(self, url: str, *, chain_id: int | None = None, sending: Sending | None = None) -> None:
         """Connect, and compare the chain id."""
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{url!r} is no JSON-RPC address", why="it begins with http:// or https://")
-        self.url = url
-        # The path of a hosted node's address is often a secret key, which has no place in an error.
-        scheme, _, rest = url.partition("://")
-        self.place = f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
-        self._web3 = Web3(
-            HTTPProvider(url, request_kwargs={"timeout": _READ_TIMEOUT}, exception_retry_configuration=None)
-        )
-        # Consortium networks (proof of authority) put more into a block's extra data than web3 takes by itself.
-        self._web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-        with self._translated():
-            self.chain_id = int(self._web3.eth.chain_id)
-        if chain_id not in (None, self.chain_id):
-            raise RefusedError(
-                "the node serves another chain",
-                why=f"{self.place} says chain id {self.chain_id}, the settings say {chain_id}",
-                remedy="correct the network's url or chain_id in blockota.toml",
-            )
+        super().__init__(url, chain_id=chain_id)
+        self._sending = sending or Sending()
 
-    def head(self, number: int | None = None) -> BlockHead:
-        """The newest block, or the one of that number."""
-        with self._translated():
-            block = self._web3.eth.get_block("latest" if number is None else number)
-            return BlockHead(block["number"], block["timestamp"], bytes(block["hash"]))
-
-    def call(self, to: str, data: bytes, *, sender: str | None = None, block: int | None = None) -> bytes:
-        """Ask a contract without a transaction.
-
-        Args:
-            to: the contract's address.
-            data: calldata.
-            sender: the address that seems to ask.
-            block: answer as of that block; None means the newest.
-
-        Raises:
-            RevertedError: the contract refused.
-        """
-        request: TxParams = {"to": Web3.to_checksum_address(to), "data": Web3.to_hex(data)}
-        if sender:
-            request["from"] = Web3.to_checksum_address(sender)
-        with self._translated():
-            return bytes(self._web3.eth.call(request, "latest" if block is None else block))
-
-    def has_code(self, address: str) -> bool:
-        """Whether a contract lies at an address."""
-        with self._translated():
-            return bool(self._web3.eth.get_code(Web3.to_checksum_address(address)))
-
-    def logs(self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0) -> list[Log]:
-        """Events of a contract, oldest first.
-
-        Args:
-            address: the contract.
-            topics: what the topics must be, in their order; None stands for any. Fewer than the event has will do.
-            from_block: the first block to look into; the last one is the newest.
-
-        Raises:
-            ChainError: the node went away, or does not keep the events.
-        """
-        with self._translated():
-            wanted: FilterParams = {
-                "address": Web3.to_checksum_address(address),
-                "topics": [None if topic is None else HexStr(Web3.to_hex(topic)) for topic in topics],
-            }
-            newest = int(self._web3.eth.block_number)
-            return [_log(log) for log in self._logs(wanted, from_block, last=newest)]
-
-    def _logs(self, wanted: FilterParams, first: int, *, last: int) -> list[LogReceipt]:
-        """Ask for a range of blocks, in halves where the node says that it is too much: each sets another limit."""
-        if first > last:
-            return []
-        span: FilterParams = {"fromBlock": BlockNumber(first), "toBlock": BlockNumber(last)}
-        try:
-            return self._web3.eth.get_logs({**wanted, **span})
-        except (Web3RPCError, requests.exceptions.HTTPError) as error:
-            status = error.response.status_code if isinstance(error, requests.exceptions.HTTPError) else None
-            if first == last or status not in _TOO_MUCH:
-                raise
-        middle = (first + last) // 2
-        return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
+    @functools.cached_property
+    def outbox(self) -> Outbox:
+        """The transactions that are on their way."""
+        return Outbox(self, self._sending)
 
     def send(self, account: BaseAccount, data: bytes, *, to: str | None = None) -> Receipt:
-        """Send a transaction and wait until it is in a block.
+        """Send a transaction and wait until it is confirmed; go on with it where it is under way already.
 
         Args:
             account: signs and pays.
@@ -192,93 +49,7 @@ class Chain:
 
         Raises:
             RevertedError: it would be refused, or was refused in the block.
+            RefusedError: it cannot be sent now, or another transaction took its place.
             ChainError: the node went away, or no block took the transaction in time.
         """
-        with self._translated():
-            transaction = self._prepare(account, data, to=to)
-            signed = account.sign_transaction(cast("dict[str, Any]", transaction))
-            sent = self._web3.eth.send_raw_transaction(signed.raw_transaction)
-        with self._translated(f"the transaction 0x{bytes(sent).hex()} was sent, look for it before sending again"):
-            receipt = self._web3.eth.wait_for_transaction_receipt(sent, timeout=_RECEIPT_TIMEOUT, poll_latency=0.05)
-        if not receipt["status"]:
-            at = f"the transaction 0x{bytes(sent).hex()} was reverted in block {receipt['blockNumber']}"
-            raise RevertedError(b"", f"{at}; perhaps somebody else did the same first")
-        logs = tuple(_log(log) for log in receipt["logs"])
-        return Receipt(bytes(sent), receipt["blockNumber"], receipt["gasUsed"], receipt["contractAddress"], logs)
-
-    def _prepare(self, account: BaseAccount, data: bytes, *, to: str | None) -> TxParams:
-        base_fee = self._web3.eth.get_block("latest").get("baseFeePerGas", 0)
-        tip = self._web3.eth.max_priority_fee
-        transaction: TxParams = {
-            "from": account.address,
-            "data": Web3.to_hex(data),
-            "value": Web3.to_wei(0, "wei"),
-            "nonce": self._web3.eth.get_transaction_count(account.address, "pending"),
-            "chainId": self.chain_id,
-            "maxPriorityFeePerGas": tip,
-            "maxFeePerGas": Web3.to_wei(2 * base_fee + tip, "wei"),
-        }
-        if to:
-            transaction["to"] = Web3.to_checksum_address(to)
-        transaction["gas"] = int(self._web3.eth.estimate_gas(transaction) * _GAS_MARGIN)
-        return transaction
-
-    @contextlib.contextmanager
-    def _translated(self, remedy: str = "") -> Iterator[None]:
-        try:
-            yield
-        except ContractLogicError as error:
-            raise RevertedError(_revert_data(error.data), error.message or "") from error
-        except requests.exceptions.RequestException as error:
-            raise ChainError(
-                f"no chain answers at {self.place}",
-                why=_cause(error),
-                remedy=remedy or "start one with `blockota dev up`, or correct the network's url in blockota.toml",
-            ) from error
-        except (TimeExhausted, TransactionNotFound, BlockNotFound) as error:
-            why = str(error).rstrip(".")
-            raise ChainError(f"the chain at {self.place} lags", why=why, remedy=remedy or "try again") from error
-        except (Web3RPCError, Web3Exception, ValueError) as error:
-            raise self._node_refusal(error, remedy) from error
-        except _NONSENSE as error:
-            raise ChainError(
-                f"what answers at {self.place} is no node",
-                why=f"its answer cannot be read ({error})",
-                remedy=remedy or "correct the network's url in blockota.toml",
-            ) from error
-
-    def _node_refusal(self, error: Exception, remedy: str) -> Exception:
-        response = getattr(error, "rpc_response", None) or {}
-        detail = response.get("error", {}) if isinstance(response, dict) else {}
-        data = _revert_data(detail.get("data") if isinstance(detail, dict) else None)
-        message = str(detail.get("message", error)) if isinstance(detail, dict) else str(error)
-        if data or "revert" in message:
-            return RevertedError(data, message)
-        return ChainError(
-            f"the node at {self.place} cannot do that",
-            why=message.rstrip("."),
-            remedy=remedy or "correct the network's url in blockota.toml, or ask who runs the node",
-        )
-
-
-def _log(log: LogReceipt) -> Log:
-    topics = tuple(bytes(topic) for topic in log["topics"])
-    return Log(topics, bytes(log["data"]), log["blockNumber"], bytes(log["transactionHash"]))
-
-
-def _revert_data(data: Any) -> bytes:
-    """Revert data as nodes give it: hex text (geth, anvil), or an object with a ``result`` (ganache)."""
-    if isinstance(data, dict):
-        data = data.get("result") or data.get("data")
-    if isinstance(data, str) and data.startswith("0x"):
-        with contextlib.suppress(ValueError):
-            return bytes.fromhex(data[2:])
-    return b""
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.Timeout):
-        return f"nothing came back in {_READ_TIMEOUT:.0f} s"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return "the connection was refused or lost"
-    return str(error)
+        return self.outbox.send(account, data, to=to)

@@ -13,8 +13,12 @@ from blockota.errors import UsageError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a file that appears at `path`, flushed to disk, only when the block ends without an error.
+
+    Args:
+        path: the file.
+        mode: who may read and write it.
 
     Raises:
         OSError: the folder cannot be written.
@@ -25,7 +29,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,15 @@ LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
 """Blocks above an answer, on any chain but the local one, unless the settings say otherwise."""
+STATE_FOLDER = ".blockota"
+"""Beside the settings: what BlockOTA itself keeps there."""
 _MAX_FILE_SIZE = 1 << 16
 _MAX_DIGITS = 20
+_GWEI_DECIMALS = 9
+_AMOUNT = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _KNOWN = {"network", "store", "networks"}
-_KNOWN_NETWORK = {"url", "chain_id", "contract", "replication", "confirmations"}
+_KNOWN_NETWORK = {"url", "chain_id", "contract", "replication", "confirmations", "max_fee_gwei"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Settings:
         replication: address of the FirmwareReplication contract; None where nothing names one.
         confirmations: blocks that must lie above an answer before it is believed.
         store: URL of the content store.
+        max_fee: the most that is offered for a unit of gas, in wei; None is no ceiling.
+        transactions: folder of the journal of sent transactions.
     """
 
     network: str
@@ -50,6 +57,8 @@ class Settings:
     replication: str | None
     confirmations: int
     store: str
+    max_fee: int | None
+    transactions: Path
 
 
 def load_settings(config: Path | None, *, network: str | None, environment: Mapping[str, str]) -> Settings:
@@ -87,6 +96,8 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
             environment, "BLOCKOTA_CONFIRMATIONS", default=section.get("confirmations", default_depth)
         ),
         store=environment.get("BLOCKOTA_STORE") or _store(file, path.parent),
+        max_fee=_fee(environment.get("BLOCKOTA_MAX_FEE_GWEI") or section.get("max_fee_gwei")),
+        transactions=path.parent / STATE_FOLDER / "transactions",
     )
 
 
@@ -146,6 +157,20 @@ def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> i
         name = variable.removeprefix("BLOCKOTA_").lower()
         raise UsageError(f"the setting {name} (or {variable}) cannot be used", why=f"{value!r} is no whole number")
     return int(digits)
+
+
+def _fee(value: object) -> int | None:
+    """An amount in gwei, as wei."""
+    if value is None:
+        return None
+    # A float such as 1e-05 is written without an exponent, so that what the file says is taken to the digit.
+    text = f"{Decimal(repr(value)):f}" if type(value) is float else str(value) if type(value) in (int, str) else ""
+    if match := _AMOUNT.fullmatch(text):
+        return int(match[1] + (match[2] or "").ljust(_GWEI_DECIMALS, "0"))
+    raise UsageError(
+        "the setting max_fee_gwei (or BLOCKOTA_MAX_FEE_GWEI) cannot be used",
+        why=f"{value!r} is no amount in gwei, such as 30 or 0.5, with at most nine decimals",
+    )
 
 
 def _address(key: str, value: object) -> str | None:

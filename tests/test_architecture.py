@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),
         *("blockota.contract", "blockota.replication"),
+        *("blockota.node", "blockota.journal", "blockota.tracking", "blockota.outbox"),
         *("blockota.keys", "blockota.settings", "blockota.deployment", "blockota.localchain"),
         "blockota.ape_account",
         "blockota.clear_signing",
@@ -31,12 +32,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("blockota.red_flags", "blockota.difference", "blockota.transaction_builder"),
         *("blockota.release", "blockota.manifest", "blockota.draft", "blockota.agreement"),
         *("blockota.receipts", "blockota.identity"),
+        "blockota.transaction",
     ),
     (
         "blockota.abi",
         "blockota.cid",
         "blockota.car",
         "blockota.merkle",
+        "blockota.rlp",
         "blockota.files",
         "blockota.strict_json",
         "blockota.text",
@@ -45,7 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """From people down to formats; a module imports from its own layer and from those below."""
 AT_HOME = {
-    "web3": ("blockota.chain", "blockota.bindings"),
+    "web3": ("blockota.node",),
     "ipfshttpclient": ("blockota.stores.kubo",),
     "serial": ("firmware_host.link",),
     "rich": ("blockota.cli",),

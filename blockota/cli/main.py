@@ -22,6 +22,7 @@ _NOUNS = {
     "proposal": "What the vendor's Safe is asked: list, show, sign, execute, reject, simulate and more.",
     "contract": "The contract itself: show, pause, resume.",
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
+    "transaction": "Transactions that are not settled: list, resume, forget.",
     "flash": "Write a proven release to a board, and prove the flash.",
     "dev": "A local chain to try everything on: up, status, down.",
     "demo": "Walk the whole road once, from vendor to running board.",
@@ -88,14 +89,19 @@ def run(words: list[str]) -> int:
     except click.UsageError as error:
         error.show()
         return _report(UsageError(error.format_message().rstrip(".")), words, is_told=True)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
+    except (click.Abort, KeyboardInterrupt) as stop:
+        click.echo(f"Stopped. {_told_at_the_end(stop)}".rstrip(), err=True)
         return _INTERRUPTED
     except SystemExit:  # rich's way to say that whoever read our output has had enough
         return 0
     except Exception as error:  # noqa: BLE001 - a traceback must not reach a user
         return _report(_translated(error), words)
     return 0
+
+
+def _told_at_the_end(stop: BaseException) -> str:
+    """What a command that was interrupted has to say; click puts its own exception around it."""
+    return plain(stop.__cause__ if isinstance(stop, click.Abort) and stop.__cause__ else stop)
 
 
 def _translated(error: Exception) -> BlockOTAError:

@@ -58,9 +58,11 @@ class Session:
     @functools.cached_property
     def chain(self) -> Chain:
         """The configured chain."""
-        from blockota.chain import Chain
+        from blockota.chain import Chain, Sending
 
-        return Chain(self.settings.url, chain_id=self.settings.chain_id)
+        settings = self.settings
+        sending = Sending(settings.confirmations, settings.max_fee, settings.transactions, purpose=_command())
+        return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
 
     @property
     def contract_address(self) -> str:
@@ -185,3 +187,14 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[.
         command(session, *args, **kwargs)
 
     return wrapped
+
+
+def _command() -> str:
+    """The command that runs, with its arguments and without its options, as the journal shows it."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return ""
+    names = [parameter.name for parameter in context.command.params if isinstance(parameter, click.Argument)]
+    values = [context.params.get(name or "") for name in names]
+    words = [word for value in values for word in (value if isinstance(value, tuple) else (value,)) if word is not None]
+    return plain(" ".join(map(str, [context.command_path, *words])))

@@ -13,6 +13,7 @@ from blockota.errors import UsageError
 from blockota.settings import DEFAULT_CONFIRMATIONS, LOCAL_URL, Settings, load_settings
 from tests.units.samples import CONTRACT, SAFE
 
+JOURNAL = Path(".blockota") / "transactions"
 OTHER = "0x" + "5a" * 20
 FILE = f"""
 network = "field"
@@ -23,6 +24,7 @@ url = "https://node.example"
 chain_id = 100
 contract = "{CONTRACT}"
 confirmations = 3
+max_fee_gwei = 0.5
 
 [networks.local]
 url = "http://127.0.0.1:9999"
@@ -58,7 +60,7 @@ def with_variables(variables: dict[str, str], *, path: Path | None = None, netwo
 def test_nothing_at_all_means_the_local_chain(write: Write) -> None:
     """Without a file and a variable the local chain is meant, and no contract is known."""
     del write
-    assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store")
+    assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store", None, JOURNAL)
 
 
 def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path) -> None:
@@ -71,7 +73,8 @@ def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path)
 def test_the_file_says_all(write: Write, tmp_path: Path) -> None:
     """The file's own choice of a network is taken, and its store lies beside the file."""
     path = write(FILE)
-    expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, f"file:{tmp_path / 'images'}")
+    store, journal = f"file:{tmp_path / 'images'}", tmp_path / JOURNAL
+    expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, store, 500_000_000, journal)
     assert load(path) == expected
     assert load().contract == CONTRACT
     assert load(CONFIG=str(path)) == expected
@@ -88,16 +91,17 @@ def test_the_command_line_goes_before_the_variable_before_the_file(write: Write)
 def test_a_variable_goes_before_the_file(write: Write) -> None:
     """Every single setting can be given by a variable."""
     write(FILE)
-    found = load(
-        URL="http://x", CHAIN_ID="5", CONTRACT=OTHER, REPLICATION=SAFE, CONFIRMATIONS="7", STORE="file:/srv/images"
-    )
-    assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images")
+    where = {"URL": "http://x", "CHAIN_ID": "5", "CONTRACT": OTHER, "REPLICATION": SAFE}
+    found = load(**where, CONFIRMATIONS="7", STORE="file:/srv/images", MAX_FEE_GWEI="30")
+    assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL)
 
 
 def test_an_empty_variable_counts_as_unset(write: Write) -> None:
     """A CI that exports nothing under a name changes nothing."""
     write(FILE)
-    empty = dict.fromkeys(("CONFIG", "NETWORK", "URL", "CHAIN_ID", "CONTRACT", "CONFIRMATIONS", "STORE"), "")
+    empty = dict.fromkeys(
+        ("CONFIG", "NETWORK", "URL", "CHAIN_ID", "CONTRACT", "CONFIRMATIONS", "STORE", "MAX_FEE_GWEI"), ""
+    )
     assert with_variables(empty) == load()
 
 
@@ -106,6 +110,16 @@ def test_confirmations_are_asked_for_everywhere_but_locally(write: Write) -> Non
     write('[networks.main]\nurl = "https://x"\nchain_id = 1')
     assert load(network="main").confirmations == DEFAULT_CONFIRMATIONS
     assert load().confirmations == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "wei"),
+    [("0", 0), ("30", 30 * 10**9), ("0.1", 10**8), ("0.000000001", 1), ("1e-05", 10_000), ("2.50", 2_500_000_000)],
+)
+def test_a_fee_is_taken_to_the_digit(write: Write, said: str, wei: int) -> None:
+    """The ceiling is said in gwei, with or without decimals; nothing is rounded."""
+    assert load(write(f"[networks.local]\nmax_fee_gwei = {said}")).max_fee == wei
+    assert load(write("")).max_fee is None
 
 
 def test_a_deployment_belongs_to_its_chain(write: Write, tmp_path: Path) -> None:
@@ -142,6 +156,13 @@ WRONG_FILES = {
     "a chain id as a truth": ("[networks.local]\nchain_id = true", "True is no whole number"),
     "a chain id as a list": ("[networks.local]\nchain_id = [1]", "is no whole number"),
     "confirmations without end": ("[networks.local]\nconfirmations = inf", "inf is no whole number"),
+    "a fee below zero": ("[networks.local]\nmax_fee_gwei = -1", "max_fee_gwei .*-1 is no amount in gwei, such as 30"),
+    "a fee without end": ("[networks.local]\nmax_fee_gwei = inf", "inf is no amount"),
+    "a fee that is none": ("[networks.local]\nmax_fee_gwei = nan", "nan is no amount"),
+    "a fee as a truth": ("[networks.local]\nmax_fee_gwei = true", "True is no amount"),
+    "a fee in another unit": ("[networks.local]\nmax_fee_gwei = '30 gwei'", "'30 gwei' is no amount"),
+    "a fee beyond measure": ("[networks.local]\nmax_fee_gwei = 1e10", "no amount"),
+    "a fee below the wei": ("[networks.local]\nmax_fee_gwei = 1e-10", "at most nine decimals"),
     "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is no whole number"),
 }
 
@@ -157,7 +178,8 @@ def test_a_file_that_cannot_be_used_is_told(write: Write, tmp_path: Path, text: 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("CHAIN_ID", "x"), ("CHAIN_ID", "1.5"), ("CHAIN_ID", "9" * 5000), ("CONFIRMATIONS", "-1"), ("CONTRACT", "0x12")],
+    [("CHAIN_ID", "x"), ("CHAIN_ID", "1.5"), ("CHAIN_ID", "9" * 5000), ("CONFIRMATIONS", "-1"), ("CONTRACT", "0x12")]
+    + [("MAX_FEE_GWEI", word) for word in ("-1", "1e3", "1,5", "nan", "0x5", " ", "٣")],
 )
 def test_a_variable_that_cannot_be_used_is_told(write: Write, name: str, value: str) -> None:
     """The sentence names the variable."""

@@ -1,0 +1,91 @@
+"""``blockota transaction``: what was sent and is not settled yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockota.cli.keys import key_option
+from blockota.cli.session import Session, with_session
+from blockota.release import show_time
+
+if TYPE_CHECKING:
+    from blockota.journal import Entry
+    from blockota.tracking import Situation
+
+_HASH = click.argument("transaction", metavar="HASH")
+
+
+@click.group()
+def transaction() -> None:
+    """Transactions of this folder that are not settled yet: see them, go on with them, forget them."""
+
+
+@transaction.command("list")
+@with_session
+def list_(session: Session, /) -> None:
+    """List the transactions that were sent from here and are not settled, and say where each one is.
+
+    \b
+    Example:  blockota transaction list
+    """
+    outbox = session.chain.outbox
+    found = [(entry, outbox.look(entry)) for entry in outbox.unsettled()]
+
+    def show() -> None:
+        if not found:
+            session.out.print("No transaction is under way.")
+            return
+        rows = [(entry.hash, entry.newest.nonce, entry.purpose, now.state.value, now.details) for entry, now in found]
+        session.table(("Hash", "Nonce", "Command", "State", "Details"), rows)
+
+    session.result({"transactions": [as_fields(*one) for one in found]}, show)
+
+
+@transaction.command()
+@_HASH
+@key_option("The sender's, which signs the same again with a higher fee", default="")
+@with_session
+def resume(session: Session, /, transaction: str, key: str, password_fd: int | None) -> None:
+    """Go on with the transaction HASH until it is confirmed; nothing is sent a second time.
+
+    With --key a transaction that no block wants is signed again with the same nonce and a fee that is at least an
+    eighth higher: a block takes only one of the two.
+
+    \b
+    Example:  blockota transaction resume 0x1b2f… --key keystore:payer.json
+    """
+    account = session.open_key(key, password_fd) if key else None
+    receipt = session.chain.outbox.resume(transaction, account=account)
+    fields = {"transaction": f"0x{receipt.transaction.hex()}", "block": receipt.block_number}
+    session.result(fields, lambda: session.done(f"{fields['transaction']} is confirmed in block {fields['block']}"))
+
+
+@transaction.command()
+@_HASH
+@click.option("--yes", is_flag=True, help="Even if it can still take effect.")
+@with_session
+def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
+    """Take the transaction HASH out of the journal; that does not call it back.
+
+    \b
+    Example:  blockota transaction forget 0x1b2f…
+    """
+    session.chain.outbox.forget(transaction, even_if_pending=yes)
+    session.result({"forgotten": transaction}, lambda: session.done(f"forgot {transaction}"))
+
+
+def as_fields(entry: Entry, now: Situation) -> dict[str, Any]:
+    """One transaction for programs."""
+    return {
+        "transaction": entry.hash,
+        "attempts": [f"0x{attempt.hash.hex()}" for attempt in entry.attempts],
+        "from": entry.sender,
+        "nonce": entry.newest.nonce,
+        "to": entry.newest.to,
+        "command": entry.purpose,
+        "written": show_time(entry.written),
+        "state": now.state.name.lower(),
+        "details": now.details,
+    }
