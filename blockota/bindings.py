@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from eth_abi.exceptions import DecodingError
@@ -93,8 +93,12 @@ class BlockOTAContract(Contract):
         """
         return self._send(account, "pause")
 
-    def manifest_address(self, release: Release) -> CID | None:
+    def manifest_address(self, release: Release, *, from_block: int = 0) -> CID | None:
         """The content address of the manifest that a release was published with; None where it has none.
+
+        Args:
+            release: as it is recorded.
+            from_block: a block before which nothing was published, such as that of the deployment.
 
         Raises:
             RefusedError: the node knows of no event in which the release was published.
@@ -105,7 +109,7 @@ class BlockOTAContract(Contract):
             release.version.packed.to_bytes(32, "big"),
             release.sha256,
         ]
-        events = [_published(log) for log in self.chain.logs(self.address, topics)]
+        events = [_published(log) for log in self.chain.logs(self.address, topics, from_block=from_block)]
         if not events:
             raise RefusedError(
                 f"the event that published {release.product} {release.version} cannot be found",
@@ -215,6 +219,32 @@ def _release_argument(release: Release) -> dict[str, Any]:
         "dagRoot": release.dag_root or bytes(32),
         "manifest": release.manifest or bytes(32),
     }
+
+
+def argument_release(argument: Mapping[str, Any]) -> Release | None:
+    """The release that an argument of ``publish`` stands for; its chip is the product's, which is not named there.
+
+    Args:
+        argument: as `Interface.decode_call` gives it.
+
+    Returns:
+        None where the argument names no version, which the contract refuses.
+    """
+    version = Version.unpack(argument["version"])
+    if version is None:
+        return None
+    return Release(
+        product=product_name(argument["product"]),
+        version=version,
+        sha256=argument["sha256"],
+        size=argument["size"],
+        load_address=argument["loadAddress"],
+        active_from=argument["activeFrom"],
+        chip_id=0,
+        status=Status.ACTIVE,
+        dag_root=argument["dagRoot"] if any(argument["dagRoot"]) else None,
+        manifest=argument["manifest"] if any(argument["manifest"]) else None,
+    )
 
 
 def _release(record: dict[str, Any]) -> Release | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,7 @@ class Description:
         } | ({"trouble": self.trouble} if self.trouble else {})
 
     def show(self, session: Session) -> None:
-        """Print it for people; no line of the notes can be taken for one of ours."""
-        if self.address:
-            session.fields({"manifest": self.address})
+        """Print metadata and notes for people; no line of the notes can be taken for one of ours."""
         if self.trouble:
             session.note(f"The release's notes cannot be shown. {self.trouble}")
         if self.manifest and self.manifest.metadata:
@@ -61,6 +60,27 @@ def find_description(session: Session, found: Release) -> Description:
         if address is None:
             return Description(None, None)
         return Description(address, read_manifest(session.store, address, release=found))
+    except BlockOTAError as error:
+        return Description(address, None, str(error))
+
+
+def describe_argument(session: Session, argument: Mapping[str, Any]) -> Description:
+    """The manifest of a release that a proposal is to publish, for whoever is to sign it.
+
+    Args:
+        session: the command's; its store is asked.
+        argument: the release, as ``publish`` is called with it.
+    """
+    from blockota.bindings import argument_release
+    from blockota.cid import CID, RAW
+    from blockota.vendor import read_manifest
+
+    release = argument_release(argument)
+    if release is None or release.manifest is None:
+        return Description(None, None)
+    address = CID(RAW, release.manifest)
+    try:
+        return Description(address, read_manifest(session.store, address, release=release))
     except BlockOTAError as error:
         return Description(address, None, str(error))
 

@@ -10,7 +10,7 @@ import click
 from blockota.cli.parameters import NUMBER, REGION, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
-from blockota.release import Product, Region, Release, Version
+from blockota.release import Product, Region, Release, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval import Reason
@@ -119,7 +119,10 @@ def show(session: Session, name: str) -> None:
     from blockota.vendor import known_product
 
     found, newest = known_product(session.contract, name), session.contract.latest(name)
-    fields = as_fields(found) | {"newest": str(newest.version) if newest else None}
+    fields = as_fields(found) | {
+        "newest": str(newest.version) if newest else None,
+        "newestActiveFrom": newest.active_from if newest else None,
+    }
     shown = {
         "product": found.name,
         "OEM": found.oem,
@@ -127,7 +130,7 @@ def show(session: Session, name: str) -> None:
         "region": found.region,
         "floor": found.minimum_version or "not set",
         "paired": "yes" if found.paired else "no, nothing can be published or installed",
-        "newest release": newest.version if newest else "none",
+        "newest release": f"{newest.version}, active from {show_time(newest.active_from)}" if newest else "none",
     }
     session.result(fields, lambda: session.fields(shown))
 

@@ -278,6 +278,7 @@ def _show_release(session: Session, found: Release, *, described: Description) -
             "chip id": f"0x{found.chip_id:03x}",
             "active from": show_time(found.active_from),
             "previous": found.previous or "none",
+            "manifest": described.address or "none",
         }
     )
     described.show(session)

@@ -60,6 +60,7 @@ def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: s
     assert "postponed" in listed
     assert shown in listed
     assert "postponed" in workshop.run("release", "show", "--product", PRODUCT).out
+    assert f"1.0.0, active from {shown}" in workshop.run("product", "show", PRODUCT).out
     refused(workshop.flash(board_url), REFUSED, "check 3", "not active yet", shown)
     fetch = ("release", "fetch", *RELEASE, "-o", "got.bin")
     refused(workshop.run(*fetch), REFUSED, "check 3", "not active yet")
@@ -190,7 +191,7 @@ def test_a_release_without_notes_is_shown_without(workshop: Workshop) -> None:
     """There is no manifest to show or to fetch."""
     publish(workshop)
     assert workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"] is None
-    assert "manifest" not in workshop.run("release", "show", "--product", PRODUCT).out
+    assert "manifest     none" in workshop.run("release", "show", "--product", PRODUCT).out
     fetch = ("release", "fetch", *RELEASE, "-o", "got.bin", "--manifest", "got.json")
     refused(workshop.run(*fetch), REFUSED, "has no manifest", "--manifest")
     assert not list(Path().glob("got.*"))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from blockota.bindings import floor_call, publish_call, revoke_call
+from blockota.abi import interface
+from blockota.bindings import argument_release, floor_call, publish_call, revoke_call
 from blockota.draft import GRACE, Draft, draft_manifest
 from blockota.errors import ContentError, ContractRefusalError, RefusedError, StoreError, UsageError
 from blockota.release import Product, Version
@@ -78,6 +79,17 @@ def test_a_manifest_lies_beside_the_image(vendor: Vendor, product: Product, stor
     next(store.folder.glob(f"blocks/*/{address}")).write_bytes(b"{}")
     with pytest.raises(ContentError, match="corrupt"):
         read_manifest(store, address, release=found)
+
+
+@pytest.mark.parametrize("manifest", [None, bytes(31) + b"\1"], ids=["without", "with"])
+def test_an_argument_is_read_as_it_was_written(manifest: bytes | None) -> None:
+    """All but the chip, which is the product's, comes back; a release without a version is none."""
+    release = release_of(code(), active_from=NOW, manifest=manifest)
+    decoded = interface("BlockOTA").decode_call(publish_call([release]))
+    assert decoded is not None
+    (argument,) = decoded.arguments["releases"]
+    assert argument_release(argument) == replace(release, chip_id=0)
+    assert argument_release(argument | {"version": 0}) is None
 
 
 def test_a_release_without_notes_has_no_manifest(vendor: Vendor, product: Product) -> None:
