@@ -10,7 +10,7 @@ from blockota.chain_view import ChainView
 from blockota.errors import ProposalError
 from blockota.intent import SAFE, read_call
 from blockota.proposal import Proposal
-from blockota.release import Version, product_name, show_time
+from blockota.release import Region, Version, product_name, show_time
 from blockota.safe_transaction import DELEGATECALL, NOBODY
 
 FAR_EXPIRY = 30 * 86400
@@ -19,6 +19,8 @@ OLD_VIEW = 86400
 """Seconds after which what the chain said is called old."""
 MUCH_LARGER = 1.5
 """How many times the newest image's size is called grown."""
+SLOW_CLOCK = 3600
+"""Seconds by which a clock that is behind the chain's is called slow."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
         yield RedFlag(
             "old", f"what is known of the chain is of {show_time(view.block_time)}, block {view.block_number}"
         )
+    if view.block_time - now > SLOW_CLOCK:
+        yield RedFlag(
+            "clock",
+            f"this machine's clock says {show_time(now)}, before block {view.block_number} of "
+            f"{show_time(view.block_time)}: it cannot tell what has expired",
+        )
 
 
 def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
@@ -115,28 +123,59 @@ def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
 
 
 def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
-    for release in proposal.releases:
-        yield from _of_release(release, view)
+    yield from _of_releases(proposal, view)
     read = read_call(proposal)
     name, arguments = (read[1].name, read[1].arguments) if read else ("", {})
-    if name == "transferOwnership":
-        yield RedFlag("ownership", "it offers the contract to another owner, who can then publish anything")
+    if name in ("transferOwnership", "renounceOwnership"):
+        yield RedFlag("ownership", "it gives the contract away: another owner can publish anything, and nobody nothing")
     if name == "setMinimumVersion":
         yield from _of_floor(arguments, view)
-    if arguments.get("_threshold") == 1:
-        yield RedFlag("threshold", "after it, a single owner decides everything")
+    if name == "pairOem":
+        yield from _of_pairing(arguments, view)
+    if name == "swapOwner":
+        old, new = arguments["oldOwner"], arguments["newOwner"]
+        yield RedFlag("swap", f"it gives the vote of {old} to {new}, and no command here proposes that")
+    if "_threshold" in arguments:
+        yield from _of_threshold(arguments["_threshold"], view)
 
 
-def _of_release(release: dict[str, Any], view: ChainView) -> Iterator[RedFlag]:
-    name, version = product_name(release["product"]), Version.unpack(release["version"])
-    newest = view.newest_of(name)
-    if newest is None:
+def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
+    """Each release against the newest of its product, and those of one proposal against each other."""
+    before = {release.product: (release.version.packed, release.size) for release in view.newest}
+    for release in proposal.releases:
+        name, version, size = product_name(release["product"]), release["version"], release["size"]
+        older, smaller = before.get(name, (0, size))
+        if version <= older:
+            yield RedFlag("lower", f"{name} {_shown(version)} is not newer than {_shown(older)}")
+        if size > MUCH_LARGER * smaller:
+            grown = f"{smaller:,} to {size:,} bytes"
+            yield RedFlag("grown", f"the image of {name} grows by more than half, from {grown}")
+        before[name] = version, size
+
+
+def _shown(version: int) -> str:
+    return str(Version.unpack(version) or "no version")
+
+
+def _of_pairing(arguments: dict[str, Any], view: ChainView) -> Iterator[RedFlag]:
+    product = view.product(product_name(arguments["product"]))
+    if product is None:
         return
-    if version is None or version <= newest.version:
-        yield RedFlag("lower", f"{name} {version} is not newer than {newest.version}")
-    if release["size"] > MUCH_LARGER * newest.size:
-        grown = f"{newest.size:,} to {release['size']:,} bytes"
-        yield RedFlag("grown", f"the image of {name} grows by more than half, from {grown}")
+    region = Region(arguments["flashStart"], arguments["flashSize"])
+    wanted = (product_name(arguments["oem"]), arguments["chipId"], region)
+    if wanted != (product.oem, product.chip_id, product.region):
+        yield RedFlag(
+            "pairing",
+            f"{product.name} was paired with {product.oem}, chip id 0x{product.chip_id:03x}, {product.region}: its "
+            "next releases would be for other boards",
+        )
+
+
+def _of_threshold(wanted: int, view: ChainView) -> Iterator[RedFlag]:
+    if wanted == 1:
+        yield RedFlag("threshold", "after it, a single owner decides everything")
+    elif wanted < view.safe.threshold:
+        yield RedFlag("threshold", f"after it, {wanted} owners decide what takes {view.safe.threshold} today")
 
 
 def _of_floor(arguments: dict[str, Any], view: ChainView) -> Iterator[RedFlag]:
