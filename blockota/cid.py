@@ -35,7 +35,7 @@ _MAX_DEPTH = 8
 _MAX_INNER_SIZE = 1 << 17
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CID:
     """A CIDv1 over a SHA2-256 digest.
 
@@ -96,7 +96,7 @@ class CID:
         return cls(codec, hashlib.sha256(block).digest())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Block:
     """One block of a DAG and its address."""
 
@@ -104,11 +104,14 @@ class Block:
     data: bytes
 
 
-@dataclass(frozen=True)
-class _Link:
+@dataclass(frozen=True, slots=True)
+class Link:
     """A child as its parent names it.
 
-    `total_size` counts the child's block and all below it (DAG-PB ``Tsize``); `file_size` counts file bytes only.
+    Attributes:
+        cid: the child's address.
+        total_size: bytes of the child's block and of all below it (DAG-PB ``Tsize``).
+        file_size: bytes of the file that lie below it.
     """
 
     cid: CID
@@ -121,11 +124,11 @@ def dag(stream: BinaryIO) -> Iterator[Block]:
 
     Memory use is one chunk and the links of one path through the tree, whatever the file's size.
     """
-    levels: list[list[_Link]] = [[]]
+    levels: list[list[Link]] = [[]]
     for chunk in _chunks(stream):
         leaf = Block(CID.of(RAW, chunk), chunk)
         yield leaf
-        levels[0].append(_Link(leaf.cid, len(chunk), len(chunk)))
+        levels[0].append(Link(leaf.cid, len(chunk), len(chunk)))
         yield from _close_full_nodes(levels)
     yield from _close_all(levels)
 
@@ -150,7 +153,40 @@ def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
     Raises:
         ContentError: a block is not what its address says, or is no UnixFS file.
     """
-    yield from _walk(_Link(root, 0, -1), fetch, depth=0)
+    return (block.data for block in walk(root, fetch) if block.cid.codec == RAW)
+
+
+def walk(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[Block]:
+    """Yield all blocks of a file depth first from the root, each checked before it is yielded.
+
+    A block that the tree names several times is fetched and yielded as often. The raw blocks among them are the file.
+
+    Args:
+        root: the file's content address.
+        fetch: returns the bytes that somebody claims to be the block of an address.
+
+    Raises:
+        ContentError: a block is not what its address says, or is no UnixFS file.
+    """
+    yield from _walk(Link(root, 0, -1), fetch, depth=0)
+
+
+def read_links(block: Block) -> list[Link]:
+    """The children that an inner block names, at most `MAX_LINKS`, in the file's order.
+
+    Raises:
+        ContentError: the block is not written as the profile writes it (DAG-PB is canonical).
+    """
+    cid, data = block.cid, block.data
+    if len(data) > _MAX_INNER_SIZE:
+        raise _not_a_file(cid, f"an inner block of {len(data)} bytes is larger than any of this profile")
+    try:
+        links = list(_parse_links(data))
+    except (LookupError, ValueError) as error:
+        raise _not_a_file(cid, "its inner block cannot be read") from error
+    if not 0 < len(links) <= MAX_LINKS or not all(link.file_size for link in links) or _encode_inner(links) != data:
+        raise _not_a_file(cid, "its inner block is not in the profile's form")
+    return links
 
 
 def check_block(cid: CID, data: bytes) -> bytes:
@@ -166,6 +202,16 @@ def check_block(cid: CID, data: bytes) -> bytes:
         why="its bytes do not hash to its address",
         remedy="store the image again, or take it from another source",
     )
+
+
+def varint(number: int) -> bytes:
+    """An unsigned number as multiformats and protobuf write it: 7 bits a byte, the low ones first."""
+    out = bytearray()
+    while number > _VARINT_BITS:
+        out.append(number & _VARINT_BITS | _VARINT_MORE)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 def _base32(raw: bytes) -> str:
@@ -187,88 +233,63 @@ def _read_chunk(stream: BinaryIO) -> bytes:
     return chunk
 
 
-def _close_full_nodes(levels: list[list[_Link]]) -> Iterator[Block]:
+def _close_full_nodes(levels: list[list[Link]]) -> Iterator[Block]:
     for height, links in enumerate(levels):
         if len(links) < MAX_LINKS:
             return
         yield from _close(levels, height)
 
 
-def _close_all(levels: list[list[_Link]]) -> Iterator[Block]:
+def _close_all(levels: list[list[Link]]) -> Iterator[Block]:
     for height, links in enumerate(levels):
         is_top = height == len(levels) - 1
         if links and not (is_top and len(links) == 1):
             yield from _close(levels, height)
 
 
-def _close(levels: list[list[_Link]], height: int) -> Iterator[Block]:
+def _close(levels: list[list[Link]], height: int) -> Iterator[Block]:
     if height == len(levels) - 1:
         levels.append([])
     links, levels[height] = levels[height], []
     data = _encode_inner(links)
     block = Block(CID.of(DAG_PB, data), data)
     total = len(data) + sum(link.total_size for link in links)
-    levels[height + 1].append(_Link(block.cid, total, sum(link.file_size for link in links)))
+    levels[height + 1].append(Link(block.cid, total, sum(link.file_size for link in links)))
     yield block
 
 
-def _encode_inner(links: list[_Link]) -> bytes:
+def _encode_inner(links: list[Link]) -> bytes:
     encoded = b"".join(_field(_NODE_LINK, _encode_link(link)) for link in links)
-    sizes = b"".join(b"\x20" + _varint(link.file_size) for link in links)
-    file_size = b"\x18" + _varint(sum(link.file_size for link in links))
+    sizes = b"".join(b"\x20" + varint(link.file_size) for link in links)
+    file_size = b"\x18" + varint(sum(link.file_size for link in links))
     return encoded + _field(_NODE_DATA, bytes((0x08, _UNIXFS_FILE)) + file_size + sizes)
 
 
-def _encode_link(link: _Link) -> bytes:
-    return _field(_LINK_HASH, bytes(link.cid)) + _field(_LINK_NAME, b"") + b"\x18" + _varint(link.total_size)
+def _encode_link(link: Link) -> bytes:
+    return _field(_LINK_HASH, bytes(link.cid)) + _field(_LINK_NAME, b"") + b"\x18" + varint(link.total_size)
 
 
 def _field(number: int, value: bytes) -> bytes:
-    return bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(len(value)) + value
+    return bytes((number << 3 | _LENGTH_DELIMITED,)) + varint(len(value)) + value
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > _VARINT_BITS:
-        out.append(number & _VARINT_BITS | _VARINT_MORE)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _walk(link: _Link, fetch: Callable[[CID], bytes], *, depth: int) -> Iterator[bytes]:
-    data = check_block(link.cid, fetch(link.cid))
-    if link.cid.codec == RAW:
-        _check_size(link, len(data))
-        yield data
-        return
-    children = _decode_inner(link.cid, data)
-    _check_size(link, sum(child.file_size for child in children))
-    if depth == _MAX_DEPTH:
+def _walk(link: Link, fetch: Callable[[CID], bytes], *, depth: int) -> Iterator[Block]:
+    block = Block(link.cid, check_block(link.cid, fetch(link.cid)))
+    children = read_links(block) if link.cid.codec == DAG_PB else []
+    _check_size(link, sum(child.file_size for child in children) if children else len(block.data))
+    if children and depth == _MAX_DEPTH:
         raise _not_a_file(link.cid, f"its tree is deeper than {_MAX_DEPTH}")
+    yield block
     for child in children:
         yield from _walk(child, fetch, depth=depth + 1)
 
 
-def _check_size(link: _Link, size: int) -> None:
+def _check_size(link: Link, size: int) -> None:
     if link.file_size not in (-1, size):
         raise _not_a_file(link.cid, f"it holds {size} bytes where its parent says {link.file_size}")
 
 
-def _decode_inner(cid: CID, data: bytes) -> list[_Link]:
-    """Read an inner block; only the exact form that `_encode_inner` writes is taken (DAG-PB is canonical)."""
-    if len(data) > _MAX_INNER_SIZE:
-        raise _not_a_file(cid, f"an inner block of {len(data)} bytes is larger than any of this profile")
-    try:
-        links = list(_parse_links(data))
-    except (LookupError, ValueError) as error:
-        raise _not_a_file(cid, "its inner block cannot be read") from error
-    if not links or not all(link.file_size for link in links) or _encode_inner(links) != data:
-        raise _not_a_file(cid, "its inner block is not in the profile's form")
-    return links
-
-
-def _parse_links(data: bytes) -> Iterator[_Link]:
+def _parse_links(data: bytes) -> Iterator[Link]:
     named = []
     sizes: Iterable[int] = ()
     for number, value in _fields(data):
@@ -278,7 +299,7 @@ def _parse_links(data: bytes) -> Iterator[_Link]:
         else:
             sizes = [int.from_bytes(size, "big") for key, size in _fields(value) if key == _FILE_BLOCK_SIZE]
     for (cid, total), size in zip(named, sizes, strict=True):
-        yield _Link(cid, total, size)
+        yield Link(cid, total, size)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
