@@ -85,12 +85,12 @@ class Tracker:
         if used < nonce:
             gap = f"it has nonce {nonce}, and the chain has seen {used} transactions of {entry.sender}"
             return Situation(State.BEHIND, gap, head)
-        if not any(self._node.knows(attempt.hash) for attempt in entry.attempts):
-            return Situation(State.LOST, "the node does not know it, or not any more", head)
         least, limit = self._node.market().least, entry.newest.fees.limit
-        if least > limit:
+        if least > limit:  # whether the node kept it or not: it would not take it now
             bid = f"it offers {gwei(limit)} gwei for a unit of gas, and the chain asks for {gwei(least)}"
             return Situation(State.UNDERPAID, bid, head)
+        if not any(self._node.knows(attempt.hash) for attempt in entry.attempts):
+            return Situation(State.LOST, "the node does not know it, or not any more", head)
         return Situation(State.WAITING, "the node has it, and no block does", head)
 
     def _receipt(self, entry: Entry) -> Receipt | None:

@@ -92,7 +92,7 @@ def test_a_variable_goes_before_the_file(write: Write) -> None:
     """Every single setting can be given by a variable."""
     write(FILE)
     where = {"URL": "http://x", "CHAIN_ID": "5", "CONTRACT": OTHER, "REPLICATION": SAFE}
-    found = load(**where, CONFIRMATIONS="7", STORE="file:/srv/images", MAX_FEE_GWEI="30")
+    found = with_variables(where | {"CONFIRMATIONS": "7", "STORE": "file:/srv/images", "MAX_FEE_GWEI": "30"})
     assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL)
 
 
