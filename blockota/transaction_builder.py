@@ -6,18 +6,19 @@ Source: safe-react-apps, ``apps/tx-builder`` (batch file version 1.0, with its c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import is_checksum_address, to_checksum_address
 from eth_utils.crypto import keccak
 
 from blockota.errors import ProposalError
 from blockota.intent import describe
 from blockota.proposal import Proposal
 from blockota.safe_transaction import CALL, NOBODY
-from blockota.strict_json import decimal, dump, fault, load_object
+from blockota.strict_json import decimal, dump, fault, load_object, mapping, mappings, text
 
 _VERSION = "1.0"
 
@@ -89,33 +90,40 @@ def from_builder(raw: bytes) -> BuilderTransaction:
     try:
         _check_checksum(fields)
         return _read(fields)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ProposalError("the file is no Transaction Builder file", why=fault(error)) from error
 
 
 def checksum(fields: Mapping[str, Any]) -> str:
     """What the Transaction Builder writes into ``meta.checksum``: over all but the name and the checksum itself."""
     meta = {key: value for key, value in fields["meta"].items() if key != "checksum"}
-    return "0x" + keccak(text=_serialized({**fields, "meta": {**meta, "name": None}})).hex()
+    serialized = _serialized({**fields, "meta": {**meta, "name": None}})
+    # JSON.stringify writes half of a surrogate pair as an escape, and every other letter as it is (ECMA-262).
+    return "0x" + keccak(serialized.encode("utf-8", "backslashreplace")).hex()
 
 
 def _serialized(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(_serialized, value))}]"
     if isinstance(value, dict):
-        keys = sorted(value)
+        keys = sorted(value, key=_utf_16)
         parts = "".join(f"{_serialized(value[key])}," for key in keys)
-        return f"{{{_text(keys)}{parts}}}"
-    return _text(value)
+        return f"{{{_stringified(keys)}{parts}}}"
+    return _stringified(value)
 
 
-def _text(value: Any) -> str:
+def _utf_16(key: str) -> bytes:
+    """By code units, as JavaScript sorts."""
+    return key.encode("utf-16-be", "surrogatepass")
+
+
+def _stringified(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _check_checksum(fields: Mapping[str, Any]) -> None:
-    claimed = fields["meta"].get("checksum")
-    if claimed is not None and claimed != checksum(fields):
+    claimed = mapping(fields, "meta").get("checksum")
+    if claimed and claimed != checksum(fields):
         raise ProposalError(
             "the file was changed after it was written",
             why=f"its checksum is {claimed!r:.80}, its contents have {checksum(fields)}",
@@ -124,7 +132,7 @@ def _check_checksum(fields: Mapping[str, Any]) -> None:
 
 
 def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
-    transactions = fields["transactions"]
+    transactions, meta = mappings(fields, "transactions"), mapping(fields, "meta")
     if len(transactions) != 1:
         raise ProposalError(
             "the file cannot be imported",
@@ -132,24 +140,48 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
             remedy="export each alone; several releases go into one `blockota release publish`",
         )
     transaction = transactions[0]
-    if not isinstance(transaction["data"], str):
+    _check_plain(transaction)
+    safe = meta.get("createdFromSafeAddress") or None
+    return BuilderTransaction(
+        chain_id=decimal(fields, "chainId"),
+        safe=_any_address(meta, "createdFromSafeAddress") if safe else None,
+        to=_any_address(transaction, "to"),
+        value=decimal(transaction, "value"),
+        data=_any_hexadecimal(transaction, "data"),
+        description=text(meta, "description") if meta.get("description") else "",
+    )
+
+
+def _check_plain(transaction: Mapping[str, Any]) -> None:
+    if transaction["data"] is None:
         raise ProposalError(
             "the file cannot be imported",
             why="its transaction has no calldata, only a method",
             remedy="enter it as custom data in the Transaction Builder",
         )
-    safe = fields["meta"].get("createdFromSafeAddress") or None
-    return BuilderTransaction(
-        chain_id=decimal(fields, "chainId"),
-        safe=_any_address(safe) if safe else None,
-        to=_any_address(transaction["to"]),
-        value=decimal(transaction, "value"),
-        data=bytes.fromhex(transaction["data"].removeprefix("0x")),
-        description=str(fields["meta"].get("description") or ""),
-    )
+    if str(transaction.get("operation", CALL)) != str(CALL):
+        raise ProposalError(
+            "the file cannot be imported",
+            why=f"its transaction has the operation {transaction['operation']!r:.40}, which the Transaction Builder "
+            "does not know",
+            remedy="ask who made it",
+        )
 
 
-def _any_address(text: Any) -> str:
-    if not isinstance(text, str) or not is_address(text):
-        raise ValueError(f"address is {text!r:.60}, no address")
-    return str(to_checksum_address(text))
+def _any_hexadecimal(fields: Mapping[str, Any], name: str) -> bytes:
+    """Hex text in either case, as several tools write it."""
+    value = text(fields, name)
+    if not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", value):
+        raise ValueError(f"{name} is {value!r:.40}, no hex text")
+    return bytes.fromhex(value[2:])
+
+
+def _any_address(fields: Mapping[str, Any], name: str) -> str:
+    """An address with a right checksum, or with none."""
+    value = text(fields, name)
+    digits = value.removeprefix("0x")
+    if not re.fullmatch("0x[0-9a-fA-F]{40}", value) or not (
+        digits in (digits.lower(), digits.upper()) or is_checksum_address(value)
+    ):
+        raise ValueError(f"{name} is {value!r:.60}, no address")
+    return str(to_checksum_address(value))
