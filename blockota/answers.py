@@ -34,7 +34,7 @@ class ChainAnswer:
         newest_block: the number of the newest block the node knows.
         paused: whether the vendor stopped the contract.
         product: None where the contract does not know it.
-        version: the version that was asked for; None asks for the newest that is not revoked.
+        version: the version that was asked for; None asks for the newest active one.
         release: None where the contract has no such record.
     """
 

@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 
 from blockota.abi import interface
 from blockota.answers import ChainAnswer
-from blockota.chain import Chain, Log, Receipt
+from blockota.chain import BlockHead, Chain, Log, Receipt
 from blockota.cid import CID, RAW
 from blockota.contract import PAGE, Contract
 from blockota.errors import ChainError, RefusedError
@@ -119,12 +119,20 @@ class BlockOTAContract(Contract):
         digest: bytes = events[-1]["manifest"]
         return CID(RAW, digest) if any(digest) else None
 
+    def _newest_active(self, product: str, head: BlockHead) -> Release | None:
+        """The newest release that is active at a block; where all are postponed, the newest of those."""
+        newest = self.latest(product, block=head.number)
+        if newest is None or newest.active_from <= head.time:
+            return newest
+        older = self.history(product, block=head.number)
+        return next((r for r in older if r.status is Status.ACTIVE and r.active_from <= head.time), newest)
+
     def answer(self, product: str, version: Version | None, *, confirmations: int) -> ChainAnswer:
         """All that the verification asks the chain, at one block that is `confirmations` deep.
 
         Args:
             product: the product's name.
-            version: the version wanted; None means the newest.
+            version: the version wanted; None means the newest that is active at that block.
             confirmations: blocks that must lie above the block of the answer.
 
         Raises:
@@ -133,7 +141,7 @@ class BlockOTAContract(Contract):
         newest = self.chain.head()
         head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
         at = head.number
-        release = self.release(product, version, block=at) if version else self.latest(product, block=at)
+        release = self.release(product, version, block=at) if version else self._newest_active(product, head)
         answer = ChainAnswer(
             chain_id=self.chain.chain_id,
             contract=self.address,

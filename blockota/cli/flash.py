@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--product", required=True, metavar="NAME", help="What the board is to run.")
-@click.option("--version", type=VERSION, help="The newest that is not revoked by default.")
+@click.option("--version", type=VERSION, help="The newest active one by default.")
 @click.option("--port", required=True, metavar="URL", help="Serial port of the board, or socket://HOST:PORT.")
 @click.option("--baud", type=click.IntRange(1200, 1_000_000), default=115200, show_default=True)
 @click.option("--image", type=click.Path(path_type=Path), help="Take the image from this file, not from the store.")

@@ -140,7 +140,7 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
 
 @release.command()
 @click.option("--product", required=True, metavar="NAME")
-@click.option("--version", type=VERSION, help="The newest that is not revoked by default.")
+@click.option("--version", type=VERSION, help="The newest active one by default.")
 @click.option("-o", "--output", type=_FILE, required=True, help="File to write.")
 @click.option("--manifest", type=_FILE, help="File to write the release's manifest to.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")

@@ -225,6 +225,28 @@ def test_the_answer_names_what_was_asked(vendor: Vendor, product: Product) -> No
     assert answer.release.version == answer.version == Version(1, 1, 0)
 
 
+def test_a_postponed_release_does_not_hide_the_active_one(vendor: Vendor, product: Product) -> None:
+    """Unless it is asked for by its version; a revoked one in between is passed over."""
+    later = vendor.chain.head().time + 86400
+    vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
+    vendor.decide(publish_call([numbered(product, 3, active_from=later), numbered(product, 4, active_from=later)]))
+    vendor.decide(revoke_call(product.name, Version(1, 2, 0), reason="reboots"))
+    found = vendor.contract.answer(product.name, None, confirmations=0).release
+    named = vendor.contract.answer(product.name, Version(1, 3, 0), confirmations=0).release
+    assert found is not None
+    assert named is not None
+    assert (found.version, named.version) == (Version(1, 1, 0), Version(1, 3, 0))
+
+
+def test_where_all_are_postponed_the_newest_is_told(vendor: Vendor, product: Product) -> None:
+    """Check 3 says of it from when on it counts."""
+    later = vendor.chain.head().time + 86400
+    vendor.decide(publish_call([numbered(product, 1, active_from=later), numbered(product, 2, active_from=later)]))
+    found = vendor.contract.answer(product.name, None, confirmations=0).release
+    assert found is not None
+    assert found.version == Version(1, 2, 0)
+
+
 def test_a_contract_younger_than_the_depth_is_told(vendor: Vendor) -> None:
     """Where the contract did not exist at the block that counts, the sentence names that block."""
     fresh, _ = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
