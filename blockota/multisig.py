@@ -92,9 +92,11 @@ def execute(
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
     check_nonce(proposal, safe)
+    call = proposal.execution_call(_joined(ordered))
     with refusals_in_words():
         _try_call(chain, proposal)
-        receipt = chain.send(account, proposal.execution_call(_joined(ordered)), to=proposal.safe)
+        _try_execution(chain, proposal, call=call, sender=account.address)
+        receipt = chain.send(account, call, to=proposal.safe)
     _check_success(receipt, proposal)
     return receipt
 
@@ -118,7 +120,8 @@ def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature
     with refusals_in_words():
         tried = _try_call(chain, proposal)
         if is_whole:
-            chain.call(proposal.safe, proposal.execution_call(_joined(ordered)), sender=ordered[0].signer)
+            call = proposal.execution_call(_joined(ordered))
+            _try_execution(chain, proposal, call=call, sender=ordered[0].signer)
     return Rehearsal(call=tried, execution=is_whole)
 
 
@@ -128,6 +131,16 @@ def _try_call(chain: Chain, proposal: Proposal) -> bool:
         return False
     chain.call(proposal.to, proposal.data, sender=proposal.safe)
     return True
+
+
+def _try_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
+    """Try all of it: a Safe that was given safeTxGas or a gas price answers false where its call fails."""
+    if not int.from_bytes(chain.call(proposal.safe, call, sender=sender)):
+        raise ContractRefusalError(
+            "the Safe's call would fail",
+            why=f"safeTxGas or a gas price is set, so the Safe would take nonce {proposal.nonce} and change nothing",
+            remedy="make the proposal again without them",
+        )
 
 
 def _check_chain(proposal: Proposal, chain: Chain) -> None:
@@ -140,12 +153,18 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
 
 
 def _check_success(receipt: Receipt, proposal: Proposal) -> None:
-    """A Safe that was given gas limits takes the nonce also where the call fails, and says so in an event."""
-    if any(log.topics[:1] == (_FAILURE,) for log in receipt.logs):
+    """A Safe that was given safeTxGas or a gas price takes the nonce also where its call fails, with an event.
+
+    The event names the transaction, indexed from Safe 1.4 on: what is called may leave one of the same kind.
+    """
+    if any(
+        log.topics[:1] == (_FAILURE,) and proposal.safe_tx_hash in b"".join(log.topics[1:]) + log.data
+        for log in receipt.logs
+    ):
         raise ContractRefusalError(
             "the Safe's call failed",
             why=f"nonce {proposal.nonce} is taken in block {receipt.block_number}, and nothing else was changed",
-            remedy="make the proposal again without gas limits",
+            remedy="make the proposal again without safeTxGas and gas price",
         )
 
 

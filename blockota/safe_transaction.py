@@ -36,7 +36,8 @@ class SafeTransaction:
         data: calldata.
         value: wei that go with the call.
         operation: `CALL` or `DELEGATECALL`.
-        safe_tx_gas: gas for the call; 0 means all that there is.
+        safe_tx_gas: gas for the call where `gas_price` is set, else the call has all that there is. Where this or
+            `gas_price` is set, a call that fails takes the nonce; where both are 0 it is as if nothing had been sent.
         base_gas: gas that the refund counts beside it.
         gas_price: wei, or tokens, a unit of gas, paid by the Safe to whoever executes; 0 means no refund.
         gas_token: what the refund is paid in; `NOBODY` means ether.
