@@ -1,0 +1,176 @@
+"""A person's commands on a chain as real networks are: slow blocks, a line that breaks, a process that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.conftest import ROOT, Cast
+from tests.networks import Line, fresh_anvil, line_to, rpc
+from tests.stories.conftest import Workshop, furnish
+
+PATIENCE = 30.0
+EXECUTE = ("proposal", "execute", "pair.json", "--key", "dev:0")
+
+
+@pytest.fixture
+def field(
+    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[tuple[Workshop, Line]]:
+    """A workshop behind a line that can be cut, with a signed proposal that waits to be executed."""
+    monkeypatch.chdir(tmp_path)
+    with fresh_anvil() as chain, line_to(chain) as line:
+        furnish(tmp_path, chain, cast=cast)
+        (tmp_path / "blockota.toml").write_text(f'[networks.local]\nurl = "{line.url}"\nconfirmations = 1\n')
+        workshop = Workshop(tmp_path, chain, cast, capsys)
+        pair = ("acme-gate", "--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K")
+        for words in (
+            ("product", "pair", *pair, "-o", "pair.json"),
+            ("proposal", "sign", "pair.json", "--key", "dev:1", "--yes"),
+            ("proposal", "sign", "pair.json", "--key", "dev:2", "--yes"),
+        ):
+            outcome = workshop.run(*words)
+            assert outcome.status == 0, outcome.err
+        yield workshop, line
+
+
+def used(workshop: Workshop) -> int:
+    """How many transactions the payer has in blocks."""
+    return workshop.chain.count(workshop.cast.payer.address)
+
+
+@contextmanager
+def started(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command as a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "blockota", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
+    """Make blocks from when a command waits for its transaction until it ends."""
+    line.requests.clear()
+    ended = Event()
+
+    def mine() -> None:
+        while not ended.wait(0.05):
+            if "eth_getTransactionReceipt" in line.requests:
+                rpc(workshop.chain, "evm_mine")
+
+    with ThreadPoolExecutor() as pool:
+        mined = pool.submit(mine)
+        try:
+            yield
+        finally:
+            ended.set()
+        mined.result(PATIENCE)
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> None:
+    """Exit status 5, the hash and the command to go on with; that command completes it, and nothing is sent twice."""
+    workshop, line = field
+    before = used(workshop)
+    line.cut_after = "eth_sendRawTransaction"
+    broken = workshop.run(*EXECUTE, "--json")
+    assert broken.status == 5
+    name = broken.json["error"]["what"].split()[2]
+    assert f"`blockota transaction resume {name}`" in broken.err
+    assert workshop.run("transaction", "list").status == 5
+    line.mend()
+    (listed,) = workshop.run("transaction", "list", "--json").json["transactions"]
+    assert (listed["transaction"], listed["state"]) == (name, "confirming")
+    assert listed["command"] == "blockota proposal execute pair.json"
+    assert name in workshop.run("transaction", "list").out
+    rpc(workshop.chain, "evm_mine")
+    resumed = workshop.run("transaction", "resume", name, "--json")
+    assert resumed.json["transaction"] == name
+    assert workshop.run("transaction", "list").out.strip() == "No transaction is under way."
+    assert used(workshop) == before + 1
+    assert line.requests.count("eth_sendRawTransaction") == 1
+
+
+def test_a_line_that_breaks_before_sending(field: tuple[Workshop, Line]) -> None:
+    """Where the node never got it, the same command hands in the same bytes, and nobody forgets them by accident."""
+    workshop, line = field
+    before = used(workshop)
+    line.cut_before = "eth_sendRawTransaction"
+    assert workshop.run(*EXECUTE).status == 5
+    line.mend()
+    (listed,) = workshop.run("transaction", "list", "--json").json["transactions"]
+    assert listed["state"] == "lost"
+    kept = workshop.run("transaction", "forget", listed["transaction"])
+    assert (kept.status, "forgetting does not call it back" in kept.err) == (3, True)
+    with mining_when_waited_for(workshop, line):
+        executed = workshop.run(*EXECUTE, "--json")
+    assert executed.status == 0, executed.err
+    assert executed.json["transaction"] == listed["transaction"]
+    assert used(workshop) == before + 1
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], ending: signal.Signals) -> None:
+    """A killed process leaves its journal, an interrupted one says how to go on; the same command completes it."""
+    workshop, line = field
+    before = used(workshop)
+    rpc(workshop.chain, "evm_setAutomine", False)  # noqa: FBT003 - the node's own parameter
+    with started(*EXECUTE) as process:
+        until(lambda: workshop.chain.count(workshop.cast.payer.address, with_pending=True) > before)
+        process.send_signal(ending)
+        _, told = process.communicate(timeout=PATIENCE)
+    (listed,) = workshop.run("transaction", "list", "--json").json["transactions"]
+    assert listed["state"] == "waiting"
+    if ending is signal.SIGINT:
+        assert process.returncode == 130
+        assert f"`blockota transaction resume {listed['transaction']}`" in " ".join(told.split())
+    with mining_when_waited_for(workshop, line):
+        executed = workshop.run(*EXECUTE, "--json")
+    assert (executed.status, executed.json["transaction"]) == (0, listed["transaction"])
+    assert used(workshop) == before + 1
+
+
+def test_a_ceiling_is_kept(field: tuple[Workshop, Line], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit status 3, and nothing is signed or written down."""
+    workshop, _ = field
+    monkeypatch.setenv("BLOCKOTA_MAX_FEE_GWEI", "0.000000001")
+    refused = workshop.run(*EXECUTE)
+    assert (refused.status, "asks for more than you want to pay" in refused.err) == (3, True)
+    assert workshop.run("transaction", "list", "--json").json == {"transactions": []}
+
+
+def test_a_reorganisation_after_executing(field: tuple[Workshop, Line]) -> None:
+    """A transaction whose block is taken away before it is confirmed gets into another one."""
+    workshop, _ = field
+    before = used(workshop)
+    with started(*EXECUTE) as process:
+        until(lambda: used(workshop) > before)
+        rpc(workshop.chain, "anvil_reorg", 1, [])
+        until(lambda: used(workshop) > before)
+        assert process.poll() is None
+        rpc(workshop.chain, "evm_mine")
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert used(workshop) == before + 1
+    assert any(product.name == "acme-gate" for product in workshop.contract.products())
