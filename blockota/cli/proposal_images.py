@@ -93,7 +93,10 @@ def check_proposed_images(
     before = dict(_read_previous(path, [release for release in newest if release]) for path in previous)
 
     def fetch(address: CID, size: int) -> bytes:
-        return files[address][1] if address in files else _stored(session, address, size=size)
+        if address in files:
+            return files[address][1]
+        release = next(release for release in releases if image_address(release) == address)
+        return _stored(session, address, size=size, of=_name(release))
 
     checked = []
     for release, image, old in zip(releases, check_images(proposal, fetch), newest, strict=True):
@@ -130,15 +133,15 @@ def _check_place(path: Path, image: FirmwareImage, *, release: _Fields) -> None:
         )
 
 
-def _stored(session: Session, address: CID, *, size: int) -> bytes:
+def _stored(session: Session, address: CID, *, size: int, of: str) -> bytes:
     from blockota.stores import read_whole
 
     try:
         return read_whole(session.store, address, size=size)
     except StoreError as error:
         raise StoreError(
-            "the image cannot be checked",
-            why=f"{error.what}: {error.why}" if error.why else error.what,
+            f"the image of {of} cannot be checked",
+            why=f"{error.what}, {error.why}" if error.why else error.what,
             remedy="give it with --image FILE, or name the store that holds it with --store",
         ) from error
 
@@ -174,6 +177,12 @@ def _read(path: Path, *, sizes: Sequence[int]) -> FirmwareImage:
 
     limit = min(max(MAX_IMAGE_SIZE, *sizes), _MAX_IMAGE_SIZE) if sizes else MAX_IMAGE_SIZE
     return read_image(path, load_address=0, limit=limit)
+
+
+def _name(release: _Fields) -> str:
+    from blockota.release import Version
+
+    return f"{_product(release)} {Version.unpack(release['version']) or 'without a version'}"
 
 
 def _product(release: _Fields) -> str:

@@ -1,0 +1,339 @@
+"""The release desk: proposals are passed on as files, read before they are signed, and executed by anyone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.proposal import Proposal
+from tests.conftest import ROOT
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
+from tests.stories.test_road import NEW, OLD
+
+CONFIG = "acme-thermo2-cfg"
+WITHOUT_NETWORK = """
+import os, sys
+from blockota.cli.main import run
+def refuse(event, arguments):
+    if event in {"socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname"}:
+        os.write(2, f"reached for the network: {event} {arguments}".encode())
+        os._exit(97)
+sys.addaudithook(refuse)
+sys.exit(run(sys.argv[1:]))
+"""
+"""Runs a command in a process that ends as soon as it connects to anything or looks a name up."""
+
+
+def ok(outcome: Outcome) -> Outcome:
+    """An outcome that is no error."""
+    assert outcome.status == 0, outcome.err
+    return outcome
+
+
+def propose(workshop: Workshop, image: Path, version: str, *options: str) -> Path:
+    """Propose a release of the workshop's product, in a file named after its version."""
+    file = Path(f"{version}.json")
+    words = ("--product", PRODUCT, "--version", version, "-o", str(file))
+    ok(workshop.run("release", "publish", str(image), *words, *options))
+    return file
+
+
+def sign(workshop: Workshop, file: Path | str, owner: str, *options: str) -> Outcome:
+    """Sign without being asked."""
+    return workshop.run("proposal", "sign", str(file), "--key", owner, "--yes", *options)
+
+
+def decide(workshop: Workshop, file: Path | str, *owners: str) -> Outcome:
+    """Have owners sign, and somebody execute."""
+    for owner in owners:
+        ok(sign(workshop, file, owner))
+    return workshop.run("proposal", "execute", str(file), "--key", "dev:0")
+
+
+def listed(workshop: Workshop, *words: str) -> dict[str, dict[str, Any]]:
+    """The proposals of a folder, by their files."""
+    rows: list[dict[str, Any]] = ok(workshop.run("proposal", "list", *words, "--json")).json["proposals"]
+    return {row["file"]: row for row in rows}
+
+
+def at_home(workshop: Workshop, *files: Path) -> Path:
+    """Another machine's folder with copies of files, whose settings name a chain that does not answer."""
+    folder = workshop.folder / "at-home"
+    folder.mkdir()
+    for file in files:
+        shutil.copy(file, folder)
+    (folder / "blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
+    return folder
+
+
+def without_network(folder: Path, *words: str) -> Outcome:
+    """Run a command in a folder of its own, in a process that may not connect to anything."""
+    command = [sys.executable, "-c", WITHOUT_NETWORK, *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: Workshop) -> None:
+    """The vendor's day: propose, export a view, sign without a network, sign on line, merge, simulate, execute."""
+    workshop.publish("1.0.0", OLD)
+    file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups", "--proposer", "Ann")
+    assert {name: row["state"] for name, row in listed(workshop).items()} == {
+        "1.1.0.json": "next",
+        "1.0.0.json": "executed or replaced",
+    }
+    ok(workshop.run("proposal", "export-view", str(file), "-o", "view.json"))
+    home = at_home(workshop, file, Path("view.json"), NEW, OLD)
+    words = ("--view", "view.json", "--image", NEW.name, "--previous", OLD.name, "-o", "ann.json")
+    shown = ok(without_network(home, "proposal", "sign", file.name, "--key", "dev:1", "--yes", *words)).out
+    assert "since 1.0.0: 584 → 620 bytes" in shown
+    assert "1 of 1 pages of 1024 bytes, 397 bytes, from 0x0800003c to 0x0800026b" in shown
+    shutil.copy(home / "ann.json", "from-the-stick.json")
+
+    simulated = ok(workshop.run("proposal", "simulate", str(file)))
+    assert "the execution was not tried: it has 0 of 2 signatures" in simulated.out
+    ok(sign(workshop, file, "dev:2"))
+    beside = next(map(str, Path().glob("1.1.0.*.signature.json")))
+    ok(workshop.run("proposal", "merge", "from-the-stick.json", beside, "-o", "1.1.0.signatures.json"))
+    assert "2 of 2" in listed(workshop)["1.1.0.json"]["signed"]
+    simulated = ok(workshop.run("proposal", "simulate", str(file)))
+    assert "the execution succeeds, with 2 of 2 signatures" in simulated.out
+    executed = ok(workshop.run("proposal", "execute", str(file), "--key", "dev:6"))
+    assert f"publish a release: {PRODUCT} 1.1.0" in executed.out
+    assert listed(workshop)["1.1.0.json"]["state"] == "executed or replaced"
+    newest = workshop.contract.latest(PRODUCT)
+    assert newest
+    assert str(newest.version) == "1.1.0"
+
+
+def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Workshop) -> None:
+    """What it does, what changes, why and until when, where, and at last the hashes; all of it fits 80 columns."""
+    workshop.publish("1.0.0", OLD)
+    file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups")
+    shown = ok(sign(workshop, file, "dev:1")).out
+    order = ["action", "product", "version", "SHA-256", "CID", "addresses", "image", "changes", "today", "reason"]
+    order += ["expires", "calls", "Safe", "chain id", "nonce", "owners", "chain view", "block hash"]
+    order += ["domain hash", "message hash", "safeTxHash", "✓"]
+    found = [re.search(f"^{re.escape(label)} ", shown, re.MULTILINE) for label in order]
+    places = [match.start() if match else -1 for match in found]
+    assert -1 not in places, order[places.index(-1)]
+    assert places == sorted(places)
+    proposal = Proposal.from_json(file.read_bytes())
+    for value in (proposal.domain_hash, proposal.message_hash, proposal.safe_tx_hash, NEW.read_bytes()[:0]):
+        assert value.hex() in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    for words in ("OEM acme, chip id 0x410, newest 1.0.0, no floor", "2 of these 3 must sign", "fewer wake-ups"):
+        assert words in shown
+
+
+def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Workshop) -> None:
+    """Where nothing can be compared, the reason is told, and the release can be signed."""
+    file = propose(workshop, OLD, "1.0.0")
+    assert "it is the first release of this product" in ok(sign(workshop, file, "dev:1")).out
+    workshop.run("proposal", "sign", str(file), "--key", "dev:2", "--yes")
+    ok(workshop.run("proposal", "execute", str(file), "--key", "dev:0"))
+    shutil.rmtree(".blockota/store")
+    file = propose(workshop, NEW, "1.1.0")
+    assert (
+        "not known: the image of 1.0.0 is not in the store; give it with --previous"
+        in ok(sign(workshop, file, "dev:1")).out
+    )
+    refused(sign(workshop, file, "dev:2", "--previous", str(NEW)), REFUSED, "is not the one published before", "1.0.0")
+
+
+def test_an_owner_whose_store_has_no_image_is_told_what_to_give(workshop: Workshop) -> None:
+    """Without the image there is no signature; with --image there is."""
+    file = propose(workshop, OLD, "1.0.0")
+    shutil.rmtree(".blockota/store")
+    refused(
+        sign(workshop, file, "dev:1"),
+        OUT_OF_REACH,
+        f"the image of {PRODUCT} 1.0.0 cannot be checked",
+        "--image FILE",
+        "--store",
+    )
+    assert not list(Path().glob("*signature*"))
+    ok(sign(workshop, file, "dev:1", "--image", str(OLD.with_suffix(".hex"))))
+
+
+def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None:
+    """Both are shown as competing; the empty transaction takes the nonce, and the other is executed no more."""
+    file = propose(workshop, OLD, "1.0.0")
+    refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "--nonce")
+    ok(workshop.run("proposal", "reject", "--nonce", "1", "--reason", "wrong image", "-o", "no.json"))
+    rows = listed(workshop)
+    assert rows["1.0.0.json"]["competesWith"] == ["no.json"]
+    assert rows["no.json"]["competesWith"] == ["1.0.0.json"]
+    assert "COMPETES with no.json" in workshop.run("proposal", "list").out
+    ok(sign(workshop, file, "dev:1"))
+    ok(sign(workshop, file, "dev:2"))
+    assert "reject whatever else takes nonce 1" in ok(decide(workshop, "no.json", "dev:1", "dev:3")).out
+    for verb in (("simulate",), ("execute", "--key", "dev:0")):
+        outcome = workshop.run("proposal", verb[0], str(file), *verb[1:])
+        refused(outcome, REFUSED, "cannot be executed any more", "nonce 1", "the Safe is at 2")
+    assert listed(workshop)["1.0.0.json"]["state"] == "executed or replaced"
+    assert workshop.contract.latest(PRODUCT) is None
+    refused(workshop.run("proposal", "reject", "--nonce", "1", "-o", "x.json"), REFUSED, "nonce 1 is used already")
+
+
+def test_a_later_nonce_waits_for_its_turn(workshop: Workshop) -> None:
+    """A proposal behind another one is shown as waiting, is a red flag to sign, and is not executed before."""
+    propose(workshop, OLD, "1.0.0")
+    file = propose(workshop, NEW, "1.1.0", "--nonce", "2")
+    assert listed(workshop)["1.1.0.json"]["state"] == "waits for those before it"
+    refused(sign(workshop, file, "dev:1"), REFUSED, "red flags (nonce)")
+    assert "the Safe is at 1" in ok(workshop.run("proposal", "simulate", str(file))).out
+    refused(workshop.run("proposal", "execute", str(file), "--key", "dev:0"), REFUSED, "0 of 2")
+
+
+def test_the_safe_changes_its_owners_and_threshold(workshop: Workshop) -> None:
+    """An owner joins, the threshold rises and falls, an owner leaves; each by the signatures that it takes then."""
+    newcomer = workshop.cast.broker.address
+    for number, (words, owners, shown) in enumerate(
+        [
+            (("add", newcomer, "--threshold", "3"), ("dev:1", "dev:2"), "add an owner to the Safe"),
+            (("remove", workshop.cast.owner_a.address), ("dev:1", "dev:2", "dev:3"), "remove an owner from the Safe"),
+        ]
+    ):
+        file = f"safe-{number}.json"
+        ok(workshop.run("safe", *words, "--reason", "people change", "-o", file))
+        described = ok(workshop.run("proposal", "show", file)).out
+        assert shown in described
+        assert words[1] in described
+        ok(decide(workshop, file, *owners))
+    state = ok(workshop.run("safe", "owners", "--json")).json
+    assert (newcomer in state["owners"], len(state["owners"]), state["threshold"]) == (True, 3, 3)
+    ok(workshop.run("safe", "threshold", "2", "-o", "two.json"))
+    flags = ok(workshop.run("proposal", "show", "two.json", "--json")).json["redFlags"]
+    assert "change how many owners must sign" in ok(workshop.run("proposal", "show", "two.json")).out
+    assert [flag["word"] for flag in flags] in ([], ["threshold"])
+    assert "3 of these 3 must sign" in ok(workshop.run("safe", "owners")).out
+
+
+def test_what_the_safe_would_not_do_is_refused_at_once(workshop: Workshop) -> None:
+    """An owner who is one already, a stranger, a threshold beyond the owners, an address with a typing error."""
+    owner, stranger = workshop.cast.owner_a.address, workshop.cast.mallory.address
+    for words, status, sentence in [
+        (("add", owner), REFUSED, "is an owner already"),
+        (("remove", stranger), REFUSED, "is no owner"),
+        (("threshold", "2"), REFUSED, "the threshold is 2 already"),
+        (("threshold", "4"), REFUSED, "a threshold of 4 cannot be met"),
+        (("threshold", "0"), USAGE, "0"),
+        (("add", "0x" + "00" * 20), USAGE, "is no address"),
+        (("add", owner[:-1] + ("1" if owner[-1] != "1" else "2")), USAGE, "checksum"),
+        (("add", "0x" + "00" * 19 + "01"), REFUSED, ""),
+    ]:
+        outcome = workshop.run("safe", *words, "-o", "safe.json")
+        assert (outcome.status, sentence in outcome.err) == (status, True), outcome.err
+        assert not Path("safe.json").exists()
+
+
+@pytest.fixture
+def both(workshop: Workshop) -> Workshop:
+    """A workshop with a second product, and one proposal that publishes for both."""
+    words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800f800:2K", "-o", "pair.json")
+    ok(workshop.run("product", "pair", CONFIG, *words))
+    ok(decide(workshop, "pair.json", "dev:1", "dev:2"))
+    Path("settings.bin").write_bytes(b"interval=60\0")
+    ok(
+        workshop.run(
+            *("release", "publish", str(OLD), "--product", PRODUCT, "--version", "1.0.0", "-o", "both.json"),
+            *("--also-configuration", "settings.bin", CONFIG, "1.0.0"),
+        )
+    )
+    return workshop
+
+
+def test_several_releases_are_one_decision(both: Workshop) -> None:
+    """Each image is hashed, also without a store; one transaction publishes all."""
+    shutil.rmtree(".blockota/store")
+    given = ("--image", "settings.bin", "--image", str(OLD))
+    shown = ok(sign(both, "both.json", "dev:1", *given)).out
+    assert shown.count("publish a release") == 2
+    assert "hashed here from settings.bin: its 12 bytes" in shown
+    ok(sign(both, "both.json", "dev:2", *given))
+    assert f"{PRODUCT} 1.0.0 and 1 more" in ok(both.run("proposal", "execute", "both.json", "--key", "dev:0")).out
+    assert all(both.contract.latest(product) for product in (PRODUCT, CONFIG))
+
+
+def test_one_wrong_image_among_several_is_refused(both: Workshop) -> None:
+    """A given image that is none of the proposal's is refused, even where the store has the right one."""
+    outcome = sign(both, "both.json", "dev:1", "--image", "settings.bin", "--image", str(NEW))
+    refused(outcome, REFUSED, NEW.name, "not the one in the proposal", "584 bytes", "12 bytes")
+    shutil.rmtree(".blockota/store")
+    refused(sign(both, "both.json", "dev:1", "--image", "settings.bin"), OUT_OF_REACH, PRODUCT, "--image FILE")
+    assert not list(Path().glob("both.*signature*"))
+
+
+def test_an_image_that_says_another_address_is_refused(workshop: Workshop) -> None:
+    """A HEX file whose bytes are the proposal's, but not their place, is not signed."""
+    file = propose(workshop, OLD, "1.0.0")
+    moved = "\n".join(
+        [":020000040801F1", *OLD.with_suffix(".hex").read_text().splitlines()[1:]]
+    )  # the same records behind another upper address
+    Path("moved.hex").write_text(moved + "\n")
+    outcome = sign(workshop, file, "dev:1", "--image", "moved.hex")
+    refused(outcome, REFUSED, "elsewhere", "0x08010000", "0x08000000")
+
+
+def test_an_image_for_a_proposal_that_publishes_none_is_refused(workshop: Workshop) -> None:
+    """Whoever gives an image believes that it is published."""
+    ok(workshop.run("proposal", "reject", "--nonce", "1", "-o", "no.json"))
+    refused(sign(workshop, "no.json", "dev:1", "--image", str(OLD)), REFUSED, "no image at all")
+
+
+def test_a_proposal_goes_through_the_transaction_builder(workshop: Workshop) -> None:
+    """Exported and imported it is the same transaction, with the same hash."""
+    file = propose(workshop, OLD, "1.0.0")
+    ok(workshop.run("proposal", "export", str(file), "-o", "builder.json"))
+    imported = ok(workshop.run("proposal", "import", "builder.json", "-o", "imported.json", "--json")).json
+    assert imported["safeTxHash"] == listed(workshop)[file.name]["safeTxHash"]
+    assert listed(workshop)["imported.json"]["competesWith"] == []
+    ok(decide(workshop, "imported.json", "dev:2", "dev:3"))
+    assert workshop.contract.latest(PRODUCT)
+
+
+def test_what_comes_from_the_builder_is_judged_when_it_is_signed(workshop: Workshop) -> None:
+    """A call of a foreign contract, such as MultiSend, can be imported and is a red flag; another Safe's cannot."""
+    file = propose(workshop, OLD, "1.0.0")
+    ok(workshop.run("proposal", "export", str(file), "-o", "builder.json"))
+    fields = json.loads(Path("builder.json").read_text())
+    del fields["meta"]["checksum"]
+    multi_send = {"to": "0x38869bf66a61cF6bDB996A6aE40D5853Fd43B526", "value": "1", "data": "0x8d80ff0a" + "00" * 64}
+    Path("multi.json").write_text(json.dumps(fields | {"transactions": [fields["transactions"][0] | multi_send]}))
+    ok(workshop.run("proposal", "import", "multi.json", "-o", "multi-proposal.json"))
+    refused(sign(workshop, "multi-proposal.json", "dev:1"), REFUSED, "red flags (value, selector, target)")
+    shown = ok(workshop.run("proposal", "show", "multi-proposal.json")).out
+    assert "UNKNOWN: 0x8d80ff0a with 68 bytes" in shown
+    assert "sends         1 wei" in shown
+    Path("two.json").write_text(json.dumps(fields | {"transactions": fields["transactions"] * 2}))
+    refused(workshop.run("proposal", "import", "two.json", "-o", "x.json"), REFUSED, "2 transactions", "delegatecall")
+    foreign = fields | {"meta": fields["meta"] | {"createdFromSafeAddress": workshop.cast.mallory.address}}
+    Path("foreign.json").write_text(json.dumps(foreign))
+    refused(workshop.run("proposal", "import", "foreign.json", "-o", "x.json"), REFUSED, "another chain or Safe")
+    assert not Path("x.json").exists()
+
+
+def test_the_desk_is_empty_or_crowded(workshop: Workshop) -> None:
+    """An empty folder is said to be empty; a hundred proposals are listed at once, in the order of their nonces."""
+    assert "There are no proposals in" in ok(workshop.run("proposal", "list")).out
+    assert ok(workshop.run("proposal", "list", "--json")).json == {"proposals": [], "leftAside": []}
+    refused(workshop.run("proposal", "list", "nowhere"), USAGE, "nowhere is no folder")
+    first = Proposal.from_json(propose(workshop, OLD, "1.0.0").read_bytes())
+    fields = json.loads(first.to_json())
+    for nonce in range(2, 102):
+        Path(f"later-{nonce}.json").write_text(json.dumps(fields | {"nonce": nonce}))
+    began = time.monotonic()
+    rows = list(listed(workshop).values())
+    assert time.monotonic() - began < 5
+    assert [row["nonce"] for row in rows] == list(range(1, 102))

@@ -1,0 +1,158 @@
+"""Red flags: what is unusual is told loudly, and signed only by typing its word on a terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.abi import encode_signature_call, interface
+from blockota.bindings import floor_call, publish_call
+from blockota.proposal import Proposal
+from blockota.release import Release, Status, Version
+from blockota.safe_transaction import DELEGATECALL
+from tests.conftest import ROOT
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.test_bad_input import REFUSED, refused
+from tests.stories.test_release_desk import ok, propose
+from tests.stories.test_road import LARGE, NEW, OLD
+
+MONTHS = 90 * 86400
+PATIENCE = 30.0
+"""Seconds without output after which a command on a terminal is given up."""
+
+
+def on_terminal(folder: Path, *words: str, typed: str) -> Outcome:
+    """Run a command on a terminal, and type into it; all that it shows comes back as one."""
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "blockota", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        os.write(master, typed.encode())
+        shown = b"".join(_read(master))
+        os.close(master)  # whoever still waits for typing is hung up on
+        status = process.wait()
+    return Outcome(status, shown.decode(), shown.decode())
+
+
+def _read(master: int) -> Iterator[bytes]:
+    with suppress(OSError):  # Linux ends a terminal that nobody holds with EIO
+        while select.select([master], [], [], PATIENCE)[0] and (part := os.read(master, 4096)):
+            yield part
+
+
+def release(image: Path, version: Version) -> Release:
+    """A release of an image, as a proposer may write it into calldata."""
+    data = image.read_bytes()
+    return Release(
+        product=PRODUCT,
+        version=version,
+        sha256=hashlib.sha256(data).digest(),
+        size=len(data),
+        load_address=0x08000000,
+        active_from=0,
+        chip_id=0x410,
+        status=Status.ACTIVE,
+        previous=None,
+    )
+
+
+@pytest.fixture
+def usual(workshop: Workshop) -> Proposal:
+    """The proposal of 1.1.0 after 1.0.0 was published; nothing about it is unusual."""
+    workshop.publish("1.0.0", OLD)
+    return Proposal.from_json(propose(workshop, NEW, "1.1.0").read_bytes())
+
+
+def flagged(workshop: Workshop, usual: Proposal) -> dict[str, Proposal]:
+    """One proposal for each flag that a proposal's file can earn, by the flag's word."""
+    mallory, now = workshop.cast.mallory.address, int(time.time())
+    older, larger = release(OLD, Version(0, 9, 0)), release(LARGE, Version(1, 2, 0))
+    threshold = interface("Safe").encode_call("changeThreshold", 1)
+    return {
+        "delegatecall": replace(usual, operation=DELEGATECALL),
+        "value": replace(usual, value=1),
+        "refund": replace(usual, gas_price=1, refund_receiver=mallory),
+        "selector": replace(usual, data=encode_signature_call("upgradeTo(address)", mallory)),
+        "target": replace(usual, to=mallory),
+        "expired": replace(usual, expires=now - 1),
+        "far": replace(usual, expires=now + MONTHS),
+        "nonce": replace(usual, nonce=usual.nonce + 1),
+        "lower": replace(usual, data=publish_call([older])),
+        "grown": replace(usual, data=publish_call([larger])),
+        "ownership": replace(usual, data=interface("BlockOTA").encode_call("transferOwnership", mallory)),
+        "floor": replace(usual, data=floor_call(PRODUCT, Version(9, 0, 0))),
+        "threshold": replace(usual, to=usual.safe, data=threshold),
+    }
+
+
+def test_every_red_flag_stops_signing_without_a_terminal(workshop: Workshop, usual: Proposal) -> None:
+    """Each is named, --yes passes none of them, and no signature is made; the usual proposal has none."""
+    given = ("--image", str(OLD)), ("--image", str(LARGE))
+    options = {"lower": given[0], "grown": given[1]}
+    for word, proposal in flagged(workshop, usual).items():
+        Path("p.json").write_bytes(proposal.to_json())
+        words = ("--key", "dev:1", "--yes", *options.get(word, ()))
+        outcome = workshop.run("proposal", "sign", "p.json", *words)
+        refused(outcome, REFUSED, "nothing was signed", "red flags (", word)
+        assert f"RED FLAG {word}" in outcome.err
+        shown = ok(workshop.run("proposal", "show", "p.json"))
+        assert f"RED FLAG {word}" in shown.err
+        assert word in {flag["word"] for flag in workshop.run("proposal", "show", "p.json", "--json").json["redFlags"]}
+    assert not list(Path().glob("p.*signature*"))
+    assert "RED FLAG" not in workshop.run("proposal", "show", "1.1.0.json").err
+
+
+def test_an_old_view_and_a_strange_key_are_red_flags(workshop: Workshop, usual: Proposal) -> None:
+    """What the chain said long ago, and whom it does not know, is told before signing."""
+    assert usual.nonce == 2
+    ok(workshop.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
+    view = json.loads(Path("view.json").read_text())
+    view["block"]["time"] -= 3 * 86400
+    Path("view.json").write_text(json.dumps(view))
+    words = ("proposal", "sign", "1.1.0.json", "--yes", "--view", "view.json")
+    refused(workshop.run(*words, "--key", "dev:1"), REFUSED, "red flags (old)")
+    refused(workshop.run(*words, "--key", "dev:6"), REFUSED, "old", "stranger")
+    assert not list(Path().glob("1.1.0.*signature*"))
+
+
+def test_flags_are_passed_by_typing_each_word(workshop: Workshop, usual: Proposal) -> None:
+    """On a terminal the words are asked one by one; a wrong one, or no at the end, signs nothing."""
+    unusual = replace(usual, operation=DELEGATECALL, value=1)
+    Path("p.json").write_bytes(unusual.to_json())
+    words = ("proposal", "sign", "p.json", "--key", "dev:1", "-o", "p.signature.json")
+    wrong = on_terminal(workshop.folder, *words, "--yes", typed="delegatecall\nyes\n")
+    assert wrong.status == REFUSED
+    assert "the word value was not typed" in " ".join(wrong.out.split())
+    doubtful = on_terminal(workshop.folder, *words, typed="delegatecall\nvalue\nn\n")
+    assert doubtful.status == REFUSED
+    assert "you said no" in doubtful.out
+    assert not Path("p.signature.json").exists()
+    signed = on_terminal(workshop.folder, *words, typed="delegatecall\nvalue\ny\n")
+    assert signed.status == 0, signed.out
+    assert signed.out.index("safeTxHash") < signed.out.index("RED FLAG delegatecall") < signed.out.index("Sign this")
+    assert Path("p.signature.json").exists()
+
+
+def test_a_usual_proposal_is_signed_by_saying_yes(workshop: Workshop, usual: Proposal) -> None:
+    """On a terminal without --yes the question comes after all that is to be read; leaving it signs nothing."""
+    assert not usual.is_rejection
+    words = ("proposal", "sign", "1.1.0.json", "--key", "dev:1", "-o", "a.signature.json")
+    assert on_terminal(workshop.folder, *words, typed="\x04").status == 130
+    assert not Path("a.signature.json").exists()
+    signed = on_terminal(workshop.folder, *words, typed="y\n")
+    assert signed.status == 0, signed.out
+    assert signed.out.index("safeTxHash") < signed.out.index("Sign this")
+    assert Path("a.signature.json").exists()
