@@ -6,7 +6,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slither halmos clear-signing mutants coverage deep bench gas format artifacts lock clean runtime tests
+.PHONY: help demo test check kubo slither halmos clear-signing mutants coverage deep bench gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ check: tests ## Check style, types, generated files and structure
 	@$(PY) scripts/build_artifacts.py --check
 	@$(PY) -m benchmarks.gas --check
 	@$(PY) -m pytest -q tests/test_architecture.py
+
+kubo: ## Build the IPFS node that some tests run, where none is installed (needs Go; takes some minutes once)
+	@$(PYTHON) scripts/install_kubo.py
 
 slither: ## Look for known mistakes in the contracts
 	@$(BOOTSTRAP) slither

@@ -1,0 +1,178 @@
+"""Build Kubo, the IPFS node for the tests of the Kubo store and for its benchmark: ``python3 scripts/install_kubo.py``.
+
+An ``ipfs`` on PATH that is new enough is taken as it is. Else the Go toolchain builds one from the module proxy into
+the user's cache folder, where every clone finds it; it appears there whole or not at all. ``--find`` only looks.
+
+The module's own folder is built, not ``go install``: Kubo's go.mod may replace modules, which Go allows to a main
+module alone. Where the replacement of the newest version cannot be had, the version before it is built.
+
+Standard library only, because it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+VERSIONS = ("0.43.1", "0.43.0")
+"""What is built: the first of these that can be had."""
+OLDEST = (0, 40)
+"""The oldest that is taken from PATH: the first that knows the profile ``unixfs-v1-2025``."""
+OLDEST_GO = (1, 26, 5)
+GO = shutil.which("go") or "/usr/local/go/bin/go"
+"""On PATH, or where Go's own installation puts it."""
+SHOWN_LOG_LINES = 15
+
+
+class UnavailableError(Exception):
+    """Kubo cannot be had here; the text says why, and what would help."""
+
+
+def main() -> int:
+    """Print the path of a Kubo, built when there is none; the exit status is 1 after one sentence where none is."""
+    found = find()
+    if not found and "--find" not in sys.argv:
+        try:
+            found = build_newest()
+        except UnavailableError as error:
+            say(f"Kubo cannot be had: {error}")
+        except KeyboardInterrupt:
+            say("Stopped; the same command goes on where this one ended.")
+    if found:
+        print(found)
+    return 0 if found else 1
+
+
+def find() -> Path | None:
+    """A Kubo that is here already: on PATH and new enough, else one built before."""
+    on_path = shutil.which("ipfs")
+    built = [cached(version) for version in VERSIONS]
+    candidates = [Path(on_path)] if on_path and (version_of(Path(on_path)) or (0,)) >= OLDEST else []
+    return next((path for path in [*candidates, *built] if path.is_file()), None)
+
+
+def cached(version: str) -> Path:
+    """Where a built one lies."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "blockota" / "kubo" / f"v{version}" / "ipfs"
+
+
+def version_of(program: Path) -> tuple[int, ...] | None:
+    """What a program says that it is, or nothing where it says no version."""
+    try:
+        answer = subprocess.run(
+            [program, "version", "--number"], capture_output=True, text=True, check=False, timeout=30
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.match(r"(\d+)\.(\d+)\.(\d+)", answer)
+    return tuple(map(int, match.groups())) if match else None
+
+
+def build_newest() -> Path:
+    """Build the first version that can be had.
+
+    Raises:
+        UnavailableError: none can.
+    """
+    check_go()
+    reasons = []
+    for version in VERSIONS:
+        try:
+            return build(version)
+        except UnavailableError as error:
+            reasons.append(f"{version}: {error}")
+            say(f"Kubo {version} cannot be built here: {str(error).splitlines()[0]}")
+    raise UnavailableError("\n".join(reasons))
+
+
+def check_go() -> None:
+    """Complain when Go is missing or too old.
+
+    Raises:
+        UnavailableError: it is.
+    """
+    wanted = ".".join(map(str, OLDEST_GO))
+    if not shutil.which(GO):
+        raise UnavailableError(f"Go is missing: install Go {wanted} or newer (go.dev/dl), or Kubo as `ipfs` on PATH.")
+    found = run([GO, "env", "GOVERSION"]).strip()
+    match = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", found)
+    if match is None or tuple(int(part or 0) for part in match.groups()) < OLDEST_GO:
+        raise UnavailableError(f"{found} is too old: install Go {wanted} or newer (go.dev/dl).")
+
+
+def build(version: str) -> Path:
+    """Build one version into the cache.
+
+    Raises:
+        UnavailableError: a module cannot be had, or the build fails.
+    """
+    began, target = time.monotonic(), cached(version)
+    say(f"Building Kubo {version}, which takes some minutes the first time ...")
+    described = json.loads(run([GO, "mod", "download", "-json", f"github.com/ipfs/kubo@v{version}"]) or "{}")
+    if "Dir" not in described:
+        raise UnavailableError(described.get("Error", "the module proxy does not hold it"))
+    source = Path(described["Dir"])
+    packages = run([GO, "list", "-deps", "./cmd/ipfs"], folder=source).split()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        program = Path(folder) / "ipfs"
+        compile_program(source, program, packages=len(packages))
+        if version_of(program) is None:
+            raise UnavailableError("what was built does not start")
+        program.replace(target)
+    say(f"Built Kubo {version} in {time.monotonic() - began:.0f} s.")
+    return target
+
+
+def compile_program(source: Path, program: Path, *, packages: int) -> None:
+    """Run the compiler, counting the packages that it names.
+
+    Raises:
+        UnavailableError: it fails.
+    """
+    command = [GO, "build", "-trimpath", "-v", "-o", str(program), "./cmd/ipfs"]
+    with subprocess.Popen(command, cwd=source, stderr=subprocess.PIPE, text=True) as process:
+        lines = list(counted(process.stderr or (), packages))
+    if process.returncode:
+        raise UnavailableError("the build failed:\n" + "\n".join(lines[-SHOWN_LOG_LINES:]))
+
+
+def counted(lines: Iterable[str], packages: int) -> Iterable[str]:
+    """Pass lines on, with their number shown on a terminal."""
+    for number, line in enumerate(lines):
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\033[K{number} of at most {packages} packages ")
+            sys.stderr.flush()
+        yield line.rstrip()
+
+
+def run(command: list[str], *, folder: Path | None = None) -> str:
+    """What a command prints; one that cannot go on says why in its standard output or on stderr.
+
+    Raises:
+        UnavailableError: it fails without an answer.
+    """
+    # A folder without go.mod: where this is started must not change what is built.
+    with tempfile.TemporaryDirectory() as empty:
+        done = subprocess.run(command, cwd=folder or empty, capture_output=True, text=True, check=False)
+    if done.returncode and not done.stdout.startswith("{"):
+        raise UnavailableError("\n".join(done.stderr.strip().splitlines()[-SHOWN_LOG_LINES:]))
+    return done.stdout
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, in the place of the progress."""
+    sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
