@@ -24,6 +24,7 @@ from blockota.rlp import Item, decode, number
 GWEI = 10**9
 _EIP1559 = 2
 _LEGACY_FIELDS, _EIP1559_FIELDS = 9, 12
+_SIGNATURE_PARTS = 3
 _EIP155 = 35
 """A legacy signature's v is this plus twice the chain id, plus 0 or 1."""
 _RISE = (9, 8)
@@ -186,6 +187,8 @@ class SignedTransaction:
 
     @classmethod
     def _typed(cls, raw: bytes, fields: list[Item]) -> SignedTransaction:
+        if fields[8] != [] or number(fields[9]) > 1:
+            raise ValueError("it has an access list, or its signature is none")
         fees = Fees(limit=number(fields[3]), tip=number(fields[2]))
         to, data = _target(fields[5], value=fields[6]), _data(fields[7])
         return cls(raw, number(fields[0]), number(fields[1]), gas=number(fields[4]), fees=fees, to=to, data=data)
@@ -214,6 +217,8 @@ def _fields(encoded: bytes, *, count: int) -> list[Item]:
     fields = decode(encoded)
     if isinstance(fields, bytes) or len(fields) != count:
         raise ValueError("it is no transaction of a kind that we send")
+    for part in fields[-_SIGNATURE_PARTS:]:
+        number(part)
     return fields
 
 

@@ -152,6 +152,15 @@ def test_a_transaction_that_a_reorganisation_replaces_is_told(desk: Desk, pool: 
     assert desk.used == 2
 
 
+def test_a_chain_that_makes_its_own_blocks_is_waited_for(desk: Desk) -> None:
+    """With a block a second, two confirmations take two blocks more."""
+    with fresh_anvil("--block-time", "1") as chain:
+        rpc(chain, "anvil_setBalance", desk.payer.address, hex(10**20))
+        receipt = desk.outbox(chain, confirmations=2).send(desk.payer, DATA, to=SAFE)
+        assert chain.head().number - receipt.block_number >= 2
+        assert chain.count(desk.payer.address) == 1
+
+
 def test_it_is_written_down_before_it_is_sent(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """The file holds the signed bytes, says what they are for, and only its owner reads it."""
     sent = desk.start(pool)
