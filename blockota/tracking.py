@@ -100,9 +100,11 @@ class Tracker:
     def _in_block(self, receipt: Receipt, *, head: int) -> Situation:
         depth, wanted = max(head - receipt.block_number, 0), self._confirmations
         where = f"it is in block {receipt.block_number}, with {depth} of {wanted} confirmations"
-        # A node may still answer with a receipt of a block that a reorganisation has taken away.
-        if depth < wanted or (wanted and self._node.head(receipt.block_number).hash != receipt.block_hash):
+        if depth < wanted:
             return Situation(State.CONFIRMING, where, head, receipt)
+        # A node may still answer with a receipt of a block that a reorganisation has taken away.
+        if wanted and self._node.head(receipt.block_number).hash != receipt.block_hash:
+            return Situation(State.CONFIRMING, f"{where}, and that block is gone", head, receipt)
         return Situation(State.CONFIRMED if receipt.succeeded else State.REVERTED, where, head, receipt)
 
     def _overtaken(self, entry: Entry, *, head: int) -> Situation:

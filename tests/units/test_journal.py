@@ -38,6 +38,7 @@ def path(journal: Journal, tmp_path: Path) -> Path:
     return path
 
 
+@settings(max_examples=40)
 @given(
     nonce=st.integers(0, 2**64 - 1),
     fees=st.builds(Fees, st.integers(0, 2**90), st.none() | st.integers(0, 2**90)),
@@ -52,7 +53,7 @@ def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, dat
     assert signed.sender == ACCOUNT.address
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(st.integers(0, len(SIGNED.raw) - 1), st.integers(1, 255))
 def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) -> None:
     """No changed byte goes unnoticed: it cannot be read, or another account seems to have signed something."""

@@ -133,6 +133,21 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
     assert desk.used == 1
 
 
+def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: ThreadPoolExecutor) -> None:
+    """A node may still give a receipt of a block whose place another one has taken."""
+    with line_to(desk.chain) as line:
+        outbox = desk.outbox(Chain(line.url), confirmations=1, timeout=1)
+        sent = desk.start(pool, outbox)
+        desk.mine()
+        until(lambda: outbox.look(desk.entries[0]).state is State.CONFIRMING)
+        line.stale = "eth_getTransactionReceipt"
+        rpc(desk.chain, "anvil_reorg", 1, [])
+        desk.mine()
+        with pytest.raises(ChainError, match=r"it is in block \d+, with 1 of 1 confirmations, and that block is gone"):
+            sent.result(PATIENCE)
+    desk.mine()
+
+
 def test_a_transaction_that_a_reorganisation_replaces_is_told(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """Where another one took the nonce, the sentence says so; only `forget` lets the command send again."""
     outbox = desk.outbox(confirmations=1)
