@@ -8,7 +8,9 @@ from typing import BinaryIO, Protocol
 from blockota.cid import CID
 from blockota.errors import ContentError, UsageError
 from blockota.files import home_path
+from blockota.stores.http import HttpStore
 from blockota.stores.local import LocalStore
+from blockota.stores.source import Source
 
 
 class Store(Protocol):
@@ -46,7 +48,7 @@ def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
 
 
 def open_store(url: str) -> Store:
-    """The store that a URL names: ``file:FOLDER``.
+    """The store that a URL names: ``file:FOLDER``, or a gateway, ``https://HOST`` or ``http://HOST``.
 
     Raises:
         UsageError: it names none.
@@ -54,6 +56,10 @@ def open_store(url: str) -> Store:
     kind, _, rest = url.partition(":")
     if kind == "file" and rest:
         return LocalStore(home_path(rest))
+    if kind in {"https", "http"}:
+        return HttpStore(Source(url))
     raise UsageError(
-        f"{url!r} names no store", why="a store is named as file:FOLDER", remedy="try file:.blockota/store"
+        f"{url!r} names no store",
+        why="a store is named as file:FOLDER or https://HOST",
+        remedy="try file:.blockota/store",
     )

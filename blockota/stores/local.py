@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.cid import CHUNK_SIZE, CID, dag, read_file
+from blockota.car import MAX_BLOCK_SIZE
+from blockota.cid import CID, Block, dag, read_file
 from blockota.errors import StoreError
 from blockota.files import whole_file
 
@@ -43,7 +44,7 @@ class LocalStore:
         root = None
         with self._translated():
             for block in dag(stream):
-                self._write_block(block.cid, block.data)
+                self.write_block(block)
                 on_progress(len(block.data))
                 root = block.cid
             if root is None:
@@ -58,7 +59,7 @@ class LocalStore:
             StoreError: a block is missing or the folder cannot be read.
             ContentError: a block is corrupt.
         """
-        return read_file(cid, self._read_block)
+        return read_file(cid, self.read_block)
 
     def has(self, cid: CID) -> bool:
         """Whether the root block is there (`open` tells whether the file is whole).
@@ -68,6 +69,37 @@ class LocalStore:
         """
         with self._translated():
             return self._block_path(cid).is_file()
+
+    def read_block(self, cid: CID) -> bytes:
+        """What the folder has under a block's address, unchecked; at most one byte more than the largest block.
+
+        Raises:
+            StoreError: the block is missing, or the folder cannot be read.
+        """
+        with self._translated():
+            try:
+                with self._block_path(cid).open("rb") as file:
+                    return file.read(MAX_BLOCK_SIZE + 1)
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"the store {self.folder} does not hold {cid}",
+                    why="it was never stored here, or was removed",
+                    remedy="name another store with --store, or ask the vendor for the image",
+                ) from error
+
+    def write_block(self, block: Block) -> None:
+        """Store one block of a file; the caller has checked it. A corrupt one in its place is replaced.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        path = self._block_path(block.cid)
+        with self._translated():
+            if path.is_file() and path.stat().st_size == len(block.data) and path.read_bytes() == block.data:
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as file:
+                file.write(block.data)
 
     def pin(self, cid: CID) -> None:
         """Mark a root as one to keep.
@@ -87,26 +119,6 @@ class LocalStore:
         """
         with self._translated():
             self._pin_path(cid).unlink(missing_ok=True)
-
-    def _write_block(self, cid: CID, data: bytes) -> None:
-        path = self._block_path(cid)
-        if path.is_file() and path.read_bytes() == data:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.write(data)
-
-    def _read_block(self, cid: CID) -> bytes:
-        with self._translated():
-            try:
-                with self._block_path(cid).open("rb") as file:
-                    return file.read(CHUNK_SIZE + 1)
-            except FileNotFoundError as error:
-                raise StoreError(
-                    f"the store {self.folder} does not hold {cid}",
-                    why="it was never stored here, or was removed",
-                    remedy="name another store with --store, or ask the vendor for the image",
-                ) from error
 
     def _block_path(self, cid: CID) -> Path:
         name = str(cid)

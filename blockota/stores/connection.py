@@ -1,0 +1,338 @@
+"""HTTP to a source that may do anything: every byte is waited for by a clock, and every answer has a limit.
+
+The standard library's client, because it lets us connect to the address that was checked, and watch every single read
+below its parser. It knows no proxies, no redirects, no cookies and no compression by itself, which is what is wanted.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import math
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from blockota.stores.addresses import Endpoint, IPAddress, look_up, permitted
+from blockota.stores.source import Limits, Origin, Source, SourceError, Verdict, origin_of, split_url
+
+READ_SIZE = 1 << 18
+"""Bytes that are read at a time."""
+_HEAD_SIZE = 3 << 16
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_ADDRESSES = 4
+_BUSY = frozenset({429, 502, 503, 504})
+_ABSENT = frozenset({404, 410})
+_OK = 200
+
+
+class _Watch:
+    """What one answer may still cost: bytes altogether, and time spent waiting for them."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._waited = 0.0
+        self._seen = 0
+        self.allowed = _HEAD_SIZE
+
+    def patience(self) -> float:
+        """Seconds to wait for the next byte.
+
+        Raises:
+            TimeoutError: it has been too slow.
+        """
+        left = self._limits.grace + self._seen / self._limits.slowest - self._waited
+        if left <= 0:
+            raise TimeoutError
+        return min(left, self._limits.silence)
+
+    def count(self, size: int, *, waited: float) -> None:
+        """Take note of bytes that came.
+
+        Raises:
+            http.client.HTTPException: there are more than the answer may have.
+        """
+        self._seen += size
+        self._waited += waited
+        if self._seen > self.allowed:
+            raise http.client.HTTPException(f"more than {self.allowed} bytes")
+
+
+class _WatchedReader(io.RawIOBase):
+    """A socket's bytes, each read under the watch."""
+
+    def __init__(self, sock: socket.socket, watch: _Watch) -> None:
+        self._sock, self._watch = sock, watch
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._watch.patience())
+        began = time.monotonic()
+        size = self._raw.readinto(buffer)
+        self._watch.count(size or 0, waited=time.monotonic() - began)
+        return size
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose every byte is watched."""
+
+    def __init__(self, sock: socket.socket, *, method: str, watch: _Watch) -> None:
+        super().__init__(sock, method=method)
+        self.fp.close()
+        self.watch = watch
+        self.fp = io.BufferedReader(_WatchedReader(sock, watch), 1 << 16)
+
+
+class Answer:
+    """The body of an answer with status 200, which is read at most once.
+
+    Attributes:
+        headers: the answer's headers.
+    """
+
+    def __init__(self, response: _Response, source: Source, *, limit: int) -> None:
+        """Refuse a body that is compressed, or announced as larger than `limit` bytes."""
+        self.headers = response.headers
+        self._response, self._source, self._limit = response, source, limit
+        response.watch.allowed += limit + limit // 10
+        encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise self._refused(f"it answers with the content encoding {encoding[:20]!r}, which was not asked for")
+        if response.length is not None and response.length > limit:
+            raise self._refused(f"it announces {response.length} bytes where at most {limit} can be")
+        if response.length is None and not response.chunked:
+            raise self._refused("it does not say where its answer ends")
+
+    def parts(self) -> Iterator[bytes]:
+        """The body, piece by piece.
+
+        Raises:
+            SourceError: the connection stalls or breaks, or more comes than may.
+        """
+        total = 0
+        with translated(self._source):
+            while part := self._response.read(READ_SIZE):
+                total += len(part)
+                if total > self._limit:
+                    raise self._refused(f"its answer is larger than the {self._limit} bytes that can be")
+                yield part
+            if self._response.length:
+                raise http.client.IncompleteRead(b"", self._response.length)
+
+    def body(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            SourceError: as `parts`.
+        """
+        return b"".join(self.parts())
+
+    def _refused(self, why: str) -> SourceError:
+        return SourceError(self._source.url, Verdict.REFUSED, why=why)
+
+
+class Session:
+    """Requests to one source, over one connection that is kept while it can be; `abort` may come from any thread.
+
+    Args:
+        source: the source.
+        limits: what it may cost.
+    """
+
+    def __init__(self, source: Source, limits: Limits) -> None:
+        """Remember; the first request connects."""
+        self._source, self._limits = source, limits
+        self._own: tuple[IPAddress, ...] = ()
+        self._origin: Origin | None = None
+        self._socket: socket.socket | None = None
+        self._response: _Response | None = None
+        self._aborted = False
+        self._lock = threading.Lock()
+
+    def get(self, path: str, *, accept: str, limit: int) -> Answer:
+        """Ask for a path below the source's.
+
+        Args:
+            path: path and query, beginning with a slash.
+            accept: the media type asked for.
+            limit: bytes of the largest body that is taken.
+
+        Raises:
+            SourceError: the source stalls, breaks, refuses, or redirects where it may not.
+        """
+        with translated(self._source):
+            return Answer(self._ask("GET", path, accept=accept), self._source, limit=limit)
+
+    def has(self, path: str, *, accept: str) -> bool:
+        """Whether a path is there (HEAD).
+
+        Raises:
+            SourceError: the source stalls, breaks, or refuses.
+        """
+        try:
+            with translated(self._source):
+                self._ask("HEAD", path, accept=accept).close()
+        except AbsentError:
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Break off whatever goes on, now and later."""
+        self._aborted = True
+        with self._lock:
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; the next request makes a new one."""
+        with self._lock:
+            sock, response = self._socket, self._response
+            self._socket = self._response = self._origin = None
+        if response is not None:
+            response.close()
+        if sock is not None:
+            sock.close()
+
+    def _ask(self, method: str, path: str, *, accept: str) -> _Response:
+        url = self._source.url.rstrip("/") + path
+        for _ in range(self._limits.redirects + 1):
+            response = self._exchange(method, url, accept=accept)
+            if response.status not in _REDIRECTS:
+                return self._checked(response)
+            url = self._redirected(url, response.headers.get("Location", ""))
+            self.close()
+        raise self._error(Verdict.REFUSED, f"it redirects more than {self._limits.redirects} times")
+
+    def _redirected(self, url: str, location: str) -> str:
+        target = urljoin(url, location)
+        parts = split_url(target)
+        if parts is None or (urlsplit(url).scheme, parts.scheme) == ("https", "http"):
+            raise self._error(Verdict.REFUSED, f"it redirects to {location[:80]!r}, which is no address to follow")
+        return target
+
+    def _checked(self, response: _Response) -> _Response:
+        if response.status == _OK:
+            return response
+        self.close()
+        if response.status in _ABSENT:
+            raise AbsentError(self._source.url, Verdict.GONE, why="it does not hold what was asked for")
+        again = _seconds(response.headers.get("Retry-After", "0")) if response.status in _BUSY else None
+        raise self._error(Verdict.GONE, f"it answers with the status {response.status}", again=again)
+
+    def _exchange(self, method: str, url: str, *, accept: str) -> _Response:
+        parts = urlsplit(url)
+        origin = origin_of(parts)
+        sock = self._connected(origin)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        head = [f"{method} {target} HTTP/1.1", *self._headers(origin, accept)]
+        sock.settimeout(self._limits.silence)
+        sock.sendall("\r\n".join((*head, "", "")).encode("ascii"))
+        self._response = _Response(sock, method=method, watch=_Watch(self._limits))
+        self._response.begin()
+        return self._response
+
+    def _headers(self, origin: Origin, accept: str) -> Iterator[str]:
+        yield f"Host: {origin.authority}"
+        yield f"Accept: {accept}"
+        yield "Accept-Encoding: identity"
+        yield "User-Agent: blockota"
+        if self._source.token and origin == self._source.origin:
+            yield f"Authorization: Bearer {self._source.token}"
+
+    def _connected(self, origin: Origin) -> socket.socket:
+        last = self._response
+        is_free = last is None or (last.isclosed() and not last.will_close)
+        if self._socket is not None and self._origin == origin and is_free:
+            return self._socket
+        self.close()
+        sock = self._connect(origin, self._endpoints(origin))
+        with self._lock:
+            self._socket, self._origin = sock, origin
+        if self._aborted:
+            raise ConnectionAbortedError("the fetch is over")
+        return sock
+
+    def _endpoints(self, origin: Origin) -> list[Endpoint]:
+        endpoints = look_up(origin.host, origin.port)
+        if origin == self._source.origin:
+            self._own = tuple(endpoint.address for endpoint in endpoints)
+            return endpoints
+        allowed = permitted(endpoints, own=self._own)
+        if not allowed:
+            raise self._error(
+                Verdict.REFUSED, f"it redirects to {origin.host}, which is in a private network or this machine"
+            )
+        return allowed
+
+    def _connect(self, origin: Origin, endpoints: list[Endpoint]) -> socket.socket:
+        failure = OSError("it has no address")
+        tried = endpoints[:_MAX_ADDRESSES]
+        for endpoint in tried:
+            sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+            try:
+                sock.settimeout(self._limits.connect / len(tried))
+                sock.connect(endpoint.place)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return self._secured(sock, origin)
+            except OSError as error:
+                sock.close()
+                failure = error
+        raise failure
+
+    def _secured(self, sock: socket.socket, origin: Origin) -> socket.socket:
+        if origin.scheme == "http":
+            return sock
+        context = self._source.tls or _system_authorities()
+        return context.wrap_socket(sock, server_hostname=origin.host)
+
+    def _error(self, verdict: Verdict, why: str, *, again: float | None = None) -> SourceError:
+        return SourceError(self._source.url, verdict, why=why, again=again)
+
+
+class AbsentError(SourceError):
+    """A source does not hold what was asked for."""
+
+
+@contextmanager
+def translated(source: Source) -> Iterator[None]:
+    """Turn what sockets, TLS and HTTP raise into a `SourceError`.
+
+    Raises:
+        SourceError: something of it happened.
+    """
+    try:
+        yield
+    except TimeoutError as error:
+        raise SourceError(source.url, Verdict.STALLED, why="it is silent, or too slow") from error
+    except ssl.SSLCertVerificationError as error:
+        why = f"its certificate cannot be believed ({error.verify_message})"
+        raise SourceError(source.url, Verdict.REFUSED, why=why) from error
+    except socket.gaierror as error:
+        raise SourceError(source.url, Verdict.GONE, why="its name leads nowhere", again=1.0) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        text = str(error) or type(error).__name__
+        raise SourceError(source.url, Verdict.GONE, why=f"the connection broke ({text[:100]})", again=0.0) from error
+
+
+@cache
+def _system_authorities() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _seconds(retry_after: str) -> float:
+    """The delay that a busy source asks for; a date is as good as none."""
+    return min(float(retry_after), 30.0) if retry_after.isdecimal() and math.isfinite(float(retry_after)) else 0.5

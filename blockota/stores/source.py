@@ -1,0 +1,167 @@
+"""What a fetch knows of a source: its URL, what it may cost, and what became of it."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import SplitResult, urlsplit
+
+from blockota.errors import StoreError, UsageError
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a source may cost before it is left out; times are in seconds.
+
+    Attributes:
+        connect: to look up its name, connect and agree on TLS.
+        silence: without a byte.
+        grace: in which it may be slower than `slowest`.
+        slowest: bytes a second, on average over one answer, behind the grace.
+        patience: until another source is asked for the same block as well.
+        redirects: hops of one request.
+        attempts: broken connections in a row without a new block.
+    """
+
+    connect: float = 10.0
+    silence: float = 20.0
+    grace: float = 10.0
+    slowest: int = 4096
+    patience: float = 2.0
+    redirects: int = 3
+    attempts: int = 3
+
+
+class Verdict(StrEnum):
+    """What became of a source in a fetch."""
+
+    UNUSED = "unused"
+    SERVED = "served"
+    LIED = "lied"
+    STALLED = "stalled"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+BAD = frozenset({Verdict.LIED, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
+"""Verdicts that leave a source out."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Scheme, host and port, to which a connection leads."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """What stands in a Host header: the port is left out where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trustless gateway: somebody's repository, a public gateway, a Kubo node's.
+
+    Attributes:
+        url: ``https://host[:port][/path]`` or ``http://…``, in front of ``/ipfs/…``.
+        token: a bearer token, shown to this origin only.
+        tls: whom to believe certificates; the system's authorities without it.
+    """
+
+    url: str
+    token: str = field(default="", repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no URL of a gateway.
+
+        Raises:
+            UsageError: it has another scheme, no host, a user, a query or a fragment, or the token is none.
+        """
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise UsageError("the bearer token cannot be used", why="it has characters that no header may have")
+        parts = split_url(self.url)
+        if parts is None or parts.query or parts.fragment:
+            raise UsageError(
+                f"{self.url!r} names no gateway",
+                why="an address like https://host or https://host/path is needed, without user, query and fragment",
+                remedy="check the address",
+            )
+
+    @property
+    def origin(self) -> Origin:
+        """Where to connect."""
+        return origin_of(urlsplit(self.url))
+
+    @property
+    def path(self) -> str:
+        """What comes before ``/ipfs/…``."""
+        return urlsplit(self.url).path.rstrip("/")
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """What one source did in a fetch.
+
+    Attributes:
+        url: the source.
+        size: bytes of good blocks that came from it.
+        seconds: time for which it had something to do.
+        verdict: what became of it.
+        reason: why, where it was left out.
+    """
+
+    url: str
+    size: int
+    seconds: float
+    verdict: Verdict
+    reason: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it was left out."""
+        return self.verdict in BAD
+
+    def __str__(self) -> str:
+        """One line for people: ``https://host lied: …``."""
+        return f"{self.url} {self.verdict}" + (f": {self.reason}" if self.reason else "")
+
+
+class SourceError(StoreError):
+    """A source did not give what was asked for.
+
+    Args:
+        source: its URL.
+        verdict: what it is called for that.
+        why: the reason, a clause.
+        again: whether it is worth asking it again, and after how many seconds.
+    """
+
+    def __init__(self, source: str, verdict: Verdict, *, why: str, again: float | None = None) -> None:
+        """Keep the parts beside the sentence."""
+        self.verdict, self.again = verdict, again
+        super().__init__(f"{source} cannot be used", why=why, remedy="name another source")
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of an absolute http or https URL without a user, or nothing where it is none."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in _PORTS and parts.hostname and parts.username is None and parts.port != 0:
+            parts.hostname.encode("idna")
+            return parts if url.isascii() and url.isprintable() and " " not in url else None
+    except ValueError:
+        pass
+    return None
+
+
+def origin_of(parts: SplitResult) -> Origin:
+    """Where the parts of a URL lead."""
+    return Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
