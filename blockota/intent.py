@@ -124,5 +124,5 @@ def _show_release(release: dict[str, Any]) -> dict[str, str]:
         "size": f"{release['size']} bytes",
         "loadAddress": show_value("loadAddress", release["loadAddress"]),
         "activeFrom": show_value("activeFrom", release["activeFrom"]),
-        "manifest": release["manifest"].hex() if any(release["manifest"]) else "none",
+        "manifest": str(CID(RAW, release["manifest"])) if any(release["manifest"]) else "none",
     }
