@@ -198,11 +198,8 @@ def import_(session: Session, /, file: Path, **proposing: Any) -> None:
     Example:  blockota proposal import transaction-builder.json -o imported.json
     """
     from blockota.approval import propose_built
-    from blockota.files import read_input
-    from blockota.strict_json import MAX_FILE_SIZE
-    from blockota.transaction_builder import from_builder
 
-    found = from_builder(read_input(file, limit=MAX_FILE_SIZE))
+    found = files.read_builder(file)
     save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), **proposing)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blockota.chain_view import ChainView
     from blockota.proposal import Proposal
     from blockota.signature import Signature
+    from blockota.transaction_builder import BuilderTransaction
 
 FILE = click.Path(path_type=Path)
 _HEAD_SIZE = 256
@@ -59,6 +60,15 @@ def read_signatures(path: Path) -> list[Signature]:
     raw = _read(path)
     with _naming(path):
         return signature.from_json(raw)
+
+
+def read_builder(path: Path) -> BuilderTransaction:
+    """The transaction in a file of Safe's Transaction Builder."""
+    from blockota.transaction_builder import from_builder
+
+    raw = _read(path)
+    with _naming(path):
+        return from_builder(raw)
 
 
 def collect_signatures(

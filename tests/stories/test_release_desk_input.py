@@ -1,0 +1,321 @@
+"""What a malicious proposer, a broken stick and a tired engineer hand to the release desk."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.abi import interface
+from blockota.bindings import pair_call, revoke_call
+from blockota.proposal import Proposal
+from blockota.release import Product, Region, Version
+from blockota.signature import sign as sign_proposal
+from blockota.signature import to_json
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
+from tests.stories.test_release_desk import ok, propose, sign
+from tests.stories.test_road import OLD
+
+GIB = 1 << 30
+QUICK = 2.0
+"""Seconds within which a file that cannot be meant is refused."""
+ESCAPES = "\x1b]0;owned\x07\x1b[2J", "\u202egnihtemos", "a\rb", "a\nnonce 7", "\u2066x\u2069", "\x9b31m"
+DECEIVERS = "\x1b\x07\x9b\r\u202e\u2066\u2069\u200f"
+"""Characters that must never reach a terminal."""
+
+
+@pytest.fixture
+def desk(workshop: Workshop) -> Workshop:
+    """A workshop with the proposal of 1.0.0, a chain view, and the signature of one owner in a file of its own."""
+    file = propose(workshop, OLD, "1.0.0", "--reason", "first")
+    ok(workshop.run("proposal", "export-view", str(file), "-o", "view.json"))
+    ok(sign(workshop, file, "dev:1", "-o", "ann.json"))
+    return workshop
+
+
+def changed(name: str, **fields: Any) -> Path:
+    """A file of changed JSON beside the one that it was made of."""
+    path = Path("changed.json")
+    path.write_text(json.dumps(json.loads(Path(name).read_text()) | fields))
+    return path
+
+
+def commands(
+    *, proposal: str = "1.0.0.json", view: str = "view.json", signature: str = "ann.json", builder: str = "builder.json"
+) -> list[list[str]]:
+    """Every command that reads such files."""
+    key = ["--key", "dev:2", "--yes", "-o", "out.json"]
+    return [
+        ["proposal", "show", proposal, "--view", view, "--signature", signature],
+        ["proposal", "sign", proposal, "--view", view, *key],
+        ["proposal", "execute", proposal, "--signature", signature, "--key", "dev:0"],
+        ["proposal", "simulate", proposal, "--signature", signature],
+        ["proposal", "merge", signature, "-o", "out.json"],
+        ["proposal", "export", proposal, "-o", "out.json"],
+        ["proposal", "import", builder, "-o", "out.json"],
+        ["proposal", "export-view", proposal, "-o", "out.json"],
+        ["proposal", "list", "--view", view],
+    ]
+
+
+def that_read(name: str, **files: str) -> list[list[str]]:
+    """The commands among them that read one file."""
+    return [words for words in commands(**files) if name in words]
+
+
+def one_error(outcome: Outcome) -> dict[str, Any]:
+    """The error of a command with --json, which is also one sentence for people, and no more."""
+    assert len([line for line in outcome.err.splitlines() if line.startswith("Error: ")]) <= 1
+    assert "Traceback" not in outcome.err
+    error: dict[str, Any] = outcome.json["error"]
+    assert error["exitStatus"] == outcome.status
+    assert error["kind"] != "BlockOTAError", error
+    return error
+
+
+def test_an_intent_that_is_not_what_the_calldata_does_is_refused(desk: Workshop) -> None:
+    """The words in the file never decide, and where they lie nobody shows, signs or executes it."""
+    for lie in (
+        [{"action": "resume the contract"}],
+        [json.loads(Path("1.0.0.json").read_text())["intent"][0] | {"version": "1.0.1"}],
+        [],
+        "harmless",
+    ):
+        path = changed("1.0.0.json", intent=lie)
+        for words in that_read(str(path), proposal=str(path)):
+            refused(desk.run(*words), REFUSED, "changed.json", "contradicts itself", "Do not sign it")
+    assert not Path("out.json").exists()
+
+
+def test_every_field_that_is_changed_after_signing_undoes_the_signature(desk: Workshop) -> None:
+    """A file changed in any field is no proposal any more, or its signatures are for another one."""
+    ok(sign(desk, "1.0.0.json", "dev:2", "-o", "bob.json"))
+    proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
+    stranger = desk.cast.mallory.address
+    for fields in (
+        {"nonce": 2},
+        {"chainId": 1},
+        {"safe": stranger},
+        {"to": stranger},
+        {"value": "1"},
+        {"operation": 1},
+        {"safeTxGas": "1"},
+        {"baseGas": "1"},
+        {"gasPrice": "1"},
+        {"gasToken": stranger},
+        {"refundReceiver": stranger},
+        {"reason": "second"},
+        {"proposer": "Ann"},
+        {"created": proposal.created + 1},
+        {"expires": proposal.expires + 1},
+        {"data": "0x" + proposal.data.hex() + "00"},
+        {"format": "blockota-proposal-2"},
+        {"extra": 1},
+    ):
+        path = changed("1.0.0.json", **fields)
+        signatures = ("--signature", "ann.json", "--signature", "bob.json")
+        refused(desk.run("proposal", "execute", str(path), "--key", "dev:0", *signatures), REFUSED)
+    assert desk.contract.latest(PRODUCT) is None
+    signatures = ("--signature", "ann.json", "--signature", "bob.json")
+    ok(desk.run("proposal", "execute", "1.0.0.json", "--key", "dev:0", *signatures))
+
+
+def test_texts_cannot_move_the_cursor_or_turn_around(desk: Workshop) -> None:
+    """Neither the file's texts nor what the calldata says reach the terminal with escapes or directions."""
+    usual = Proposal.from_json(Path("1.0.0.json").read_bytes())
+    for text in ESCAPES:
+        for name in ("reason", "proposer"):
+            outcome = desk.run("proposal", "export", str(changed("1.0.0.json", **{name: text})), "-o", "x.json")
+            refused(outcome, REFUSED, "cannot be shown safely")
+        revoking = replace(usual, data=revoke_call(PRODUCT, Version(1, 0, 0), reason=text))
+        unnamed = Product(PRODUCT, "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)
+        name_bytes = text.encode()[:31].ljust(32, b"\0")
+        pairing = interface("BlockOTA").encode_call("pairOem", name_bytes, name_bytes, 0x410, 0x08000000, 1 << 16)
+        assert pairing[:4] == pair_call(unnamed)[:4]
+        for strange in (revoking, replace(usual, data=pairing)):
+            Path("strange.json").write_bytes(strange.to_json())
+            outcomes = desk.run("proposal", "show", "strange.json"), desk.run("proposal", "list", "--view", "view.json")
+            assert not set(DECEIVERS) & set("".join(outcome.out + outcome.err for outcome in outcomes))
+
+
+def test_long_texts_do_not_push_the_rest_away(desk: Workshop) -> None:
+    """A revocation's reason of 100,000 characters, or with runs of spaces, stays a short line."""
+    usual = Proposal.from_json(Path("1.0.0.json").read_bytes())
+    for reason in ("x" * 100_000, "ok" + " " * 200 + "nonce 7"):
+        revoking = replace(usual, data=revoke_call(PRODUCT, Version(1, 0, 0), reason=reason))
+        Path("strange.json").write_bytes(revoking.to_json())
+        shown = ok(desk.run("proposal", "show", "strange.json")).out
+        assert max(map(len, shown.splitlines())) < 500
+        assert "100000 characters in all" in shown or "[200 spaces]" in shown
+
+
+def test_names_of_files_are_shown_plainly(desk: Workshop) -> None:
+    """A file whose name has escape codes does not get them onto the terminal."""
+    name = "\x1b[2Jx.json"
+    Path(name).write_bytes(Path("1.0.0.json").read_bytes())
+    for words in (("list",), ("show", name), ("sign", name, "--key", "dev:1", "--yes"), ("merge", name, "-o", "y")):
+        outcome = desk.run("proposal", *words)
+        assert "\x1b[2J" not in outcome.out + outcome.err
+
+
+def test_files_of_a_gibibyte_are_refused_at_once(desk: Workshop) -> None:
+    """A sparse file of 1 GiB as proposal, signature, view or image is refused before it is read."""
+    Path("huge.json").touch()
+    os.truncate("huge.json", GIB)
+    for role in ("proposal", "view", "signature", "builder"):
+        for words in that_read("huge.json", **{role: "huge.json"}):
+            began = time.monotonic()
+            refused(desk.run(*words), USAGE, "huge.json is too large")
+            assert time.monotonic() - began < QUICK, words
+    for option in ("--image", "--previous"):
+        began = time.monotonic()
+        outcome = sign(desk, "1.0.0.json", "dev:2", option, "huge.json", "-o", "out.json")
+        refused(outcome, REFUSED, "too large")
+        assert time.monotonic() - began < QUICK
+    with Path("huge.json").open("r+b") as file:
+        file.write(b'{\n  "format": "blockota-proposal-1"')
+    listed = ok(desk.run("proposal", "list"))
+    assert "huge.json was left aside" in listed.err
+    assert not Path("out.json").exists()
+
+
+def test_what_is_no_file_is_refused(desk: Workshop) -> None:
+    """A folder, a FIFO and a missing file, in every place where a file is asked for."""
+    Path("folder.json").mkdir()
+    os.mkfifo("fifo.json")
+    for name in ("folder.json", "fifo.json", "missing.json"):
+        for role in ("proposal", "view", "signature", "builder"):
+            for words in that_read(name, **{role: name}):
+                began = time.monotonic()
+                error = one_error(desk.run(*words, "--json"))
+                assert name in error["what"]
+                assert time.monotonic() - began < QUICK
+        for option in ("--image", "--previous"):
+            outcome = sign(desk, "1.0.0.json", "dev:2", option, name, "-o", "out.json", "--json")
+            assert name in one_error(outcome)["what"]
+    assert [row["file"] for row in desk.run("proposal", "list", "--json").json["proposals"]] == ["1.0.0.json"]
+    assert not Path("out.json").exists()
+
+
+NO_PROPOSALS = [
+    (b"", "no JSON"),
+    (b"\xff\xfe", "no JSON"),
+    (b"[]", "no JSON object"),
+    (b"[" * 100_000, "no JSON"),
+    (b'{"format": "x"}', "another kind"),
+    (b'{"format": "blockota-proposal-1", "format": "blockota-proposal-1"}', "twice"),
+    (b'{"a": {"b": 1, "b": 2}}', "twice"),
+    (b'{"format": "blockota-proposal-1", "chainId": 1e999}', "1e999"),
+    (b'{"format": "blockota-proposal-1", "chainId": ' + b"9" * 5000 + b"}", ""),
+    (b'{"format": "blockota-proposal-1"}', "is missing"),
+]
+
+
+def test_what_is_no_proposal_is_refused(desk: Workshop) -> None:
+    """Whatever a file holds, the sentence names the file."""
+    for content, words in NO_PROPOSALS:
+        Path("bad.json").write_bytes(content)
+        for role in ("proposal", "view", "signature", "builder"):
+            for command in that_read("bad.json", **{role: "bad.json"}):
+                error = one_error(desk.run(*command, "--json"))
+                assert "bad.json" in error["what"]
+                if role == "proposal":
+                    assert words in str(error)
+
+
+def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:
+    """Another chain, another Safe, and a view that is not of the configured contract."""
+    stranger = desk.cast.mallory.address
+    for fields, words in (({"chainId": 1}, "another chain"), ({"safe": stranger}, "another Safe")):
+        path = str(changed("1.0.0.json", **fields))
+        for command in (["sign", path, "--key", "dev:1", "--yes"], ["execute", path, "--key", "dev:0"]):
+            refused(desk.run("proposal", *command), REFUSED, words)
+        refused(desk.run("proposal", "simulate", path), REFUSED, words)
+        shown = ok(desk.run("proposal", "show", path))
+        assert words in shown.err
+        states = {row["file"]: row["state"] for row in desk.run("proposal", "list", "--json").json["proposals"]}
+        assert states["changed.json"] == "for another chain or Safe"
+    foreign = changed("view.json", chainId=1)
+    refused(desk.run("proposal", "show", "1.0.0.json", "--view", str(foreign)), REFUSED, "of another contract")
+
+
+def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Workshop) -> None:
+    """Garbage, a forgery and a stranger's signature are told and left aside; named on purpose they are refused."""
+    ok(sign(desk, "1.0.0.json", "dev:1"))
+    ok(sign(desk, "1.0.0.json", "dev:2"))
+    proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
+    strange = to_json([sign_proposal(proposal, desk.cast.mallory)])
+    forged = strange.replace(desk.cast.mallory.address.encode(), desk.cast.owner_c.address.encode())
+    bad = {"garbage": b"\x00", "forged": forged, "strange": strange}
+    for name, content in bad.items():
+        Path(f"1.0.0.{name}.signature.json").write_bytes(content)
+        refused(
+            desk.run(
+                "proposal", "execute", "1.0.0.json", "--key", "dev:0", "--signature", f"1.0.0.{name}.signature.json"
+            ),
+            REFUSED,
+        )
+    os.mkfifo("1.0.0.pipe.signature.json")
+    executed = ok(desk.run("proposal", "execute", "1.0.0.json", "--key", "dev:0"))
+    assert executed.err.count("left aside") == 4
+
+
+def test_a_folder_that_cannot_be_written_is_told(desk: Workshop) -> None:
+    """The sentence names the file, and what is there stays whole."""
+    before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
+    for output in ("/proc/x.json", "nowhere/x.json", "1.0.0.json/x.json"):
+        for words in (
+            ["sign", "1.0.0.json", "--key", "dev:2", "--yes"],
+            ["merge", "ann.json"],
+            ["export", "1.0.0.json"],
+            ["export-view", "1.0.0.json"],
+            ["reject", "--nonce", "1"],
+        ):
+            refused(desk.run("proposal", *words, "-o", output), USAGE, output)
+    for words in (["merge", "ann.json"], ["export", "1.0.0.json"], ["export-view"], ["reject", "--nonce", "1"]):
+        refused(desk.run("proposal", *words, "-o", "1.0.0.json"), USAGE, "1.0.0.json is there already")
+    assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
+
+
+def test_json_is_one_object_of_every_command(desk: Workshop) -> None:
+    """Done or refused, stdout is one object and nothing else."""
+    words: list[list[str]] = [
+        *commands(),
+        ["proposal", "reject", "--nonce", "1", "-o", "no.json"],
+        ["proposal", "import", "missing.json", "-o", "x.json"],
+        ["safe", "owners"],
+        ["safe", "add", desk.cast.broker.address, "-o", "add.json"],
+        ["safe", "remove", desk.cast.owner_c.address, "-o", "remove.json"],
+        ["safe", "threshold", "3", "-o", "three.json"],
+    ]
+    for command in words:
+        Path("out.json").unlink(missing_ok=True)
+        outcome = desk.run(*command, "--json")
+        assert isinstance(outcome.json, dict), command
+        assert ("error" in outcome.json) == (outcome.status != 0), command
+
+
+def test_a_chain_out_of_reach_is_no_reason_not_to_look(desk: Workshop) -> None:
+    """What a file says can be shown without a chain; signing and executing it says what to do."""
+    Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
+    shown = ok(desk.run("proposal", "show", "1.0.0.json"))
+    assert "Red flags were not looked for: no chain answers" in shown.err
+    assert desk.run("proposal", "show", "1.0.0.json", "--json").json["redFlags"] is None
+    refused(sign(desk, "1.0.0.json", "dev:2"), OUT_OF_REACH, "http://127.0.0.1:9")
+    refused(desk.run("proposal", "execute", "1.0.0.json", "--key", "dev:0"), OUT_OF_REACH, "http://127.0.0.1:9")
+
+
+def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> None:
+    """The proposal's own chain counts, not the settings of the machine that signs without a network."""
+    Path("blockota.toml").unlink()
+    Path("deployments/1337.json").unlink()
+    proposal, view = changed("1.0.0.json", chainId=1).read_text(), changed("view.json", chainId=1).read_text()
+    Path("p.json").write_text(proposal)
+    Path("v.json").write_text(view)
+    refused(sign(desk, "p.json", "dev:1", "--view", "v.json", "--image", str(OLD)), REFUSED, "everybody knows it")
