@@ -243,6 +243,5 @@ class Outbox:
         if not self._journal.is_kept:
             return f"look the transaction {entry.hash} up before sending again"
         return (
-            f"run the same command again, or `blockota transaction resume {entry.hash}`: "
-            "both go on with this transaction and send no other"
+            f"go on with it by `blockota transaction resume {entry.hash}`; the same command again sends no second one"
         )

@@ -160,7 +160,8 @@ class Watch:
         try:
             yield
         except KeyboardInterrupt as error:
-            told = f"The transaction {self._transaction} may still take effect. To go on, {self._remedy}."
+            remedy = f"{self._remedy[:1].upper()}{self._remedy[1:]}"
+            told = f"The transaction {self._transaction} may still take effect. {remedy}."
             raise KeyboardInterrupt(told) from error
 
     def _not_confirmed(self, why: str, *, more: str = "") -> ChainError:

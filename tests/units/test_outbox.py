@@ -248,7 +248,7 @@ def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
 
 def test_what_no_block_takes_is_told(desk: Desk) -> None:
     """After the time-out the sentence says where it is, and how to go on or offer more."""
-    with pytest.raises(ChainError, match=r"the node has it, and no block does; nothing changed in 0 s\. Run the same"):
+    with pytest.raises(ChainError, match=r"the node has it, and no block does; nothing changed in 0 s\. Go on with it"):
         desk.outbox(timeout=0.2).send(desk.payer, DATA, to=SAFE)
     assert desk.outbox().look(desk.entries[0]).state is State.WAITING
 
