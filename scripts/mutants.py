@@ -15,9 +15,10 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ SELDOM = 50
 BROKEN = b"\xfe"
 """Bytecode that cannot be created: whatever tests the contract must notice."""
 
-Key = tuple[str, Mutant]
+Tables = SimpleQueue[Forge | Ape]
 
 
 @dataclass(frozen=True)
@@ -104,21 +105,26 @@ def spoil(layout: Layout) -> dict[str, list[Mutant]]:
 
 
 def campaign(layout: Layout, chosen: Mapping[str, Sequence[Mutant]], *, jobs: int) -> Iterator[Fate]:
-    """The fate of every mutant that compiles."""
-    variants = {
-        (name, mutant): variant
-        for name in chosen
-        for mutant, variant in build(layout, name, every=chosen[name], jobs=jobs)
-    }
-    left = list(variants)
-    for killer in KILLERS:
-        results = meet(layout, killer, variants=[variants[key] for key in left], jobs=jobs)
-        tests = dict(zip(left, results, strict=True))
-        yield from (Fate(*key, killer.name, test) for key, test in tests.items() if test)
-        left = [key for key, test in tests.items() if not test]
-    for number, (name, mutant) in enumerate(left, 1):
-        progress("Compiling survivors as they are deployed", number, total=len(left))
-        yield Fate(name, mutant, same=is_same(layout, variants[name, mutant]))
+    """The fate of every mutant that compiles; what no killer noticed is named at once, lest it be lost."""
+    with TemporaryDirectory() as folder:  # Ape finds no contracts below .build
+        tables = [lay_tables(killer, Path(folder) / killer.name, jobs=jobs) for killer in KILLERS]
+        contracts = [name for name, every in chosen.items() if every]
+        for table, contract in product(tables, contracts):
+            check_killer(layout, contract, table)
+        variants = {
+            (name, mutant): variant
+            for name in contracts
+            for mutant, variant in build(layout, name, every=chosen[name], jobs=jobs)
+        }
+        for killer, table in zip(KILLERS, tables, strict=True):
+            results = meet(table, killer.name, variants=list(variants.values()), jobs=jobs)
+            tests = dict(zip(variants, results, strict=True))
+            yield from (Fate(*key, killer.name, test) for key, test in tests.items() if test)
+            variants = {key: variant for key, variant in variants.items() if not tests[key]}
+            progress(f"\nNot noticed by {killer.name}:\n" + "\n".join(mutant.name for _, mutant in variants))
+    for number, ((name, mutant), variant) in enumerate(variants.items(), 1):
+        progress("Compiling survivors as they are deployed", number, total=len(variants))
+        yield Fate(name, mutant, same=is_same(layout, variant))
 
 
 def build(layout: Layout, contract: str, *, every: Sequence[Mutant], jobs: int) -> Iterator[tuple[Mutant, Variant]]:
@@ -149,37 +155,29 @@ def compile_part(layout: Layout, contract: str, texts: Mapping[int, str]) -> dic
     return {}
 
 
-def meet(layout: Layout, killer: type[Forge | Ape], *, variants: Sequence[Variant], jobs: int) -> list[str]:
-    """The test that failed, or nothing, for each variant; in copies of the tree, side by side.
-
-    Raises:
-        RuntimeError: the killer does not work: it refuses a contract as it stands, or lets a broken one pass.
-    """
-    if not variants:
-        return []
-    with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:  # Ape finds no contracts below .build
-        tables = lay_tables(killer, Path(folder), jobs=jobs)
-
-        def at_a_table(variant: Variant) -> str:
-            table = tables.get()
-            try:
-                return table.kills(variant)
-            finally:
-                tables.put(table)
-
-        for contract in sorted({variant.contract for variant in variants}):
-            check_killer(layout, contract, at_a_table)
-        found = []
-        for test in pool.map(at_a_table, variants):
+def meet(tables: Tables, killer: str, *, variants: Sequence[Variant], jobs: int) -> list[str]:
+    """The test that failed, or nothing, for each variant; in copies of the tree, side by side."""
+    found = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for test in pool.map(lambda variant: at_a_table(tables, variant), variants):
             found.append(test)
-            progress(f"Giving mutants to {killer.name}", len(found), total=len(variants))
-        return found
+            progress(f"Giving mutants to {killer}", len(found), total=len(variants))
+    return found
 
 
-def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> SimpleQueue[Forge | Ape]:
+def at_a_table(tables: Tables, variant: Variant) -> str:
+    """What killed a variant, in the first copy of the tree that is free."""
+    table = tables.get()
+    try:
+        return table.kills(variant)
+    finally:
+        tables.put(table)
+
+
+def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
     """A copy of the tree a job, of which one is prepared."""
     progress(f"Preparing the tests by {killer.name}")
-    tables: SimpleQueue[Forge | Ape] = SimpleQueue()
+    tables: Tables = SimpleQueue()
     killer.prepare(folder / "0")
     for number in range(jobs):
         if number:
@@ -188,13 +186,17 @@ def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> SimpleQ
     return tables
 
 
-def check_killer(layout: Layout, contract: str, kills: Callable[[Variant], str]) -> None:
-    """Make sure that the contract as it stands passes, and that one which cannot be created does not."""
+def check_killer(layout: Layout, contract: str, tables: Tables) -> None:
+    """Make sure that the contract as it stands passes, and that one which cannot be created does not.
+
+    Raises:
+        RuntimeError: one of both is not so, and the tests prove nothing.
+    """
     source = layout.sources()[file_of(contract)]
     creation = compile_part(layout, contract, {0: source})[0]
-    if test := kills(Variant(contract, source, creation)):
+    if test := at_a_table(tables, Variant(contract, source, creation)):
         raise RuntimeError(f"{contract} as it stands does not pass: {test}")
-    if not kills(Variant(contract, "", BROKEN)):
+    if not at_a_table(tables, Variant(contract, "", BROKEN)):
         raise RuntimeError(f"the tests pass without {contract}")
 
 
