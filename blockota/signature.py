@@ -16,7 +16,7 @@ from eth_utils.exceptions import ValidationError
 
 from blockota.errors import ProposalError
 from blockota.proposal import Proposal
-from blockota.strict_json import address, dump, fault, hexadecimal, load
+from blockota.strict_json import address, digest, dump, fault, hexadecimal, load
 
 _FORMAT = "blockota-signatures-1"
 _SIZE = 65
@@ -80,7 +80,7 @@ def from_json(raw: bytes) -> list[Signature]:
     fields = load(raw, form=_FORMAT, remedy="give the proposal first, signatures with --signature")
     try:
         _check_fields(fields)
-        proposal, safe_tx_hash = str(fields["proposal"]), hexadecimal(fields, "safeTxHash")
+        proposal, safe_tx_hash = digest(fields, "proposal", prefix="").hex(), digest(fields, "safeTxHash")
         return [
             Signature(proposal, safe_tx_hash, address(one, "signer"), hexadecimal(one, "signature"))
             for one in fields["signatures"]

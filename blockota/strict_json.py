@@ -145,25 +145,25 @@ def address(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def hexadecimal(fields: Mapping[str, Any], name: str) -> bytes:
-    """Bytes, as hex text in lower case behind 0x.
+def hexadecimal(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> bytes:
+    """Bytes, as hex text in lower case behind a prefix.
 
     Raises:
         ValueError: it is none.
     """
     value = fields[name]
-    if not isinstance(value, str) or not re.fullmatch(r"0x(?:[0-9a-f]{2})*", value):
+    if not isinstance(value, str) or not re.fullmatch(rf"{prefix}(?:[0-9a-f]{{2}})*", value):
         raise ValueError(f"{name} is {value!r:.40}, no hex text")
-    return bytes.fromhex(value[2:])
+    return bytes.fromhex(value.removeprefix(prefix))
 
 
-def digest(fields: Mapping[str, Any], name: str) -> bytes:
+def digest(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> bytes:
     """The 32 bytes of a hash, as `hexadecimal`.
 
     Raises:
         ValueError: it is none.
     """
-    value = hexadecimal(fields, name)
+    value = hexadecimal(fields, name, prefix=prefix)
     if len(value) != _DIGEST_SIZE:
         raise ValueError(f"{name} has {len(value)} bytes, a hash has {_DIGEST_SIZE}")
     return value
