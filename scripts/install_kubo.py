@@ -165,7 +165,7 @@ def run(command: list[str], *, folder: Path | None = None) -> str:
     with tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(command, cwd=folder or empty, capture_output=True, text=True, check=False)
     if done.returncode and not done.stdout.startswith("{"):
-        raise UnavailableError("\n".join(done.stderr.strip().splitlines()[-SHOWN_LOG_LINES:]))
+        raise UnavailableError("\n".join(done.stderr.strip().splitlines()[:SHOWN_LOG_LINES]))
     return done.stdout
 
 

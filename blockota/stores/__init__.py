@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
@@ -48,7 +49,9 @@ def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
 
 
 def open_store(url: str) -> Store:
-    """The store that a URL names: ``file:FOLDER``, or a gateway, ``https://HOST`` or ``http://HOST``.
+    """The store that a URL names.
+
+    ``file:FOLDER``, the RPC API of a Kubo node, ``kubo:http://HOST:PORT``, or a gateway, ``https://HOST``.
 
     Raises:
         UsageError: it names none.
@@ -58,8 +61,12 @@ def open_store(url: str) -> Store:
         return LocalStore(home_path(rest))
     if kind in {"https", "http"}:
         return HttpStore(Source(url))
+    if kind == "kubo":
+        from blockota.stores.kubo import KuboStore  # noqa: PLC0415 - its HTTP client takes 0.2 s to load
+
+        return KuboStore(rest, authorization=os.environ.get("BLOCKOTA_KUBO_AUTHORIZATION", ""))
     raise UsageError(
         f"{url!r} names no store",
-        why="a store is named as file:FOLDER or https://HOST",
+        why="a store is named as file:FOLDER, kubo:http://HOST:PORT or https://HOST",
         remedy="try file:.blockota/store",
     )

@@ -1,0 +1,235 @@
+"""The RPC API of a Kubo node: its address, our authorization, and its errors in our words.
+
+Source: Kubo RPC API v0 (docs.ipfs.tech/reference/kubo/rpc), read and tried with Kubo 0.43.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from blockota.errors import StoreError, UsageError
+
+# Read once, by the import: its own copy of requests warns with every request, and its other backend is broken.
+os.environ["PY_IPFS_HTTP_CLIENT_PATCH_REQUESTS"] = "no"
+os.environ["PY_IPFS_HTTP_CLIENT_PREFER_HTTPX"] = "no"
+import ipfshttpclient
+from ipfshttpclient.exceptions import (
+    AddressError,
+    DecodingError,
+    Error,
+    ErrorResponse,
+    StatusError,
+)
+
+OLDEST_VERSION = (0, 40)
+"""The oldest node that is spoken to: the first that takes blocks of 2 MiB and knows the profile of our DAGs."""
+AUTHORIZATION_VARIABLE = "BLOCKOTA_KUBO_AUTHORIZATION"
+_CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 120.0
+PIECE_SIZE = 1 << 20
+"""Bytes that are sent at a time."""
+_PORTS = {"http": 80, "https": 443}
+ABSENT = ("could not find", "not found")
+"""What its messages say of a block that it does not hold."""
+_FULL = ("no space left", "quota exceeded", "storage limit", "file too large")
+_FORBIDDEN = (401, 403)
+
+
+class KuboApi:
+    """The RPC API of one node; nothing is asked before the first use.
+
+    Args:
+        url: where it listens, such as ``http://127.0.0.1:5001``.
+        authorization: ``basic:USER:PASSWORD`` or ``bearer:TOKEN``, as in the node's ``API.Authorizations``.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+
+    def __init__(self, url: str, *, authorization: str = "") -> None:
+        """Remember where the node is."""
+        self.url = url
+        self._address, self._base = _api_address(url)
+        self._authorization = _Authorization.parse(authorization) if authorization else None
+
+    @cached_property
+    def client(self) -> Any:
+        """A client of a node that was asked for its version."""
+        # Not `connect`: it refuses every node that is newer than itself.
+        client = ipfshttpclient.Client(
+            self._address,
+            self._base,
+            auth=self._authorization,
+            chunk_size=PIECE_SIZE,
+            session=True,
+            timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS),
+        )
+        session = client._client._session  # noqa: SLF001 - there is no other way to these two
+        session.trust_env = False  # neither proxies nor .netrc: an API on loopback is not theirs
+        session.max_redirects = 0  # nor is it somewhere else
+        self._check_version(client.version().as_json())
+        return client
+
+    def not_kubo(self, why: str) -> StoreError:
+        """The error for something else that listens there."""
+        return StoreError(
+            f"what listens at {self.url} is no RPC API of Kubo",
+            why=why,
+            remedy="give the address of `ipfs config Addresses.API` (port 5001), not the gateway's (port 8080)",
+        )
+
+    def _check_version(self, answer: object) -> None:
+        match answer:
+            case {"Version": str(version)} if numbers := re.match(r"(\d+)\.(\d+)\b", version[:40], re.ASCII):
+                pass
+            case _:
+                raise self.not_kubo("it does not say its version")
+        if tuple(map(int, numbers.groups())) < OLDEST_VERSION:
+            raise StoreError(
+                f"the Kubo node at {self.url} is too old",
+                why=f"it is version {version}, and {'.'.join(map(str, OLDEST_VERSION))} or newer is needed",
+                remedy="update Kubo",
+            )
+
+    def succeeds(self, request: Callable[[], object], doing: str, *, unless: tuple[str, ...]) -> bool:
+        """Send a request.
+
+        Args:
+            request: sends it.
+            doing: as for `translated`.
+            unless: words of the node's message that are an answer, not an error.
+
+        Returns:
+            False when the node's message has one of the words.
+
+        Raises:
+            StoreError: as `translated`.
+        """
+        with self.translated(doing):
+            try:
+                request()
+            except ErrorResponse as error:
+                if not any(words in str(error) for words in unless):
+                    raise
+                return False
+        return True
+
+    @contextmanager
+    def translated(self, doing: str) -> Iterator[None]:
+        """Translate what goes wrong.
+
+        Args:
+            doing: what is done, a clause in the infinitive.
+
+        Raises:
+            StoreError: the node is out of reach, is none, refuses, or cannot do it.
+        """
+        try:
+            yield
+        except ErrorResponse as error:
+            raise self._failed(doing, str(error)) from error
+        except StatusError as error:
+            raise self._answered(error.original.response.status_code) from error
+        except (AssertionError, DecodingError) as error:
+            raise self.not_kubo("its answer is not one of Kubo's") from error
+        except (Error, OSError) as error:
+            raise StoreError(
+                f"the Kubo node at {self.url} could not {doing}",
+                why=_reason(error),
+                remedy="check that `ipfs daemon` runs, and that the address is that of `ipfs config Addresses.API`",
+            ) from error
+
+    def _failed(self, doing: str, message: str) -> StoreError:
+        """The error for what the node says it could not do."""
+        what = f"the Kubo node at {self.url} could not {doing}"
+        if any(words in message.lower() for words in _FULL):
+            return StoreError(
+                what,
+                why=f"it is full: {message}",
+                remedy="free disk space there, with `ipfs repo gc` for what is unpinned",
+            )
+        if any(words in message for words in ABSENT):
+            return StoreError(
+                what,
+                why=f"it does not hold all of it: {message}",
+                remedy="name another store with --store, or ask the vendor for the image",
+            )
+        return StoreError(what, why=message, remedy="look into the node's log")
+
+    def _answered(self, status: int) -> StoreError:
+        """The error for an HTTP status without a message of Kubo's."""
+        if status in _FORBIDDEN:
+            return StoreError(
+                f"the Kubo node at {self.url} refuses us",
+                why=f"it answers {status}: it wants another authorization, or allows this one less",
+                remedy=f"set {AUTHORIZATION_VARIABLE} to an AuthSecret of its API.Authorizations, with /api/v0 allowed",
+            )
+        return self.not_kubo(f"it answers {status}")
+
+
+@dataclass(frozen=True)
+class _Authorization:
+    """Sets a request's header; called by the HTTP client."""
+
+    header: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> _Authorization:
+        kind, _, secret = text.partition(":")
+        if kind == "bearer" and secret:
+            return cls(f"Bearer {secret}")
+        if kind == "basic" and ":" in secret:
+            return cls(f"Basic {base64.b64encode(secret.encode()).decode()}")
+        raise UsageError(
+            f"{AUTHORIZATION_VARIABLE} cannot be used",
+            why="it must be basic:USER:PASSWORD or bearer:TOKEN",
+            remedy="copy the AuthSecret from the node's API.Authorizations",
+        )
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["Authorization"] = self.header
+        return request
+
+
+def _api_address(url: str) -> tuple[str, str]:
+    """The multiaddress and the path of an RPC API, as the client wants them."""
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise UsageError(
+            "the URL of a Kubo node must not hold a secret",
+            why="others can read a command line, and settings are shared",
+            remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
+        )
+    try:
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        address = f"/{_host_kind(host)}/{host}/tcp/{port}/{parts.scheme}"
+        ipfshttpclient.http_common.multiaddr_to_url_data(address, "/")
+    except (AddressError, LookupError, ValueError) as error:
+        raise UsageError(
+            f"{url!r} is no address of a Kubo node",
+            why="it is written http://HOST:PORT",
+            remedy="try http://127.0.0.1:5001",
+        ) from error
+    return address, f"{parts.path.rstrip('/')}/api/v0"
+
+
+def _host_kind(host: str) -> str:
+    try:
+        return f"ip{ip_address(host).version}"
+    except ValueError:
+        return "dns"
+
+
+def _reason(error: BaseException) -> str:
+    """What the innermost of nested exceptions says: the outer ones speak of connection pools."""
+    while deeper := error.__cause__ or error.__context__:
+        error = deeper
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
