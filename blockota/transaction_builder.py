@@ -88,6 +88,7 @@ def from_builder(raw: bytes) -> BuilderTransaction:
     """
     fields = load_object(raw)
     try:
+        _check_count(fields)
         _check_checksum(fields)
         return _read(fields)
     except (KeyError, TypeError, ValueError) as error:
@@ -121,25 +122,28 @@ def _stringified(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _check_checksum(fields: Mapping[str, Any]) -> None:
-    claimed = mapping(fields, "meta").get("checksum")
-    if claimed and claimed != checksum(fields):
-        raise ProposalError(
-            "the file was changed after it was written",
-            why=f"its checksum is {claimed!r:.80}, its contents have {checksum(fields)}",
-            remedy="export it again",
-        )
-
-
-def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
-    transactions, meta = mappings(fields, "transactions"), mapping(fields, "meta")
+def _check_count(fields: Mapping[str, Any]) -> None:
+    transactions = mappings(fields, "transactions")
     if len(transactions) != 1:
         raise ProposalError(
             "the file cannot be imported",
             why=f"it has {len(transactions)} transactions, and a Safe does several only through a delegatecall",
             remedy="export each alone; several releases go into one `blockota release publish`",
         )
-    transaction = transactions[0]
+
+
+def _check_checksum(fields: Mapping[str, Any]) -> None:
+    claimed = mapping(fields, "meta").get("checksum")
+    if claimed and claimed != (found := checksum(fields)):
+        raise ProposalError(
+            "the file was changed after it was written",
+            why=f"its checksum is {claimed!r:.80}, its contents have {found}",
+            remedy="export it again",
+        )
+
+
+def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
+    transaction, meta = mappings(fields, "transactions")[0], mapping(fields, "meta")
     _check_plain(transaction)
     safe = meta.get("createdFromSafeAddress") or None
     return BuilderTransaction(

@@ -127,11 +127,10 @@ def test_any_plain_call_is_read_back(data: bytes, value: int, reason: str) -> No
 
 
 def test_the_checksum_is_the_transaction_builder_s() -> None:
-    """Over two published files; the second is refused for what it holds, after its checksum was found right."""
+    """Over two published files."""
     assert checksum(PUBLISHED) == PUBLISHED_CHECKSUM
-    assert "has 5 transactions" in refusal(json.dumps(FIXTURE).encode())
-    reversed_ = FIXTURE | {"transactions": FIXTURE["transactions"][::-1]}
-    assert "was changed after it was written" in refusal(json.dumps(reversed_).encode())
+    assert checksum(FIXTURE) == FIXTURE["meta"]["checksum"]
+    assert checksum(FIXTURE | {"transactions": FIXTURE["transactions"][::-1]}) != checksum(FIXTURE)
 
 
 def test_the_checksum_knows_every_letter() -> None:
@@ -191,6 +190,7 @@ def test_several_transactions_are_refused() -> None:
     fields = fields_of()
     del fields["meta"]["checksum"]
     one = fields["transactions"]
+    assert "has 5 transactions" in refusal(json.dumps(FIXTURE).encode())
     for count in (0, 2, 3):
         raw = json.dumps(fields | {"transactions": one * count}).encode()
         assert f"has {count} transactions, and a Safe does several only" in refusal(raw)
