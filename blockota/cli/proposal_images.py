@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from blockota.cli.described import Description, describe_argument
 from blockota.cli.session import Session
 from blockota.difference import PAGE_SIZE, Placed, compare
 from blockota.errors import BlockOTAError, ProposalError, StoreError
@@ -33,12 +34,14 @@ class CheckedImage:
         size: bytes.
         since: the product's newest release; None where this is its first.
         difference: what changes against it; None where its image is not at hand.
+        description: the release's manifest, as far as the store holds it.
     """
 
     source: str
     size: int
     since: Version | None
     difference: Difference | None
+    description: Description
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -62,6 +65,7 @@ class CheckedImage:
             "size": self.size,
             "since": str(self.since) if self.since else None,
             "difference": asdict(self.difference) if self.difference else None,
+            "manifest": self.description.fields,
         }
 
 
@@ -102,7 +106,8 @@ def check_proposed_images(
     for release, image, old in zip(releases, check_images(proposal, fetch), newest, strict=True):
         source = files.get(image_address(release), ("the store",))[0]
         found = _difference(session, release, image=image, newest=old, previous=before) if old else None
-        checked.append(CheckedImage(str(source), len(image), old.version if old else None, found))
+        described = describe_argument(session, release)
+        checked.append(CheckedImage(str(source), len(image), old.version if old else None, found, described))
     return checked
 
 

@@ -19,6 +19,7 @@ from blockota.text import plain
 
 if TYPE_CHECKING:
     from blockota.chain_view import ChainView
+    from blockota.cli.described import Description
     from blockota.cli.proposal_images import CheckedImage
     from blockota.proposal import Proposal
     from blockota.red_flags import RedFlag
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 Rows = dict[str, object]
 _LONGEST = 400
 """Characters of a value that are shown; longer ones could push what matters off the screen."""
+_MOST_LINES = 20
+"""Lines of release notes that are shown before signing."""
 _RUNS = re.compile(" {2,}")
 _LABELS = {"sha256": "SHA-256", "cid": "CID"}
 _DAY = 86400
@@ -182,7 +185,20 @@ def _checked(image: CheckedImage) -> Rows:
     return {
         "image": f"hashed here from {image.source}: its {image.size:,} bytes have this SHA-256",
         "changes": image.changes,
-    }
+    } | _described(image.description)
+
+
+def _described(found: Description) -> Rows:
+    """What the vendor says of the release; behind a line each, so that none can be taken for one of ours."""
+    if found.trouble:
+        return {"notes": f"not shown: {found.trouble}"}
+    if found.manifest is None:
+        return {}
+    lines = found.manifest.notes.split("\n") if found.manifest.notes else []
+    more = [f"and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
+    notes: Rows = {"notes": tuple([f"│ {line}" for line in lines[:_MOST_LINES]] + more)} if lines else {}
+    metadata = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)
+    return notes | ({"metadata": metadata} if metadata else {})
 
 
 def _today(name: str | None, view: ChainView | None) -> Rows:

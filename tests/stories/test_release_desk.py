@@ -151,6 +151,18 @@ def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Work
     refused(sign(workshop, file, "dev:2", "--previous", str(NEW)), REFUSED, "is not the one published before", "1.0.0")
 
 
+def test_release_notes_are_read_before_signing(workshop: Workshop) -> None:
+    """Notes and metadata stand behind a line, at most twenty of them; a manifest that is not there is told."""
+    Path("notes.txt").write_text("\n".join(["Fewer wake-ups.", "nonce         7", *map(str, range(30))]))
+    file = propose(workshop, OLD, "1.0.0", "--notes", "notes.txt", "--metadata", "commit=abc")
+    shown = ok(sign(workshop, file, "dev:1")).out
+    for words in ("notes         │ Fewer wake-ups.", "and 12 more lines", "metadata      │ commit = abc"):
+        assert words in shown
+    assert not re.search("^nonce +7", shown, re.MULTILINE)
+    shutil.rmtree(".blockota/store")
+    assert "notes         not shown: " in ok(sign(workshop, file, "dev:2", "--image", str(OLD))).out
+
+
 def test_an_owner_whose_store_has_no_image_is_told_what_to_give(workshop: Workshop) -> None:
     """Without the image there is no signature; with --image there is."""
     file = propose(workshop, OLD, "1.0.0")
@@ -273,23 +285,6 @@ def test_one_wrong_image_among_several_is_refused(both: Workshop) -> None:
     shutil.rmtree(".blockota/store")
     refused(sign(both, "both.json", "dev:1", "--image", "settings.bin"), OUT_OF_REACH, PRODUCT, "--image FILE")
     assert not list(Path().glob("both.*signature*"))
-
-
-def test_an_image_that_says_another_address_is_refused(workshop: Workshop) -> None:
-    """A HEX file whose bytes are the proposal's, but not their place, is not signed."""
-    file = propose(workshop, OLD, "1.0.0")
-    moved = "\n".join(
-        [":020000040801F1", *OLD.with_suffix(".hex").read_text().splitlines()[1:]]
-    )  # the same records behind another upper address
-    Path("moved.hex").write_text(moved + "\n")
-    outcome = sign(workshop, file, "dev:1", "--image", "moved.hex")
-    refused(outcome, REFUSED, "elsewhere", "0x08010000", "0x08000000")
-
-
-def test_an_image_for_a_proposal_that_publishes_none_is_refused(workshop: Workshop) -> None:
-    """Whoever gives an image believes that it is published."""
-    ok(workshop.run("proposal", "reject", "--nonce", "1", "-o", "no.json"))
-    refused(sign(workshop, "no.json", "dev:1", "--image", str(OLD)), REFUSED, "no image at all")
 
 
 def test_a_proposal_goes_through_the_transaction_builder(workshop: Workshop) -> None:

@@ -319,3 +319,20 @@ def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> Non
     Path("p.json").write_text(proposal)
     Path("v.json").write_text(view)
     refused(sign(desk, "p.json", "dev:1", "--view", "v.json", "--image", str(OLD)), REFUSED, "everybody knows it")
+
+
+def test_an_image_that_says_another_address_is_refused(workshop: Workshop) -> None:
+    """A HEX file whose bytes are the proposal's, but not their place, is not signed."""
+    file = propose(workshop, OLD, "1.0.0")
+    moved = "\n".join(
+        [":020000040801F1", *OLD.with_suffix(".hex").read_text().splitlines()[1:]]
+    )  # the same records behind another upper address
+    Path("moved.hex").write_text(moved + "\n")
+    outcome = sign(workshop, file, "dev:1", "--image", "moved.hex")
+    refused(outcome, REFUSED, "elsewhere", "0x08010000", "0x08000000")
+
+
+def test_an_image_for_a_proposal_that_publishes_none_is_refused(workshop: Workshop) -> None:
+    """Whoever gives an image believes that it is published."""
+    ok(workshop.run("proposal", "reject", "--nonce", "1", "-o", "no.json"))
+    refused(sign(workshop, "no.json", "dev:1", "--image", str(OLD)), REFUSED, "no image at all")
