@@ -73,8 +73,8 @@ class Outbox:
             entry = self._find(account.address, data, to=to)
             if entry is None:
                 self._require_none_else(account.address)
-                entry = self._begin(account, data, to=to)
-            elif self.look(entry).state is State.UNDERPAID:
+                return self._finish(self._begin(account, data, to=to), is_new=True)
+            if self.look(entry).state is State.UNDERPAID:
                 entry = self._raise_if_allowed(entry, account)
             return self._finish(entry)
 
@@ -156,13 +156,6 @@ class Outbox:
         wanted = SignedTransaction(b"", self._node.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
         entry = Entry((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
         self._journal.write(entry)
-        if refusal := self._hand_in(entry.newest):
-            self._journal.remove(entry)
-            raise ChainError(
-                f"the node at {self._node.place} does not take the transaction, nothing was sent",
-                why=refusal,
-                remedy="run the command again, or ask who runs the node",
-            )
         return entry
 
     def _next_nonce(self, sender: str) -> int:
@@ -204,9 +197,20 @@ class Outbox:
             )
         return raised
 
-    def _finish(self, entry: Entry) -> Receipt:
+    def _hand_in_first(self, entry: Entry) -> None:
+        if refusal := self._hand_in(entry.newest):
+            self._journal.remove(entry)
+            raise ChainError(
+                f"the node at {self._node.place} does not take the transaction, nothing was sent",
+                why=refusal,
+                remedy="run the command again, or ask who runs the node",
+            )
+
+    def _finish(self, entry: Entry, *, is_new: bool = False) -> Receipt:
         watch = Watch(entry.hash, self._way_on(entry), timeout=self._sending.timeout, outage=self._sending.outage)
         with watch.interruptible():
+            if is_new:
+                self._hand_in_first(entry)
             while True:
                 try:
                     now = self._push(entry)
