@@ -100,7 +100,7 @@ class Fetch:
         plan.take_what_is_held()
         try:
             told = self._supervise(plan, on_progress)
-            _tell(plan.placed, told, on_progress)
+            _tell(on_progress, placed=plan.placed, told=told)
         finally:
             plan.stop()
             self._dismiss()
@@ -118,13 +118,13 @@ class Fetch:
             busy = [worker for worker in busy if worker.is_busy]
             while waiting and len(busy) < MAX_SOURCES:
                 busy.append(waiting.pop(0))
-                busy[-1].start(self._cid, plan)
+                busy[-1].start(plan)
             if not busy:
                 break
             with plan.changed:
                 if not plan.is_over:
                     plan.changed.wait(_TICK)
-            told = _tell(plan.placed, told, on_progress)
+            told = _tell(on_progress, placed=plan.placed, told=told)
         return told
 
     def _dismiss(self) -> None:
@@ -144,7 +144,7 @@ class Fetch:
         )
 
 
-def _tell(placed: int, told: int, on_progress: Callable[[int], object]) -> int:
+def _tell(on_progress: Callable[[int], object], *, placed: int, told: int) -> int:
     if placed > told:
         on_progress(placed - told)
     return placed
@@ -160,6 +160,7 @@ class _Record:
     asked_since: float | None = None
     verdict: Verdict = Verdict.UNUSED
     reason: str = ""
+    failure: SourceError | None = None
 
     def served(self, block: Block) -> None:
         self.size += len(block.data)
@@ -189,19 +190,19 @@ class _Worker:
     def is_busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, cid: CID, plan: Plan) -> None:
+    def start(self, plan: Plan) -> None:
         self._client = TrustlessClient(self.source, self.limits)
         # A daemon, for no time limit holds while the system looks up a name.
-        self._thread = threading.Thread(target=self._run, args=(cid, plan, self._client), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(plan, self._client), daemon=True)
         self._thread.start()
 
     def dismiss(self) -> None:
-        """Break off what still goes on; whoever brought nothing and kept others waiting is called by its name."""
-        since = self.record.asked_since
-        is_late = since is not None and time.monotonic() - since > self.limits.patience
-        if is_late and self.record.verdict == Verdict.UNUSED:
-            self.record.verdict = Verdict.STALLED
-            self.record.reason = "the others were ready before it answered"
+        """Break off what still goes on; a source that brought nothing is called by what is known of it."""
+        since, record = self.record.asked_since, self.record
+        if record.verdict == Verdict.UNUSED and record.failure is not None:
+            record.verdict, record.reason = record.failure.verdict, record.failure.why
+        elif record.verdict == Verdict.UNUSED and since and time.monotonic() - since > self.limits.patience:
+            record.verdict, record.reason = Verdict.LATE, "the others were ready before it answered"
         if self._client is not None:
             self._client.abort()
 
@@ -213,20 +214,20 @@ class _Worker:
         record = self.record
         return SourceReport(self.source.url, record.size, record.seconds, record.verdict, record.reason)
 
-    def _run(self, cid: CID, plan: Plan, client: TrustlessClient) -> None:
+    def _run(self, plan: Plan, client: TrustlessClient) -> None:
         try:
             with client:
-                if self.is_alone and cid.codec != RAW and plan.is_untouched:
-                    self._take_all(cid, plan, client)
+                if self.is_alone and plan.root.codec != RAW and plan.is_untouched:
+                    self._take_all(plan, client)
                 self._take_blocks(plan, client)
         except BaseException as error:  # noqa: BLE001 - what a thread cannot handle is raised where the fetch was called
             plan.stop(error)
 
-    def _take_all(self, cid: CID, plan: Plan, client: TrustlessClient) -> None:
+    def _take_all(self, plan: Plan, client: TrustlessClient) -> None:
         """Ask for a CAR; where there is none, or it breaks off, the blocks are asked for one by one."""
         self.record.begin()
         try:
-            for block in client.blocks(cid, size=plan.size, earlier=plan.held):
+            for block in client.blocks(plan.root, size=plan.size, earlier=plan.held):
                 plan.arrived(block)
                 self.record.served(block)
                 if plan.is_over:
@@ -248,6 +249,7 @@ class _Worker:
                 failures = 0
             except SourceError as error:
                 failures += 1
+                self._note(error, plan)
                 plan.give_back(self)
                 if error.again is None or failures >= self.limits.attempts:
                     self._leave(error, plan)
@@ -255,6 +257,11 @@ class _Worker:
                     plan.pause(error.again + _BACKOFF * (failures - 1))
             finally:
                 self.record.end()
+
+    def _note(self, error: SourceError, plan: Plan) -> None:
+        """Remember a failure that is the source's own: what breaks when all is over was broken off by us."""
+        if not plan.is_over:
+            self.record.failure = error
 
     def _leave(self, error: SourceError, plan: Plan) -> None:
         if error.verdict == Verdict.LIED or not plan.is_over:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from blockota.car import read_car, write_car
 from blockota.cid import CID, RAW, dag
 from blockota.errors import StoreError
-from blockota.stores.kubo_api import ABSENT, PIECE_SIZE, KuboApi
+from blockota.stores.kubo_api import ABSENT, PATIENCE, PIECE_SIZE, KuboApi
 
 _NOT_PINNED = ("not pinned",)
 _LARGEST_FILE = 1 << 40
@@ -32,15 +32,16 @@ class KuboStore:
     Args:
         url: the node's RPC API, such as ``http://127.0.0.1:5001``.
         authorization: ``basic:USER:PASSWORD`` or ``bearer:TOKEN``, as in the node's ``API.Authorizations``.
+        patience: seconds to wait for the node's next byte.
 
     Raises:
         UsageError: one of them cannot be used.
     """
 
-    def __init__(self, url: str, *, authorization: str = "") -> None:
+    def __init__(self, url: str, *, authorization: str = "", patience: float = PATIENCE) -> None:
         """Remember where the node is."""
         self.url = url
-        self._api = KuboApi(url, authorization=authorization)
+        self._api = KuboApi(url, authorization=authorization, patience=patience)
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
         """Store a file and pin it.

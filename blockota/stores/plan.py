@@ -54,8 +54,8 @@ class Plan:
         self.changed = threading.Condition()
         self.placed = 0
         self.error: BaseException | None = None
-        self.size = size
-        self._root, self._destination = root, destination
+        self.root, self.size = root, size
+        self._destination = destination
         self._links_left = (overhead(size)) // _LINK_SIZE
         self._needed: dict[CID, list[_Place]] = {}
         self._queue: tuple[deque[CID], deque[CID]] = (deque(), deque())
@@ -78,7 +78,7 @@ class Plan:
     @property
     def is_untouched(self) -> bool:
         """Whether no block has arrived yet, nor was kept from before."""
-        return self._root in self._needed
+        return self.root in self._needed
 
     def take_what_is_held(self) -> None:
         """Take in all that is kept from before, before anybody is asked."""
@@ -213,4 +213,4 @@ class Plan:
         (queue.appendleft if first else queue.append)(cid)
 
     def _refused(self, why: str) -> ContentError:
-        return ContentError(f"{self._root} is not the image that was asked for", why=why)
+        return ContentError(f"{self.root} is not the image that was asked for", why=why)

@@ -40,6 +40,7 @@ class Verdict(StrEnum):
 
     UNUSED = "unused"
     SERVED = "served"
+    LATE = "late"
     LIED = "lied"
     STALLED = "stalled"
     REFUSED = "refused"
@@ -47,7 +48,7 @@ class Verdict(StrEnum):
 
 
 BAD = frozenset({Verdict.LIED, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
-"""Verdicts that leave a source out."""
+"""Verdicts that leave a source out; one that was only late may be better another time."""
 
 
 @dataclass(frozen=True)
