@@ -110,7 +110,7 @@ def campaign(layout: Layout, chosen: Mapping[str, Sequence[Mutant]], *, jobs: in
         tables = [lay_tables(killer, Path(folder) / killer.name, jobs=jobs) for killer in KILLERS]
         contracts = [name for name, every in chosen.items() if every]
         for table, contract in product(tables, contracts):
-            check_killer(layout, contract, table)
+            check_killer(layout, contract, tables=table)
         variants = {
             (name, mutant): variant
             for name in contracts
@@ -186,7 +186,7 @@ def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
     return tables
 
 
-def check_killer(layout: Layout, contract: str, tables: Tables) -> None:
+def check_killer(layout: Layout, contract: str, *, tables: Tables) -> None:
     """Make sure that the contract as it stands passes, and that one which cannot be created does not.
 
     Raises:
