@@ -91,11 +91,12 @@ def execute(
     _check_chain(proposal, chain)
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
-    check_nonce(proposal, safe)
     call = proposal.execution_call(_joined(ordered))
     with refusals_in_words():
-        _try_call(chain, proposal)
-        _try_execution(chain, proposal, call=call, sender=account.address)
+        if not chain.outbox.holds(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
+            check_nonce(proposal, safe)
+            _try_call(chain, proposal)
+            _try_execution(chain, proposal, call=call, sender=account.address)
         receipt = chain.send(account, call, to=proposal.safe)
     _check_success(receipt, proposal)
     return receipt

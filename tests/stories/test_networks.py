@@ -112,6 +112,19 @@ def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> Non
     assert line.requests.count("eth_sendRawTransaction") == 1
 
 
+def test_the_same_command_goes_on_with_what_a_block_has(field: tuple[Workshop, Line]) -> None:
+    """Whoever repeats the command, instead of resuming, is not told that somebody else was first."""
+    workshop, line = field
+    before = used(workshop)
+    line.cut_after = "eth_sendRawTransaction"
+    assert workshop.run(*EXECUTE).status == 5
+    line.mend()
+    with mining_when_waited_for(workshop, line):
+        executed = workshop.run(*EXECUTE)
+    assert executed.status == 0, executed.err
+    assert used(workshop) == before + 1
+
+
 def test_a_line_that_breaks_before_sending(field: tuple[Workshop, Line]) -> None:
     """Where the node never got it, the same command hands in the same bytes, and nobody forgets them by accident."""
     workshop, line = field
