@@ -1,6 +1,6 @@
 """Set up what a make target needs, the first time only: ``python3 scripts/bootstrap.py TARGET``.
 
-Targets are runtime, tests, slither, halmos and clear-signing.
+Targets are runtime, tests, slither, halmos, clear-signing and fuzz.
 
 Standard library only, because it runs before anything is installed. Everything goes into this clone (``.venv``,
 ``node_modules``) and the tools' own cache folders. A step leaves a stamp with the digest of what it was made from,
@@ -28,8 +28,9 @@ OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
 LINTER_PYTHON, UNBORN_PYTHON = (3, 12), 30
 """What the linter of clear-signing descriptors wants, and a minor version that is far off."""
 SHOWN_LOG_LINES = 15
-TOOLS = {"slither": "slither", "halmos": "halmos", "clear-signing": "erc7730"}
-"""Targets that have a tool in a venv of its own, and the tool's command."""
+TOOLS = {"slither": "slither", "halmos": "halmos", "clear-signing": "erc7730", "fuzz": "atheris"}
+"""Targets that have a tool in a venv of its own, and the tool's command, or its package where it has none."""
+WITHOUT_COMMAND = {"fuzz"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def tool_step(target: str, interpreter: str) -> Step:
         TOOLS[target].capitalize(),
         (f".{target}",),
         ((lock,),),
-        folder / "bin" / TOOLS[target],
+        folder / "bin" / ("python" if target in WITHOUT_COMMAND else TOOLS[target]),
         ([interpreter, "-m", "venv", "--clear", str(folder)], [*pip, "--require-hashes", "-r", lock]),
     )
 

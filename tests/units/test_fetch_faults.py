@@ -127,9 +127,15 @@ def slowly(handler: Handler, data: bytes) -> None:
     vices.honest(handler, data)
 
 
+def not_at_once(handler: Handler, data: bytes) -> None:
+    """Serve, but let another answer first."""
+    time.sleep(0.1)
+    vices.honest(handler, data)
+
+
 def test_a_liar_is_not_asked_again() -> None:
     """One bad block is enough."""
-    with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, slowly) as honest:
+    with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, not_at_once) as honest:
         run(liar, honest)
     assert sum(liar.asked.values()) == 1
 
@@ -168,7 +174,7 @@ def test_a_dead_port_is_named() -> None:
 
 def test_a_source_without_the_image_is_named() -> None:
     """It answers 404, and another has it."""
-    with serving({}) as empty, serving(BLOCKS, slowly) as honest:
+    with serving({}) as empty, serving(BLOCKS, not_at_once) as honest:
         data, report = run(empty, honest)
     assert data == IMAGE
     assert [str(source) for source in report.bad] == [f"{empty.url} gone: it does not hold what was asked for"]
