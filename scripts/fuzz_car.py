@@ -13,7 +13,7 @@ import io
 import sys
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found]  # it lives in the venv of this script alone
+import atheris  # type: ignore[import-untyped]  # it lives in the venv of this script alone
 
 with atheris.instrument_imports():
     from blockota.car import unpack_car
