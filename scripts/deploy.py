@@ -13,8 +13,8 @@ import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
-from blockota.chain import LOCAL_CHAIN_IDS, Chain
-from blockota.cli.ape_scripts import node_url, told_errors
+from blockota.chain import LOCAL_CHAIN_IDS
+from blockota.cli.ape_scripts import node_chain, told_errors
 from blockota.cli.keys import key_option, open_named_key
 from blockota.deployment import Deployment
 from blockota.errors import UsageError
@@ -46,7 +46,7 @@ def run(
     Raises:
         UsageError: a Safe must be named on this chain, or the node has no HTTP address.
     """
-    chain = Chain(node_url(provider), chain_id=provider.chain_id)
+    chain = node_chain(provider, purpose="ape run deploy")
     is_local = chain.chain_id in LOCAL_CHAIN_IDS
     known = Deployment.path(folder, chain.chain_id)
     if known.exists() and not is_local:

@@ -13,8 +13,7 @@ from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.broker import offer
-from blockota.chain import Chain
-from blockota.cli.ape_scripts import node_url, told_errors
+from blockota.cli.ape_scripts import node_chain, told_errors
 from blockota.cli.keys import key_option, open_named_key
 from blockota.deployment import Deployment
 from blockota.release import Version
@@ -32,7 +31,7 @@ LIFETIME = 90 * 86400
 def cli(provider: ProviderAPI, product: str, version: str, contract: str | None, **signing: Any) -> None:
     """Offer to serve a release for 90 days; the vendor's Safe decides."""
     with told_errors():
-        chain = Chain(node_url(provider), chain_id=provider.chain_id)
+        chain = node_chain(provider, purpose="ape run propose_replication")
         address = contract or Deployment.read(Deployment.path(Path(), chain.chain_id)).replication
         made = offer(
             ReplicationContract(chain, address),

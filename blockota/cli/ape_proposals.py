@@ -12,8 +12,7 @@ import click
 
 from blockota.approval import Reason
 from blockota.bindings import BlockOTAContract
-from blockota.chain import Chain
-from blockota.cli.ape_scripts import node_url
+from blockota.cli.ape_scripts import node_chain
 from blockota.cli.keys import open_named_key
 from blockota.cli.outputs import write_all
 from blockota.cli.proposing import proposing_options, reason_from, refuse_existing
@@ -63,7 +62,7 @@ def deployed_contract(provider: Any, address: str | None) -> BlockOTAContract:
     Raises:
         UsageError: nothing names one.
     """
-    chain = Chain(node_url(provider), chain_id=provider.chain_id)
+    chain = node_chain(provider, purpose="ape run")
     return BlockOTAContract(chain, address or Deployment.read(Deployment.path(Path(), chain.chain_id)).contract)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,9 @@ from typing import Any
 
 import click
 
+from blockota.chain import Chain, Sending
 from blockota.errors import BlockOTAError, UsageError
+from blockota.settings import load_settings
 from blockota.text import plain
 
 
@@ -27,6 +30,19 @@ def node_url(provider: Any) -> str:
             remedy="name a network with --network whose provider speaks JSON-RPC over HTTP",
         )
     return url
+
+
+def node_chain(provider: Any, *, purpose: str) -> Chain:
+    """The chain behind a provider of Ape; what is sent there is journalled, paid for and confirmed by our settings.
+
+    Args:
+        provider: Ape's (``ape.api.ProviderAPI``).
+        purpose: the command, for whoever finds a transaction in the journal.
+    """
+    environment = os.environ | {"BLOCKOTA_CHAIN_ID": str(provider.chain_id)}
+    settings = load_settings(None, network=None, environment=environment)
+    sending = Sending(settings.confirmations, settings.max_fee, settings.transactions, purpose=purpose)
+    return Chain(node_url(provider), chain_id=provider.chain_id, sending=sending)
 
 
 @contextmanager
