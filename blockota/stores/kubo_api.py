@@ -42,6 +42,7 @@ _PORTS = {"http": 80, "https": 443}
 ABSENT = ("could not find", "not found")
 """What its messages say of a block that it does not hold."""
 _FULL = ("no space left", "quota exceeded", "storage limit", "file too large")
+_TOKEN = re.compile(r"[!-~]+")
 _FORBIDDEN = (401, 403)
 
 
@@ -187,7 +188,7 @@ class _Authorization:
     @classmethod
     def parse(cls, text: str) -> _Authorization:
         kind, _, secret = text.partition(":")
-        if kind == "bearer" and secret:
+        if kind == "bearer" and _TOKEN.fullmatch(secret):
             return cls(f"Bearer {secret}")
         if kind == "basic" and ":" in secret:
             return cls(f"Basic {base64.b64encode(secret.encode()).decode()}")
@@ -204,14 +205,8 @@ class _Authorization:
 
 def _api_address(url: str) -> tuple[str, str]:
     """The multiaddress and the path of an RPC API, as the client wants them."""
-    parts = urlsplit(url)
-    if parts.username or parts.password:
-        raise UsageError(
-            "the URL of a Kubo node must not hold a secret",
-            why="others can read a command line, and settings are shared",
-            remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
-        )
     try:
+        parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
         address = f"/{_host_kind(host)}/{host}/tcp/{port}/{parts.scheme}"
         ipfshttpclient.http_common.multiaddr_to_url_data(address, "/")
@@ -221,6 +216,12 @@ def _api_address(url: str) -> tuple[str, str]:
             why="it is written http://HOST:PORT",
             remedy="try http://127.0.0.1:5001",
         ) from error
+    if parts.username or parts.password:
+        raise UsageError(
+            "the URL of a Kubo node must not hold a secret",
+            why="others can read a command line, and settings are shared",
+            remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
+        )
     return address, f"{parts.path.rstrip('/')}/api/v0"
 
 

@@ -1,0 +1,1 @@
+"""The Kubo store, on a real Kubo daemon that runs offline on loopback."""

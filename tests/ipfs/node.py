@@ -1,0 +1,113 @@
+"""A real Kubo node in a folder of its own: on loopback, offline, with free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockota.stores.kubo import KuboStore
+
+START_SECONDS = 60.0
+OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount")
+"""Runs a command that may mount what nobody else sees."""
+Config = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that runs.
+
+    Attributes:
+        program: the ``ipfs`` that runs.
+        repo: its folder.
+        api: URL of its RPC API.
+        gateway: URL of its gateway.
+        kill: ends it without notice.
+    """
+
+    program: Path
+    repo: Path
+    api: str
+    gateway: str
+    kill: Callable[[], None]
+
+    @property
+    def store(self) -> KuboStore:
+        """A store in it."""
+        return KuboStore(self.api)
+
+    def ipfs(self, *arguments: str, data: bytes | None = None) -> str:
+        """What its own command line says."""
+        return run(self.program, self.repo, *arguments, data=data)
+
+    def pins(self) -> dict[str, str]:
+        """⟨CID → kind⟩ of what is pinned."""
+        keys: dict[str, dict[str, str]] = json.loads(self.ipfs("pin", "ls", "--enc=json"))["Keys"]
+        return {cid: found["Type"] for cid, found in keys.items()}
+
+
+@contextmanager
+def running_node(
+    program: Path, folder: Path, *, config: Config | None = None, profile: str = "", before: str = ""
+) -> Iterator[Node]:
+    """Run a node that is made for it.
+
+    Args:
+        program: an ``ipfs``.
+        folder: where its repository is made.
+        config: settings that differ from those of the profile ``test``.
+        profile: another profile that is applied.
+        before: a shell command that runs before the daemon, in the repository's folder, with mounts of its own.
+    """
+    repo = folder / "repo"
+    run(program, repo, "init", "--profile=test")
+    for key, value in (config or {}).items():
+        run(program, repo, "config", "--json", key, json.dumps(value))
+    if profile:
+        run(program, repo, "config", "profile", "apply", profile)
+    command: list[str | Path] = [program, "daemon", "--offline"]
+    if before:
+        command = [*OWN_MOUNTS, "sh", "-c", f'{before} && exec "$@"', "sh", *command]
+    log = folder / "daemon.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, cwd=repo, env=environment(repo), stdout=output, stderr=output) as daemon,
+    ):
+        try:
+            wait_until_ready(daemon, log)
+            multiaddress = (repo / "api").read_text().split("/")
+            api, gateway = f"http://{multiaddress[2]}:{multiaddress[4]}", (repo / "gateway").read_text()
+            yield Node(program, repo, api=api, gateway=gateway, kill=daemon.kill)
+        finally:
+            daemon.terminate()
+
+
+def run(program: Path, repo: Path, *arguments: str, data: bytes | None = None) -> str:
+    """What the command line says; its complaint is the exception's note."""
+    done = subprocess.run(
+        [program, *arguments], env=environment(repo), input=data, capture_output=True, check=False, timeout=120
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode())
+    return done.stdout.decode()
+
+
+def environment(repo: Path) -> dict[str, str]:
+    """Environment variables of a node that calls nobody."""
+    return {**os.environ, "IPFS_PATH": str(repo), "IPFS_TELEMETRY": "off"}
+
+
+def wait_until_ready(daemon: subprocess.Popen[Any], log: Path) -> None:
+    """Wait for the daemon to say so."""
+    deadline = time.monotonic() + START_SECONDS
+    while b"Daemon is ready" not in log.read_bytes():
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(log.read_text())
+        time.sleep(0.02)
