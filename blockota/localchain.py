@@ -26,6 +26,7 @@ CHAIN_ID = 1337
 _START_TIMEOUT, _STOP_TIMEOUT, _POLL = 15.0, 20.0, 0.05
 _PORT_TIMEOUT = 1.0  # the sockets of a chain that was just stopped close a little later than it ends
 _STATE_INTERVAL = 5
+_IDLE = 3600
 _PRUNE_HISTORY = 256
 
 
@@ -98,7 +99,10 @@ class LocalChain:
             self._wait(lambda: self._answers(process), _START_TIMEOUT, failed=self._not_started)
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
-        return Chain(self.url, chain_id=CHAIN_ID)
+        chain = Chain(self.url, chain_id=CHAIN_ID)
+        if time.time() - chain.head().time > _IDLE:
+            chain.mine()  # an idle chain's newest block is old, and whoever asks it would hear of an old time
+        return chain
 
     def stop(self) -> bool:
         """Stop the chain, which writes its state; False where it did not run.

@@ -24,7 +24,7 @@ from web3.exceptions import (
     Web3RPCError,
 )
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import BlockIdentifier, FilterParams, LogReceipt, TxParams
+from web3.types import BlockIdentifier, FilterParams, LogReceipt, RPCEndpoint, TxParams
 
 from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
 from blockota.transaction import Fees, Market
@@ -129,6 +129,11 @@ class Node:
         with self._translated():
             block = self._web3.eth.get_block("latest" if number is None else number)
             return BlockHead(block["number"], block["timestamp"], bytes(block["hash"]))
+
+    def mine(self) -> None:
+        """Have a development node make a block, whose time is now."""
+        with self._translated():
+            self._web3.provider.make_request(RPCEndpoint("evm_mine"), [])
 
     def call(self, to: str, data: bytes, *, sender: str | None = None, block: int | None = None) -> bytes:
         """Ask a contract without a transaction.

@@ -43,6 +43,14 @@ def test_a_chain_keeps_its_state(local: LocalChain, cast: Cast) -> None:
     assert (again.chain_id, again.head().number, balance(again, SAFE)) == (CHAIN_ID, block, 12345)
 
 
+def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a signer would be told the next morning that what is known of the chain is old."""
+    before = local.start().head()
+    assert local.start().head() == before
+    monkeypatch.setattr("blockota.localchain._IDLE", -1)
+    assert local.start().head().number == before.number + 1
+
+
 def test_starting_and_stopping_twice_does_nothing(local: LocalChain) -> None:
     """The process that runs is kept; what does not run is not stopped."""
     assert not local.stop()
