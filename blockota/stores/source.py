@@ -28,7 +28,7 @@ class Limits:
 
     connect: float = 10.0
     silence: float = 20.0
-    grace: float = 10.0
+    grace: float = 20.0
     slowest: int = 4096
     patience: float = 2.0
     redirects: int = 3
