@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("blockota.__main__", "blockota.cli", "blockota.dashboard", "firmware_host.__main__"),
     ("firmware_host",),
-    ("blockota.approval", "blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
+    (
+        *("blockota.approval", "blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
+        "blockota.repository",
+    ),
     (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),
         *("blockota.contract", "blockota.replication"),
@@ -55,6 +58,8 @@ AT_HOME = {
     "click": ("blockota.cli",),
     "unicorn": ("firmware_host.board",),
     "ape": ("blockota.ape_account",),
+    "starlette": ("blockota.repository", "blockota.dashboard"),
+    "uvicorn": ("blockota.repository", "blockota.dashboard"),
 }
 """Libraries that stay where their exceptions are translated."""
 PURE = (

@@ -19,6 +19,7 @@ _NOUNS = {
     "product": "What images are for: pair, unpair, floor, list, show.",
     "release": "Releases: publish, revoke, list, show, fetch, verify.",
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list.",
+    "repository": "Serve releases over HTTP as a vendor or broker: serve, token.",
     "proposal": "What the vendor's Safe is asked: list, show, sign, execute, reject, simulate and more.",
     "contract": "The contract itself: show, pause, resume.",
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",

@@ -1,0 +1,144 @@
+"""``blockota repository``: serve images to gateways, technicians and brokers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from blockota.cli.parameters import ADDRESS, SPAN
+from blockota.cli.session import Session, with_session
+from blockota.errors import UsageError
+
+if TYPE_CHECKING:
+    from blockota.repository.catalogue import BlockStore
+    from blockota.repository.reading import Reader
+    from blockota.repository.service import Listening
+
+_HOUR = 3600
+_STORES = ("file:", "kubo:", "http:", "https:")
+_FILE = click.Path(path_type=Path)
+_SECONDS = click.IntRange(1, 86400)
+
+
+@click.group()
+def repository() -> None:
+    """Repositories: serve releases over HTTP, by the trustless gateway protocol, and nothing else."""
+
+
+@repository.command()
+@click.argument("source", required=False, metavar="[DIR|URL]")
+@click.option("--as", "role", type=click.Choice(["vendor", "broker"]), default="vendor", show_default=True)
+@click.option("--broker", type=ADDRESS, metavar="ADDRESS", help="Whose agreements; goes with --as broker.")
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT")
+@click.option("--certificate", type=_FILE, metavar="FILE", help="Certificate chain (PEM); speaks TLS.")
+@click.option("--private-key", type=_FILE, metavar="FILE", help="Its private key (PEM).")
+@click.option("--proxy-headers", default="", metavar="LIST", help="Proxies whose X-Forwarded-For is believed.")
+@click.option("--tokens", type=_FILE, metavar="FILE", help="Serve only who has one of these bearer tokens.")
+@click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line a request; stderr by default.")
+@click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between looks at the chain.")
+@click.option("--patience", type=SPAN, default=_HOUR, show_default="1h", help="How long its last answer counts.")
+@click.option("--clients", type=click.IntRange(1), default=256, show_default=True, help="Connections at once.")
+@click.option("--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers.")
+@with_session
+def serve(session: Session, /, source: str | None, **options: Any) -> None:
+    """Serve the releases that the chain allows, from a folder or Kubo node, until SIGTERM or Ctrl-C.
+
+    \b
+    Example:  blockota repository serve .blockota/store --listen 0.0.0.0:8080
+              blockota repository serve kubo:http://127.0.0.1:5001 --as broker --broker 0x15d3…
+    """
+    _require_server()
+    from blockota.repository.guard import open_log
+    from blockota.repository.service import check_certificate, serve
+    from blockota.repository.shelf import Pace, Shelf
+    from blockota.repository.tokens import Tokens
+
+    listening = _listening(options)
+    check_certificate(listening)
+    tokens = Tokens(options["tokens"]) if options["tokens"] else None
+    log = open_log(options["access_log"])
+    pace = Pace(options["refresh"], options["patience"])
+    shelf = Shelf(_reader(session, options["role"], broker=options["broker"]), _store(session, source), pace=pace)
+
+    def show(url: str) -> None:
+        health = shelf.health()
+        sentence = f"serving {health['releases']} releases ({health['files']} files) at {url}"
+        session.result({"url": url, **health}, lambda: session.done(sentence))
+
+    serve(shelf, listening, tokens=tokens, log=log, on_ready=show)
+
+
+@repository.command()
+@click.argument("name")
+@with_session
+def token(session: Session, /, name: str) -> None:
+    """Make a bearer token for the gateway NAME, and the line of the --tokens file that accepts it.
+
+    \b
+    Example:  blockota repository token plant-7
+    """
+    from blockota.repository.tokens import new_token
+
+    secret, line = new_token(name)
+    session.result({"token": secret, "line": line}, lambda: session.fields({"token": secret, "line": line}))
+
+
+def _require_server() -> None:
+    missing = [name for name in ("starlette", "uvicorn", "httptools") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            "a repository cannot be served",
+            why=f"{' and '.join(missing)} is not installed",
+            remedy="install BlockOTA with `pip install 'blockota[repository]'`",
+        )
+
+
+def _listening(options: dict[str, Any]) -> Listening:
+    from blockota.repository.service import Listening
+
+    try:
+        place = urlsplit(f"//{options['listen']}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        host = port = None
+    if not host or port is None:
+        raise UsageError(f"--listen {options['listen']!r} is no address", why="say HOST:PORT, such as 0.0.0.0:8080")
+    proxies = tuple(word.strip() for word in options["proxy_headers"].split(",") if word.strip())
+    return Listening(
+        host,
+        port,
+        certificate=options["certificate"],
+        private_key=options["private_key"],
+        proxies=proxies,
+        clients=options["clients"],
+        stop_seconds=options["stop_within"],
+    )
+
+
+def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
+    from blockota.repository.reading import BrokerReader, VendorReader
+
+    if (role == "broker") != (broker is not None):
+        raise UsageError("--as broker and --broker ADDRESS go together", why="agreements are looked up by address")
+    if broker is None:
+        return VendorReader(session.contract)
+    return BrokerReader(session.contract, session.replication, broker=broker)
+
+
+def _store(session: Session, source: str | None) -> BlockStore:
+    from blockota.repository.catalogue import BlockStore
+    from blockota.stores import open_store
+
+    url = source if source and source.startswith(_STORES) else f"file:{source}"
+    store = session.store if source is None else open_store(url)
+    if not isinstance(store, BlockStore):
+        raise UsageError(
+            f"{source or 'the configured store'} cannot be served",
+            why="it is another repository or a gateway",
+            remedy="name a folder, or a Kubo node as kubo:http://HOST:PORT",
+        )
+    return store

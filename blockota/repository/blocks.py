@@ -1,0 +1,71 @@
+"""Blocks on their way from the store to clients: each is read and checked once for all who want it at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+
+from blockota.cid import CID, check_block
+from blockota.repository.catalogue import BlockStore
+
+CAPACITY = 64 << 20
+"""Bytes of blocks that are kept at hand."""
+_READERS = 4
+
+
+class Blocks:
+    """Checked blocks; the last used ones are kept in memory.
+
+    Args:
+        store: where they come from; it is read in threads.
+        capacity: bytes that are kept.
+    """
+
+    def __init__(self, store: BlockStore, *, capacity: int = CAPACITY) -> None:
+        """Nothing is read yet."""
+        self._store, self._left = store, capacity
+        self._kept: OrderedDict[CID, bytes] = OrderedDict()
+        self._coming: dict[CID, asyncio.Future[bytes]] = {}
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="blocks")
+
+    async def get(self, cid: CID) -> bytes:
+        """One block.
+
+        Raises:
+            StoreError: the store does not give it.
+            ContentError: what it gives is another.
+        """
+        if cid in self._kept:
+            self._kept.move_to_end(cid)
+            return self._kept[cid]
+        coming = self._coming.get(cid)
+        if coming is None:
+            coming = self._coming[cid] = asyncio.get_running_loop().run_in_executor(self._threads, self._read, cid)
+            coming.add_done_callback(lambda done: self._arrived(cid, done))
+        # One client that goes away must not take the block from the others.
+        return await asyncio.shield(coming)
+
+    def prefetch(self, cid: CID) -> None:
+        """Begin to read a block that will be wanted next."""
+        if cid not in self._kept and cid not in self._coming:
+            asyncio.ensure_future(self.get(cid)).add_done_callback(_forget)
+
+    def _read(self, cid: CID) -> bytes:
+        return check_block(cid, self._store.read_block(cid))
+
+    def _arrived(self, cid: CID, done: asyncio.Future[bytes]) -> None:
+        del self._coming[cid]
+        if done.cancelled() or done.exception():
+            return
+        self._kept[cid] = done.result()
+        self._left -= len(done.result())
+        while self._left < 0:
+            _, dropped = self._kept.popitem(last=False)
+            self._left += len(dropped)
+
+
+def _forget(done: asyncio.Future[bytes]) -> None:
+    """Whoever asks for the block itself is told why it does not come."""
+    if not done.cancelled():
+        done.exception()

@@ -1,0 +1,72 @@
+"""A connection that does not wait for ever: neither for a request's headers, nor for a client that reads no more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_SECONDS = 10.0
+"""The longest that a client may take to send a request's headers."""
+MAX_HEADER_SIZE = 1 << 15
+"""The most bytes that a request's line and headers may have."""
+_DRAIN_SECONDS = 20.0
+
+
+class GuardedConnection(HttpToolsProtocol):
+    """uvicorn's connection with the limits that it leaves to a proxy."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _received = 0
+    _unsent = -1
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, unless it is more than headers have."""
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_headers()
+        if self._deadline is not None:
+            self._received += len(data)
+        if self._received > MAX_HEADER_SIZE:
+            self.send_400_response("The request's headers are too large.")
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Let the application end the connection at once."""
+        super().on_message_begin()
+        extensions: Any = {"blockota.abort": self.transport.abort}
+        self.scope["extensions"] = extensions
+
+    def on_headers_complete(self) -> None:
+        """Answer."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that is idle; one on which a client still reads is given time while it does."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent != self._unsent:
+            self._unsent = unsent
+            self.timeout_keep_alive_task = self.loop.call_later(_DRAIN_SECONDS, self.timeout_keep_alive_handler)
+        else:
+            self.transport.abort()
+
+    def _await_headers(self) -> None:
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        self._received = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

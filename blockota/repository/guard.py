@@ -1,0 +1,125 @@
+"""Around every answer: a line of the access log, and an end to clients that do not take what they asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from blockota.errors import UsageError
+
+STALL_SECONDS = 60.0
+"""The longest that a client may take for one block."""
+_MAX_TEXT = 500
+
+
+@dataclass
+class _Visit:
+    """One request while it is answered."""
+
+    began: float
+    status: int = 0
+    sent: int = 0
+    is_complete: bool = False
+
+
+class Guard:
+    """An application that is watched.
+
+    Args:
+        app: the application.
+        log: gets one line a request.
+        stall: seconds that a client may take for one block.
+    """
+
+    def __init__(self, app: ASGIApp, *, log: Callable[[str], None], stall: float = STALL_SECONDS) -> None:
+        """Nothing is served yet."""
+        self._app, self._log, self._stall = app, log, stall
+
+    async def __call__(self, scope: Scope, *channels: Any) -> None:
+        """Answer one request.
+
+        Args:
+            scope: what is known of it (ASGI).
+            channels: how its body is received, and how the answer is sent.
+        """
+        receive: Receive = channels[0]
+        send: Send = channels[1]
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(time.monotonic())
+        try:
+            await self._app(scope, receive, self._watched(visit, send))
+        except Exception as error:  # noqa: BLE001 - the server would print a traceback, and wait for the client
+            scope.setdefault("blockota.trouble", f"{type(error).__name__}: {error}")
+            if abort := scope.get("extensions", {}).get("blockota.abort"):
+                abort()
+        finally:
+            self._log(_line(visit, scope))
+
+    def _watched(self, visit: _Visit, send: Send) -> Send:
+        async def watched(message: Message) -> None:
+            async with asyncio.timeout(self._stall):
+                await send(message)
+            if message["type"] == "http.response.start":
+                visit.status = message["status"]
+            else:
+                visit.sent += len(message.get("body", b""))
+                visit.is_complete = not message.get("more_body", False)
+
+        return watched
+
+
+def open_log(path: Path | None) -> Callable[[str], None]:
+    """Where the lines go: to the end of a file, or to stderr.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if path is None:
+        return lambda line: _write(sys.stderr, line)
+    try:
+        file = path.open("a", encoding="ascii", buffering=1)
+    except OSError as error:
+        raise UsageError(f"the access log {path} cannot be written", why=error.strerror or str(error)) from error
+    return lambda line: _write(file, line)
+
+
+def _write(file: TextIO, line: str) -> None:
+    """A full disk must not stop the repository."""
+    try:
+        file.write(f"{line}\n")
+        file.flush()
+    except (OSError, ValueError):
+        return
+
+
+def _line(visit: _Visit, scope: Scope) -> str:
+    """One JSON object in ASCII, in which nothing that a client sent can end the line."""
+    client = scope.get("client")
+    headers = {name: value.decode("latin-1")[:_MAX_TEXT] for name, value in scope["headers"]}
+    fields = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "client": client[0] if client else None,
+        "holder": scope.get("blockota.holder"),
+        "method": scope["method"],
+        "path": scope["path"][:_MAX_TEXT],
+        "query": scope["query_string"].decode("latin-1")[:_MAX_TEXT],
+        "range": headers.get(b"range"),
+        "agent": headers.get(b"user-agent"),
+        "status": visit.status,
+        "bytes": 0 if scope["method"] == "HEAD" else visit.sent,
+        "complete": visit.is_complete,
+        "seconds": round(time.monotonic() - visit.began, 4),
+        "trouble": scope.get("blockota.trouble"),
+    }
+    return json.dumps({name: value for name, value in fields.items() if value is not None})

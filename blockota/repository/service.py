@@ -1,0 +1,172 @@
+"""A repository that runs: its socket, TLS, the refreshing of what it serves, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from blockota.errors import UsageError
+from blockota.repository.application import Application
+from blockota.repository.connection import GuardedConnection
+from blockota.repository.guard import Guard
+from blockota.repository.shelf import Shelf
+from blockota.repository.tokens import Tokens
+
+_KEEP_ALIVE_SECONDS = 15
+_BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where and how a repository listens.
+
+    Attributes:
+        host: the address.
+        port: the port; 0 takes a free one.
+        certificate: file with the certificate and its chain (PEM); None speaks plain HTTP.
+        private_key: file with its key (PEM).
+        proxies: addresses or networks of proxies whose ``X-Forwarded-For`` is believed.
+        clients: connections at once; more are told to come later.
+        stop_seconds: how long transfers may go on once the repository is asked to stop.
+    """
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    private_key: Path | None = None
+    proxies: tuple[str, ...] = ()
+    clients: int = 256
+    stop_seconds: int = 30
+
+
+def serve(
+    shelf: Shelf,
+    listening: Listening,
+    *,
+    tokens: Tokens | None,
+    log: Callable[[str], None],
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT; transfers that go on are finished, within the limit.
+
+    Args:
+        shelf: what is served.
+        listening: where and how.
+        tokens: who may fetch; None lets everybody.
+        log: gets one line a request.
+        on_ready: is told the URL once requests are answered.
+
+    Raises:
+        UsageError: the address cannot be used, or the certificate.
+    """
+    check_certificate(listening)
+    with listen(listening) as listener, _stopped_by_signals():
+        url = _url(listening, listener)
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            refreshing = asyncio.create_task(_keep_fresh(shelf, tokens))
+            on_ready(url)
+            yield
+            refreshing.cancel()
+
+        app = Application(shelf, tokens=tokens).build(lifespan)
+        uvicorn.Server(_config(Guard(app, log=log), listening)).run(sockets=[listener])
+
+
+@contextmanager
+def listen(listening: Listening) -> Iterator[socket.socket]:
+    """A socket on which clients may connect already.
+
+    Raises:
+        UsageError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    try:
+        listener = socket.create_server((listening.host, listening.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"nobody can listen on {listening.host} port {listening.port}",
+            why=getattr(error, "strerror", None) or str(error),
+            remedy="name another address with --listen HOST:PORT",
+        ) from error
+    with contextlib.closing(listener):
+        yield listener
+
+
+def check_certificate(listening: Listening) -> None:
+    """See that certificate and key can be used, and belong together.
+
+    Raises:
+        UsageError: they cannot, or one of them is missing.
+    """
+    if (listening.certificate is None) != (listening.private_key is None):
+        raise UsageError("one of --certificate and --private-key is missing", why="TLS needs both")
+    if listening.certificate is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(listening.certificate, listening.private_key, "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise UsageError(
+            f"{listening.certificate} and {listening.private_key} cannot be used",
+            why=error.strerror or str(error) if isinstance(error, OSError) else str(error),
+            remedy="name a certificate chain and its unencrypted key, both as PEM",
+        ) from error
+
+
+async def _keep_fresh(shelf: Shelf, tokens: Tokens | None) -> None:
+    while True:
+        await asyncio.sleep(shelf.pause)
+        await asyncio.to_thread(shelf.refresh)
+        if tokens:
+            with contextlib.suppress(UsageError):  # a file that is just being written: the old tokens count on
+                tokens.reload()
+
+
+def _config(app: Guard, listening: Listening) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=GuardedConnection,
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(listening.proxies),
+        forwarded_allow_ips=list(listening.proxies),
+        limit_concurrency=listening.clients,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=listening.stop_seconds,
+        backlog=_BACKLOG,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.private_key,
+    )
+
+
+def _url(listening: Listening, listener: socket.socket) -> str:
+    host = f"[{listening.host}]" if ":" in listening.host else listening.host
+    return f"{'https' if listening.certificate else 'http'}://{host}:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """The server raises the signals that ended it once more, when it has ended: they have done their work by then."""
+    asked = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: None) for number in asked]
+    try:
+        yield
+    finally:
+        for number, handler in zip(asked, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,91 @@
+"""Repositories that run as commands of their own, for the stories about them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.conftest import ROOT
+
+WAIT_SECONDS = 30.0
+RAW, CAR = {"Accept": "application/vnd.ipld.raw"}, {"Accept": "application/vnd.ipld.car; version=1; order=dfs; dups=y"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A repository that serves.
+
+    Attributes:
+        url: where.
+        process: the command.
+        log: its access log.
+        verify: how its TLS certificate is checked.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+    verify: str | bool = True
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """Ask it, on a connection of its own."""
+        method = options.pop("method", "GET")
+        return requests.request(method, self.url + path, timeout=10, verify=self.verify, **options)
+
+    def block(self, cid: object, **headers: str) -> requests.Response:
+        """Ask for a raw block."""
+        return self.get(f"/ipfs/{cid}?format=raw", headers=headers)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its access log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def await_status(self, cid: object, status: int) -> None:
+        """Wait until it answers so; the chain is looked at every second."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (found := self.block(cid).status_code) != status:
+            assert time.monotonic() < deadline, f"still {found}, not {status}"
+            time.sleep(0.1)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to stop, and return its exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(WAIT_SECONDS)
+
+
+@contextmanager
+def serving(folder: Path, *options: str, verify: str | bool = True) -> Iterator[Served]:
+    """Run the command in a workshop's folder, with a free port and a short look at the chain."""
+    log = folder / f"access-{time.monotonic_ns()}.jsonl"
+    words = ["repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0", "--refresh", "1", "--json"]
+    command = [sys.executable, "-m", "blockota", *words, "--access-log", str(log), *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield Served(_url(process), process, log, verify)
+        finally:
+            process.kill()
+
+
+def _url(process: subprocess.Popen[str]) -> str:
+    """What the command says when it is ready; its object ends at the first brace that begins a line."""
+    text = ""
+    for line in process.stdout or ():
+        text += line
+        if line == "}\n":
+            return str(json.loads(text)["url"])
+    raise AssertionError((process.stderr.read() if process.stderr else "") + text)

@@ -1,0 +1,109 @@
+"""A vendor's and a broker's repository serve what the chain allows, and nothing else (S3.8)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from blockota.approval import Reason
+from blockota.approval import propose as propose_to_safe
+from blockota.bindings import revoke_call
+from blockota.car import unpack_car
+from blockota.cid import CID, RAW, cid_of
+from blockota.release import Version
+from blockota.replication import accept_call, terminate_call
+from blockota.stores.local import LocalStore
+from tests.conftest import IMAGES
+from tests.stories.conftest import PRODUCT, Workshop, execute_signed
+from tests.stories.repositories import CAR, serving
+from tests.stories.test_replication import propose, rpc
+
+SECRET = b"a release of another vendor, or one that was never published"
+
+
+@pytest.fixture
+def stocked(workshop: Workshop) -> Workshop:
+    """A workshop whose store holds two releases, and a file that is none."""
+    for version in ("1.0.0", "1.1.0"):
+        workshop.publish(version, image(version))
+    LocalStore(workshop.folder / ".blockota" / "store").put(io.BytesIO(SECRET))
+    return workshop
+
+
+def image(version: str) -> Path:
+    """A release's image."""
+    return IMAGES / f"bluepill-{version}.bin"
+
+
+def address(version: str) -> CID:
+    """A release's content address."""
+    with image(version).open("rb") as file:
+        return cid_of(file)
+
+
+def decide(workshop: Workshop, call: bytes) -> None:
+    """Have the Safe decide about an agreement."""
+    deployed = json.loads((workshop.folder / "deployments" / "1337.json").read_text())
+    reason = Reason("a story", int(time.time()), 3600)
+    proposal = propose_to_safe(workshop.contract, call, reason=reason, target=deployed["replication"])
+    execute_signed(proposal, workshop.chain, cast=workshop.cast)
+
+
+def test_a_vendor_serves_its_releases_and_nothing_else(stocked: Workshop) -> None:
+    """What lies in the store and belongs to no release is not there for clients."""
+    with serving(stocked.folder) as served:
+        for version in ("1.0.0", "1.1.0"):
+            assert served.block(address(version)).content == image(version).read_bytes()
+        secret = CID(RAW, hashlib.sha256(SECRET).digest())
+        answer = served.block(secret)
+        assert (answer.status_code, SECRET in answer.content) == (404, False)
+        assert "belongs to no release" in answer.text
+
+
+def test_a_revoked_release_is_gone(stocked: Workshop) -> None:
+    """After the next look at the chain a revoked release is answered with 410, and the other is still there."""
+    with serving(stocked.folder) as served:
+        assert served.block(address("1.0.0")).status_code == 200
+        stocked.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
+        served.await_status(address("1.0.0"), 410)
+        assert served.block(address("1.1.0")).status_code == 200
+
+
+def test_a_broker_serves_what_it_has_agreed_to(stocked: Workshop) -> None:
+    """Nothing before the vendor accepts, that release alone while the agreement lasts, nothing after it."""
+    broker = stocked.cast.broker.address
+    with serving(stocked.folder, "--as", "broker", "--broker", broker) as served:
+        assert propose(stocked).status == 0
+        assert served.block(address("1.0.0")).status_code == 404
+        decide(stocked, accept_call(1))
+        served.await_status(address("1.0.0"), 200)
+        assert served.block(address("1.1.0")).status_code == 404
+        decide(stocked, terminate_call(1))
+        served.await_status(address("1.0.0"), 410)
+
+
+def test_an_expired_agreement_serves_nothing(stocked: Workshop) -> None:
+    """Expiry needs no transaction."""
+    words = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0", "--expires-in", "30m", "--key", "dev:4")
+    assert stocked.run(*words).status == 0
+    decide(stocked, accept_call(1))
+    with serving(stocked.folder, "--as", "broker", "--broker", stocked.cast.broker.address) as served:
+        assert served.block(address("1.0.0")).status_code == 200
+        rpc(stocked.chain.url, "evm_increaseTime", 1801)
+        rpc(stocked.chain.url, "evm_mine")
+        served.await_status(address("1.0.0"), 410)
+
+
+def test_an_image_comes_as_a_car(stocked: Workshop) -> None:
+    """The CAR of a release proves the image."""
+    with serving(stocked.folder) as served:
+        answer = served.get(f"/ipfs/{address('1.0.0')}?format=car", headers=CAR)
+        assert answer.headers["Content-Type"] == "application/vnd.ipld.car; version=1; order=dfs; dups=y"
+        assert int(answer.headers["Content-Length"]) == len(answer.content)
+        parts = unpack_car([answer.content], address("1.0.0"), size=1 << 20, into=io.BytesIO())
+        assert b"".join(parts) == image("1.0.0").read_bytes()
