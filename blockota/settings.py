@@ -31,7 +31,7 @@ _GWEI_DECIMALS = 9
 _AMOUNT = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _KNOWN = {"network", "store", "networks"}
-_KNOWN_NETWORK = {"url", "chain_id", "contract", "replication", "confirmations", "max_fee_gwei"}
+_KNOWN_NETWORK = {"url", "chain_id", "contract", "replication", "confirmations", "max_fee_gwei", "first_block"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Settings:
         store: URL of the content store.
         max_fee: the most that is offered for a unit of gas, in wei; None is no ceiling.
         transactions: folder of the journal of sent transactions.
+        first_block: the block from which on the contract's events are searched.
     """
 
     network: str
@@ -59,6 +60,7 @@ class Settings:
     store: str
     max_fee: int | None
     transactions: Path
+    first_block: int
 
 
 def load_settings(config: Path | None, *, network: str | None, environment: Mapping[str, str]) -> Settings:
@@ -80,6 +82,9 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     chain_id = _number(environment, "BLOCKOTA_CHAIN_ID", default=section.get("chain_id", LOCAL_CHAIN_ID))
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
+    is_named = "BLOCKOTA_CONTRACT" in environment or "contract" in section
+    created = None if is_named else _deployed(path.parent, chain_id, key="block_number")
+
     def address(key: str) -> str | None:
         value = (
             environment.get(f"BLOCKOTA_{key.upper()}") or section.get(key) or _deployed(path.parent, chain_id, key=key)
@@ -98,6 +103,11 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
         store=environment.get("BLOCKOTA_STORE") or _store(file, path.parent),
         max_fee=_fee(environment.get("BLOCKOTA_MAX_FEE_GWEI") or section.get("max_fee_gwei")),
         transactions=path.parent / STATE_FOLDER / "transactions",
+        first_block=_number(
+            environment,
+            "BLOCKOTA_FIRST_BLOCK",
+            default=section.get("first_block", created or 0),
+        ),
     )
 
 

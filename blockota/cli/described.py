@@ -56,7 +56,7 @@ def find_description(session: Session, found: Release) -> Description:
 
     address = None
     try:
-        address = session.contract.manifest_address(found)
+        address = session.contract.manifest_address(found, from_block=session.settings.first_block)
         if address is None:
             return Description(None, None)
         return Description(address, read_manifest(session.store, address, release=found))
@@ -94,7 +94,7 @@ def read_described(session: Session, found: Release) -> Manifest:
     """
     from blockota.vendor import read_manifest
 
-    address = session.contract.manifest_address(found)
+    address = session.contract.manifest_address(found, from_block=session.settings.first_block)
     if address is None:
         raise RefusedError(
             f"{found.product} {found.version} has no manifest",

@@ -60,7 +60,7 @@ def with_variables(variables: dict[str, str], *, path: Path | None = None, netwo
 def test_nothing_at_all_means_the_local_chain(write: Write) -> None:
     """Without a file and a variable the local chain is meant, and no contract is known."""
     del write
-    assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store", None, JOURNAL)
+    assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store", None, JOURNAL, 0)
 
 
 def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path) -> None:
@@ -68,13 +68,16 @@ def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path)
     del write
     assert LOCAL.write(tmp_path) == tmp_path / "deployments" / "1337.json"
     assert (load().contract, load().replication) == (CONTRACT, OTHER)
+    assert load().first_block == LOCAL.block_number
+    assert load(CONTRACT=OTHER).first_block == 0
+    assert load(CONTRACT=OTHER, FIRST_BLOCK="7").first_block == 7
 
 
 def test_the_file_says_all(write: Write, tmp_path: Path) -> None:
     """The file's own choice of a network is taken, and its store lies beside the file."""
     path = write(FILE)
     store, journal = f"file:{tmp_path / 'images'}", tmp_path / JOURNAL
-    expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, store, 500_000_000, journal)
+    expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, store, 500_000_000, journal, 0)
     assert load(path) == expected
     assert load().contract == CONTRACT
     assert load(CONFIG=str(path)) == expected
@@ -93,7 +96,7 @@ def test_a_variable_goes_before_the_file(write: Write) -> None:
     write(FILE)
     where = {"URL": "http://x", "CHAIN_ID": "5", "CONTRACT": OTHER, "REPLICATION": SAFE}
     found = with_variables(where | {"CONFIRMATIONS": "7", "STORE": "file:/srv/images", "MAX_FEE_GWEI": "30"})
-    assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL)
+    assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL, 0)
 
 
 def test_an_empty_variable_counts_as_unset(write: Write) -> None:
