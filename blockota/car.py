@@ -45,15 +45,29 @@ def write_car(root: CID, read_block: Callable[[CID], bytes], *, repeat: bool = T
     Raises:
         ContentError: a block is corrupt, or is no UnixFS file.
     """
+    written: set[CID] = set()
+
+    def wanted(block: Block) -> bool:
+        is_new = block.cid not in written
+        written.add(block.cid)
+        return is_new
+
+    blocks = walk(root, read_block)
+    yield from join_car(root, blocks if repeat else filter(wanted, blocks))
+
+
+def join_car(root: CID, blocks: Iterable[Block]) -> Iterator[bytes]:
+    """Yield a CARv1 of blocks in the order in which they come, piece by piece; nothing is checked.
+
+    Args:
+        root: the header's only root.
+        blocks: those of one file, built or checked by the caller.
+    """
     header = _HEADER_BEGIN + b"\x81\xd8\x2a\x58\x25\x00" + bytes(root) + _HEADER_END
     yield varint(len(header)) + header
-    written: set[CID] = set()
-    for block in walk(root, read_block):
-        if repeat or block.cid not in written:
-            yield varint(_CID_SIZE + len(block.data)) + bytes(block.cid)
-            yield block.data
-        if not repeat:
-            written.add(block.cid)
+    for block in blocks:
+        yield varint(_CID_SIZE + len(block.data)) + bytes(block.cid)
+        yield block.data
 
 
 def car_size(root: CID, read_block: Callable[[CID], bytes]) -> int:

@@ -12,13 +12,15 @@ Source: Kubo RPC API v0 (docs.ipfs.tech/reference/kubo/rpc), read and tried with
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from typing import BinaryIO
 
-from blockota.car import read_car, write_car
-from blockota.cid import CID, RAW, dag
+from blockota.car import join_car, read_car
+from blockota.cid import CID, RAW, Block, dag
 from blockota.errors import StoreError
 from blockota.stores.kubo_api import ABSENT, PATIENCE, PIECE_SIZE, KuboApi
 
@@ -48,7 +50,7 @@ class KuboStore:
 
         Args:
             stream: the file's bytes; they are read twice, so what cannot seek is copied to a temporary file.
-            on_progress: is told the bytes of each block sent.
+            on_progress: is told the bytes of each block sent, as often as the file repeats it.
 
         Returns:
             The content address of the file.
@@ -58,13 +60,7 @@ class KuboStore:
         """
         with self._api.translated("store the file"), _seekable(stream) as file:
             layout = _Layout(file)
-
-            def read_block(cid: CID) -> bytes:
-                data = layout.read_block(cid)
-                on_progress(len(data))
-                return data
-
-            body = _Body(write_car(layout.root, read_block, repeat=False))
+            body = _Body(join_car(layout.root, layout.blocks(on_progress)))
             self._check_import(layout.root, self._api.client.dag.imprt(body, opts={"pin-roots": "true"}).as_json())
         return layout.root
 
@@ -148,22 +144,28 @@ class _Layout:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._places: dict[CID, tuple[int, int]] = {}
-        self._inner: dict[CID, bytes] = {}
+        self._times: Counter[CID] = Counter()
+        self._inner: list[Block] = []
         position = file.tell()
         for block in dag(file):
             self.root = block.cid
+            self._times[block.cid] += 1
             if block.cid.codec == RAW:
                 self._places.setdefault(block.cid, (position, len(block.data)))
                 position += len(block.data)
             else:
-                self._inner[block.cid] = block.data
+                self._inner.append(block)
 
-    def read_block(self, cid: CID) -> bytes:
-        if cid in self._inner:
-            return self._inner[cid]
-        start, size = self._places[cid]
-        self._file.seek(start)
-        return self._file.read(size)
+    def blocks(self, on_progress: Callable[[int], object]) -> Iterator[Block]:
+        """Each block once, unchecked: should the file change meanwhile, the node refuses what does not hash."""
+        for block in chain(self._leaves(), self._inner):
+            on_progress(len(block.data) * self._times[block.cid])
+            yield block
+
+    def _leaves(self) -> Iterator[Block]:
+        for cid, (start, size) in self._places.items():
+            self._file.seek(start)
+            yield Block(cid, self._file.read(size))
 
 
 class _Body:
