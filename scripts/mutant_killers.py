@@ -45,6 +45,9 @@ NOT_BY_APE = (
 )
 """What would fail for any change of the source or of its price, or asks no contract, and so proves nothing."""
 KILLED_BY_TIME = "time"
+CONTRACT_TESTS = "tests/contracts"
+OF_HALMOS = ("Check", "Halmos")
+"""Beginnings of the files that forge compiles, and finds no test in."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ class Variant:
         contract: its name.
         source: the text of its file.
         creation: its creation bytecode.
+        name: the change's name.
     """
 
     contract: str
     source: str
     creation: bytes
+    name: str = ""
 
 
 class Forge:
@@ -76,13 +81,21 @@ class Forge:
         self.folder = folder
 
     @staticmethod
+    def files(root: Path, _contract: str, *, test: str = "") -> list[Path]:
+        """What a result depends on: the killing test's file and what it may import, or all tests."""
+        suites = (
+            [root / CONTRACT_TESTS / test.partition(":")[0]] if ":" in test else (root / CONTRACT_TESTS).glob("*.t.sol")
+        )
+        shared = (path for path in (root / CONTRACT_TESTS).glob("*.sol") if not path.name.endswith(".t.sol"))
+        return sorted(path for path in (*suites, *shared) if not path.name.startswith(OF_HALMOS))
+
+    @staticmethod
     def prepare(folder: Path) -> None:
-        """Make a folder to work in: copy the tree, and build it.
+        """Build the copy of the tree that a folder is.
 
         Raises:
             RuntimeError: it cannot be built.
         """
-        copy_tree(folder)
         done = forge(folder, "build")
         if done is None or done.returncode:
             raise RuntimeError(f"forge does not build the tests: {done and done.stderr}")
@@ -111,13 +124,18 @@ class Ape:
         self.folder = folder
 
     @staticmethod
+    def files(root: Path, contract: str, *, test: str = "") -> list[Path]:
+        """What a result depends on: the killing test's file and its fixtures, or all outlines of the contract."""
+        outlines = [root / CONTRACT_TESTS / test.partition(":")[0]] if ":" in test else outlines_of(contract, root)
+        return [*outlines, root / CONTRACT_TESTS / "conftest.py"]
+
+    @staticmethod
     def prepare(folder: Path) -> None:
-        """Make a folder to work in: copy the tree, and compile it.
+        """Compile the copy of the tree that a folder is.
 
         Raises:
             RuntimeError: it cannot be compiled.
         """
-        copy_tree(folder)
         done = run([str(Path(sys.executable).with_name("ape")), "compile"], folder, dict(os.environ))
         if done is None or done.returncode:
             raise RuntimeError(f"Ape does not compile the contracts: {done and done.stderr}")
@@ -132,7 +150,9 @@ class Ape:
         if done is None:
             return KILLED_BY_TIME
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-        return failed[0].split(" - ")[0].split("/")[-1] if failed else "pytest" if done.returncode else ""
+        if not failed:
+            return "pytest" if done.returncode else ""
+        return failed[0].split(" ", 1)[1].split(" - ")[0].removeprefix(f"{CONTRACT_TESTS}/")
 
 
 KILLERS: tuple[type[Forge | Ape], ...] = (Forge, Ape)
@@ -140,7 +160,7 @@ KILLERS: tuple[type[Forge | Ape], ...] = (Forge, Ape)
 
 
 def first_failure(output: str) -> str:
-    """The first failing test in forge's JSON, as "contract.function"; nothing when none failed.
+    """The first failing test in forge's JSON, as "file:contract.function"; nothing when none failed.
 
     Args:
         output: results by "file:contract", then by test.
@@ -149,13 +169,13 @@ def first_failure(output: str) -> str:
     for suite, results in json.loads(line).items():
         for test, result in results["test_results"].items():
             if result["status"] == "Failure":
-                return f"{suite.split(':')[-1]}.{test.split('(')[0]}"
+                return f"{suite.split('/')[-1]}.{test.split('(')[0]}"
     return ""
 
 
 def outlines_of(contract: str, folder: Path) -> list[Path]:
     """The files of Ape tests that a contract is given to."""
-    files = sorted((folder / "tests" / "contracts").glob("test_*.py"))
+    files = sorted((folder / CONTRACT_TESTS).glob("test_*.py"))
     of_replication = contract == "FirmwareReplication"
     wanted = [path for path in files if path.name.startswith("test_replication") == of_replication]
     return [path for path in wanted if path.name not in NOT_BY_APE]

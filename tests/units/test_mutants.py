@@ -89,5 +89,5 @@ def test_the_first_failure_of_forge_is_found() -> None:
             "test_results": {"testFuzz_a(uint8)": {"status": "Success"}, "test_b()": {"status": "Failure"}}
         }
     }
-    assert first_failure(f"No files changed\n{json.dumps(results)}\n") == "CTest.test_b"
+    assert first_failure(f"No files changed\n{json.dumps(results)}\n") == "C.t.sol:CTest.test_b"
     assert first_failure("Error: something else") == ""
