@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, show
 from scripts.install_kubo import find
-from tests.ipfs.node import Node, environment, running_node
+from tests.ipfs.node import Kind, Node, environment, running_node
 
 KUBO_SIZE = 45 << 20
 KUBO_RUNS = 7
@@ -49,7 +49,10 @@ def kubo_push_figure() -> Figure:
     program = find()
     if program is None:
         sys.exit("There is no Kubo to measure: `make kubo` builds one.")
-    with tempfile.TemporaryDirectory() as folder, running_node(program, Path(folder), profile=PROFILE) as node:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_node(program, Path(folder), kind=Kind(profile=PROFILE)) as node,
+    ):
         path = Path(folder) / "image.bin"
         ratios = [push_ratio(node, path, turn=turn) for turn in range(KUBO_RUNS)]
     name = f"push of {KUBO_SIZE >> 20} MiB to Kubo, of ipfs add's time"

@@ -145,11 +145,22 @@ class KuboApi:
         except (AssertionError, DecodingError) as error:
             raise self.not_kubo("its answer is not one of Kubo's") from error
         except (Error, OSError) as error:
-            raise StoreError(
-                f"the Kubo node at {self.url} could not {doing}",
-                why=_reason(error),
-                remedy="check that `ipfs daemon` runs, and that the address is that of `ipfs config Addresses.API`",
-            ) from error
+            raise self._unreachable(doing, _innermost(error)) from error
+
+    def _unreachable(self, doing: str, error: BaseException) -> StoreError:
+        """The error for a connection that was not made, broke or stalled."""
+        what = f"the Kubo node at {self.url} could not {doing}"
+        if isinstance(error, TimeoutError):
+            return StoreError(
+                what,
+                why="it said nothing for long",
+                remedy="check that it runs; what it does not hold itself it may look for in vain",
+            )
+        return StoreError(
+            what,
+            why=getattr(error, "strerror", None) or str(error) or type(error).__name__,
+            remedy="check that `ipfs daemon` runs, and that the address is that of `ipfs config Addresses.API`",
+        )
 
     def _failed(self, doing: str, message: str) -> StoreError:
         """The error for what the node says it could not do."""
@@ -232,8 +243,8 @@ def _host_kind(host: str) -> str:
         return "dns"
 
 
-def _reason(error: BaseException) -> str:
-    """What the innermost of nested exceptions says: the outer ones speak of connection pools."""
+def _innermost(error: BaseException) -> BaseException:
+    """The first of nested exceptions: the outer ones speak of connection pools."""
     while deeper := error.__cause__ or error.__context__:
         error = deeper
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return error

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from blockota.stores.kubo import KuboStore
 START_SECONDS = 60.0
 OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount")
 """Runs a command that may mount what nobody else sees."""
-Config = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -53,28 +52,44 @@ class Node:
         return {cid: found["Type"] for cid, found in keys.items()}
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What is special about a node.
+
+    Attributes:
+        config: settings that differ from those of the profile ``test``.
+        profile: another profile that is applied.
+        before: a shell command that runs before the daemon, in the repository's folder, with mounts of its own.
+        is_online: whether it talks to other nodes, on loopback.
+    """
+
+    config: Mapping[str, object] = field(default_factory=dict)
+    profile: str = ""
+    before: str = ""
+    is_online: bool = False
+
+
+ORDINARY = Kind()
+
+
 @contextmanager
-def running_node(
-    program: Path, folder: Path, *, config: Config | None = None, profile: str = "", before: str = ""
-) -> Iterator[Node]:
+def running_node(program: Path, folder: Path, *, kind: Kind = ORDINARY) -> Iterator[Node]:
     """Run a node that is made for it.
 
     Args:
         program: an ``ipfs``.
         folder: where its repository is made.
-        config: settings that differ from those of the profile ``test``.
-        profile: another profile that is applied.
-        before: a shell command that runs before the daemon, in the repository's folder, with mounts of its own.
+        kind: what is special about it.
     """
     repo = folder / "repo"
     run(program, repo, "init", "--profile=test")
-    for key, value in (config or {}).items():
+    for key, value in kind.config.items():
         run(program, repo, "config", "--json", key, json.dumps(value))
-    if profile:
-        run(program, repo, "config", "profile", "apply", profile)
-    command: list[str | Path] = [program, "daemon", "--offline"]
-    if before:
-        command = [*OWN_MOUNTS, "sh", "-c", f'{before} && exec "$@"', "sh", *command]
+    if kind.profile:
+        run(program, repo, "config", "profile", "apply", kind.profile)
+    command: list[str | Path] = [program, "daemon", *([] if kind.is_online else ["--offline"])]
+    if kind.before:
+        command = [*OWN_MOUNTS, "sh", "-c", f'{kind.before} && exec "$@"', "sh", *command]
     log = folder / "daemon.log"
     with (
         log.open("wb") as output,

@@ -16,7 +16,7 @@ from blockota.cid import CHUNK_SIZE, cid_of
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.stores import open_store
 from blockota.stores.kubo import KuboStore
-from tests.ipfs.node import OWN_MOUNTS, Node, running_node
+from tests.ipfs.node import OWN_MOUNTS, Kind, Node, running_node
 from tests.ipfs.samples import car_of, content
 from tests.ipfs.wire import Answer, post, stranger
 
@@ -35,7 +35,9 @@ NEW = json.dumps({"Version": "0.43.1"}).encode()
 @pytest.fixture(scope="module")
 def guarded_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node that wants to know who asks."""
-    with running_node(kubo, tmp_path_factory.mktemp("guarded"), config={"API.Authorizations": AUTHORIZATIONS}) as node:
+    with running_node(
+        kubo, tmp_path_factory.mktemp("guarded"), kind=Kind(config={"API.Authorizations": AUTHORIZATIONS})
+    ) as node:
         yield node
 
 
@@ -100,16 +102,27 @@ def test_a_silent_node_is_given_up() -> None:
     """One that accepts the connection and says nothing is waited for only so long."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        pytest.raises(StoreError, match=r"could not look for .*: timed out"),
+        pytest.raises(StoreError, match=r"could not look for .*: it said nothing for long. .*look for in vain"),
     ):
         KuboStore(f"http://127.0.0.1:{server.getsockname()[1]}", patience=0.2).has(CID_OF_DATA)
+
+
+def test_a_node_may_look_in_vain(kubo: Path, tmp_path: Path) -> None:
+    """A node that is online looks on the network for what it does not hold, and is waited for only so long."""
+    with running_node(kubo, tmp_path, kind=Kind(is_online=True)) as node:
+        store = KuboStore(node.api, patience=0.5)
+        assert not store.has(CID_OF_DATA)
+        with pytest.raises(StoreError, match=r"could not read .*look for in vain"):
+            next(store.open(CID_OF_DATA))
+        with pytest.raises(StoreError, match=r"could not pin .*does not hold all of it"):
+            store.pin(CID_OF_DATA)
 
 
 def test_a_full_node_says_so(kubo: Path, tmp_path: Path) -> None:
     """A node whose disk is full says so with the remedy; nothing was pinned, and what was there is whole."""
     if subprocess.run([*OWN_MOUNTS, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this system lets nobody mount a small disk in a namespace")
-    with running_node(kubo, tmp_path, before=TINY_DISK) as node:
+    with running_node(kubo, tmp_path, kind=Kind(before=TINY_DISK)) as node:
         small = node.store.put(io.BytesIO(b"fits"))
         with pytest.raises(StoreError, match=r"could not store the file: it is full: .*no space left") as caught:
             node.store.put(io.BytesIO(content("too large", 8 << 20)))
@@ -119,7 +132,7 @@ def test_a_full_node_says_so(kubo: Path, tmp_path: Path) -> None:
 
 def test_storage_max_is_no_limit(kubo: Path, tmp_path: Path) -> None:
     """``Datastore.StorageMax`` only tells when garbage is collected: a node takes, and keeps, more than that."""
-    with running_node(kubo, tmp_path, config={"Datastore.StorageMax": "1MB"}) as node:
+    with running_node(kubo, tmp_path, kind=Kind(config={"Datastore.StorageMax": "1MB"})) as node:
         assert b"".join(node.store.open(node.store.put(io.BytesIO(DATA)))) == DATA
 
 

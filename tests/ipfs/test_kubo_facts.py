@@ -13,7 +13,7 @@ import pytest
 from blockota.car import read_car
 from blockota.cid import CHUNK_SIZE, CID, RAW, cid_of
 from blockota.stores import read_whole
-from tests.ipfs.node import Node, running_node
+from tests.ipfs.node import Kind, Node, running_node
 from tests.ipfs.samples import SIZES, car_of, content, padded
 from tests.ipfs.wire import get, post
 
@@ -31,14 +31,14 @@ WHOLE = 1 << 26
 @pytest.fixture(scope="module")
 def odd_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node whose owner wants quite other DAGs."""
-    with running_node(kubo, tmp_path_factory.mktemp("odd"), config=ODD_IMPORT) as node:
+    with running_node(kubo, tmp_path_factory.mktemp("odd"), kind=Kind(config=ODD_IMPORT)) as node:
         yield node
 
 
 @pytest.fixture(scope="module")
 def profiled_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node with the profile that docs/ipfs.md advises."""
-    with running_node(kubo, tmp_path_factory.mktemp("profiled"), profile="unixfs-v1-2025") as node:
+    with running_node(kubo, tmp_path_factory.mktemp("profiled"), kind=Kind(profile="unixfs-v1-2025")) as node:
         yield node
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import socket
 import threading
@@ -16,7 +17,7 @@ from blockota.cid import CHUNK_SIZE, CID, RAW, cid_of
 from blockota.errors import StoreError
 from blockota.stores import open_store, read_whole
 from blockota.stores.kubo import KuboStore
-from tests.ipfs.node import Node
+from tests.ipfs.node import Kind, Node, running_node
 from tests.ipfs.samples import SIZES, content, padded
 
 
@@ -173,3 +174,20 @@ def test_the_folder_of_a_file_is_not_told(node: Node, tmp_path: Path) -> None:
     path.write_bytes(content("named", CHUNK_SIZE + 3))
     with path.open("rb") as file:
         assert node.store.has(node.store.put(file))
+
+
+def test_other_nodes_are_asked(kubo: Path, tmp_path: Path) -> None:
+    """A node that is online fetches what another one holds; what it fetched can be pinned then."""
+    data, online = content("elsewhere", 3 * CHUNK_SIZE), Kind(is_online=True)
+    for name in ("vendor", "broker"):
+        (tmp_path / name).mkdir()
+    with (
+        running_node(kubo, tmp_path / "vendor", kind=online) as vendor,
+        running_node(kubo, tmp_path / "broker", kind=online) as broker,
+    ):
+        cid = vendor.store.put(io.BytesIO(data))
+        broker.ipfs("swarm", "connect", json.loads(vendor.ipfs("id"))["Addresses"][0])
+        assert not broker.store.has(cid)
+        assert read_whole(broker.store, cid, size=len(data)) == data
+        broker.store.pin(cid)
+        assert broker.pins()[str(cid)] == "recursive"
