@@ -16,6 +16,8 @@ MAX_FILE_SIZE = 1 << 20
 _DEEPEST = 32
 """Levels of objects and lists in a file; more would only wear out whoever compares or prints it."""
 _DIGEST_SIZE = 32
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def dump(fields: Mapping[str, Any]) -> bytes:
@@ -47,9 +49,10 @@ def load_object(raw: bytes) -> dict[str, Any]:
         ProposalError: it is none, has a key twice, a number that is not whole, or too many levels.
     """
     try:
-        fields = json.loads(raw.decode(), object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
-        _check_depth(fields)
-    except (ValueError, RecursionError) as error:
+        document = raw.decode()
+        _check_depth(document)
+        fields = json.loads(document, object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
+    except ValueError as error:
         raise ProposalError("the file cannot be read", why=f"it is no JSON object of ours ({error})") from error
     if not isinstance(fields, dict):
         raise ProposalError("the file cannot be read", why="it holds no JSON object")
@@ -179,16 +182,10 @@ def _no_number(literal: str) -> None:
     raise ValueError(f"{literal:.40} is no whole number")
 
 
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [child for one in level for child in _children(one)]
-        if not level:
-            return
-    raise ValueError(f"it is nested in more than {_DEEPEST} levels")
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+def _check_depth(document: str) -> None:
+    """Before the parser, which recurses: some libraries raise Python's limit so far that it would end the process."""
+    depth = 0
+    for token in _TOKEN.finditer(document):
+        depth += _STEPS.get(token[0], 0)
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested in more than {_DEEPEST} levels")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -248,7 +249,41 @@ def test_no_reader_is_worn_out_by_nesting(depth: int, key: str) -> None:
         for read in (Proposal.from_json, ChainView.from_json, read_signatures, from_builder):
             with pytest.raises(ProposalError) as refused:
                 read(raw)
-            assert "nested" in str(refused.value) or "recursion" in str(refused.value)
+            assert "nested in more than 32 levels" in str(refused.value)
+
+
+BRACKETS = {
+    "in a text": (b'{"a":"' + b"[" * 1000 + b'"}', True),
+    "behind an escaped quote": (b'{"a":"\\"' + b"[" * 1000 + b'"}', True),
+    "behind an escaped backslash": (b'{"a":"\\\\","b":' + b"[" * 33 + b"]" * 33 + b"}", False),
+    "side by side": (b'{"a":[' + b",".join([b"[]"] * 1000) + b"]}", True),
+    "at the limit": (b'{"a":' + b"[" * 31 + b"]" * 31 + b"}", True),
+    "beyond the limit": (b'{"a":' + b"[" * 32 + b"]" * 32 + b"}", False),
+    "in a text without end": (b'{"a":"' + b"[" * 1000, False),
+    "many escaped quotes without end": (b'{"a":"' + b'\\"' * 300_000 + b"\\", False),
+}
+
+
+@pytest.mark.parametrize(("raw", "good"), BRACKETS.values(), ids=BRACKETS)
+def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:  # noqa: FBT001 - a row of a table
+    """Before the parser sees the file, for a process whose recursion limit was raised would end without a word."""
+    if good:
+        assert load_object(raw) == json.loads(raw)
+        return
+    with pytest.raises(ProposalError):
+        load_object(raw)
+
+
+def test_a_raised_recursion_limit_is_no_danger() -> None:
+    """Ape's and Safe's libraries raise it to 100 000 and more as they are imported; the parser would overflow."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+            with pytest.raises(ProposalError, match="nested"):
+                load_object(opening * 150_000 + b"1" + closing * 150_000)
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @settings(max_examples=200, deadline=None)
