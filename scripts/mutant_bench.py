@@ -99,24 +99,30 @@ def compile_part(layout: Layout, contract: str, texts: Mapping[str, str]) -> dic
 
 
 def meet(bench: Bench, killer: type[Forge | Ape], *, variants: Sequence[Variant]) -> list[Variant]:
-    """Give variants to a killer, in copies of the tree side by side; returns those that it let pass."""
+    """Give variants to a killer that was not asked before; returns those that it let pass."""
     asked = [variant for variant in variants if bench.found(killer.name, variant) is None]
     if asked:
         tables = lay_tables(bench, killer)
         for contract in dict.fromkeys(variant.contract for variant in asked):
             check_killer(bench, contract, tables=tables)
-        late = []
-        with ThreadPoolExecutor(bench.jobs) as pool:
-            met = [pool.submit(lambda variant: (variant, at_a_table(tables, variant)), variant) for variant in asked]
-            for number, done in enumerate(as_completed(met), 1):
-                variant, test = done.result()
-                late += [variant] if test == KILLED_BY_TIME else []
-                if test != KILLED_BY_TIME:
-                    bench.keep(killer.name, variant, test)
-                progress(f"Giving mutants to {killer.name}", number, total=len(asked))
-        for variant in late:  # alone: a busy machine is no test
-            bench.keep(killer.name, variant, at_a_table(tables, variant))
+        for number, (variant, test) in enumerate(ask(tables, asked, jobs=bench.jobs), 1):
+            bench.keep(killer.name, variant, test)
+            progress(f"Giving mutants to {killer.name}", number, total=len(asked))
     return [variant for variant in variants if not bench.found(killer.name, variant)]
+
+
+def ask(tables: Tables, variants: Sequence[Variant], *, jobs: int) -> Iterator[tuple[Variant, str]]:
+    """What killed each variant, as soon as it is known; what took too long beside others is tried again alone."""
+    late = []
+    with ThreadPoolExecutor(jobs) as pool:
+        asked = {pool.submit(at_a_table, tables, variant): variant for variant in variants}
+        for done in as_completed(asked):
+            if done.result() == KILLED_BY_TIME:
+                late.append(asked[done])
+            else:
+                yield asked[done], done.result()
+    for variant in late:
+        yield variant, at_a_table(tables, variant)
 
 
 def at_a_table(tables: Tables, variant: Variant) -> str:

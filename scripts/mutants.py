@@ -111,15 +111,14 @@ def campaign(layout: Layout, chosen: Sequence[tuple[str, Mutant]], *, jobs: int,
 
 
 def fate_of(journal: Journal, contract: str, mutant: Mutant) -> Fate | None:
-    """What the journal tells of a mutant; None when somebody is still to be asked."""
-    for examiner in ("solc", *(killer.name for killer in KILLERS)):
-        result = journal.find(Examined(examiner, contract, mutant.name))
-        if result:
-            return Fate(contract, mutant, examiner, result)
-        if result is None and examiner != "solc":
-            return None
-    same = journal.find(Examined("bytecode", contract, mutant.name))
-    return None if same is None else Fate(contract, mutant, same=bool(same))
+    """What the journal tells of a mutant: who objected, or that all let it pass; None when somebody must be asked."""
+    examiners = ("solc", *(killer.name for killer in KILLERS), "bytecode")
+    found = {name: journal.find(Examined(name, contract, mutant.name)) for name in examiners}
+    for examiner in examiners[:-1]:
+        if test := found[examiner]:
+            return Fate(contract, mutant, examiner, test)
+    asked = all(found[name] is not None for name in examiners[1:])
+    return Fate(contract, mutant, same=bool(found["bytecode"])) if asked else None
 
 
 def write_report(fates: Sequence[Fate], seconds: float) -> None:
