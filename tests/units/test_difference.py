@@ -109,8 +109,8 @@ LARGE = {
 def test_large_images_do_not_keep_a_signer_waiting(size: int, pattern: bytes, seconds: float) -> None:
     """However much of them differs."""
     new, old = Placed(pattern * (size // len(pattern)), START), Placed(bytes(size), START)
-    began = time.monotonic()
+    began = time.process_time()
     found = compare(new, old)
-    assert time.monotonic() - began < seconds
+    assert time.process_time() - began < seconds
     assert found.changed_pages == size // PAGE_SIZE
     assert found.changed_bytes == size // len(pattern)

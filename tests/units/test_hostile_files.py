@@ -178,10 +178,10 @@ def test_a_file_of_a_gibibyte_is_refused_at_once(tmp_path: Path, read: Callable[
     with path.open("wb") as file:
         file.truncate(GIB)
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UsageError, match=f"large.json is too large: more than {MAX_FILE_SIZE} bytes"):
         read(read_input(path, limit=MAX_FILE_SIZE))
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     assert tracemalloc.get_traced_memory()[1] < 8 * MIB
     tracemalloc.stop()
 
@@ -210,7 +210,7 @@ LONG = {
 def test_the_largest_files_are_answered_soon(raw: bytes) -> None:
     """A mebibyte of whatever keeps no reader for long."""
     for _, read in READERS.values():
-        began = time.monotonic()
+        began = time.process_time()
         with contextlib.suppress(ProposalError):
             read(raw)
-        assert time.monotonic() - began < 3
+        assert time.process_time() - began < 3
