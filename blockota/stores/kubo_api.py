@@ -201,11 +201,13 @@ class _Authorization:
         kind, _, secret = text.partition(":")
         if kind == "bearer" and _TOKEN.fullmatch(secret):
             return cls(f"Bearer {secret}")
+        if kind == "basic" and _encoded(secret):
+            return cls(f"Basic {secret}")
         if kind == "basic" and ":" in secret:
             return cls(f"Basic {base64.b64encode(secret.encode()).decode()}")
         raise UsageError(
             f"{AUTHORIZATION_VARIABLE} cannot be used",
-            why="it must be basic:USER:PASSWORD or bearer:TOKEN",
+            why="it must be basic:USER:PASSWORD, the same in base64, or bearer:TOKEN",
             remedy="copy the AuthSecret from the node's API.Authorizations",
         )
 
@@ -234,6 +236,14 @@ def _api_address(url: str) -> tuple[str, str]:
             remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
         )
     return address, f"{parts.path.rstrip('/')}/api/v0"
+
+
+def _encoded(secret: str) -> bool:
+    """Whether USER:PASSWORD is in base64 already, as Kubo takes it too."""
+    try:
+        return b":" in base64.b64decode(secret, validate=True)
+    except ValueError:
+        return False
 
 
 def _host_kind(host: str) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.ipfs.wire import Answer, post, stranger
 DATA = content("an image", 3 * CHUNK_SIZE)
 CID_OF_DATA = cid_of(io.BytesIO(DATA))
 SECRET = "correct-horse"  # noqa: S105 - of a node that lives for a second
+FORMS = (f"bearer:{SECRET}", f"basic:vendor:{SECRET}", "basic:" + b64encode(f"vendor:{SECRET}".encode()).decode())
 AUTHORIZATIONS = {
     "ci": {"AuthSecret": f"bearer:{SECRET}", "AllowedPaths": ["/api/v0"]},
     "vendor": {"AuthSecret": f"basic:vendor:{SECRET}", "AllowedPaths": ["/api/v0"]},
@@ -41,11 +43,11 @@ def guarded_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield node
 
 
-@pytest.mark.parametrize("secret", [f"bearer:{SECRET}", f"basic:vendor:{SECRET}"], ids=["bearer", "basic"])
+@pytest.mark.parametrize("secret", FORMS, ids=["bearer", "basic", "base64"])
 def test_an_authorization_opens_the_api(
     guarded_node: Node, secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """(f) Either form of the node's own secrets does, taken from the environment, and .netrc does not interfere."""
+    """(f) Every form of the node's own secrets does, taken from the environment, and .netrc does not interfere."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login mallory password nothing")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))

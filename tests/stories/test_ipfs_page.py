@@ -1,0 +1,66 @@
+"""The page about Kubo, typed from top to bottom with a real node."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from scripts.install_kubo import find
+from tests.conftest import IMAGES, ROOT
+from tests.ipfs.node import Kind, Node, running_node
+from tests.stories.conftest import Workshop
+from tests.stories.test_pages import commands, missing
+
+PAGE = ROOT / "docs" / "ipfs.md"
+DONE_BY_THE_FIXTURE = ("init", "daemon")
+AUTHORIZATIONS = "API.Authorizations"
+
+
+def test_the_page_shows_what_the_commands_print(workshop: Workshop, tmp_path: Path) -> None:
+    """With the store of the page, its commands do what it says, those of `ipfs` too."""
+    program = find()
+    if program is None:
+        pytest.skip("there is no Kubo: `make kubo` builds one")
+    Path("app-1.0.0.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
+    with running_node(program, tmp_path, kind=Kind(profile="unixfs-v1-2025")) as node:
+        settings = Path("blockota.toml")
+        settings.write_text(f'store = "kubo:{node.api}"\n' + settings.read_text())
+        ran = [typed(workshop, node, command=command, lines=lines) for command, lines in commands(PAGE)]
+    assert sum(ran) > 8
+
+
+def typed(workshop: Workshop, node: Node, *, command: str, lines: list[str]) -> bool:
+    """Run one command and hold what it prints against the page; whether it was run."""
+    program, *words = shlex.split(command)
+    if program == "ipfs" and (words[0] in DONE_BY_THE_FIXTURE or AUTHORIZATIONS in words):
+        return False
+    if program == "ipfs":
+        printed = node.ipfs(*words)
+    else:
+        outcome = workshop.run(*words)
+        assert outcome.status == 0, f"$ {command}\n{outcome.err}"
+        printed = outcome.out + outcome.err
+    assert not missing(lines, printed), f"$ {command}\n{printed}"
+    return True
+
+
+def test_the_authorization_of_the_page_is_enough(workshop: Workshop, tmp_path: Path) -> None:
+    """With no more rights than the page gives, and the secret in the environment, an image is published and fetched."""
+    program = find()
+    if program is None:
+        pytest.skip("there is no Kubo: `make kubo` builds one")
+    words = next(words for command, _ in commands(PAGE) if AUTHORIZATIONS in (words := shlex.split(command)))
+    config = {AUTHORIZATIONS: json.loads(words[-1])}
+    with running_node(program, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BLOCKOTA_STORE", f"kubo:{node.api}")
+        assert workshop.run("release", "publish", *PUBLISH).status == 5
+        environment.setenv("BLOCKOTA_KUBO_AUTHORIZATION", "basic:vendor:SECRET")
+        workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+        assert workshop.run("release", "fetch", "--product", "acme-thermo2", "-o", "fetched.bin").status == 0
+    assert Path("fetched.bin").read_bytes() == (IMAGES / "bluepill-1.0.0.bin").read_bytes()
+
+
+PUBLISH = (str(IMAGES / "bluepill-1.0.0.bin"), "--product", "acme-thermo2", "--version", "1.0.0", "-o", "refused.json")
