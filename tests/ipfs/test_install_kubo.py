@@ -1,0 +1,99 @@
+"""How Kubo is found, built, and not had; the Go toolchain is a small script here, for the real one takes minutes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+GO = """case "$1" in
+env) echo {version};;
+mod) echo '{module}';;
+list) echo github.com/ipfs/kubo/cmd/ipfs;;
+build) {build};;
+esac
+"""
+BUILT = 'printf "#!/bin/sh\\\\necho 0.43.1\\\\n" > "$5"; chmod +x "$5"'
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A folder that is all of PATH, but for the system's own commands."""
+    (tmp_path / "tools").mkdir()
+    return tmp_path / "tools"
+
+
+def script(path: Path, text: str) -> None:
+    """Write a shell script that can be run."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def install(tools: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the installer with an empty cache."""
+    environment = {**os.environ, "PATH": f"{tools}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tools.parent / "cache")}
+    command = [sys.executable, str(ROOT / "scripts" / "install_kubo.py"), *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def go(tools: Path, *, version: str = "go1.26.5", build: str = BUILT, module: str = "") -> None:
+    """Put a Go toolchain on PATH."""
+    described = module or f'{{"Dir": "{tools}"}}'
+    script(tools / "go", GO.format(version=version, module=described, build=build))
+
+
+def test_one_on_path_is_taken(tools: Path) -> None:
+    """An ``ipfs`` that is new enough is what is used; nothing is built."""
+    script(tools / "ipfs", "echo 0.40.0")
+    assert install(tools).stdout == f"{tools / 'ipfs'}\n"
+
+
+@pytest.mark.parametrize("says", ["echo 0.39.9", "echo something", "exit 1"], ids=range(3))
+def test_an_old_one_is_not_taken(tools: Path, says: str) -> None:
+    """One that is older, or says no version, is as good as none; ``--find`` does not build another."""
+    script(tools / "ipfs", says)
+    found = install(tools, "--find")
+    assert (found.returncode, found.stdout) == (1, "")
+
+
+def test_it_is_built_once(tools: Path) -> None:
+    """What was built is found the next time, without Go."""
+    go(tools)
+    built = install(tools)
+    assert built.returncode == 0, built.stderr
+    assert Path(built.stdout.strip()).parts[-4:] == ("blockota", "kubo", "v0.43.1", "ipfs")
+    (tools / "go").unlink()
+    assert install(tools, "--find").stdout == built.stdout
+
+
+def test_an_old_go_is_named(tools: Path) -> None:
+    """A toolchain that is too old is named with the one that is needed."""
+    go(tools, version="go1.26.4")
+    refused = install(tools)
+    assert refused.returncode == 1
+    assert "go1.26.4 is too old: install Go 1.26.5 or newer" in refused.stderr
+
+
+def test_a_module_that_is_not_there_is_told(tools: Path) -> None:
+    """Where the proxy has none of the versions, each is named with what the proxy says."""
+    go(tools, module='{"Error": "403 Forbidden"}')
+    refused = install(tools)
+    assert refused.returncode == 1
+    assert "0.43.1: 403 Forbidden\n0.43.0: 403 Forbidden" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "build", ["echo undefined: Bitswap >&2; exit 1", 'echo nothing > "$5"'], ids=["fails", "broken"]
+)
+def test_a_failed_build_leaves_nothing(tools: Path, build: str) -> None:
+    """A build that fails, or gives what does not start, leaves no ``ipfs`` behind."""
+    go(tools, build=build)
+    refused = install(tools)
+    assert refused.returncode == 1
+    assert "the build failed" in refused.stderr or "does not start" in refused.stderr
+    assert not list((tools.parent / "cache").rglob("ipfs"))
