@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Scope, Send
 
 from blockota.cid import CID, varint
 from blockota.errors import ContentError
@@ -16,6 +22,15 @@ PROBE_CAR = b"\x19\xa2\x65roots\x81\xd8\x2a\x45\x00\x01\x55\x00\x00\x67version\x
 """A CAR whose root is `PROBE`, without sections."""
 _CID_SIZE = 36
 _YEAR = 29_030_400
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a block: from the byte `first` to the one before `stop`."""
+
+    entry: Entry
+    first: int
+    stop: int
 
 
 def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bool) -> dict[str, str]:
@@ -57,20 +72,81 @@ def car_length(entries: list[Entry], root: CID) -> int:
     return len(_header(root)) + sum(len(_section(entry)) + entry.size for entry in entries)
 
 
-async def car_parts(entries: list[Entry], root: CID, *, blocks: Blocks) -> AsyncIterator[bytes]:
-    """The bytes of a CAR, a block at a time; while one is sent the next one is read.
+def car_pieces(entries: list[Entry], root: CID) -> list[bytes | Piece]:
+    """What a CAR is made of."""
+    pieces: list[bytes | Piece] = [_header(root)]
+    for entry in entries:
+        pieces += [_section(entry), Piece(entry, 0, entry.size)]
+    return pieces
 
-    Raises:
-        StoreError: the store does not give a block.
-        ContentError: what it gives is another.
+
+class PiecesResponse(Response):
+    """An answer of bytes and blocks; what is sent is at most a block ahead of what the client takes.
+
+    Args:
+        status: of HTTP.
+        headers: with the length.
+        pieces: what is sent.
+        blocks: where the blocks come from.
     """
-    yield _header(root)
-    for number, entry in enumerate(entries):
-        data = await whole(entry, blocks)
-        if number + 1 < len(entries):
-            blocks.prefetch(entries[number + 1].cid)
-        yield _section(entry)
-        yield data
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], *, pieces: Sequence[bytes | Piece], blocks: Blocks
+    ) -> None:
+        """Nothing is sent yet."""
+        super().__init__(None, status, headers)
+        self._pieces, self._blocks = pieces, blocks
+
+    async def __call__(self, scope: Scope, *channels: Any) -> None:
+        """Send it.
+
+        Raises:
+            StoreError: the store does not give a block.
+            ContentError: what it gives is another.
+            ConnectionError: the client went away.
+        """
+        send: Send = channels[1]
+        await self._prepare(0)
+        connection = scope.get("extensions", {}).get("blockota.connection")
+        if connection:
+            connection.hold(is_held=True)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for number, piece in enumerate(self._pieces):
+            if isinstance(piece, bytes):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            else:
+                self._prefetch(number + 1)
+                await self._send_block(piece, scope, send=send)
+        if connection:
+            connection.hold(is_held=False)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _prepare(self, number: int) -> None:
+        """Have the first block at hand, while the status can still tell that it is not there."""
+        first = next((piece for piece in self._pieces[number:] if isinstance(piece, Piece)), None)
+        if first:
+            with self._blocks.file(first.entry.cid, size=first.entry.size) or nullcontext() as file:
+                if file is None:
+                    await whole(first.entry, self._blocks)
+
+    def _prefetch(self, number: int) -> None:
+        following = next((piece for piece in self._pieces[number : number + 2] if isinstance(piece, Piece)), None)
+        if following:
+            self._blocks.prefetch(following.entry.cid)
+
+    async def _send_block(self, piece: Piece, scope: Scope, *, send: Send) -> None:
+        connection = scope.get("extensions", {}).get("blockota.connection")
+        if connection and connection.is_closed:
+            raise ConnectionResetError
+        can_send = connection and connection.sends_files
+        file = self._blocks.file(piece.entry.cid, size=piece.entry.size) if can_send else None
+        if file is None:
+            data = (await whole(piece.entry, self._blocks))[piece.first : piece.stop]
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            return
+        with file:
+            await connection.send_file(file, offset=piece.first, count=piece.stop - piece.first)
+        scope["blockota.from_files"] = scope.get("blockota.from_files", 0) + piece.stop - piece.first
 
 
 async def whole(entry: Entry, blocks: Blocks) -> bytes:

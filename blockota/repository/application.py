@@ -8,7 +8,7 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Lifespan
 
@@ -75,10 +75,10 @@ class Application:
         if names(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(None, 304, {name: headers[name] for name in ("Cache-Control", "ETag")})
         if wanted.is_car:
-            return await self._car(request, entries, wanted=wanted, headers=headers)
-        return await self._block(request, entries[0], headers=headers)
+            return self._car(request, entries, wanted=wanted, headers=headers)
+        return self._block(request, entries[0], headers=headers)
 
-    async def _block(self, request: Request, entry: Entry, *, headers: dict[str, str]) -> Response:
+    def _block(self, request: Request, entry: Entry, *, headers: dict[str, str]) -> Response:
         status, first, stop = HTTPStatus.OK, 0, entry.size
         asked = request.headers.get("range", "") if request.method == "GET" else ""
         if asked and request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
@@ -89,18 +89,18 @@ class Application:
         headers["Content-Length"] = str(stop - first)
         if request.method == "HEAD":
             return Response(None, status, headers)
-        data = await answers.whole(entry, self._shelf.blocks)
-        return Response(data[first:stop], status, headers)
+        pieces = [answers.Piece(entry, first, stop)]
+        return answers.PiecesResponse(status, headers, pieces=pieces, blocks=self._shelf.blocks)
 
-    async def _car(
+    def _car(
         self, request: Request, entries: tuple[Entry, ...], *, wanted: Wanted, headers: dict[str, str]
     ) -> Response:
         root, chosen = entries[0].cid, answers.chosen(entries, wanted)
         headers["Content-Length"] = str(answers.car_length(chosen, root))
         if request.method == "HEAD":
             return Response(None, 200, headers)
-        await answers.whole(chosen[0], self._shelf.blocks)  # while the status can still tell that it is not there
-        return StreamingResponse(answers.car_parts(chosen, root, blocks=self._shelf.blocks), 200, headers)
+        pieces = answers.car_pieces(chosen, root)
+        return answers.PiecesResponse(HTTPStatus.OK, headers, pieces=pieces, blocks=self._shelf.blocks)
 
     def _probe(self, wanted: Wanted) -> Response:
         form = "car" if wanted.is_car else "raw"

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
+from typing import Protocol, runtime_checkable
 
+from blockota.car import MAX_BLOCK_SIZE
 from blockota.cid import CID, check_block
+from blockota.errors import StoreError
 from blockota.repository.catalogue import BlockStore
 
 CAPACITY = 64 << 20
 """Bytes of blocks that are kept at hand."""
 _READERS = 4
+
+
+@runtime_checkable
+class FileStore(Protocol):
+    """A store in which a block is a file, which the system can send without our reading it."""
+
+    def open_block(self, cid: CID) -> FileIO:
+        """The file of a block, unchecked; the caller closes it."""
 
 
 class Blocks:
@@ -27,7 +40,27 @@ class Blocks:
         self._store, self._left = store, capacity
         self._kept: OrderedDict[CID, bytes] = OrderedDict()
         self._coming: dict[CID, asyncio.Future[bytes]] = {}
+        self._checked: dict[CID, tuple[int, ...]] = {}
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="blocks")
+
+    def file(self, cid: CID, *, size: int) -> FileIO | None:
+        """A block's file, where it was checked before and nobody wrote to it since; the caller closes it.
+
+        Args:
+            cid: the block.
+            size: the bytes that it has to have.
+        """
+        if cid not in self._checked or not isinstance(self._store, FileStore):
+            return None
+        try:
+            file = self._store.open_block(cid)
+        except StoreError:
+            return None
+        state = _state(file)
+        if state == self._checked[cid] and state[0] == size:
+            return file
+        file.close()
+        return None
 
     async def get(self, cid: CID) -> bytes:
         """One block.
@@ -47,12 +80,20 @@ class Blocks:
         return await asyncio.shield(coming)
 
     def prefetch(self, cid: CID) -> None:
-        """Begin to read a block that will be wanted next."""
-        if cid not in self._kept and cid not in self._coming:
+        """Begin to read a block that will be wanted next, where it cannot be sent as a file."""
+        if cid not in self._kept and cid not in self._coming and cid not in self._checked:
             asyncio.ensure_future(self.get(cid)).add_done_callback(_forget)
 
     def _read(self, cid: CID) -> bytes:
-        return check_block(cid, self._store.read_block(cid))
+        if not isinstance(self._store, FileStore):
+            return check_block(cid, self._store.read_block(cid))
+        with self._store.open_block(cid) as file:
+            state = _state(file)
+            data = file.read(MAX_BLOCK_SIZE + 1)
+        if self._checked.get(cid) != state:
+            check_block(cid, data)
+            self._checked[cid] = state
+        return data
 
     def _arrived(self, cid: CID, done: asyncio.Future[bytes]) -> None:
         del self._coming[cid]
@@ -63,6 +104,12 @@ class Blocks:
         while self._left < 0:
             _, dropped = self._kept.popitem(last=False)
             self._left += len(dropped)
+
+
+def _state(file: FileIO) -> tuple[int, ...]:
+    """What changes when somebody writes to a file, or puts another in its place."""
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _forget(done: asyncio.Future[bytes]) -> None:

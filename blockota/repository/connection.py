@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from io import FileIO
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+STALL_SECONDS = 60.0
+"""The longest that a client may take for one block."""
 HEADER_SECONDS = 10.0
 """The longest that a client may take to send a request's headers."""
 MAX_HEADER_SIZE = 1 << 15
 """The most bytes that a request's line and headers may have."""
 _DRAIN_SECONDS = 20.0
+_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
 class GuardedConnection(HttpToolsProtocol):
@@ -43,15 +48,51 @@ class GuardedConnection(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Let the application end the connection at once."""
+        """Let the application reach the connection."""
         super().on_message_begin()
-        extensions: Any = {"blockota.abort": self.transport.abort}
+        extensions: Any = {"blockota.connection": self}
         self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
         """Answer."""
         self._stop_waiting()
         super().on_headers_complete()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.transport.is_closing()
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether the system can send a file by itself: not where its bytes have to be encrypted first."""
+        return self.scheme == "http" and isinstance(self.loop, asyncio.SelectorEventLoop)
+
+    def hold(self, *, is_held: bool) -> None:
+        """Let the system wait with segments that are not full, or let it send what is left.
+
+        Each block of a CAR has a few bytes before it; on their own they would cost as much time as the block.
+        """
+        if self.sends_files and _CORK is not None and not self.is_closed:
+            self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _CORK, int(is_held))
+
+    async def send_file(self, file: FileIO, *, offset: int, count: int) -> None:
+        """Send a part of a file, in the midst of an answer whose length was announced.
+
+        Raises:
+            ConnectionError: the client went away.
+            TimeoutError: the client takes nothing.
+        """
+        async with asyncio.timeout(STALL_SECONDS):
+            await self.flow.drain()
+            sent = await self.loop.sendfile(self.transport, file, offset, count)
+        if sent != count:
+            raise ConnectionAbortedError("the file became shorter while it was sent")
+        self.cycle.expected_content_length -= count
+
+    def abort(self) -> None:
+        """End the connection at once, whatever was not sent yet."""
+        self.transport.abort()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that is idle; one on which a client still reads is given time while it does."""

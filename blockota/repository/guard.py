@@ -15,9 +15,8 @@ from typing import Any, TextIO
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from blockota.errors import UsageError
+from blockota.repository.connection import STALL_SECONDS
 
-STALL_SECONDS = 60.0
-"""The longest that a client may take for one block."""
 _MAX_TEXT = 500
 
 
@@ -60,9 +59,10 @@ class Guard:
         try:
             await self._app(scope, receive, self._watched(visit, send))
         except Exception as error:  # noqa: BLE001 - the server would print a traceback, and wait for the client
-            scope.setdefault("blockota.trouble", f"{type(error).__name__}: {error}")
-            if abort := scope.get("extensions", {}).get("blockota.abort"):
-                abort()
+            told = error.__cause__ or error
+            scope.setdefault("blockota.trouble", f"{type(told).__name__}: {told}")
+            if connection := scope.get("extensions", {}).get("blockota.connection"):
+                connection.abort()
         finally:
             self._log(_line(visit, scope))
 
@@ -117,7 +117,7 @@ def _line(visit: _Visit, scope: Scope) -> str:
         "range": headers.get(b"range"),
         "agent": headers.get(b"user-agent"),
         "status": visit.status,
-        "bytes": 0 if scope["method"] == "HEAD" else visit.sent,
+        "bytes": 0 if scope["method"] == "HEAD" else visit.sent + scope.get("blockota.from_files", 0),
         "complete": visit.is_complete,
         "seconds": round(time.monotonic() - visit.began, 4),
         "trouble": scope.get("blockota.trouble"),

@@ -137,6 +137,7 @@ def _config(app: Guard, listening: Listening) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=GuardedConnection,
+        loop="asyncio",  # uvloop cannot send files
         ws="none",
         interface="asgi3",
         lifespan="on",

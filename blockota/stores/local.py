@@ -6,14 +6,17 @@ there whole or not at all. A pin is an empty file ``pins/<cid>`` that names a ro
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from blockota.car import MAX_BLOCK_SIZE
 from blockota.cid import CID, Block, dag, read_file
-from blockota.errors import StoreError
+from blockota.errors import ContentError, StoreError, UsageError
 from blockota.files import whole_file
 
 
@@ -42,7 +45,7 @@ class LocalStore:
             StoreError: the folder cannot be written.
         """
         root = None
-        with self._translated():
+        with self._translated(), self.locked(is_alone=False):
             for block in dag(stream):
                 self.write_block(block)
                 on_progress(len(block.data))
@@ -76,10 +79,18 @@ class LocalStore:
         Raises:
             StoreError: the block is missing, or the folder cannot be read.
         """
+        with self._translated(), self.open_block(cid) as file:
+            return file.read(MAX_BLOCK_SIZE + 1)
+
+    def open_block(self, cid: CID) -> FileIO:
+        """The file of a block, unchecked; the caller closes it.
+
+        Raises:
+            StoreError: the block is missing, or the folder cannot be read.
+        """
         with self._translated():
             try:
-                with self._block_path(cid).open("rb") as file:
-                    return file.read(MAX_BLOCK_SIZE + 1)
+                return FileIO(self._block_path(cid))
             except FileNotFoundError as error:
                 raise StoreError(
                     f"the store {self.folder} does not hold {cid}",
@@ -119,6 +130,50 @@ class LocalStore:
         """
         with self._translated():
             self._pin_path(cid).unlink(missing_ok=True)
+
+    def pins(self) -> set[CID]:
+        """The roots to keep; what lies among the pins and names none is left alone.
+
+        Raises:
+            StoreError: the folder cannot be read.
+        """
+        found = set()
+        with self._translated():
+            for path in (self.folder / "pins").glob("b*"):
+                with suppress(UsageError, ContentError):
+                    found.add(CID.parse(path.name))
+        return found
+
+    def remove_block(self, cid: CID) -> bool:
+        """Remove one block, and what an interrupted writing of it left; whether it was there. See `collection`.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        path = self._block_path(cid)
+        with self._translated():
+            was_there = path.exists()
+            for left in path.parent.glob(f".{path.name}.*.partial"):
+                left.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        return was_there
+
+    @contextmanager
+    def locked(self, *, is_alone: bool) -> Iterator[None]:
+        """Keep collections out while files are put, and everybody while one collects; the system ends it with us.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        with self._translated():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            with self._translated():
+                fcntl.flock(handle, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(handle)
 
     def _block_path(self, cid: CID) -> Path:
         name = str(cid)
