@@ -22,7 +22,7 @@ from scripts.install_kubo import find
 from tests.ipfs.node import Kind, Node, environment, running_node
 
 KUBO_SIZE = 45 << 20
-KUBO_RUNS = 7
+KUBO_RUNS = 9
 PROFILE = "unixfs-v1-2025"
 
 

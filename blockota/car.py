@@ -56,14 +56,15 @@ def write_car(root: CID, read_block: Callable[[CID], bytes], *, repeat: bool = T
     yield from join_car(root, blocks if repeat else filter(wanted, blocks))
 
 
-def join_car(root: CID, blocks: Iterable[Block]) -> Iterator[bytes]:
+def join_car(root: CID | None, blocks: Iterable[Block]) -> Iterator[bytes]:
     """Yield a CARv1 of blocks in the order in which they come, piece by piece; nothing is checked.
 
     Args:
-        root: the header's only root.
+        root: the header's only root; `None` for none, where the reader learns it otherwise.
         blocks: those of one file, built or checked by the caller.
     """
-    header = _HEADER_BEGIN + b"\x81\xd8\x2a\x58\x25\x00" + bytes(root) + _HEADER_END
+    roots = b"\x80" if root is None else b"\x81\xd8\x2a\x58\x25\x00" + bytes(root)
+    header = _HEADER_BEGIN + roots + _HEADER_END
     yield varint(len(header)) + header
     for block in blocks:
         yield varint(_CID_SIZE + len(block.data)) + bytes(block.cid)

@@ -1,6 +1,7 @@
 """A Kubo node as a store: blocks go in and out as CAR files over its RPC API.
 
-The DAG is built here and only its blocks are pushed (``dag/import``), so no setting of the node changes an address.
+The DAG is built here and only its blocks are pushed (``dag/import``), so no setting of the node changes an address. One
+request carries two CARs, the blocks and then their root, under the lock that keeps the node's garbage collection out.
 What is read (``dag/export``) is checked block by block, for a node tells of an error in the midst of a stream only in
 an HTTP trailer that no Python client reads.
 
@@ -11,18 +12,14 @@ Source: Kubo RPC API v0 (docs.ipfs.tech/reference/kubo/rpc), read and tried with
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
-from itertools import chain
 from typing import BinaryIO
 
 from blockota.car import join_car, read_car
 from blockota.cid import CID, RAW, Block, dag
 from blockota.errors import StoreError
-from blockota.stores.kubo_api import ABSENT, PATIENCE, PIECE_SIZE, KuboApi
+from blockota.stores.kubo_api import ABSENT, PATIENCE, KuboApi
 
 _NOT_PINNED = ("not pinned",)
 _LARGEST_FILE = 1 << 40
@@ -49,8 +46,8 @@ class KuboStore:
         """Store a file and pin it.
 
         Args:
-            stream: the file's bytes; they are read twice, so what cannot seek is copied to a temporary file.
-            on_progress: is told the bytes of each block sent, as often as the file repeats it.
+            stream: the file's bytes, read once.
+            on_progress: is told the bytes of each block of the file.
 
         Returns:
             The content address of the file.
@@ -58,11 +55,12 @@ class KuboStore:
         Raises:
             StoreError: the node is out of reach, refuses, or cannot store or pin it.
         """
-        with self._api.translated("store the file"), _seekable(stream) as file:
-            layout = _Layout(file)
-            body = _Body(join_car(layout.root, layout.blocks(on_progress)))
-            self._check_import(layout.root, self._api.client.dag.imprt(body, opts={"pin-roots": "true"}).as_json())
-        return layout.root
+        upload = _Upload(stream, on_progress=on_progress)
+        # The root is known when the blocks are sent, so it follows in a second CAR, whose roots are pinned as well.
+        files = [_Pieces(upload.blocks()), _Pieces(upload.root_alone())]
+        with self._api.translated("store the file"):
+            self._check_import(upload, self._api.client.dag.imprt(files, opts={"pin-roots": "true"}).as_json())
+        return upload.root
 
     def open(self, cid: CID) -> Iterator[bytes]:
         """Yield a file's bytes in order; every block is checked before it is yielded.
@@ -120,7 +118,8 @@ class KuboStore:
         """
         self._api.succeeds(lambda: self._api.client.pin.rm(str(cid)), f"unpin {cid}", unless=_NOT_PINNED)
 
-    def _check_import(self, root: CID, answer: object) -> None:
+    def _check_import(self, upload: _Upload, answer: object) -> None:
+        root = upload.root
         match answer:
             case {"Root": {"Cid": {"/": str(found)}, "PinErrorMsg": str(failure)}}:
                 pass
@@ -138,37 +137,33 @@ class KuboStore:
             )
 
 
-class _Layout:
-    """Where in a file each block of its DAG lies; inner blocks, which are few and small, are kept."""
+class _Upload:
+    """The blocks of a file as they are built, and then its root, each in a CAR."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._places: dict[CID, tuple[int, int]] = {}
-        self._times: Counter[CID] = Counter()
-        self._inner: list[Block] = []
-        position = file.tell()
-        for block in dag(file):
+    root: CID
+
+    def __init__(self, stream: BinaryIO, *, on_progress: Callable[[int], object]) -> None:
+        self._stream, self._on_progress = stream, on_progress
+
+    def blocks(self) -> Iterator[bytes]:
+        """A CAR without a root; a block that the file repeats is in it once."""
+        yield from join_car(None, self._new_blocks())
+
+    def root_alone(self) -> Iterator[bytes]:
+        """A CAR with the root and no block."""
+        yield from join_car(self.root, ())
+
+    def _new_blocks(self) -> Iterator[Block]:
+        sent: set[CID] = set()
+        for block in dag(self._stream):
             self.root = block.cid
-            self._times[block.cid] += 1
-            if block.cid.codec == RAW:
-                self._places.setdefault(block.cid, (position, len(block.data)))
-                position += len(block.data)
-            else:
-                self._inner.append(block)
-
-    def blocks(self, on_progress: Callable[[int], object]) -> Iterator[Block]:
-        """Each block once, unchecked: should the file change meanwhile, the node refuses what does not hash."""
-        for block in chain(self._leaves(), self._inner):
-            on_progress(len(block.data) * self._times[block.cid])
-            yield block
-
-    def _leaves(self) -> Iterator[Block]:
-        for cid, (start, size) in self._places.items():
-            self._file.seek(start)
-            yield Block(cid, self._file.read(size))
+            self._on_progress(len(block.data))
+            if block.cid not in sent:
+                sent.add(block.cid)
+                yield block
 
 
-class _Body:
+class _Pieces:
     """Pieces as a file to upload; without a name, which the client would send along with its folder."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
@@ -176,15 +171,3 @@ class _Body:
 
     def read(self, _size: int) -> bytes:
         return next(self._pieces, b"")
-
-
-@contextmanager
-def _seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
-    if stream.seekable():
-        yield stream
-        return
-    with tempfile.TemporaryFile() as copy:
-        while piece := stream.read(PIECE_SIZE):
-            copy.write(piece)
-        copy.seek(0)
-        yield copy

@@ -48,7 +48,7 @@ def test_repeated_blocks_come_back(node: Node) -> None:
 
 
 def test_a_pipe_can_be_put(node: Node) -> None:
-    """What cannot be read twice is copied first."""
+    """A file is read once, so it may come from a program."""
     data = content("a pipe", 2 * CHUNK_SIZE + 5)
     reading, writing = os.pipe()
 
@@ -75,16 +75,26 @@ def test_progress_counts_every_block(node: Node) -> None:
     told: list[int] = []
     node.store.put(io.BytesIO(data), on_progress=told.append)
     inner = told.pop()
-    assert told == [2 * CHUNK_SIZE, 3 * CHUNK_SIZE, 9]
-    assert sum(told) == len(data)
+    assert told == [CHUNK_SIZE] * 5 + [9]
     assert inner < 1 << 10
 
 
-def test_a_file_may_change_meanwhile(node: Node) -> None:
-    """A file that is written to while it is stored is not stored as something else: the node checks what it takes."""
-    file = io.BytesIO(content("before", 3 * CHUNK_SIZE))
-    with pytest.raises(StoreError, match=r"could not store the file: .*mismatch"):
-        node.store.put(file, on_progress=lambda _: file.getbuffer().__setitem__(slice(-9, None), b"meanwhile"))
+class BrokenFile(io.BytesIO):
+    """A file whose medium fails behind the first chunk."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The first chunk, and no more."""
+        if self.tell() >= CHUNK_SIZE:
+            raise RuntimeError("the medium is gone")
+        return super().read(size)
+
+
+def test_a_file_that_breaks_off_is_not_stored(node: Node) -> None:
+    """When the file cannot be read to its end, nothing is pinned, and the error is the file's."""
+    before = node.pins()
+    with pytest.raises(RuntimeError, match="the medium is gone"):
+        node.store.put(BrokenFile(content("breaks off", 3 * CHUNK_SIZE)))
+    assert node.pins() == before
 
 
 def test_has_tells_what_is_there(node: Node) -> None:
