@@ -1,4 +1,7 @@
-"""What the verification decides upon: what the person believes, what the chain said, what the board said."""
+"""What the verification decides upon, and what it answers.
+
+In: what the person believes, what the chain said, what the board said. Out: the checks that held.
+"""
 
 from __future__ import annotations
 
@@ -89,3 +92,37 @@ class Consent:
     allow_downgrade: bool = False
     replace_unknown: bool = False
     configuration: bool = False
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A check that held, with what was compared."""
+
+    number: int
+    what: str
+
+
+@dataclass(frozen=True)
+class ProvenRecord:
+    """A release of which an image passed checks 1 to 5; only `verification` makes one.
+
+    Attributes:
+        release: the chain's record.
+        product: the product's record.
+        passed: the checks, in order.
+    """
+
+    release: Release
+    product: Product
+    passed: tuple[Passed, ...]
+
+
+@dataclass(frozen=True)
+class ProvenRelease(ProvenRecord):
+    """The same, with the image.
+
+    Attributes:
+        image: the bytes, equal to the record.
+    """
+
+    image: bytes

@@ -14,7 +14,7 @@ from blockota.errors import UsageError
 
 @contextmanager
 def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """Open a file that appears at `path`, flushed to disk, only when the block ends without an error.
+    """Open a file, for writing and reading, that appears at `path` only when the block ends without an error.
 
     Args:
         path: the file.
@@ -25,7 +25,7 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -30,8 +30,12 @@ _MAX_DIGITS = 20
 _GWEI_DECIMALS = 9
 _AMOUNT = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
-_KNOWN = {"network", "store", "networks"}
-_KNOWN_NETWORK = {"url", "chain_id", "contract", "replication", "confirmations", "max_fee_gwei", "first_block"}
+_SOURCES = {"gateways", "vendor_sources"}
+_KNOWN = {"network", "store", "networks", *_SOURCES}
+_KNOWN_NETWORK = {
+    *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "first_block"),
+    *_SOURCES,
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Settings:
         max_fee: the most that is offered for a unit of gas, in wei; None is no ceiling.
         transactions: folder of the journal of sent transactions.
         first_block: the block from which on the contract's events are searched.
+        vendor_sources: URLs of the vendor's own repositories, which are asked for images that the store lacks.
+        safe: address of the vendor's Safe, against which chain views are held; None where nothing names one.
+        gateways: URLs of gateways that are asked when neither the vendor nor its brokers serve an image.
     """
 
     network: str
@@ -61,6 +68,9 @@ class Settings:
     max_fee: int | None
     transactions: Path
     first_block: int
+    vendor_sources: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    safe: str | None = None
 
 
 def load_settings(config: Path | None, *, network: str | None, environment: Mapping[str, str]) -> Settings:
@@ -108,6 +118,9 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
             "BLOCKOTA_FIRST_BLOCK",
             default=section.get("first_block", created or 0),
         ),
+        safe=address("safe") if not is_named or "safe" in section else None,
+        vendor_sources=_urls(environment, "vendor_sources", said=file | section),
+        gateways=_urls(environment, "gateways", said=file | section),
     )
 
 
@@ -158,6 +171,18 @@ def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
     if not isinstance(value, str):
         raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is no text")
     return value
+
+
+def _urls(environment: Mapping[str, str], key: str, *, said: Mapping[str, Any]) -> tuple[str, ...]:
+    """URLs of sources; whether each is one, `Source` tells whoever uses it."""
+    variable = environment.get(f"BLOCKOTA_{key.upper()}")
+    value = said.get(key, []) if variable is None else variable.split()
+    if isinstance(value, list) and all(isinstance(url, str) for url in value):
+        return tuple(value)
+    raise UsageError(
+        f"the setting {key} (or BLOCKOTA_{key.upper()}) cannot be used",
+        why=f'{value!r} is no list of addresses, such as ["https://firmware.example"]',
+    )
 
 
 def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> int:

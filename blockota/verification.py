@@ -21,38 +21,13 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from blockota.answers import BoardAnswer, ChainAnswer, Consent, Trust
+from blockota.answers import BoardAnswer, ChainAnswer, Consent, Passed, ProvenRecord, ProvenRelease, Trust
 from blockota.errors import FlashProofError, VerificationError
 from blockota.release import Product, Region, Release, Status, show_time
 
+__all__ = ["Passed", "ProvenRecord", "ProvenRelease", "prove_board", "prove_flash", "prove_record", "prove_release"]
 _VECTOR_TABLE_START = 8
-
-
-@dataclass(frozen=True)
-class Passed:
-    """A check that held, with what was compared."""
-
-    number: int
-    what: str
-
-
-@dataclass(frozen=True)
-class ProvenRelease:
-    """A release whose image passed checks 1 to 5; only `prove_release` makes one.
-
-    Attributes:
-        release: the chain's record.
-        product: the product's record.
-        image: the bytes, equal to the record.
-        passed: the checks, in order.
-    """
-
-    release: Release
-    product: Product
-    image: bytes
-    passed: tuple[Passed, ...]
 
 
 def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
@@ -66,15 +41,37 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Re
     Raises:
         VerificationError: with the number of the first check that failed.
     """
+    images: list[bytes] = []
+
+    def read_parts(release: Release) -> list[bytes]:
+        images.append(read_image(release))
+        return images
+
+    record = prove_record(answer, trust, read_parts=read_parts)
+    return ProvenRelease(record.release, record.product, record.passed, images[0])
+
+
+def prove_record(
+    answer: ChainAnswer, trust: Trust, *, read_parts: Callable[[Release], Iterable[bytes]]
+) -> ProvenRecord:
+    """Checks 1 to 5, for an image that is too large to be held in memory.
+
+    Args:
+        answer: what the chain said.
+        trust: what the person believes.
+        read_parts: yields the bytes that somebody claims to be a release's image; asked only after check 3.
+
+    Raises:
+        VerificationError: with the number of the first check that failed.
+    """
     passed = [_check_chain(answer, trust)]
     product = _paired_product(answer)
     passed.append(Passed(2, f"{product.name} is paired with {product.oem}, the contract is not paused"))
     release = _active_release(answer, product.name)
     passed.append(Passed(3, f"{release.product} {release.version} is recorded and active"))
-    image = read_image(release)
-    passed.append(_check_image(release, image))
+    passed.append(_check_image(release, read_parts(release)))
     passed.append(_check_region(release, product))
-    return ProvenRelease(release, product, image, tuple(passed))
+    return ProvenRecord(release, product, tuple(passed))
 
 
 def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> list[Passed]:
@@ -195,16 +192,20 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
     return release
 
 
-def _check_image(release: Release, image: bytes) -> Passed:
+def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
+    hashed, size = hashlib.sha256(), 0
+    for part in parts:
+        hashed.update(part)
+        size += len(part)
     remedy = "fetch the image again with `blockota release fetch`, and do not use this one"
-    if len(image) != release.size:
+    if size != release.size:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"it has {len(image)} bytes, the record says {release.size}",
+            why=f"it has {size} bytes, the record says {release.size}",
             remedy=remedy,
         )
-    digest = hashlib.sha256(image).digest()
+    digest = hashed.digest()
     if digest != release.sha256:
         raise VerificationError(
             4,
@@ -212,7 +213,7 @@ def _check_image(release: Release, image: bytes) -> Passed:
             why=f"its SHA-256 is {digest.hex()}, the record says {release.sha256.hex()}",
             remedy=remedy,
         )
-    return Passed(4, f"{len(image)} bytes with SHA-256 {digest.hex()}")
+    return Passed(4, f"{size} bytes with SHA-256 {digest.hex()}")
 
 
 def _check_region(release: Release, product: Product) -> Passed:

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("firmware_host",),
     (
         *("blockota.approval", "blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
-        "blockota.repository",
+        *("blockota.repository", "blockota.finding"),
     ),
     (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),

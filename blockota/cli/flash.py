@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import tempfile
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blockota.cli.parameters import VERSION
+from blockota.cli.searching import search_image, source_option
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 @click.option("--version", type=VERSION, help="The newest active one by default.")
 @click.option("--port", required=True, metavar="URL", help="Serial port of the board, or socket://HOST:PORT.")
 @click.option("--baud", type=click.IntRange(1200, 1_000_000), default=115200, show_default=True)
-@click.option("--image", type=click.Path(path_type=Path), help="Take the image from this file, not from the store.")
+@click.option("--image", type=click.Path(path_type=Path), help="Take the image from this file, and ask nobody.")
+@source_option
 @click.option("--allow-downgrade", is_flag=True, help="Replace a newer or the same version; never below the floor.")
 @click.option("--replace-unknown", is_flag=True, help="Replace contents that are no release.")
 @click.option("--configuration", is_flag=True, help="The image is data without a vector table.")
@@ -46,9 +50,8 @@ def flash(session: Session, /, product: str, version: Version | None, port: str,
     consent = Consent(**{name: options[name] for name in ("allow_downgrade", "replace_unknown", "configuration")})
     contract = session.contract
     answer = contract.answer(product, version, confirmations=session.settings.confirmations)
-    proven = prove_release(
-        answer, session.trust, read_image=lambda release: _image(session, release, file=options["image"])
-    )
+    image = functools.partial(_image, session, file=options["image"], named=options["source"])
+    proven = prove_release(answer, session.trust, read_image=image)
     report = _Report(session, proven)
 
     def find_installed(digest: Callable[[Region], bytes]) -> Version | None:
@@ -83,15 +86,17 @@ def _start(session: Session, cleared: ClearedBoard) -> str:
     return ""
 
 
-def _image(session: Session, release: Release, *, file: Path | None) -> bytes:
+def _image(session: Session, release: Release, *, file: Path | None, named: Sequence[str]) -> bytes:
     import hashlib
 
-    from blockota import technician
     from blockota.files import read_input
     from firmware_host.image import MAX_IMAGE_SIZE, read_image
 
     if file is None:
-        return technician.read_image(release, session.store)
+        with tempfile.TemporaryFile() as found:
+            search_image(session, release, named=named, into=found)
+            found.seek(0)
+            return found.read()
     content = read_input(file, limit=MAX_IMAGE_SIZE)
     # The published bytes are the release whatever they look like; only other ones can be a .hex or .elf of it.
     if not content or hashlib.sha256(content).digest() == release.sha256:

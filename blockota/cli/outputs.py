@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from blockota.errors import UsageError
-from blockota.files import write_result
+from blockota.files import whole_file, write_result
 
 
 def refuse_overwriting(output: Path, beside: Path | None, *, force: bool) -> None:
@@ -41,3 +43,40 @@ def write_all(files: Mapping[Path, bytes]) -> None:
         for path in written:
             path.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def result_files(output: Path, beside: Path | None) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
+    """Open the files that a command writes, for writing and reading; both appear when the block ends, or none.
+
+    Args:
+        output: the command's file.
+        beside: the one that goes with it, if there is one.
+
+    Raises:
+        UsageError: a folder does not exist or cannot be written.
+    """
+    is_beside_there = False
+    try:
+        with _result_file(output) as file:
+            if beside is None:
+                yield file, None
+            else:
+                with _result_file(beside) as second:
+                    yield file, second
+                is_beside_there = True
+    except UsageError:
+        if beside and is_beside_there:
+            beside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _result_file(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with whole_file(path) as file:
+            yield file
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written", why=error.strerror or str(error), remedy="name a folder that exists"
+        ) from error

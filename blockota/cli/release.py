@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.described import Description, find_description, read_described
-from blockota.cli.outputs import refuse_overwriting, write_all
+from blockota.cli.outputs import refuse_overwriting, result_files
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
+from blockota.cli.searching import parts_of, search_image, source_option
 from blockota.cli.session import Session, with_session
 from blockota.errors import RefusedError
 from blockota.release import Release, Status, Version, show_time
@@ -144,26 +146,34 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
 @click.option("-o", "--output", type=_FILE, required=True, help="File to write.")
 @click.option("--manifest", type=_FILE, help="File to write the release's manifest to.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
+@source_option
 @with_session
 def fetch(session: Session, /, product: str, version: Version | None, output: Path, **options: Any) -> None:
-    """Fetch a release's image from the store, prove it against the chain (checks 1 to 5), and write it to a file.
+    """Find a release's image, prove it against the chain (checks 1 to 5), and write it to a file.
+
+    The store is asked first, then the vendor's sources and the brokers at once, then the gateways of the settings.
 
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
     """
-    from blockota import technician
-    from blockota.verification import prove_release
+    from blockota.verification import prove_record
 
     beside: Path | None = options["manifest"]
     refuse_overwriting(output, beside, force=options["force"])
     answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
-    proven = prove_release(answer, session.trust, read_image=lambda r: technician.read_image(r, session.store))
-    files = {output: proven.image}
-    if beside:
-        files[beside] = read_described(session, proven.release).to_json()
-    write_all(files)
+    with result_files(output, beside) as (file, second):
+
+        def find(found: Release) -> Iterator[bytes]:
+            search_image(session, found, named=options["source"], into=file)
+            return parts_of(session, file, size=found.size)
+
+        proven = prove_record(answer, session.trust, read_parts=find)
+        if second:
+            second.write(read_described(session, proven.release).to_json())
     fields = as_fields(proven.release) | {"file": str(output)} | ({"manifest": str(beside)} if beside else {})
-    sentence = f"{output} is {product} {proven.release.version}, {len(proven.image):,} bytes, proven against the chain"
+    sentence = (
+        f"{output} is {product} {proven.release.version}, {proven.release.size:,} bytes, proven against the chain"
+    )
     session.result(fields, lambda: session.done(sentence))
 
 

@@ -1,7 +1,8 @@
 """Where a name leads: a source must not send us into networks that it cannot reach itself.
 
 A redirect may lead to public addresses, or to an address of the very source that was named: a gateway on this machine
-may redirect to this machine, and one in the internet may not. The connection is made to the address that was checked,
+may redirect to this machine, and one in the internet may not. A source that a stranger named, on the chain, must be
+public itself. The connection is made to the address that was checked,
 so that a name which changes its meaning in between gains nothing.
 """
 

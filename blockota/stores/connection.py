@@ -268,13 +268,15 @@ class Session:
 
     def _endpoints(self, origin: Origin) -> list[Endpoint]:
         endpoints = look_up(origin.host, origin.port)
-        if origin == self._source.origin:
+        is_named = origin == self._source.origin
+        if is_named and not self._source.public_only:
             self._own = tuple(endpoint.address for endpoint in endpoints)
             return endpoints
         allowed = permitted(endpoints, own=self._own)
         if not allowed:
+            leads = "leads" if is_named else "redirects"
             raise self._error(
-                Verdict.REFUSED, f"it redirects to {origin.host}, which is in a private network or this machine"
+                Verdict.REFUSED, f"it {leads} to {origin.host}, which is in a private network or this machine"
             )
         return allowed
 

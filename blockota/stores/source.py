@@ -74,11 +74,13 @@ class Source:
         url: ``https://host[:port][/path]`` or ``http://…``, in front of ``/ipfs/…``.
         token: a bearer token, shown to this origin only.
         tls: whom to believe certificates; the system's authorities without it.
+        public_only: whether it may lie in the public internet alone, as a stranger's URL on the chain may.
     """
 
     url: str
     token: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
+    public_only: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no URL of a gateway.

@@ -139,11 +139,22 @@ def test_a_store_in_a_home_is_found_from_everywhere(write: Write) -> None:
     assert load(write('store = "file:"')).store == "file:"
 
 
+def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
+    """A network's own list takes the place of the file's, and a variable that of both; an empty one asks nobody."""
+    write('gateways = ["https://a"]\nvendor_sources = ["https://b"]\n[networks.local]\ngateways = ["https://c"]')
+    assert (load().gateways, load().vendor_sources) == (("https://c",), ("https://b",))
+    found = load(GATEWAYS="https://d https://e", VENDOR_SOURCES="")
+    assert (found.gateways, found.vendor_sources) == (("https://d", "https://e"), ())
+
+
 WRONG_FILES = {
     "no TOML": ("network = ", "is no TOML"),
     "no UTF-8": ("\udcff", "is no TOML"),
     "nested without end": ("a = " + "[" * 30_000, "is no TOML"),
-    "an unknown key": ('netwrok = "x"', "says 'netwrok': only network, networks, store are known there"),
+    "an unknown key": (
+        'netwrok = "x"',
+        "says 'netwrok': only gateways, network, networks, store, vendor_sources are known",
+    ),
     "an unknown key of a network": ("[networks.x]\nchain = 5", r"\[networks.x\] says 'chain': only chain_id"),
     "a network that is not there": ('network = "y"\n[networks.x]', "no network 'y': the settings know local, x"),
     "networks as a number": ("networks = 5", "5 is no table"),
@@ -166,6 +177,8 @@ WRONG_FILES = {
     "a fee in another unit": ("[networks.local]\nmax_fee_gwei = '30 gwei'", "'30 gwei' is no amount"),
     "a fee beyond measure": ("[networks.local]\nmax_fee_gwei = 1e10", "no amount"),
     "a fee below the wei": ("[networks.local]\nmax_fee_gwei = 1e-10", "at most nine decimals"),
+    "a gateway without a list": ('gateways = "https://x"', "setting gateways .*'https://x' is no list of addresses"),
+    "a vendor's source as a number": ("[networks.local]\nvendor_sources = [5]", "setting vendor_sources .*no list"),
     "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is no whole number"),
 }
 

@@ -1,0 +1,229 @@
+"""Find a release's image: in the store, else at its vendor and brokers, else at gateways.
+
+Nobody who serves is believed. Every block is checked against the content address that follows from the chain's record,
+and what a source did wrong is told with its name. What is found is kept in the store where it can be written, so that
+nobody has to be asked the next time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from blockota.agreement import Agreement
+from blockota.errors import ContentError, StoreError, UsageError, VerificationError
+from blockota.release import Release
+from blockota.stores import Store
+from blockota.stores.destinations import InFile
+from blockota.stores.fetching import Fetch
+from blockota.stores.local import LocalStore
+from blockota.stores.source import Limits, Source, SourceReport, Verdict
+
+MAX_URL = 2048
+"""Characters of the longest announced URL that is asked; servers take no longer ones for granted (RFC 9110, 4.1)."""
+_SHOWN = 80
+Candidate = Source | SourceReport
+"""Somebody who may be asked, or the report on one who is not."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Sources that are asked at once.
+
+    Attributes:
+        name: what they are together, for people.
+        candidates: names them; it is called only when nobody before them served the image.
+    """
+
+    name: str
+    candidates: Callable[[], Iterable[Candidate]]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told how a search goes on.
+
+    Attributes:
+        note: takes a sentence for people.
+        progress: takes the bytes of the image that are there now.
+    """
+
+    note: Callable[[str], object] = lambda _: None
+    progress: Callable[[int], object] = lambda _: None
+
+
+def announced(agreements: Iterable[Agreement], *, is_local_chain: bool) -> Iterator[Candidate]:
+    """The sources that brokers have announced on the chain.
+
+    Args:
+        agreements: with what the brokers say; a stranger's text.
+        is_local_chain: whether the chain is a local development chain. Only there a URL may lead to this machine or
+            a private network, which on a public chain a stranger could have us ask for anything.
+    """
+    for agreement in agreements:
+        # Some announce the path namespace of the protocol as well, which the requests bring themselves.
+        url = agreement.uri.rstrip("/").removesuffix("/ipfs")
+        if len(url) > MAX_URL:
+            yield _refused(url, f"it has more than {MAX_URL} characters")
+            continue
+        try:
+            yield Source(url, public_only=not is_local_chain)
+        except UsageError as error:
+            yield _refused(url, error.why)
+
+
+def find_image(
+    release: Release,
+    store: Store,
+    *,
+    stages: Sequence[Stage],
+    into: BinaryIO,
+    listener: Listener = Listener(),
+) -> None:
+    """Write a release's image into a file, from wherever it is to be had; `blockota.verification` proves it.
+
+    Args:
+        release: the chain's record.
+        store: is asked first; a local one that can be written keeps what is found elsewhere.
+        stages: who is asked then, one stage after the other.
+        into: an empty file that is open for reading and writing; its position is undefined afterwards.
+        listener: who is told how it goes on, and which sources were left out.
+
+    Raises:
+        VerificationError: number 4, what was found is something else, and nobody is left to ask.
+        StoreError: nobody serves the image, or it cannot be written.
+    """
+    try:
+        _copy(release, store, into=into, progress=listener.progress)
+    except (StoreError, ContentError) as error:
+        search = _Search(release, store, into=into, listener=listener)
+        if isinstance(error, ContentError):
+            listener.note(f"Not taken from the store: {error.what}, {error.why}.")
+        if not any(search.ask(stage) for stage in stages):
+            raise search.failure(error) from error
+
+
+class _Search:
+    """The search for one image outside of the store."""
+
+    def __init__(self, release: Release, store: Store, *, into: BinaryIO, listener: Listener) -> None:
+        self._release, self._listener = release, listener
+        self._keeper = store if isinstance(store, LocalStore) and _is_writable(store.folder) else None
+        with _written():
+            into.seek(0)
+            into.truncate()
+        self._destination = InFile(into, store=self._keeper)
+        self._reports: list[SourceReport] = []
+
+    def ask(self, stage: Stage) -> bool:
+        """Ask the sources of a stage, and say whether the image is whole now."""
+        candidates = list(stage.candidates())
+        sources = [candidate for candidate in candidates if isinstance(candidate, Source)]
+        self._report(candidate for candidate in candidates if isinstance(candidate, SourceReport))
+        if not sources:
+            return False
+        number = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
+        self._listener.note(f"Asking {stage.name} for the image ({number}).")
+        return self._fetch(sources)
+
+    def failure(self, of_store: StoreError | ContentError) -> StoreError | VerificationError:
+        """What to raise when nobody served the image."""
+        if not self._reports:
+            return _translated(of_store)
+        verdicts = "; ".join(str(report) for report in self._reports)
+        why = f"{of_store.what} ({of_store.why}); {verdicts}"
+        if all(report.verdict == Verdict.LIED for report in self._reports):
+            return VerificationError(
+                4,
+                "only other images than the release were found",
+                why=why,
+                remedy="name a source that serves the release with --source, and tell the vendor of these",
+            )
+        return StoreError(
+            f"the image of {self._release.product} {self._release.version} was found nowhere",
+            why=why,
+            remedy="name a source that serves it with --source, or try again later",
+        )
+
+    def _fetch(self, sources: Sequence[Source]) -> bool:
+        release = self._release
+        fetch = Fetch(release.cid, sources, size=release.size, into=self._destination, limits=Limits())
+        there = 0
+
+        def count(size: int) -> None:
+            nonlocal there
+            there += size
+            self._listener.progress(there)
+
+        try:
+            fetch.run(count)
+        except ContentError as error:
+            raise _translated(error) from error
+        except StoreError:
+            # A source is left out for its own faults; where one is left, the file or the store is what failed.
+            if not all(report.is_bad for report in fetch.report().sources):
+                raise
+            return False
+        finally:
+            self._report(fetch.report().bad)
+        if self._keeper:
+            self._keeper.pin(release.cid)
+        return True
+
+    def _report(self, reports: Iterable[SourceReport]) -> None:
+        for report in reports:
+            self._reports.append(report)
+            self._listener.note(f"Left out: {report}.")
+
+
+def _refused(url: str, why: str) -> SourceReport:
+    return SourceReport(url[:_SHOWN], 0, 0.0, Verdict.REFUSED, why)
+
+
+def _copy(release: Release, store: Store, *, into: BinaryIO, progress: Callable[[int], object]) -> None:
+    """Write what a store holds under the release's address into a file, and no more of it than the record says."""
+    size = 0
+    for part in store.open(release.cid):
+        size += len(part)
+        if size > release.size:
+            raise ContentError(
+                f"what {release.cid} names is too large",
+                why=f"it has more than the {release.size} bytes expected",
+            )
+        with _written():
+            into.write(part)
+        progress(size)
+
+
+def _translated(error: StoreError | ContentError) -> StoreError | VerificationError:
+    """What a store could not give, in the words of check 4 where it gave other bytes."""
+    if isinstance(error, StoreError):
+        return error
+    return VerificationError(
+        4,
+        "the image in the store is not the release",
+        why=f"{error.what}, {error.why}",
+        remedy="take the image from another store with --store, from a source with --source, or from a file",
+    )
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether a folder can be written, or made."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            "the image cannot be written to a file",
+            why=error.strerror or str(error),
+            remedy="check the disk's free space",
+        ) from error

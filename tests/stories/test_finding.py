@@ -1,0 +1,190 @@
+"""A technician's store is empty: the image comes from the vendor, from brokers or from gateways, and is proven."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pty
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from blockota.approval import Reason
+from blockota.approval import propose as propose_to_safe
+from blockota.cid import CID
+from blockota.replication import accept_call
+from blockota.stores.local import LocalStore
+from tests import hostile_gateway as vices
+from tests.conftest import IMAGES, ROOT
+from tests.hostile_gateway import Gateway, Handler, serving
+from tests.stories import repositories
+from tests.stories.conftest import PRODUCT, Workshop, execute_signed
+from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.units.fetch_samples import blocks_of
+
+IMAGE = IMAGES / "bluepill-1.0.0.bin"
+RELEASE = ("--product", PRODUCT, "--version", "1.0.0")
+FETCH = ("release", "fetch", "--product", PRODUCT, "-o", "found.bin")
+BROKERS = ("dev:4", "dev:5", "dev:6")
+UNREACHABLE = 5
+_, BLOCKS = blocks_of(IMAGE.read_bytes())
+
+
+@pytest.fixture
+def bench(workshop: Workshop) -> Workshop:
+    """A workshop in which 1.0.0 is published, and whose own store has been emptied; the vendor's is put aside."""
+    workshop.publish("1.0.0", IMAGE)
+    empty_store(workshop)
+    return workshop
+
+
+def empty_store(workshop: Workshop) -> None:
+    """Put the store's content aside."""
+    store = workshop.folder / ".blockota" / "store"
+    shutil.rmtree(workshop.folder / "vendor-store", ignore_errors=True)
+    store.rename(workshop.folder / "vendor-store")
+
+
+@contextmanager
+def gateways(*vice: Callable[[Handler, bytes], object]) -> Iterator[list[Gateway]]:
+    """Gateways with the image, one for each vice."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(serving(BLOCKS, one)) for one in vice]
+
+
+def announce(workshop: Workshop, *uris: str) -> None:
+    """Have brokers agree with the vendor, and announce these URLs."""
+    deployed = json.loads((workshop.folder / "deployments" / "1337.json").read_text())
+    for number, (key, uri) in enumerate(zip(BROKERS, uris, strict=False), 1):
+        assert workshop.run("replica", "propose", *RELEASE, "--key", key).status == 0
+        reason = Reason("a story", int(time.time()), 3600)
+        call = accept_call(number)
+        proposal = propose_to_safe(workshop.contract, call, reason=reason, target=deployed["replication"])
+        execute_signed(proposal, workshop.chain, cast=workshop.cast)
+        outcome = workshop.run("replica", "announce", str(number), uri, "--key", key)
+        assert outcome.status == 0, outcome.err
+
+
+def settings(workshop: Workshop, **lists: list[str]) -> None:
+    """Write lists of sources into the settings."""
+    file = workshop.folder / "blockota.toml"
+    lines = [f"{key} = {json.dumps(urls)}" for key, urls in lists.items()]
+    file.write_text("\n".join([*lines, file.read_text()]))
+
+
+def test_a_board_is_flashed_from_the_one_honest_replica_of_three(bench: Workshop, board_url: str) -> None:
+    """The store is empty, one broker lies, one has lost the image: the board gets the release, and both are named."""
+    with gateways(vices.flips_bit(0.5), vices.honest, vices.honest) as (liar, ignorant, honest):
+        ignorant.blocks = {}
+        announce(bench, liar.url, ignorant.url + "/ipfs", honest.url)
+        outcome = bench.flash(board_url)
+    assert outcome.status == 0, outcome.err
+    assert "the board holds acme-thermo2 1.0.0" in outcome.out
+    assert "Asking the vendor and the brokers for the image (3 sources)." in outcome.err
+    assert honest.asked
+    assert f"Left out: {honest.url}" not in outcome.err
+    assert not [request for gateway in (liar, ignorant, honest) for request in gateway.refused]
+    digest = hashlib.sha256(IMAGE.read_bytes()).digest()
+    assert b"".join(LocalStore(Path(".blockota/store")).open(CID(0x55, digest))) == IMAGE.read_bytes()
+    Path("blockota.toml").write_text(f'[networks.local]\nurl = "{bench.chain.url}"\n')
+    assert bench.run(*FETCH).status == 0
+
+
+def test_the_vendor_s_own_repository_serves(bench: Workshop) -> None:
+    """`repository serve` on the vendor's store is a source like any other."""
+    (bench.folder / "vendor-store").rename(".blockota/store")
+    with repositories.serving(bench.folder) as served:
+        settings(bench, vendor_sources=[served.url])
+        outcome = bench.run(*FETCH, "--store", "file:elsewhere")
+    assert outcome.status == 0, outcome.err
+    assert Path("found.bin").read_bytes() == IMAGE.read_bytes()
+    assert Path("elsewhere/pins").is_dir()
+
+
+def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
+    """What serves early keeps those behind it from being asked."""
+    with gateways(vices.honest, vices.honest, vices.honest) as (named, vendor, gateway):
+        settings(bench, vendor_sources=[vendor.url], gateways=[gateway.url])
+        assert bench.run(*FETCH, "--source", named.url).status == 0
+        assert (bool(named.asked), bool(vendor.asked), bool(gateway.asked)) == (True, False, False)
+        shutil.rmtree(".blockota/store")
+        assert bench.run(*FETCH, "--force").status == 0
+        assert (bool(vendor.asked), bool(gateway.asked)) == (True, False)
+        shutil.rmtree(".blockota/store")
+        vendor.blocks = {}
+        outcome = bench.run(*FETCH, "--force", "--json")
+        assert outcome.status == 0
+        assert outcome.json["file"] == "found.bin"
+        assert gateway.asked
+        assert f"Left out: {vendor.url} gone: it does not hold what was asked for." in outcome.err
+
+
+def test_liars_alone_fail_check_four_and_leave_nothing(bench: Workshop, board_url: str) -> None:
+    """Neither the file nor the board gets anything; the store keeps no block of it."""
+    with gateways(vices.flips_bit(0.1), vices.flips_bit(0.9)) as liars:
+        announce(bench, *[liar.url for liar in liars])
+        for outcome in (bench.run(*FETCH), bench.flash(board_url)):
+            refused(outcome, REFUSED, "check 4 failed", "only other images", *[f"{liar.url} lied" for liar in liars])
+    assert not Path("found.bin").exists()
+    assert not list(Path().glob("*.partial"))
+    assert not [path for path in Path(".blockota/store").rglob("*") if path.is_file()]
+
+
+def test_nobody_who_serves_is_out_of_reach(bench: Workshop) -> None:
+    """The sentence tells what was tried, and what to do."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        announce(bench, url, "https://broker.example:0/")
+        refused(
+            bench.run(*FETCH),
+            UNREACHABLE,
+            "the image of acme-thermo2 1.0.0 was found nowhere",
+            "does not hold",
+            f"{url} gone",
+            "broker.example:0 refused",
+            "--source",
+        )
+
+
+@pytest.mark.parametrize("word", ["ftp://x", "gateway.example", "https://x?y"])
+def test_a_source_that_is_no_address_is_told_at_once(bench: Workshop, word: str) -> None:
+    """On the command line and in the settings, before anybody is asked."""
+    refused(bench.run(*FETCH, "--source", word), USAGE, "names no gateway")
+    settings(bench, gateways=[word])
+    refused(bench.run(*FETCH), USAGE, "names no gateway")
+
+
+def test_a_bar_is_shown_on_a_terminal_alone(bench: Workshop) -> None:
+    """It is on stderr while the image comes, and neither with --json nor where stderr is no terminal."""
+    with gateways(vices.honest) as (gateway,):
+        words = [sys.executable, "-m", "blockota", *FETCH, "--force", "--source", gateway.url]
+        for more, is_shown in (([], True), (["--json"], False)):
+            shutil.rmtree(".blockota/store", ignore_errors=True)
+            assert ("Fetching" in on_a_terminal([*words, *more])) == is_shown
+        assert "Fetching" not in bench.run(*FETCH, "--force").err
+
+
+def on_a_terminal(words: list[str]) -> str:
+    """Run a command whose stderr is a terminal, and return what it printed there."""
+    terminal, end = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=end, env=environment, check=False)
+    os.close(end)
+    printed = bytearray()
+    try:
+        while part := os.read(terminal, 1 << 16):
+            printed += part
+    except OSError:
+        pass  # on Linux the end of a terminal is an error
+    os.close(terminal)
+    assert done.returncode == 0, printed.decode()
+    return printed.decode()
