@@ -125,18 +125,20 @@ def read_view(
         block_time=head.time,
         contract=to_checksum_address(contract.address),
         replication=to_checksum_address(replication.address) if replication else None,
-        safe=read_safe(contract.chain, contract.owner(), block=head.number),
+        safe=read_safe(contract.chain, contract.owner(block=head.number), block=head.number),
         products=products,
         newest=tuple(release for release in newest if release),
-        agreements=_agreements(replication, about),
+        agreements=_agreements(replication, about, block=head.number),
     )
     if contract.chain.head(head.number).hash != head.hash:
         raise ChainError("the chain was rewritten while it was asked", remedy="try again")
     return view
 
 
-def _agreements(replication: ReplicationContract | None, numbers: Iterable[int]) -> tuple[Agreement, ...]:
-    found = (replication.agreement(number) for number in numbers) if replication else ()
+def _agreements(
+    replication: ReplicationContract | None, numbers: Iterable[int], *, block: int
+) -> tuple[Agreement, ...]:
+    found = (replication.agreement(number, block=block) for number in numbers) if replication else ()
     return tuple(agreement for agreement in found if agreement)
 
 

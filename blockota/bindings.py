@@ -32,9 +32,9 @@ class BlockOTAContract(Contract):
         """Put a new contract on the chain, owned by the vendor's Safe."""
         return cls._create(chain, account, owner)
 
-    def owner(self) -> str:
+    def owner(self, *, block: int | None = None) -> str:
         """Address of the owner, the vendor's Safe."""
-        return str(self._ask("owner"))
+        return str(self._ask("owner", block=block))
 
     def latest(self, product: str, *, block: int | None = None) -> Release | None:
         """The greatest version that is not revoked."""

@@ -7,7 +7,7 @@ hash and time are shown, so that they can be compared with another source.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from blockota.agreement import Agreement, AgreementStatus
@@ -51,6 +51,7 @@ class ChainView:
         products: every product.
         newest: the greatest release of each product that is not revoked.
         agreements: those that proposals at hand are about.
+        source: name of the file that it was read from; empty where the chain was asked.
     """
 
     chain_id: int
@@ -63,6 +64,7 @@ class ChainView:
     products: tuple[Product, ...] = ()
     newest: tuple[Release, ...] = ()
     agreements: tuple[Agreement, ...] = ()
+    source: str = field(default="", compare=False)
 
     def product(self, name: str) -> Product | None:
         """A product by its name."""

@@ -25,6 +25,7 @@ _ACTIONS = {
     "pause": "pause the contract: nothing is published or installed",
     "resume": "resume the contract",
     "transferOwnership": "offer the contract to another owner",
+    "renounceOwnership": "give the contract up: nobody could publish any more",
     "acceptOwnership": "take over the contract that was offered",
     "accept": "accept an agreement with a broker",
     "decline": "decline an agreement with a broker",
@@ -38,13 +39,14 @@ _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "termin
 
 
 def read_call(transaction: SafeTransaction) -> tuple[str, Decoded] | None:
-    """The contract and the function that a transaction calls; None where it is nothing that is known here.
+    """The contract and the function that a transaction calls; None where it is nothing that a vendor's Safe does.
 
-    A Safe's own functions are meant only where the Safe calls itself.
+    A Safe's own functions are meant only where the Safe calls itself. A getter, or a list of no releases, does nothing
+    and poses as something that does.
     """
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
         call = interface(contract).decode_call(transaction.data)
-        if call is not None and call.name in interface(contract).functions:
+        if call is not None and (call.name in _ACTIONS or call.arguments.get("releases")):
             return contract, call
     return None
 

@@ -17,6 +17,7 @@ from typing import Any
 from blockota.cid import CHUNK_SIZE, CID, RAW
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.release import Release, Version, product_key
+from blockota.strict_json import load_object
 
 MAX_SIZE = CHUNK_SIZE
 """Bytes of the largest manifest, which must be a single block."""
@@ -96,11 +97,11 @@ class Manifest:
         if len(raw) > MAX_SIZE:
             raise _unreadable(f"it has {len(raw)} bytes, at most {MAX_SIZE} are allowed")
         try:
-            fields = json.loads(raw.decode(), object_pairs_hook=_unique)
+            fields = load_object(raw)
             manifest = _from_fields(fields)
         except BlockOTAError as error:
             raise _unreadable(f"{error.what}, {error.why}" if error.why else error.what) from error
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(f"{_fault(error)}") from error
         if json.loads(manifest.to_json()) != fields:
             raise _unreadable("it has fields that do not belong there")
@@ -195,9 +196,3 @@ def _unreadable(why: str) -> RefusedError:
 
 def _fault(error: Exception) -> str:
     return f"its field {error} is missing" if isinstance(error, KeyError) else f"it is no manifest of ours ({error})"
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)

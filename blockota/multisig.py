@@ -26,6 +26,7 @@ from blockota.proposal import Proposal
 from blockota.safe_transaction import CALL, NOBODY
 from blockota.signature import Signature, accept
 
+_SUCCESS = keccak(text="ExecutionSuccess(bytes32,uint256)")
 _FAILURE = keccak(text="ExecutionFailure(bytes32,uint256)")
 SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
 """Where the npm package keeps the Safe's prebuilt artifacts."""
@@ -92,6 +93,7 @@ def execute(
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
     call = proposal.execution_call(_joined(ordered))
+    _check_alone(chain, proposal, call=call, sender=account.address)
     with refusals_in_words():
         if not chain.outbox.holds(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
             check_nonce(proposal, safe)
@@ -100,6 +102,12 @@ def execute(
         receipt = chain.send(account, call, to=proposal.safe)
     _check_success(receipt, proposal)
     return receipt
+
+
+def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[bytes]:
+    """The safeTxHash of every transaction that a Safe executed, by its events; indexed from Safe 1.4 on."""
+    found = chain.logs(safe, [_SUCCESS], from_block=from_block)
+    return frozenset(log.topics[1] if log.topics[1:] else log.data[:32] for log in found)
 
 
 def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
@@ -151,6 +159,18 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
             why=f"it names chain id {proposal.chain_id}, this is {chain.chain_id}",
             remedy="choose the network it was made for",
         )
+
+
+def _check_alone(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
+    """Refuse to pay a second time for what another account of this machine has under way."""
+    others = (entry for entry in chain.outbox.unsettled() if entry.sender != sender)
+    for entry in others:
+        if entry.does(call, to=proposal.safe):
+            raise ProposalError(
+                "the proposal is being executed already",
+                why=f"{entry.sender} sent the transaction {entry.hash}, which is not settled",
+                remedy=f"run `blockota transaction resume {entry.hash}`",
+            )
 
 
 def _check_success(receipt: Receipt, proposal: Proposal) -> None:

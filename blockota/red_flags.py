@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from blockota.agreement import AgreementStatus
 from blockota.chain_view import ChainView
 from blockota.errors import ProposalError
 from blockota.intent import SAFE, read_call
@@ -19,8 +20,15 @@ OLD_VIEW = 86400
 """Seconds after which what the chain said is called old."""
 MUCH_LARGER = 1.5
 """How many times the newest image's size is called grown."""
+FAR_POSTPONED = 365 * 86400
+"""Seconds after which a release would begin that is called postponed for long."""
 SLOW_CLOCK = 3600
 """Seconds by which a clock that is behind the chain's is called slow."""
+_DECIDED = {
+    "accept": AgreementStatus.PROPOSED,
+    "decline": AgreementStatus.PROPOSED,
+    "terminate": AgreementStatus.ACCEPTED,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,9 @@ class RedFlag:
     what: str
 
 
-def red_flags(proposal: Proposal, view: ChainView, *, signer: str | None, now: int) -> list[RedFlag]:
+def red_flags(
+    proposal: Proposal, view: ChainView, *, signer: str | None, now: int, is_pinned: bool = True
+) -> list[RedFlag]:
     """Everything unusual about a proposal, as the chain is.
 
     Args:
@@ -44,12 +54,15 @@ def red_flags(proposal: Proposal, view: ChainView, *, signer: str | None, now: i
         view: what the chain says; of the proposal's chain and Safe.
         signer: address of the one who is to sign; None where nobody is.
         now: Unix time, in seconds.
+        is_pinned: whether the signer's own settings name the contract, so that the view is not believed in that.
 
     Raises:
         ProposalError: the view is of another chain or Safe.
     """
     _check_place(proposal, view)
     found = [*_of_transaction(proposal), *_of_target(proposal, view), *_of_time(proposal, view, now=now)]
+    if not is_pinned:
+        found.append(RedFlag("unconfigured", f"no settings here name your contract; {view.source} alone does"))
     if signer is not None and signer not in view.safe.owners:
         found.append(RedFlag("stranger", f"{signer} is no owner of the Safe, whose owners are {_join(view)}"))
     return [*found, *_of_nonce(proposal, view), *_of_call(proposal, view)]
@@ -132,11 +145,24 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         yield from _of_floor(arguments, view)
     if name == "pairOem":
         yield from _of_pairing(arguments, view)
+    if read and read[0] == "FirmwareReplication":
+        yield from _of_agreement(name, arguments["id"], view=view)
+    if name == "addOwnerWithThreshold":
+        yield RedFlag("owner", f"it gives {arguments['owner']} a vote, who has none among the {len(view.safe.owners)}")
     if name == "swapOwner":
         old, new = arguments["oldOwner"], arguments["newOwner"]
         yield RedFlag("swap", f"it gives the vote of {old} to {new}, and no command here proposes that")
     if "_threshold" in arguments:
         yield from _of_threshold(arguments["_threshold"], view)
+
+
+def _of_agreement(name: str, number: int, *, view: ChainView) -> Iterator[RedFlag]:
+    """What is decided about an agreement that is not as it should be could be filled in by somebody later."""
+    agreement, wanted = view.agreement(number), _DECIDED.get(name)
+    if agreement is None:
+        yield RedFlag("agreement", f"there is no agreement {number}; whoever proposes next could become it")
+    elif agreement.status is not wanted:
+        yield RedFlag("agreement", f"agreement {number} is {agreement.status}, which cannot be followed by {name}")
 
 
 def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
@@ -145,12 +171,24 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     for release in proposal.releases:
         name, version, size = product_name(release["product"]), release["version"], release["size"]
         older, smaller = before.get(name, (0, size))
+        yield from _of_product(release, name, view=view)
         if version <= older:
             yield RedFlag("lower", f"{name} {_shown(version)} is not newer than {_shown(older)}")
         if size > MUCH_LARGER * smaller:
             grown = f"{smaller:,} to {size:,} bytes"
             yield RedFlag("grown", f"the image of {name} grows by more than half, from {grown}")
-        before[name] = version, size
+        before[name] = version, min(smaller, size)
+
+
+def _of_product(release: dict[str, Any], name: str, *, view: ChainView) -> Iterator[RedFlag]:
+    product = view.product(name)
+    if product is None or not product.paired:
+        yield RedFlag("unpaired", f"{name} is paired with no OEM: no board would take a release of it")
+    if release["activeFrom"] - view.block_time > FAR_POSTPONED:
+        when = show_time(release["activeFrom"])
+        yield RedFlag(
+            "postponed", f"{name} {_shown(release['version'])} begins {when}, and nothing older can follow it"
+        )
 
 
 def _shown(version: int) -> str:
@@ -183,6 +221,9 @@ def _of_floor(arguments: dict[str, Any], view: ChainView) -> Iterator[RedFlag]:
     newest = view.newest_of(name)
     if version and (newest is None or version > newest.version):
         yield RedFlag("floor", f"nothing that is published for {name} could be installed below the floor {version}")
+    elif version and newest and newest.active_from > view.block_time and version > (newest.previous or version):
+        when = show_time(newest.active_from)
+        yield RedFlag("floor", f"nothing could be installed for {name} before {newest.version} begins, {when}")
 
 
 def _join(view: ChainView) -> str:

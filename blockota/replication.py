@@ -29,9 +29,9 @@ class ReplicationContract(Contract):
         """Address of the BlockOTA contract whose releases the agreements are about."""
         return str(self._ask("blockOta"))
 
-    def agreement(self, number: int) -> Agreement | None:
+    def agreement(self, number: int, *, block: int | None = None) -> Agreement | None:
         """One agreement."""
-        return _agreement(self._ask("agreement", number))
+        return _agreement(self._ask("agreement", number, block=block))
 
     def agreements(self) -> Iterator[Agreement]:
         """All agreements, in the order in which they were proposed, page by page."""
@@ -40,10 +40,10 @@ class ReplicationContract(Contract):
             yield from (found for record in page if (found := _agreement(record)))
             start += len(page)
 
-    def replicas(self, product: str, version: Version) -> Iterator[Agreement]:
-        """The replicas that serve a release now, page by page."""
+    def replicas(self, product: str, version: Version, *, block: int | None = None) -> Iterator[Agreement]:
+        """The replicas that serve a release now, or at a block, page by page."""
         skipped = 0
-        while page := self._ask("replicas", product_key(product), version.packed, skipped, PAGE):
+        while page := self._ask("replicas", product_key(product), version.packed, skipped, PAGE, block=block):
             yield from (found for record in page if (found := _agreement(record)))
             skipped += len(page)
 
@@ -63,6 +63,11 @@ class ReplicationContract(Contract):
     def announce(self, account: BaseAccount, number: int, *, uri: str) -> Receipt:
         """Tell where the replica of an accepted agreement is, as its broker."""
         return self._send(account, "announce", number, uri)
+
+    def is_announcing(self, sender: str, number: int, *, uri: str) -> bool:
+        """Whether the journal has such an announcement, which `announce` would go on with."""
+        data = interface(self.NAME).encode_call("announce", number, uri)
+        return self.chain.outbox.holds(sender, data, to=self.address)
 
     def withdraw(self, account: BaseAccount, number: int) -> Receipt:
         """End a proposal or an agreement, as its broker."""

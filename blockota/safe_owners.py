@@ -62,7 +62,7 @@ def _threshold(safe: SafeState, wanted: int | None, *, owners: int) -> int:
         raise RefusedError(
             f"a threshold of {threshold} cannot be met",
             why=f"the Safe would have {owners} owner{'s' if owners != 1 else ''}",
-            remedy="name another with --threshold, from 1 to the number of owners",
+            remedy=f"name another threshold, from 1 to {owners}",
         )
     return threshold
 

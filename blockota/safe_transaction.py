@@ -60,7 +60,8 @@ class SafeTransaction:
     @property
     def is_rejection(self) -> bool:
         """Whether it does nothing but take its nonce."""
-        return self.to == self.safe and not self.data and not self.value and self.operation == CALL
+        has_more = self.data or self.value or self.operation != CALL
+        return self.to == self.safe and not has_more and self._rest() == (CALL, 0, 0, 0, NOBODY, NOBODY)
 
     @property
     def domain_hash(self) -> bytes:

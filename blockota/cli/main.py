@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
+import re
 import sys
 import traceback
 from typing import Any
@@ -18,7 +20,8 @@ _NOUNS = {
     "cid": "Print the content address of a file.",
     "product": "What images are for: pair, unpair, floor, list, show.",
     "release": "Releases: publish, revoke, list, show, fetch, verify.",
-    "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list.",
+    "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
+    "broker": "A broker's copies: sync what its agreements name.",
     "repository": "Serve releases over HTTP as a vendor or broker: serve, token.",
     "proposal": "What the vendor's Safe is asked: list, show, sign, execute, reject, simulate and more.",
     "contract": "The contract itself: show, pause, resume.",
@@ -67,7 +70,7 @@ def cli() -> None:
 
     Settings come from blockota.toml in this folder, from --config FILE, or from BLOCKOTA_* variables. Exit status:
     0 done, 1 a defect of ours, 2 usage, 3 refused (nothing was changed), 4 board or link, 5 chain or store out of
-    reach.
+    reach, 130 stopped by Ctrl-C.
     """
 
 
@@ -85,6 +88,9 @@ def run(words: list[str]) -> int:
     Returns:
         The exit status.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 gets escapes, not a failure
     try:
         cli.main(words, prog_name="blockota", standalone_mode=False)
     except click.UsageError as error:
@@ -134,12 +140,18 @@ def _defect(error: Exception) -> BlockOTAError:
 
 def _report(error: BlockOTAError, words: list[str], *, is_told: bool = False) -> int:
     if "--debug" in words:
-        traceback.print_exception(error)
+        click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
-        click.echo(json.dumps({"error": _fields(error)}, indent=2))
+        click.echo(json.dumps(getattr(error, "result", {}) | {"error": _fields(error)}, indent=2))
     if not is_told:
         click.secho(f"Error: {plain(error)}", fg="red", err=True)
     return error.exit_status
+
+
+def _without_secrets(text: str) -> str:
+    """A traceback without what is behind the host in addresses: a hosted node's path is often its key."""
+    text = re.sub(r"(https?://)(?:[^@/\s'\"]*@)?([^/\s'\"]+)/[^\s'\")]+", r"\1\2/…", text)
+    return re.sub(r"(with url:) \S+", r"\1 …", text)
 
 
 def _fields(error: BlockOTAError) -> dict[str, Any]:

@@ -211,7 +211,8 @@ def _look_around(
 
     try:
         view = files.open_view(session, [found], path=path)
-        return view, red_flags(found, view, signer=None, now=int(time.time())), ""
+        pinned = files.is_pinned(session, view)
+        return view, red_flags(found, view, signer=None, now=int(time.time()), is_pinned=pinned), ""
     except BlockOTAError as error:
         if path:
             raise

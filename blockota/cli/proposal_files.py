@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +123,18 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
 
     raw = _read(path)
     with _naming(path):
-        view = ChainView.from_json(raw)
+        view = replace(ChainView.from_json(raw), source=path.name)
+    _check_view(session, view)
+    return view
+
+
+def is_pinned(session: Session, view: ChainView) -> bool:
+    """Whether the settings, or the chain itself, name the contract that a view is of."""
+    return not view.source or session.settings.contract is not None
+
+
+def _check_view(session: Session, view: ChainView) -> None:
+    """Refuse a view that is of another chain, contract or Safe than the settings name, as far as they name any."""
     settings = session.settings
     known = (settings.chain_id, (settings.contract or "").lower())
     if settings.contract and known != (view.chain_id, view.contract.lower()):
@@ -133,7 +144,16 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
             f"{settings.chain_id}",
             remedy="export it again from your network, or choose the network with --network",
         )
-    return view
+    for what, found, wanted in (
+        ("replication contract", view.replication, settings.replication),
+        ("Safe", view.safe.address, settings.safe),
+    ):
+        if settings.contract and wanted and (found or "").lower() != wanted.lower():
+            raise ProposalError(
+                f"the chain view is of another {what}",
+                why=f"it says {found or 'that there is none'}, the settings say {wanted}",
+                remedy="ask who exported it; where the vendor has moved, correct the settings",
+            )
 
 
 def proposals_in(folder: Path) -> Found:

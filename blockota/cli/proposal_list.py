@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _Rivals = Mapping[tuple[int, str, int], Mapping[Path, bytes]]
 """The safeTxHash of each proposal, by chain, Safe and nonce."""
 _FOREIGN, _PAST, _EXPIRED = "for another chain or Safe", "executed or replaced", "expired"
-_NEXT, _LATER = "next", "waits for those before it"
-_ORDER = (_NEXT, _LATER, _EXPIRED, _PAST, _FOREIGN)
+_NEXT, _LATER, _EXECUTED, _REPLACED = "next", "waits for those before it", "executed", "replaced"
+_ORDER = (_NEXT, _LATER, _EXPIRED, _EXECUTED, _REPLACED, _PAST, _FOREIGN)
 
 
 @click.command("list")
@@ -51,11 +51,23 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
         if known
         else []
     )
+    if view is None and any(row["state"] == _PAST for row in rows):
+        _tell_past(session, rows, safe=known.safe.address if known else "")
     rows.sort(key=lambda row: (_ORDER.index(row["state"]), row["nonce"], row["file"]))
     for path, why in found.left_aside.items():
         session.note(f"{path.name} was left aside: {why}")
     aside = [{"file": path.name, "why": why} for path, why in found.left_aside.items()]
     session.result({"proposals": rows, "leftAside": aside}, lambda: _show(session, folder, rows=rows))
+
+
+def _tell_past(session: Session, rows: list[dict[str, Any]], *, safe: str) -> None:
+    """Say of proposals whose nonce is used whether it was they that were executed."""
+    from blockota.multisig import executed_hashes
+
+    executed = executed_hashes(session.chain, safe, from_block=session.settings.first_block)
+    for row in rows:
+        if row["state"] == _PAST:
+            row["state"] = _EXECUTED if bytes.fromhex(row["safeTxHash"][2:]) in executed else _REPLACED
 
 
 def _show(session: Session, folder: Path, *, rows: list[dict[str, Any]]) -> None:

@@ -75,7 +75,11 @@ def meaning(proposal: Proposal, *, view: ChainView | None, images: Sequence[Chec
     for agreement in agreements_of([proposal]):
         found = view.agreement(agreement) if view else None
         groups.append(
-            as_shown(found) if found else {"agreement": f"{agreement}; which one, the chain view does not say"}
+            as_shown(found)
+            if found
+            else {
+                "agreement": f"{agreement}, {'of which nothing is known' if view is None else 'which does not exist'}"
+            }
         )
     return groups
 
@@ -98,9 +102,10 @@ def identity(proposal: Proposal, *, view: ChainView | None) -> list[Rows]:
 def view_rows(view: ChainView) -> Rows:
     """Who may sign, and how old what is known of the chain is."""
     count = len(view.safe.owners)
+    origin = f"as {view.source} says, not checked: " if view.source else ""
     return {
         "owners": (*view.safe.owners, f"{view.safe.threshold} of these {count} must sign"),
-        "chain view": f"block {view.block_number:,} of {show_time(view.block_time)}",
+        "chain view": f"{origin}block {view.block_number:,} of {show_time(view.block_time)}",
         "block hash": "0x" + view.block_hash.hex(),
     }
 
@@ -119,7 +124,7 @@ def face_flags(session: Session, flags: Sequence[RedFlag]) -> None:
         RefusedError: there is nobody to type, or another word was typed.
     """
     show_flags(session, flags)
-    if flags and not _is_terminal():
+    if flags and (session.as_json or not _is_terminal()):
         words = ", ".join(flag.word for flag in flags)
         raise RefusedError(
             "nothing was signed",

@@ -13,6 +13,7 @@ from blockota.cli.keys import key_option, open_named_key
 from blockota.cli.proposal_files import (
     FILE,
     collect_signatures,
+    is_pinned,
     open_view,
     read_proposal,
     signature_option,
@@ -71,7 +72,8 @@ def sign(session: Session, /, file: Path, key: str, password_fd: int | None, **o
     account = open_named_key(key, password_fd, chain_id=proposal.chain_id)
     path = options["output"] or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
     refuse_existing(path, why="a signature is made once; the file may belong to an earlier proposal of that name")
-    flags = red_flags(proposal, view, signer=account.address, now=int(time.time()))
+    pinned = is_pinned(session, view)
+    flags = red_flags(proposal, view, signer=account.address, now=int(time.time()), is_pinned=pinned)
     face_flags(session, flags)
     if not options["yes"]:
         ask_consent(session)
@@ -115,8 +117,9 @@ def execute(session: Session, /, file: Path, key: str, password_fd: int | None, 
 
 
 def _left_to_see(flags: Sequence[RedFlag]) -> list[RedFlag]:
-    """Without those for which executing is refused, with a sentence of its own."""
-    return [flag for flag in flags if flag.word not in {"nonce", "expired"}]
+    """None where executing is refused anyway, with a sentence of its own."""
+    told = {flag.word for flag in flags} & {"nonce", "expired"}
+    return [] if told else list(flags)
 
 
 def _signed(proposal: Proposal, account: BaseAccount, *, path: Path) -> dict[str, Any]:

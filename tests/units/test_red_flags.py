@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.abi import encode_signature_call, interface
+from blockota.agreement import Agreement, AgreementStatus
 from blockota.bindings import pair_call, publish_call, revoke_call
 from blockota.chain_view import ChainView, SafeState
 from blockota.errors import ProposalError
 from blockota.intent import SAFE as SAFE_INTERFACE
 from blockota.keys import dev_account
 from blockota.proposal import Proposal
-from blockota.red_flags import FAR_EXPIRY, MUCH_LARGER, OLD_VIEW, SLOW_CLOCK, RedFlag, red_flags
+from blockota.red_flags import FAR_EXPIRY, FAR_POSTPONED, MUCH_LARGER, OLD_VIEW, SLOW_CLOCK, RedFlag, red_flags
 from blockota.release import Release, Version, product_key
 from blockota.safe_transaction import CALL, DELEGATECALL
 from tests.units.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
@@ -27,6 +28,13 @@ OWNERS = tuple(dev_account(number).address for number in range(1, 4))
 MALLORY, REPLICATION = dev_account(6).address, dev_account(13).address
 SIZE = 100
 NEWEST = release_of(code(SIZE), version=Version(1, 0, 0))
+
+
+def agreement(number: int, status: AgreementStatus) -> Agreement:
+    """An agreement as far as it came."""
+    return Agreement(number, MALLORY, PRODUCT.name, NEWEST.version, NOW + 86400, status, "")
+
+
 VIEW = ChainView(
     chain_id=1337,
     block_number=100,
@@ -35,8 +43,9 @@ VIEW = ChainView(
     contract=CONTRACT,
     replication=REPLICATION,
     safe=SafeState(SAFE, OWNERS, 2, 7),
-    products=(PRODUCT,),
+    products=(PRODUCT, replace(PRODUCT, name="other")),
     newest=(NEWEST,),
+    agreements=(agreement(1, AgreementStatus.PROPOSED), agreement(2, AgreementStatus.ACCEPTED)),
 )
 
 
@@ -86,8 +95,8 @@ GOOD: Mapping[str, Proposal] = {
     "resume": proposal_with(data=vendor_call("resume")),
     "take over": proposal_with(data=vendor_call("acceptOwnership")),
     "accept": replication_call("accept", 1),
-    "terminate": replication_call("terminate", 1),
-    "add an owner": safe_call("addOwnerWithThreshold", NEW_OWNER, 2),
+    "decline": replication_call("decline", 1),
+    "terminate": replication_call("terminate", 2),
     "remove an owner": safe_call("removeOwner", SENTINEL, OWNERS[0], 2),
     "raise the threshold": safe_call("changeThreshold", 3),
     "reject": proposal_with(to=SAFE, data=b""),
@@ -113,7 +122,7 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
     "gasPrice": (proposal_with(gas_price=1), ["refund"]),
     "gasToken": (proposal_with(gas_token=MALLORY), ["refund"]),
     "refundReceiver": (proposal_with(refund_receiver=MALLORY), ["refund"]),
-    "gas of a rejection": (proposal_with(to=SAFE, data=b"", safe_tx_gas=1), ["refund"]),
+    "gas of a rejection": (proposal_with(to=SAFE, data=b"", safe_tx_gas=1), ["refund", "selector"]),
     "a look-alike contract": (proposal_with(to=OTHER_PLACE), ["target"]),
     "a call of the other contract": (proposal_with(to=REPLICATION), ["target"]),
     "an agreement at the contract": (replace(replication_call("accept", 1), to=CONTRACT), ["target"]),
@@ -153,7 +162,22 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
         ["pairing"],
     ),
     "threshold 1": (safe_call("changeThreshold", 1), ["threshold"]),
-    "threshold 1 with a new owner": (safe_call("addOwnerWithThreshold", NEW_OWNER, 1), ["threshold"]),
+    "another owner of the Safe": (safe_call("addOwnerWithThreshold", NEW_OWNER, 2), ["owner"]),
+    "threshold 1 with a new owner": (safe_call("addOwnerWithThreshold", NEW_OWNER, 1), ["owner", "threshold"]),
+    "an agreement that does not exist": (replication_call("accept", 3), ["agreement"]),
+    "accepting twice": (replication_call("accept", 2), ["agreement"]),
+    "terminating what was not accepted": (replication_call("terminate", 1), ["agreement"]),
+    "a getter": (proposal_with(data=vendor_call("paused")), ["selector"]),
+    "nothing to publish": (proposal_with(data=publish_call([])), ["selector"]),
+    "a product that nobody paired": (publishing(image(Version(1, 0, 0), product="third")), ["unpaired"]),
+    "a release in a year": (
+        publishing(replace(image(Version(1, 1, 0)), active_from=NOW + FAR_POSTPONED + 1)),
+        ["postponed"],
+    ),
+    "a release beyond the calendar": (
+        publishing(replace(image(Version(1, 1, 0)), active_from=(1 << 40) - 1)),
+        ["postponed"],
+    ),
     "threshold 1 with an owner less": (safe_call("removeOwner", SENTINEL, OWNERS[0], 1), ["threshold"]),
     "another one's vote": (safe_call("swapOwner", SENTINEL, OWNERS[0], MALLORY), ["swap"]),
     "an owner change at the contract": (replace(safe_call("changeThreshold", 2), to=CONTRACT), ["selector"]),
@@ -209,6 +233,20 @@ def test_agreements_need_a_replication_contract() -> None:
     assert flags(replication_call("accept", 1), replace(VIEW, replication=None)) == ["target"]
 
 
+def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
+    """Until that one begins, no bench could install anything."""
+    later = replace(NEWEST, version=Version(2, 0, 0), active_from=NOW + 60, previous=Version(1, 0, 0))
+    floor = proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), later.version.packed))
+    assert flags(floor, replace(VIEW, newest=(later,))) == ["floor"]
+    assert flags(floor, replace(VIEW, newest=(replace(later, active_from=NOW),))) == []
+
+
+def test_a_view_that_no_settings_hold_is_flagged() -> None:
+    """Where the signer's machine does not know the contract, whoever wrote the view chose it."""
+    found = red_flags(proposal_with(), replace(VIEW, source="view.json"), signer=None, now=NOW, is_pinned=False)
+    assert found == [RedFlag("unconfigured", "no settings here name your contract; view.json alone does")]
+
+
 def test_a_stranger_is_told() -> None:
     """Whoever is no owner would sign in vain; where nobody is to sign, nobody is a stranger."""
     assert flags(proposal_with(), signer=MALLORY) == ["stranger"]
@@ -230,7 +268,7 @@ SEVERAL: Mapping[str, tuple[list[Release], list[str]]] = {
     "twice the same": ([image(Version(1, 1, 0)), image(Version(1, 1, 0))], ["lower"]),
     "both too low": ([image(Version(0, 1, 0)), image(Version(0, 0, 1))], ["lower", "lower"]),
     "from too low to newer": ([image(Version(0, 1, 0)), image(Version(1, 1, 0))], ["lower"]),
-    "growing in steps": ([image(Version(1, 1, 0), size=150), image(Version(1, 2, 0), size=225)], []),
+    "growing in steps": ([image(Version(1, 1, 0), size=150), image(Version(1, 2, 0), size=225)], ["grown"]),
     "growing at the second": ([image(Version(1, 1, 0), size=50), image(Version(1, 2, 0), size=76)], ["grown"]),
     "falling in a new product": (
         [image(Version(2, 0, 0), product="other"), image(Version(1, 0, 0), product="other")],

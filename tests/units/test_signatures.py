@@ -76,7 +76,7 @@ def test_a_former_owner_is_refused(cast: Cast, owners: list[str]) -> None:
         accepted(by(cast.owner_a), by(cast.owner_b), owners=owners[1:])
 
 
-def test_a_signature_counttwice_is_refused(cast: Cast, owners: list[str]) -> None:
+def test_a_signature_counted_twice_is_refused(cast: Cast, owners: list[str]) -> None:
     """One owner cannot fill the threshold."""
     with pytest.raises(ProposalError, match=f"{cast.owner_a.address} signed twice"):
         accepted(by(cast.owner_a), by(cast.owner_a), owners=owners)
