@@ -33,10 +33,10 @@ class ReplicationContract(Contract):
         """One agreement."""
         return _agreement(self._ask("agreement", number, block=block))
 
-    def agreements(self) -> Iterator[Agreement]:
+    def agreements(self, *, block: int | None = None) -> Iterator[Agreement]:
         """All agreements, in the order in which they were proposed, page by page."""
         start = 1
-        while page := self._ask("agreements", start, PAGE):
+        while page := self._ask("agreements", start, PAGE, block=block):
             yield from (found for record in page if (found := _agreement(record)))
             start += len(page)
 

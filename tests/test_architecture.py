@@ -19,7 +19,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("firmware_host",),
     (
         *("blockota.approval", "blockota.vendor", "blockota.broker", "blockota.gateway", "blockota.technician"),
-        *("blockota.repository", "blockota.finding"),
+        *("blockota.repository", "blockota.finding", "blockota.probing"),
+        *("blockota.broker_sync", "blockota.broker_facts", "blockota.broker_state", "blockota.depot"),
     ),
     (
         *("blockota.bindings", "blockota.chain", "blockota.multisig", "blockota.stores", "blockota.mqtt"),
@@ -34,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("blockota.safe_transaction", "blockota.safe_owners", "blockota.signature", "blockota.chain_view"),
         *("blockota.red_flags", "blockota.difference", "blockota.transaction_builder"),
         *("blockota.release", "blockota.manifest", "blockota.draft", "blockota.agreement"),
+        "blockota.broker_plan",
         *("blockota.receipts", "blockota.identity"),
         "blockota.transaction",
     ),
@@ -64,7 +66,7 @@ AT_HOME = {
 """Libraries that stay where their exceptions are translated."""
 PURE = (
     *("safe_transaction", "safe_owners", "signature", "chain_view", "red_flags", "difference", "transaction_builder"),
-    *("proposal", "intent", "refusals", "verification", "answers", "release", "manifest", "draft", "agreement"),
+    *("proposal", "intent", "refusals", "verification", "answers", "release", "manifest", "draft", "agreement", "broker_plan"),
     *("receipts", "identity", "cid", "car", "merkle", "text", "errors", "strict_json"),
 )
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}

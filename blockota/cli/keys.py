@@ -36,17 +36,18 @@ class _Descriptor(click.ParamType):
         return int(value)
 
 
-def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command], _Command]:
+def key_option(whose: str, *, default: str | None = None, is_optional: bool = False) -> Callable[[_Command], _Command]:
     """Give a command ``--key URI`` and ``--password-fd N``, as its parameters ``key`` and ``password_fd``.
 
     Args:
         whose: says in the help whose key it is, such as "The broker's".
         default: the key where none is named; without one, the option must be given.
+        is_optional: whether the command can do without a key.
     """
 
     def add(command: _Command) -> _Command:
         words = f"{whose}: {_KINDS}."
-        is_asked = default is None
+        is_asked = default is None and not is_optional
         key = click.option(
             "--key", metavar="URI", help=words, required=is_asked, default=default, show_default=bool(default)
         )

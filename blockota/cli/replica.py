@@ -17,7 +17,9 @@ from blockota.release import Version, show_time
 if TYPE_CHECKING:
     from blockota.agreement import Agreement
     from blockota.approval import Reason
+    from blockota.probing import Challenge
     from blockota.proposal import Proposal
+    from blockota.release import Release
 
 _QUARTER = 90 * 86400
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
@@ -141,12 +143,37 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     \b
     Example:  blockota replica list --product acme-thermo2 --version 1.4.0
     """
-    if (product is None) != (version is None):
-        raise UsageError("one of --product and --version is missing", why="a release is named by both")
+    _require_both(product, version)
     found = list(_wanted(session, product, version=version, everything=everything))
     columns = ("NUMBER", "PRODUCT", "VERSION", "STATUS", "UNTIL", "BROKER", "URI")
     rows = [(a.number, a.product, a.version, a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found]
     session.result({"agreements": [as_fields(a) for a in found]}, lambda: session.table(columns, rows))
+
+
+@replica.command()
+@click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
+@click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
+@click.option("--leaves", type=click.IntRange(1, 1000), default=3, show_default=True, help="Random blocks of each.")
+@click.option("--allow-private", is_flag=True, help="Ask also where a URL leads into a private network.")
+@with_session
+def check(session: Session, /, product: str | None, version: Version | None, **options: Any) -> None:
+    """Ask each announced replica for random blocks: who serves, who lies, who is gone.
+
+    Exit status 0: all serve; 3: one lies; 5: none lies, and one is gone.
+
+    \b
+    Example:  blockota replica check --product acme-thermo2 --version 1.4.0
+    """
+    from blockota.cli.probes import failure_of, show_probes
+    from blockota.probing import probe_all
+
+    _require_both(product, version)
+    found = _wanted(session, product, version=version, everything=False)
+    probes = probe_all(list(_with_releases(session, found)), _challenge(session, **options))
+    error = failure_of(probes)
+    show_probes(session, probes, error=error)
+    if error:
+        raise error
 
 
 def as_fields(found: Agreement) -> dict[str, Any]:
@@ -170,6 +197,28 @@ def as_shown(found: Agreement) -> dict[str, object]:
         "serves": f"{found.product} {found.version}",
         "until": show_time(found.expires_at),
     }
+
+
+def _require_both(product: str | None, version: Version | None) -> None:
+    if (product is None) != (version is None):
+        raise UsageError("one of --product and --version is missing", why="a release is named by both")
+
+
+def _with_releases(session: Session, agreements: Iterator[Agreement]) -> Iterator[tuple[Agreement, Release]]:
+    for agreement in agreements:
+        release = session.contract.release(agreement.product, agreement.version)
+        if release is not None:
+            yield agreement, release
+
+
+def _challenge(session: Session, *, leaves: int, allow_private: bool) -> Challenge:
+    import secrets
+    import time
+
+    from blockota.probing import Challenge
+
+    is_private_allowed = allow_private or session.is_local_chain
+    return Challenge(secrets.randbelow, time.monotonic, leaves=leaves, allow_private=is_private_allowed)
 
 
 def _decide(session: Session, number: int, *, call: Callable[[int], bytes], **proposing: Any) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import BlockOTAError, RefusedError, UsageError
 from blockota.settings import Settings, load_settings
 from blockota.text import plain
 
@@ -130,7 +130,19 @@ class Session:
         """The configured content store."""
         from blockota.stores import open_store
 
-        return open_store(self._store or self.settings.store)
+        return open_store(self.store_url)
+
+    @property
+    def store_url(self) -> str:
+        """URL of the configured content store."""
+        return self._store or self.settings.store
+
+    @property
+    def is_local_chain(self) -> bool:
+        """Whether the chain is a development node's."""
+        from blockota.chain import LOCAL_CHAIN_IDS
+
+        return self.settings.chain_id in LOCAL_CHAIN_IDS
 
     def open_key(self, key: str, password_fd: int | None = None) -> BaseAccount:
         """The account that ``--key`` names; its password comes from the terminal, or as ``--password-fd`` says."""
@@ -144,6 +156,10 @@ class Session:
             click.echo(json.dumps(fields, indent=2))
         else:
             show()
+
+    def result_of_failure(self, error: BlockOTAError, fields: Mapping[str, Any]) -> None:
+        """Let the one JSON object that an error becomes say as well what was done before; the caller raises it."""
+        vars(error)["result"] = dict(fields)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Print a table."""
