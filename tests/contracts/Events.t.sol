@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
+import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplication.sol";
+import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
+
+/// @title What these tests use of Foundry's virtual machine beside the rest
+interface VmEvents {
+    /// @notice Wants the next call to emit what is emitted here next, all of it, from this contract.
+    function expectEmit(address emitter) external;
+}
+
+/// @title What the agreements tell of a broker that did not sign the transaction, such as a contract's account
+contract Events is ForgeTest {
+    VmEvents private constant EVENTS = VmEvents(address(vm));
+    bytes32 private constant PRODUCT = "acme-thermo2";
+    uint64 private constant VERSION = 7;
+    uint40 private constant EXPIRY = 1_800_000_000;
+    address private constant BROKER = address(0xB);
+    string private constant URI = "https://broker.example";
+
+    IFirmwareReplication private _replication;
+
+    function setUp() external {
+        vm.warp(1_700_000_000);
+        IWholeBlockOTA record = _deployBlockOTA(address(this));
+        record.pairOem(PRODUCT, "ACME", 0x0410, 0x0800_0000, 0x1_0000);
+        IBlockOTA.Release[] memory releases = new IBlockOTA.Release[](1);
+        (releases[0].product, releases[0].version, releases[0].sha256) = (PRODUCT, VERSION, keccak256("image"));
+        (releases[0].loadAddress, releases[0].size) = (0x0800_0000, 1);
+        record.publish(releases);
+        bytes memory argument = abi.encode(record);
+        _replication = IFirmwareReplication(vm.deployCode("FirmwareReplication.sol:FirmwareReplication", argument));
+    }
+
+    function test_R1_theBrokerIsWhoCalled() external {
+        require(msg.sender != BROKER && tx.origin != BROKER, "somebody else signs");
+        EVENTS.expectEmit(address(_replication));
+        emit IFirmwareReplication.AgreementProposed(1, PRODUCT, BROKER, VERSION, EXPIRY);
+        _propose();
+
+        EVENTS.expectEmit(address(_replication));
+        emit IFirmwareReplication.AgreementAccepted(1, PRODUCT, BROKER, VERSION);
+        _replication.accept(1);
+
+        EVENTS.expectEmit(address(_replication));
+        emit IFirmwareReplication.ReplicaAnnounced(1, PRODUCT, BROKER, VERSION, URI);
+        vm.prank(BROKER);
+        _replication.announce(1, URI);
+
+        EVENTS.expectEmit(address(_replication));
+        emit IFirmwareReplication.AgreementTerminated(1, PRODUCT, BROKER, VERSION);
+        _replication.terminate(1);
+    }
+
+    function test_R1_aProposalIsDeclinedOrWithdrawn() external {
+        _propose();
+        EVENTS.expectEmit(address(_replication));
+        emit IFirmwareReplication.AgreementDeclined(1, PRODUCT, BROKER, VERSION);
+        _replication.decline(1);
+
+        _propose();
+        EVENTS.expectEmit(address(_replication));
+        emit IFirmwareReplication.AgreementWithdrawn(2, PRODUCT, BROKER, VERSION);
+        vm.prank(BROKER);
+        _replication.withdraw(2);
+    }
+
+    function _propose() private {
+        vm.prank(BROKER);
+        _replication.propose(PRODUCT, VERSION, EXPIRY);
+    }
+}
