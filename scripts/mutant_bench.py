@@ -59,9 +59,7 @@ def examine(bench: Bench, undecided: Sequence[tuple[str, Mutant]]) -> None:
     variants = [variant for name in contracts for variant in build(bench, name, every=undecided)]
     for killer in KILLERS:
         variants = meet(bench, killer, variants=variants)
-    for number, variant in enumerate(variants, 1):
-        progress("Compiling survivors as they are deployed", number, total=len(variants))
-        bench.keep("bytecode", variant, "same" if is_same(bench.layout, variant) else "")
+    compare(bench, [variant for variant in variants if bench.found("bytecode", variant) is None])
 
 
 def build(bench: Bench, contract: str, *, every: Sequence[tuple[str, Mutant]]) -> Iterator[Variant]:
@@ -162,15 +160,22 @@ def check_killer(bench: Bench, contract: str, *, tables: Tables) -> None:
         raise RuntimeError(f"the tests pass without {contract}")
 
 
-def is_same(layout: Layout, variant: Variant) -> bool:
-    """Whether a variant has the contract's own bytecode, compiled as it is deployed."""
-    file = file_of(variant.contract)
-    own = as_deployed(layout, variant.contract, source=layout.sources()[file])
-    return own == as_deployed(layout, variant.contract, source=variant.source)
+def compare(bench: Bench, survivors: Sequence[Variant]) -> None:
+    """Tell the survivors that have the contract's own bytecode, compiled as it is deployed, from the others."""
+    sources = bench.layout.sources()
+    own = {
+        name: as_deployed(bench.layout, name, source=sources[file_of(name)]) for name in {v.contract for v in survivors}
+    }
+    with ThreadPoolExecutor(bench.jobs) as pool:
+        built = {pool.submit(as_deployed, bench.layout, v.contract, source=v.source): v for v in survivors}
+        for number, done in enumerate(as_completed(built), 1):
+            variant = built[done]
+            bench.keep("bytecode", variant, "same" if done.result() == own[variant.contract] else "")
+            progress("Compiling survivors as they are deployed", number, total=len(survivors))
 
 
 def as_deployed(layout: Layout, contract: str, *, source: str) -> bytes:
-    """Creation bytecode by the settings of ape-config.yaml, without the source's digest at its end."""
+    """Creation bytecode by the settings of ape-config.yaml, without the digest of the source at its end."""
     file = file_of(contract)
     job = layout.job({file: source}, {file: {contract: ["evm.bytecode.object"]}})
     job["settings"]["metadata"] = {"appendCBOR": False}
