@@ -41,7 +41,7 @@ def repository() -> None:
 @click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line a request; stderr by default.")
 @click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between looks at the chain.")
 @click.option("--patience", type=SPAN, default=_HOUR, show_default="1h", help="How long its last answer counts.")
-@click.option("--clients", type=click.IntRange(1), default=256, show_default=True, help="Connections at once.")
+@click.option("--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers at once.")
 @click.option("--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers.")
 @with_session
 def serve(session: Session, /, source: str | None, **options: Any) -> None:

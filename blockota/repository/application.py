@@ -157,7 +157,7 @@ async def _unrouted(request: Request, error: Exception) -> Response:
         raise TypeError("only HTTP exceptions come here")
     wrong_method = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
     sentence = "Only GET and HEAD are understood." if wrong_method else "Only /ipfs/ and /health are here."
-    body, headers = answers.problem(sentence, error.headers)
+    body, headers = answers.problem(sentence, {"Allow": "GET, HEAD"} if wrong_method else {})
     return Response(body, error.status_code, headers)
 
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import socket
 from io import FileIO
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-STALL_SECONDS = 60.0
-"""The longest that a client may take for one block."""
-HEADER_SECONDS = 10.0
-"""The longest that a client may take to send a request's headers."""
 MAX_HEADER_SIZE = 1 << 15
 """The most bytes that a request's line and headers may have."""
-_DRAIN_SECONDS = 20.0
 _CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
 class GuardedConnection(HttpToolsProtocol):
-    """uvicorn's connection with the limits that it leaves to a proxy."""
+    """uvicorn's connection with the limits that it leaves to a proxy.
 
+    Attributes:
+        header_seconds: the longest that a client may take to send a request's headers.
+        stall_seconds: the longest that a client may take for one block.
+        drain_seconds: the longest that it may take nothing of what is left when the answer is complete.
+    """
+
+    header_seconds: ClassVar[float] = 10.0
+    stall_seconds: ClassVar[float] = 60.0
+    drain_seconds: ClassVar[float] = 20.0
     _deadline: asyncio.TimerHandle | None = None
     _received = 0
     _unsent = -1
@@ -83,7 +87,7 @@ class GuardedConnection(HttpToolsProtocol):
             ConnectionError: the client went away.
             TimeoutError: the client takes nothing.
         """
-        async with asyncio.timeout(STALL_SECONDS):
+        async with asyncio.timeout(self.stall_seconds):
             await self.flow.drain()
             sent = await self.loop.sendfile(self.transport, file, offset, count)
         if sent != count:
@@ -99,12 +103,12 @@ class GuardedConnection(HttpToolsProtocol):
         unsent = self.transport.get_write_buffer_size()
         if unsent and unsent != self._unsent:
             self._unsent = unsent
-            self.timeout_keep_alive_task = self.loop.call_later(_DRAIN_SECONDS, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = self.loop.call_later(self.drain_seconds, self.timeout_keep_alive_handler)
         else:
             self.transport.abort()
 
     def _await_headers(self) -> None:
-        self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+        self._deadline = self.loop.call_later(self.header_seconds, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         self._received = 0

@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TextIO
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blockota.errors import UsageError
-from blockota.repository.connection import STALL_SECONDS
+from blockota.errors import BlockOTAError, UsageError
+from blockota.repository.answers import problem
+from blockota.repository.connection import GuardedConnection
 
 _MAX_TEXT = 500
 
@@ -36,12 +39,14 @@ class Guard:
     Args:
         app: the application.
         log: gets one line a request.
-        stall: seconds that a client may take for one block.
+        clients: answers at once; more are told to come later. Health is told to anybody.
     """
 
-    def __init__(self, app: ASGIApp, *, log: Callable[[str], None], stall: float = STALL_SECONDS) -> None:
+    def __init__(self, app: ASGIApp, *, log: Callable[[str], None], clients: int) -> None:
         """Nothing is served yet."""
-        self._app, self._log, self._stall = app, log, stall
+        self._app, self._log, self._clients = app, log, clients
+        self._stall = GuardedConnection.stall_seconds
+        self._busy = 0
 
     async def __call__(self, scope: Scope, *channels: Any) -> None:
         """Answer one request.
@@ -56,14 +61,17 @@ class Guard:
             await self._app(scope, receive, send)
             return
         visit = _Visit(time.monotonic())
+        is_full = self._busy >= self._clients and scope["path"] != "/health"
+        self._busy += 1
         try:
-            await self._app(scope, receive, self._watched(visit, send))
+            await (_come_later if is_full else self._app)(scope, receive, self._watched(visit, send))
         except Exception as error:  # noqa: BLE001 - the server would print a traceback, and wait for the client
-            told = error.__cause__ or error
+            told = error.__cause__ if isinstance(error.__cause__, BlockOTAError) else error
             scope.setdefault("blockota.trouble", f"{type(told).__name__}: {told}")
             if connection := scope.get("extensions", {}).get("blockota.connection"):
                 connection.abort()
         finally:
+            self._busy -= 1
             self._log(_line(visit, scope))
 
     def _watched(self, visit: _Visit, send: Send) -> Send:
@@ -77,6 +85,14 @@ class Guard:
                 visit.is_complete = not message.get("more_body", False)
 
         return watched
+
+
+async def _come_later(scope: Scope, *channels: Any) -> None:
+    body, headers = problem(
+        "The repository serves as many clients as it may. Ask again in a while, or another source.",
+        {"Retry-After": "5"},
+    )
+    await Response(body, HTTPStatus.SERVICE_UNAVAILABLE, headers)(scope, *channels)
 
 
 def open_log(path: Path | None) -> Callable[[str], None]:

@@ -24,6 +24,7 @@ from blockota.repository.tokens import Tokens
 
 _KEEP_ALIVE_SECONDS = 15
 _BACKLOG = 1024
+_CONNECTIONS_A_CLIENT, _SPARE_CONNECTIONS = 4, 64
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Listening:
         certificate: file with the certificate and its chain (PEM); None speaks plain HTTP.
         private_key: file with its key (PEM).
         proxies: addresses or networks of proxies whose ``X-Forwarded-For`` is believed.
-        clients: connections at once; more are told to come later.
+        clients: answers at once; more clients are told to come later.
         stop_seconds: how long transfers may go on once the repository is asked to stop.
     """
 
@@ -81,7 +82,7 @@ def serve(
             refreshing.cancel()
 
         app = Application(shelf, tokens=tokens).build(lifespan)
-        uvicorn.Server(_config(Guard(app, log=log), listening)).run(sockets=[listener])
+        uvicorn.Server(_config(Guard(app, log=log, clients=listening.clients), listening)).run(sockets=[listener])
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def _config(app: Guard, listening: Listening) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(listening.proxies),
         forwarded_allow_ips=list(listening.proxies),
-        limit_concurrency=listening.clients,
+        limit_concurrency=_CONNECTIONS_A_CLIENT * listening.clients + _SPARE_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=listening.stop_seconds,
         backlog=_BACKLOG,

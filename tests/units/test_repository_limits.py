@@ -1,0 +1,240 @@
+"""A repository among bad clients, and its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from blockota.car import unpack_car
+from blockota.cid import CHUNK_SIZE, CID, RAW
+from blockota.repository.connection import MAX_HEADER_SIZE
+from blockota.repository.tokens import new_token
+from tests.units.fetch_samples import SMALL, SMALL_ROOT
+from tests.units.repository_process import (
+    HEADER_SECONDS,
+    LARGE,
+    LARGE_ROOT,
+    STALL_SECONDS,
+    Running,
+    receive_all,
+    running,
+)
+
+RAW_PATH, CAR_PATH = f"/ipfs/{SMALL_ROOT}?format=raw", f"/ipfs/{LARGE_ROOT}?format=car&car-dups=y"
+GET_CAR = f"GET {CAR_PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+LAST = CID.of(RAW, LARGE[-CHUNK_SIZE:])
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Running]:
+    """A repository of three images."""
+    with running(tmp_path) as found:
+        yield found
+
+
+def image_of(answer: bytes, folder: Path) -> bytes:
+    """The image in a whole HTTP answer that is a CAR."""
+    with (folder / "image").open("w+b") as file:
+        return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE), into=file))
+
+
+def slow_reader(repository: Running) -> socket.socket:
+    """A client with small buffers that has asked for the CAR and does not read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", repository.port))
+    connection.sendall(GET_CAR)
+    return connection
+
+
+def drip(connection: socket.socket, words: bytes) -> None:
+    """Say something a byte at a time."""
+    for byte in words:
+        connection.sendall(bytes((byte,)))
+        time.sleep(0.05)
+
+
+def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
+    """Clients that say nothing, or a byte at a time, are cut off, also on a connection that was of use before."""
+    began = time.monotonic()
+    with repository.connect() as silent, repository.connect() as second:
+        second.sendall(f"HEAD {RAW_PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert second.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        assert receive_all(silent) == b""
+        with pytest.raises(ConnectionError):
+            drip(second, b"GET /health HTTP/1.1\r\nX-Slow: " + b"a" * 100)
+    assert HEADER_SECONDS <= time.monotonic() - began < 5 * HEADER_SECONDS
+    assert repository.get(RAW_PATH).content == SMALL
+
+
+def test_headers_have_a_greatest_size(repository: Running) -> None:
+    """One line of a mebibyte, or a hundred thousand lines, are refused when the limit is reached."""
+    for huge in (b"X-Big: " + b"a" * (1 << 20), b"A: b\r\n" * 100_000):
+        answer = repository.say(b"GET /health HTTP/1.1\r\nHost: x\r\n" + huge + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400") or answer == b"", answer[:80]
+    fits = {"X-Large": "a" * (MAX_HEADER_SIZE // 2)}
+    assert repository.get(RAW_PATH, headers=fits).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "words", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 9000], ids=range(4)
+)
+def test_what_is_no_http_ends_the_connection(repository: Running, words: bytes) -> None:
+    """Noise is answered with 400 or nothing, and others are served on."""
+    answer = repository.say(words)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
+    assert repository.get(RAW_PATH).content == SMALL
+
+
+def test_who_does_not_read_is_cut_off(repository: Running) -> None:
+    """A client that takes nothing loses its connection, and the log says that it did not get all."""
+    for turn in range(2):  # the first time blocks are read and checked, the second time the system sends the files
+        with slow_reader(repository) as connection:
+            began = time.monotonic()
+            line = repository.line(2 * turn)
+            assert STALL_SECONDS * 0.9 <= time.monotonic() - began < STALL_SECONDS * 4
+            assert (line["complete"], line["trouble"].startswith("TimeoutError")) == (False, True)
+            assert len(receive_all(connection)) < len(LARGE)
+        assert repository.get(CAR_PATH).ok
+
+
+def test_slow_readers_do_not_hold_up_others(repository: Running, tmp_path: Path) -> None:
+    """Fifty clients that read slowly, and one that gets its block at once; those who go on reading get all."""
+    slow = [slow_reader(repository) for _ in range(50)]
+    began = time.monotonic()
+    assert repository.get(RAW_PATH).content == SMALL
+    assert time.monotonic() - began < 1
+    assert image_of(receive_all(slow[7]), tmp_path) == LARGE
+    for connection in slow:
+        connection.close()
+
+
+def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
+    """Above the limit there is 503, and below it again the block."""
+    with running(tmp_path, clients=3) as repository:
+        waiting = [slow_reader(repository) for _ in range(3)]
+        time.sleep(0.3)
+        refused = repository.get(RAW_PATH)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert repository.get("/health").status_code == 200
+        for connection in waiting:
+            connection.close()
+        time.sleep(0.5)
+        assert repository.get(RAW_PATH).content == SMALL
+
+
+def test_a_stop_lets_transfers_finish(repository: Running, tmp_path: Path) -> None:
+    """After SIGTERM who is being served gets all, nobody else is let in, and the exit status is 0."""
+    with slow_reader(repository) as connection:
+        first = connection.recv(1 << 12)
+        repository.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(requests.ConnectionError):
+            repository.get("/health")
+        assert image_of(first + receive_all(connection), tmp_path) == LARGE
+    assert repository.process.wait(10) == 0
+    assert repository.line(0)["complete"] is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
+    """A client that does not read cannot keep the repository from ending."""
+    with running(tmp_path, stop_seconds=1) as repository, slow_reader(repository) as connection:
+        connection.recv(1 << 12)
+        began = time.monotonic()
+        repository.process.send_signal(number)
+        assert repository.process.wait(20) == 0
+        assert time.monotonic() - began < 5
+
+
+def test_a_corrupt_block_is_not_sent(repository: Running) -> None:
+    """Neither alone nor within a CAR; the operator is told why, the client only that it did not get it."""
+    name = str(LAST)
+    path = repository.store.folder / "blocks" / name[-3:-1] / name
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    answer = repository.get(f"/ipfs/{LAST}?format=raw")
+    assert (answer.status_code, "another source" in answer.text, str(repository.store.folder) in answer.text) == (
+        500,
+        True,
+        False,
+    )
+    assert "corrupt" in repository.line(0)["trouble"]
+    with pytest.raises(requests.RequestException):
+        repository.get(CAR_PATH)
+    assert "corrupt" in repository.line(1)["trouble"]
+    path.unlink()
+    assert repository.get(f"/ipfs/{LAST}?format=raw").status_code == 500
+    assert repository.get(RAW_PATH).content == SMALL
+
+
+def test_tokens_open_the_door(tmp_path: Path) -> None:
+    """Only who has one is served, the log has the holder's name and nowhere the token; health is for everybody."""
+    token, line = new_token("plant-7")
+    (tmp_path / "tokens").write_text(f"# gateways\n\n{new_token('other')[1]}\n{line}\n")
+    with running(tmp_path, tokens=str(tmp_path / "tokens")) as repository:
+        for wrong in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {token}"}, {"Authorization": token}):
+            answer = repository.get(RAW_PATH, headers=wrong)
+            assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="repository"')
+        answer = repository.get(RAW_PATH, headers={"Authorization": f"Bearer {token}"})
+        assert (answer.content, answer.headers["Cache-Control"].split(",")[0]) == (SMALL, "private")
+        assert repository.line(4)["holder"] == "plant-7"
+        assert token not in repository.log.read_text()
+        assert repository.get("/health").status_code == 200
+
+
+def test_tls_with_certificate_files(tmp_path: Path) -> None:
+    """Clients that know the certificate get the image; those that do not refuse."""
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    with running(tmp_path, certificate=str(certificate), private_key=str(key)) as repository:
+        assert repository.url.startswith("https://")
+        for _ in range(2):
+            answer = repository.get(CAR_PATH, verify=str(certificate))
+            assert image_of(b"\r\n\r\n" + answer.content, tmp_path) == LARGE
+        with pytest.raises(requests.exceptions.SSLError):
+            repository.get(RAW_PATH)
+
+
+def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
+    """X-Forwarded-For from anybody else says nothing."""
+    told = {"X-Forwarded-For": "203.0.113.9"}
+    for proxies, client in (((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.9"), (("192.0.2.1",), "127.0.0.1")):
+        folder = tmp_path / client / str(len(proxies))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "access.jsonl").unlink(missing_ok=True)
+        with running(folder, proxies=proxies) as repository:
+            assert repository.get(RAW_PATH, headers=told).ok
+            assert repository.line(0)["client"] == client
+
+
+def test_a_line_of_the_log_is_a_line(repository: Running) -> None:
+    """Whatever a client says of itself, one request is one JSON object with what was sent."""
+    repository.get(RAW_PATH, headers={"User-Agent": 'x"}, {"status": 200', "Range": "bytes=0-9"})
+    line = repository.line(0)
+    assert (line["status"], line["bytes"], line["range"], line["complete"]) == (206, 10, "bytes=0-9", True)
+    repository.get("/ipfs/%0a%22%7d?format=raw")
+    assert repository.line(1)["path"] == '/ipfs/\n"}'
+    for method in ("GET", "GET", "HEAD"):
+        repository.get(CAR_PATH, method=method)
+    assert [repository.line(number)["bytes"] > len(LARGE) for number in (2, 3, 4)] == [True, True, False]
