@@ -9,8 +9,9 @@ import hashlib
 import io
 import struct
 from dataclasses import dataclass, replace
+from typing import BinaryIO, Protocol
 
-from blockota.cid import cid_of
+from blockota.cid import CID, RAW, dag
 from blockota.errors import ImageError, RefusedError
 from blockota.manifest import Manifest
 from blockota.release import SINGLE_BLOCK_SIZE, Product, Region, Release, Status, Version, show_time
@@ -24,6 +25,13 @@ GRACE = 600
 _VECTOR_TABLE_START = 8
 
 
+class ImageFile(Protocol):
+    """An image that stays where it is, because it is too large to be held in memory."""
+
+    def open(self) -> BinaryIO:
+        """Its bytes from the beginning; the caller closes it."""
+
+
 @dataclass(frozen=True)
 class Draft:
     """A release as the vendor's engineer asks for it.
@@ -31,7 +39,7 @@ class Draft:
     Attributes:
         product: the product's name.
         version: the new version.
-        image: the bytes that go into flash.
+        image: the bytes that go into flash, or the file that holds them.
         load_address: where the first byte goes; None means the start of the product's region.
         active_from: Unix time, in seconds; 0 means at once.
         configuration: whether the image is data, which needs no vector table.
@@ -42,13 +50,17 @@ class Draft:
 
     product: str
     version: Version
-    image: bytes = b""
+    image: bytes | ImageFile = b""
     load_address: int | None = None
     active_from: int = 0
     configuration: bool = False
     ram: Region = SRAM
     notes: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
+
+    def open_image(self) -> BinaryIO:
+        """The image's bytes as a stream; the caller closes it."""
+        return io.BytesIO(self.image) if isinstance(self.image, bytes) else self.image.open()
 
 
 def draft_release(draft: Draft, product: Product) -> Release:
@@ -57,20 +69,20 @@ def draft_release(draft: Draft, product: Product) -> Release:
     Raises:
         RefusedError: the image is empty, or its notes or metadata cannot be published.
     """
-    if not draft.image:
+    size, sha256, root = _measure(draft)
+    if not size:
         raise RefusedError("the image is empty", why="it has 0 bytes", remedy="publish the built image")
     address = product.region.start if draft.load_address is None else draft.load_address
-    is_large = len(draft.image) > SINGLE_BLOCK_SIZE
     release = Release(
         product=product.name,
         version=draft.version,
-        sha256=hashlib.sha256(draft.image).digest(),
-        size=len(draft.image),
+        sha256=sha256,
+        size=size,
         load_address=address,
         active_from=draft.active_from,
         chip_id=product.chip_id,
         status=Status.ACTIVE,
-        dag_root=cid_of(io.BytesIO(draft.image)).digest if is_large else None,
+        dag_root=root.digest if size > SINGLE_BLOCK_SIZE else None,
     )
     manifest = draft_manifest(draft, release)
     return replace(release, manifest=manifest.cid.digest) if manifest else release
@@ -97,9 +109,11 @@ def check_kind(draft: Draft, release: Release) -> None:
     if draft.configuration:
         _require_place(release)
         return
-    if len(draft.image) < _VECTOR_TABLE_START:
-        raise _no_program(release, f"its {len(draft.image)} bytes are too short to hold a vector table")
-    stack, reset = struct.unpack_from("<II", draft.image)
+    with draft.open_image() as image:
+        start = image.read(_VECTOR_TABLE_START)
+    if len(start) < _VECTOR_TABLE_START:
+        raise _no_program(release, f"its {len(start)} bytes are too short to hold a vector table")
+    stack, reset = struct.unpack("<II", start)
     if not (draft.ram.start < stack <= draft.ram.end and stack % 4 == 0):
         raise _no_program(release, f"the initial stack pointer 0x{stack:08x} is not in RAM, {draft.ram}")
     if not (reset & 1 and release.region.contains(Region(reset & ~1, 2))):
@@ -118,6 +132,20 @@ def check_time(draft: Draft, *, now: int) -> None:
             why=f"{show_time(draft.active_from)} is over, it is {show_time(now)}",
             remedy="choose a later time, or leave --active-from out for at once",
         )
+
+
+def _measure(draft: Draft) -> tuple[int, bytes, CID]:
+    """An image's size, SHA-256 and content address, read once."""
+    size, digest, root = 0, hashlib.sha256(), None
+    with draft.open_image() as image:
+        for block in dag(image):
+            root = block.cid
+            if root.codec == RAW:
+                digest.update(block.data)
+                size += len(block.data)
+    if root is None:
+        raise AssertionError("a DAG has at least one block")
+    return size, digest.digest(), root
 
 
 def _require_place(release: Release) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eth_account.signers.base import BaseAccount
@@ -78,7 +78,12 @@ def paired_product(contract: BlockOTAContract, name: str) -> Product:
 
 
 def propose_releases(
-    contract: BlockOTAContract, drafts: Sequence[Draft], *, store: Store, reason: Reason
+    contract: BlockOTAContract,
+    drafts: Sequence[Draft],
+    *,
+    store: Store,
+    reason: Reason,
+    on_progress: Callable[[int], object] = lambda _: None,
 ) -> tuple[list[Release], Proposal]:
     """Propose releases in one call, and put images and manifests into the store once the contract would take them all.
 
@@ -87,6 +92,7 @@ def propose_releases(
         drafts: oldest first where several are for one product.
         store: gets the images and the manifests; nothing of them when one release is refused.
         reason: why, when, and until when.
+        on_progress: is told the bytes of each block stored.
 
     Raises:
         RefusedError: an image, a version, a time or a text is not acceptable.
@@ -100,8 +106,15 @@ def propose_releases(
         check_kind(draft, release)
     for draft, release in zip(drafts, releases, strict=True):
         if manifest := draft_manifest(draft, release):
-            _put(store, manifest.to_json(), address=manifest.cid)
-        _put(store, draft.image, address=release.cid)
+            store.put(io.BytesIO(manifest.to_json()))
+        with draft.open_image() as image:
+            stored = store.put(image, on_progress=on_progress)
+        if stored != release.cid:
+            raise RefusedError(
+                f"the image of {release.product} {release.version} is being written to",
+                why="it was another one when it was hashed",
+                remedy="publish it when its build has ended",
+            )
     return releases, proposal
 
 
@@ -229,9 +242,3 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
         threshold=state.threshold,
         block_number=receipt.block_number,
     )
-
-
-def _put(store: Store, data: bytes, *, address: CID) -> None:
-    stored = store.put(io.BytesIO(data))
-    if stored != address:
-        raise AssertionError(f"the store filed {address} as {stored}")

@@ -6,9 +6,11 @@ its header to the board.
 
 from __future__ import annotations
 
+import io
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +23,8 @@ from firmware_host.intel_hex import parse_intel_hex
 
 MAX_IMAGE_SIZE = 16 * 1024 * 1024
 """Bytes of the largest file, and of the largest image, that is read unless a caller says otherwise."""
+MAX_RAW_SIZE = 1 << 30
+"""Bytes of the largest raw image that is used from its file."""
 MAX_GAP = 1024 * 1024
 """Bytes of the widest gap between two parts of an image that is filled."""
 GAP_FILL = b"\xff"
@@ -30,6 +34,7 @@ Format = Literal["bin", "hex", "elf"]
 """What a file was read as: raw bytes, Intel HEX, or an ELF executable."""
 
 _HEX_START = re.compile(rb"(?:\xef\xbb\xbf|\s)*:[0-9A-Fa-f]{2}")
+_HEAD_SIZE = 4096
 _FOREIGN = (
     (re.compile(rb"S[0-9][0-9A-Fa-f]{8}"), "a Motorola S-record file"),
     (re.compile(rb"UF2\n"), "a UF2 file"),
@@ -55,6 +60,71 @@ class FirmwareImage:
     def span(self) -> range:
         """The addresses that the image takes."""
         return range(self.load_address, self.load_address + len(self.data))
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return len(self.data)
+
+    def open(self) -> io.BytesIO | io.BufferedReader:
+        """Its bytes as a stream."""
+        return io.BytesIO(self.data)
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A raw image that stays in its file, because it is too large to be held in memory.
+
+    Attributes:
+        path: the file.
+        size: how many bytes it had when it was looked at.
+        load_address: where the first of them belongs.
+        format: always raw bytes.
+    """
+
+    path: Path
+    size: int
+    load_address: int
+    format: Format = "bin"
+
+    @property
+    def span(self) -> range:
+        """The addresses that the image takes."""
+        return range(self.load_address, self.load_address + self.size)
+
+    def open(self) -> io.BytesIO | io.BufferedReader:
+        """Its bytes as a stream; the caller closes it.
+
+        Raises:
+            UsageError: the file is gone.
+            ImageError: it cannot be read.
+        """
+        with _translated(self.path):
+            return self.path.open("rb")
+
+
+def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
+    """Read a firmware image, or leave it in its file where it is raw and larger than `MAX_IMAGE_SIZE`.
+
+    Args:
+        path: the file.
+        load_address: where raw bytes belong; HEX and ELF files say so themselves.
+
+    Raises:
+        UsageError: there is no such file.
+        ImageError: as `read_image`; a raw file may have up to `MAX_RAW_SIZE` bytes.
+    """
+    size = _file_size(path, limit=MAX_RAW_SIZE)
+    if size <= MAX_IMAGE_SIZE:
+        return read_image(path, load_address=load_address)
+    raw = RawFile(path, size, load_address)
+    with raw.open() as file:
+        head = file.read(_HEAD_SIZE)
+    if head.startswith(ELF_MAGIC) or _HEX_START.match(head):
+        raise _too_large(size, MAX_IMAGE_SIZE)
+    _refuse_foreign(head)
+    _check_address_space(raw.span)
+    return raw
 
 
 def read_image(source: Path | bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
@@ -83,13 +153,25 @@ def read_image(source: Path | bytes, *, load_address: int | None = None, limit: 
 
 
 def _read_file(path: Path, limit: int) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{path} is no file", remedy="give an image: a .bin, .hex or .elf file")
-        if status.st_size > limit:
-            raise _too_large(status.st_size, limit)
+    _file_size(path, limit=limit)
+    with _translated(path):
         return path.read_bytes()
+
+
+def _file_size(path: Path, *, limit: int) -> int:
+    with _translated(path):
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{path} is no file", remedy="give an image: a .bin, .hex or .elf file")
+    if status.st_size > limit:
+        raise _too_large(status.st_size, limit)
+    return status.st_size
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}", remedy="check the image's name and folder") from error
     except (OSError, ValueError) as error:
@@ -148,10 +230,14 @@ def _check_gap(end: int, following: int) -> None:
 
 
 def _in_address_space(image: FirmwareImage) -> FirmwareImage:
-    if not 0 <= image.span.start < image.span.stop <= 1 << 32:
+    _check_address_space(image.span)
+    return image
+
+
+def _check_address_space(span: range) -> None:
+    if not 0 <= span.start < span.stop <= 1 << 32:
         raise ImageError(
             "the image lies outside the address space",
-            why=f"it would take {image.span.start:#x} to {image.span.stop:#x}",
+            why=f"it would take {span.start:#x} to {span.stop:#x}",
             remedy="check its load address",
         )
-    return image

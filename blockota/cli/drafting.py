@@ -13,7 +13,7 @@ from blockota.manifest import MAX_NOTES_SIZE, notes_from
 from blockota.release import Region
 from blockota.vendor import paired_product
 from firmware_host.chips import find_chip
-from firmware_host.image import read_image
+from firmware_host.image import FirmwareImage, open_image
 
 
 def with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:
@@ -30,13 +30,14 @@ def with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft
     """
     product = paired_product(contract, draft.product)
     start = product.region.start if draft.load_address is None else draft.load_address
-    firmware = read_image(path, load_address=start)
+    firmware = open_image(path, load_address=start)
     if draft.load_address not in (None, firmware.load_address):
         why = f"the {firmware.format} file says itself that it goes to 0x{firmware.load_address:08x}"
         raise UsageError("--load-address contradicts the image", why=why, remedy="leave it out, or give a .bin")
     chip = find_chip(product.chip_id)
     ram = Region(chip.ram.start, len(chip.ram)) if chip else SRAM
-    return replace(draft, image=firmware.data, load_address=firmware.load_address, ram=ram)
+    image = firmware.data if isinstance(firmware, FirmwareImage) else firmware
+    return replace(draft, image=image, load_address=firmware.load_address, ram=ram)
 
 
 def read_notes(path: Path | None) -> str:

@@ -13,7 +13,7 @@ from blockota.cli.described import Description, find_description, read_described
 from blockota.cli.outputs import refuse_overwriting, result_files
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
-from blockota.cli.searching import parts_of, search_image, source_option
+from blockota.cli.searching import counting_bar, parts_of, search_image, source_option
 from blockota.cli.session import Session, with_session
 from blockota.errors import RefusedError
 from blockota.release import Release, Status, Version, show_time
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from blockota.approval import Reason
     from blockota.draft import Draft
     from blockota.proposal import Proposal
-    from blockota.verification import ProvenRelease
+    from blockota.verification import ProvenRecord
 
-MAX_IMAGE_SIZE = 1 << 30
-"""Bytes of an image that a command reads."""
 _FILE = click.Path(path_type=Path)
 _ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
 
@@ -62,7 +60,10 @@ def publish(session: Session, /, image: Path, product: str, version: Version, **
     releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:
-        made, proposal = propose_releases(session.contract, drafts, store=session.store, reason=reason)
+        with counting_bar(session, "Storing") as bar:
+            made, proposal = propose_releases(
+                session.contract, drafts, store=session.store, reason=reason, on_progress=bar
+            )
         releases.extend(made)
         return proposal
 
@@ -191,14 +192,17 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     import hashlib
 
     from blockota.vendor import known_product
-    from blockota.verification import prove_release
-    from firmware_host.image import read_image
+    from blockota.verification import prove_record
+    from firmware_host.image import open_image
 
     start = known_product(session.contract, product).region.start
-    data = read_image(image, load_address=start, limit=MAX_IMAGE_SIZE).data
-    wanted = version or _version_of(session, product, digest=hashlib.sha256(data).digest())
+    given = open_image(image, load_address=start)
+    with given.open() as file:
+        wanted = version or _version_of(session, product, digest=hashlib.file_digest(file, "sha256").digest())
     answer = session.contract.answer(product, wanted, confirmations=session.settings.confirmations)
-    proven = prove_release(answer, session.trust, read_image=lambda _: data)
+    with given.open() as file:
+        parts = parts_of(session, file, size=given.size)
+        proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
     session.result(
         as_fields(proven.release) | {"passed": [check.number for check in proven.passed]},
         lambda: _show_proof(session, image, proven=proven),
@@ -305,7 +309,7 @@ def _version_of(session: Session, product: str, *, digest: bytes) -> Version:
     return found.version
 
 
-def _show_proof(session: Session, image: Path, *, proven: ProvenRelease) -> None:
+def _show_proof(session: Session, image: Path, *, proven: ProvenRecord) -> None:
     for check in proven.passed:
         session.done(f"{check.number:>2}  {check.what}")
     session.out.print(f"{image} is {proven.release.product} {proven.release.version}.", markup=False)

@@ -63,13 +63,13 @@ def parts_of(session: Session, file: BinaryIO, *, size: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def progress_bar(session: Session, what: str, *, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar on stderr while something is done; it is gone afterwards, and not there without a terminal or with JSON.
 
     Args:
         session: knows the terminal.
         what: is done, one word.
-        total: bytes of all of it.
+        total: bytes of all of it, where it is known.
 
     Yields:
         What takes the bytes that are done.
@@ -80,6 +80,20 @@ def progress_bar(session: Session, what: str, *, total: int) -> Iterator[Callabl
     with Progress(*columns, console=console, transient=True, disable=is_hidden) as bars:
         task = bars.add_task(what, total=total)
         yield lambda done: bars.update(task, completed=done)
+
+
+@contextmanager
+def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar like `progress_bar`, without an end that is known, whose taker is told what is added."""
+    done = 0
+    with progress_bar(session, what, total=None) as bar:
+
+        def add(size: int) -> None:
+            nonlocal done
+            done += size
+            bar(done)
+
+        yield add
 
 
 def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tuple[Stage, ...]:

@@ -1,0 +1,83 @@
+"""A configuration image of any size goes the whole road, and the memory of each command is measured."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from blockota.approval import Reason
+from blockota.bindings import BlockOTAContract
+from blockota.proposal import Proposal
+from blockota.release import Product, Region
+from blockota.vendor import propose_pairing
+from tests.conftest import ROOT
+from tests.stories import repositories
+from tests.stories.conftest import Workshop, execute_signed
+
+PRODUCT = Product("acme-linux", "acme", 0x500, Region(0x8000_0000, 1 << 30), minimum_version=None, paired=True)
+MEBIBYTE = 1 << 20
+_MEASURED = """
+import pathlib, sys
+from blockota.cli.main import run
+status = run(sys.argv[2:])
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+pathlib.Path(sys.argv[1]).write_text(peak.split()[1])
+sys.exit(status)
+"""
+"""Runs a command, then writes its own peak memory; what getrusage tells begins with the memory of the parent."""
+
+
+def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
+    """Publish an image, verify it, and fetch it from the store and from a repository.
+
+    Returns:
+        The bytes by which each command's peak memory exceeds that of one that only asks the chain.
+    """
+    contract: BlockOTAContract = workshop.contract
+    reason = Reason("a story", int(time.time()), 3600)
+    execute_signed(propose_pairing(contract, PRODUCT, reason=reason), workshop.chain, cast=workshop.cast)
+    digest = write_image(Path("large.bin"), size)
+    release = ("--product", PRODUCT.name, "--version", "1.0.0")
+    idle = peak_of("release", "list")
+    peaks = {"publish": peak_of("release", "publish", "large.bin", *release, "--configuration", "-o", "large.json")}
+    execute_signed(Proposal.from_json(Path("large.json").read_bytes()), workshop.chain, cast=workshop.cast)
+    peaks["verify"] = peak_of("release", "verify", "large.bin", "--product", PRODUCT.name)
+    Path("large.bin").unlink()
+    peaks["fetch"] = peak_of("release", "fetch", *release, "-o", "near.bin")
+    check_image(Path("near.bin"), digest)
+    with repositories.serving(workshop.folder) as served:
+        words = ("--store", "file:elsewhere", "--source", served.url)
+        peaks["fetch over HTTP"] = peak_of("release", "fetch", *release, *words, "-o", "far.bin")
+    check_image(Path("far.bin"), digest)
+    return {name: peak - idle for name, peak in peaks.items()}
+
+
+def write_image(path: Path, size: int) -> str:
+    """Write an image without repetitions, and return its SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for number in range(size // MEBIBYTE):
+            part = hashlib.shake_128(b"%d" % number).digest(MEBIBYTE)
+            digest.update(part)
+            file.write(part)
+    return digest.hexdigest()
+
+
+def check_image(path: Path, digest: str) -> None:
+    """See that a file is the image, and remove it."""
+    with path.open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == digest
+    path.unlink()
+
+
+def peak_of(*words: str) -> int:
+    """Run a command in a process of its own, and return the most memory that it had, in bytes."""
+    command = [sys.executable, "-c", _MEASURED, "peak", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(Path("peak").read_text()) * 1024
