@@ -21,6 +21,7 @@ from blockota.stores.local import LocalStore
 from tests.conftest import IMAGES
 from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.repositories import CAR, serving
+from tests.stories.test_bad_input import USAGE, refused
 from tests.stories.test_replication import propose, rpc
 
 SECRET = b"a release of another vendor, or one that was never published"
@@ -107,3 +108,43 @@ def test_an_image_comes_as_a_car(stocked: Workshop) -> None:
         assert int(answer.headers["Content-Length"]) == len(answer.content)
         parts = unpack_car([answer.content], address("1.0.0"), size=1 << 20, into=io.BytesIO())
         assert b"".join(parts) == image("1.0.0").read_bytes()
+
+
+def test_a_manifest_is_served_with_its_release(workshop: Workshop) -> None:
+    """Its address stands in the event alone, and it goes when the release goes."""
+    words = ("--product", PRODUCT, "--version", "1.0.0", "--metadata", "build=7", "-o", "1.0.0.json")
+    assert workshop.run("release", "publish", str(image("1.0.0")), *words).status == 0
+    for key in ("dev:1", "dev:2"):
+        assert workshop.run("proposal", "sign", "1.0.0.json", "--key", key, "--yes").status == 0
+    assert workshop.run("proposal", "execute", "1.0.0.json", "--key", "dev:0").status == 0
+    release = workshop.contract.latest(PRODUCT)
+    assert release
+    manifest = workshop.contract.manifest_address(release)
+    with serving(workshop.folder) as served:
+        assert served.block(manifest).json()["metadata"] == {"build": "7"}
+        workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
+        served.await_status(manifest, 410)
+
+
+def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
+    """Each with its sentence and exit status, before anything is served."""
+    run, serve = workshop.run, ("repository", "serve", ".blockota/store")
+    refused(run(*serve, "--listen", "nowhere"), USAGE, "HOST:PORT")
+    refused(run(*serve, "--listen", "192.0.2.1:80"), USAGE, "192.0.2.1")
+    refused(run(*serve, "--as", "broker"), USAGE, "--broker")
+    refused(run(*serve, "--certificate", "c.pem"), USAGE, "--private-key")
+    Path("c.pem").write_text("no certificate")
+    refused(run(*serve, "--certificate", "c.pem", "--private-key", "c.pem"), USAGE, "PEM")
+    refused(run(*serve, "--tokens", "c.pem"), USAGE, "line 1")
+    refused(run(*serve, "--access-log", "missing/log"), USAGE, "access log")
+    refused(run("repository", "serve", "https://gateway.example"), USAGE, "cannot be served")
+    refused(run("repository", "token", "two words"), USAGE, "cannot name a token")
+    token = run("repository", "token", "plant-7", "--json").json
+    assert token["line"] == f"plant-7 {hashlib.sha256(token['token'].encode()).hexdigest()}"
+
+
+def test_without_the_chain_nothing_is_served(workshop: Workshop) -> None:
+    """At the start that is an error of the chain."""
+    Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
+    outcome = workshop.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
+    refused(outcome, 5, "127.0.0.1:9")
