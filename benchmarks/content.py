@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks import repository
 from benchmarks.figures import Figure, show
 from scripts.install_kubo import find
 from tests.ipfs.node import Kind, Node, environment, running_node
@@ -38,6 +39,7 @@ def main() -> int:
 def measure() -> Iterator[Figure]:
     """All figures, one after the other."""
     yield kubo_push_figure()
+    yield from repository.figures()
 
 
 def kubo_push_figure() -> Figure:
