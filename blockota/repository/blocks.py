@@ -15,7 +15,7 @@ from blockota.errors import StoreError
 from blockota.repository.catalogue import BlockStore
 
 CAPACITY = 64 << 20
-"""Bytes of blocks that are kept at hand."""
+"""Bytes of blocks that are kept at hand; a quarter of them where blocks are files, which the system keeps."""
 _READERS = 4
 
 
@@ -32,12 +32,13 @@ class Blocks:
 
     Args:
         store: where they come from; it is read in threads.
-        capacity: bytes that are kept.
+        capacity: bytes that are kept; None is the usual.
     """
 
-    def __init__(self, store: BlockStore, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, store: BlockStore, *, capacity: int | None = None) -> None:
         """Nothing is read yet."""
-        self._store, self._left = store, capacity
+        usual = CAPACITY // 4 if isinstance(store, FileStore) else CAPACITY
+        self._store, self._left = store, usual if capacity is None else capacity
         self._kept: OrderedDict[CID, bytes] = OrderedDict()
         self._coming: dict[CID, asyncio.Future[bytes]] = {}
         self._checked: dict[CID, tuple[int, ...]] = {}

@@ -22,6 +22,7 @@ from typing import Any
 import requests
 
 from blockota.release import Release, Status, Version
+from blockota.repository.catalogue import BlockStore
 from blockota.repository.connection import GuardedConnection
 from blockota.repository.guard import open_log
 from blockota.repository.reading import Reading
@@ -29,6 +30,7 @@ from blockota.repository.rights import Claim
 from blockota.repository.service import Listening, serve
 from blockota.repository.shelf import Shelf
 from blockota.repository.tokens import Tokens
+from blockota.stores import open_store
 from blockota.stores.local import LocalStore
 from tests.conftest import ROOT as FOLDER
 from tests.units.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT, blocks_of
@@ -137,13 +139,15 @@ def running(folder: Path, **options: Any) -> Iterator[Running]:
             process.kill()
 
 
-def main(folder: Path, *, tokens: str | None = None, **options: Any) -> None:
+def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
     """Serve, with shorter times than usual."""
     GuardedConnection.header_seconds, GuardedConnection.stall_seconds = HEADER_SECONDS, STALL_SECONDS
     for name in ("certificate", "private_key"):
         options[name] = Path(options[name]) if name in options else None
+    blocks = open_store(store or f"file:{folder / 'store'}")
+    assert isinstance(blocks, BlockStore)
     serve(
-        Shelf(Fixed(), LocalStore(folder / "store")),
+        Shelf(Fixed(), blocks),
         Listening("127.0.0.1", 0, **options),
         tokens=Tokens(Path(tokens)) if tokens else None,
         log=open_log(folder / "access.jsonl"),
