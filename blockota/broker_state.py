@@ -83,9 +83,22 @@ class BrokerState:
             (str(file.cid), file.size, file.sha256, file.label, stage.value),
         )
 
-    def disown(self, file: File) -> None:
-        """Remember that somebody else had pinned a file before, so that its pin is not ours to take away."""
-        self._write("UPDATE files SET is_foreign = 1 WHERE cid = ?", (str(file.cid),))
+    def begin(self, file: File, *, is_foreign: bool) -> None:
+        """Remember a file that is wanted for the first time, or again.
+
+        Args:
+            file: the file.
+            is_foreign: whether it is pinned now, so that the pin is somebody else's, and not ours to take away.
+        """
+        self._write(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+            (str(file.cid), file.size, file.sha256, file.label, Stage.WANTED.value, is_foreign),
+        )
+
+    def is_ours(self, file: File) -> bool:
+        """Whether there is something of a file that a run of this broker began with."""
+        known = self._rows("SELECT stage FROM files WHERE cid = ?", (str(file.cid),))
+        return bool(known) and known != [(Stage.DROPPED.value,)]
 
     def is_foreign(self, file: File) -> bool:
         """Whether somebody else had pinned the file before."""

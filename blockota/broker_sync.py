@@ -132,9 +132,10 @@ class Sync:
     @_do.register
     def _fetch(self, step: Fetch, desk: Desk) -> Iterator[Done]:
         state, file = self._means.state, step.file
-        state.put(file, Stage.WANTED)
-        if self._means.depot.holds_for_others(file.cid):
-            state.disown(file)
+        if state.is_ours(file):
+            state.put(file, Stage.WANTED)
+        else:
+            state.begin(file, is_foreign=self._means.depot.holds_for_others(file.cid))
         strangers = (Source(url, public_only=not self._means.allow_private) for url in step.replicas)
         sources = [*map(Source, step.sources), *strangers]
         try:
