@@ -6,7 +6,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check kubo slither halmos clear-signing mutants coverage deep bench gas format artifacts lock clean runtime tests
+.PHONY: help demo test check kubo slither halmos clear-signing mutants coverage fuzz deep bench gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -46,9 +46,14 @@ mutants: tests ## Spoil the contracts in every way, and see that the tests notic
 coverage: tests ## Name lines and branches of the contracts that no test reaches
 	@$(PY) -m scripts.run_coverage
 
-deep: tests slither coverage ## All that is known against mistakes in the contracts; takes half an hour
+fuzz: ## Look for a CAR stream that the reader takes wrongly, for a minute
+	@$(BOOTSTRAP) fuzz
+	@.build/fuzz/bin/python -m scripts.fuzz_car 60
+
+deep: tests slither coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
-	@$(MAKE) --no-print-directory halmos mutants
+	@$(PY) -m pytest -q tests/deep/one_gibibyte.py
+	@$(MAKE) --no-print-directory fuzz halmos mutants
 
 bench: tests ## Measure the figures that README names
 	@$(PY) benchmarks/figures.py
@@ -67,6 +72,7 @@ lock: ## Pin anew what pyproject.toml asks for (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.lock pyproject.toml -o requirements.lock
 	echo slither-analyzer==0.11.6 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-slither.lock
 	echo halmos==0.3.3 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-halmos.lock
+	echo atheris==3.0.0 | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-fuzz.lock
 	echo erc7730==1.0.12 | uv pip compile -q --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header - -o requirements-clear-signing.lock
 
 clean: ## Remove everything that was installed or built here
