@@ -66,7 +66,8 @@ AT_HOME = {
 """Libraries that stay where their exceptions are translated."""
 PURE = (
     *("safe_transaction", "safe_owners", "signature", "chain_view", "red_flags", "difference", "transaction_builder"),
-    *("proposal", "intent", "refusals", "verification", "answers", "release", "manifest", "draft", "agreement", "broker_plan"),
+    *("proposal", "intent", "refusals", "verification", "answers", "release", "manifest", "draft", "agreement"),
+    "broker_plan",
     *("receipts", "identity", "cid", "car", "merkle", "text", "errors", "strict_json"),
 )
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
