@@ -166,7 +166,8 @@ class LocalStore:
             StoreError: the folder cannot be written.
         """
         with self._translated():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # where that is no folder, what follows says so
+                self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             with self._translated():
