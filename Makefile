@@ -57,6 +57,7 @@ deep: tests slither coverage ## All that is known against mistakes, and an image
 
 bench: tests ## Measure the figures that README names
 	@$(PY) benchmarks/figures.py
+	@$(PY) -m benchmarks.content
 
 gas: tests ## Measure what the contracts cost; write the table and the snapshot
 	@$(PY) -m benchmarks.gas --write
