@@ -1,7 +1,9 @@
 """Prove the checks of the contracts for all inputs with Halmos: ``make halmos``.
 
-The checks are the functions ``check_*`` of tests/contracts/Check*.t.sol. The exit status is 1 when one fails or is not
-decided, and when a contract of ours has none that was run.
+The checks are the functions ``check_*`` of tests/contracts/Check*.t.sol. Those named ``check_reachable_*`` say that
+something cannot happen which can: Halmos must refute them, which shows that the other checks leave room for it. The
+exit status is 1 when a check fails, or is not decided, or not on every path; when one that must fail does not; and
+when a contract of ours has none of either kind that was run.
 """
 
 from __future__ import annotations
@@ -10,62 +12,84 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from scripts.build_artifacts import CONTRACTS
 from scripts.compilation import CLONE
-from scripts.forge import environment
+from scripts.forge import environment, find_forge
 
 HALMOS = CLONE / ".build" / "halmos" / "bin" / "halmos"
-RESULTS = CLONE / ".build" / "halmos.json"
-PASSED = 0
-"""The exit code that Halmos gives a check that holds."""
+SOLVER = CLONE / "scripts" / "smt_solver.py"
+PASSED, REFUTED = 0, 1
+"""The exit codes that Halmos gives a check that holds, and one that it has a counterexample of."""
+CUT = -1
+"""Halmos lets a check pass that it did not follow through every loop, and warns."""
+REACHABLE = ".check_reachable_"
 
 
 def main() -> int:
-    """Run Halmos, and count what it proved."""
-    RESULTS.unlink(missing_ok=True)
-    variables = environment() | {"FOUNDRY_PROFILE": "halmos"}
-    done = subprocess.run(
-        [str(HALMOS), "--no-status", "--json-output", str(RESULTS)],
-        cwd=CLONE,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    report = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    proved, problems = judge(report)
-    if done.returncode and not problems:
-        problems = [f"Halmos ended with {done.returncode}."]
+    """Run Halmos on each contract, all at the same time, and count what it proved."""
+    subprocess.run([str(find_forge()), "build", "--quiet"], cwd=CLONE, env=variables(), check=True)
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(run, CONTRACTS))
+    proved, problems = judge({suite: results for report, _ in runs for suite, results in report.items()})
     if problems:
-        print(done.stdout + done.stderr + "\n".join(problems), file=sys.stderr)
+        print("\n".join([*(output for _, output in runs), *problems]), file=sys.stderr)
         return 1
     print(f"Halmos proved {len(proved)} checks:\n" + "\n".join(f"  {name}" for name in proved))
     return 0
 
 
-def judge(report: dict[str, Any]) -> tuple[list[str], list[str]]:
+def variables() -> dict[str, str]:
+    """The environment of Halmos and of the Foundry that it starts."""
+    return environment() | {"FOUNDRY_PROFILE": "halmos"}
+
+
+def run(contract: str) -> tuple[dict[str, Any], str]:
+    """What Halmos finds of one contract: lists of checks by "file:contract", and what it printed."""
+    results = CLONE / ".build" / f"halmos-{contract}.json"
+    results.unlink(missing_ok=True)
+    solver = f"{sys.executable} {SOLVER}"
+    command = [str(HALMOS), "--no-status", "--contract", f"Check{contract}", "--solver-command", solver]
+    done = subprocess.run(
+        [*command, "--json-output", str(results)],
+        cwd=CLONE,
+        env=variables(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(results.read_text()) if results.exists() else {}
+    return report.get("test_results", {}), done.stdout + done.stderr
+
+
+def judge(results: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The checks that were proved, and what is wrong.
 
     Args:
-        report: what Halmos writes: under ``test_results``, a list of checks by "file:contract".
+        results: what Halmos writes under ``test_results``: lists of checks by "file:contract".
     """
-    proved, problems = [], []
-    for name, exit_code in checks(report):
-        if exit_code == PASSED:
-            proved.append(name)
-        else:
-            problems.append(f"{name} is not proved.")
+    codes = dict(checks(results))
+    proved = [name for name, code in codes.items() if code == PASSED and REACHABLE not in name]
+    reached = [name for name, code in codes.items() if code == REFUTED and REACHABLE in name]
+    problems = [
+        f"{name} is not {'refuted' if REACHABLE in name else 'proved'}."
+        for name in codes
+        if name not in proved and name not in reached
+    ]
     problems += [f"Nothing is proved of {name}." for name in CONTRACTS if not any(name in check for check in proved)]
+    problems += [f"Nothing is refuted of {name}." for name in CONTRACTS if not any(name in check for check in reached)]
     return proved, problems
 
 
-def checks(report: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Each check, as "contract.function", with its exit code."""
-    for suite, results in report.get("test_results", {}).items():
+def checks(results: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Each check, as "contract.function", with its exit code; one whose loops were cut short has not passed."""
+    for suite, outcomes in results.items():
         contract = suite.rpartition(":")[2]
-        yield from ((f"{contract}.{result['name'].partition('(')[0]}", result["exitcode"]) for result in results)
+        for outcome in outcomes:
+            cut = outcome["exitcode"] == PASSED and outcome["num_bounded_loops"]
+            yield f"{contract}.{outcome['name'].partition('(')[0]}", CUT if cut else outcome["exitcode"]
 
 
 if __name__ == "__main__":

@@ -11,60 +11,59 @@ import {HalmosCheck} from "./Halmos.sol";
 contract CheckFirmwareReplication is HalmosCheck {
     /// @dev Of an agreement's first word: broker and expiry, and above them the status.
     uint256 private constant TERMS = (1 << 200) - 1;
+    uint256 private constant PROPOSED = uint256(IFirmwareReplication.Status.Proposed);
+    uint256 private constant ACCEPTED = uint256(IFirmwareReplication.Status.Accepted);
+    uint256 private constant DECLINED = uint256(IFirmwareReplication.Status.Declined);
+    uint256 private constant WITHDRAWN = uint256(IFirmwareReplication.Status.Withdrawn);
+    uint256 private constant TERMINATED = uint256(IFirmwareReplication.Status.Terminated);
 
     IWholeBlockOTA private _record;
     address private _replication;
 
     function setUp() external {
-        address record = _deploy(".build/forge/halmos/BlockOTA.sol/BlockOTA.json", address(0x5AFE));
+        address record = _deploy(".build/forge/halmos/BlockOTA.sol/BlockOTA.json", SAFE);
         _record = IWholeBlockOTA(record);
         _replication = _deploy(".build/forge/halmos/FirmwareReplication.sol/FirmwareReplication.json", record);
-        svm.enableSymbolicStorage(record);
-        svm.enableSymbolicStorage(_replication);
+        _fillWithAnything(record);
+        _fillWithAnything(_replication);
     }
 
     function check_R1_termsNeverChange(address sender, uint64 id) external {
         vm.assume(_known(id));
         (bytes32 first, bytes32 product, bytes32 third) = _words(id);
-        _callReplication(_replication, sender);
+        vm.assume(_callReplication(_replication, sender));
         (bytes32 laterFirst, bytes32 laterProduct, bytes32 laterThird) = _words(id);
-        assert(uint256(first ^ laterFirst) & TERMS == 0);
-        assert(product == laterProduct);
-        assert(uint64(uint256(third)) == uint64(uint256(laterThird)));
+        bool sameRelease = _both(product == laterProduct, uint64(uint256(third)) == uint64(uint256(laterThird)));
+        assert(_both(sameRelease, uint256(first ^ laterFirst) & TERMS == 0));
     }
 
     function check_R1_theStatusFollowsTheArrows(address sender, uint64 id) external {
         vm.assume(_known(id));
-        IFirmwareReplication.Status before = _status(id);
-        _callReplication(_replication, sender);
-        IFirmwareReplication.Status later = _status(id);
-        assert(before == later || _isArrow(before, later));
+        uint256 before = _status(id);
+        vm.assume(_callReplication(_replication, sender));
+        assert(_isArrow(before, _status(id)));
     }
 
     function check_R2_onlyTheVendorDecides(address sender, uint64 id) external {
-        vm.assume(_known(id) && sender != _record.owner());
-        IFirmwareReplication.Status before = _status(id);
-        _callReplication(_replication, sender);
-        IFirmwareReplication.Status later = _status(id);
-        assert(before == later || later == IFirmwareReplication.Status.Withdrawn);
+        vm.assume(_both(_known(id), sender != _record.owner()));
+        uint256 before = _status(id);
+        vm.assume(_callReplication(_replication, sender));
+        assert(_either(before == _status(id), _status(id) == WITHDRAWN));
     }
 
     function check_R2_onlyTheBrokerAnnouncesOrWithdraws(address sender, uint64 id) external {
         (bytes32 first, , ) = _words(id);
-        vm.assume(_known(id) && sender != address(uint160(uint256(first))));
-        (IFirmwareReplication.Status before, bytes32 uri) = (_status(id), _entryWord(_replication, id, 3));
-        _callReplication(_replication, sender);
+        vm.assume(_both(_known(id), sender != address(uint160(uint256(first)))));
+        (uint256 before, bytes32 uri) = (_status(id), _entryWord(_replication, id, 3));
+        vm.assume(_callReplication(_replication, sender));
         assert(_entryWord(_replication, id, 3) == uri);
-        assert(before == _status(id) || _status(id) != IFirmwareReplication.Status.Withdrawn);
+        assert(_either(before == _status(id), _status(id) != WITHDRAWN));
     }
 
     function check_R3_anOpenAgreementIsItsBrokersNewest(address sender, uint64 id) external {
-        uint64 count = IFirmwareReplication(_replication).agreementCount();
-        vm.assume(id != 0 && count < type(uint64).max && id <= count + 1);
-        vm.assume(id <= count ? _known(id) : _entryWord(_replication, id, 0) == 0);
-        vm.assume(!_isOpen(id) || _newestLike(id) == id);
-        _callReplication(_replication, sender);
-        assert(!_isOpen(id) || _newestLike(id) == id);
+        _assumeSound(id);
+        vm.assume(_callReplication(_replication, sender));
+        assert(_either(!_isOpen(id), _newestLike(id) == id));
     }
 
     function check_R3_theNewestOfABrokerIsItsOwn(
@@ -75,29 +74,57 @@ contract CheckFirmwareReplication is HalmosCheck {
     ) external {
         vm.assume(IFirmwareReplication(_replication).agreementCount() < type(uint64).max);
         vm.assume(_isOwn(product, version, broker));
-        _callReplication(_replication, sender);
+        vm.assume(_callReplication(_replication, sender));
         assert(_isOwn(product, version, broker));
     }
 
     function check_R6_idsOnlyGrowByOne(address sender) external {
         uint64 before = IFirmwareReplication(_replication).agreementCount();
-        vm.assume(before < type(uint64).max && _entryWord(_replication, 0, 0) == 0);
-        _callReplication(_replication, sender);
+        vm.assume(_both(before < type(uint64).max, _entryWord(_replication, 0, 0) == 0));
+        vm.assume(_callReplication(_replication, sender));
         uint64 later = IFirmwareReplication(_replication).agreementCount();
-        assert(later == before || later == before + 1);
+        assert(_either(later == before, later == before + 1));
         assert(_entryWord(_replication, 0, 0) == 0);
+    }
+
+    /// @dev Must fail: the assumption of R1 and R2 leaves a vendor who is not the one that deployed, and it accepts.
+    /// @custom:halmos --early-exit
+    function check_reachable_anotherVendorAccepts(address sender, uint64 id) external {
+        vm.assume(_known(id));
+        uint256 before = _status(id);
+        vm.assume(_callReplication(_replication, sender));
+        bool accepted = _both(before == PROPOSED, _status(id) == ACCEPTED);
+        assert(!_both(accepted, _record.owner() != SAFE));
+    }
+
+    /// @dev Must fail: the assumption of R3 leaves a broker whose accepted agreement gives way to a new one.
+    /// @custom:halmos --early-exit
+    function check_reachable_anExpiredAgreementGivesWay(address sender, uint64 id) external {
+        _assumeSound(id);
+        uint256 before = _status(id);
+        vm.assume(_callReplication(_replication, sender));
+        bool withdrawn = _both(before == ACCEPTED, _status(id) == WITHDRAWN);
+        assert(!_both(withdrawn, _newestLike(id) != id));
+    }
+
+    /// @dev R3 of one id; ids up to the count were proposed, and the next one is still blank.
+    function _assumeSound(uint64 id) private view {
+        uint64 count = IFirmwareReplication(_replication).agreementCount();
+        vm.assume(_both(id != 0, _both(count < type(uint64).max, id <= count + 1)));
+        vm.assume(_either(_known(id), _both(id > count, _entryWord(_replication, id, 0) == 0)));
+        vm.assume(_either(!_isOpen(id), _newestLike(id) == id));
     }
 
     /// @dev It was proposed; nothing beyond the count ever was.
     function _known(uint64 id) private view returns (bool) {
-        (bytes32 first, , ) = _words(id);
-        uint256 status = uint8(uint256(first) >> 200);
-        return status != 0 && status <= 5 && id <= IFirmwareReplication(_replication).agreementCount();
+        uint256 status = _status(id);
+        bool counted = id <= IFirmwareReplication(_replication).agreementCount();
+        return _both(counted, _both(status != 0, status <= TERMINATED));
     }
 
     function _isOpen(uint64 id) private view returns (bool) {
-        IFirmwareReplication.Status status = _status(id);
-        return status == IFirmwareReplication.Status.Proposed || status == IFirmwareReplication.Status.Accepted;
+        uint256 status = _status(id);
+        return _either(status == PROPOSED, status == ACCEPTED);
     }
 
     /// @dev The newest agreement of the same broker on the same release.
@@ -106,6 +133,8 @@ contract CheckFirmwareReplication is HalmosCheck {
         return _newest(_replication, product, uint64(uint256(third)), address(uint160(uint256(first))));
     }
 
+    /// @dev The newest agreement of a broker on a release, if there is one, is that broker's and about that release. It
+    /// branches, because the solvers decide several short formulas sooner than a long one.
     function _isOwn(bytes32 product, uint64 version, address broker) private view returns (bool) {
         uint64 id = _newest(_replication, product, version, broker);
         if (id == 0) return true;
@@ -120,19 +149,15 @@ contract CheckFirmwareReplication is HalmosCheck {
         third = _entryWord(_replication, id, 2);
     }
 
-    function _status(uint64 id) private view returns (IFirmwareReplication.Status) {
-        (bytes32 first, , ) = _words(id);
-        return IFirmwareReplication.Status(uint8(uint256(first) >> 200));
+    function _status(uint64 id) private view returns (uint256) {
+        return uint8(uint256(_entryWord(_replication, id, 0)) >> 200);
     }
 
-    function _isArrow(
-        IFirmwareReplication.Status one,
-        IFirmwareReplication.Status two
-    ) private pure returns (bool) {
-        if (one == IFirmwareReplication.Status.Proposed) {
-            return two != IFirmwareReplication.Status.None && two != IFirmwareReplication.Status.Terminated;
-        }
-        bool ended = two == IFirmwareReplication.Status.Withdrawn || two == IFirmwareReplication.Status.Terminated;
-        return one == IFirmwareReplication.Status.Accepted && ended;
+    /// @dev Or no change.
+    function _isArrow(uint256 one, uint256 two) private pure returns (bool) {
+        bool decided = _either(two == ACCEPTED, _either(two == DECLINED, two == WITHDRAWN));
+        bool ended = _either(two == WITHDRAWN, two == TERMINATED);
+        bool moved = _either(_both(one == PROPOSED, decided), _both(one == ACCEPTED, ended));
+        return _either(one == two, moved);
     }
 }

@@ -22,6 +22,8 @@ interface CheckVm {
 
     function prank(address sender) external;
 
+    function store(address account, bytes32 slot, bytes32 word) external;
+
     function load(address account, bytes32 slot) external view returns (bytes32 word);
 
     function getCode(string calldata path) external view returns (bytes memory creationCode);
@@ -32,6 +34,35 @@ abstract contract HalmosCheck {
     CheckVm internal constant vm = CheckVm(address(uint160(uint256(keccak256("hevm cheat code")))));
     Svm internal constant svm = Svm(address(uint160(uint256(keccak256("svm cheat code")))));
 
+    /// @dev The owner that BlockOTA is deployed with: an account without code.
+    address internal constant SAFE = address(0x5AFE);
+
+    /// @dev No contract of ours has more words than these outside its mappings and lists.
+    uint256 private constant PLAIN_WORDS = 4;
+
+    /// @dev From here on an account's storage may hold anything. Halmos leaves words as they are that the constructor
+    /// wrote, and so they are overwritten.
+    function _fillWithAnything(address account) internal {
+        svm.enableSymbolicStorage(account);
+        for (uint256 word = 0; word < PLAIN_WORDS; ++word) {
+            vm.store(account, bytes32(word), svm.createBytes32("word"));
+        }
+    }
+
+    /// @dev Unlike `&&` this is no branch: Halmos would follow each side of it as a path of its own.
+    function _both(bool one, bool two) internal pure returns (bool result) {
+        assembly {
+            result := and(one, two)
+        }
+    }
+
+    /// @dev As `_both`, for `||`.
+    function _either(bool one, bool two) internal pure returns (bool result) {
+        assembly {
+            result := or(one, two)
+        }
+    }
+
     /// @dev Deploys what the package ships, but for the metadata's hash.
     function _deploy(string memory path, address argument) internal returns (address deployed) {
         bytes memory code = abi.encodePacked(vm.getCode(path), abi.encode(argument));
@@ -41,35 +72,32 @@ abstract contract HalmosCheck {
         assert(deployed != address(0));
     }
 
-    /// @dev Any writing call of BlockOTA by anyone; whether it is refused does not matter. The OEM's name alone is given:
-    /// nothing depends on it, and one more symbolic name would square the number of paths.
-    function _callBlockOTA(address record, address sender) internal returns (bytes4 selector) {
+    /// @dev Any writing call of BlockOTA by anyone, and whether it was taken. The OEM's name alone is given: nothing depends
+    /// on it, and one more symbolic name would square the number of paths.
+    function _callBlockOTA(address record, address sender) internal returns (bool done) {
         bytes memory data = svm.createCalldata("BlockOTA");
-        selector = bytes4(data);
-        if (selector == IBlockOTA.pairOem.selector) {
+        if (bytes4(data) == IBlockOTA.pairOem.selector) {
             uint256 other = uint256(svm.createBytes32("pairing"));
             (uint16 chipId, uint32 start, uint32 size) = (uint16(other), uint32(other >> 16), uint32(other >> 48));
             data = abi.encodeCall(IBlockOTA.pairOem, (svm.createBytes32("product"), "ACME", chipId, start, size));
         }
         vm.prank(sender);
-        (bool done, ) = record.call(data);
-        done;
+        (done, ) = record.call(data);
     }
 
-    /// @dev Any writing call of FirmwareReplication by anyone. What is announced replaces an address that was stored as the
-    /// compiler does it, and no longer than the contract lets it be.
-    function _callReplication(address replication, address sender) internal returns (bytes4 selector) {
+    /// @dev Any writing call of FirmwareReplication by anyone, and whether it was taken. What is announced replaces an
+    /// address that was stored as the compiler does it, and no longer than the contract lets it be.
+    function _callReplication(address replication, address sender) internal returns (bool done) {
         bytes memory data = svm.createCalldata("FirmwareReplication");
-        selector = bytes4(data);
+        bytes4 selector = bytes4(data);
         if (selector == IFirmwareReplication.announce.selector) {
             uint256 word = uint256(_entryWord(replication, uint64(uint256(_argument(data, 0))), 3));
-            vm.assume(word == 0 || word == 2 * 80 + 1);
+            vm.assume(word == 0 || word == 2 * 80 + 1); // a path each: the compiler's loop needs a length
         } else if (selector == IFirmwareReplication.propose.selector) {
             _assumeItsOwn(replication, _argument(data, 0), uint64(uint256(_argument(data, 1))), sender);
         }
         vm.prank(sender);
-        (bool done, ) = replication.call(data);
-        done;
+        (done, ) = replication.call(data);
     }
 
     /// @dev One of the four words of an agreement, as docs/contracts.md lays them out.
@@ -92,7 +120,7 @@ abstract contract HalmosCheck {
     function _assumeItsOwn(address replication, bytes32 product, uint64 version, address broker) private view {
         uint64 id = _newest(replication, product, version, broker);
         uint256 word = uint256(_entryWord(replication, id, 0));
-        vm.assume(id == 0 ? word == 0 : address(uint160(word)) == broker);
+        vm.assume(_either(_both(id == 0, word == 0), _both(id != 0, address(uint160(word)) == broker)));
     }
 
     /// @dev An argument of a call.

@@ -1,38 +1,94 @@
-"""What Halmos proved, and what is wrong with it."""
+"""What Halmos proved, what is wrong with it, and the two solvers behind it."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from scripts import smt_solver
 from scripts.run_halmos import judge
 
 
-def report(**exit_codes: int) -> dict[str, Any]:
-    """Results as Halmos writes them: one check of each contract named."""
+def results(*, reachable: int = 1, loops: int = 0, **exit_codes: int) -> dict[str, Any]:
+    """Results as Halmos writes them: of each contract named a check with its exit code, and one that must fail."""
     return {
-        "exitcode": max(exit_codes.values(), default=0),
-        "test_results": {
-            f"tests/contracts/Check{name}.t.sol:Check{name}": [{"name": "check_owner(address)", "exitcode": code}]
-            for name, code in exit_codes.items()
-        },
+        f"tests/contracts/Check{name}.t.sol:Check{name}": [
+            {"name": "check_owner(address)", "exitcode": code, "num_bounded_loops": loops},
+            {"name": "check_reachable_owner(address)", "exitcode": reachable, "num_bounded_loops": loops},
+        ]
+        for name, code in exit_codes.items()
     }
 
 
 def test_what_was_proved_is_named() -> None:
-    """A check of each contract that holds is enough."""
-    proved, problems = judge(report(BlockOTA=0, FirmwareReplication=0))
+    """A check of each contract that holds, and one that must fail and does, are enough."""
+    proved, problems = judge(results(BlockOTA=0, FirmwareReplication=0))
     assert proved == ["CheckBlockOTA.check_owner", "CheckFirmwareReplication.check_owner"]
     assert problems == []
 
 
 def test_what_does_not_hold_or_is_not_decided_is_named() -> None:
     """Any exit code but 0: a counterexample, a time limit, a path that was given up."""
-    proved, problems = judge(report(BlockOTA=4, FirmwareReplication=0))
+    proved, problems = judge(results(BlockOTA=4, FirmwareReplication=0))
     assert proved == ["CheckFirmwareReplication.check_owner"]
     assert problems == ["CheckBlockOTA.check_owner is not proved.", "Nothing is proved of BlockOTA."]
+
+
+def test_a_check_whose_loops_were_cut_short_is_named() -> None:
+    """Halmos calls it passed; but what happens beyond is not proved."""
+    _, problems = judge(results(loops=1, BlockOTA=0, FirmwareReplication=0))
+    assert "CheckBlockOTA.check_owner is not proved." in problems
+
+
+@pytest.mark.parametrize("code", [0, 2, 4], ids=["holds", "undecided", "reverts"])
+def test_a_check_that_must_fail_and_does_not_is_named(code: int) -> None:
+    """The other checks would then be proved of fewer states than they say."""
+    _, problems = judge(results(reachable=code, BlockOTA=0))
+    assert "CheckBlockOTA.check_reachable_owner is not refuted." in problems
+    assert "Nothing is refuted of BlockOTA." in problems
 
 
 def test_that_nothing_ran_is_named() -> None:
     """Halmos is content when it finds no check."""
     _, problems = judge({})
-    assert problems == ["Nothing is proved of BlockOTA.", "Nothing is proved of FirmwareReplication."]
+    assert problems == [
+        "Nothing is proved of BlockOTA.",
+        "Nothing is proved of FirmwareReplication.",
+        "Nothing is refuted of BlockOTA.",
+        "Nothing is refuted of FirmwareReplication.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("yices", "z3", "expected"),
+    [
+        ("unsat", "sat", "unsat"),
+        ("sat yices", "unsat", "unsat"),
+        ("sat yices", "sat z3", "sat yices"),
+        ("sat yices", "unknown", "unknown"),
+        ("unknown", "sat z3", "sat z3"),
+        ("unknown", "unsat", "unsat"),
+        ("unknown", "unknown", "unknown"),
+    ],
+)
+def test_z3_is_asked_where_yices_found_no_contradiction(
+    monkeypatch: pytest.MonkeyPatch, *, yices: str, z3: str, expected: str
+) -> None:
+    """A contradiction that either found counts, and a model that Z3 has one of as well."""
+    monkeypatch.setattr(smt_solver, "YICES", program(yices))
+    monkeypatch.setattr(smt_solver, "Z3", program(z3))
+    assert smt_solver.solve(Path("formula.smt2")).strip() == expected
+
+
+def test_a_solver_that_is_not_done_in_time_says_nothing() -> None:
+    """Halmos names such a check undecided, unless the other solver knows."""
+    asleep = (sys.executable, "-c", "import time; time.sleep(60)")
+    assert smt_solver.answer(asleep, Path("formula.smt2"), 0.1) == "unknown"
+
+
+def program(answer: str) -> tuple[str, ...]:
+    """A command that prints an answer, whatever formula it is given."""
+    return (sys.executable, "-c", f"print({answer!r})")
