@@ -78,6 +78,15 @@ contract CheckFirmwareReplication is HalmosCheck {
         assert(_isOwn(product, version, broker));
     }
 
+    /// @notice What R3 and R6 assume holds where nothing was called yet, whatever BlockOTA's storage holds.
+    function check_R3_everythingIsSoundAtFirst(bytes32 product, uint64 version, address broker, uint64 id) external {
+        string memory path = ".build/forge/halmos/FirmwareReplication.sol/FirmwareReplication.json";
+        _replication = _deploy(path, address(_record));
+        assert(IFirmwareReplication(_replication).agreementCount() == 0);
+        assert(_newest(_replication, product, version, broker) == 0);
+        assert(_entryWord(_replication, id, 0) == 0);
+    }
+
     function check_R6_idsOnlyGrowByOne(address sender) external {
         uint64 before = IFirmwareReplication(_replication).agreementCount();
         vm.assume(_both(before < type(uint64).max, _entryWord(_replication, 0, 0) == 0));
