@@ -9,6 +9,7 @@ from pathlib import Path
 
 from blockota.errors import UsageError
 from blockota.files import read_input, write_result
+from blockota.strict_json import check_depth
 
 _MAX_FILE_SIZE = 1 << 16
 
@@ -48,7 +49,9 @@ class Deployment:
             UsageError: it cannot be read or is none.
         """
         try:
-            deployment = cls(**json.loads(read_input(path, limit=_MAX_FILE_SIZE)))
+            document = read_input(path, limit=_MAX_FILE_SIZE).decode()
+            check_depth(document)
+            deployment = cls(**json.loads(document))
             _check_types(deployment)
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(

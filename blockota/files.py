@@ -59,8 +59,8 @@ def home_path(text: str) -> Path:
     """
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"{text} cannot be found", why="there is no home folder of that name") from error
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"{text!r} cannot be found", why="there is no home folder of that name") from error
 
 
 def read_input(path: Path, *, limit: int) -> bytes:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from blockota.errors import RefusedError, UsageError
 from blockota.files import read_input, whole_file
+from blockota.strict_json import check_depth
 from blockota.transaction import SignedTransaction
 
 _MAX_FILE_SIZE = 1 << 22
@@ -199,7 +200,9 @@ class Journal:
 
     def _read(self, path: Path) -> Entry:
         try:
-            entry = Entry.from_fields(json.loads(read_input(path, limit=_MAX_FILE_SIZE)))
+            document = read_input(path, limit=_MAX_FILE_SIZE).decode()
+            check_depth(document)
+            entry = Entry.from_fields(json.loads(document))
             _require(self._chain_id == entry.newest.chain_id and self._path(entry) == path, "it lies in a wrong place")
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError, UsageError) as error:
             raise RefusedError(

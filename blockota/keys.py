@@ -22,6 +22,7 @@ from eth_account.signers.local import LocalAccount
 
 from blockota.errors import RefusedError, UsageError
 from blockota.files import home_path, read_input
+from blockota.strict_json import check_depth
 
 DEV_MNEMONIC = "test test test test test test test test test test test junk"
 """The phrase that anvil and ganache take for development; everybody knows it."""
@@ -121,7 +122,7 @@ def _names_a_file(name: str) -> bool:
         return False
     try:
         return not _could_be_key(name) or home_path(name).is_file()
-    except OSError:
+    except (UsageError, OSError):  # whose sentence would repeat the name
         return False
 
 
@@ -161,6 +162,7 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
 def _read_keystore(path: Path) -> dict[str, Any]:
     content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
     try:
+        check_depth(content.decode())
         keystore: dict[str, Any] = json.loads(content)
         keystore["crypto" if "crypto" in keystore else "Crypto"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -24,9 +24,10 @@ from web3.exceptions import (
     Web3RPCError,
 )
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import BlockIdentifier, FilterParams, LogReceipt, RPCEndpoint, TxParams
+from web3.types import BlockIdentifier, FilterParams, LogReceipt, RPCEndpoint, RPCResponse, TxParams
 
 from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
+from blockota.strict_json import check_depth
 from blockota.transaction import Fees, Market
 
 _READ_TIMEOUT = 10.0
@@ -110,9 +111,7 @@ class Node:
         # The path of a hosted node's address is often a secret key, which has no place in an error.
         scheme, _, rest = url.partition("://")
         self.place = f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
-        self._web3 = Web3(
-            HTTPProvider(url, request_kwargs={"timeout": _READ_TIMEOUT}, exception_retry_configuration=None)
-        )
+        self._web3 = Web3(_Provider(url, request_kwargs={"timeout": _READ_TIMEOUT}, exception_retry_configuration=None))
         # Consortium networks (proof of authority) put more into a block's extra data than web3 takes by itself.
         self._web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
         with self._translated():
@@ -302,6 +301,16 @@ class Node:
             why=message.rstrip("."),
             remedy="correct the network's url in blockota.toml, or ask who runs the node",
         )
+
+
+class _Provider(HTTPProvider):
+    """web3's, which reads no answer that is nested beyond reason."""
+
+    @staticmethod
+    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
+        """Read an answer; a ValueError where it cannot be one."""
+        check_depth(raw_response.decode(errors="replace"))
+        return HTTPProvider.decode_rpc_response(raw_response)
 
 
 def _log(log: LogReceipt) -> Log:

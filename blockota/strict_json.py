@@ -50,13 +50,28 @@ def load_object(raw: bytes) -> dict[str, Any]:
     """
     try:
         document = raw.decode()
-        _check_depth(document)
+        check_depth(document)
         fields = json.loads(document, object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
     except ValueError as error:
         raise ProposalError("the file cannot be read", why=f"it is no JSON object of ours ({error})") from error
     if not isinstance(fields, dict):
         raise ProposalError("the file cannot be read", why="it holds no JSON object")
     return fields
+
+
+def check_depth(document: str) -> None:
+    """Count a document's levels before the parser recurses into them.
+
+    Some libraries (py_ecc, which Ape brings) raise Python's recursion limit so far that a nested file ends the process.
+
+    Raises:
+        ValueError: there are more than any document has that is read here.
+    """
+    depth = 0
+    for token in _TOKEN.finditer(document):
+        depth += _STEPS.get(token[0], 0)
+        if depth > _DEEPEST:
+            raise ValueError(f"it is nested in more than {_DEEPEST} levels")
 
 
 def fault(error: Exception) -> str:
@@ -180,12 +195,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(literal: str) -> None:
     raise ValueError(f"{literal:.40} is no whole number")
-
-
-def _check_depth(document: str) -> None:
-    """Before the parser, which recurses: some libraries raise Python's limit so far that it would end the process."""
-    depth = 0
-    for token in _TOKEN.finditer(document):
-        depth += _STEPS.get(token[0], 0)
-        if depth > _DEEPEST:
-            raise ValueError(f"it is nested in more than {_DEEPEST} levels")
