@@ -61,11 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _simulate(options: argparse.Namespace) -> None:
     # Blocked before the serving thread starts, so that only `sigwait` takes them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    with _served(_board(options), options) as url:
-        sys.stdout.write(f"{url}\n")
-        sys.stdout.flush()
-        signal.sigwait(STOP_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        with _served(_board(options), options) as url:
+            sys.stdout.write(f"{url}\n")
+            sys.stdout.flush()
+            signal.sigwait(STOP_SIGNALS)
+    finally:  # whoever called this as a function starts processes later, which would inherit the mask
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _served(board: SimulatedBoard, options: argparse.Namespace) -> AbstractContextManager[str]:

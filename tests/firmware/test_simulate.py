@@ -49,3 +49,10 @@ def test_a_simulator_whose_board_is_busy_ends_when_it_is_told_to() -> None:
                 line.recv(1)
             simulator.send_signal(signal.SIGTERM)
             assert simulator.wait(timeout=20) == 0
+
+
+def test_a_refused_command_leaves_the_signals_as_they_were() -> None:
+    """A process that is started later would inherit a blocked SIGTERM, and never end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert main(["simulate", "--tcp", "0", "--unique-id", "no hex"]) != 0
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
