@@ -15,7 +15,7 @@ demo: runtime ## Walk the whole road once: publish, sign, flash a simulated boar
 	@$(PY) -m blockota demo
 
 test: tests ## Run all tests
-	@$(PY) -m pytest -q -n 2 --dist loadfile tests
+	@$(PY) -m pytest -q -n 4 --dist loadfile tests
 
 check: tests ## Check style, types, generated files and structure
 	@$(PY) -m ruff check
