@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import singledispatchmethod
 
 from eth_account.signers.base import BaseAccount
 
@@ -105,32 +104,38 @@ class Sync:
                 return
             if step.file.cid in failed:
                 continue
-            for done in self._carried_out(step, desk):
+            for done in self._carried_out(step, now=desk.now):
                 yield done
                 if done.error and done.verb != "left out":
                     failed.add(step.file.cid)
 
-    def _carried_out(self, step: Action, desk: Desk) -> Iterator[Done]:
+    def _carried_out(self, step: Action, *, now: float) -> Iterator[Done]:
         try:
-            yield from self._do(step, desk)
+            yield from self._do(step, now=now)
         except (RefusedError, StoreError) as error:
             yield Done(_VERBS[type(step)], step.file.label, error=error)
 
-    @singledispatchmethod
-    def _do(self, step: Action, desk: Desk) -> Iterator[Done]:
-        raise NotImplementedError
+    def _do(self, step: Action, *, now: float) -> Iterator[Done]:
+        match step:
+            case Drop():
+                yield self._drop(step)
+            case Fetch():
+                yield from self._fetch(step, now=now)
+            case Pin():
+                yield self._pin(step)
+            case Announce():
+                yield self._announce(step)
+            case Withhold():
+                raise _unfit(step)
 
-    @_do.register
-    def _drop(self, step: Drop, desk: Desk) -> Iterator[Done]:
-        del desk
+    def _drop(self, step: Drop) -> Done:
         state = self._means.state
         state.put(step.file, Stage.DROPPING)
         self._means.depot.drop(step.file.cid, keep=step.keep, is_foreign=state.is_foreign(step.file))
         state.put(step.file, Stage.DROPPED)
-        yield Done("dropped", step.file.label, str(step.file.cid))
+        return Done("dropped", step.file.label, str(step.file.cid))
 
-    @_do.register
-    def _fetch(self, step: Fetch, desk: Desk) -> Iterator[Done]:
+    def _fetch(self, step: Fetch, *, now: float) -> Iterator[Done]:
         state, file = self._means.state, step.file
         if state.is_ours(file):
             state.put(file, Stage.WANTED)
@@ -140,9 +145,9 @@ class Sync:
         sources = [*map(Source, step.sources), *strangers]
         try:
             yield from (
-                self._fetch_image(file, sources, now=desk.now)
+                self._fetch_image(file, sources, now=now)
                 if file.sha256
-                else self._fetch_manifest(file, sources, now=desk.now)
+                else self._fetch_manifest(file, sources, now=now)
             )
         except ContentError as error:
             state.put(file, Stage.UNFIT)
@@ -151,32 +156,18 @@ class Sync:
         state.put(file, Stage.WHOLE)
         yield Done("fetched", file.label, str(file.cid))
 
-    @_do.register
-    def _pin(self, step: Pin, desk: Desk) -> Iterator[Done]:
-        del desk
+    def _pin(self, step: Pin) -> Done:
         self._means.depot.pin(step.file.cid)
         self._means.state.put(step.file, Stage.PINNED)
-        yield Done("pinned", step.file.label, str(step.file.cid))
+        return Done("pinned", step.file.label, str(step.file.cid))
 
-    @_do.register
-    def _announce(self, step: Announce, desk: Desk) -> Iterator[Done]:
-        del desk
+    def _announce(self, step: Announce) -> Done:
         means, words = self._means, f"blockota replica announce {step.number} {step.url}"
         if means.account is None:
-            yield Done("not announced", step.file.label, f"name a key with --key, or run `{words} --key …`")
-            return
+            return Done("not announced", step.file.label, f"name a key with --key, or run `{words} --key …`")
         receipt = broker.announce(means.replication, means.account, number=step.number, uri=step.url)
         means.state.announced(step.number, step.url, transaction=receipt.transaction, block=receipt.block_number)
-        yield Done("announced", step.file.label, f"agreement {step.number} at {step.url}")
-
-    @_do.register
-    def _withhold(self, step: Withhold, desk: Desk) -> Iterator[Done]:
-        del desk
-        raise ContentError(
-            f"{step.file.label} is not kept",
-            why=f"the blocks of {step.file.cid} are right, and are not the image that the chain records",
-            remedy="tell the vendor: the release was published with another image's address",
-        )
+        return Done("announced", step.file.label, f"agreement {step.number} at {step.url}")
 
     def _fetch_image(self, file: File, sources: list[Source], *, now: float) -> Iterator[Done]:
         arrivals = self._means.depot.arrivals
@@ -222,6 +213,14 @@ class Sync:
 
 
 _VERBS = {Drop: "drop", Fetch: "fetch", Pin: "pin", Announce: "announce", Withhold: "keep"}
+
+
+def _unfit(step: Withhold) -> ContentError:
+    return ContentError(
+        f"{step.file.label} is not kept",
+        why=f"the blocks of {step.file.cid} are right, and are not the image that the chain records",
+        remedy="tell the vendor: the release was published with another image's address",
+    )
 
 
 def _lied(url: str, why: str) -> Done:
