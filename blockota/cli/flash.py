@@ -92,6 +92,7 @@ def _image(session: Session, release: Release, *, file: Path | None, named: Sequ
     from blockota.files import read_input
     from firmware_host.image import MAX_IMAGE_SIZE, read_image
 
+    _refuse_beyond_flash(release, limit=MAX_IMAGE_SIZE)
     if file is None:
         with tempfile.TemporaryFile() as found:
             search_image(session, release, named=named, into=found)
@@ -102,6 +103,18 @@ def _image(session: Session, release: Release, *, file: Path | None, named: Sequ
     if not content or hashlib.sha256(content).digest() == release.sha256:
         return content
     return read_image(content, load_address=release.load_address).data
+
+
+def _refuse_beyond_flash(release: Release, *, limit: int) -> None:
+    """Refuse before it is fetched and held in memory what no board could take."""
+    from blockota.errors import ImageError
+
+    if release.size > limit:
+        raise ImageError(
+            f"{release.product} {release.version} is for no board that can be flashed here",
+            why=f"its image has {release.size:,} bytes, the largest that is written over a serial port has {limit:,}",
+            remedy="take it with `blockota release fetch`, and install it as the vendor says",
+        )
 
 
 class _Report:

@@ -37,9 +37,7 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
     Returns:
         The bytes by which each command's peak memory exceeds that of one that only asks the chain.
     """
-    contract: BlockOTAContract = workshop.contract
-    reason = Reason("a story", int(time.time()), 3600)
-    execute_signed(propose_pairing(contract, PRODUCT, reason=reason), workshop.chain, cast=workshop.cast)
+    pair(workshop)
     digest = write_image(Path("large.bin"), size)
     release = ("--product", PRODUCT.name, "--version", "1.0.0")
     idle = peak_of("release", "list")
@@ -54,6 +52,13 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
         peaks["fetch over HTTP"] = peak_of("release", "fetch", *release, *words, "-o", "far.bin")
     check_image(Path("far.bin"), digest)
     return {name: peak - idle for name, peak in peaks.items()}
+
+
+def pair(workshop: Workshop) -> None:
+    """Pair the product whose images may be so large."""
+    contract: BlockOTAContract = workshop.contract
+    reason = Reason("a story", int(time.time()), 3600)
+    execute_signed(propose_pairing(contract, PRODUCT, reason=reason), workshop.chain, cast=workshop.cast)
 
 
 def write_image(path: Path, size: int) -> str:

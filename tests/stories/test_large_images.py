@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.stories.conftest import PRODUCT, Workshop
-from tests.stories.large_images import MEBIBYTE, walk
+from blockota.proposal import Proposal
+from tests.stories.conftest import PRODUCT, Workshop, execute_signed
+from tests.stories.large_images import MEBIBYTE, pair, walk, write_image
+from tests.stories.large_images import PRODUCT as LARGE_PRODUCT
 from tests.stories.test_bad_input import REFUSED, refused
 
 
@@ -31,3 +33,17 @@ def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> No
             file.truncate(size)
         refused(workshop.run("release", "publish", "large.bin", *words), REFUSED, told)
         assert not Path("large.json").exists()
+
+
+def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
+    """A board's image is held in memory, so that a larger one is refused by the record, whoever would serve it."""
+    pair(workshop)
+    write_image(Path("large.bin"), 17 * MEBIBYTE)
+    words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")
+    assert workshop.run("release", "publish", "large.bin", *words).status == 0
+    execute_signed(Proposal.from_json(Path("large.json").read_bytes()), workshop.chain, cast=workshop.cast)
+    port = ("--product", LARGE_PRODUCT.name, "--port", "socket://127.0.0.1:9")
+    for more in (("--store", "file:elsewhere"), ("--image", "large.bin")):
+        outcome = workshop.run("flash", *port, *more)
+        refused(outcome, REFUSED, "17,825,792 bytes", "16,777,216", "release fetch")
+    assert not Path("elsewhere").exists()
