@@ -70,6 +70,8 @@ class Chip:
         erase_limit: units that one erase command takes at most.
         erased_byte: what an erased byte reads as.
         units_per_protection_bit: pages that one write-protection bit covers; 0 where this is not known.
+        stub_clock_hz: the core's clock in Hz that the bootloader leaves at Go (AN2606), from which the time of a
+            program in RAM is foreseen; 0 where none is to be run.
     """
 
     product_id: int
@@ -86,6 +88,7 @@ class Chip:
     erase_limit: int = 255
     erased_byte: int = 0xFF
     units_per_protection_bit: int = 0
+    stub_clock_hz: int = 0
 
     @property
     def flash_base(self) -> int:
@@ -171,6 +174,7 @@ _F103 = Chip(
     identity=IdentityBlock(range(0x1FFF_F7E0, 0x1FFF_F7F4), 0x1FFF_F7E0, 0x1FFF_F7E8),
     unit_erase_seconds=0.040,
     units_per_protection_bit=4,
+    stub_clock_hz=24_000_000,
 )
 _F103_WIDE = replace(_F103, layout=_pages(2 * _KIB), units_per_protection_bit=2)
 
@@ -233,6 +237,7 @@ CHIPS: tuple[Chip, ...] = (
         ram=_ram(64),
         free_ram=0x2000_1000,
         system_memory=range(0x1FFF_B000, 0x1FFF_F800),
+        stub_clock_hz=0,
     ),
     replace(
         _F103_WIDE,
@@ -242,6 +247,7 @@ CHIPS: tuple[Chip, ...] = (
         ram=_ram(96),
         free_ram=0x2000_0800,
         system_memory=range(0x1FFF_E000, 0x1FFF_F800),
+        stub_clock_hz=0,
     ),
     _F405,
     replace(
