@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 PAGE_SIZE = 1024
 """Bytes of a page, as the smallest STM32F1 parts erase them (RM0008 section 3.3.3)."""
 _ERASED = b"\xff"
+_STEP = 1024 * PAGE_SIZE
+"""Bytes of flash that are looked at in one go."""
+
+
+class Contents(Protocol):
+    """An image's bytes, wherever they are: parts of them are asked for in order, and never all of them at once."""
+
+    def __len__(self) -> int:
+        """How many bytes it has."""
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Some of them."""
 
 
 @dataclass(frozen=True)
 class Placed:
     """An image and the address of its first byte."""
 
-    data: bytes
+    data: Contents
     start: int
 
     @property
@@ -62,34 +76,73 @@ class Difference:
         )
 
 
-def compare(new: Placed, old: Placed) -> Difference:
-    """Compare two images by the addresses that they go to."""
-    touched = sorted({page for image in (old, new) for page in _pages(image)})
-    places: list[int] = []
-    changed_bytes = changed_pages = 0
-    for page in touched:
-        start, end = page * PAGE_SIZE, (page + 1) * PAGE_SIZE
-        now, before = new.part(start, end), old.part(start, end)
-        if now == before:
-            continue
-        differs = _differing(now, before)
-        changed_pages += 1
-        changed_bytes += PAGE_SIZE - differs.count(0)
-        places += [end - len(differs.lstrip(b"\0")), start + len(differs.rstrip(b"\0")) - 1]
+def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = lambda _: None) -> Difference:
+    """Compare two images by the addresses that they go to, a megabyte at a time.
+
+    Args:
+        new: the new image.
+        old: the one before it.
+        on_progress: is told how many bytes of flash have been compared.
+    """
+    touched, changes, done = _touched(new, old), _Changes(), 0
+    for start, end in _steps(touched):
+        changes.add(start, new.part(start, end), old.part(start, end))
+        done += end - start
+        on_progress(done)
     return Difference(
-        pages=len(touched),
-        changed_pages=changed_pages,
-        changed_bytes=changed_bytes,
-        first=places[0] if places else None,
-        last=places[-1] if places else None,
+        pages=sum(map(len, touched)),
+        changed_pages=changes.pages,
+        changed_bytes=changes.bytes,
+        first=changes.first,
+        last=changes.last,
         old_size=len(old.data),
         new_size=len(new.data),
     )
 
 
+class _Changes:
+    """Counts what differs, in order of address."""
+
+    def __init__(self) -> None:
+        self.pages = self.bytes = 0
+        self.first: int | None = None
+        self.last: int | None = None
+
+    def add(self, start: int, now: bytes, before: bytes) -> None:
+        """Count in whole pages from an address on."""
+        if now == before:
+            return
+        for place in range(0, len(now), PAGE_SIZE):
+            page = slice(place, place + PAGE_SIZE)
+            if now[page] != before[page]:
+                self._add_page(start + place, _differing(now[page], before[page]))
+
+    def _add_page(self, start: int, differs: bytes) -> None:
+        self.pages += 1
+        self.bytes += PAGE_SIZE - differs.count(0)
+        if self.first is None:
+            self.first = start + PAGE_SIZE - len(differs.lstrip(b"\0"))
+        self.last = start + len(differs.rstrip(b"\0")) - 1
+
+
 def _differing(now: bytes, before: bytes) -> bytes:
     """Zero where two pages agree; by one large number, for bytes one by one take seconds in a large image."""
     return (int.from_bytes(now) ^ int.from_bytes(before)).to_bytes(len(now))
+
+
+def _touched(new: Placed, old: Placed) -> tuple[range, ...]:
+    """The pages that either image touches, in order and each once."""
+    lower, upper = sorted((_pages(new), _pages(old)), key=lambda pages: (pages.start, pages.stop))
+    if upper.start <= lower.stop:
+        return (range(lower.start, max(lower.stop, upper.stop)),)
+    return lower, upper
+
+
+def _steps(touched: tuple[range, ...]) -> Iterator[tuple[int, int]]:
+    for pages in touched:
+        end = pages.stop * PAGE_SIZE
+        for start in range(pages.start * PAGE_SIZE, end, _STEP):
+            yield start, min(start + _STEP, end)
 
 
 def _pages(image: Placed) -> range:

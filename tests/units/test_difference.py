@@ -22,7 +22,7 @@ images = st.builds(Placed, st.lists(blocks, max_size=4).map(b"".join), starts)
 
 def naive(new: Placed, old: Placed) -> Difference:
     """Count byte by byte over a map from address to byte."""
-    now, before = ({image.start + n: byte for n, byte in enumerate(image.data)} for image in (new, old))
+    now, before = ({image.start + n: byte for n, byte in enumerate(image.data[:])} for image in (new, old))
     touched = now.keys() | before.keys()
     differing = sorted(a for a in touched if now.get(a, ERASED) != before.get(a, ERASED))
     return Difference(
@@ -59,7 +59,7 @@ def test_single_bytes_are_found(data: bytes, start: int, changes: st.DataObject)
 @given(images, st.integers(0, 6 * PAGE_SIZE), st.integers(0, 3 * PAGE_SIZE))
 def test_a_part_of_flash_is_the_image_and_erased_bytes_around_it(image: Placed, start: int, size: int) -> None:
     """Every range of addresses is filled, wherever the image lies."""
-    held = {image.start + n: byte for n, byte in enumerate(image.data)}
+    held = {image.start + n: byte for n, byte in enumerate(image.data[:])}
     expected = bytes(held.get(address, ERASED) for address in range(start, start + size))
     assert image.part(start, start + size) == expected
 
@@ -90,6 +90,20 @@ def test_an_image_elsewhere_shares_no_page() -> None:
     found = compare(Placed(b"\x01" * 100, START + (1 << 20)), Placed(b"\x02" * 100, START))
     assert (found.pages, found.changed_pages, found.changed_bytes) == (2, 2, 200)
     assert (found.first, found.last) == (START, START + (1 << 20) + 99)
+
+
+def test_what_differs_is_found_at_every_edge_of_what_is_looked_at_in_one_go() -> None:
+    """Images of some megabytes, shifted against each other, with a byte changed around each edge."""
+    size = 3 * MIB + 5
+    edges = [0, MIB - 1, MIB, MIB + 1, 2 * MIB - 6, 2 * MIB - 5, 3 * MIB, size - 1]
+    changed = bytearray(size)
+    for place in edges:
+        changed[place] = 1
+    told: list[int] = []
+    found = compare(Placed(bytes(changed), START + 5), Placed(bytes(size), START + 5), on_progress=told.append)
+    assert (found.changed_bytes, found.changed_pages) == (len(edges), 5)
+    assert (found.first, found.last) == (START + 5, START + 5 + size - 1)
+    assert (found.pages, told) == (3 * 1024 + 1, [MIB, 2 * MIB, 3 * MIB, 3 * MIB + PAGE_SIZE])
 
 
 @pytest.mark.parametrize("start", [START, START + 5])
