@@ -238,24 +238,10 @@ def argument_release(argument: Mapping[str, Any]) -> Release | None:
     Returns:
         None where the argument names no version, which the contract refuses.
     """
-    version = Version.unpack(argument["version"])
-    if version is None:
-        return None
-    return Release(
-        product=product_name(argument["product"]),
-        version=version,
-        sha256=argument["sha256"],
-        size=argument["size"],
-        load_address=argument["loadAddress"],
-        active_from=argument["activeFrom"],
-        chip_id=0,
-        status=Status.ACTIVE,
-        dag_root=argument["dagRoot"] if any(argument["dagRoot"]) else None,
-        manifest=argument["manifest"] if any(argument["manifest"]) else None,
-    )
+    return _release({**argument, "chipId": 0, "status": Status.ACTIVE.value, "previous": 0})
 
 
-def _release(record: dict[str, Any]) -> Release | None:
+def _release(record: Mapping[str, Any]) -> Release | None:
     version = Version.unpack(record["version"])
     if version is None:
         return None
@@ -269,8 +255,14 @@ def _release(record: dict[str, Any]) -> Release | None:
         chip_id=record["chipId"],
         status=_status(record["status"]),
         previous=Version.unpack(record["previous"]),
-        dag_root=record["dagRoot"] if any(record["dagRoot"]) else None,
+        dag_root=_word(record["dagRoot"]),
+        # The contract's record has none: it stands in the event alone.
+        manifest=_word(record.get("manifest", b"")),
     )
+
+
+def _word(value: bytes) -> bytes | None:
+    return value if any(value) else None
 
 
 def _require_older(version: Version, before: Version | None) -> None:

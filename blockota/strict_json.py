@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from eth_utils.address import is_checksum_address
 
@@ -16,6 +16,7 @@ MAX_FILE_SIZE = 1 << 20
 _DEEPEST = 32
 """Levels of objects and lists in a file; more would only wear out whoever compares or prints it."""
 _DIGEST_SIZE = 32
+Kind = TypeVar("Kind")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
@@ -85,10 +86,7 @@ def mapping(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         TypeError: it is none.
     """
-    value = fields[name]
-    if not isinstance(value, dict):
-        raise TypeError(f"{name} is {value!r:.40}, no JSON object")
-    return value
+    return _of_kind(fields, name, kind=dict, otherwise="no JSON object")
 
 
 def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -109,10 +107,7 @@ def text(fields: Mapping[str, Any], name: str) -> str:
     Raises:
         TypeError: it is none.
     """
-    value = fields[name]
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is {value!r:.40}, no text")
-    return value
+    return _of_kind(fields, name, kind=str, otherwise="no text")
 
 
 def boolean(fields: Mapping[str, Any], name: str) -> bool:
@@ -121,10 +116,7 @@ def boolean(fields: Mapping[str, Any], name: str) -> bool:
     Raises:
         TypeError: it is neither.
     """
-    value = fields[name]
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r:.40}, neither true nor false")
-    return value
+    return _of_kind(fields, name, kind=bool, otherwise="neither true nor false")
 
 
 def integer(fields: Mapping[str, Any], name: str) -> int:
@@ -184,6 +176,13 @@ def digest(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> bytes
     value = hexadecimal(fields, name, prefix=prefix)
     if len(value) != _DIGEST_SIZE:
         raise ValueError(f"{name} has {len(value)} bytes, a hash has {_DIGEST_SIZE}")
+    return value
+
+
+def _of_kind(fields: Mapping[str, Any], name: str, *, kind: type[Kind], otherwise: str) -> Kind:
+    value = fields[name]
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r:.40}, {otherwise}")
     return value
 
 

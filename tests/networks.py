@@ -6,7 +6,7 @@ import json
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,29 +70,45 @@ class Line:
 
 
 @contextmanager
-def line_to(chain: Chain) -> Iterator[Line]:
-    """A line to a chain that can be cut."""
-    line = Line(chain.url)
+def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[str]:
+    """Serve on loopback in a node's stead.
+
+    Args:
+        answer: to the body of a request, status and body; None where the line breaks.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            answer = line.pass_on(self.rfile.read(int(self.headers["Content-Length"])))
-            if answer is None:
+            answered = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            if answered is None:
                 self.close_connection = True
                 return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
+            status, body = answered
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(body)
 
         def log_message(self, *args: Any) -> None:
             del args
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        line.url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield line
+        yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+@contextmanager
+def line_to(chain: Chain) -> Iterator[Line]:
+    """A line to a chain that can be cut."""
+    line = Line(chain.url)
+
+    def answer(body: bytes) -> tuple[int, bytes] | None:
+        passed_on = line.pass_on(body)
+        return None if passed_on is None else (200, passed_on)
+
+    with stand_in(answer) as line.url:
+        yield line
 
 
 def rpc(chain: Chain, method: str, *parameters: Any) -> Any:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from eth_account import Account
@@ -22,6 +18,7 @@ from blockota.chain import Chain
 from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
 from blockota.localchain import free_port
 from tests.conftest import Cast
+from tests.networks import stand_in
 from tests.units.conftest import Vendor, rpc
 from tests.units.samples import SAFE
 
@@ -41,27 +38,6 @@ class Answers:
         self.body = b'{"jsonrpc":"2.0","id":0,"result":' + result.encode() + b"}"
 
 
-@contextmanager
-def serving(answers: Answers) -> Iterator[str]:
-    """Serve the answers on loopback."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(answers.status)
-            self.send_header("Content-Length", str(len(answers.body)))
-            self.end_headers()
-            self.wfile.write(answers.body)
-
-        def log_message(self, *args: Any) -> None:
-            del args
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
 @pytest.fixture
 def answers() -> Answers:
     """Answers that can be changed while they are served."""
@@ -71,7 +47,7 @@ def answers() -> Answers:
 @pytest.fixture
 def no_node(answers: Answers) -> Iterator[str]:
     """Address of a server that is no node."""
-    with serving(answers) as url:
+    with stand_in(lambda _: (answers.status, answers.body)) as url:
         yield url
 
 

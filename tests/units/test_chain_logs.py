@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +15,7 @@ from blockota.chain import Chain, Log
 from blockota.errors import ChainError
 from blockota.release import Product, Region
 from tests.conftest import Cast
+from tests.networks import post, stand_in
 from tests.units.conftest import Vendor
 
 OWNERSHIP = keccak(text="OwnershipTransferred(address,address)")
@@ -38,23 +36,11 @@ def paired(anvil: Chain, cast: Cast) -> BlockOTAContract:
 def stingy(chain: Chain, *, span: int, status: int) -> Iterator[str]:
     """A node in front of another that refuses to look into more than `span` blocks at once."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            is_refused = is_too_much(json.loads(body), span=span)
-            answer = REFUSAL if is_refused else forward(chain, body)
-            self.send_response(status if is_refused else 200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    def answer(body: bytes) -> tuple[int, bytes]:
+        return (status, REFUSAL) if is_too_much(json.loads(body), span=span) else (200, post(chain.url, body))
 
-        def log_message(self, *args: Any) -> None:
-            del args
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with stand_in(answer) as url:
+        yield url
 
 
 REFUSAL = b'{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"block range too large"}}'
@@ -66,14 +52,6 @@ def is_too_much(request: dict[str, Any], *, span: int) -> bool:
         return False
     asked = request["params"][0]
     return int(asked["toBlock"], 16) - int(asked["fromBlock"], 16) >= span
-
-
-def forward(chain: Chain, body: bytes) -> bytes:
-    """What the node behind answers."""
-    request = urllib.request.Request(chain.url, body, {"Content-Type": "application/json"})  # noqa: S310 - loopback
-    with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
-        found: bytes = response.read()
-        return found
 
 
 def pairings(chain: Chain, contract: BlockOTAContract) -> list[Log]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from eth_utils.address import to_checksum_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from blockota.signature import from_json as read_signatures
 from blockota.strict_json import load_object
 from blockota.transaction_builder import from_builder
 from tests.units.samples import CONTRACT, NOW, PRODUCT, SAFE, code, release_of
+from tests.units.strategies import addresses, json_values, names, uint64, versions
 
 AGREEMENT = Agreement(
     3, CONTRACT, PRODUCT.name, Version(1, 1, 0), NOW + 60, AgreementStatus.ACCEPTED, "https://broker.example/"
@@ -39,11 +39,7 @@ VIEW = ChainView(
 )
 RAW = VIEW.to_json()
 
-names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)
-versions = st.builds(Version, st.integers(1, 0xFFFF), st.integers(0, 0xFF_FFFF), st.integers(0, 0xFF_FFFF))
-addresses = st.binary(min_size=20, max_size=20).map(to_checksum_address)
 hashes = st.binary(min_size=32, max_size=32)
-uint64 = st.integers(0, (1 << 64) - 1)
 products = st.builds(
     Product,
     name=names,
@@ -89,8 +85,6 @@ views = st.builds(
     newest=st.lists(releases, max_size=3, unique_by=lambda release: release.product).map(tuple),
     agreements=st.lists(agreements, max_size=3, unique_by=lambda agreement: agreement.number).map(tuple),
 )
-leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-anything = st.recursive(leaves, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(), some, max_size=3))
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
@@ -170,7 +164,7 @@ def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -
 
 
 @settings(max_examples=150, deadline=None)
-@given(path=st.sampled_from(PLACES), value=anything)
+@given(path=st.sampled_from(PLACES), value=json_values)
 def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ...], value: Any) -> None:
     """No value is bent into another one: what is accepted is written back as the same file."""
     raw = changed(path, value)
@@ -287,7 +281,7 @@ def test_a_raised_recursion_limit_is_no_danger() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(anything, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
+@given(json_values, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
 def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
     """Any JSON whatever, also under our formats, is refused with a reason."""
     forms = ("blockota-proposal-1", "blockota-view-1", "blockota-signatures-1", "meta")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from eth_account.messages import encode_typed_data
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from blockota.proposal import Proposal
 from blockota.release import Product, Region, Version
 from blockota.safe_transaction import CALL, DELEGATECALL
 from tests.units.samples import CONTRACT, NOW, PRODUCT, SAFE, code, proposal_with, release_of
+from tests.units.strategies import addresses, json_values, names, uint64, versions
 
 ZERO = "0x" + "00" * 20
 SAFE_TX = [
@@ -37,9 +37,6 @@ SAFE_TX = [
 DOMAIN = [{"name": "chainId", "type": "uint256"}, {"name": "verifyingContract", "type": "address"}]
 LARGEST_TIME = (1 << 40) - 1
 PROPOSAL = proposal_with()
-names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)
-versions = st.builds(Version, st.integers(1, 0xFFFF), st.integers(0, 0xFF_FFFF), st.integers(0, 0xFF_FFFF))
-addresses = st.binary(min_size=20, max_size=20).map(to_checksum_address)
 calls = st.one_of(
     st.builds(revoke_call, names, versions, reason=st.text(max_size=40)),
     st.binary(min_size=1, max_size=80).map(lambda image: publish_call([release_of(image), release_of(image + b"2")])),
@@ -52,7 +49,6 @@ calls = st.one_of(
     st.sampled_from(["pause", "resume", "acceptOwnership"]).map(interface("BlockOTA").encode_call),
 )
 words = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=40)
-uint64 = st.integers(0, (1 << 64) - 1)
 uint256 = st.integers(0, (1 << 256) - 1)
 anyones = st.just(ZERO) | addresses
 proposals = st.builds(
@@ -74,8 +70,6 @@ proposals = st.builds(
     created=uint64,
     expires=uint64,
 )
-leaves = st.none() | st.booleans() | uint64 | st.floats() | st.text(max_size=20)
-anything = st.recursive(leaves, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(), some, max_size=3))
 
 
 def as_typed_data(proposal: Proposal) -> dict[str, Any]:
@@ -130,7 +124,7 @@ def test_a_file_is_read_back(proposal: Proposal) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(name=st.sampled_from(sorted(fields_of(PROPOSAL))), value=anything)
+@given(name=st.sampled_from(sorted(fields_of(PROPOSAL))), value=json_values)
 def test_a_changed_field_is_refused_or_names_another_file(name: str, value: Any) -> None:
     """A field of another value is refused, or makes a proposal with another digest that no signature is good for."""
     try:

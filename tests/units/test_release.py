@@ -10,11 +10,11 @@ from blockota.cid import CHUNK_SIZE, CID, DAG_PB, RAW
 from blockota.errors import UsageError
 from blockota.release import Region, Status, Version, product_key, product_name, show_time
 from tests.units.samples import code, release_of
+from tests.units.strategies import names
 
 MAX_MAJOR, MAX_MINOR = 0xFFFF, 0xFF_FFFF
 minors = st.integers(0, MAX_MINOR)
 versions = st.builds(Version, st.integers(0, MAX_MAJOR), minors, minors).filter(lambda version: version.packed != 0)
-names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True)
 
 
 @given(versions, versions)
