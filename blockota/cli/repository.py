@@ -120,13 +120,15 @@ def _listening(options: dict[str, Any]) -> Listening:
 
 
 def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
+    from blockota.repository.confirmed import Span
     from blockota.repository.reading import BrokerReader, VendorReader
 
     if (role == "broker") != (broker is not None):
         raise UsageError("--as broker and --broker ADDRESS go together", why="agreements are looked up by address")
+    span = Span(session.settings.confirmations, session.settings.first_block)
     if broker is None:
-        return VendorReader(session.contract)
-    return BrokerReader(session.contract, session.replication, broker=broker)
+        return VendorReader(session.contract, span)
+    return BrokerReader(session.contract, session.replication, broker=broker, span=span)
 
 
 def _store(session: Session, source: str | None) -> BlockStore:

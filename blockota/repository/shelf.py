@@ -88,6 +88,7 @@ class Shelf:
             "files": len(self.catalogue.trees),
             "missing": {str(cid): why for cid, why in self.catalogue.missing.items()},
             "manifestsKnown": self._reading.manifests_known,
+            "chainBlock": self._reading.block,
             "chainTime": self._reading.time,
             "chainReadSecondsAgo": round(self.age, 1),
             "trouble": self.trouble,

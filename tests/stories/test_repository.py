@@ -143,6 +143,29 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     assert token["line"] == f"plant-7 {hashlib.sha256(token['token'].encode()).hexdigest()}"
 
 
+def test_a_release_is_served_when_the_settings_believe_it(stocked: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Confirmations are those of the settings, and so is the block from which on the chain is searched."""
+    url, newest = stocked.chain.url, stocked.chain.head().number
+    with Path("blockota.toml").open("a") as file:
+        file.write("confirmations = 4\n")
+    rpc(url, "anvil_mine", hex(3))
+    with serving(stocked.folder) as served:
+        assert (served.get("/health").json()["chainBlock"], served.block(address("1.1.0")).status_code) == (
+            newest - 1,
+            404,
+        )
+        assert served.block(address("1.0.0")).status_code == 200
+        rpc(url, "anvil_mine", hex(1))
+        served.await_status(address("1.1.0"), 200)
+        rpc(url, "anvil_reorg", 5, [])
+        rpc(url, "anvil_mine", hex(1))
+        served.await_status(address("1.1.0"), 404)
+        assert served.block(address("1.0.0")).status_code == 200
+    monkeypatch.setenv("BLOCKOTA_FIRST_BLOCK", str(newest + 2))
+    outcome = stocked.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
+    refused(outcome, 5, f"begins with block {newest + 2}", "4 must lie above")
+
+
 def test_without_the_chain_nothing_is_served(workshop: Workshop) -> None:
     """At the start that is an error of the chain."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
