@@ -1,0 +1,162 @@
+"""Clients that fetch the same file at the same moment, and what they accepted.
+
+``python -m benchmarks.clients FOLDER NUMBER`` is one process of a crowd. Each line of JSON on its standard input tells
+what to fetch and when to begin; a line of JSON is the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from benchmarks.figure import ROOT
+from blockota.cid import CID
+from blockota.errors import BlockOTAError
+from blockota.stores.connection import Session
+from blockota.stores.destinations import InFile
+from blockota.stores.fetching import fetch
+from blockota.stores.source import Limits, Source
+
+PROCESSES = 4
+_HEAD_START = 0.3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every client of a crowd fetches.
+
+    Attributes:
+        url: the server's.
+        size: bytes of the file.
+        sha256: digest of the published file, in hex, against which what was accepted is counted afterwards.
+        cid: its content address, by which a client checks it.
+        path: where the plain file lies on the server, for clients that check nothing; they do not use `cid`.
+    """
+
+    url: str
+    size: int
+    sha256: str
+    cid: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a crowd.
+
+    Attributes:
+        times: seconds of every client that accepted a file.
+        refusals: what those said that did not.
+        unverified: bytes of accepted files that are not the published one.
+    """
+
+    times: list[float] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    unverified: int = 0
+
+    def __add__(self, other: Outcome) -> Outcome:
+        """Both together."""
+        return Outcome(
+            self.times + other.times, self.refusals + other.refusals, unverified=self.unverified + other.unverified
+        )
+
+
+class Crowd:
+    """Clients that wait for a task.
+
+    Args:
+        processes: in which they are.
+    """
+
+    def __init__(self, processes: Sequence[subprocess.Popen[str]]) -> None:
+        """They run already."""
+        self._processes = processes
+
+    def fetch(self, task: Task) -> Outcome:
+        """Have all of them fetch the same at the same moment."""
+        # The clock is the system's since it started, the same in every process.
+        order = json.dumps({"begin": time.monotonic() + _HEAD_START, "task": asdict(task)})
+        for process in self._processes:
+            print(order, file=process.stdin, flush=True)
+        answers = [json.loads(process.stdout.readline()) for process in self._processes if process.stdout]
+        return sum((Outcome(**answer) for answer in answers), Outcome())
+
+
+@contextmanager
+def crowd(folder: Path, *, clients: int, processes: int = PROCESSES) -> Iterator[Crowd]:
+    """So many clients, a multiple of the processes; their files lie in a folder."""
+    with ExitStack() as stack:
+        running = []
+        for number in range(processes):
+            own = folder / f"clients-{number}"
+            own.mkdir()
+            command = [sys.executable, "-m", "benchmarks.clients", str(own), str(clients // processes)]
+            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            running.append(stack.enter_context(process))
+        yield Crowd(running)
+
+
+def visit(task: Task, path: Path, *, begin: float) -> Outcome:
+    """Be one client, from the moment at which all begin until the last byte was given to the system."""
+    path.unlink(missing_ok=True)
+    time.sleep(max(0.0, begin - time.monotonic()))
+    try:
+        take_plain(task, path) if task.path else take_verified(task, path)
+    except BlockOTAError as error:
+        return Outcome(refusals=[str(error)])
+    return Outcome(times=[time.monotonic() - begin])
+
+
+def take_verified(task: Task, path: Path) -> None:
+    """Fetch as our commands do.
+
+    Raises:
+        StoreError: what the server has is refused.
+    """
+    with path.open("w+b") as file:
+        fetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=InFile(file))
+
+
+def take_plain(task: Task, path: Path) -> None:
+    """Write down what comes, by the same HTTP client.
+
+    Raises:
+        StoreError: nothing comes.
+    """
+    session = Session(Source(task.url), Limits())
+    with path.open("wb") as file:
+        file.writelines(session.get(task.path, accept="*/*", limit=task.size).parts())
+    session.close()
+
+
+def unverified_bytes(task: Task, path: Path) -> int:
+    """The bytes of a file that a client accepted, if it is not the published one."""
+    with path.open("rb") as file:
+        is_published = hashlib.file_digest(file, "sha256").hexdigest() == task.sha256
+    return 0 if is_published else path.stat().st_size
+
+
+def main(folder: Path, clients: int) -> None:
+    """Be one process of a crowd, until the standard input ends."""
+    paths = [folder / str(number) for number in range(clients)]
+    with ThreadPoolExecutor(clients) as threads:
+        for line in sys.stdin:
+            order = json.loads(line)
+            task, begin = Task(**order["task"]), order["begin"]
+            visits = [threads.submit(visit, task, path, begin=begin) for path in paths]
+            outcomes = [each.result() for each in visits]
+            accepted = [path for path, outcome in zip(paths, outcomes, strict=True) if outcome.times]
+            found = Outcome(unverified=sum(unverified_bytes(task, path) for path in accepted))
+            print(json.dumps(asdict(sum(outcomes, found))), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

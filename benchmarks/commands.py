@@ -1,0 +1,161 @@
+"""Measure what commands cost and how long they take: ``python -m benchmarks.commands [--quick] [--json]``.
+
+Times are of whole processes on this machine, the median of several runs; throughput is a ratio within one run.
+``--quick`` leaves out the make targets. The exit status is 1 when a figure misses its limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.figure import ROOT, Figure, in_turns, report, seconds_of, throughput
+from blockota.approval import Reason, propose
+from blockota.bindings import BlockOTAContract, pair_call, publish_call
+from blockota.chain import Chain
+from blockota.cid import cid_of
+from blockota.keys import dev_account
+from blockota.localchain import LocalChain, free_port
+from blockota.multisig import execute
+from blockota.release import Product, Region, Release, Status, Version
+from blockota.signature import sign
+from blockota.vendor import deploy_local_safe
+
+PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 20), minimum_version=None, paired=True)
+MANY_RELEASES, BATCH = 1000, 50
+FILE_SIZE = 256 << 20
+RUNS = 5
+COMMAND = [sys.executable, "-m", "blockota"]
+
+
+def figures(*, quick: bool) -> Iterator[Figure]:
+    """All figures, one after the other."""
+    yield from gas_figures()
+    yield cid_figure()
+    yield from process_figures()
+    if not quick:
+        yield Figure("make demo, once installed", seconds(["make", "demo"], cwd=ROOT), "s", 60)
+        yield Figure("make test, once installed", seconds(["make", "test"], cwd=ROOT), "s", 300)
+
+
+def gas_figures() -> Iterator[Figure]:
+    """Gas of publishing an image of at most 1 MiB: direct, at release 1,000, and through a 2-of-3 Safe."""
+    with local_chain() as chain:
+        payer = dev_account(0)
+        contract, _ = BlockOTAContract.deploy(chain, payer, owner=payer.address)
+        chain.send(payer, pair_call(PRODUCT), to=contract.address)
+
+        def publish(*numbers: int) -> int:
+            return chain.send(payer, publish_call([release(n) for n in numbers]), to=contract.address).gas_used
+
+        publish(1)
+        second = publish(2)
+        for start in range(3, MANY_RELEASES, BATCH):
+            publish(*range(start, min(start + BATCH, MANY_RELEASES)))
+        thousandth = publish(MANY_RELEASES)
+        through_safe = publish_through_safe(chain)
+    yield Figure("publish, second release of a product", second, "gas", 85_000)
+    yield Figure(f"publish, release {MANY_RELEASES}", thousandth, "gas", 85_000)
+    yield Figure(f"difference of release {MANY_RELEASES} to the second", abs(thousandth / second - 1) * 100, "%", 2)
+    yield Figure("publish through a 2-of-3 Safe", through_safe, "gas", 125_000)
+
+
+def publish_through_safe(chain: Chain) -> int:
+    """Gas of the second release when a 2-of-3 Safe owns the contract."""
+    payer, owners = dev_account(0), [dev_account(number) for number in (1, 2, 3)]
+    safe = deploy_local_safe(chain, payer, owners=[owner.address for owner in owners], threshold=2)
+    contract, _ = BlockOTAContract.deploy(chain, payer, owner=safe)
+
+    def decide(call: bytes) -> int:
+        now = int(time.time())
+        proposal = propose(contract, call, reason=Reason("measured", now, lifetime=3600))
+        signatures = [sign(proposal, owner) for owner in owners[:2]]
+        return execute(chain, proposal, signatures=signatures, account=payer, now=now).gas_used
+
+    return [decide(call) for call in (pair_call(PRODUCT), publish_call([release(1)]), publish_call([release(2)]))][-1]
+
+
+def release(number: int) -> Release:
+    """A release of an image of 64 KiB that differs from all others."""
+    return Release(
+        product=PRODUCT.name,
+        version=Version(1, 0, number),
+        sha256=hashlib.sha256(number.to_bytes(4, "big")).digest(),
+        size=1 << 16,
+        load_address=PRODUCT.region.start,
+        active_from=0,
+        chip_id=PRODUCT.chip_id,
+        status=Status.ACTIVE,
+    )
+
+
+def cid_figure() -> Figure:
+    """Throughput of the content address, relative to hashlib's SHA-256 over the same file, run in turns."""
+    with tempfile.NamedTemporaryFile() as file:
+        for _ in range(FILE_SIZE >> 20):
+            file.write(os.urandom(1 << 20))
+        file.flush()
+        path = Path(file.name)
+        pairs = in_turns(
+            lambda: seconds_of(lambda: content_address(path)), lambda: seconds_of(lambda: plain_digest(path)), runs=RUNS
+        )
+    name = "content address of 256 MiB, of SHA-256's throughput"
+    return throughput(name, pairs, at_least=85, times="`cid_of` and `hashlib.file_digest` of the same file.")
+
+
+def plain_digest(path: Path) -> bytes:
+    """The SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def content_address(path: Path) -> str:
+    """The content address of a file."""
+    with path.open("rb") as stream:
+        return str(cid_of(stream))
+
+
+def process_figures() -> Iterator[Figure]:
+    """Whole processes: help, and a read from the chain."""
+    yield Figure("blockota --help", seconds([*COMMAND, "--help"]), "s", 0.2)
+    with tempfile.TemporaryDirectory() as folder:
+        port = ["--port", str(free_port())]
+        subprocess.run([*COMMAND, "dev", "up", *port], cwd=folder, capture_output=True, check=True)
+        try:
+            read = [*COMMAND, "product", "show", PRODUCT.name]
+            yield Figure("a chain read (blockota product show)", seconds(read, cwd=Path(folder)), "s", 1.0)
+        finally:
+            subprocess.run([*COMMAND, "dev", "down", *port], cwd=folder, capture_output=True, check=True)
+
+
+def seconds(command: list[str], cwd: Path | None = None) -> float:
+    """The median duration of a command; a make target runs once."""
+    runs = 1 if command[0] == "make" else RUNS
+
+    def run() -> object:
+        return subprocess.run(command, cwd=cwd, capture_output=True, check=True)
+
+    return statistics.median(seconds_of(run) for _ in range(runs))
+
+
+@contextmanager
+def local_chain() -> Iterator[Chain]:
+    """A fresh anvil."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = LocalChain(Path(folder), free_port())
+        try:
+            yield local.start()
+        finally:
+            local.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(report(figures(quick="--quick" in sys.argv)))

@@ -1,0 +1,154 @@
+"""The servers that are compared, each a process of its own: our repository, and Debian's nginx with the plain files.
+
+``python -m benchmarks.servers FOLDER`` is our repository: it serves what lies in the folder's store, and is told by the
+file ``sizes.json`` beside it what a chain would tell.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from benchmarks.figure import ROOT
+from blockota.cid import CID, DAG_PB
+from blockota.localchain import free_port
+from blockota.release import Release, Status, Version
+from blockota.repository.guard import open_log
+from blockota.repository.reading import Reading
+from blockota.repository.rights import Claim
+from blockota.repository.service import Listening, serve
+from blockota.repository.shelf import Shelf
+from blockota.stores.local import LocalStore
+
+START_SECONDS = 20.0
+_NGINX = """worker_processes auto; daemon off; pid {folder}/pid; error_log {folder}/error.log; user {user} {group};
+events {{ worker_connections 1024; }}
+http {{
+  sendfile on; tcp_nopush on; access_log {folder}/access.log; client_body_temp_path {folder}/body;
+  server {{ listen 127.0.0.1:{port}; root {folder}; }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A file of more than one block that both servers have.
+
+    Attributes:
+        name: below nginx's root.
+        size: bytes.
+        sha256: its digest, in hex.
+        cid: its content address.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    cid: CID
+
+
+def filled(folder: Path, sizes: Mapping[str, int]) -> dict[str, Image]:
+    """Make files without repetitions, ⟨name → bytes⟩, plain and in a store."""
+    store, images = LocalStore(folder / "store"), {}
+    for name, size in sizes.items():
+        data = hashlib.shake_128(name.encode()).digest(size)
+        (folder / name).write_bytes(data)
+        with (folder / name).open("rb") as file:
+            images[name] = Image(name, size, hashlib.sha256(data).hexdigest(), store.put(file))
+    allow(folder, {image.cid: image.size for image in images.values()})
+    return images
+
+
+def allow(folder: Path, sizes: Mapping[CID, int]) -> None:
+    """Let the repository serve these files of the store, ⟨address → bytes⟩."""
+    (folder / "sizes.json").write_text(json.dumps({str(cid): size for cid, size in sizes.items()}))
+
+
+@contextmanager
+def repository(folder: Path) -> Iterator[str]:
+    """Our repository; its URL."""
+    command = [sys.executable, "-m", "benchmarks.servers", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip() if process.stdout else ""
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[str]:
+    """Nginx, with as many workers as processors; its URL."""
+    url, user = f"http://127.0.0.1:{(port := free_port())}", getpass.getuser()
+    settings = _NGINX.format(folder=folder, port=port, user=user, group=folder.group())
+    (folder / "nginx.conf").write_text(settings)
+    with subprocess.Popen([nginx_program(), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL) as process:
+        try:
+            _await_answer(f"{url}/nginx.conf")
+            yield url
+        finally:
+            process.terminate()
+
+
+def nginx_program() -> str:
+    """The ``nginx`` that is here; the run ends where there is none."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if program is None:
+        sys.exit("There is no nginx to compare with: install Debian's nginx-light.")
+    return program
+
+
+def _await_answer(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urlopen(url):  # noqa: S310 - it is the one of our own server
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+class Fixed:
+    """A chain that allows what a file says.
+
+    Args:
+        folder: where the file lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Remember where it is."""
+        self._folder = folder
+
+    def read(self) -> Reading:
+        """Allow it."""
+        facts: dict[str, Any] = {"load_address": 0, "active_from": 0, "chip_id": 0, "status": Status.ACTIVE}
+        claims = []
+        for number, (text, size) in enumerate(json.loads((self._folder / "sizes.json").read_text()).items()):
+            cid = CID.parse(text)
+            root = cid.digest if cid.codec == DAG_PB else None
+            release = Release("measured", Version(1, number, 0), cid.digest, size, dag_root=root, **facts)
+            claims.append(Claim(release, None))
+        return Reading(1, tuple(claims))
+
+
+def main(folder: Path) -> None:
+    """Serve, with an access log, as nginx has one."""
+    shelf = Shelf(Fixed(folder), LocalStore(folder / "store"))
+    log = open_log(folder / "access.jsonl")
+    serve(shelf, Listening("127.0.0.1", 0), tokens=None, log=log, on_ready=lambda url: print(url, flush=True))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
