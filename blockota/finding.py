@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -160,7 +160,10 @@ class _Search:
             self._listener.progress(there)
 
         try:
-            fetch.run(count)
+            with self._keeper.locked(is_alone=False) if self._keeper else nullcontext():
+                fetch.run(count)
+                if self._keeper:
+                    self._keeper.pin(release.cid)
         except ContentError as error:
             raise _translated(error) from error
         except StoreError:
@@ -170,8 +173,6 @@ class _Search:
             return False
         finally:
             self._report(fetch.report().bad)
-        if self._keeper:
-            self._keeper.pin(release.cid)
         return True
 
     def _report(self, reports: Iterable[SourceReport]) -> None:

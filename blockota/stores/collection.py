@@ -14,7 +14,7 @@ from blockota.stores.local import LocalStore
 
 
 def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -> int:
-    """Remove files from the store, while nobody puts anything there.
+    """Remove files from the store, while nobody puts or fetches anything there.
 
     Args:
         store: the store.
@@ -25,7 +25,7 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
         How many blocks were removed.
 
     Raises:
-        StoreError: the folder cannot be read or written.
+        StoreError: the folder cannot be read or written, or another process puts files there for too long.
     """
     with store.locked(is_alone=True):
         needed = _blocks([*store.pins(), *keep], store)

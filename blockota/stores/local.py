@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -19,17 +20,20 @@ from blockota.cid import CID, Block, dag, read_file
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.files import whole_file
 
+_LOCK_PAUSE = 0.02
+
 
 class LocalStore:
     """A content store in a folder, which is made when the first image is put.
 
     Args:
         folder: where the store lies.
+        patience: seconds to wait for another process that puts or removes files.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, patience: float = 30.0) -> None:
         """Remember the folder; nothing is read or written yet."""
-        self.folder = folder
+        self.folder, self._patience = folder, patience
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
         """Store a file and pin it.
@@ -160,10 +164,16 @@ class LocalStore:
 
     @contextmanager
     def locked(self, *, is_alone: bool) -> Iterator[None]:
-        """Keep collections out while files are put, and everybody while one collects; the system ends it with us.
+        """Keep removals out from the first block of a file to its pin, and everybody while files are removed.
+
+        What is found there in between stays until the pin is written. The system ends it with the process. It is not
+        entered twice by one: whoever keeps removals out must not remove.
+
+        Args:
+            is_alone: whether files are removed.
 
         Raises:
-            StoreError: the folder cannot be written.
+            StoreError: another process does not let go of the store, or the folder cannot be written.
         """
         with self._translated():
             with suppress(FileExistsError):  # where that is no folder, what follows says so
@@ -171,10 +181,22 @@ class LocalStore:
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             with self._translated():
-                fcntl.flock(handle, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
+                self._await(handle, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
             yield
         finally:
             os.close(handle)
+
+    def _await(self, handle: int, kind: int) -> None:
+        until = time.monotonic() + self._patience
+        while not _flock(handle, kind):
+            if time.monotonic() >= until:
+                others = "stores or fetches" if kind == fcntl.LOCK_EX else "removes"
+                raise StoreError(
+                    f"the store {self.folder} is in use",
+                    why=f"another process {others} files there, and was waited for",
+                    remedy="try again when it has ended",
+                )
+            time.sleep(_LOCK_PAUSE)
 
     def _block_path(self, cid: CID) -> Path:
         name = str(cid)
@@ -193,3 +215,12 @@ class LocalStore:
                 why=error.strerror or str(error),
                 remedy="check the folder's permissions and the disk's free space",
             ) from error
+
+
+def _flock(handle: int, kind: int) -> bool:
+    """Lock a file, and say whether that was possible now."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
