@@ -116,7 +116,7 @@ def show(figures: Sequence[Figure]) -> None:
         sign = "≥" if figure.is_minimum else "≤"
         met = "[green]yes[/green]" if figure.is_met else "[red]no[/red]"
         limit = f"{sign} {figure.limit:,g} {figure.unit}"
-        table.add_row(figure.name, f"{figure.value:,.4g} {figure.unit}", limit, met, _spread(figure.runs))
+        table.add_row(figure.name, f"{figure.value:,.6g} {figure.unit}", limit, met, _spread(figure.runs))
     console.print(table)
     for figure in figures:
         if figure.times:

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.figure import Figure, folder_on_disk
 from benchmarks.commands import local_chain
+from benchmarks.figure import Figure, folder_on_disk
 from blockota.bindings import BlockOTAContract, pair_call, publish_call
 from blockota.chain import Chain
 from blockota.keys import dev_account
