@@ -33,6 +33,12 @@ MAX_EXTENDED_ERASE_PAGES = 0xFFF0
 """Pages in one Extended Erase Memory: N from 0xFFF0 on is kept for special erases."""
 
 
+CRC_POLYNOMIAL = 0x04C1_1DB7
+CRC_FIRST = 0xFFFF_FFFF
+CHECKSUM_ANSWER = 6
+"""Bytes that follow the last frame of Get Checksum: ACK, four, and their checksum."""
+
+
 class Command(IntEnum):
     """The command codes of AN3155 table 2."""
 
@@ -48,6 +54,7 @@ class Command(IntEnum):
     WRITE_UNPROTECT = 0x73
     READOUT_PROTECT = 0x82
     READOUT_UNPROTECT = 0x92
+    GET_CHECKSUM = 0xA1
 
     @property
     def title(self) -> str:
@@ -224,6 +231,31 @@ def readout_protect() -> Exchange:
 def readout_unprotect() -> Exchange:
     """Remove the readout protection, which erases the whole flash; the device resets (section 3.12)."""
     return _exchange(Command.READOUT_UNPROTECT, closing_ack=True)
+
+
+def get_checksum(address: int, words: int) -> Exchange:
+    """Ask for the CRC-32 of so many 32-bit words (AN3155 section 3.13; bootloaders from 3.3 on).
+
+    The polynomial and the first value are those of the chip's CRC unit, which some devices use whatever is asked.
+
+    Raises:
+        RefusedError: the address is no multiple of four, there are no words, or a frame cannot carry them.
+    """
+    if address % WRITE_MULTIPLE or words < 1:
+        raise _cannot_ask(f"sums whole words, not {words} at {address:#010x}")
+    numbers = (address, words, CRC_POLYNOMIAL, CRC_FIRST)
+    return _exchange(Command.GET_CHECKSUM, *map(address_frame, numbers), address=address)
+
+
+def parse_checksum(answer: bytes) -> int:
+    """Read the answer to Get Checksum: ACK, the CRC-32 and its checksum.
+
+    Raises:
+        BoardProtocolError: it is garbled.
+    """
+    if answer[0] != ACK or checksum(answer[1:]):
+        raise BoardProtocolError("the board's answer to Get Checksum is garbled", why=f"it is {answer.hex(' ')}")
+    return int.from_bytes(answer[1:5], "big")
 
 
 def address_frame(address: int) -> bytes:

@@ -200,23 +200,6 @@ class Bootloader:
         self.conversation.perform(exchange, seconds=ANSWER_SECONDS + words * CHECKSUM_WORD_SECONDS)
         return an3155.parse_checksum(self.conversation.data(exchange, an3155.CHECKSUM_ANSWER))
 
-    def erase_all(self) -> None:
-        """Erase the whole flash by one command.
-
-        The frame holds the one byte pair that erases everything (AN3155 sections 3.7 and 3.8), so it is sent for
-        that alone, and never to find out where a conversation stands.
-
-        Raises:
-            RefusedError: the bootloader has no erase command; nothing was sent.
-            BoardError: silence, or a refusal.
-        """
-        chip, flash_size = self._known_target()
-        extended = Command.EXTENDED_ERASE in self.capabilities.commands
-        exchange = an3155.extended_erase_special(an3155.SpecialErase.MASS) if extended else an3155.erase_all()
-        # No data sheet says that a mass erase takes longer than the same erase unit by unit.
-        seconds = ANSWER_SECONDS + ERASE_MARGIN * chip.unit_erase_seconds * len(chip.erase_units(flash_size))
-        self._perform(exchange, seconds=seconds)
-
     def go(self, address: int) -> None:
         """Start the program whose vector table is at an address; the conversation ends with it.
 

@@ -14,6 +14,7 @@ FLASH_BASE = 0x0800_0000
 """Where the main flash of every chip in the table begins."""
 _KIB = 1024
 _RAM_BASE = 0x2000_0000
+_LAST_PROTECTION_BIT = 31
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class Chip:
         option_bytes: the addresses of the option bytes.
         identity: where the flash size and the unique id are.
         unit_erase_seconds: the longest that erasing one unit takes.
+        mass_erase_seconds: the longest that erasing everything takes; 0 where no command does it.
+        ready_seconds: the longest from a reset until the bootloader listens (AN2606, start-up times).
+        banks: halves of the flash that can be erased by themselves.
         write_alignment: bytes; a write starts at a multiple of it and is as long as one.
         erase_limit: units that one erase command takes at most.
         erased_byte: what an erased byte reads as.
@@ -84,6 +88,9 @@ class Chip:
     option_bytes: range
     identity: IdentityBlock
     unit_erase_seconds: float
+    mass_erase_seconds: float = 0.0
+    ready_seconds: float = 0.01
+    banks: int = 1
     write_alignment: int = 4
     erase_limit: int = 255
     erased_byte: int = 0xFF
@@ -139,12 +146,14 @@ class Chip:
         pairs = [(option_bytes[at], option_bytes[at + 1]) for at in (8, 10, 12, 14)]
         # Where a byte and its complement disagree the chip itself takes it for 0xFF: nothing protected.
         valid = bytes(low if low == ~high & 0xFF else 0xFF for low, high in pairs)
-        mask, last_bit = int.from_bytes(valid, "little"), 8 * len(valid) - 1
+        mask = int.from_bytes(valid, "little")
         return tuple(
-            unit.number
-            for unit in self.erase_units(flash_size)
-            if not mask >> min(unit.number // self.units_per_protection_bit, last_bit) & 1
+            unit.number for unit in self.erase_units(flash_size) if not mask >> self.protection_bit(unit.number) & 1
         )
+
+    def protection_bit(self, page: int) -> int:
+        """The number of the write-protection bit that covers a page; the last one covers all that remain."""
+        return min(page // self.units_per_protection_bit, _LAST_PROTECTION_BIT)
 
 
 def find_chip(product_id: int) -> Chip | None:
@@ -173,6 +182,7 @@ _F103 = Chip(
     option_bytes=range(0x1FFF_F800, 0x1FFF_F810),
     identity=IdentityBlock(range(0x1FFF_F7E0, 0x1FFF_F7F4), 0x1FFF_F7E0, 0x1FFF_F7E8),
     unit_erase_seconds=0.040,
+    mass_erase_seconds=0.040,
     units_per_protection_bit=4,
     stub_clock_hz=24_000_000,
 )
@@ -190,6 +200,8 @@ _F405 = Chip(
     # A read of the two bytes alone is refused; the block of 256 is not.
     identity=IdentityBlock(range(0x1FFF_7A10, 0x1FFF_7B10), 0x1FFF_7A22, 0x1FFF_7A10),
     unit_erase_seconds=2.0,
+    mass_erase_seconds=16.0,
+    ready_seconds=0.2,
 )
 
 _L05 = Chip(
@@ -220,6 +232,8 @@ _L43 = Chip(
     option_bytes=range(0x1FFF_7800, 0x1FFF_7810),
     identity=IdentityBlock(range(0x1FFF_7590, 0x1FFF_75E2), 0x1FFF_75E0, 0x1FFF_7590),
     unit_erase_seconds=0.040,
+    mass_erase_seconds=0.040,
+    ready_seconds=0.1,
     write_alignment=8,
 )
 
@@ -243,6 +257,7 @@ CHIPS: tuple[Chip, ...] = (
         _F103_WIDE,
         product_id=0x430,
         name="STM32F10x XL-density",
+        banks=2,
         flash_limit=1024 * _KIB,
         ram=_ram(96),
         free_ram=0x2000_0800,
@@ -254,6 +269,7 @@ CHIPS: tuple[Chip, ...] = (
         _F405,
         product_id=0x419,
         name="STM32F42x/F43x",
+        banks=2,
         layout=_F4_BANK + _F4_BANK,
         flash_limit=2048 * _KIB,
         ram=_ram(192),
@@ -277,11 +293,13 @@ CHIPS: tuple[Chip, ...] = (
         _L43,
         product_id=0x415,
         name="STM32L47x/L48x",
+        banks=2,
+        ready_seconds=2.7,
         flash_limit=1024 * _KIB,
         ram=_ram(96),
         free_ram=0x2000_3000,
     ),
-    replace(_L43, product_id=0x461, name="STM32L496/L4A6", flash_limit=1024 * _KIB, ram=_ram(256)),
+    replace(_L43, product_id=0x461, name="STM32L496/L4A6", banks=2, flash_limit=1024 * _KIB, ram=_ram(256)),
     replace(
         _L43,
         product_id=0x464,
@@ -310,6 +328,7 @@ CHIPS: tuple[Chip, ...] = (
         _L43,
         product_id=0x467,
         name="STM32G0Bx/G0Cx",
+        banks=2,
         flash_limit=512 * _KIB,
         ram=_ram(144),
         free_ram=0x2000_4000,
