@@ -193,7 +193,7 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[.
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     @click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default.")
     @click.option("--network", metavar="NAME", help="Network of the settings; their own choice by default.")
-    @click.option("--store", metavar="URL", help="Content store, such as file:FOLDER.")
+    @click.option("--store", metavar="URL", help="Content store: file:DIR, kubo:http://HOST:PORT or https://HOST.")
     @click.option("--debug", is_flag=True, help="Show where an error came from.")
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
