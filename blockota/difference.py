@@ -86,7 +86,7 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
     """
     touched, changes, done = _touched(new, old), _Changes(), 0
     for start, end in _steps(touched):
-        changes.add(start, new.part(start, end), old.part(start, end))
+        changes.add(start, now=new.part(start, end), before=old.part(start, end))
         done += end - start
         on_progress(done)
     return Difference(
@@ -108,7 +108,7 @@ class _Changes:
         self.first: int | None = None
         self.last: int | None = None
 
-    def add(self, start: int, now: bytes, before: bytes) -> None:
+    def add(self, start: int, *, now: bytes, before: bytes) -> None:
         """Count in whole pages from an address on."""
         if now == before:
             return

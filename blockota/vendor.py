@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from eth_account.signers.base import BaseAccount
 from eth_utils.address import to_checksum_address
@@ -12,10 +14,11 @@ from eth_utils.address import to_checksum_address
 from blockota.approval import Reason, propose, read_view
 from blockota.bindings import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.chain import Chain
-from blockota.cid import CID
+from blockota.cid import CID, RAW, dag
 from blockota.deployment import Deployment
 from blockota.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.errors import ProposalError, RefusedError, UsageError
+from blockota.intent import image_address
 from blockota.localchain import project_folders
 from blockota.manifest import MAX_SIZE, Manifest
 from blockota.multisig import SAFE_ARTIFACTS, deploy_safe, read_safe
@@ -116,6 +119,41 @@ def propose_releases(
                 remedy="publish it when its build has ended",
             )
     return releases, proposal
+
+
+def check_image(
+    argument: Mapping[str, Any], image: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None
+) -> None:
+    """Hash an image that a proposal is to publish, as each owner does before signing; it is read once, in parts.
+
+    Args:
+        argument: the release, as ``publish`` is called with it.
+        image: what somebody claims to be its image.
+        on_progress: is told how many bytes have been hashed.
+
+    Raises:
+        ProposalError: it is not the one in the calldata, or the calldata names a wrong content address.
+    """
+    size, digest, address = 0, hashlib.sha256(), None
+    for block in dag(image):
+        address = block.cid
+        if address.codec == RAW:
+            digest.update(block.data)
+            size += len(block.data)
+            on_progress(size)
+    if digest.digest() != argument["sha256"] or size != argument["size"]:
+        raise ProposalError(
+            "the image is not the one in the proposal",
+            why=f"it has {size} bytes with SHA-256 {digest.hexdigest()}, the proposal says {argument['size']} bytes"
+            f" with {argument['sha256'].hex()}",
+            remedy="do not sign; ask who made the proposal",
+        )
+    if address != image_address(argument):
+        raise ProposalError(
+            "the proposal names a wrong content address",
+            why=f"the image's is {address}, the proposal says {image_address(argument)}: nobody could fetch it",
+            remedy="do not sign; ask who made the proposal",
+        )
 
 
 def propose_revocation(contract: BlockOTAContract, product: str, *, version: Version, reason: Reason) -> Proposal:

@@ -10,7 +10,9 @@ import click
 
 from blockota.cli import proposal_files as files
 from blockota.cli.proposal_files import FILE, signature_option, view_option
+from blockota.cli.proposal_images import look_at_images
 from blockota.cli.proposal_list import list_
+from blockota.cli.proposal_search import Sources, image_options
 from blockota.cli.proposal_shown import (
     as_fields,
     identity,
@@ -43,13 +45,14 @@ for _command in (list_, sign, execute):
 @proposal.command()
 @click.argument("file", type=FILE)
 @signature_option
+@image_options
 @view_option
 @with_session
-def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Path | None) -> None:
+def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Path | None, **options: Any) -> None:
     """Show what FILE asks for, who signed it, and what is unusual.
 
-    What it does is decoded from its calldata. Without a chain in reach, and without a chain view, red flags are not
-    looked for.
+    What it does is decoded from its calldata, and its images are hashed as `sign` does. Without a chain in reach, and
+    without a chain view, red flags are not looked for.
 
     \b
     Example:  blockota proposal show 1.4.0.json
@@ -58,9 +61,10 @@ def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Pa
     known, flags, trouble = _look_around(session, found, path=view)
     collected = files.collect_signatures(session, file, proposal=found, named=signatures)
     signed = {one.signer: files.standing(found, one, view=known) for one in collected}
+    images = look_at_images(session, found, sources=Sources.taken_from(options), view=known)
 
     def show_all() -> None:
-        groups = [*meaning(found, view=known), *identity(found, view=known)]
+        groups = [*meaning(found, view=known, images=images), *identity(found, view=known)]
         if signed:
             groups.append({"signatures": tuple(f"{signer} {worth}" for signer, worth in signed.items())})
         show_groups(session, groups)
@@ -68,7 +72,8 @@ def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Pa
         if trouble:
             session.note(f"Red flags were not looked for: {trouble}")
 
-    session.result(as_fields(found, flags=flags, signers=signed), show_all)
+    fields = as_fields(found, flags=flags, signers=signed) | {"images": [image.fields for image in images]}
+    session.result(fields, show_all)
 
 
 @proposal.command()

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockota.cli.described import Description, describe_argument
+from blockota.cli.proposal_search import ImageFile, ImageSearch, Sources, reading
+from blockota.cli.searching import progress_bar
 from blockota.cli.session import Session
 from blockota.difference import PAGE_SIZE, Placed, compare
 from blockota.errors import BlockOTAError, ProposalError, StoreError
 
 if TYPE_CHECKING:
     from blockota.chain_view import ChainView
-    from blockota.cid import CID
     from blockota.difference import Difference
     from blockota.proposal import Proposal
     from blockota.release import Release, Version
-    from firmware_host.image import FirmwareImage
 
-_MAX_IMAGE_SIZE = 1 << 30
 _Fields = dict[str, Any]
 
 
@@ -32,30 +30,22 @@ class CheckedImage:
     Attributes:
         source: where the bytes came from.
         size: bytes.
-        since: the product's newest release; None where this is its first.
-        difference: what changes against it; None where its image is not at hand.
+        since: the product's newest release; None where this is its first, or where nobody knows.
+        difference: what changes against it; where that cannot be told, a sentence about it.
         description: the release's manifest, as far as the store holds it.
     """
 
     source: str
     size: int
     since: Version | None
-    difference: Difference | None
+    difference: Difference | str
     description: Description
 
     @property
-    def changes(self) -> tuple[str, ...]:
-        """What changes, in lines for people."""
-        found = self.difference
-        if self.since is None:
-            return ("everything: it is the first release of this product",)
-        if found is None:
-            return (f"not known: the image of {self.since} is not in the store; give it with --previous",)
-        sizes = f"since {self.since}: {found.old_size:,} → {found.new_size:,} bytes"
-        if found.first is None or found.last is None:
-            return (f"{sizes}, and nothing differs",)
-        pages = f"{found.changed_pages:,} of {found.pages:,} pages of {PAGE_SIZE} bytes"
-        return sizes, f"{pages}, {found.changed_bytes:,} bytes, from 0x{found.first:08x} to 0x{found.last:08x}"
+    def shown(self) -> dict[str, object]:
+        """What was done and what changes, in lines for people."""
+        hashed = f"hashed here from {self.source}: its {self.size:,} bytes have this SHA-256"
+        return {"image": hashed, "changes": self._changes}
 
     @property
     def fields(self) -> _Fields:
@@ -64,21 +54,54 @@ class CheckedImage:
             "source": self.source,
             "size": self.size,
             "since": str(self.since) if self.since else None,
-            "difference": asdict(self.difference) if self.difference else None,
+            "difference": None if isinstance(self.difference, str) else asdict(self.difference),
             "manifest": self.description.fields,
         }
 
+    @property
+    def _changes(self) -> tuple[str, ...]:
+        found = self.difference
+        if isinstance(found, str):
+            return (found,)
+        sizes = f"since {self.since}: {found.old_size:,} → {found.new_size:,} bytes"
+        if found.first is None or found.last is None:
+            return (f"{sizes}, and nothing differs",)
+        pages = f"{found.changed_pages:,} of {found.pages:,} pages of {PAGE_SIZE} bytes"
+        return sizes, f"{pages}, {found.changed_bytes:,} bytes, from 0x{found.first:08x} to 0x{found.last:08x}"
+
+
+@dataclass(frozen=True)
+class UncheckedImage:
+    """An image that could not be checked, where that is no reason to stop.
+
+    Attributes:
+        trouble: why, a sentence.
+        description: the release's manifest, as far as the store holds it.
+    """
+
+    trouble: str
+    description: Description
+
+    @property
+    def shown(self) -> dict[str, object]:
+        """In a line for people."""
+        return {"image": f"NOT CHECKED: {self.trouble}"}
+
+    @property
+    def fields(self) -> _Fields:
+        """For JSON."""
+        return {"source": None, "trouble": self.trouble, "manifest": self.description.fields}
+
 
 def check_proposed_images(
-    session: Session, proposal: Proposal, *, given: Sequence[Path], previous: Sequence[Path], view: ChainView
+    session: Session, proposal: Proposal, *, sources: Sources, view: ChainView
 ) -> list[CheckedImage]:
     """Hash every image of a proposal, and compare each with its product's newest release.
 
     Args:
-        session: opens the store for what no file was given for.
+        session: opens the store, and knows who else serves images.
         proposal: what publishes them.
-        given: files of images; each must be one of the proposal's.
-        previous: files of images to compare with; each must be a newest release's.
+        sources: files of images, each of which must be the proposal's or a newest release's, and who else to ask.
         view: tells the newest releases.
 
     Returns:
@@ -86,102 +109,146 @@ def check_proposed_images(
 
     Raises:
         ProposalError: an image is not the one in the calldata.
-        StoreError: an image was not given, and the store does not hold it.
+        VerificationError: number 4, only something else was found.
+        StoreError: an image was not given, and is not to be found.
     """
-    from blockota.approval import check_images
-    from blockota.intent import image_address
-
-    releases = proposal.releases
-    files = {image_address(release): (path, data) for path in given for release, data in _match(path, releases)}
-    newest = [view.newest_of(_product(release)) for release in releases]
-    before = dict(_read_previous(path, [release for release in newest if release]) for path in previous)
-
-    def fetch(address: CID, size: int) -> bytes:
-        if address in files:
-            return files[address][1]
-        release = next(release for release in releases if image_address(release) == address)
-        return _stored(session, address, size=size, of=_name(release))
-
-    checked = []
-    for release, image, old in zip(releases, check_images(proposal, fetch), newest, strict=True):
-        source = files.get(image_address(release), ("the store",))[0]
-        found = _difference(session, release, image=image, newest=old, previous=before) if old else None
-        described = describe_argument(session, release)
-        checked.append(CheckedImage(str(source), len(image), old.version if old else None, found, described))
-    return checked
+    with ImageSearch(session, named=sources.named, view=view) as search:
+        desk = _Desk(session, proposal, sources=sources, view=view, search=search)
+        return [desk.check(release) for release in proposal.releases]
 
 
-def _match(path: Path, releases: Sequence[_Fields]) -> list[tuple[_Fields, bytes]]:
-    """The releases whose image a file is."""
-    image = _read(path, sizes=[release["size"] for release in releases])
-    digest = hashlib.sha256(image.data).digest()
-    matches = [(release, image.data) for release in releases if release["sha256"] == digest]
-    if not matches:
-        wanted = ", ".join(f"{release['size']} bytes with {release['sha256'].hex()}" for release in releases)
-        raise ProposalError(
-            f"the image {path} is not the one in the proposal",
-            why=f"it has {len(image.data)} bytes with SHA-256 {digest.hex()}, the proposal publishes "
-            f"{wanted or 'no image at all'}",
-            remedy="do not sign, unless you took the wrong file; ask who made the proposal",
-        )
-    for release, _ in matches:
-        _check_place(path, image, release=release)
-    return matches
+def look_at_images(
+    session: Session, proposal: Proposal, *, sources: Sources, view: ChainView | None
+) -> list[CheckedImage | UncheckedImage]:
+    """The same for whoever only looks: what cannot be checked is told in its place.
+
+    Raises:
+        ProposalError: a file that was given is no image of the proposal's.
+        UsageError: a file or a URL that was given is none.
+        ImageError: a file that was given is no image.
+    """
+    with ImageSearch(session, named=sources.named, view=view) as search:
+        desk = _Desk(session, proposal, sources=sources, view=view, search=search)
+        return [desk.look(release) for release in proposal.releases]
 
 
-def _check_place(path: Path, image: FirmwareImage, *, release: _Fields) -> None:
+class _Desk:
+    """Where the images of one proposal are checked."""
+
+    def __init__(
+        self, session: Session, proposal: Proposal, *, sources: Sources, view: ChainView | None, search: ImageSearch
+    ) -> None:
+        self._session, self._view, self._search = session, view, search
+        newest = [found for release in proposal.releases if (found := self._newest(release))]
+        given = [self._given_image(path, proposal.releases) for path in sources.images]
+        previous = [self._previous_image(path, newest) for path in sources.previous]
+        self._given, self._previous = ({image.sha256: image for image in images} for images in (given, previous))
+
+    def check(self, release: _Fields) -> CheckedImage:
+        """Find one image, hash it, and compare it."""
+        from blockota.vendor import check_image
+
+        image = self._given.get(release["sha256"]) or self._find(release)
+        with progress_bar(self._session, "Checking", total=image.size) as bar, reading(image.origin):
+            image.file.seek(0)
+            check_image(release, image.file, on_progress=bar)
+        newest = self._newest(release)
+        described = describe_argument(self._session, release)
+        found = self._difference(Placed(image, release["loadAddress"]), newest)
+        return CheckedImage(image.origin, image.size, newest.version if newest else None, found, described)
+
+    def look(self, release: _Fields) -> CheckedImage | UncheckedImage:
+        """The same, where the reason is told when it is not possible."""
+        try:
+            return self.check(release)
+        except BlockOTAError as error:
+            trouble = f"{error.what}: {error.why}" if error.why else error.what
+            return UncheckedImage(trouble, describe_argument(self._session, release))
+
+    def _newest(self, release: _Fields) -> Release | None:
+        return self._view.newest_of(_product(release)) if self._view else None
+
+    def _given_image(self, path: Path, releases: Sequence[_Fields]) -> ImageFile:
+        """An image that was given, which must be one of the proposal's, and go where the proposal puts it."""
+        image = self._search.open(path, wanted={(release["size"], release["sha256"]) for release in releases})
+        matches = [release for release in releases if release["sha256"] == image.sha256]
+        if not matches:
+            wanted = ", ".join(f"{release['size']} bytes with {release['sha256'].hex()}" for release in releases)
+            raise ProposalError(
+                f"the image {path} is not the one in the proposal",
+                why=f"it has {image.size} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
+                f"{wanted or 'no image at all'}",
+                remedy="do not sign, unless you took the wrong file; ask who made the proposal",
+            )
+        for release in matches:
+            _check_place(image, release)
+        return image
+
+    def _previous_image(self, path: Path, newest: Sequence[Release]) -> ImageFile:
+        """An image that was given to compare with, which must be one that was published before."""
+        image = self._search.open(path, wanted={(release.size, release.sha256) for release in newest})
+        if image.sha256 not in {release.sha256 for release in newest}:
+            known = ", ".join(f"{release.product} {release.version} is {release.sha256.hex()}" for release in newest)
+            raise ProposalError(
+                f"the image {path} is not the one published before",
+                why=f"its SHA-256 is {image.sha256.hex()}, {known or 'and nothing was'}",
+                remedy="fetch that one with `blockota release fetch`, or leave --previous out",
+            )
+        return image
+
+    def _find(self, release: _Fields) -> ImageFile:
+        from blockota.bindings import argument_release
+
+        wanted, name = argument_release(release), _name(release)
+        _check_size(release)
+        if wanted is None:
+            raise ProposalError(
+                f"the image of {name} is not looked for", why="the contract refuses it", remedy="do not sign"
+            )
+        try:
+            return self._search.find(wanted)
+        except StoreError as error:
+            raise StoreError(
+                f"the image of {name} cannot be checked",
+                why=f"{error.what}, {error.why}" if error.why else error.what,
+                remedy="give it with --image FILE, or name who holds it with --store or --source",
+            ) from error
+
+    def _difference(self, new: Placed, newest: Release | None) -> Difference | str:
+        if self._view is None:
+            return "not known: the chain was not asked what is published today"
+        if newest is None:
+            return "everything: it is the first release of this product"
+        try:
+            old = self._previous.get(newest.sha256) or self._search.find(newest)
+        except BlockOTAError:
+            return f"not known: the image of {newest.version} was not found; give it with --previous"
+        if old.sha256 != newest.sha256:
+            return f"not known: what was found as the image of {newest.version} is another one"
+        before = Placed(old, newest.load_address)
+        touched = max(new.end, before.end) - min(new.start, before.start)
+        with progress_bar(self._session, "Comparing", total=touched) as bar:
+            return compare(new, before, on_progress=bar)
+
+
+def _check_place(image: ImageFile, release: _Fields) -> None:
     if image.format != "bin" and image.load_address != release["loadAddress"]:
         raise ProposalError(
             "the proposal puts the image elsewhere",
-            why=f"{path} goes to 0x{image.load_address:08x}, the proposal says 0x{release['loadAddress']:08x}",
+            why=f"{image.origin} goes to 0x{image.load_address:08x}, the proposal says 0x{release['loadAddress']:08x}",
             remedy="do not sign; ask who made the proposal",
         )
 
 
-def _stored(session: Session, address: CID, *, size: int, of: str) -> bytes:
-    from blockota.stores import read_whole
+def _check_size(release: _Fields) -> None:
+    from firmware_host.image import MAX_RAW_SIZE
 
-    try:
-        return read_whole(session.store, address, size=size)
-    except StoreError as error:
-        raise StoreError(
-            f"the image of {of} cannot be checked",
-            why=f"{error.what}, {error.why}" if error.why else error.what,
-            remedy="give it with --image FILE, or name the store that holds it with --store",
-        ) from error
-
-
-def _difference(
-    session: Session, release: _Fields, *, image: bytes, newest: Release, previous: dict[bytes, bytes]
-) -> Difference | None:
-    from blockota.stores import read_whole
-
-    try:
-        old = previous.get(newest.sha256) or read_whole(session.store, newest.cid, size=newest.size)
-    except BlockOTAError:
-        return None
-    return compare(Placed(image, release["loadAddress"]), Placed(old, newest.load_address))
-
-
-def _read_previous(path: Path, newest: Sequence[Release]) -> tuple[bytes, bytes]:
-    """The SHA-256 and the bytes of an image that was published before."""
-    data = _read(path, sizes=[release.size for release in newest]).data
-    digest = hashlib.sha256(data).digest()
-    if digest not in {release.sha256 for release in newest}:
-        known = ", ".join(f"{release.product} {release.version} is {release.sha256.hex()}" for release in newest)
+    if not 0 < release["size"] <= MAX_RAW_SIZE:
         raise ProposalError(
-            f"the image {path} is not the one published before",
-            why=f"its SHA-256 is {digest.hex()}, {known or 'and nothing was'}",
-            remedy="fetch that one with `blockota release fetch`, or leave --previous out",
+            f"the image of {_name(release)} is not looked for",
+            why=f"the proposal says that it has {release['size']:,} bytes, the limit is {MAX_RAW_SIZE:,}",
+            remedy="do not sign; ask who made the proposal",
         )
-    return digest, data
-
-
-def _read(path: Path, *, sizes: Sequence[int]) -> FirmwareImage:
-    from firmware_host.image import MAX_IMAGE_SIZE, read_image
-
-    limit = min(max(MAX_IMAGE_SIZE, *sizes), _MAX_IMAGE_SIZE) if sizes else MAX_IMAGE_SIZE
-    return read_image(path, load_address=0, limit=limit)
 
 
 def _name(release: _Fields) -> str:

@@ -20,7 +20,7 @@ from blockota.text import plain
 if TYPE_CHECKING:
     from blockota.chain_view import ChainView
     from blockota.cli.described import Description
-    from blockota.cli.proposal_images import CheckedImage
+    from blockota.cli.proposal_images import CheckedImage, UncheckedImage
     from blockota.proposal import Proposal
     from blockota.red_flags import RedFlag
 
@@ -58,7 +58,9 @@ def headline(proposal: Proposal) -> str:
     return _readable(f"{action}: {about}{more}" if about else f"{action}{more}")
 
 
-def meaning(proposal: Proposal, *, view: ChainView | None, images: Sequence[CheckedImage] = ()) -> list[Rows]:
+def meaning(
+    proposal: Proposal, *, view: ChainView | None, images: Sequence[CheckedImage | UncheckedImage]
+) -> list[Rows]:
     """What it does, decoded from the calldata, and what the chain says of the things that it names."""
     from blockota.approval import agreements_of
     from blockota.intent import describe
@@ -68,7 +70,7 @@ def meaning(proposal: Proposal, *, view: ChainView | None, images: Sequence[Chec
         rows: Rows = {_label(name): value for name, value in group.items()}
         if proposal.releases:
             rows = _with_place(rows, proposal.releases[number])
-            rows |= _checked(images[number]) if images else {}
+            rows |= images[number].shown | _described(images[number].description)
         groups.append(rows | _today(group.get("product"), view))
     if not proposal.is_known:
         groups[0]["data"] = "0x" + proposal.data.hex()
@@ -184,13 +186,6 @@ def _with_place(rows: Rows, release: Mapping[str, Any]) -> Rows:
     return {name: value for name, value in rows.items() if name not in {"size", "load address"}} | {
         "addresses": addresses
     }
-
-
-def _checked(image: CheckedImage) -> Rows:
-    return {
-        "image": f"hashed here from {image.source}: its {image.size:,} bytes have this SHA-256",
-        "changes": image.changes,
-    } | _described(image.description)
 
 
 def _described(found: Description) -> Rows:

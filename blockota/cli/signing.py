@@ -20,6 +20,7 @@ from blockota.cli.proposal_files import (
     view_option,
 )
 from blockota.cli.proposal_images import check_proposed_images
+from blockota.cli.proposal_search import Sources, image_options
 from blockota.cli.proposal_shown import (
     ask_consent,
     face_flags,
@@ -43,8 +44,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=FILE)
 @key_option("An owner's")
-@click.option("--image", "images", type=FILE, multiple=True, help="Image that FILE publishes; else from the store.")
-@click.option("--previous", type=FILE, multiple=True, help="Image before it, to compare; else from the store.")
+@image_options
 @view_option
 @click.option("-o", "--output", type=FILE, help="Signature file to write; beside FILE by default.")
 @click.option("--yes", is_flag=True, help="Sign without being asked; red flags are asked about all the same.")
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 def sign(session: Session, /, file: Path, key: str, password_fd: int | None, **options: Any) -> None:
     """Check FILE, hash its images, show all of it, and write a signature.
 
-    Works without a network when given the images and a chain view (`blockota proposal export-view`).
+    Images come from --image, else the store, else whoever serves them. Works without a network when given the images
+    and a chain view (`blockota proposal export-view`).
 
     \b
     Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
@@ -66,7 +67,7 @@ def sign(session: Session, /, file: Path, key: str, password_fd: int | None, **o
     proposal = read_proposal(file)
     view = open_view(session, [proposal], path=options["view"])
     red_flags(proposal, view, signer=None, now=int(time.time()))  # another chain's or Safe's is refused before all else
-    checked = check_proposed_images(session, proposal, given=options["images"], previous=options["previous"], view=view)
+    checked = check_proposed_images(session, proposal, sources=Sources.taken_from(options), view=view)
     if not session.as_json:
         show_groups(session, [*meaning(proposal, view=view, images=checked), *identity(proposal, view=view)])
     account = open_named_key(key, password_fd, chain_id=proposal.chain_id)

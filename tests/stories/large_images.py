@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ sys.exit(status)
 
 
 def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
-    """Publish an image, verify it, and fetch it from the store and from a repository.
+    """Publish an image, sign it, verify it, and fetch it from the store and from a repository; then sign the next one.
 
     Returns:
         The bytes by which each command's peak memory exceeds that of one that only asks the chain.
@@ -42,6 +43,7 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
     release = ("--product", PRODUCT.name, "--version", "1.0.0")
     idle = peak_of("release", "list")
     peaks = {"publish": peak_of("release", "publish", "large.bin", *release, "--configuration", "-o", "large.json")}
+    peaks["sign the first"] = peak_of("proposal", "sign", "large.json", "--key", "dev:1", "--yes")
     execute_signed(Proposal.from_json(Path("large.json").read_bytes()), workshop.chain, cast=workshop.cast)
     peaks["verify"] = peak_of("release", "verify", "large.bin", "--product", PRODUCT.name)
     Path("large.bin").unlink()
@@ -50,8 +52,29 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
     with repositories.serving(workshop.folder) as served:
         words = ("--store", "file:elsewhere", "--source", served.url)
         peaks["fetch over HTTP"] = peak_of("release", "fetch", *release, *words, "-o", "far.bin")
+        peaks |= sign_the_next(served.url)
     check_image(Path("far.bin"), digest)
     return {name: peak - idle for name, peak in peaks.items()}
+
+
+def sign_the_next(url: str) -> dict[str, int]:
+    """Propose an image that differs in a byte, and sign it: both from the store, and the one before from a repository.
+
+    Returns:
+        The peak memory of each command, in bytes.
+    """
+    shutil.copy("far.bin", "next.bin")
+    with Path("next.bin").open("r+b") as file:
+        file.write(b"\0")
+    words = ("--product", PRODUCT.name, "--version", "2.0.0", "--configuration", "-o", "next.json")
+    peaks = {"publish the next": peak_of("release", "publish", "next.bin", *words)}
+    sign = ("proposal", "sign", "next.json", "--yes")
+    peaks["sign"] = peak_of(*sign, "--key", "dev:1")
+    given = ("--image", "next.bin", "--store", "file:third", "--source", url)
+    peaks["sign over HTTP"] = peak_of(*sign, "--key", "dev:2", *given)
+    peaks["show"] = peak_of("proposal", "show", "next.json")
+    Path("next.bin").unlink()
+    return peaks
 
 
 def pair(workshop: Workshop) -> None:

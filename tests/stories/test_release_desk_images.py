@@ -1,0 +1,126 @@
+"""An owner's machine has no image: it is found where others serve it, and nobody who serves is believed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from blockota.cid import CID
+from tests import hostile_gateway as vices
+from tests.hostile_gateway import serving
+from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
+from tests.stories.test_finding import announce, settings
+from tests.stories.test_release_desk import at_home, ok, propose, sign, without_network
+from tests.stories.test_road import NEW, OLD
+from tests.units.fetch_samples import blocks_of
+
+NOBODY = "http://127.0.0.1:9"
+
+
+def blocks(*images: Path) -> dict[CID, bytes]:
+    """All blocks of some images."""
+    return {cid: data for image in images for cid, data in blocks_of(image.read_bytes())[1].items()}
+
+
+@pytest.fixture
+def owner(workshop: Workshop) -> Workshop:
+    """A workshop where 1.0.0 is published and 1.1.0 proposed; the store of the owner who is to sign is empty."""
+    workshop.publish("1.0.0", OLD)
+    propose(workshop, NEW, "1.1.0")
+    shutil.rmtree(".blockota/store")
+    return workshop
+
+
+def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
+    """The image comes from a gateway of the settings, the one before it from a broker; the store keeps both."""
+    with serving(blocks(NEW), vices.honest) as gateway, serving(blocks(OLD), vices.honest) as broker:
+        announce(owner, broker.url)  # this takes a nonce of the Safe
+        Path("1.1.0.json").unlink()
+        propose(owner, NEW, "1.1.0")
+        shutil.rmtree(".blockota/store")
+        settings(owner, gateways=[gateway.url])
+        outcome = ok(sign(owner, "1.1.0.json", "dev:1"))
+        assert "hashed here from the network: its 620 bytes have this SHA-256" in outcome.out
+        assert "since 1.0.0: 584 → 620 bytes" in outcome.out
+        assert "Asking the gateways for the image (1 source)." in outcome.err
+    outcome = ok(sign(owner, "1.1.0.json", "dev:2"))
+    assert "hashed here from the store" in outcome.out
+    assert "since 1.0.0: 584 → 620 bytes" in outcome.out
+    assert "Asking" not in outcome.err
+
+
+def test_a_named_source_is_asked_first(owner: Workshop) -> None:
+    """One that serves keeps the gateways from being asked; the JSON object tells where the image came from."""
+    with serving(blocks(NEW, OLD), vices.honest) as named, serving(blocks(NEW, OLD), vices.honest) as gateway:
+        settings(owner, gateways=[gateway.url])
+        (image,) = ok(sign(owner, "1.1.0.json", "dev:1", "--source", named.url, "--json")).json["images"]
+        assert (image["source"], image["size"], image["since"]) == ("the network", 620, "1.0.0")
+        assert image["difference"]["changed_bytes"] == 397
+        assert (bool(named.asked), bool(gateway.asked)) == (True, False)
+
+
+def test_other_bytes_are_not_signed(owner: Workshop) -> None:
+    """Where all who serve lie, there is no signature, and they are named."""
+    with serving(blocks(NEW), vices.flips_bit(0.5)) as liar:
+        outcome = sign(owner, "1.1.0.json", "dev:1", "--source", liar.url)
+        refused(outcome, REFUSED, "only other images", f"{liar.url} lied")
+    assert not list(Path().glob("1.1.0.*signature*"))
+
+
+def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
+    """The sentence tells who was asked, and how to give it."""
+    settings(owner, gateways=[NOBODY])
+    words = (f"the image of {PRODUCT} 1.1.0 cannot be checked", f"{NOBODY} gone", "--image FILE", "--source")
+    refused(sign(owner, "1.1.0.json", "dev:1"), OUT_OF_REACH, *words)
+    refused(sign(owner, "1.1.0.json", "dev:1", "--source", "ftp://x"), USAGE, "names no gateway")
+
+
+def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
+    """What changes is not known then; signing does not depend on it."""
+    settings(owner, gateways=[NOBODY])
+    outcome = ok(sign(owner, "1.1.0.json", "dev:1", "--image", str(NEW)))
+    assert "not known: the image of 1.0.0 was not found; give it with --previous" in outcome.out
+    assert f"Left out: {NOBODY} gone" in outcome.err
+
+
+def test_who_signs_without_a_network_waits_for_nobody(owner: Workshop) -> None:
+    """With a chain view nobody is asked for what is missing but whom --source names."""
+    ok(owner.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
+    home = at_home(owner, Path("1.1.0.json"), Path("view.json"), NEW)
+    file = home / "blockota.toml"
+    file.write_text(f'gateways = ["{NOBODY}"]\nvendor_sources = ["{NOBODY}"]\n{file.read_text()}')
+    words = ("1.1.0.json", "--view", "view.json")
+    signing = ("proposal", "sign", *words, "--key", "dev:1", "--yes")
+    shown = ok(without_network(home, *signing, "--image", NEW.name)).out
+    assert "not known: the image of 1.0.0 was not found; give it with --previous" in shown
+    refused(without_network(home, *signing), OUT_OF_REACH, "cannot be checked", "--image FILE")
+    assert "NOT CHECKED" in ok(without_network(home, "proposal", "show", *words)).out
+    assert without_network(home, *signing, "--source", NOBODY).status == 97
+
+
+def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
+    """`show` hashes and compares as `sign` does, and says so where it cannot."""
+    shown = ok(owner.run("proposal", "show", "1.1.0.json"))
+    assert f"image         NOT CHECKED: the image of {PRODUCT} 1.1.0 cannot be checked" in shown.out
+    (image,) = ok(owner.run("proposal", "show", "1.1.0.json", "--json")).json["images"]
+    assert image["source"] is None
+    assert "cannot be checked" in image["trouble"]
+    given = ("--image", str(NEW), "--previous", str(OLD))
+    shown = ok(owner.run("proposal", "show", "1.1.0.json", *given))
+    assert f"hashed here from {NEW}: its 620 bytes have this SHA-256" in shown.out
+    assert "since 1.0.0: 584 → 620 bytes" in shown.out
+    refused(owner.run("proposal", "show", "1.1.0.json", "--image", str(OLD)), REFUSED, "not the one in the proposal")
+    with serving(blocks(NEW, OLD), vices.honest) as named:
+        shown = ok(owner.run("proposal", "show", "1.1.0.json", "--source", named.url))
+    assert "hashed here from the network" in shown.out
+
+
+def test_a_chain_out_of_reach_leaves_the_difference_unknown(owner: Workshop) -> None:
+    """The image itself is hashed all the same; what is published today is then not known."""
+    Path("blockota.toml").write_text(f'[networks.local]\nurl = "{NOBODY}"\n')
+    shown = ok(owner.run("proposal", "show", "1.1.0.json", "--image", str(NEW)))
+    assert "hashed here from" in shown.out
+    assert "not known: the chain was not asked what is published today" in shown.out
