@@ -12,7 +12,7 @@ from scripts.install_kubo import find
 from tests.conftest import IMAGES, ROOT
 from tests.ipfs.node import Kind, Node, running_node
 from tests.stories.conftest import Workshop
-from tests.stories.test_pages import commands, missing
+from tests.stories.pages import commands, missing
 
 PAGE = ROOT / "docs" / "ipfs.md"
 DONE_BY_THE_FIXTURE = ("init", "daemon")

@@ -1,0 +1,62 @@
+"""Pages that show commands with what they print: how such a page is read, and held against what was printed.
+
+A line ``$ …`` is a command; the lines below it must appear in what it prints, in their order. A line of ``…`` stands
+for lines that the page leaves out, and inside a line for the rest of it. ``(exit status N)`` says how the command ends,
+where that is not 0. Hashes, times and block numbers may differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+VOLATILE = (
+    (re.compile(r"0x[0-9a-f]{64}"), "HASH"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "TIME"),
+    (re.compile(r"for [\d,]+ gas"), "for GAS"),
+    (re.compile(r"\bblock \d+"), "block N"),
+    (re.compile(r"\d+ (more )?days"), "some days"),
+    (re.compile(r"\s+"), " "),
+)
+OMITTED = "…"
+_STATUS = re.compile(r"\(exit status (\d+)\)")
+
+
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each command of a page with the lines that it should print."""
+    command, lines = "", list[str]()
+    for line in [*page.read_text("utf-8").splitlines(), ""]:
+        code = line[4:] if line.startswith("    ") else None
+        if command and (code is None or code.startswith("$ ")):
+            yield command, lines
+            command = ""
+        if code is not None and code.startswith("$ "):
+            command, lines = code[2:], []
+        elif command and code is not None:
+            lines.append(code)
+
+
+def exit_status(lines: list[str]) -> int:
+    """How a page says that a command ends."""
+    return next((int(match[1]) for line in lines if (match := _STATUS.match(line))), 0)
+
+
+def missing(lines: list[str], printed: str) -> list[str]:
+    """The lines of a page that were not printed, in their order, after those before them."""
+    found = iter([steady(line) for line in printed.splitlines()])
+    wanted = [steady(line) for line in lines if line.strip() != OMITTED and not _STATUS.match(line)]
+    return [shown for shown in wanted if not any(is_like(line, shown) for line in found)]
+
+
+def steady(line: str) -> str:
+    """A line without what differs from run to run."""
+    for pattern, word in VOLATILE:
+        line = pattern.sub(word, line)
+    return line.strip()
+
+
+def is_like(line: str, shown: str) -> bool:
+    """Whether a printed line is the one on the page, whose end may be left out."""
+    start, omitted, _ = shown.partition(OMITTED)
+    return line.startswith(start.strip()) if omitted else line == shown

@@ -1,0 +1,132 @@
+"""The broker's page, typed from top to bottom: a real chain, a real Safe, real repositories of vendor and broker."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack, chdir, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import PIPE
+
+import click
+import pytest
+
+from blockota.cli.main import cli
+from blockota.localchain import free_port
+from tests.conftest import IMAGES, ROOT
+from tests.stories.conftest import Workshop
+from tests.stories.pages import commands, exit_status, missing
+
+PAGE = ROOT / "docs" / "broker.md"
+CHAIN, VENDOR, BROKER = "127.0.0.1:8545", "127.0.0.1:8080", "127.0.0.1:8081"
+"""Where they are on the page; in the test they take free ports."""
+VENDORS_WORDS = ({"proposal"}, {"replica", "accept"}, {"replica", "terminate"})
+
+
+@dataclass
+class Bench:
+    """Two desks, the vendor's and the broker's, with what runs at them.
+
+    Attributes:
+        workshop: runs commands; its folder is the vendor's.
+        folder: the broker's.
+        places: ⟨address on the page → the real one⟩.
+        running: ends the repositories.
+    """
+
+    workshop: Workshop
+    folder: Path
+    running: ExitStack
+    places: dict[str, str] = field(default_factory=dict)
+
+    def typed(self, command: str, lines: list[str]) -> None:
+        """Run one command, and hold what it prints and how it ends against the page."""
+        status, printed = self._run(shlex.split(self.real(command)))
+        assert status == exit_status(lines), f"$ {command}\n{printed}"
+        assert not missing(lines, self.shown(printed)), f"$ {command}\n{printed}"
+
+    def real(self, text: str) -> str:
+        """A text of the page with the real addresses."""
+        for place, found in self.places.items():
+            text = text.replace(place, found)
+        return text
+
+    def shown(self, text: str) -> str:
+        """What was printed, with the page's addresses."""
+        for place, found in self.places.items():
+            text = text.replace(found, place)
+        return text
+
+    def _run(self, words: list[str]) -> tuple[int, str]:
+        if words[0] == "curl":
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout
+        if words[1:3] == ["repository", "serve"]:
+            return 0, self.running.enter_context(serving_as_typed(self.folder, *words[1:]))
+        is_vendors = any(known <= set(words[1:3]) for known in VENDORS_WORDS)
+        with chdir(self.workshop.folder if is_vendors else self.folder):
+            outcome = self.workshop.run(*words[1:])
+        return outcome.status, outcome.out + outcome.err
+
+
+@pytest.fixture
+def bench(workshop: Workshop) -> Iterator[Bench]:
+    """The vendor has published 1.0.0 and serves it; the broker has the settings of the page."""
+    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    folder = workshop.folder / "broker"
+    folder.mkdir()
+    with ExitStack() as running:
+        bench = Bench(workshop, folder, running)
+        bench.places = {place: f"127.0.0.1:{free_port()}" for place in (VENDOR, BROKER)}
+        bench.places[CHAIN] = workshop.chain.url.removeprefix("http://")
+        words = ("repository", "serve", "--listen", bench.places[VENDOR])
+        running.enter_context(serving_as_typed(workshop.folder, *words))
+        (folder / "blockota.toml").write_text(bench.real(settings()))
+        yield bench
+
+
+def settings() -> str:
+    """The settings file of the page, which is its first block of code."""
+    text = PAGE.read_text("utf-8")
+    block = re.search(r"(?:^    .*\n|^\n(?=    ))+", text[text.index("\n    ") :], re.MULTILINE)
+    assert block
+    return textwrap.dedent(block[0])
+
+
+@contextmanager
+def serving_as_typed(folder: Path, *words: str) -> Iterator[str]:
+    """Run a repository as a command of its own; what it prints once it is ready."""
+    command = [sys.executable, "-m", "blockota", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with (
+        (folder / "access.jsonl").open("w") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            yield process.stdout.readline() if process.stdout else ""
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page asks with curl, which is not here")
+def test_the_page_shows_what_the_commands_print(bench: Bench) -> None:
+    """Typed from top to bottom, the page leads a broker from its offer to the end of the agreement."""
+    shown = list(commands(PAGE))
+    for command, lines in shown:
+        bench.typed(command, lines)
+    assert len(shown) > 15
+
+
+def test_the_page_names_options_that_there_are() -> None:
+    """No option on the page is one that no command has."""
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE.read_text("utf-8")))
+    nouns = (cli.get_command(click.Context(cli), name) for name in cli.list_commands(click.Context(cli)))
+    verbs = (verb for noun in nouns if isinstance(noun, click.Group) for verb in noun.commands.values())
+    assert not named - {option for verb in verbs for parameter in verb.params for option in parameter.opts}
