@@ -18,6 +18,7 @@ from blockota.agreement import Agreement
 from blockota.errors import ContentError, StoreError, UsageError, VerificationError
 from blockota.release import Release
 from blockota.stores import Store
+from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.destinations import InFile
 from blockota.stores.fetching import Fetch
 from blockota.stores.local import LocalStore
@@ -56,24 +57,35 @@ class Listener:
     progress: Callable[[int], object] = lambda _: None
 
 
-def announced(agreements: Iterable[Agreement], *, is_local_chain: bool) -> Iterator[Candidate]:
+def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
+    """The sources that the person named, or the settings; one whose token cannot be read is not asked.
+
+    Raises:
+        UsageError: a URL names no gateway.
+    """
+    for url in urls:
+        Source(url)
+        yield _candidate(url, credentials)
+
+
+def announced(
+    agreements: Iterable[Agreement], *, is_local_chain: bool, credentials: Credentials = NOBODY
+) -> Iterator[Candidate]:
     """The sources that brokers have announced on the chain.
 
     Args:
         agreements: with what the brokers say; a stranger's text.
         is_local_chain: whether the chain is a local development chain. Only there a URL may lead to this machine or
             a private network, which on a public chain a stranger could have us ask for anything.
+        credentials: the tokens of those sources that the settings know.
     """
     for agreement in agreements:
         # Some announce the path namespace of the protocol as well, which the requests bring themselves.
         url = agreement.uri.rstrip("/").removesuffix("/ipfs")
         if len(url) > MAX_URL:
             yield _refused(url, f"it has more than {MAX_URL} characters")
-            continue
-        try:
-            yield Source(url, public_only=not is_local_chain)
-        except UsageError as error:
-            yield _refused(url, error.why)
+        else:
+            yield _candidate(url, credentials, public_only=not is_local_chain)
 
 
 def find_image(
@@ -179,6 +191,13 @@ class _Search:
         for report in reports:
             self._reports.append(report)
             self._listener.note(f"Left out: {report}.")
+
+
+def _candidate(url: str, credentials: Credentials, *, public_only: bool = False) -> Candidate:
+    try:
+        return credentials.source(url, public_only=public_only)
+    except UsageError as error:
+        return _refused(url, error.why)
 
 
 def _refused(url: str, why: str) -> SourceReport:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ _MAX_DIGITS = 20
 _GWEI_DECIMALS = 9
 _AMOUNT = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
+_TOKEN_WORD = re.compile(rf"(https?://\S+?)=({_REFERENCE.pattern})")
 _SOURCES = {"gateways", "vendor_sources"}
-_KNOWN = {"network", "store", "networks", *_SOURCES}
+_KNOWN = {"network", "store", "networks", "tokens", *_SOURCES}
 _KNOWN_NETWORK = {
     *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "first_block"),
     *_SOURCES,
@@ -56,6 +58,7 @@ class Settings:
         vendor_sources: URLs of the vendor's own repositories, which are asked for images that the store lacks.
         safe: address of the vendor's Safe, against which chain views are held; None where nothing names one.
         gateways: URLs of gateways that are asked when neither the vendor nor its brokers serve an image.
+        tokens: where the bearer tokens of sources are kept, ``env:NAME`` or ``file:PATH``, by the sources' URLs.
     """
 
     network: str
@@ -71,6 +74,7 @@ class Settings:
     vendor_sources: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
     safe: str | None = None
+    tokens: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_settings(config: Path | None, *, network: str | None, environment: Mapping[str, str]) -> Settings:
@@ -121,6 +125,7 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
         safe=address("safe") if not is_named or "safe" in section else None,
         vendor_sources=_urls(environment, "vendor_sources", said=file | section),
         gateways=_urls(environment, "gateways", said=file | section),
+        tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),
     )
 
 
@@ -185,6 +190,30 @@ def _urls(environment: Mapping[str, str], key: str, *, said: Mapping[str, Any]) 
     )
 
 
+def _tokens(environment: Mapping[str, str], said: object, *, folder: Path) -> dict[str, str]:
+    """Where tokens are kept. What is written in the wrong place may be a token itself, so no value is in an error."""
+    variable = environment.get("BLOCKOTA_TOKENS")
+    if variable is not None:
+        found = [_TOKEN_WORD.fullmatch(word) for word in variable.split()]
+        if not all(found):
+            raise _no_reference("BLOCKOTA_TOKENS", "URL=env:NAME or URL=file:PATH")
+        return {match[1]: match[2] for match in found if match}
+    if not isinstance(said, dict):
+        raise _no_reference("tokens", 'a table [tokens] with lines "URL" = "env:NAME" or "URL" = "file:PATH"')
+    for number, value in enumerate(said.values(), 1):
+        if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+            raise _no_reference(f"[tokens], line {number},", '"URL" = "env:NAME" or "URL" = "file:PATH"')
+    return {url: _beside(value, folder) for url, value in said.items()}
+
+
+def _no_reference(where: str, shape: str) -> UsageError:
+    return UsageError(
+        f"the setting {where} cannot be used",
+        why=f"it is written {shape}: a token itself never stands in the settings",
+        remedy="keep the token in an environment variable or a file, and name that",
+    )
+
+
 def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> int:
     value = environment.get(variable) or default
     digits = str(value) if type(value) in (int, str) else ""
@@ -220,7 +249,11 @@ def _address(key: str, value: object) -> str | None:
 
 
 def _store(file: dict[str, Any], folder: Path) -> str:
-    url = _text(file, "store", default="file:.blockota/store")
+    return _beside(_text(file, "store", default="file:.blockota/store"), folder)
+
+
+def _beside(url: str, folder: Path) -> str:
+    """What is named, where a file or folder is found from the settings."""
     kind, _, rest = url.partition(":")
     return f"file:{folder / home_path(rest)}" if kind == "file" and rest else url
 

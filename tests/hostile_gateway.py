@@ -39,6 +39,8 @@ class Gateway:
         repeat: whether repeated blocks are in its CARs again.
         token: the bearer token that it wants.
         asked: paths, with how often they were asked for.
+        refused: requests that our client must not make.
+        shown: what stood in ``Authorization`` headers.
     """
 
     blocks: dict[CID, bytes]
@@ -49,6 +51,7 @@ class Gateway:
     token: str = ""
     asked: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
     url: str = ""
 
 
@@ -70,6 +73,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Check the request, then answer it, with the gateway's vice."""
         self.gateway.asked[self.path] += 1
+        self.gateway.shown += self.headers.get_all("Authorization", [])
         match = re.fullmatch(
             r"(?:/sub)?/ipfs/([a-z2-7]+)\?format=(raw|car&dag-scope=entity&car-order=dfs&car-dups=y)", self.path
         )

@@ -99,11 +99,11 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
 def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tuple[Stage, ...]:
     """Who is asked, in this order; what the person has written is read at once, so that mistakes are told at once."""
     from blockota.finding import Stage
-    from blockota.stores.source import Source
+    from blockota.finding import named as candidates
 
     settings = session.settings
     first, vendor, gateways = (
-        [Source(url) for url in urls] for urls in (named, settings.vendor_sources, settings.gateways)
+        list(candidates(urls, session.credentials)) for urls in (named, settings.vendor_sources, settings.gateways)
     )
     return (
         Stage("what --source names", lambda: first),
@@ -113,9 +113,8 @@ def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tupl
 
 
 def _announced(session: Session, release: Release) -> Iterator[Candidate]:
-    from blockota.chain import LOCAL_CHAIN_IDS
     from blockota.finding import announced
 
     if session.settings.replication is not None:
         replicas = session.replication.replicas(release.product, release.version)
-        yield from announced(replicas, is_local_chain=session.settings.chain_id in LOCAL_CHAIN_IDS)
+        yield from announced(replicas, is_local_chain=session.is_local_chain, credentials=session.credentials)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from blockota.chain import Chain
     from blockota.replication import ReplicationContract
     from blockota.stores import Store
+    from blockota.stores.credentials import Credentials
 
 P = ParamSpec("P")
 _PIPED_WIDTH = 240
@@ -130,7 +131,14 @@ class Session:
         """The configured content store."""
         from blockota.stores import open_store
 
-        return open_store(self.store_url)
+        return open_store(self.store_url, credentials=self.credentials)
+
+    @functools.cached_property
+    def credentials(self) -> Credentials:
+        """The bearer tokens of repositories and gateways."""
+        from blockota.stores.credentials import Credentials
+
+        return Credentials(self.settings.tokens, os.environ)
 
     @property
     def store_url(self) -> str:

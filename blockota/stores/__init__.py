@@ -9,9 +9,9 @@ from typing import BinaryIO, Protocol
 from blockota.cid import CID
 from blockota.errors import ContentError, UsageError
 from blockota.files import home_path
+from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.http import HttpStore
 from blockota.stores.local import LocalStore
-from blockota.stores.source import Source
 
 
 class Store(Protocol):
@@ -48,19 +48,21 @@ def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
     return bytes(data)
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, credentials: Credentials = NOBODY) -> Store:
     """The store that a URL names.
 
-    ``file:FOLDER``, the RPC API of a Kubo node, ``kubo:http://HOST:PORT``, or a gateway, ``https://HOST``.
+    Args:
+        url: ``file:FOLDER``, the RPC API of a Kubo node, ``kubo:http://HOST:PORT``, or a gateway, ``https://HOST``.
+        credentials: the tokens of gateways.
 
     Raises:
-        UsageError: it names none.
+        UsageError: it names none, or the gateway's token cannot be read.
     """
     kind, _, rest = url.partition(":")
     if kind == "file" and rest:
         return LocalStore(home_path(rest))
     if kind in {"https", "http"}:
-        return HttpStore(Source(url))
+        return HttpStore(credentials.source(url))
     if kind == "kubo":
         from blockota.stores.kubo import KuboStore  # noqa: PLC0415 - its HTTP client takes 0.2 s to load
 

@@ -7,93 +7,35 @@ below its parser. It knows no proxies, no redirects, no cookies and no compressi
 from __future__ import annotations
 
 import http.client
-import io
 import math
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from blockota.stores.addresses import Endpoint, IPAddress, look_up, permitted
-from blockota.stores.source import Limits, Origin, Source, SourceError, Verdict, origin_of, split_url
+from blockota.stores.source import (
+    Limits,
+    Origin,
+    Source,
+    SourceError,
+    Verdict,
+    is_this_machine,
+    origin_of,
+    split_url,
+)
+from blockota.stores.watch import Watch, WatchedResponse
 
 READ_SIZE = 1 << 18
 """Bytes that are read at a time."""
-_HEAD_SIZE = 3 << 16
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_ADDRESSES = 4
 _BUSY = frozenset({429, 502, 503, 504})
 _ABSENT = frozenset({404, 410})
-_OK = 200
-
-
-class _Watch:
-    """What one answer may still cost: bytes altogether, and time spent waiting for them."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._waited = 0.0
-        self._seen = 0
-        self.allowed = _HEAD_SIZE
-
-    def patience(self) -> float:
-        """Seconds to wait for the next byte.
-
-        Raises:
-            TimeoutError: it has been too slow.
-        """
-        left = self._limits.grace + self._seen / self._limits.slowest - self._waited
-        if left <= 0:
-            raise TimeoutError
-        return min(left, self._limits.silence)
-
-    def count(self, size: int, *, waited: float) -> None:
-        """Take note of bytes that came.
-
-        Raises:
-            http.client.HTTPException: there are more than the answer may have.
-        """
-        self._seen += size
-        self._waited += waited
-        if self._seen > self.allowed:
-            raise http.client.HTTPException(f"more than {self.allowed} bytes")
-
-
-class _WatchedReader(io.RawIOBase):
-    """A socket's bytes, each read under the watch."""
-
-    def __init__(self, sock: socket.socket, watch: _Watch) -> None:
-        self._sock, self._watch = sock, watch
-        self._raw = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._watch.patience())
-        began = time.monotonic()
-        size = self._raw.readinto(buffer)
-        self._watch.count(size or 0, waited=time.monotonic() - began)
-        return size
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """An answer whose every byte is watched."""
-
-    def __init__(self, sock: socket.socket, *, method: str, watch: _Watch) -> None:
-        super().__init__(sock, method=method)
-        self.fp.close()
-        self.watch = watch
-        self.fp = io.BufferedReader(_WatchedReader(sock, watch), 1 << 16)
+_OK, _UNAUTHORISED = 200, 401
 
 
 class Answer:
@@ -103,7 +45,7 @@ class Answer:
         headers: the answer's headers.
     """
 
-    def __init__(self, response: _Response, source: Source, *, limit: int) -> None:
+    def __init__(self, response: WatchedResponse, source: Source, *, limit: int) -> None:
         """Refuse a body that is compressed, or announced as larger than `limit` bytes."""
         self.headers = response.headers
         self._response, self._source, self._limit = response, source, limit
@@ -158,7 +100,7 @@ class Session:
         self._own: tuple[IPAddress, ...] = ()
         self._origin: Origin | None = None
         self._socket: socket.socket | None = None
-        self._response: _Response | None = None
+        self._response: WatchedResponse | None = None
         self._aborted = False
         self._lock = threading.Lock()
 
@@ -207,13 +149,14 @@ class Session:
         if sock is not None:
             sock.close()
 
-    def _ask(self, method: str, path: str, *, accept: str) -> _Response:
+    def _ask(self, method: str, path: str, *, accept: str) -> WatchedResponse:
         url = self._source.url.rstrip("/") + path
+        token = self._source.token
         for _ in range(self._limits.redirects + 1):
-            response = self._exchange(method, url, accept=accept)
+            response = self._exchange(method, url, accept=accept, token=token)
             if response.status not in _REDIRECTS:
                 return self._checked(response)
-            url = self._redirected(url, response.headers.get("Location", ""))
+            url, token = self._redirected(url, response.headers.get("Location", "")), ""
             self.close()
         raise self._error(Verdict.REFUSED, f"it redirects more than {self._limits.redirects} times")
 
@@ -224,34 +167,38 @@ class Session:
             raise self._error(Verdict.REFUSED, f"it redirects to {location[:80]!r}, which is no address to follow")
         return target
 
-    def _checked(self, response: _Response) -> _Response:
+    def _checked(self, response: WatchedResponse) -> WatchedResponse:
         if response.status == _OK:
             return response
         self.close()
         if response.status in _ABSENT:
             raise AbsentError(self._source.url, Verdict.GONE, why="it does not hold what was asked for")
+        if response.status == _UNAUTHORISED:
+            why = "it answers with the status 401: it wants a token that it knows, see [tokens] in blockota.toml"
+            raise self._error(Verdict.REFUSED, why)
         again = _seconds(response.headers.get("Retry-After", "0")) if response.status in _BUSY else None
         raise self._error(Verdict.GONE, f"it answers with the status {response.status}", again=again)
 
-    def _exchange(self, method: str, url: str, *, accept: str) -> _Response:
+    def _exchange(self, method: str, url: str, *, accept: str, token: str) -> WatchedResponse:
         parts = urlsplit(url)
         origin = origin_of(parts)
         sock = self._connected(origin)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        head = [f"{method} {target} HTTP/1.1", *self._headers(origin, accept)]
+        head = [f"{method} {target} HTTP/1.1", *_headers(origin, accept)]
+        if token:
+            self._check_privacy(sock, origin)
+            head.append(f"Authorization: Bearer {token}")
         sock.settimeout(self._limits.silence)
         sock.sendall("\r\n".join((*head, "", "")).encode("ascii"))
-        self._response = _Response(sock, method=method, watch=_Watch(self._limits))
+        self._response = WatchedResponse(sock, method=method, watch=Watch(self._limits))
         self._response.begin()
         return self._response
 
-    def _headers(self, origin: Origin, accept: str) -> Iterator[str]:
-        yield f"Host: {origin.authority}"
-        yield f"Accept: {accept}"
-        yield "Accept-Encoding: identity"
-        yield "User-Agent: blockota"
-        if self._source.token and origin == self._source.origin:
-            yield f"Authorization: Bearer {self._source.token}"
+    def _check_privacy(self, sock: socket.socket, origin: Origin) -> None:
+        """A name of this machine may lead elsewhere, as whoever answers for names likes."""
+        peer = sock.getpeername()[0]
+        if origin.scheme == "http" and not is_this_machine(peer):
+            raise self._error(Verdict.REFUSED, f"it leads to {peer}, where a token would go unencrypted")
 
     def _connected(self, origin: Origin) -> socket.socket:
         last = self._response
@@ -328,6 +275,13 @@ def translated(source: Source) -> Iterator[None]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         text = str(error) or type(error).__name__
         raise SourceError(source.url, Verdict.GONE, why=f"the connection broke ({text[:100]})", again=0.0) from error
+
+
+def _headers(origin: Origin, accept: str) -> Iterator[str]:
+    yield f"Host: {origin.authority}"
+    yield f"Accept: {accept}"
+    yield "Accept-Encoding: identity"
+    yield "User-Agent: blockota"
 
 
 @cache

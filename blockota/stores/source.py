@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from blockota.errors import StoreError, UsageError
 
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}={0,2}", re.ASCII)
+"""What a bearer token looks like (RFC 6750 section 2.1)."""
 _PORTS = {"http": 80, "https": 443}
+_USER = re.compile(r"//[^/?#]*@")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Source:
 
     Attributes:
         url: ``https://host[:port][/path]`` or ``http://…``, in front of ``/ipfs/…``.
-        token: a bearer token, shown to this origin only.
+        token: a bearer token, shown to this source only, over TLS or to this machine.
         tls: whom to believe certificates; the system's authorities without it.
         public_only: whether it may lie in the public internet alone, as a stranger's URL on the chain may.
     """
@@ -86,17 +91,17 @@ class Source:
         """Refuse what is no URL of a gateway.
 
         Raises:
-            UsageError: it has another scheme, no host, a user, a query or a fragment, or the token is none.
+            UsageError: it has another scheme, no host, a user, a query or a fragment, or no token may go there.
         """
-        if not (self.token.isascii() and self.token.isprintable()):
-            raise UsageError("the bearer token cannot be used", why="it has characters that no header may have")
         parts = split_url(self.url)
         if parts is None or parts.query or parts.fragment:
             raise UsageError(
-                f"{self.url!r} names no gateway",
+                f"{_USER.sub('//…@', self.url)!r} names no gateway",
                 why="an address like https://host or https://host/path is needed, without user, query and fragment",
                 remedy="check the address",
             )
+        if self.token:
+            self._check_token()
 
     @property
     def origin(self) -> Origin:
@@ -107,6 +112,16 @@ class Source:
     def path(self) -> str:
         """What comes before ``/ipfs/…``."""
         return urlsplit(self.url).path.rstrip("/")
+
+    def _check_token(self) -> None:
+        if not TOKEN.fullmatch(self.token):
+            raise UsageError("the bearer token cannot be used", why="it has characters that no token may have")
+        if self.origin.scheme == "http" and not is_this_machine(self.origin.host):
+            raise UsageError(
+                f"no token can be sent to {self.url}",
+                why="everybody on the way could read it",
+                remedy="use the address that begins with https://",
+            )
 
 
 @dataclass(frozen=True)
@@ -168,3 +183,11 @@ def split_url(url: str) -> SplitResult | None:
 def origin_of(parts: SplitResult) -> Origin:
     """Where the parts of a URL lead."""
     return Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host, as a URL has it, is this machine by its own word: ``localhost``, or a loopback address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -109,6 +109,26 @@ def test_the_vendor_s_own_repository_serves(bench: Workshop) -> None:
     assert Path("elsewhere/pins").is_dir()
 
 
+def test_a_repository_that_asks_for_a_token_serves_who_has_it(bench: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made by `repository token`, kept in a variable, and named in the settings; without it the others are asked."""
+    token = bench.run("repository", "token", "bench-3", "--json").json
+    Path("tokens").write_text(token["line"])
+    (bench.folder / "vendor-store").rename(".blockota/store")
+    with repositories.serving(bench.folder, "--tokens", "tokens") as served:
+        settings(bench, vendor_sources=[served.url])
+        refused(bench.run(*FETCH, "--store", "file:a"), UNREACHABLE, f"{served.url} refused", "401", "[tokens]")
+        with Path("blockota.toml").open("a") as file:
+            file.write(f'[tokens]\n"{served.url}" = "env:VENDOR_TOKEN"\n')
+        unset = bench.run(*FETCH, "--store", "file:a")
+        refused(unset, UNREACHABLE, f"{served.url} refused", "environment variable VENDOR_TOKEN, which is not set")
+        monkeypatch.setenv("VENDOR_TOKEN", token["token"])
+        for store in ("file:a", served.url):
+            outcome = bench.run(*FETCH, "--store", store, "--force")
+            assert outcome.status == 0, outcome.err
+            assert token["token"] not in outcome.out + outcome.err
+        assert served.lines[-1]["holder"] == "bench-3"
+
+
 def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
     """What serves early keeps those behind it from being asked."""
     with gateways(vices.honest, vices.honest, vices.honest) as (named, vendor, gateway):

@@ -147,13 +147,38 @@ def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
     assert (found.gateways, found.vendor_sources) == (("https://d", "https://e"), ())
 
 
+def test_tokens_are_named_and_not_told(write: Write, tmp_path: Path) -> None:
+    """By a table, with a file found from the settings, or by a variable in its place."""
+    write('[tokens]\n"https://a" = "env:TOKEN_A"\n"https://b:8443/x" = "file:b.token"')
+    assert load().tokens == {"https://a": "env:TOKEN_A", "https://b:8443/x": "file:b.token"}
+    beside = load_settings(tmp_path / "blockota.toml", network=None, environment={}).tokens
+    assert beside["https://b:8443/x"] == f"file:{tmp_path / 'b.token'}"
+    words = "https://c/a=b=env:TOKEN_C http://localhost:80=file:/run/c=d"
+    assert load(TOKENS=words).tokens == {"https://c/a=b": "env:TOKEN_C", "http://localhost:80": "file:/run/c=d"}
+    assert load(TOKENS="").tokens == {}
+
+
+@pytest.mark.parametrize("text", ['tokens = "S3"', "[tokens]\n'https://a' = 'S3'", "tokens = ['S3']", "tokens.S3 = 5"])
+def test_a_token_in_the_settings_is_refused_unread(write: Write, text: str) -> None:
+    """The sentence says where it belongs, and does not repeat it; nor does the one for the variable."""
+    write(text)
+    with pytest.raises(UsageError, match="a token itself never stands in the settings") as caught:
+        load()
+    assert "S3" not in str(caught.value)
+    write("")
+    for words in ("S3", "https://a=S3", "https://a=env:A S3", "https://a=env:S-3"):
+        with pytest.raises(UsageError, match=r"BLOCKOTA_TOKENS cannot be used: it is written URL=env:NAME") as caught:
+            load(TOKENS=words)
+        assert "S3" not in str(caught.value)
+
+
 WRONG_FILES = {
     "no TOML": ("network = ", "is no TOML"),
     "no UTF-8": ("\udcff", "is no TOML"),
     "nested without end": ("a = " + "[" * 30_000, "is no TOML"),
     "an unknown key": (
         'netwrok = "x"',
-        "says 'netwrok': only gateways, network, networks, store, vendor_sources are known",
+        "says 'netwrok': only gateways, network, networks, store, tokens, vendor_sources are known",
     ),
     "an unknown key of a network": ("[networks.x]\nchain = 5", r"\[networks.x\] says 'chain': only chain_id"),
     "a network that is not there": ('network = "y"\n[networks.x]', "no network 'y': the settings know local, x"),
