@@ -1,47 +1,29 @@
-"""The simulated board as a whole: reset, BOOT0, the serial line, and what runs behind it."""
+"""The simulated board as a whole: reset, BOOT0, power, the serial line, and what runs behind it."""
 
 from __future__ import annotations
 
 import logging
-import time
-from dataclasses import dataclass
+import math
 from typing import TYPE_CHECKING
 
+from firmware_host.board.clock import Timeline, TimeModel
 from firmware_host.board.emulator import Application, CrashError
 from firmware_host.board.faults import NO_FAULTS, Faults
+from firmware_host.board.power import PowerCutError
 from firmware_host.board.profile import STM32F103C8, BoardProfile
 from firmware_host.board.rom import Leave, Rom, Script, Transmitter
 from firmware_host.board.silicon import BusFaultError, Silicon
+from firmware_host.board.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
 logger = logging.getLogger("firmware_host.board")
 
-BITS_PER_BYTE = 11
-"""One start bit, eight data bits, even parity, one stop bit (AN3155 section 2)."""
 UNIQUE_ID = bytes.fromhex("42 4c 4f 43 4b 4f 54 41 00 00 00 01")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeModel:
-    """How long the board and its line take.
-
-    Attributes:
-        baud: bits per second on the line.
-        latency: seconds that the USB adapter holds an answer back.
-        wait: called with the seconds to pass; `time.sleep`, or a clock of the caller's.
-    """
-
-    baud: int
-    latency: float = 0.0
-    wait: Callable[[float], None] = time.sleep
-
-    def pass_time(self, byte_count: int, busy: float, *, answered: bool) -> None:
-        """Wait for the bytes on the line, the flash's busy time, and the adapter."""
-        line = byte_count * BITS_PER_BYTE / self.baud
-        self.wait(line + busy + (self.latency if answered else 0.0))
+GLITCH = 0x00
+"""What a ROM measures in place of 0x7F when only a part of a byte reaches it: it is deaf then."""
 
 
 class SimulatedBoard:
@@ -56,6 +38,7 @@ class SimulatedBoard:
 
     Attributes:
         boot0: the jumper: True starts the boot ROM at reset, False what is in flash.
+        powered: whether the supply is there.
         application: what runs in place of the ROM, if anything does.
 
     Raises:
@@ -73,13 +56,13 @@ class SimulatedBoard:
         unique_id: bytes = UNIQUE_ID,
     ) -> None:
         """Power the board up, into the boot ROM."""
-        self.boot0 = True
+        self.boot0 = self.powered = True
         self.application: Application | None = None
-        self._faults, self._times = faults, times
+        self._faults, self._time = faults, Timeline(times)
         self._silicon = Silicon(profile, flash, faults=faults, unique_id=unique_id)
-        self._until_silent = faults.silent_after
-        self._line = Transmitter(faults)
+        self._line, self._wire = Transmitter(faults), Wire(faults)
         self._script: Script[Leave] | None = None
+        self._ran_until = self._reset_at = self._listens_from = -math.inf
         self.reset()
 
     @property
@@ -90,17 +73,17 @@ class SimulatedBoard:
     @property
     def flash(self) -> bytes:
         """What the flash holds, all of it."""
-        return bytes(self._silicon.flash)
+        return bytes(self._silicon.flash.cells)
 
     @property
     def readout_protected(self) -> bool:
         """Whether the flash can be read, since the last reset."""
-        return self._silicon.readout_protected
+        return self._silicon.options.readout_protected
 
     @property
     def protected_pages(self) -> frozenset[int]:
         """Numbers of the pages that are protected against writing, since the last reset."""
-        return self._silicon.protected_pages
+        return self._silicon.options.protected_pages
 
     def protect(self, *, readout: bool = False, pages: Iterable[int] = ()) -> None:
         """Set the option bytes as somebody may have done before; then reset.
@@ -110,16 +93,118 @@ class SimulatedBoard:
             pages: pages against writing; a protection bit covers several, so more may be.
         """
         per_sector = self.profile.pages_per_sector
-        self._silicon.set_readout_protection(active=readout)
-        self._silicon.set_write_protection({page // per_sector for page in pages})
+        self._silicon.protect(readout=readout, sectors={page // per_sector for page in pages})
         self.reset()
 
     def reset(self) -> None:
-        """Press the reset button: RAM is kept, and BOOT0 decides what starts."""
+        """Press the reset button, and release it long enough ago for the ROM to listen.
+
+        Power comes back if it was cut. RAM is kept but for what the ROM takes, and BOOT0 decides what starts.
+        """
+        self._time.arrive()
+        self.powered = True
+        self._boot(self._time.moment)
+        self._listens_from = -math.inf
+
+    def cut_power(self) -> None:
+        """Take the supply away: the board is silent until `reset` or `connect`, and RAM is lost."""
+        self._halt()
+        self._silicon.lose_power()
+        self.powered = False
+
+    def connect(self) -> bytes:
+        """Plug the line in and press reset; return what the host hears at once.
+
+        A cable that an `unplug` fault took off is only put back: the board goes on as it was.
+        """
+        if self._wire.put_back() or not self.powered:
+            self.reset()
+        return bytes((7 * index + 0xA5) % 256 for index in range(self._faults.noise_at_open))
+
+    def feed(self, data: bytes) -> bytes:
+        """Receive bytes from the host; return the answer."""
+        self._time.arrive()
+        answer = b"".join([self._receive(byte) for byte in data])
+        if answer:
+            self._time.deliver()
+        return answer
+
+    def run(self, seconds: float) -> bytes:
+        """Let the application run for that long, by its own clock; return what it says.
+
+        Nothing happens while the boot ROM runs: it only answers.
+        """
+        if self.application is None or seconds <= 0:
+            return b""
+        application = self.application
+        try:
+            said = application.run(seconds)
+        except CrashError as error:
+            logger.warning("the application crashed: %s", error)
+            said = application.take_sent()
+            self._halt()
+        self._ran_until += seconds - application.seconds_left
+        if self.application and application.peripherals.reset_requested:
+            logger.info("the application asks for a reset")
+            self._boot(self._ran_until)
+        return said
+
+    def idle(self, tick: float) -> bytes:
+        """Let the application run up to now; without a time model, for `tick` seconds."""
+        return self._wire.to_host(self.run(self._time.since(self._ran_until, otherwise=tick)))
+
+    def _receive(self, byte: int) -> bytes:
+        begun = self._time.moment
+        self._time.pass_bytes(1)
+        said = self.run(self._time.moment - self._ran_until) if self._time.is_modelled else b""
+        arrived = self._wire.to_board(byte)
+        if arrived is None or not self.powered:
+            return self._wire.to_host(said)
+        if self.application:
+            self.application.peripherals.received.append(arrived)
+        elif self._script and not self._is_lost(begun):
+            self._serve(self._script, GLITCH if begun < max(self._reset_at, self._listens_from) else arrived)
+        if self._wire.received == self._faults.power_cut_after:
+            logger.warning("power fails after %d bytes", self._wire.received)
+            self.cut_power()
+            self._line.take()
+        return self._wire.to_host(said + self._line.take())
+
+    def _is_lost(self, begun: float) -> bool:
+        """Return whether a byte that has just ended came while the ROM did not listen yet."""
+        return self._reset_at <= begun and self._time.moment <= self._listens_from
+
+    def _serve(self, script: Script[Leave], byte: int) -> None:
+        busy_before, leave = self._silicon.flash.busy_seconds, None
+        try:
+            script.send(byte)
+        except StopIteration as end:
+            leave = end.value
+        except BusFaultError as error:
+            logger.warning("bus fault: %s; silent until reset", error)
+            self._halt()
+        except PowerCutError as error:
+            logger.warning("power fails %s", error)
+            self.cut_power()
+        self._time.pass_busy(self._silicon.flash.busy_seconds - busy_before)
+        self._time.pass_bytes(len(self._line.pending))
+        if leave:
+            self._leave_rom(leave)
+
+    def _leave_rom(self, leave: Leave) -> None:
+        if leave.jump is None:
+            self._boot(self._time.moment)
+        else:
+            self._start(leave.jump, from_rom=True)
+
+    def _boot(self, moment: float) -> None:
+        """Come out of a reset at that moment."""
         if self.application:
             self.application.stop()
         self._silicon.load_options()
         self.application = self._script = None
+        if self._time.is_modelled:
+            self._reset_at, self._listens_from = moment, moment + self.profile.boot_seconds
         if not self.boot0:
             self._start(self.profile.flash_start, from_rom=False)
             return
@@ -128,74 +213,17 @@ class SimulatedBoard:
         self._script = Rom(self._silicon, self._line, nacks_when_protected=nacks).run()
         next(self._script)
 
-    def connect(self) -> bytes:
-        """Plug the line in and press reset; return what the host hears at once."""
-        if self._until_silent is not None and self._until_silent < 0:
-            self._until_silent = None
-        self.reset()
-        return bytes((7 * index + 0xA5) % 256 for index in range(self._faults.noise_at_open))
-
-    def feed(self, data: bytes) -> bytes:
-        """Receive bytes from the host; return the answer."""
-        busy_before = self._silicon.busy_seconds
-        answer = b"".join(self._receive(byte) for byte in data)
-        if self._times:
-            busy = self._silicon.busy_seconds - busy_before
-            self._times.pass_time(len(data) + len(answer), busy, answered=bool(answer))
-        return answer
-
-    def run(self, seconds: float) -> bytes:
-        """Let the application run for that long, by its own clock; return what it says.
-
-        Nothing happens while the boot ROM runs: it only answers.
-        """
-        if self.application is None:
-            return b""
-        try:
-            said = self.application.run(seconds)
-        except CrashError as error:
-            logger.warning("the application crashed: %s", error)
-            said = self.application.take_sent()
-            self._halt()
-        else:
-            if self.application.peripherals.reset_requested:
-                logger.info("the application asks for a reset")
-                self.reset()
-        return said
-
-    def _receive(self, byte: int) -> bytes:
-        if self._until_silent is not None:
-            self._until_silent -= 1
-            if self._until_silent < 0:
-                return b""
-        if self.application:
-            self.application.peripherals.received.append(byte)
-        elif self._script:
-            self._serve(self._script, byte)
-        return self._line.take()
-
-    def _serve(self, script: Script[Leave], byte: int) -> None:
-        try:
-            script.send(byte)
-        except StopIteration as end:
-            self._leave_rom(end.value)
-        except BusFaultError as error:
-            logger.warning("bus fault: %s; silent until reset", error)
-            self._halt()
-
-    def _leave_rom(self, leave: Leave) -> None:
-        if leave.jump is None:
-            self.reset()
-        else:
-            self._start(leave.jump, from_rom=True)
-
     def _start(self, vector_table: int, *, from_rom: bool) -> None:
         self._script = None
+        cycles = self._time.cycles_per_instruction
         try:
-            self.application = Application(self._silicon, vector_table, from_rom=from_rom)
+            self.application = Application(
+                self._silicon, vector_table, from_rom=from_rom, cycles_per_instruction=cycles
+            )
         except (BusFaultError, CrashError) as error:
             logger.warning("nothing boots: %s", error)
         else:
+            self._ran_until = self._time.moment if from_rom else self._reset_at
             logger.info("the application at %#010x starts", vector_table)
 
     def _halt(self) -> None:

@@ -1,6 +1,6 @@
 """Runs an application on a Cortex-M3 under Unicorn, until it crashes or asks for a reset.
 
-One instruction counts as one clock cycle. There are no interrupts but SysTick, no memory
+Each instruction counts as the same number of clock cycles. There are no interrupts but SysTick, no memory
 protection, no bit-banding, and the application cannot program the flash.
 """
 
@@ -27,7 +27,8 @@ PAGE = 0x1000
 HANDLER_RETURN = 0x1000_0000
 """Where an exception handler returns to, in place of EXC_RETURN, which Unicorn cannot take."""
 HANDLER_LIMIT = 1_000_000
-SLICE = 20_000
+SLICE = 2400
+"""Cycles at a time, 0.1 ms at 24 MHz: to within them it is known when the application asked for a reset."""
 SYSTICK_VECTOR = 15
 WAIT_INSTRUCTIONS = (b"\x30\xbf", b"\x20\xbf")
 """WFI and WFE, where the core sleeps until the next interrupt."""
@@ -46,13 +47,20 @@ class Application:
         vector_table: address of the initial stack pointer and the reset vector.
         from_rom: whether Go started it: clocks and USART1 are then as the ROM left them, and
             address 0 shows the system memory.
+        cycles_per_instruction: on the average.
+
+    Attributes:
+        seconds_left: what the last `run` did not need, because the application asked for a reset.
 
     Raises:
         CrashError: there is no plausible vector table.
     """
 
-    def __init__(self, silicon: Silicon, vector_table: int, *, from_rom: bool) -> None:
+    def __init__(
+        self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float = 1.0
+    ) -> None:
         """Map the memories, and set stack pointer and program counter."""
+        self.seconds_left, self._cycles_per_instruction = 0.0, cycles_per_instruction
         self._silicon, profile = silicon, silicon.profile
         stack = _word(silicon.read(vector_table, 4))
         self._pc = _word(silicon.read(vector_table + 4, 4))
@@ -72,9 +80,11 @@ class Application:
         Raises:
             CrashError: the core faulted. What was sent before stands in `peripherals.sent`.
         """
-        cycles = int(seconds * self.peripherals.clock_hz)
+        clock_hz = self.peripherals.clock_hz
+        cycles = round(seconds * clock_hz)
         while cycles > 0 and not self.peripherals.reset_requested:
             cycles -= self._step(cycles)
+        self.seconds_left = cycles / clock_hz
         return self.take_sent()
 
     def take_sent(self) -> bytes:
@@ -92,9 +102,10 @@ class Application:
         period = self.peripherals.tick_cycles
         if period and not 0 < self._until_tick <= period:
             self._until_tick = period
-        cycles = min(cycles, self._until_tick if period else SLICE)
+        cycles = min(cycles, SLICE, self._until_tick if period else SLICE)
         if not self._asleep:
-            self._pc = self._execute(self._pc | 1, cycles)
+            # A count of zero would have no end.
+            self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
             self._asleep = self._just_executed() in WAIT_INSTRUCTIONS
         self._until_tick -= cycles
         if period and self._until_tick <= 0:
@@ -139,9 +150,9 @@ class Application:
 
     def _map_memories(self, *, from_rom: bool) -> None:
         silicon, profile = self._silicon, self._silicon.profile
-        system = silicon.system + silicon.options
-        self._map_fixed(0, system if from_rom else bytes(silicon.flash))
-        self._map_fixed(profile.flash_start, bytes(silicon.flash))
+        system = silicon.system + bytes(silicon.options.raw)
+        self._map_fixed(0, system if from_rom else bytes(silicon.flash.cells))
+        self._map_fixed(profile.flash_start, bytes(silicon.flash.cells))
         self._map_fixed(profile.system_start, system)
         self._map_fixed(HANDLER_RETURN, bytes(PAGE))
         self._uc.mem_map(profile.ram_start, _whole_pages(profile.ram_size))

@@ -16,9 +16,13 @@ class BoardProfile:
         commands: the command codes that Get lists, in its order.
         ram_reserved: bytes at the start of RAM that the ROM uses and refuses to others.
         pages_per_sector: pages that one write-protection bit covers.
-        halfword_program: typical time to program 16 bits.
+        program_unit: bytes that the controller programs in one operation.
+        program_time: typical time of one such operation.
         page_erase: typical time to erase one page.
         mass_erase: typical time to erase the whole flash.
+        boot_seconds: from a reset until the ROM listens.
+        erased: what an erased byte holds.
+        blank_only: whether the controller refuses to program what is not erased, except to zero.
         program_error_nacks: whether the ROM answers NACK when a cell that is not erased was to
             be programmed; unknown for V2.2, so it can be set.
     """
@@ -40,15 +44,31 @@ class BoardProfile:
     flash_size_register: int
     unique_id_register: int
     pages_per_sector: int
-    halfword_program: float
+    program_unit: int
+    program_time: float
     page_erase: float
     mass_erase: float
+    boot_seconds: float
+    erased: bytes = b"\xff"
+    blank_only: bool = True
     program_error_nacks: bool = False
 
     @property
     def page_count(self) -> int:
         """Number of erase pages of the flash."""
         return self.flash_size // self.page_size
+
+    def page_span(self, page: int) -> range:
+        """Offsets of the bytes of a page from the start of flash."""
+        return range(page * self.page_size, (page + 1) * self.page_size)
+
+    def page_at(self, offset: int) -> int:
+        """Number of the page at that offset from the start of flash."""
+        return offset // self.page_size
+
+    def erase_time(self, _page: int) -> float:
+        """Typical time to erase that page."""
+        return self.page_erase
 
 
 STM32F103C8 = BoardProfile(
@@ -69,11 +89,13 @@ STM32F103C8 = BoardProfile(
     flash_size_register=0x1FFF_F7E0,
     unique_id_register=0x1FFF_F7E8,
     pages_per_sector=4,
-    halfword_program=52.5e-6,
+    program_unit=2,
+    program_time=52.5e-6,
     page_erase=30e-3,
     mass_erase=30e-3,
+    boot_seconds=1.227e-3,
 )
-"""Medium density, 64 KiB: AN2606 (product id, V2.2, RAM), RM0008 (memory map), DS5319 (times)."""
+"""Medium density, 64 KiB: AN2606 (product id, V2.2, RAM, time to boot), RM0008 (memory map), DS5319 (times)."""
 
 STM32F103C6 = replace(STM32F103C8, name="stm32f103c6", product_id=0x412, flash_size=32 * 1024, ram_size=10 * 1024)
 """Low density, which is also sold relabelled as C8."""

@@ -8,7 +8,7 @@ ever if need be, as the real one does.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
@@ -57,7 +57,7 @@ class Transmitter:
     """The ROM's end of the line to the host.
 
     Args:
-        faults: the ACK that gets lost.
+        faults: an ACK that gets lost, and what is said too much.
 
     Attributes:
         pending: bytes on their way to the host.
@@ -73,6 +73,12 @@ class Transmitter:
         self._acks += 1
         if self._acks != self._faults.lost_ack:
             self.pending.append(ACK)
+
+    def greet(self) -> None:
+        """Answer the first 0x7F."""
+        self.pending += b"\0" * min(self._faults.leading_zero, 1)
+        self.ack()
+        self.pending += bytes([ACK]) * min(self._faults.extra_ack, 1)
 
     def take(self) -> bytes:
         """Return what is pending, and forget it."""
@@ -116,7 +122,7 @@ class Rom:
             logger.warning("the first byte was not 0x7F: wrong baud rate measured, deaf until reset")
             while True:
                 yield
-        self._line.ack()
+        self._line.greet()
         leave = None
         while leave is None:
             try:
@@ -130,7 +136,7 @@ class Rom:
         code, complement = yield from _take(2)
         if not _complements(code, complement) or code not in self._profile.commands:
             raise RefusalError(f"{code:#04x} {complement:#04x} is no command")
-        if self._silicon.readout_protected and code not in ALLOWED_WHEN_PROTECTED:
+        if self._silicon.options.readout_protected and code not in ALLOWED_WHEN_PROTECTED:
             reason = f"command {code:#04x} under readout protection"
             raise RefusalError(reason, self._nacks_when_protected)
         self._line.ack()
@@ -182,7 +188,7 @@ class Rom:
         if address == self._profile.option_start:
             return self._store_options(data)
         if address < self._profile.ram_start:
-            if not self._silicon.program(address, data):
+            if not self._silicon.flash.program(address, data):
                 logger.warning("programming %#010x: some cells were not erased", address)
                 if self._profile.program_error_nacks:
                     raise RefusalError("the flash controller reports an error")
@@ -195,7 +201,7 @@ class Rom:
     def _store_options(self, data: bytes) -> Leave:
         if len(data) > self._profile.option_size:
             raise RefusalError(f"{len(data)} option bytes, there are {self._profile.option_size}")
-        self._silicon.write_options(data)
+        self._silicon.options.write(data)
         return self._ack_and_reset("wrote the option bytes")
 
     def _erase_memory(self) -> Script[None]:
@@ -207,14 +213,14 @@ class Rom:
         if _checksum(frame) != count:
             raise RefusalError("the page list's checksum is wrong")
         for page in frame[:-1]:
-            self._silicon.erase_page(page)
+            self._silicon.flash.erase_page(page)
         logger.info("erased pages %s", " ".join(map(str, frame[:-1])))
         self._line.ack()
 
     def _erase_globally(self, checksum: int) -> None:
         # AN3155 section 3.7: another byte than 0x00 erases nothing, and is acknowledged.
         if checksum == 0:
-            self._silicon.mass_erase()
+            self._silicon.flash.erase_pages_at_once(range(self._profile.page_count))
             logger.info("erased the whole flash")
         self._line.ack()
 
@@ -223,21 +229,30 @@ class Rom:
         frame = yield from _take(count + 2)
         if _checksum(frame) != count:
             raise RefusalError("the sector list's checksum is wrong")
-        self._silicon.set_write_protection(frame[:-1])
+        self._protect(frame[:-1])
         return self._ack_and_reset("set write protection")
 
     def _write_unprotect(self) -> Leave:
-        self._silicon.set_write_protection(())
+        self._protect(())
         return self._ack_and_reset("lifted write protection")
 
     def _readout_protect(self) -> Leave:
-        self._silicon.set_readout_protection(active=True)
+        self._close(protected=True)
         return self._ack_and_reset("set readout protection")
 
     def _readout_unprotect(self) -> Leave:
-        self._silicon.set_readout_protection(active=False)
+        # PM0075 section 3.1.2: the flash is erased before it is open, or a power cut would lay it bare.
         self._silicon.forget_everything()
+        self._close(protected=False)
         return self._ack_and_reset("lifted readout protection, and erased everything")
+
+    def _protect(self, sectors: Iterable[int]) -> None:
+        options = self._silicon.options
+        options.write(options.with_write_protection(sectors))
+
+    def _close(self, *, protected: bool) -> None:
+        options = self._silicon.options
+        options.write(options.with_readout(protected=protected))
 
     def _address(self, usable: Callable[[int], bool]) -> Script[int]:
         frame = yield from _take(5)

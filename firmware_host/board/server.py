@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 TICK = 0.01
-"""Seconds between two looks at the line; an application runs that long at a time."""
+"""Seconds between two looks at the line of a boot ROM, which only answers."""
+APPLICATION_TICK = 0.001
+"""The same while an application runs, which says something by itself."""
 PATIENCE = 5.0
 """Seconds after which a host that reads nothing loses its connection."""
 CHUNK = 4096
@@ -110,13 +112,17 @@ def _serve_connections(board: SimulatedBoard, listener: socket.socket, *, ended:
 def _talk(board: SimulatedBoard, connection: socket.socket, *, ended: threading.Event) -> None:
     connection.sendall(board.connect())
     while not ended.is_set():
-        if select.select([connection], [], [], TICK)[0]:
+        if select.select([connection], [], [], _tick(board))[0]:
             data = connection.recv(CHUNK)
             _acknowledge_at_once(connection)
             if not data:
                 return
             connection.sendall(board.feed(data))
-        connection.sendall(board.run(TICK))
+        connection.sendall(board.idle(_tick(board)))
+
+
+def _tick(board: SimulatedBoard) -> float:
+    return APPLICATION_TICK if board.application else TICK
 
 
 def _acknowledge_at_once(connection: socket.socket) -> None:
@@ -131,7 +137,7 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
     poll.register(master, select.POLLIN)
     connected = False
     while not ended.is_set():
-        events = dict(poll.poll(TICK * 1000)).get(master, 0)
+        events = dict(poll.poll(_tick(board) * 1000)).get(master, 0)
         if events & ~select.POLLIN:
             if connected:
                 _forget_unread(path)
@@ -143,7 +149,7 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
         if events & select.POLLIN:
             _send(master, board.feed(os.read(master, CHUNK)))
         if connected:
-            _send(master, board.run(TICK))
+            _send(master, board.idle(_tick(board)))
 
 
 def _forget_unread(path: str) -> None:

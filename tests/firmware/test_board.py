@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockota.errors import UsageError
-from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, TimeModel
+from firmware_host.board import STM32F103C8, Faults, SimulatedBoard
+from tests.firmware.board_clock import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -324,11 +325,11 @@ def test_an_unknown_fault_is_a_usage_error(text: str) -> None:
 
 def test_a_block_takes_the_time_of_line_and_cells() -> None:
     """256 bytes at 115200 baud: 268 bytes on the line and 128 half-words are 32.3 ms."""
-    waits: list[float] = []
-    board = ready(SimulatedBoard(times=TimeModel(baud=115200, latency=0.001, wait=waits.append)))
-    waits.clear()
+    clock = Clock()
+    board = ready(SimulatedBoard(times=clock.times(latency=0.001)))
+    before = clock.now()
     board.feed(writing(FLASH, bytes(256)))
-    assert sum(waits) == pytest.approx(0.0323 + 0.001, abs=1e-4)
+    assert clock.now() - before == pytest.approx(0.0323 + 0.001, abs=1e-4)
 
 
 def test_a_file_keeps_the_flash(tmp_path: Path) -> None:
