@@ -55,7 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 AT_HOME = {
     "web3": ("blockota.node",),
     "ipfshttpclient": ("blockota.stores.kubo",),
-    "serial": ("firmware_host.link",),
+    "serial": ("firmware_host.serial_port",),
     "rich": ("blockota.cli",),
     "click": ("blockota.cli",),
     "unicorn": ("firmware_host.board",),

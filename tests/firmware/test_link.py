@@ -7,18 +7,25 @@ import socket
 import threading
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from blockota.errors import LinkError, NoAnswerError, UsageError
-from firmware_host.link import DRAIN_LIMIT, Link, open_link
+from firmware_host.link import DRAIN_LIMIT, ControlledLink, open_link
+
+
+STEERING: dict[str, Callable[[ControlledLink], None]] = {
+    "speed": lambda link: link.set_baud(230400),
+    "lines": lambda link: link.set_lines(dtr=True, rts=False),
+    "break": lambda link: link.send_break(0.1),
+}
 
 
 @contextmanager
-def tcp_pair() -> Iterator[tuple[Link, socket.socket]]:
+def tcp_pair() -> Iterator[tuple[ControlledLink, socket.socket]]:
     """A link, and the far end of its connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         link = open_link(f"socket://127.0.0.1:{server.getsockname()[1]}")
@@ -29,7 +36,7 @@ def tcp_pair() -> Iterator[tuple[Link, socket.socket]]:
 
 
 @contextmanager
-def pty_pair() -> Iterator[tuple[Link, int]]:
+def pty_pair() -> Iterator[tuple[ControlledLink, int]]:
     """A link over a pseudo-terminal, and the file descriptor of its far end."""
     far, near = os.openpty()
     tty.setraw(near)
@@ -227,3 +234,18 @@ def test_an_impossible_speed_is_refused() -> None:
         open_link(os.ttyname(near), baud=-1)
     os.close(far)
     os.close(near)
+
+
+@pytest.mark.parametrize("steer", STEERING.values(), ids=STEERING)
+def test_a_bare_socket_has_no_lines(steer: Callable[[ControlledLink], None]) -> None:
+    """It says so, and names what has."""
+    with tcp_pair() as (link, _):
+        assert not link.can_steer
+        with pytest.raises(LinkError, match=r"carries bytes alone\. Reset the board by hand, or use.*rfc2217"):
+            steer(link)
+
+
+def test_a_pseudo_terminal_has_no_lines() -> None:
+    """Its kernel side knows neither control lines nor a second change of speed."""
+    with pty_pair() as (link, _):
+        assert not link.can_steer
