@@ -16,7 +16,6 @@ import pytest
 from blockota.errors import LinkError, NoAnswerError, UsageError
 from firmware_host.link import DRAIN_LIMIT, ControlledLink, open_link
 
-
 STEERING: dict[str, Callable[[ControlledLink], None]] = {
     "speed": lambda link: link.set_baud(230400),
     "lines": lambda link: link.set_lines(dtr=True, rts=False),

@@ -1,0 +1,162 @@
+"""The bench log: whole, or it shows."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import BlockOTAError, ContentError, UsageError
+from firmware_host.bench_log import BenchEntry, BenchLog
+
+ENTRY = BenchEntry(
+    time=1_790_000_000,
+    operator="technician",
+    board="424c4f434b4f544100000001",
+    chip_id=0x410,
+    chain_id=1337,
+    contract="0x" + "11" * 20,
+    product="acme-thermo2",
+    before="1.0.0",
+    after="1.1.0",
+    sha256="ab" * 32,
+    flash_sha256="ab" * 32,
+    proof="stub",
+    result="done",
+)
+
+
+def filled(folder: Path, count: int = 4) -> BenchLog:
+    """A log of some lines."""
+    log = BenchLog(folder / "bench-log.jsonl")
+    for _ in range(count):
+        log.append(ENTRY)
+    return log
+
+
+def rows(log: BenchLog) -> list[bytes]:
+    """The lines as they stand in the file."""
+    return log.path.read_bytes().splitlines(keepends=True)
+
+
+def test_lines_come_back_in_order(tmp_path: Path) -> None:
+    """Each with its number, what it says, and the hash of the one before."""
+    log = filled(tmp_path)
+    lines = list(log.lines())
+    assert [line.number for line in lines] == [1, 2, 3, 4]
+    assert [line.fields["previous"] for line in lines[1:]] == [line.sha256.hex() for line in lines[:-1]]
+    assert lines[0].fields["product"] == "acme-thermo2"
+    assert log.append(ENTRY).number == 5
+
+
+def test_an_empty_log_is_whole(tmp_path: Path) -> None:
+    """A file without a line has nothing to prove; no file at all is a mistake in the path."""
+    log = BenchLog(tmp_path / "log")
+    with pytest.raises(UsageError, match="cannot be read"):
+        list(log.lines())
+    log.path.touch()
+    assert not list(log.lines())
+
+
+SPOILT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "first removed": lambda lines: lines[1:],
+    "middle removed": lambda lines: lines[:1] + lines[2:],
+    "last removed": lambda lines: lines[:-1],
+    "all removed": lambda _: [],
+    "swapped": lambda lines: [lines[0], lines[2], lines[1], lines[3]],
+    "twice": lambda lines: [lines[0], *lines],
+    "changed": lambda lines: [lines[0], lines[1].replace(b"1.1.0", b"1.0.9"), *lines[2:]],
+    "last changed": lambda lines: [*lines[:-1], lines[-1].replace(b"1.1.0", b"1.0.9")],
+    "cut off": lambda lines: [*lines[:-1], lines[-1][:-5]],
+    "no JSON": lambda lines: [*lines[:2], b"\n", *lines[2:]],
+    "a key twice": lambda lines: [lines[0].replace(b"{", b'{"number":1,', 1), *lines[1:]],
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_removed_or_changed_line_shows(tmp_path: Path, name: str) -> None:
+    """Wherever it stood, at the end as well."""
+    log = filled(tmp_path)
+    log.path.write_bytes(b"".join(SPOILT[name](rows(log))))
+    with pytest.raises(ContentError, match="not whole"):
+        list(log.lines())
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_changed_byte_shows(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """No byte of the log can be another."""
+    log = filled(tmp_path_factory.mktemp("log"), 3)
+    content = bytearray(log.path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    log.path.write_bytes(content)
+    with pytest.raises(ContentError):
+        list(log.lines())
+
+
+def test_nothing_is_appended_to_a_shortened_log(tmp_path: Path) -> None:
+    """Else the gap would be sealed by the next line."""
+    log = filled(tmp_path)
+    log.path.write_bytes(b"".join(rows(log)[:-1]))
+    before = log.path.read_bytes()
+    with pytest.raises(ContentError, match="not whole from line 4"):
+        log.append(ENTRY)
+    assert log.path.read_bytes() == before
+
+
+def test_a_crash_between_line_and_head_is_mended(tmp_path: Path) -> None:
+    """The head is one line behind, and the next line goes on."""
+    log = filled(tmp_path)
+    head = log.path.with_name("bench-log.jsonl.head")
+    old = head.read_bytes()
+    log.append(ENTRY)
+    head.write_bytes(old)
+    assert len(list(log.lines())) == 5
+    assert log.append(ENTRY).number == 6
+    assert len(list(log.lines())) == 6
+
+
+def test_a_crash_within_a_line_is_mended(tmp_path: Path) -> None:
+    """What was never told of is no line."""
+    log = filled(tmp_path)
+    with log.path.open("ab") as file:
+        file.write(b'{"number":5,"prev')
+    assert log.append(ENTRY).number == 5
+    assert len(list(log.lines())) == 5
+
+
+def test_a_spoilt_head_is_told(tmp_path: Path) -> None:
+    """It is not taken for a fresh log."""
+    log = filled(tmp_path)
+    log.path.with_name("bench-log.jsonl.head").write_text(json.dumps({"number": "4"}))
+    with pytest.raises(ContentError, match=r"head file .* cannot be read"):
+        list(log.lines())
+
+
+def test_many_write_at_once(tmp_path: Path) -> None:
+    """Every line gets a number of its own."""
+    log = BenchLog(tmp_path / "log")
+
+    def write() -> None:
+        for _ in range(10):
+            BenchLog(log.path).append(ENTRY)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [line.number for line in log.lines()] == [*range(1, 41)]
+
+
+@pytest.mark.parametrize("name", ["", "missing/log"])
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None:
+    """A folder in its place, or no folder to put it in."""
+    with pytest.raises(BlockOTAError, match=r"cannot be written.*--log"):
+        BenchLog(tmp_path / name).append(ENTRY)
