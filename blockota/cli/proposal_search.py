@@ -21,8 +21,8 @@ from blockota.errors import ImageError, StoreError, VerificationError
 
 if TYPE_CHECKING:
     from blockota.chain_view import ChainView
+    from blockota.finding import Candidate
     from blockota.release import Release
-    from blockota.stores.source import Source
     from firmware_host.image import Format
 
 
@@ -108,10 +108,10 @@ class ImageSearch:
 
     def __init__(self, session: Session, *, named: Sequence[str], view: ChainView | None) -> None:
         """Nothing is opened yet."""
-        from blockota.stores.source import Source
+        from blockota.finding import named as candidates
 
         self._session, self._named = session, tuple(named)
-        self._sources = [Source(url) for url in named]
+        self._candidates = list(candidates(named, session.credentials))
         self._is_on_line = view is not None and not view.source
         self._files = ExitStack()
 
@@ -152,18 +152,19 @@ class ImageSearch:
             UsageError: there is no such file.
             ImageError: it is no image, larger than any that is looked for, or cannot be read.
         """
+        from blockota.cli.drafting import naming_image
         from firmware_host.image import MAX_IMAGE_SIZE, RawFile, read_image
 
         sizes = {size for size, _ in wanted}
         size = _size_of(path)
         if size in sizes or MAX_IMAGE_SIZE < size <= max(sizes, default=0):
-            with _naming(path):
+            with naming_image(path):
                 file = RawFile(path, size, 0).open()
             self._files.callback(file.close)
             raw = self._measured(str(path), file)
             if size > MAX_IMAGE_SIZE or (size, raw.sha256) in wanted:
                 return raw
-        with _naming(path):
+        with naming_image(path):
             image = read_image(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()
         return ImageFile(str(path), image.open(), image.size, digest, image.format, image.load_address)
@@ -172,19 +173,19 @@ class ImageSearch:
         if self._is_on_line:
             search_image(self._session, release, named=self._named, into=into)
         else:
-            self._ask(release, self._sources, into=into, note=self._session.note)
+            self._ask(release, self._candidates, into=into, note=self._session.note)
 
     def _ask(
         self,
         release: Release,
-        sources: Sequence[Source],
+        candidates: Sequence[Candidate],
         *,
         into: BinaryIO,
         note: Callable[[str], object] = lambda _: None,
     ) -> None:
         from blockota.finding import Listener, Stage, find_image
 
-        stage = Stage("what --source names", lambda: sources)
+        stage = Stage("what --source names", lambda: candidates)
         with progress_bar(self._session, "Reading", total=release.size) as bar:
             find_image(release, self._session.store, stages=[stage], into=into, listener=Listener(note, bar))
 
@@ -212,15 +213,6 @@ def _copy() -> Iterator[BinaryIO]:
     """A file without a name, which is gone when it is closed, however that comes about."""
     with reading("a temporary file"), tempfile.TemporaryFile() as file:
         yield file
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except ImageError as error:
-        what = error.what if str(path) in error.what else f"{path} cannot be used, {error.what}"
-        raise ImageError(what, why=error.why, remedy=error.remedy) from error
 
 
 def _size_of(path: Path) -> int:
