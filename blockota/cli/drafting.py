@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from blockota.bindings import BlockOTAContract
 from blockota.draft import SRAM, Draft
-from blockota.errors import UsageError
+from blockota.errors import ImageError, UsageError
 from blockota.files import read_input
 from blockota.manifest import MAX_NOTES_SIZE, notes_from
 from blockota.release import Region
@@ -30,7 +32,8 @@ def with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft
     """
     product = paired_product(contract, draft.product)
     start = product.region.start if draft.load_address is None else draft.load_address
-    firmware = open_image(path, load_address=start)
+    with naming_image(path):
+        firmware = open_image(path, load_address=start)
     if draft.load_address not in (None, firmware.load_address):
         why = f"the {firmware.format} file says itself that it goes to 0x{firmware.load_address:08x}"
         raise UsageError("--load-address contradicts the image", why=why, remedy="leave it out, or give a .bin")
@@ -38,6 +41,16 @@ def with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft
     ram = Region(chip.ram.start, len(chip.ram)) if chip else SRAM
     image = firmware.data if isinstance(firmware, FirmwareImage) else firmware
     return replace(draft, image=image, load_address=firmware.load_address, ram=ram)
+
+
+@contextmanager
+def naming_image(path: Path) -> Iterator[None]:
+    """Say of which file an error is: commands take several images."""
+    try:
+        yield
+    except ImageError as error:
+        what = error.what if str(path) in error.what else f"{path} cannot be used, {error.what}"
+        raise ImageError(what, why=error.why, remedy=error.remedy) from error
 
 
 def read_notes(path: Path | None) -> str:

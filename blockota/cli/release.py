@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,18 +189,17 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
     """
-    import hashlib
-
+    from blockota.cli.drafting import naming_image
     from blockota.vendor import known_product
     from blockota.verification import prove_record
     from firmware_host.image import open_image
 
     start = known_product(session.contract, product).region.start
-    given = open_image(image, load_address=start)
+    with naming_image(image):
+        given = open_image(image, load_address=start)
     with given.open() as file:
-        wanted = version or _version_of(session, product, digest=hashlib.file_digest(file, "sha256").digest())
-    answer = session.contract.answer(product, wanted, confirmations=session.settings.confirmations)
-    with given.open() as file:
+        wanted = version or _version_of(session, product, parts=parts_of(session, file, size=given.size))
+        answer = session.contract.answer(product, wanted, confirmations=session.settings.confirmations)
         parts = parts_of(session, file, size=given.size)
         proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
     session.result(
@@ -298,12 +297,17 @@ def _show_release(session: Session, found: Release, *, described: Description) -
     described.show(session)
 
 
-def _version_of(session: Session, product: str, *, digest: bytes) -> Version:
-    found = session.contract.find(product, digest)
+def _version_of(session: Session, product: str, *, parts: Iterable[bytes]) -> Version:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    found = session.contract.find(product, digest.digest())
     if found is None:
         raise RefusedError(
             f"the image is no release of {product}",
-            why=f"the contract has no record with its SHA-256 {digest.hex()}",
+            why=f"the contract has no record with its SHA-256 {digest.hexdigest()}",
             remedy="do not use it; fetch one with `blockota release fetch`",
         )
     return found.version
