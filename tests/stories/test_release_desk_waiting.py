@@ -1,0 +1,122 @@
+"""Long work at the desk: a bar while it lasts, and Ctrl-C at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import hostile_gateway as vices
+from tests.conftest import ROOT
+from tests.hostile_gateway import serving
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.large_images import MEBIBYTE, pair
+from tests.stories.large_images import PRODUCT as LARGE_PRODUCT
+from tests.stories.test_finding import on_a_terminal
+from tests.stories.test_release_desk import propose
+from tests.stories.test_release_desk_images import blocks
+from tests.stories.test_road import NEW, OLD
+
+INTERRUPTED = 130
+AT_ONCE = 5.0
+"""Seconds within which a command has ended after Ctrl-C."""
+BARS = "Storing", "Reading", "Fetching", "Checking", "Comparing"
+LONG = {
+    "publish": (("release", "publish", str(NEW), "--product", PRODUCT, "--version", "1.2.0"), {"Storing"}),
+    "verify": (("release", "verify", str(OLD), "--product", PRODUCT), {"Checking"}),
+    "fetch": (("release", "fetch", "--product", PRODUCT), {"Fetching", "Checking"}),
+    "sign": (("proposal", "sign", "1.1.0.json", "--key", "dev:1", "--yes"), {"Reading", "Checking", "Comparing"}),
+    "show": (("proposal", "show", "1.1.0.json"), {"Reading", "Checking", "Comparing"}),
+}
+WRITES = {"publish", "fetch", "sign"}
+
+
+@pytest.fixture
+def desk(workshop: Workshop) -> Workshop:
+    """A workshop where 1.0.0 is published and 1.1.0 proposed."""
+    workshop.publish("1.0.0", OLD)
+    propose(workshop, NEW, "1.1.0")
+    return workshop
+
+
+def test_a_bar_is_shown_on_a_terminal_alone(desk: Workshop) -> None:
+    """On stderr while images are stored, found, hashed and compared; with --json stdout is one object, and no bar."""
+    for name, (words, bars) in LONG.items():
+        writing = ("-o", f"{name}.out") if name in WRITES else ()
+        command = [sys.executable, "-m", "blockota", *words, *writing]
+        assert shown_in(on_a_terminal(command)) == bars, name
+        for more in (["--json"], []):
+            Path(f"{name}.out").unlink(missing_ok=True)
+            piped = desk.run(*words, *writing, *more)
+            assert piped.status == 0, piped.err
+            assert not shown_in(piped.err), name
+            assert not more or isinstance(piped.json, dict)
+        Path(f"{name}.out").unlink(missing_ok=True)
+        assert not shown_in(on_a_terminal([*command, "--json"])), name
+
+
+def shown_in(printed: str) -> set[str]:
+    """The bars in what was printed."""
+    return {bar for bar in BARS if bar in printed}
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("name", ["fetch", "sign", "show"])
+def test_waiting_for_a_silent_source_is_stopped_at_once(name: str) -> None:
+    """Ctrl-C ends a search with one sentence; no file and no block is left."""
+    shutil.rmtree(".blockota/store")
+    before = {*Path().iterdir()}
+    writing = ("-o", "out") if name in WRITES else ()
+    with serving(blocks(NEW, OLD), vices.stalls) as silent:
+        words = (*LONG[name][0], *writing, "--source", silent.url)
+        stopped(interrupted(*words, when=lambda: bool(silent.asked)))
+    assert {*Path().iterdir()} == before
+    assert not [path for path in Path(".blockota/store").rglob("*") if path.is_file() and path.name != "lock"]
+
+
+def test_storing_a_large_image_is_stopped_at_once(workshop: Workshop) -> None:
+    """Ctrl-C leaves no proposal, no pin and no half written block; the next run does it all."""
+    pair(workshop)
+    with Path("large.bin").open("wb") as file:
+        file.writelines(number.to_bytes(4) * (MEBIBYTE // 4) for number in range(96))
+    words = ("release", "publish", "large.bin", "--product", LARGE_PRODUCT.name, "--version", "1.0.0")
+    store = Path(".blockota/store")
+    started = ("--configuration", "-o", "large.json", "--json")
+    outcome = interrupted(*words, *started, when=lambda: any(store.glob("blocks/*/*")))
+    stopped(outcome)
+    assert not Path("large.json").exists()
+    assert not list(store.glob("pins/*"))
+    assert not [path for path in store.rglob("*") if path.name.endswith(".partial")]
+    assert workshop.run(*words, *started).status == 0
+
+
+def interrupted(*words: str, when: Callable[[], bool]) -> Outcome:
+    """Run a command, and press Ctrl-C as soon as something is true."""
+    command = [sys.executable, "-m", "blockota", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not when():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=AT_ONCE)
+    return Outcome(process.returncode, out, err)
+
+
+def stopped(outcome: Outcome) -> None:
+    """Assert that a command says that it was stopped, and nothing else behind that."""
+    assert outcome.status == INTERRUPTED, outcome.err
+    assert outcome.err.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in outcome.err
+    assert not outcome.out or json.loads(outcome.out)
