@@ -1,0 +1,375 @@
+@ The digest stub: SHA-256 of a stretch of flash, and a CRC-32 of each page, taken on the chip itself.
+@
+@ The host writes it to RAM through the bootloader, starts it with Go, and reads the results after the reset with which
+@ it ends; see README.md for the memory map, the parameters and the results. For any ARMv7-M core (Thumb-2).
+@
+@ It is in assembly because one block of SHA-256 needs all fourteen registers: the compiler spills some in every round.
+@ A byte of code costs the host 96 us on the line, as much as 1800 instructions on the chip: what is done once is
+@ written short, what is done for every word is written fast, and tables are computed where that takes fewer bytes.
+
+        .syntax unified
+        .cpu    cortex-m3
+        .thumb
+        .text
+
+        .equ    DONE, 0x5A                      @ said on USART1 before the reset
+        .equ    POLYNOMIAL, 0xEDB88320          @ of CRC-32, least significant bit first
+        .equ    RESIDUE, 0xDEBB20E3             @ CRC-32's register after data that end with their own CRC-32
+        .equ    AIRCR, 0xE000ED0C               @ PM0056 section 4.4.5
+        .equ    SYSTEM_RESET, 0x05FA0004
+        .equ    IWDG_KR, 0x40003000             @ RM0008 section 19.4.1
+        .equ    RELOAD, 0xAAAA
+        .equ    USART1, 0x40013800              @ RM0008 section 27.6: SR at 0, DR at 4
+        .equ    TC_SHIFT, 25                    @ moves the flag TC, bit 6, to the sign
+        .equ    BLOCK, 64                       @ bytes that SHA-256 takes at once
+        .equ    SCHEDULE, 256                   @ bytes of its message schedule
+
+@ --- The head, which the host reads back before it starts it. -----------------------------------------------------
+
+vectors:
+        .word   stack_top
+        .word   start + 1
+
+@ Nothing after the head is executed before its CRC-32, and that of the parameters, proves it unchanged.
+start:
+        cpsid   i                               @ the bootloader's interrupts have no handlers here
+        adr     r0, checked
+        adr.w   r1, checked_end
+        ldr     r7, polynomial
+        mov     r2, #-1
+1:      ldrb    r3, [r0], #1
+        eors    r2, r3
+        bl      shift_out_a_byte
+        cmp     r0, r1
+        bne     1b
+        ldr     r3, residue
+        cmp     r2, r3
+        beq     checked
+
+reset:
+        ldr     r0, aircr
+        ldr     r1, system_reset
+        dsb                                     @ the results are in RAM before it is reset
+        str     r1, [r0]
+        b       .
+
+@ One byte's worth of CRC-32: r2 is the register, r7 the polynomial; changes r3.
+shift_out_a_byte:
+        movs    r3, #8
+1:      lsrs    r2, #1
+        it      cs
+        eorcs   r2, r7
+        subs    r3, #1
+        bne     1b
+        bx      lr
+
+        .balign 4
+polynomial:     .word   POLYNOMIAL
+residue:        .word   RESIDUE
+aircr:          .word   AIRCR
+system_reset:   .word   SYSTEM_RESET
+
+        .global head_end
+head_end:
+
+@ --- CRC-32 of every page. ----------------------------------------------------------------------------------------
+
+checked:
+        adr.w   r6, crc_table
+        movs    r0, #0
+1:      mov     r2, r0
+        bl      shift_out_a_byte
+        str     r2, [r6, r0, lsl #2]
+        adds    r0, #1
+        lsrs    r2, r0, #8
+        beq     1b
+
+        adr     r5, page_parameters
+        ldm     r5, {r0, r4, r5}                @ address, bytes a page, pages
+        adr.w   r7, page_crcs
+        b       3f
+1:      bl      refresh_watchdog
+        adds    r1, r0, r4
+        mov     r2, #-1
+2:      ldmia   r0!, {r3}
+        eors    r2, r3
+        .rept   4
+        uxtb    r3, r2
+        ldr     r3, [r6, r3, lsl #2]
+        eor     r2, r3, r2, lsr #8
+        .endr
+        cmp     r0, r1
+        bne     2b
+        mvns    r2, r2
+        stmia   r7!, {r2}
+3:      subs    r5, #1
+        bpl     1b
+
+@ --- The constants of SHA-256. ------------------------------------------------------------------------------------
+@ FIPS 180-4 sections 4.2.2 and 5.3.3: the fractions of the cube roots of the first 64 primes, and of the square
+@ roots of the first eight, to 32 bits. r0 is the prime, r12 walks over the constants, which begin at a multiple of 256.
+
+        adr.w   r12, constants
+        movs    r0, #1
+next_number:
+        adds    r0, #1
+        movs    r2, #1
+1:      adds    r2, #1
+        udiv    r3, r0, r2
+        cmp     r3, r2
+        blo     prime                           @ no divisor up to the square root
+        mls     r3, r3, r2, r0
+        cmp     r3, #0
+        bne     1b
+        b       next_number
+prime:
+        mov     r11, #2
+        bl      root
+        str     r2, [r12]
+        tst     r12, #0xE0
+        bne     1f
+        mov     r11, #1
+        bl      root
+        str     r2, [r12, #SCHEDULE]            @ in `hash`, which follows the constants
+1:      adds    r12, #4
+        tst     r12, #0xFF
+        bne     next_number
+
+@ --- SHA-256 up to every end that is asked for. -------------------------------------------------------------------
+@ r0 is the running hash value, r1 where the flash is hashed up to, r2 the end, r3 walks over the ends, r4 over the digests.
+
+        adr.w   r0, hash
+        adr     r3, first
+        ldmia   r3!, {r1}
+        adr.w   r4, digests
+next_end:
+        ldmia   r3!, {r2}
+        cbz     r2, finish
+1:      subs    r5, r2, r1
+        cmp     r5, #BLOCK
+        blo     finalise
+        bl      compress
+        adds    r1, #BLOCK
+        b       1b
+
+@ The digest's place takes a copy of the hash value, so that the running one goes on without the padding.
+finalise:
+        ldm     r0, {r5-r12}
+        stm     r4, {r5-r12}
+        adr.w   r6, padded
+        movs    r5, #2 * BLOCK
+        movs    r7, #0
+1:      subs    r5, #4
+        str     r7, [r6, r5]
+        bne     1b
+        subs    r5, r2, r1
+        movs    r7, #0x80
+        strb    r7, [r6, r5]
+        b       3f
+2:      ldrb    r7, [r1, r5]
+        strb    r7, [r6, r5]
+3:      subs    r5, #1
+        bpl     2b
+        ldr     r7, first
+        subs    r7, r2, r7
+        lsls    r7, #3                          @ bits hashed: below 2 ** 32 for any flash
+        rev     r7, r7
+        subs    r5, r2, r1
+        push    {r0, r1}
+        mov     r0, r4
+        mov     r1, r6
+        cmp     r5, #BLOCK - 8
+        blo     4f
+        bl      compress
+        adds    r1, #BLOCK
+4:      str     r7, [r1, #BLOCK - 4]
+        bl      compress
+        pop     {r0, r1}
+        adds    r4, #32
+        b       next_end
+
+@ --- The end: close the results, say so, reset. -------------------------------------------------------------------
+
+finish:
+        adr.w   r0, results
+        ldr     r1, nonce
+        mvns    r2, r1
+        stmia   r0!, {r1, r2}
+        ldr     r0, usart1
+        ldr     r1, [r0]                        @ TC falls only where SR was read before DR is written
+        movs    r1, #DONE
+        str     r1, [r0, #4]
+        mov     r2, #0x10000                    @ 1200 baud at 24 MHz; the bootloader may have switched USART1 off
+1:      ldr     r1, [r0]
+        lsls    r1, #TC_SHIFT
+        bmi     reset
+        subs    r2, #1
+        bne     1b
+        b       reset
+
+@ --- Subroutines. -------------------------------------------------------------------------------------------------
+
+@ Start the independent watchdog's count anew, in case the option bytes let it run; changes r2 and r3.
+refresh_watchdog:
+        ldr     r3, iwdg_kr
+        movw    r2, #RELOAD
+        str     r2, [r3]
+        bx      lr
+
+@ The fraction of a root of r0 to 32 bits, in r2: the square root where r11 is 1, the cube root where it is 2.
+@ Tries one bit r3:r4 of the root r1:r2 after the other; the power r5:r8 is kept to 32 bits behind the point. It is cut
+@ off there, for the cube once too often: the addition of r7 mends that. Changes r1 to r10.
+root:
+        movs    r1, #0
+        movs    r2, #0
+        movs    r3, #4
+        movs    r4, #0
+1:      adds    r1, r3
+        adds    r2, r4
+        mov     r5, r1
+        mov     r8, r2
+        movs    r7, #0
+2:      umull   r10, r9, r8, r2
+        add     r9, r7
+        movs    r6, #0
+        umlal   r9, r6, r8, r1
+        umlal   r9, r6, r5, r2
+        mla     r5, r5, r1, r6
+        mov     r8, r9
+        adds    r7, #1
+        cmp     r7, r11
+        bne     2b
+        cmp     r5, r0
+        blo     3f
+        subs    r1, r3
+        subs    r2, r4
+3:      lsrs    r3, #1
+        rrxs    r4, r4
+        bcc     1b
+        bx      lr
+
+@ Add to r6 or r7 the small sigma of \word: rotations by \first and by \first + \second, and a shift (FIPS 180-4
+@ section 4.1.2). Changes r0 and r9.
+        .macro  small_sigma sum, word, first, second, shift, addend
+        eor     r9, \word, \word, ror #\second
+        lsrs    r0, \word, #\shift
+        eor     r0, r0, r9, ror #\first
+        adds    \sum, \addend, r0
+        .endm
+
+@ One round (FIPS 180-4 section 6.2.2). r0 is h + K + W already; \ab is a ^ b afterwards, \bc is b ^ c before: what the
+@ majority of a, b, c needs of the one is what the next round needs of the other. The new e comes to be in \h, the new
+@ a in \d, so that after four rounds every letter is back in its register. Changes r1.
+        .macro  round a, b, c, d, e, f, g, h, ab, bc
+        eor     r1, \e, \e, ror #5
+        eor     r1, r1, \e, ror #19
+        add     r0, r0, r1, ror #6
+        eor     r1, \f, \g
+        ands    r1, \e
+        eors    r1, \g
+        adds    r0, r1
+        add     \h, \d, r0
+        eor     r1, \a, \a, ror #11
+        eor     r1, r1, \a, ror #20
+        add     r0, r0, r1, ror #2
+        eor     \ab, \a, \b
+        ands    \bc, \ab
+        eor     \bc, \bc, \b
+        add     \d, r0, \bc
+        .endm
+
+@ Two rounds: one load brings two words of the schedule, one two constants.
+        .macro  two_rounds a, b, c, d, e, f, g, h
+        pop     {r1, lr}
+        adds    r0, \h, r1
+        ldrd    r1, r2, [r12], #8
+        adds    r0, r1
+        add     lr, r2
+        round   \a, \b, \c, \d, \e, \f, \g, \h, r2, r3
+        add     r0, \g, lr
+        round   \d, \a, \b, \c, \h, \e, \f, \g, r3, r2
+        .endm
+
+@ Hash the 64 bytes at r1, aligned or not, into the hash value at r0; keeps r0 to r7.
+compress:
+        push    {r0-r7, lr}
+        bl      refresh_watchdog
+        sub     sp, #SCHEDULE - BLOCK
+        adds    r1, #BLOCK
+        movs    r4, #8
+1:      ldr     r3, [r1, #-4]!
+        ldr     r2, [r1, #-4]!
+        rev     r3, r3
+        rev     r2, r2
+        push    {r2, r3}
+        subs    r4, #1
+        bne     1b
+
+        mov     r1, sp                          @ the other 48 words, two at a time, from those 16, 15, 7 and 2 before
+        add     r8, sp, #SCHEDULE - BLOCK
+        ldrd    r2, r3, [sp, #56]
+1:      ldmia   r1!, {r0, r4}
+        ldr     r5, [r1]
+        ldrd    r6, r7, [r1, #28]
+        adds    r6, r0
+        adds    r7, r4
+        small_sigma r6, r4, 7, 11, 3, r6
+        small_sigma r7, r5, 7, 11, 3, r7
+        small_sigma r2, r2, 17, 2, 10, r6
+        small_sigma r3, r3, 17, 2, 10, r7
+        strd    r2, r3, [r1, #56]
+        cmp     r1, r8
+        bne     1b
+
+        ldr     r0, [sp, #SCHEDULE]
+        ldmia   r0!, {r8-r11}                   @ a to d; e to h are in the low registers, which take shorter instructions
+        ldmia   r0!, {r4-r7}
+        adr.w   r12, constants
+        eor     r3, r9, r10
+1:      two_rounds r8, r9, r10, r11, r4, r5, r6, r7
+        two_rounds r10, r11, r8, r9, r6, r7, r4, r5
+        tst     r12, #0xFF
+        bne     1b
+
+        ldr     r0, [sp]
+        ldm     r0, {r1, r2, r3, r12}
+        add     r8, r1
+        add     r9, r2
+        add     r10, r3
+        add     r11, r12
+        stmia   r0!, {r8-r11}
+        ldm     r0, {r1, r2, r3, r12}
+        adds    r4, r1
+        adds    r5, r2
+        adds    r6, r3
+        add     r7, r12
+        stmia   r0!, {r4-r7}
+        pop     {r0-r7, pc}
+
+        .balign 4
+usart1:         .word   USART1
+iwdg_kr:        .word   IWDG_KR
+
+@ --- The parameters, which the host writes behind the code. -------------------------------------------------------
+
+        .global parameters
+parameters:
+page_parameters:        .space  12              @ address of the first page, bytes a page, pages
+nonce:                  .space  4
+first:                  .space  4               @ address of the first byte that is hashed
+ends:                   .space  36              @ addresses behind the last, rising; 0 closes the list
+                        .space  4               @ CRC-32 of everything from `checked` to here
+        .global checked_end
+checked_end:
+
+@ --- What the stub keeps in RAM. ----------------------------------------------------------------------------------
+
+        .equ    constants, vectors + 0x400      @ 256 bytes, at a multiple of 256 for the rounds to see where they end
+        .equ    hash, constants + 256           @ 32
+        .equ    padded, hash + 32               @ 128
+        .equ    stack_top, vectors + 0x800
+        .equ    crc_table, vectors + 0x800      @ 1024
+        .equ    results, vectors + 0xC00        @ the nonce, and its complement
+        .equ    digests, results + 8            @ eight words each, the most significant first
+        .equ    page_crcs, digests + 256
+        .global results
