@@ -8,7 +8,8 @@ bytes in and bytes out; `serve_tcp` and `serve_pty` put it on a line.
 from firmware_host.board.clock import TimeModel
 from firmware_host.board.device import SimulatedBoard
 from firmware_host.board.faults import FAULT_NAMES, Faults
-from firmware_host.board.profile import PROFILES, STM32F103C8, BoardProfile
+from firmware_host.board.profile import BoardProfile
+from firmware_host.board.profiles import PROFILES, STM32F103C8
 from firmware_host.board.server import serve_pty, serve_tcp
 
 __all__ = [

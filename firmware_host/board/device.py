@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from firmware_host.board.clock import Timeline, TimeModel
 from firmware_host.board.emulator import Application, CrashError
 from firmware_host.board.faults import NO_FAULTS, Faults
+from firmware_host.board.frames import Leave, Script, Transmitter
 from firmware_host.board.power import PowerCutError
-from firmware_host.board.profile import STM32F103C8, BoardProfile
-from firmware_host.board.rom import Leave, Rom, Script, Transmitter
+from firmware_host.board.profile import BoardProfile
+from firmware_host.board.profiles import STM32F103C8
+from firmware_host.board.rom import Rom
 from firmware_host.board.silicon import BusFaultError, Silicon
 from firmware_host.board.wire import Wire
 
@@ -60,7 +62,8 @@ class SimulatedBoard:
         self.application: Application | None = None
         self._faults, self._time = faults, Timeline(times)
         self._silicon = Silicon(profile, flash, faults=faults, unique_id=unique_id)
-        self._line, self._wire = Transmitter(faults), Wire(faults)
+        self._line = Transmitter(faults, greets_twice=profile.greets_twice)
+        self._wire = Wire(faults)
         self._script: Script[Leave] | None = None
         self._ran_until = self._reset_at = self._listens_from = -math.inf
         self.reset()
@@ -205,7 +208,9 @@ class SimulatedBoard:
         self.application = self._script = None
         if self._time.is_modelled:
             self._reset_at, self._listens_from = moment, moment + self.profile.boot_seconds
-        if not self.boot0:
+        if self._silicon.options.closed_for_ever:
+            logger.warning("readout protection at level 2: there is no boot ROM any more")
+        if not self.boot0 or self._silicon.options.closed_for_ever:
             self._start(self.profile.flash_start, from_rom=False)
             return
         logger.info("reset with BOOT0 at 1: the boot ROM waits for 0x7F")
@@ -215,6 +220,9 @@ class SimulatedBoard:
 
     def _start(self, vector_table: int, *, from_rom: bool) -> None:
         self._script = None
+        if not self.profile.runs_code:
+            logger.warning("running code on the %s is not simulated; silent until reset", self.profile.name)
+            return
         cycles = self._time.cycles_per_instruction
         try:
             self.application = Application(

@@ -150,7 +150,7 @@ class Application:
 
     def _map_memories(self, *, from_rom: bool) -> None:
         silicon, profile = self._silicon, self._silicon.profile
-        system = silicon.system + bytes(silicon.options.raw)
+        system = bytes(silicon.system + silicon.options.raw)
         self._map_fixed(0, system if from_rom else bytes(silicon.flash.cells))
         self._map_fixed(profile.flash_start, bytes(silicon.flash.cells))
         self._map_fixed(profile.system_start, system)

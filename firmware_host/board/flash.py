@@ -45,6 +45,10 @@ class Flash:
         self.protected: frozenset[int] = frozenset()
         self.cells = _cells(contents, profile)
 
+    def holds(self, address: int) -> bool:
+        """Return whether that is the address of a cell."""
+        return 0 <= address - self._profile.flash_start < self._profile.flash_size
+
     def program(self, address: int, data: bytes) -> bool:
         """Program unit by unit; return whether every unit could be programmed.
 

@@ -8,83 +8,32 @@ ever if need be, as the real one does.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
-from functools import reduce
-from operator import xor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from firmware_host.board.crc import crc32_of_words
+from firmware_host.board.erasing import Eraser
+from firmware_host.board.frames import (
+    NACK,
+    RESET,
+    Leave,
+    RefusalError,
+    Script,
+    Transmitter,
+    checksum,
+    complements,
+    take,
+    take_word,
+)
 
 if TYPE_CHECKING:
-    from firmware_host.board.faults import Faults
+    from collections.abc import Callable, Iterable
+
     from firmware_host.board.silicon import Silicon
 
 logger = logging.getLogger("firmware_host.board")
 
-ACK, NACK = 0x79, 0x1F
 INITIALISE = 0x7F
-ALL_BITS = GLOBAL_ERASE = 0xFF
 ALLOWED_WHEN_PROTECTED = frozenset((0x00, 0x01, 0x02, 0x92))
-
-
-@dataclass(frozen=True)
-class Leave:
-    """The ROM has ended: it jumps to the vector table at `jump`, or resets where that is None."""
-
-    jump: int | None = None
-
-
-RESET = Leave()
-Result = TypeVar("Result")
-Script = Generator[None, int, Result]
-"""A part of the ROM: takes received bytes one by one, and ends with a result."""
-
-
-class RefusalError(Exception):
-    """A command is broken off.
-
-    Args:
-        reason: for the log.
-        nacks: how many NACKs the host gets.
-    """
-
-    def __init__(self, reason: str, nacks: int = 1) -> None:
-        """Keep the number of NACKs beside the reason."""
-        self.nacks = nacks
-        super().__init__(reason)
-
-
-class Transmitter:
-    """The ROM's end of the line to the host.
-
-    Args:
-        faults: an ACK that gets lost, and what is said too much.
-
-    Attributes:
-        pending: bytes on their way to the host.
-    """
-
-    def __init__(self, faults: Faults) -> None:
-        """Start with nothing sent."""
-        self.pending = bytearray()
-        self._faults, self._acks = faults, 0
-
-    def ack(self) -> None:
-        """Send ACK, unless it is the one that gets lost."""
-        self._acks += 1
-        if self._acks != self._faults.lost_ack:
-            self.pending.append(ACK)
-
-    def greet(self) -> None:
-        """Answer the first 0x7F."""
-        self.pending += b"\0" * min(self._faults.leading_zero, 1)
-        self.ack()
-        self.pending += bytes([ACK]) * min(self._faults.extra_ack, 1)
-
-    def take(self) -> bytes:
-        """Return what is pending, and forget it."""
-        taken = bytes(self.pending)
-        self.pending.clear()
-        return taken
 
 
 class Rom:
@@ -100,6 +49,7 @@ class Rom:
         """Keep the parts; nothing runs before `run`."""
         self._silicon, self._profile, self._line = silicon, silicon.profile, line
         self._nacks_when_protected = nacks_when_protected
+        eraser = Eraser(silicon, line)
         self._answers: dict[int, Callable[[], Leave | None]] = {
             0x00: self._get,
             0x01: self._get_version,
@@ -112,8 +62,10 @@ class Rom:
             0x11: self._read_memory,
             0x21: self._go,
             0x31: self._write_memory,
-            0x43: self._erase_memory,
+            0x43: eraser.erase,
+            0x44: eraser.extended_erase,
             0x63: self._write_protect,
+            0xA1: self._get_checksum,
         }
 
     def run(self) -> Script[Leave]:
@@ -133,8 +85,8 @@ class Rom:
         return leave
 
     def _command(self) -> Script[Leave | None]:
-        code, complement = yield from _take(2)
-        if not _complements(code, complement) or code not in self._profile.commands:
+        code, complement = yield from take(2)
+        if not complements(code, complement) or code not in self._profile.commands:
             raise RefusalError(f"{code:#04x} {complement:#04x} is no command")
         if self._silicon.options.readout_protected and code not in ALLOWED_WHEN_PROTECTED:
             reason = f"command {code:#04x} under readout protection"
@@ -159,17 +111,19 @@ class Rom:
 
     def _read_memory(self) -> Script[None]:
         address = yield from self._address(self._readable)
-        count, complement = yield from _take(2)
-        if not _complements(count, complement):
+        count, complement = yield from take(2)
+        if not complements(count, complement):
             raise RefusalError("the count's complement is wrong")
+        if address in self._profile.factory and count + 1 < self._profile.factory_read:
+            raise RefusalError(f"{count + 1} bytes of the factory's, at least {self._profile.factory_read}")
         self._line.ack()
         self._line.pending += self._silicon.read(address, count + 1)
         logger.debug("read %d bytes at %#010x", count + 1, address)
 
     def _go(self) -> Script[Leave]:
-        frame = yield from _take(5)
+        frame = yield from take(5)
         address = int.from_bytes(frame[:4], "big")
-        if _checksum(frame) or not self._can_start(address):
+        if checksum(frame) or not self._can_start(address):
             raise RefusalError(f"cannot go to {address:#010x}")
         self._line.ack()
         return Leave(jump=address)
@@ -177,17 +131,18 @@ class Rom:
     def _write_memory(self) -> Script[Leave | None]:
         address = yield from self._address(self._writable)
         count = yield
-        frame = yield from _take(count + 2)
-        if _checksum(frame) != count:
+        frame = yield from take(count + 2)
+        if checksum(frame) != count:
             raise RefusalError("the data's checksum is wrong")
-        if (count + 1) % 4 or address % 4:
-            raise RefusalError(f"{count + 1} bytes at {address:#010x} are not whole words")
+        whole = self._profile.write_alignment if self._silicon.flash.holds(address) else 4
+        if (count + 1) % whole or address % whole:
+            raise RefusalError(f"{count + 1} bytes at {address:#010x} are not whole units of {whole} bytes")
         return self._store(address, frame[:-1])
 
     def _store(self, address: int, data: bytes) -> Leave | None:
         if address == self._profile.option_start:
             return self._store_options(data)
-        if address < self._profile.ram_start:
+        if self._silicon.flash.holds(address):
             if not self._silicon.flash.program(address, data):
                 logger.warning("programming %#010x: some cells were not erased", address)
                 if self._profile.program_error_nacks:
@@ -204,30 +159,23 @@ class Rom:
         self._silicon.options.write(data)
         return self._ack_and_reset("wrote the option bytes")
 
-    def _erase_memory(self) -> Script[None]:
-        count = yield
-        if count == GLOBAL_ERASE:
-            self._erase_globally((yield))
-            return
-        frame = yield from _take(count + 2)
-        if _checksum(frame) != count:
-            raise RefusalError("the page list's checksum is wrong")
-        for page in frame[:-1]:
-            self._silicon.flash.erase_page(page)
-        logger.info("erased pages %s", " ".join(map(str, frame[:-1])))
+    def _get_checksum(self) -> Script[None]:
+        # AN3155 section 3.15: address, words, polynomial and first value, each with its checksum and an ACK.
+        address = yield from self._address(self._readable)
+        values = []
+        for name in ("size", "polynomial", "first value"):
+            values.append((yield from take_word(name)))
+            self._line.ack()
+        words, polynomial, initial = values
+        data = self._silicon.read(address, 4 * words)
+        result = crc32_of_words(data, polynomial=polynomial, initial=initial).to_bytes(4, "big")
         self._line.ack()
-
-    def _erase_globally(self, checksum: int) -> None:
-        # AN3155 section 3.7: another byte than 0x00 erases nothing, and is acknowledged.
-        if checksum == 0:
-            self._silicon.flash.erase_pages_at_once(range(self._profile.page_count))
-            logger.info("erased the whole flash")
-        self._line.ack()
+        self._line.pending += result + bytes([checksum(result)])
 
     def _write_protect(self) -> Script[Leave]:
         count = yield
-        frame = yield from _take(count + 2)
-        if _checksum(frame) != count:
+        frame = yield from take(count + 2)
+        if checksum(frame) != count:
             raise RefusalError("the sector list's checksum is wrong")
         self._protect(frame[:-1])
         return self._ack_and_reset("set write protection")
@@ -255,20 +203,23 @@ class Rom:
         options.write(options.with_readout(protected=protected))
 
     def _address(self, usable: Callable[[int], bool]) -> Script[int]:
-        frame = yield from _take(5)
-        if _checksum(frame):
+        frame = yield from take(5)
+        if checksum(frame):
             raise RefusalError("the address's checksum is wrong")
         address = int.from_bytes(frame[:4], "big")
         if not usable(address):
-            # AN3155 table 3: V2.2 breaks the command off without a NACK.
-            raise RefusalError(f"{address:#010x} cannot be used, broken off in silence", nacks=0)
+            # AN3155 table 3: ROMs before V3.1 break the command off without a NACK.
+            nacks = int(self._profile.nacks_bad_addresses)
+            raise RefusalError(f"{address:#010x} cannot be used, {nacks} NACKs", nacks=nacks)
         self._line.ack()
         return address
 
     def _readable(self, address: int) -> bool:
         profile = self._profile
-        end = profile.option_start + profile.option_size
-        return self._can_start(address) or profile.system_start <= address < end
+        in_system = profile.system_start <= address < profile.system_start + profile.system_size
+        in_options = profile.option_start <= address < profile.option_start + profile.option_size
+        in_factory = address in profile.factory and profile.factory_read > 0
+        return self._can_start(address) or in_system or in_options or in_factory
 
     def _writable(self, address: int) -> bool:
         return self._can_start(address) or address == self._profile.option_start
@@ -283,18 +234,3 @@ class Rom:
         logger.info("%s; reset", what)
         self._line.ack()
         return RESET
-
-
-def _take(count: int) -> Script[bytes]:
-    received = bytearray()
-    for _ in range(count):
-        received.append((yield))
-    return bytes(received)
-
-
-def _complements(byte: int, other: int) -> bool:
-    return byte ^ other == ALL_BITS
-
-
-def _checksum(frame: bytes) -> int:
-    return reduce(xor, frame, 0)

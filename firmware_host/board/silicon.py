@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from firmware_host.board.flash import Flash
-from firmware_host.board.options import OptionBytes
+from firmware_host.board.options import option_bytes
 from firmware_host.board.power import Supply
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Silicon:
         flash: the main flash and its controller.
         options: the option bytes.
         ram: what it holds.
+        system: the system memory.
+        factory: what the factory left outside of it.
 
     Raises:
         UsageError: the first contents are larger than the flash.
@@ -48,9 +50,10 @@ class Silicon:
         self.profile = profile
         supply = Supply(faults)
         self.flash = Flash(profile, flash, faults=faults, supply=supply)
-        self.options = OptionBytes(profile, supply=supply)
+        self.options = option_bytes(profile, supply=supply)
         self.ram = bytearray(profile.ram_size)
-        self.system = _system_memory(profile, unique_id)
+        self.system, self.factory = bytearray(profile.system_size), bytearray(len(profile.factory))
+        self._engrave(unique_id)
         self.load_options()
 
     def load_options(self) -> None:
@@ -73,16 +76,33 @@ class Silicon:
         Raises:
             BusFaultError: not all of them exist.
         """
+        data = b""
+        while len(data) < length:
+            data += self._read_region(address + len(data), length - len(data))
+        return data
+
+    def _read_region(self, address: int, most: int) -> bytes:
         profile = self.profile
         regions = (
             (profile.flash_start, self.flash.cells),
             (profile.ram_start, self.ram),
-            (profile.system_start, self.system + self.options.raw),
+            (profile.system_start, self.system),
+            (profile.option_start, self.options.raw),
+            (profile.factory.start, self.factory),
         )
         for start, cells in regions:
-            if start <= address and address + length <= start + len(cells):
-                return bytes(cells[address - start : address - start + length])
-        raise BusFaultError(f"reading {length} bytes at {address:#010x}")
+            if start <= address < start + len(cells):
+                return bytes(cells[address - start : address - start + most])
+        raise BusFaultError(f"reading at {address:#010x}")
+
+    def _engrave(self, unique_id: bytes) -> None:
+        profile = self.profile
+        start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
+        for address, value in (
+            (profile.flash_size_register, (profile.flash_size // 1024).to_bytes(2, "little")),
+            (profile.unique_id_register, unique_id),
+        ):
+            cells[address - start : address - start + len(value)] = value
 
     def write_ram(self, address: int, data: bytes) -> None:
         """Write to RAM.
@@ -103,13 +123,3 @@ class Silicon:
         """
         self.flash.forget()
         self.ram[:] = bytes(len(self.ram))
-
-
-def _system_memory(profile: BoardProfile, unique_id: bytes) -> bytes:
-    memory = bytearray(profile.system_size)
-    for address, value in (
-        (profile.flash_size_register, (profile.flash_size // 1024).to_bytes(2, "little")),
-        (profile.unique_id_register, unique_id),
-    ):
-        memory[address - profile.system_start : address - profile.system_start + len(value)] = value
-    return bytes(memory)

@@ -103,4 +103,4 @@ def test_every_simulated_chip_is_known_and_flashed_to_its_last_byte(profile: Boa
         assert identity.chip is not None
         image = FirmwareImage(data, BASE + profile.flash_size - len(data), "bin")
         assert list(carry_out(plan(identity.chip, image, flash_size=profile.flash_size), bootloader))
-    assert board.flash == data.rjust(profile.flash_size, b"\xff")
+    assert board.flash == data.rjust(profile.flash_size, profile.erased)
