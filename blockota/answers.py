@@ -63,10 +63,11 @@ class BoardAnswer:
         readout_protected: whether the bootloader refuses to read the flash.
         write_protected: the protected ranges of flash; None where this chip does not tell.
         installed: version found on the board, if any.
-        holds_unknown: whether the release's addresses hold something that is no release of the product, not blank,
-            and not `half_written`.
-        half_written: whether they hold what an interrupted run of this very release leaves: its first words are
-            erased, and each other byte is erased or the image's.
+        other: a release of another product that the release's addresses hold, if any.
+        holds_unknown: whether they hold something that is no release of any product, not blank, and not
+            `half_written`.
+        half_written: whether they hold what an interrupted run leaves: the image's first words are erased, and each
+            other byte is erased or the image's; or what the board's journal says that a run was changing.
     """
 
     chip_id: int
@@ -75,6 +76,7 @@ class BoardAnswer:
     readout_protected: bool
     write_protected: tuple[Region, ...] | None
     installed: Version | None
+    other: Release | None
     holds_unknown: bool
     half_written: bool
 
@@ -84,13 +86,15 @@ class Consent:
     """What the person at the bench agreed to.
 
     Attributes:
-        allow_downgrade: replace an installed version that is newer or the same; never by one below the floor.
+        allow_downgrade: replace an installed version that is newer; never by one below the floor.
         replace_unknown: replace contents that are no release.
+        replace_product: the name of another product that may be replaced; None for no other.
         configuration: the image is data without a vector table; not believed of one at the start of the flash.
     """
 
     allow_downgrade: bool = False
     replace_unknown: bool = False
+    replace_product: str | None = None
     configuration: bool = False
 
 

@@ -9,8 +9,8 @@ nothing was changed, and `FlashProofError` for check 10.
 3.  the release exists, is not revoked, and is active at the block's time
 4.  length and SHA-256 of the image are the record's
 5.  the image's addresses lie inside the product's region
-6.  its version is newer than the installed one, and not below the floor
-7.  the board's product id is the record's chip id, and the image fits the board's flash
+6.  its version is not older than the installed one, which is of the same product, and not below the floor
+7.  the board's product id is the record's chip id, and the image and its product's region fit the board's flash
 8.  the board's readout and write protection are off
 9.  code begins with a plausible vector table
 10. the digest of what the flash holds after writing is the record's
@@ -87,32 +87,30 @@ def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) 
     """
     return [
         _check_version(proven, board, consent=consent),
-        _check_chip(proven.release, board),
+        _check_chip(proven, board),
         _check_protection(proven.release, board),
         _check_vector_table(proven, board, consent=consent),
     ]
 
 
-def prove_flash(release: Release, flash: Iterable[bytes]) -> Passed:
+def prove_flash(release: Release, digest: bytes, *, method: str) -> Passed:
     """Check 10: whether the flash now holds the release.
 
     Args:
         release: the chain's record.
-        flash: the bytes read back from the board, over exactly the image's range.
+        digest: the SHA-256 of what the board's flash holds, over exactly the image's range.
+        method: how it was found; a word for the log.
 
     Raises:
         FlashProofError: it does not.
     """
-    digest = hashlib.sha256()
-    for part in flash:
-        digest.update(part)
-    if digest.digest() != release.sha256:
+    if digest != release.sha256:
         raise FlashProofError(
             "check 10 failed, the flash does not hold the release",
-            why=f"its SHA-256 is {digest.hexdigest()}, the record says {release.sha256.hex()}",
+            why=f"its SHA-256 is {digest.hex()}, the record says {release.sha256.hex()}",
             remedy="flash the board again; if it happens twice, replace the board",
         )
-    return Passed(10, f"the flash reads back as SHA-256 {digest.hexdigest()}")
+    return Passed(10, f"the flash holds SHA-256 {digest.hex()} ({method})")
 
 
 def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
@@ -236,20 +234,7 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             why=f"the vendor allows nothing older than {floor}",
             remedy=f"take {floor} or newer",
         )
-    if board.holds_unknown and not consent.replace_unknown:
-        raise VerificationError(
-            6,
-            "the board holds something unknown",
-            why=f"its flash is neither blank nor a release of {proven.product.name}",
-            remedy="make sure that it is the right board, then say --replace-unknown",
-        )
-    if version == board.installed and not consent.allow_downgrade:
-        raise VerificationError(
-            6,
-            f"the board holds {version} already",
-            why="nothing needs to be done",
-            remedy="to write it again, say --allow-downgrade",
-        )
+    _require_replaceable(proven.release.product, board, consent=consent)
     if board.installed is not None and version < board.installed and not consent.allow_downgrade:
         raise VerificationError(
             6,
@@ -257,18 +242,41 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             why=f"the board holds {board.installed}",
             remedy="leave the board as it is, or say --allow-downgrade",
         )
+    if version == board.installed:
+        return Passed(6, f"the board holds {version} already, the floor is {floor or 'not set'}")
     return Passed(6, f"{version} replaces {_replaced(board)}, the floor is {floor or 'not set'}")
+
+
+def _require_replaceable(product: str, board: BoardAnswer, *, consent: Consent) -> None:
+    """What is no release of the product goes only where the person said so, another product only by its name."""
+    if board.other is not None and consent.replace_product != board.other.product:
+        raise VerificationError(
+            6,
+            "the board holds another product",
+            why=f"its flash is {board.other.product} {board.other.version}, and {product} would replace it",
+            remedy=f"take the board that is meant, or say --replace-product {board.other.product}",
+        )
+    if board.holds_unknown and not consent.replace_unknown:
+        raise VerificationError(
+            6,
+            "the board holds something unknown",
+            why="its flash is neither blank nor a release of any product of this contract",
+            remedy="make sure that it is the right board, then say --replace-unknown",
+        )
 
 
 def _replaced(board: BoardAnswer) -> str:
     if board.installed is not None:
         return str(board.installed)
+    if board.other is not None:
+        return f"{board.other.product} {board.other.version}"
     if board.holds_unknown:
         return "unknown contents"
     return "an interrupted run" if board.half_written else "blank flash"
 
 
-def _check_chip(release: Release, board: BoardAnswer) -> Passed:
+def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
+    release, region = proven.release, proven.product.region
     if board.chip_id != release.chip_id:
         raise VerificationError(
             7,
@@ -282,6 +290,13 @@ def _check_chip(release: Release, board: BoardAnswer) -> Passed:
             "the image does not fit the board's flash",
             why=f"it covers {release.region}, the flash is {board.flash}",
             remedy="take the board that the release is for",
+        )
+    if not board.flash.contains(region):
+        raise VerificationError(
+            7,
+            "the board's flash is not what the product is for",
+            why=f"{proven.product.name} has the region {region}, the flash is {board.flash}",
+            remedy="take a board with a larger flash, or ask the vendor whether the product was paired rightly",
         )
     return Passed(7, f"the board's product id is 0x{board.chip_id:03x}, its flash {board.flash}")
 

@@ -6,28 +6,30 @@ and what it holds (checks 6 to 9), is flashed, and what its flash holds is compa
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from blockota.answers import BoardAnswer, Consent
-from blockota.errors import BoardError, VerificationError
-from blockota.release import Region, Release, Version
+from blockota.errors import BoardError, RefusedError, VerificationError
+from blockota.release import Region, Release
+from blockota.technician import KnownReleases
 from blockota.verification import Passed, ProvenRelease, prove_board, prove_flash
+from firmware_host.application import start
 from firmware_host.board_identity import BoardIdentity, identify
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip
-from firmware_host.flash_plan import FlashPlan, plan
-from firmware_host.flasher import Event, Finished, carry_out, read_flash, start
+from firmware_host.flash_contents import FlashContents, ReadBack
+from firmware_host.flash_events import Event, Finished
+from firmware_host.flash_journal import FlashJournal, JournaledRun, JournalEntry
+from firmware_host.flash_memory import Preserved
+from firmware_host.flash_plan import FlashPlan, common, plan
+from firmware_host.flasher import carry_out
+from firmware_host.holdings import Holdings, holdings
 from firmware_host.image import FirmwareImage
 from firmware_host.link import open_link
 
-FindInstalled = Callable[[Callable[[Region], bytes]], Version | None]
-"""Given a function that tells the SHA-256 of a flash region, says which release the board holds."""
 _LISTEN_SECONDS = 2.0
-_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -44,28 +46,31 @@ class Bench:
     identity: BoardIdentity
     notes: tuple[str, ...]
 
-    def prove(self, proven: ProvenRelease, consent: Consent, *, find_installed: FindInstalled) -> ClearedBoard:
+    def prove(
+        self, proven: ProvenRelease, consent: Consent, *, known: KnownReleases, journal: FlashJournal | None = None
+    ) -> ClearedBoard:
         """Checks 6 to 9; nothing is changed.
 
         Args:
             proven: a release that passed checks 1 to 5.
             consent: what the person agreed to.
-            find_installed: searches the chain's record.
+            known: the releases that the board may hold, of the chain's record.
+            journal: of this board; an interrupted run that it tells of is gone on with.
 
         Raises:
             VerificationError: with the number of the first check that failed.
+            RefusedError: the journal cannot be read, or keeps bytes that this release would leave nowhere.
             BoardError: the board fell silent.
         """
-        release, identity = proven.release, self.identity
-        is_other = identity.product_id != release.chip_id
-        if identity.chip is None and not is_other:
-            raise _unknown_chip(identity)
-        if is_other or identity.readout_protected:
-            answer = _unread(identity, release)
-        else:
+        contents = ReadBack(self.bootloader)
+        entry = journal.entry() if journal else None
+        held = Holdings()
+        if self._is_readable(proven.release):
             with _nothing_changed():
-                answer = self._answer(proven, find_installed)
-        return ClearedBoard(self, proven, tuple(prove_board(proven, answer, consent=consent)))
+                held = holdings(self.plan(proven), contents, known=_with(proven.release, known), entry=entry)
+        passed = tuple(prove_board(proven, self._answer(held), consent=consent))
+        kept = _kept(self.plan(proven), held, entry=entry)
+        return ClearedBoard(self, proven, passed, contents, kept=kept, journal=journal)
 
     def plan(self, proven: ProvenRelease) -> FlashPlan:
         """How a release goes into this board's flash.
@@ -77,25 +82,33 @@ class Bench:
         image = FirmwareImage(proven.image, proven.release.load_address, "bin")
         return plan(chip, image, flash_size=flash_size)
 
-    def _answer(self, proven: ProvenRelease, find_installed: FindInstalled) -> BoardAnswer:
+    def _is_readable(self, release: Release) -> bool:
+        """Whether check 7 and 8 will not refuse the board before what it holds could count."""
         identity = self.identity
-        chip, flash_size = self._known()
-        flash = _region(chip.flash(flash_size))
-        reader = _FlashReader(self.bootloader, flash)
-        installed = find_installed(reader.digest)
-        contents = _Contents.BLANK
-        if installed is None and flash.contains(proven.release.region):
-            contents = _contents(self.plan(proven), reader.read(proven.release.region))
+        if identity.product_id != release.chip_id or identity.readout_protected:
+            return False
+        if identity.chip is None:
+            raise _unknown_chip(identity)
+        return self._flash().contains(release.region)
+
+    def _answer(self, held: Holdings) -> BoardAnswer:
+        identity = self.identity
         return BoardAnswer(
             chip_id=identity.product_id,
-            flash=flash,
-            ram=_region(chip.ram),
-            readout_protected=False,
+            flash=self._flash(),
+            ram=_region(identity.chip.ram if identity.chip else range(0)),
+            readout_protected=bool(identity.readout_protected),
             write_protected=_regions(identity.write_protected),
-            installed=installed,
-            holds_unknown=contents is _Contents.UNKNOWN,
-            half_written=contents is _Contents.HALF_WRITTEN,
+            installed=held.release.version if held.release else None,
+            other=held.other,
+            holds_unknown=held.unknown,
+            half_written=held.half_written,
         )
+
+    def _flash(self) -> Region:
+        """The board's flash; where it does not tell its size, what the largest of its family has."""
+        chip, flash_size = self.identity.chip, self.identity.flash_size
+        return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))
 
     def _known(self) -> tuple[Chip, int]:
         if self.identity.chip is None or self.identity.flash_size is None:
@@ -111,30 +124,39 @@ class ClearedBoard:
         bench: the board.
         proven: the release that may be written to it.
         passed: the checks, in order.
+        contents: what its flash holds, as far as it was looked at.
+        kept: bytes beside the image that an interrupted run erased.
+        journal: of the board; None keeps none.
     """
 
     bench: Bench
     proven: ProvenRelease
     passed: tuple[Passed, ...]
+    contents: FlashContents
+    kept: tuple[Preserved, ...] = ()
+    journal: FlashJournal | None = None
 
     def flash(self) -> Generator[Event]:
-        """Erase, write and read back.
+        """Erase and write what has to change, and prove the whole image.
 
         Yields:
             What was done; `Finished` comes last.
 
         Raises:
+            RefusedError: the journal cannot be written; nothing was changed.
             BoardError: the board or its link failed; the error says in what state the flash is.
         """
-        yield from carry_out(self.bench.plan(self.proven), self.bench.bootloader)
+        run = JournaledRun(self.journal, self.proven.release) if self.journal else None
+        planned = self.bench.plan(self.proven)
+        yield from carry_out(planned, self.bench.bootloader, contents=self.contents, journal=run, kept=self.kept)
 
     def prove_flash(self, finished: Finished) -> Passed:
-        """Check 10: compare what was read back with the chain's record.
+        """Check 10: compare what the flash holds with the chain's record.
 
         Raises:
             FlashProofError: it is something else.
         """
-        return prove_flash(self.proven.release, [finished.flash])
+        return prove_flash(self.proven.release, finished.sha256, method=finished.method)
 
     def start(self) -> str:
         """Start the release, and return what the board prints.
@@ -162,50 +184,29 @@ def connect(port: str, *, baud: int) -> Iterator[Bench]:
         link.close()
 
 
-class _FlashReader:
-    """Reads a board's flash once, as far as somebody asks."""
-
-    def __init__(self, bootloader: Bootloader, flash: Region) -> None:
-        self._bootloader, self._flash = bootloader, flash
-        self._blocks: dict[int, bytes] = {}
-
-    def digest(self, region: Region) -> bytes:
-        """The SHA-256 of a region; of nothing where it leaves the flash."""
-        inside = self._flash.contains(region)
-        return hashlib.sha256(self.read(region) if inside else b"").digest()
-
-    def read(self, region: Region) -> bytes:
-        """What a region of the flash holds."""
-        first = region.start - region.start % _BLOCK
-        data = b"".join(self._block(address) for address in range(first, region.end, _BLOCK))
-        return data[region.start - first : region.end - first]
-
-    def _block(self, address: int) -> bytes:
-        if address not in self._blocks:
-            self._blocks[address] = b"".join(read_flash(self._bootloader, address, length=_BLOCK))
-        return self._blocks[address]
+def _with(release: Release, known: KnownReleases) -> KnownReleases:
+    """The same, the wanted release among them in any case."""
+    return KnownReleases((release, *known.own), known.others)
 
 
-class _Contents(Enum):
-    """What a release's addresses hold where that is no release."""
+def _kept(planned: FlashPlan, held: Holdings, *, entry: JournalEntry | None) -> tuple[Preserved, ...]:
+    """Bytes that only the journal has, unless something else was put on the board since."""
+    if entry is None or not (held.half_written or held == Holdings() or _is_entrys(held, entry)):
+        return ()
+    blank = bytes((planned.chip.erased_byte,))
+    for one in entry.changes.preserved:
+        if one.data.strip(blank) and common(one.span, planned.span) != one.span:
+            raise RefusedError(
+                f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
+                why=f"those from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and this "
+                "release does not reach there; nothing was changed",
+                remedy="complete the interrupted run first, with `blockota flash --resume`",
+            )
+    return entry.changes.preserved
 
-    BLANK = auto()
-    HALF_WRITTEN = auto()
-    UNKNOWN = auto()
 
-
-def _contents(planned: FlashPlan, found: bytes) -> _Contents:
-    """Tell a blank flash and an interrupted run of this plan from all else.
-
-    A run erases the seal first and writes it last, so that one that was interrupted leaves it erased, and each
-    other byte erased or written.
-    """
-    blank = planned.chip.erased_byte
-    if set(found) <= {blank}:
-        return _Contents.BLANK
-    rows = zip(planned.image.span, found, planned.image.data, strict=True)
-    explained = all(byte == blank or (byte == wanted and address not in planned.seal) for address, byte, wanted in rows)
-    return _Contents.HALF_WRITTEN if explained else _Contents.UNKNOWN
+def _is_entrys(held: Holdings, entry: JournalEntry) -> bool:
+    return held.release is not None and held.release.sha256 == entry.sha256
 
 
 @contextmanager
@@ -222,21 +223,6 @@ def _unknown_chip(identity: BoardIdentity) -> VerificationError:
         "this program does not know the board's chip",
         why=f"its product id 0x{identity.product_id:03x} is the release's, but no table here has its flash and RAM",
         remedy="update BlockOTA, or ask the vendor how to flash this board",
-    )
-
-
-def _unread(identity: BoardIdentity, release: Release) -> BoardAnswer:
-    """A board that cannot or must not be read; check 7 or 8 is going to refuse it."""
-    nothing = Region(release.load_address, 0)
-    return BoardAnswer(
-        chip_id=identity.product_id,
-        flash=_region(identity.chip.flash(identity.chip.flash_limit)) if identity.chip else nothing,
-        ram=_region(identity.chip.ram) if identity.chip else nothing,
-        readout_protected=bool(identity.readout_protected),
-        write_protected=None,
-        installed=None,
-        holds_unknown=False,
-        half_written=False,
     )
 
 

@@ -1,15 +1,16 @@
 """What flashing an image comes to: which pages are erased, which blocks are written, and in which order.
 
-The order is what makes a half written image harmless. The page with the image's vector table is erased first
-and written last, and its first words, the stack pointer and the reset vector, are written by themselves at the
-very end, when all the rest was read back and found right: until then there is nothing that the board could
-start.
+The order is what makes a half written image harmless. Whenever anything at all has to change, the page with the
+image's vector table is erased first and written last, and its first words, the stack pointer and the reset vector,
+are written by themselves at the very end, when all the rest was proven: until then there is nothing that the board
+could start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from blockota.errors import ImageError
 from firmware_host.an3155 import MAX_BLOCK
@@ -22,15 +23,13 @@ VECTOR_WORDS = 8
 
 @dataclass(frozen=True)
 class FlashPlan:
-    """How one image goes into the flash of one chip.
+    """Where one image goes in the flash of one chip.
 
     Attributes:
         chip: what is written.
         flash_size: bytes of flash that it has.
         image: what is written to it.
-        units: the pages or sectors to erase, in this order; the first holds the image's start.
-        preserved: addresses in those units that are not the image's: read first, and written back.
-        blocks: addresses of the blocks to write, in this order, all but the seal.
+        units: the pages or sectors that hold any of it, in order of address; the first holds its start.
         seal: addresses of the image's first words, to be written at the very end.
     """
 
@@ -38,20 +37,56 @@ class FlashPlan:
     flash_size: int
     image: FirmwareImage
     units: tuple[EraseUnit, ...]
-    preserved: tuple[range, ...]
-    blocks: tuple[range, ...]
     seal: range
 
     @property
     def span(self) -> range:
-        """All addresses that are erased."""
+        """All addresses of the units."""
         return range(self.units[0].span.start, self.units[-1].span.stop)
+
+    @property
+    def beside(self) -> tuple[range, ...]:
+        """Addresses in the units that are not the image's: whatever happens, they keep what they hold."""
+        return without(self.span, self.image.span)
+
+    @property
+    def body(self) -> tuple[range, ...]:
+        """The image's addresses without the seal; empty for an image that is no longer than that."""
+        return without(self.image.span, self.seal)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a unit was found to hold before anything is done.
+
+    Attributes:
+        as_wanted: what it shall hold.
+        blank: nothing.
+    """
+
+    as_wanted: bool
+    blank: bool
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done to the units of a plan; nothing where none is written.
+
+    Attributes:
+        erase: the units to erase, the one with the seal before all others.
+        write: the units to write, in order of address.
+        identical: the units that stay as they are.
+        at_once: whether all but the first are erased by one command: the chip has no other unit that holds anything.
+    """
+
+    erase: tuple[EraseUnit, ...]
+    write: tuple[EraseUnit, ...]
+    identical: tuple[EraseUnit, ...]
+    at_once: bool
 
 
 def plan(chip: Chip, image: FirmwareImage, *, flash_size: int) -> FlashPlan:
     """Lay an image out over a chip's flash.
-
-    Only the units that the image touches are erased, and what else they hold is preserved.
 
     Args:
         chip: the chip's row in the table.
@@ -70,16 +105,42 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int) -> FlashPlan:
             remedy="choose the image that was built for this board",
         )
     units = tuple(unit for unit in chip.erase_units(flash_size) if overlap(unit.span, image.span))
-    sides = (range(units[0].span.start, image.span.start), range(image.span.stop, units[-1].span.stop))
     seal = _seal(image.span.start, max(VECTOR_WORDS, chip.write_alignment))
-    return FlashPlan(
-        chip=chip,
-        flash_size=flash_size,
-        image=image,
-        units=units,
-        preserved=tuple(side for side in sides if side),
-        blocks=tuple(_blocks_in_order(units, seal)),
-        seal=seal,
+    return FlashPlan(chip, flash_size, image, units, seal)
+
+
+def work(plan: FlashPlan, found: Sequence[Found]) -> Work:
+    """Say which units change, given what they hold.
+
+    Args:
+        plan: where the image goes.
+        found: what each unit of the plan holds, in the same order.
+    """
+    if all(state.as_wanted for state in found):
+        return Work((), (), plan.units, at_once=False)
+    # The first unit is written even where it is as wanted: an image that is not whole must not have its start.
+    first, *others = zip(plan.units, found, strict=True)
+    written = [first, *(pair for pair in others if not pair[1].as_wanted)]
+    erase = tuple(unit for unit, state in written if not state.blank)
+    identical = tuple(unit for unit, state in others if state.as_wanted)
+    # What stays must have nothing to lose.
+    empty = all(state.blank for _, state in others if state.as_wanted)
+    at_once = empty and _covers_chip(plan) and _is_shorter(plan.chip, len(erase) - 1)
+    return Work(erase, tuple(unit for unit, _ in written), identical, at_once)
+
+
+def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
+    """The blocks that write units, in this order; the seal comes last, by itself.
+
+    Args:
+        plan: where the image goes.
+        units: those to write; the first of the plan is among them.
+    """
+    first, *others = units
+    return (
+        *chain.from_iterable(chunks(unit.span) for unit in others),
+        *chain.from_iterable(without(block, plan.seal) for block in reversed(tuple(chunks(first.span)))),
+        plan.seal,
     )
 
 
@@ -91,6 +152,12 @@ def chunks(span: range, size: int = MAX_BLOCK) -> Iterator[range]:
 def overlap(one: range, other: range) -> bool:
     """Whether two ranges of addresses have one in common."""
     return one.start < other.stop and other.start < one.stop
+
+
+def common(one: range, other: range) -> range:
+    """The addresses that two ranges have in common."""
+    start = max(one.start, other.start)
+    return range(start, max(start, min(one.stop, other.stop)))
 
 
 def without(span: range, hole: range) -> tuple[range, ...]:
@@ -105,9 +172,10 @@ def _seal(start: int, size: int) -> range:
     return range(aligned, aligned + size)
 
 
-def _blocks_in_order(units: tuple[EraseUnit, ...], seal: range) -> Iterator[range]:
-    first, *others = units
-    for unit in others:
-        yield from chunks(unit.span)
-    for block in reversed(tuple(chunks(first.span))):
-        yield from without(block, seal)
+def _covers_chip(plan: FlashPlan) -> bool:
+    return len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
+
+
+def _is_shorter(chip: Chip, units: int) -> bool:
+    """Whether erasing everything takes less time than so many units; 0 stands for no such command."""
+    return 0 < chip.mass_erase_seconds < chip.unit_erase_seconds * units

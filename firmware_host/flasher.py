@@ -1,127 +1,85 @@
 """Puts an image into a board's flash, by plan, and tells what happens as it happens.
 
 An acknowledgement from a bootloader proves nothing: protected pages, worn cells and pages that were not erased
-are acknowledged as well (AN3155, notes to Erase and Write Memory). So everything is read back.
+are acknowledged as well (AN3155, notes to Erase and Write Memory). So the whole image is proven at the end, the pages
+that were left alone as well. What is known of the flash beforehand only decides what is written; where it was wrong
+the proof fails, and everything is written once more.
+
+What a power cut leaves, step by step:
+
+1. *before the first page is erased*: the old program. The journal is on the disk by now.
+2. *in the erase of the page with the vector table*: nobody knows; perhaps the old program still starts, which is whole
+   but for this page. Nothing else is touched before its first words read erased.
+3. *from then until the seal is written*: no first words, so nothing that a core could start.
+4. *in the writing of the seal*, its first words: everything else was proven before. What starts is the release, or
+   nothing, or a program with a torn vector table, which eight bytes are read back to exclude.
+
+So the proof comes before the seal, and the seal's own eight bytes are read after it. One run of the program in the
+chip's RAM is enough for that. Proving the whole after the seal would need no fewer, and a cut between seal and
+proof would leave a program that starts and that nobody has proven.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Generator, Iterator, Sequence
 from enum import Enum, auto
+from functools import cache
 
-from blockota.errors import BoardError, FlashProofError, LinkError, NoAnswerError, RefusedError
+from blockota.errors import BoardError, FlashProofError, RefusedError
 from firmware_host.an3155 import Command
 from firmware_host.bootloader import Bootloader
-from firmware_host.flash_plan import FlashPlan, chunks, overlap, without
-from firmware_host.link import Link
-
-QUIET_SECONDS = 0.3
-"""How long a started program that has said something may be silent before `start` stops listening."""
+from firmware_host.chips import EraseUnit
+from firmware_host.flash_contents import FlashContents, ReadBack, read_surely
+from firmware_host.flash_events import Checked, Erased, Event, Finished, Repeated, Summary, Written
+from firmware_host.flash_journal import Changes, JournaledRun, UnitChange
+from firmware_host.flash_memory import Memory, Preserved, wanted_memory
+from firmware_host.flash_plan import FlashPlan, Found, Work, blocks, common, overlap, without, work
 
 _AGAIN = (
-    "set BOOT0 to 1, reset the board, and run the same command again: it writes the image whole; "
+    "set BOOT0 to 1, reset the board, and run the same command again; "
     "if it calls the board's contents unknown, because an older program was half erased, add --replace-unknown"
 )
+_RESUME = "set BOOT0 to 1, reset the board, and run `blockota flash --resume`, which completes it"
 
 
-@dataclass(frozen=True)
-class Preserved:
-    """Bytes beside the image, in a unit that will be erased; a cautious caller keeps them until the end.
-
-    Attributes:
-        address: of the first byte.
-        data: the bytes.
-    """
-
-    address: int
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Erased:
-    """Bytes erased so far, of how many."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Written:
-    """Bytes written so far, of how many; blocks that stay as erased do not count."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class ReadBack:
-    """Bytes read back so far and found right, of how many."""
-
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The flash was written and read back whole.
-
-    Attributes:
-        flash: what it now holds over exactly the image's addresses.
-        sha256: the digest of that.
-        erased: bytes erased.
-        written: bytes written.
-    """
-
-    flash: bytes
-    sha256: bytes
-    erased: int
-    written: int
-
-
-Event = Preserved | Erased | Written | ReadBack | Finished
-"""What `carry_out` tells of."""
-
-
-def read_flash(bootloader: Bootloader, address: int, *, length: int) -> Iterator[bytes]:
-    """Read a stretch of memory in blocks of at most 256 bytes, in order of address.
-
-    Raises:
-        RefusedError: the chip has no such memory.
-        BoardError: the board fell silent, or refused.
-    """
-    for chunk in chunks(range(address, address + length)):
-        yield bootloader.read(chunk.start, len(chunk))
-
-
-def carry_out(plan: FlashPlan, bootloader: Bootloader) -> Generator[Event]:
-    """Flash an image, and read it back.
+def carry_out(
+    plan: FlashPlan,
+    bootloader: Bootloader,
+    *,
+    contents: FlashContents | None = None,
+    journal: JournaledRun | None = None,
+    kept: Sequence[Preserved] = (),
+) -> Generator[Event]:
+    """Flash an image, as far as the board does not hold it already, and prove the whole of it.
 
     Args:
-        plan: what to do.
+        plan: where the image goes.
         bootloader: connected to the board that the plan was made for.
+        contents: what the flash holds, as far as it is known; by default it is read back.
+        journal: where it is written down what is being done; None keeps none.
+        kept: bytes beside the image that an interrupted run erased; they are put back.
 
     Yields:
-        What was done; `Finished` comes last, and only when every byte read back right.
+        What was done; `Finished` comes last, and only when the image is proven.
 
     Raises:
-        RefusedError: the bootloader lacks a command for it; nothing was changed.
-        FlashProofError: the flash does not read back as it should (check 10).
+        RefusedError: the bootloader lacks a command for it, or the journal cannot be written; nothing was changed.
+        FlashProofError: the flash does not hold what it should (check 10), though all was written twice.
         BoardError: the board or its link failed, or a KeyboardInterrupt came, or was thrown in where the caller
             caught it. Each error says in what state the flash is.
     """
     _require_commands(bootloader)
-    flashing = _Flashing(plan, bootloader)
+    flashing = _Flashing(plan, bootloader, contents=contents or ReadBack(bootloader), journal=journal, kept=kept)
     try:
         yield from flashing.steps()
     except BoardError as error:
-        remedy = error.remedy if isinstance(error, FlashProofError) else _AGAIN
+        remedy = error.remedy if isinstance(error, FlashProofError) else flashing.remedy()
         raise type(error)(error.what, why=f"{error.why}; {flashing.state()}", remedy=remedy) from error
     except KeyboardInterrupt as error:
-        raise BoardError("flashing was interrupted", why=flashing.state(), remedy=_AGAIN) from error
+        raise BoardError("flashing was interrupted", why=flashing.state(), remedy=flashing.remedy()) from error
 
 
 def _require_commands(bootloader: Bootloader) -> None:
@@ -138,7 +96,7 @@ def _require_commands(bootloader: Bootloader) -> None:
 class _Stage(Enum):
     """What is being done, as far as it decides what an interruption leaves behind."""
 
-    PRESERVING = auto()
+    PLANNING = auto()
     UNSEALING = auto()
     ERASING = auto()
     WRITING = auto()
@@ -150,56 +108,162 @@ class _Stage(Enum):
 class _Flashing:
     """One plan while it is carried out: the bytes to write, and how far it has come."""
 
-    def __init__(self, plan: FlashPlan, bootloader: Bootloader) -> None:
+    def __init__(
+        self,
+        plan: FlashPlan,
+        bootloader: Bootloader,
+        *,
+        contents: FlashContents,
+        journal: JournaledRun | None,
+        kept: Sequence[Preserved],
+    ) -> None:
         self._plan, self._bootloader = plan, bootloader
-        self._wanted = _Memory(plan.span, plan.chip.erased_byte)
-        self._wanted[plan.image.span] = plan.image.data
-        self._found = _Memory(plan.span, plan.chip.erased_byte)
-        self._stage = _Stage.PRESERVING
+        self._contents, self._journal, self._kept = contents, journal, kept
+        self._wanted, self._seen = wanted_memory(plan), Memory(plan.seal, plan.chip.erased_byte)
+        self._stage, self._repeated = _Stage.PLANNING, False
+        self._work, self._summary = Work((), (), plan.units, at_once=False), Summary()
         self._erased_units = 0
         self._pending: list[range] = []
+        self._read: list[range] = []
+        self._blank = cache(lambda size: zlib.crc32(bytes((plan.chip.erased_byte,)) * size))
 
     def steps(self) -> Iterator[Event]:
-        yield from self._preserve()
-        self._pending = [block for block in (*self._plan.blocks, self._plan.seal) if not self._wanted.blank(block)]
-        total = sum(map(len, self._pending))
-        yield from self._erase()
-        yield from self._write(total)
-        yield from self._prove_and_seal(total)
-        self._stage = _Stage.PROVEN
-        flash = self._found[self._plan.image.span]
-        yield Finished(flash, hashlib.sha256(flash).digest(), erased=len(self._plan.span), written=total)
-
-    def _preserve(self) -> Iterator[Event]:
         self._bootloader.target(self._plan.chip, flash_size=self._plan.flash_size)
-        for span in self._plan.preserved:
-            self._wanted[span] = b"".join(read_flash(self._bootloader, span.start, length=len(span)))
+        if self._holds_everything():
+            self._summary = self._summary.plus(self._work, written=0)
+        else:
+            first = self._prepare()
+            yield from self._preserved()
+            yield from self._passes(first)
+        self._stage = _Stage.PROVEN
+        if self._journal:
+            self._journal.end()
+        image = self._wanted[self._plan.image.span]
+        yield Finished(hashlib.sha256(image).digest(), self._contents.method, self._summary)
+
+    def _holds_everything(self) -> bool:
+        image = self._plan.image
+        (found,) = self._contents.sha256(image.load_address, [len(image.data)])
+        if found != hashlib.sha256(image.data).digest():
+            return False
+        parts = [(one, common(one.span, span)) for one in self._kept for span in self._plan.beside]
+        return all(
+            self._contents.read(part) == one.data[part.start - one.address : part.stop - one.address]
+            for one, part in parts
+            if part
+        )
+
+    def _prepare(self) -> Work:
+        """Compare what is there with what is wanted; read what stands beside the image where it is to be erased."""
+        for span in self._plan.beside:
+            self._wanted.put(self._kept, within=span)
+        for unit in self._plan.units:
+            if self._beside([unit]) and self._contents.checksum(unit) != self._wanted.checksum(unit.span):
+                self._read_beside([unit])
+        found = [self._found(unit) for unit in self._plan.units]
+        if all(state.as_wanted for state in found):
+            # A hint was wrong, because the image's digest is not what it should be.
+            found = [Found(as_wanted=False, blank=False)] * len(found)
+        planned = work(self._plan, found)
+        self._read_beside(planned.write)
+        return planned
+
+    def _found(self, unit: EraseUnit) -> Found:
+        there = self._contents.checksum(unit)
+        blank = there == self._blank(unit.size)
+        if blank and unit is self._plan.units[0]:
+            self._seen[self._plan.seal] = self._contents.read(self._plan.seal)
+            blank = self._seen.blank(self._plan.seal)
+        return Found(as_wanted=there == self._wanted.checksum(unit.span), blank=blank)
+
+    def _read_beside(self, units: Sequence[EraseUnit]) -> None:
+        for span in self._beside(units):
+            if span not in self._read:
+                self._wanted[span] = read_surely(self._bootloader, span)
+                self._wanted.put(self._kept, within=span)
+                self._read.append(span)
+
+    def _beside(self, units: Sequence[EraseUnit]) -> list[range]:
+        return [span for span in self._plan.beside if any(overlap(unit.span, span) for unit in units)]
+
+    def _preserved(self) -> Iterator[Preserved]:
+        for span in self._read:
             if not self._wanted.blank(span):
                 yield Preserved(span.start, self._wanted[span])
 
+    def _passes(self, first: Work) -> Iterator[Event]:
+        self._write_down(first)
+        try:
+            yield from self._pass(first)
+        except FlashProofError as error:
+            # Where the first words do not even erase, nothing else was changed, and nothing else shall be.
+            if self._stage is _Stage.UNSEALING:
+                raise
+            yield Repeated(error.why)
+            self._repeated = True
+            yield from self._pass(self._everything())
+
+    def _everything(self) -> Work:
+        everything = work(self._plan, [Found(as_wanted=False, blank=False)] * len(self._plan.units))
+        self._read_beside(everything.write)
+        # The flash is changed already: better without a journal now than not at all.
+        with contextlib.suppress(RefusedError):
+            self._write_down(everything)
+        return everything
+
+    def _write_down(self, planned: Work) -> None:
+        if self._journal:
+            units = tuple(self._change(unit) for unit in self._plan.units)
+            kept = tuple(Preserved(span.start, self._wanted[span]) for span in self._read)
+            self._journal.begin(Changes(units, planned.at_once, kept))
+
+    def _change(self, unit: EraseUnit) -> UnitChange:
+        before = None if self._repeated else self._contents.checksum(unit)
+        return UnitChange(unit.address, unit.size, before, self._wanted.checksum(unit.span))
+
+    def _pass(self, planned: Work) -> Iterator[Event]:
+        self._work, self._erased_units = planned, 0
+        order = blocks(self._plan, planned.write)
+        self._pending = [block for block in order if not self._wanted.blank(block)]
+        total = sum(map(len, self._pending))
+        self._summary = self._summary.plus(planned, written=total)
+        self._contents.changed()
+        yield from self._erase()
+        yield from self._write(total)
+        yield from self._prove_and_seal(total)
+
     def _erase(self) -> Iterator[Event]:
         self._stage = _Stage.UNSEALING
-        done = 0
+        queue = list(self._work.erase)
+        if queue[:1] == [self._plan.units[0]]:
+            self._bootloader.erase_pages([queue[0].number])
+            self._erased_units, queue = 1, queue[1:]
+        self._prove_unsealed()
+        self._stage = _Stage.ERASING
+        if self._work.at_once:
+            self._bootloader.erase_all()
+            self._erased_units, queue = len(self._work.erase), []
+        yield from self._erase_one_by_one(queue)
+
+    def _erase_one_by_one(self, queue: Sequence[EraseUnit]) -> Iterator[Erased]:
         # One command a unit: it costs two bytes' time, and an interruption is known to the unit.
-        for unit in self._plan.units:
+        sizes = [unit.size for unit in self._work.erase]
+        yield Erased(sum(sizes[: self._erased_units]), sum(sizes))
+        for unit in queue:
             self._bootloader.erase_pages([unit.number])
-            if self._stage is _Stage.UNSEALING:
-                self._prove_unsealed()
-            self._stage = _Stage.ERASING
             self._erased_units += 1
-            done += unit.size
-            yield Erased(done, len(self._plan.span))
+            yield Erased(sum(sizes[: self._erased_units]), sum(sizes))
 
     def _prove_unsealed(self) -> None:
         # The old first words must be gone before anything else goes: else an old program would start that is
         # half erased, or two programs mixed.
         seal = self._plan.seal
-        self._found[seal] = self._bootloader.read(seal.start, len(seal))
-        if not self._found.blank(seal):
+        self._seen[seal] = self._bootloader.read(seal.start, len(seal))
+        if not self._seen.blank(seal):
             page = self._plan.units[0].number
             raise FlashProofError(
                 "check 10 failed, the flash does not hold what it should",
-                why=f"page {page} does not erase, at {seal.start:#010x} it still reads {self._found[seal].hex(' ')}",
+                why=f"page {page} does not erase, at {seal.start:#010x} it still reads {self._seen[seal].hex(' ')}",
                 remedy="remove write protection, if there is any; otherwise the page is worn out: replace the board",
             )
 
@@ -215,56 +279,49 @@ class _Flashing:
         return Written(total - sum(map(len, self._pending)), total)
 
     def _prove_and_seal(self, total: int) -> Iterator[Event]:
-        """Read back all that was erased but the seal, then write the seal, then read it back."""
-        proof = len(self._plan.span)
-        yield from self._prove(without(self._plan.span, self._plan.seal), done=0, total=proof)
+        """Prove the image but for the seal, and what stands beside it in units that were written; seal; prove that."""
+        seal = self._plan.seal
+        beside = [part for span in self._beside(self._work.write) for part in without(span, seal)]
+        spans = [*self._plan.body, *beside]
+        proof = sum(map(len, spans)) + len(seal)
+        for done in self._contents.prove(self._wanted, spans):
+            yield Checked(done, proof)
         if self._pending:
             self._stage = _Stage.SEALING
             yield self._write_next(total)
         self._stage = _Stage.PROVING_SEAL
-        yield from self._prove([self._plan.seal], done=proof - len(self._plan.seal), total=proof)
+        for done in self._contents.prove(self._wanted, [seal]):
+            yield Checked(proof - len(seal) + done, proof)
 
-    def _prove(self, spans: Iterable[range], *, done: int, total: int) -> Iterator[ReadBack]:
-        for chunk in (chunk for span in spans for chunk in chunks(span)):
-            self._found[chunk] = self._bootloader.read(chunk.start, len(chunk))
-            if self._found[chunk] != self._wanted[chunk]:
-                raise self._mismatch(chunk)
-            done += len(chunk)
-            yield ReadBack(done, total)
-
-    def _mismatch(self, chunk: range) -> FlashProofError:
-        pairs = zip(chunk, self._found[chunk], self._wanted[chunk], strict=True)
-        address, found, wanted = next(row for row in pairs if row[1] != row[2])
-        return FlashProofError(
-            "check 10 failed, the flash does not hold what was written",
-            why=f"at {address:#010x} it reads {found:#04x} instead of {wanted:#04x}",
-            remedy="run the command again; if it fails at the same address, the page is worn out: replace the board",
-        )
+    def remedy(self) -> str:
+        """What completes a run that ends now."""
+        return _RESUME if self._journal and self._stage is not _Stage.PLANNING else _AGAIN
 
     def state(self) -> str:
         """Say what the flash holds now."""
-        if self._stage is _Stage.PRESERVING:
+        if self._stage is _Stage.PLANNING:
             return "nothing was changed"
-        units = self._plan.units
-        unwritten = sum(any(block.start in unit.span for block in self._pending) for unit in units)
-        written = len(units) - unwritten if self._erased_units == len(units) else 0
-        counts = f"erased {self._erased_units} of {len(units)} pages, wrote {written} of {len(units)}"
-        return "; ".join((counts, *self._losses(), self._consequence()))
+        if self._stage is _Stage.PROVEN:
+            return "the flash holds the image, and that is proven"
+        done = self._work
+        unwritten = sum(any(block.start in unit.span for block in self._pending) for unit in done.write)
+        written = len(done.write) - unwritten if self._erased_units == len(done.erase) else 0
+        twice = ["all of it was written twice"] if self._repeated else []
+        counts = f"erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of {len(done.write)}"
+        return "; ".join((*twice, counts, *self._losses(), self._consequence()))
 
     def _losses(self) -> Iterator[str]:
-        for span in self._plan.preserved:
+        for span in self._read:
             lost = any(overlap(block, span) for block in self._pending)
             if lost and not self._wanted.blank(span):
                 yield f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are not all written back"
 
     def _consequence(self) -> str:
         page = self._plan.units[0].number
-        if self._stage is _Stage.PROVEN:
-            return "everything is written and reads back right"
         if self._stage is _Stage.PROVING_SEAL:
             return "everything is written, but its first words are not proven"
         if self._stage is _Stage.SEALING:
-            return "everything but the image's first words reads back right, and whether those are written is unknown"
+            return "everything but the image's first words is proven, and whether those are written is unknown"
         if self._stage is _Stage.UNSEALING:
             return f"{self._unsealing()}; nothing else was changed"
         if self._plan.image.load_address == self._plan.chip.flash_base:
@@ -273,61 +330,6 @@ class _Flashing:
 
     def _unsealing(self) -> str:
         page = self._plan.units[0].number
-        if not self._found.blank(self._plan.seal):
+        if not self._seen.blank(self._plan.seal):
             return f"page {page} was not erased whole"
         return f"whether page {page} is erased is unknown, and so is what the board will start"
-
-
-class _Memory:
-    """The bytes of a stretch of addresses, by address."""
-
-    def __init__(self, span: range, blank: int) -> None:
-        self._start, self._blank = span.start, bytes((blank,))
-        self._bytes = bytearray(self._blank * len(span))
-
-    def __getitem__(self, span: range) -> bytes:
-        return bytes(self._bytes[span.start - self._start : span.stop - self._start])
-
-    def __setitem__(self, span: range, data: bytes) -> None:
-        self._bytes[span.start - self._start : span.stop - self._start] = data
-
-    def blank(self, span: range) -> bool:
-        return not self[span].strip(self._blank)
-
-
-def start(bootloader: Bootloader, address: int, *, listen: float) -> str:
-    """Start the program at an address, and listen to what it prints.
-
-    Args:
-        bootloader: connected; it is gone afterwards.
-        address: of the program's vector table.
-        listen: seconds to wait for the text; less is waited once the board has said something and is quiet.
-
-    Returns:
-        The text, with control characters and bytes that are no UTF-8 in an escaped form.
-
-    Raises:
-        RefusedError: the chip has no program memory there.
-        BoardError: the board fell silent before it started, or refused.
-    """
-    bootloader.go(address)
-    return _printable(b"".join(_heard(bootloader.link, listen)))
-
-
-def _heard(link: Link, listen: float) -> Iterator[bytes]:
-    deadline = time.monotonic() + listen
-    patience = listen
-    # A lost line or the person's Control-C ends the listening, and takes nothing back.
-    with contextlib.suppress(NoAnswerError, LinkError, KeyboardInterrupt):
-        while (left := deadline - time.monotonic()) > 0:
-            yield link.read(1, timeout=min(patience, left))
-            patience = QUIET_SECONDS
-
-
-def _printable(data: bytes) -> str:
-    text = data.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
-    return "".join(letter if letter.isprintable() or letter == "\n" else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,13 @@ from blockota.cli.searching import search_image, source_option
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from blockota.release import Region, Release, Version
+    from blockota.release import Release, Version
     from blockota.verification import Passed, ProvenRelease
     from firmware_host.bench import Bench, ClearedBoard
-    from firmware_host.flasher import Event, Finished, Preserved
+    from firmware_host.flash_events import Event, Finished
+    from firmware_host.flash_memory import Preserved
+
+_CONSENTS = ("allow_downgrade", "replace_unknown", "replace_product", "configuration")
 
 
 @click.command()
@@ -30,8 +33,9 @@ if TYPE_CHECKING:
 @click.option("--baud", type=click.IntRange(1200, 1_000_000), default=115200, show_default=True)
 @click.option("--image", type=click.Path(path_type=Path), help="Take the image from this file, and ask nobody.")
 @source_option
-@click.option("--allow-downgrade", is_flag=True, help="Replace a newer or the same version; never below the floor.")
+@click.option("--allow-downgrade", is_flag=True, help="Replace a newer version; never below the floor.")
 @click.option("--replace-unknown", is_flag=True, help="Replace contents that are no release.")
+@click.option("--replace-product", metavar="NAME", help="Replace a release of this other product.")
 @click.option("--configuration", is_flag=True, help="The image is data without a vector table.")
 @with_session
 def flash(session: Session, /, product: str, version: Version | None, port: str, **options: Any) -> None:
@@ -43,24 +47,22 @@ def flash(session: Session, /, product: str, version: Version | None, port: str,
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
     """
     from blockota.answers import Consent
-    from blockota.technician import installed_version
+    from blockota.technician import known_releases
     from blockota.verification import prove_release
     from firmware_host.bench import connect
 
-    consent = Consent(**{name: options[name] for name in ("allow_downgrade", "replace_unknown", "configuration")})
+    consent = Consent(**{name: options[name] for name in _CONSENTS})
     contract = session.contract
     answer = contract.answer(product, version, confirmations=session.settings.confirmations)
     image = functools.partial(_image, session, file=options["image"], named=options["source"])
     proven = prove_release(answer, session.trust, read_image=image)
     report = _Report(session, proven)
 
-    def find_installed(digest: Callable[[Region], bytes]) -> Version | None:
-        return installed_version(contract, product, digest=digest, block=answer.block_number)
-
+    known = known_releases(contract, product, block=answer.block_number)
     with connect(port, baud=options["baud"]) as bench:
         report.board(bench)
         session.note("Reading what the board's flash holds; nothing is changed before check 9 has passed.")
-        cleared = bench.prove(proven, consent, find_installed=find_installed)
+        cleared = bench.prove(proven, consent, known=known)
         report.checks(cleared.passed)
         finished = report.follow(cleared.flash())
         report.checks([cleared.prove_flash(finished)])
@@ -156,18 +158,21 @@ class _Report:
                 raise
 
     def _watch(self, events: Generator[Event]) -> Finished:
-        from firmware_host.flasher import Erased, Finished, Preserved, ReadBack, Written
+        from firmware_host.flash_events import Checked, Erased, Finished, Repeated, Written
+        from firmware_host.flash_memory import Preserved
 
         console = self._session.err
         columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-            tasks = {kind: bars.add_task(kind.__name__, total=None) for kind in (Erased, Written, ReadBack)}
+            tasks = {kind: bars.add_task(kind.__name__, total=None) for kind in (Erased, Written, Checked)}
             for event in events:
                 if isinstance(event, Finished):
                     return event
                 if isinstance(event, Preserved):
                     self._kept.keep(event)
-                if isinstance(event, Erased | Written | ReadBack):
+                if isinstance(event, Repeated):
+                    self._session.note(f"The flash does not hold the image ({event.why}); all of it is written again.")
+                if isinstance(event, Erased | Written | Checked):
                     bars.update(tasks[type(event)], completed=event.done, total=event.total)
         raise AssertionError("flashing ends with Finished")
 
@@ -179,6 +184,7 @@ class _Report:
             "sha256": finished.sha256.hex(),
             "erased": finished.erased,
             "written": finished.written,
+            "identical": finished.summary.identical.size,
             "preserved": self._kept.count,
             "passed": [check.number for check in self._passed],
             "board": self._board,
@@ -187,8 +193,7 @@ class _Report:
         self._session.result(fields, lambda: self._show_end(finished, banner))
 
     def _show_end(self, finished: Finished, banner: str) -> None:
-        counts = f"erased {finished.erased:,} bytes, wrote {finished.written:,}, read back {finished.erased:,}"
-        self._session.done(f"the board holds {self._release.product} {self._release.version}: {counts}")
+        self._session.done(f"the board holds {self._release.product} {self._release.version}: {finished.summary}")
         if self._kept.count:
             self._session.done(f"{self._kept.count:,} bytes beside the image, in the same pages, were written back")
         for line in banner.splitlines():

@@ -25,6 +25,7 @@ BOARD = BoardAnswer(
     readout_protected=False,
     write_protected=(),
     installed=Version(1, 0, 0),
+    other=None,
     holds_unknown=False,
     half_written=False,
 )

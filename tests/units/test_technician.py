@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from blockota.bindings import publish_call, revoke_call
-from blockota.release import Product, Region, Release, Version
-from blockota.technician import installed_version
+from blockota.bindings import pair_call, publish_call, revoke_call
+from blockota.release import Product, Release, Version
+from blockota.technician import Digests, held_release, known_releases
 from tests.units.conftest import Vendor
 from tests.units.samples import FLASH, code, release_of
 
@@ -23,10 +25,21 @@ def published(vendor: Vendor, product: Product) -> list[Release]:
     return releases
 
 
-def digest_of(flash: bytes, region: Region) -> bytes:
-    """What a board answers when asked for the digest of a region of its flash."""
-    start = region.start - FLASH.start
-    return hashlib.sha256(flash[start : start + region.size]).digest()
+def digests_of(flash: bytes) -> Digests:
+    """What a board answers when asked for digests of its flash."""
+
+    def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
+        start = address - FLASH.start
+        return [hashlib.sha256(flash[start : start + length]).digest() for length in lengths]
+
+    return digests
+
+
+def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Version | None:
+    """Which version of the product a flash holds, by the record of a block."""
+    known = known_releases(vendor.contract, product.name, block=block)
+    found = held_release(known.own, digests=digests_of(flash))
+    return found.version if found else None
 
 
 @pytest.mark.parametrize(
@@ -40,9 +53,7 @@ def test_the_installed_version_is_known_from_the_flash(
     published(vendor, product)
     flash = image.ljust(FLASH.size, b"\xff")
     block = vendor.chain.head().number
-    found = installed_version(
-        vendor.contract, product.name, digest=lambda region: digest_of(flash, region), block=block
-    )
+    found = held(vendor, product, flash=flash, block=block)
     assert found == version
 
 
@@ -52,9 +63,7 @@ def test_the_greatest_of_several_that_fit_counts(vendor: Vendor, product: Produc
     flash = code(66)
     vendor.decide(revoke_call(product.name, releases[2].version, reason=""))
     block = vendor.chain.head().number
-    found = installed_version(
-        vendor.contract, product.name, digest=lambda region: digest_of(flash, region), block=block
-    )
+    found = held(vendor, product, flash=flash, block=block)
     assert found == Version(1, 2, 0)
 
 
@@ -62,7 +71,34 @@ def test_only_what_the_block_knows_counts(vendor: Vendor, product: Product) -> N
     """A release published after the block that counts is unknown there."""
     block = vendor.chain.head().number
     published(vendor, product)
-    found = installed_version(
-        vendor.contract, product.name, digest=lambda region: digest_of(code(), region), block=block
-    )
+    found = held(vendor, product, flash=code(), block=block)
     assert found is None
+
+
+def test_releases_of_other_products_are_known_and_asked_for_when_they_are_needed(
+    vendor: Vendor, product: Product
+) -> None:
+    """A board may hold another product of the same contract, which is not looked up where it holds its own."""
+    published(vendor, product)
+    other = replace(product, name=f"{product.name[:20]}-lamp")
+    lamp = release_of(code(80), product=other.name, version=Version(7, 0, 0))
+    vendor.decide(pair_call(other))
+    vendor.decide(publish_call([lamp]))
+    known = known_releases(vendor.contract, product.name, block=vendor.chain.head().number)
+    assert {release.product for release in known.own} == {product.name}
+    found = held_release(known.others(), digests=digests_of(code(80)))
+    assert found is not None
+    assert (found.product, found.version) == (other.name, Version(7, 0, 0))
+
+
+def test_each_address_and_length_is_asked_for_once() -> None:
+    """One question an address names every length there, because a board answers them all in one run."""
+    asked: list[tuple[int, list[int]]] = []
+
+    def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
+        asked.append((address, list(lengths)))
+        return [bytes(32)] * len(lengths)
+
+    images = [release_of(code(size), load_address=at) for at in (FLASH.start, FLASH.start + 1024) for size in (66, 64)]
+    assert held_release([*images, *images], digests=digests) is None
+    assert asked == [(FLASH.start, [64, 66]), (FLASH.start + 1024, [64, 66])]

@@ -30,6 +30,7 @@ from tests.units.samples import (
 
 IMAGE = code()
 RELEASE = release_of(IMAGE)
+OTHER = replace(RELEASE, product="acme-lamp", version=Version(3, 2, 1))
 FLOOR = replace(PRODUCT, minimum_version=Version(1, 1, 1))
 ANSWER, NO_CONSENT = answer_with(), Consent()
 EVERY_CONSENT = Consent(allow_downgrade=True, replace_unknown=True, configuration=True)
@@ -51,7 +52,8 @@ class Bench:
         """Take the checks in their order."""
         proven = prove_release(self.answer, self.trust, read_image=lambda _: self.image)
         before = [*proven.passed, *prove_board(proven, self.board, consent=self.consent)]
-        return [*before, prove_flash(proven.release, self.flash)]
+        digest = hashlib.sha256(b"".join(self.flash)).digest()
+        return [*before, prove_flash(proven.release, digest, method="read-back")]
 
 
 def with_answer(**changes: Any) -> Bench:
@@ -105,12 +107,21 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (4, Bench(image=IMAGE[:-1] + b"\xa4"), ("not the release", RELEASE.sha256.hex(), "Fetch the image again")),
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start, 63))), ("0x0800003f", "0x0800003e", "Ask the vendor")),
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start + 1, 99))), ("leaves the product's region",)),
-    (6, with_board(installed=Version(1, 1, 0)), ("holds 1.1.0 already: nothing needs to be done", "--allow-downgrade")),
     (6, with_board(installed=Version(1, 1, 1)), ("1.1.0 is not newer", "holds 1.1.1", "--allow-downgrade")),
     (6, with_board(holds_unknown=True, installed=None), ("something unknown", "--replace-unknown")),
+    (
+        6,
+        with_board(other=OTHER, installed=None),
+        ("holds another product", "acme-lamp 3.2.1, and acme-thermo2 would replace it", "--replace-product acme-lamp"),
+    ),
     (6, with_product(FLOOR), ("1.1.0 is below the floor", "older than 1.1.1", "Take 1.1.1 or newer")),
     (7, with_board(chip_id=OTHER_CHIP_ID), ("another chip", "0x414", "0x410", "Take the board")),
     (7, with_board(flash=Region(FLASH.start, 63)), ("does not fit", "64 bytes", "63 bytes", "Take the board")),
+    (
+        7,
+        with_board(flash=Region(FLASH.start, 0x8000)),
+        ("flash is not what the product is for", "acme-thermo2 has the region", "(65536 bytes)", "(32768 bytes)"),
+    ),
     (8, with_board(readout_protected=True), ("readout protected", "Remove the protection")),
     (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4096 bytes", "Remove")),
     (9, with_image(code(7)), ("vector table", "too short", "--configuration")),
@@ -133,7 +144,10 @@ BOUNDARIES: dict[str, Bench] = {
     "the contract's address in another case": with_answer(contract=CONTRACT.lower()),
     "active from the block's own time": with_release(active_from=NOW),
     "the image ends where the region ends": with_product(replace(PRODUCT, region=Region(FLASH.start, 64))),
-    "the image ends where the flash ends": with_board(flash=Region(FLASH.start, 64)),
+    "the image and the region end where the flash ends": replace(
+        with_product(replace(PRODUCT, region=Region(FLASH.start, 64))),
+        board=replace(BOARD, flash=Region(FLASH.start, 64)),
+    ),
     "the version is the floor": with_product(replace(PRODUCT, minimum_version=Version(1, 1, 0))),
     "the board is blank": with_board(installed=None),
     "protected up to the image": with_board(write_protected=(Region(FLASH.start - 64, 64),)),
@@ -142,7 +156,8 @@ BOUNDARIES: dict[str, Bench] = {
     "the stack begins at the end of RAM": with_image(code(stack=RAM.end)),
     "the program begins in the image's last instruction": with_image(code(reset=FLASH.start + 63)),
     "a downgrade is allowed": with_board(installed=Version(2, 0, 0), consent=Consent(allow_downgrade=True)),
-    "writing the same again is allowed": with_board(installed=RELEASE.version, consent=Consent(allow_downgrade=True)),
+    "the board holds it already": with_board(installed=RELEASE.version),
+    "another product may go": with_board(other=OTHER, installed=None, consent=Consent(replace_product="acme-lamp")),
     "the board holds half of it": with_board(half_written=True, installed=None),
     "unknown contents may go": with_board(holds_unknown=True, installed=None, consent=Consent(replace_unknown=True)),
     "a configuration without a vector table": with_image(
@@ -155,6 +170,18 @@ CONSENT_IS_NOT_ENOUGH: dict[str, tuple[int, Bench]] = {
     "unknown contents when only a downgrade is allowed": (
         6,
         with_board(holds_unknown=True, installed=None, consent=Consent(allow_downgrade=True)),
+    ),
+    "another product when unknown contents may go": (
+        6,
+        with_board(other=OTHER, installed=None, consent=Consent(allow_downgrade=True, replace_unknown=True)),
+    ),
+    "another product than the one that may go": (
+        6,
+        with_board(other=OTHER, installed=None, consent=Consent(replace_product="acme-gate")),
+    ),
+    "the same version below the floor": (
+        6,
+        replace(with_product(FLOOR), board=replace(BOARD, installed=RELEASE.version)),
     ),
     "a downgrade when only unknown contents may go": (
         6,
@@ -228,6 +255,8 @@ def test_a_passed_check_says_what_was_compared() -> None:
         (BOUNDARIES["the board is blank"], "replaces blank flash,"),
         (BOUNDARIES["the board holds half of it"], "replaces an interrupted run,"),
         (BOUNDARIES["unknown contents may go"], "replaces unknown contents,"),
+        (BOUNDARIES["another product may go"], "replaces acme-lamp 3.2.1,"),
+        (BOUNDARIES["the board holds it already"], "the board holds 1.1.0 already,"),
     ],
 )
 def test_check_6_says_what_is_replaced(bench: Bench, words: str) -> None:

@@ -1,0 +1,109 @@
+"""What a board holds where a release is to go: a release, nothing, half of something, or nobody knows what."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from blockota.release import Release
+from blockota.technician import KnownReleases, held_release
+from firmware_host.chips import EraseUnit
+from firmware_host.flash_contents import FlashContents
+from firmware_host.flash_journal import JournalEntry
+from firmware_host.flash_memory import wanted_memory
+from firmware_host.flash_plan import FlashPlan, common, overlap
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the addresses of a release hold; where all is as it begins, they are blank.
+
+    Attributes:
+        release: a whole release of its product.
+        other: a whole release of another product.
+        half_written: what an interrupted run leaves.
+        unknown: none of these, and not blank.
+    """
+
+    release: Release | None = None
+    other: Release | None = None
+    half_written: bool = False
+    unknown: bool = False
+
+
+def holdings(
+    plan: FlashPlan, contents: FlashContents, *, known: KnownReleases, entry: JournalEntry | None = None
+) -> Holdings:
+    """Find out what a board holds where an image is to go; as little of it is looked at as tells.
+
+    Args:
+        plan: where the image goes.
+        contents: of the board's flash.
+        known: the releases that it may hold.
+        entry: the board's run that was interrupted, if one is written down.
+
+    Raises:
+        BoardError: the board fell silent, or refused.
+    """
+    flash = plan.chip.flash(plan.flash_size)
+    if own := held_release(_within(flash, known.own), digests=contents.sha256):
+        return Holdings(release=own)
+    look = _Look(plan, contents)
+    if look.is_blank():
+        return Holdings()
+    if look.is_half_written() or (entry and look.is_explained(entry)):
+        return Holdings(half_written=True)
+    there = (one for one in _within(flash, known.others()) if overlap(_span(one), plan.image.span))
+    other = held_release(there, digests=contents.sha256)
+    return Holdings(other=other, unknown=other is None)
+
+
+class _Look:
+    """Looks at the units of a plan, by their checksums first."""
+
+    def __init__(self, plan: FlashPlan, contents: FlashContents) -> None:
+        self._plan, self._contents = plan, contents
+        self._wanted = wanted_memory(plan)
+
+    def is_blank(self) -> bool:
+        """Whether nothing of the image's addresses holds anything."""
+        return all(self._sum(unit) == self._blank(unit.size) or self._reads_blank(unit) for unit in self._plan.units)
+
+    def is_half_written(self) -> bool:
+        """Whether the first words are erased, and each other byte of the image's addresses is erased or the image's.
+
+        That is what a run leaves that was interrupted after it had erased what it wanted to.
+        """
+        return all(self._is_part(unit) for unit in self._plan.units)
+
+    def is_explained(self, entry: JournalEntry) -> bool:
+        units = self._plan.units
+        return entry.explains(units, checksums=[self._sum(unit) for unit in units], blank=self._blank)
+
+    def _sum(self, unit: EraseUnit) -> int:
+        return self._contents.checksum(unit)
+
+    def _blank(self, size: int) -> int:
+        return zlib.crc32(bytes((self._plan.chip.erased_byte,)) * size)
+
+    def _reads_blank(self, unit: EraseUnit) -> bool:
+        # A unit that is the image's whole would be blank as a whole.
+        part = common(unit.span, self._plan.image.span)
+        return len(part) < unit.size and set(self._contents.read(part)) <= {self._plan.chip.erased_byte}
+
+    def _is_part(self, unit: EraseUnit) -> bool:
+        holds_seal = overlap(unit.span, self._plan.seal)
+        if not holds_seal and self._sum(unit) in (self._blank(unit.size), self._wanted.checksum(unit.span)):
+            return True
+        part, blank = common(unit.span, self._plan.image.span), self._plan.chip.erased_byte
+        rows = zip(part, self._contents.read(part), self._wanted[part], strict=True)
+        return all(there == blank or (there == its and address not in self._plan.seal) for address, there, its in rows)
+
+
+def _within(flash: range, releases: Iterable[Release]) -> list[Release]:
+    return [one for one in releases if one.load_address in flash and _span(one).stop <= flash.stop]
+
+
+def _span(release: Release) -> range:
+    return range(release.load_address, release.load_address + release.size)
