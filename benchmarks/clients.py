@@ -1,7 +1,7 @@
 """Clients that fetch the same file at the same moment, and what they accepted.
 
-``python -m benchmarks.clients FOLDER NUMBER`` is one process of a crowd. Each line of JSON on its standard input tells
-what to fetch and when to begin; a line of JSON is the answer.
+``python -m benchmarks.clients FOLDER NUMBER`` is a crowd, each client a process of its own. A line of JSON on its
+standard input tells what to fetch and when to begin; a line of JSON is the answer.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.figure import ROOT
 from blockota.cid import CID
-from blockota.errors import BlockOTAError
+from blockota.errors import BlockOTAError, ContentError
 from blockota.stores.connection import Session
 from blockota.stores.destinations import InFile
 from blockota.stores.fetching import fetch
 from blockota.stores.source import Limits, Source
 
-PROCESSES = 4
-_HEAD_START = 0.3
+_HEAD_START = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Task:
         size: bytes of the file.
         sha256: digest of the published file, in hex, against which what was accepted is counted afterwards.
         cid: its content address, by which a client checks it.
-        path: where the plain file lies on the server, for clients that check nothing; they do not use `cid`.
+        path: where the plain file lies on the server, for clients that do not use `cid`.
+        is_checked: whether clients that fetch the plain file compare its digest before they accept it.
     """
 
     url: str
@@ -46,6 +47,7 @@ class Task:
     sha256: str
     cid: str
     path: str = ""
+    is_checked: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,35 +75,28 @@ class Crowd:
     """Clients that wait for a task.
 
     Args:
-        processes: in which they are.
+        process: the parent of theirs.
     """
 
-    def __init__(self, processes: Sequence[subprocess.Popen[str]]) -> None:
-        """They run already."""
-        self._processes = processes
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """It runs already."""
+        self._process = process
 
     def fetch(self, task: Task) -> Outcome:
         """Have all of them fetch the same at the same moment."""
         # The clock is the system's since it started, the same in every process.
         order = json.dumps({"begin": time.monotonic() + _HEAD_START, "task": asdict(task)})
-        for process in self._processes:
-            print(order, file=process.stdin, flush=True)
-        answers = [json.loads(process.stdout.readline()) for process in self._processes if process.stdout]
-        return sum((Outcome(**answer) for answer in answers), Outcome())
+        print(order, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline() if self._process.stdout else ""
+        return Outcome(**json.loads(answer))
 
 
 @contextmanager
-def crowd(folder: Path, *, clients: int, processes: int = PROCESSES) -> Iterator[Crowd]:
-    """So many clients, a multiple of the processes; their files lie in a folder."""
-    with ExitStack() as stack:
-        running = []
-        for number in range(processes):
-            own = folder / f"clients-{number}"
-            own.mkdir()
-            command = [sys.executable, "-m", "benchmarks.clients", str(own), str(clients // processes)]
-            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            running.append(stack.enter_context(process))
-        yield Crowd(running)
+def crowd(folder: Path, *, clients: int) -> Iterator[Crowd]:
+    """So many clients, whose files lie in a folder."""
+    command = [sys.executable, "-m", "benchmarks.clients", str(folder), str(clients)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Crowd(process)
 
 
 def visit(task: Task, path: Path, *, begin: float) -> Outcome:
@@ -126,15 +121,21 @@ def take_verified(task: Task, path: Path) -> None:
 
 
 def take_plain(task: Task, path: Path) -> None:
-    """Write down what comes, by the same HTTP client.
+    """Write down what comes, by the same HTTP client, and compare its SHA-256.
 
     Raises:
         StoreError: nothing comes.
+        ContentError: it is another file.
     """
-    session = Session(Source(task.url), Limits())
+    session, digest = Session(Source(task.url), Limits()), hashlib.sha256()
     with path.open("wb") as file:
-        file.writelines(session.get(task.path, accept="*/*", limit=task.size).parts())
+        for part in session.get(task.path, accept="*/*", limit=task.size).parts():
+            if task.is_checked:
+                digest.update(part)
+            file.write(part)
     session.close()
+    if task.is_checked and digest.hexdigest() != task.sha256:
+        raise ContentError("the file is refused", why="it has another SHA-256")
 
 
 def unverified_bytes(task: Task, path: Path) -> int:
@@ -145,13 +146,14 @@ def unverified_bytes(task: Task, path: Path) -> int:
 
 
 def main(folder: Path, clients: int) -> None:
-    """Be one process of a crowd, until the standard input ends."""
-    paths = [folder / str(number) for number in range(clients)]
-    with ThreadPoolExecutor(clients) as threads:
+    """Be a crowd, until the standard input ends."""
+    paths = [folder / f"client-{number}" for number in range(clients)]
+    # A process that has a task waits for the moment to begin, and so every other one gets one, too.
+    with ProcessPoolExecutor(clients, get_context("fork")) as processes:
         for line in sys.stdin:
             order = json.loads(line)
             task, begin = Task(**order["task"]), order["begin"]
-            visits = [threads.submit(visit, task, path, begin=begin) for path in paths]
+            visits = [processes.submit(visit, task, path, begin=begin) for path in paths]
             outcomes = [each.result() for each in visits]
             accepted = [path for path, outcome in zip(paths, outcomes, strict=True) if outcome.times]
             found = Outcome(unverified=sum(unverified_bytes(task, path) for path in accepted))

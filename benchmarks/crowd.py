@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from benchmarks.clients import PROCESSES, Outcome, Task, crowd
+from benchmarks.clients import Outcome, Task, crowd
 from benchmarks.figure import PERCENT, Figure, duration, folder_on_disk, in_turns
 from benchmarks.servers import Image, filled, nginx, repository
 
@@ -16,10 +16,11 @@ SIZE = 10 << 20
 CLIENTS = 100
 RUNS = 7
 _TIMED = (
-    f"Both: {CLIENTS} clients in {PROCESSES} processes that run already, each with a connection of its own and a "
-    "new file on the disk of this clone; the mean of the seconds from the moment at which all begin until each "
-    "has written its last byte. Nobody syncs files. The servers write access logs, and the system has what they "
-    "serve in memory. Ours: `fetch`, every block checked. Theirs: the same HTTP client without any check."
+    f"Both: {CLIENTS} clients, each a process that runs already, with a connection of its own and a new file on "
+    "the disk of this clone; the mean of the seconds from the moment at which all begin until each has accepted "
+    "its file. Nobody syncs files. The servers write access logs, and the system has what they serve in memory. "
+    "Ours: `fetch`, every block checked. Theirs: the same HTTP client fetches the plain file and takes its "
+    "SHA-256 as it comes, without which it could not accept it either."
 )
 _COUNTED = (
     "Bytes of the files that our clients took for good in all turns and that are not the published image, by a "

@@ -17,7 +17,7 @@ from benchmarks.figure import Figure, duration, in_turns, report, throughput
 from tests.hostile_gateway import Server, flips_bit, honest, serving
 from tests.units.fetch_samples import BLOCKS, IMAGE, ROOT
 
-CLIENTS, PROCESSES = 4, 2
+CLIENTS = 4
 SHA256 = hashlib.sha256(IMAGE).hexdigest()
 
 
@@ -29,17 +29,24 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def plain_server(folder: Path) -> Iterator[str]:
-    """A server of plain files, as nginx is in the measurement."""
+def plain_files(folder: Path) -> Iterator[str]:
+    """A server of the plain image and of a corrupted copy, as nginx is in the measurement."""
+    (folder / "right").write_bytes(IMAGE)
+    (folder / "wrong").write_bytes(IMAGE[:-1] + b"x")
     with Server(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
+def plain_task(url: str, name: str, *, is_checked: bool) -> Task:
+    """The task of fetching a plain file."""
+    return Task(url, len(IMAGE), SHA256, cid=str(ROOT), path=f"/{name}", is_checked=is_checked)
+
+
 def test_clients_accept_the_published_copy_and_nothing_is_unverified(tmp_path: Path) -> None:
     """Every client of a crowd has a time, nobody refuses, and no byte is counted."""
-    with serving(BLOCKS) as gateway, crowd(tmp_path, clients=CLIENTS, processes=PROCESSES) as clients:
+    with serving(BLOCKS) as gateway, crowd(tmp_path, clients=CLIENTS) as clients:
         outcome = clients.fetch(Task(gateway.url, len(IMAGE), SHA256, cid=str(ROOT)))
     assert (len(outcome.times), outcome.refusals, outcome.unverified) == (CLIENTS, [], 0)
 
@@ -47,7 +54,7 @@ def test_clients_accept_the_published_copy_and_nothing_is_unverified(tmp_path: P
 @pytest.mark.parametrize("place", [0.3, 0.999], ids=["early", "late"])
 def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
     """Where one bit differs every client refuses the file, is counted as refusing, and accepts no byte unverified."""
-    with serving(BLOCKS, flips_bit(place)) as lying, crowd(tmp_path, clients=CLIENTS, processes=PROCESSES) as clients:
+    with serving(BLOCKS, flips_bit(place)) as lying, crowd(tmp_path, clients=CLIENTS) as clients:
         outcome = clients.fetch(Task(lying.url, len(IMAGE), SHA256, cid=str(ROOT)))
         assert (outcome.times, len(outcome.refusals), outcome.unverified) == ([], CLIENTS, 0)
         assert all("lied" in refusal for refusal in outcome.refusals)
@@ -58,12 +65,19 @@ def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
 
 def test_what_is_accepted_unverified_is_counted(tmp_path: Path) -> None:
     """Clients that check nothing take the corrupted copy, and every byte of it is counted; of the right one, none."""
-    (tmp_path / "right").write_bytes(IMAGE)
-    (tmp_path / "wrong").write_bytes(IMAGE[:-1] + b"x")
-    with plain_server(tmp_path) as url, crowd(tmp_path, clients=CLIENTS, processes=PROCESSES) as clients:
+    with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
         for name, counted in (("wrong", CLIENTS * len(IMAGE)), ("right", 0)):
-            outcome = clients.fetch(Task(url, len(IMAGE), SHA256, cid=str(ROOT), path=f"/{name}"))
+            outcome = clients.fetch(plain_task(url, name, is_checked=False))
             assert (len(outcome.times), outcome.refusals, outcome.unverified) == (CLIENTS, [], counted)
+
+
+def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
+    """Those against which ours are measured refuse the corrupted copy, too."""
+    with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
+        refused = clients.fetch(plain_task(url, "wrong", is_checked=True))
+        accepted = clients.fetch(plain_task(url, "right", is_checked=True))
+    assert (refused.times, len(refused.refusals), refused.unverified) == ([], CLIENTS, 0)
+    assert (len(accepted.times), accepted.refusals, accepted.unverified) == (CLIENTS, [], 0)
 
 
 def test_turns_alternate_and_the_first_does_not_count() -> None:

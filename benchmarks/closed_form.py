@@ -1,0 +1,54 @@
+"""The least time in which an STM32F103 can be flashed over its bootloader, from the protocol and the data sheet alone.
+
+Frames are AN3155's (sections 3.4, 3.6 and 3.7), each waited for before the next; times are DS5319's typical ones. An
+adapter holds every answer back by its latency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firmware_host.an3155 import MAX_BLOCK
+
+BITS_PER_BYTE = 11
+HALFWORD_PROGRAM = 52.5e-6
+"""Seconds to program two bytes (DS5319 table 28, typical)."""
+MASS_ERASE = 30e-3
+"""Seconds to erase everything (DS5319 table 28, typical)."""
+ANSWERS_A_BLOCK = 3
+"""A block's command, its address, and its data or length are answered one by one."""
+WRITE_OVERHEAD = 2 + 5 + 2 + 3
+"""Bytes beside the data of one write: command, address, count and checksum out, three ACKs in."""
+READ_OVERHEAD = 2 + 5 + 2 + 3
+"""Bytes beside the data of one read: command, address, count out, three ACKs in."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What carries the bytes.
+
+    Attributes:
+        baud: bits a second.
+        latency: seconds that an adapter holds an answer back.
+    """
+
+    baud: int
+    latency: float
+
+    def write_seconds(self, size: int) -> float:
+        """Write so many bytes, in whole blocks, into erased flash."""
+        blocks = -(-size // MAX_BLOCK)
+        program = MAX_BLOCK / 2 * HALFWORD_PROGRAM
+        return blocks * (self._wire_seconds(MAX_BLOCK + WRITE_OVERHEAD) + program + ANSWERS_A_BLOCK * self.latency)
+
+    def read_seconds(self, size: int) -> float:
+        """Read so many bytes, in whole blocks."""
+        blocks = -(-size // MAX_BLOCK)
+        return blocks * (self._wire_seconds(MAX_BLOCK + READ_OVERHEAD) + ANSWERS_A_BLOCK * self.latency)
+
+    def flash_seconds(self, size: int) -> float:
+        """Erase everything, write so many bytes and read them back."""
+        return MASS_ERASE + self.write_seconds(size) + self.read_seconds(size)
+
+    def _wire_seconds(self, count: int) -> float:
+        return count * BITS_PER_BYTE / self.baud
