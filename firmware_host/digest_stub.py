@@ -5,7 +5,7 @@ bootloader and started with Go. It ends with a reset, which with BOOT0 at 1 brin
 are read from the RAM. The ROM and this program run in place of the installed firmware, so that no firmware can forge
 the answer; a nonce tells it from what lay in RAM before.
 
-Nothing that was not checked is run: the first 84 bytes are read back, and they check the rest before they jump to it.
+Nothing that was not checked is run: the first 88 bytes are read back, and they check the rest before they jump to it.
 To read all of it back would take as long as the hashing of 48 KiB.
 """
 
@@ -32,7 +32,7 @@ RESULTS_ADDRESS = 0x2000_0E00
 """Where it leaves its results: nonce and complement, eight digests, the CRC of each page."""
 MAX_LENGTHS = 8
 """Lengths that one pass takes at most."""
-HEAD_SIZE = 84
+HEAD_SIZE = 88
 """Bytes at its beginning that check the rest."""
 PARAMETERS = struct.Struct(f"<5I{MAX_LENGTHS + 1}I")
 """What it is told, behind its code: first page, bytes a page, pages, nonce, start, ends, 0; a CRC-32 follows."""
@@ -46,10 +46,15 @@ PATIENCE = 5
 RESET_SECONDS = 0.005
 """How long a bootloader needs from reset until it listens: 1.2 ms (AN2606), with a margin."""
 INSTRUCTIONS_ONCE = 133_600
+"""Instructions of a run that hashes nothing: checking itself, tables, constants."""
 INSTRUCTIONS_A_LENGTH = 4_500
+"""Instructions that close one digest, at most."""
 INSTRUCTIONS_A_BLOCK = 1_853
+"""Instructions that hash 64 bytes."""
 INSTRUCTIONS_A_PAGE = 16
+"""Instructions that begin and end the sum of a page."""
 INSTRUCTIONS_A_WORD = 16
+"""Instructions that sum one word of it."""
 
 _DIGEST_SIZE, _BLOCK_SIZE, _WORD = 32, 64, 4
 _HEADER = struct.Struct("<2I")

@@ -13,8 +13,9 @@ from blockota.errors import BlockOTAError, BoardProtocolError, NoAnswerError, Re
 from firmware_host.board import PROFILES, SimulatedBoard
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip, find_chip
-from firmware_host.digest_stub import DONE, PATIENCE, RESET_SECONDS, DigestStub, Pages
+from firmware_host.digest_stub import CYCLES_PER_INSTRUCTION, DONE, PATIENCE, RESET_SECONDS, DigestStub, Pages
 from tests.firmware.direct_link import DirectLink
+from tests.firmware.stub_harness import SLICE, run_stub
 
 KIB = 1024
 FLASH = 0x0800_0000
@@ -167,6 +168,19 @@ def test_it_works_where_that_byte_is_not_heard() -> None:
 
     bench.link.garble_answer = without_done
     assert bench.stub.run(FLASH, [64 * KIB]).sha256 == (sha256(FLASH, 64 * KIB),)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "pages"),
+    [([0], 0), ([63], 1), ([KIB, 5000, 64 * KIB], 0), ([60_000], 64), (list(range(8)), 3)],
+    ids=["least", "two-blocks", "three", "whole", "eight"],
+)
+def test_the_foreseen_time_is_enough_and_not_much_more(lengths: list[int], pages: int) -> None:
+    """It is counted in instructions: never fewer than are executed, and 2 ms more at most."""
+    seconds = Bench().stub.seconds(FLASH, lengths, pages=Pages(FLASH, KIB, pages))
+    outcome = run_stub(CONTENTS, FLASH, lengths=lengths, pages=Pages(FLASH, KIB, pages))
+    executed = (outcome.instructions - SLICE) * CYCLES_PER_INSTRUCTION / 24e6
+    assert executed <= seconds <= executed + 0.002
 
 
 def test_nothing_is_sent_while_it_runs() -> None:
