@@ -173,10 +173,10 @@ class _Desk:
         image = self._search.open(path, wanted={(release["size"], release["sha256"]) for release in releases})
         matches = [release for release in releases if release["sha256"] == image.sha256]
         if not matches:
-            wanted = ", ".join(f"{release['size']} bytes with {release['sha256'].hex()}" for release in releases)
+            wanted = ", ".join(f"{release['size']:,} bytes with {release['sha256'].hex()}" for release in releases)
             raise ProposalError(
                 f"the image {path} is not the one in the proposal",
-                why=f"it has {image.size} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
+                why=f"it has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
                 f"{wanted or 'no image at all'}",
                 remedy="do not sign, unless you took the wrong file; ask who made the proposal",
             )

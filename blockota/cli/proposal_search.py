@@ -164,6 +164,12 @@ class ImageSearch:
             raw = self._measured(str(path), file)
             if size > MAX_IMAGE_SIZE or (size, raw.sha256) in wanted:
                 return raw
+        if sizes and size > MAX_IMAGE_SIZE:
+            raise ImageError(
+                f"{path} is too large",
+                why=f"it has {size:,} bytes, the largest image that is looked for has {max(sizes):,}",
+                remedy="check that it is the right file",
+            )
         with naming_image(path):
             image = read_image(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from blockota.proposal import Proposal
@@ -47,3 +48,21 @@ def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
         outcome = workshop.run("flash", *port, *more)
         refused(outcome, REFUSED, "17,825,792 bytes", "16,777,216", "release fetch")
     assert not Path("elsewhere").exists()
+
+
+def test_the_wrong_large_file_is_told_when_signing(workshop: Workshop) -> None:
+    """One of the same size by its digest, a larger one and an empty one by their size; each by its name."""
+    pair(workshop)
+    write_image(Path("large.bin"), 17 * MEBIBYTE)
+    words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")
+    assert workshop.run("release", "publish", "large.bin", *words).status == 0
+    for size, told in (
+        (17 * MEBIBYTE, "it has 17,825,792 bytes with SHA-256"),
+        (17 * MEBIBYTE - 1, "it has 17,825,791 bytes with SHA-256"),
+        (18 * MEBIBYTE, "it has 18,874,368 bytes, the largest image that is looked for has 17,825,792"),
+        (0, "the image is empty"),
+    ):
+        Path("wrong.bin").touch()
+        os.truncate("wrong.bin", size)
+        outcome = workshop.run("proposal", "sign", "large.json", "--key", "dev:1", "--yes", "--image", "wrong.bin")
+        refused(outcome, REFUSED, "wrong.bin", told)
