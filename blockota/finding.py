@@ -64,8 +64,15 @@ def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
         UsageError: a URL names no gateway.
     """
     for url in urls:
-        Source(url)
-        yield _candidate(url, credentials)
+        base = _base(url)
+        Source(base)
+        if "/ipfs/" in base:
+            raise UsageError(
+                f"{url!r} names no gateway",
+                why="it is the address of something there",
+                remedy="name what stands before /ipfs/",
+            )
+        yield _candidate(base, credentials)
 
 
 def announced(
@@ -80,8 +87,7 @@ def announced(
         credentials: the tokens of those sources that the settings know.
     """
     for agreement in agreements:
-        # Some announce the path namespace of the protocol as well, which the requests bring themselves.
-        url = agreement.uri.rstrip("/").removesuffix("/ipfs")
+        url = _base(agreement.uri)
         if len(url) > MAX_URL:
             yield _refused(url, f"it has more than {MAX_URL} characters")
         else:
@@ -191,6 +197,11 @@ class _Search:
         for report in reports:
             self._reports.append(report)
             self._listener.note(f"Left out: {report}.")
+
+
+def _base(url: str) -> str:
+    """Some name the path of the protocol as well, which the requests bring themselves."""
+    return url.rstrip("/").removesuffix("/ipfs")
 
 
 def _candidate(url: str, credentials: Credentials, *, public_only: bool = False) -> Candidate:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
     from blockota.repository.catalogue import BlockStore
     from blockota.repository.reading import Reader
     from blockota.repository.service import Listening
+    from blockota.repository.shelf import Shelf
+    from blockota.repository.tokens import Tokens
 
 _HOUR = 3600
 _STORES = ("file:", "kubo:", "http:", "https:")
 _FILE = click.Path(path_type=Path)
+_SHOWN = 3
 _SECONDS = click.IntRange(1, 86400)
 
 
@@ -65,10 +70,9 @@ def serve(session: Session, /, source: str | None, **options: Any) -> None:
     shelf = Shelf(_reader(session, options["role"], broker=options["broker"]), _store(session, source), pace=pace)
 
     def show(url: str) -> None:
-        health = shelf.health()
-        sentence = f"serving {health['releases']} releases ({health['files']} files) at {url}"
-        session.result({"url": url, **health}, lambda: session.done(sentence))
+        _show_start(session, url, health=shelf.health())
 
+    _note_emptiness(session, shelf, tokens=tokens, broker=options["broker"])
     serve(shelf, listening, tokens=tokens, log=log, on_ready=show)
 
 
@@ -85,6 +89,26 @@ def token(session: Session, /, name: str) -> None:
 
     secret, line = new_token(name)
     session.result({"token": secret, "line": line}, lambda: session.fields({"token": secret, "line": line}))
+
+
+def _show_start(session: Session, url: str, *, health: dict[str, object]) -> None:
+    sentence = f"serving {health['releases']} releases ({health['files']} files) at {url}"
+    session.result({"url": url, **health}, lambda: session.done(sentence))
+
+
+def _note_emptiness(session: Session, shelf: Shelf, *, tokens: Tokens | None, broker: str | None) -> None:
+    """Say what keeps clients from getting anything, though it is no error: it may come later."""
+    catalogue = shelf.catalogue
+    if tokens and not tokens.count:
+        session.note(
+            "Nobody is let in yet: the file of tokens has none. Make one with `blockota repository token NAME`."
+        )
+    if not catalogue.rights.releases:
+        whose = f"{broker} has no agreement that is accepted and not over" if broker else "there is no release"
+        depth = session.settings.confirmations
+        session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
+    for cid, why in itertools.islice(catalogue.missing.items(), _SHOWN):
+        session.note(f"Not served yet: {cid}. {why}")
 
 
 def _require_server() -> None:
@@ -108,6 +132,8 @@ def _listening(options: dict[str, Any]) -> Listening:
     if not host or port is None:
         raise UsageError(f"--listen {options['listen']!r} is no address", why="say HOST:PORT, such as 0.0.0.0:8080")
     proxies = tuple(word.strip() for word in options["proxy_headers"].split(",") if word.strip())
+    for proxy in proxies:
+        _check_proxy(proxy)
     return Listening(
         host,
         port,
@@ -117,6 +143,17 @@ def _listening(options: dict[str, Any]) -> Listening:
         clients=options["clients"],
         stop_seconds=options["stop_within"],
     )
+
+
+def _check_proxy(word: str) -> None:
+    try:
+        ip_network(word)
+    except ValueError as error:
+        raise UsageError(
+            f"--proxy-headers {word!r} names no proxy",
+            why="it is neither an IP address nor a network of them",
+            remedy="say for example 127.0.0.1,10.0.0.0/8",
+        ) from error
 
 
 def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
@@ -143,4 +180,24 @@ def _store(session: Session, source: str | None) -> BlockStore:
             why="it is another repository or a gateway",
             remedy="name a folder, or a Kubo node as kubo:http://HOST:PORT",
         )
+    _check_store(store)
     return store
+
+
+def _check_store(store: BlockStore) -> None:
+    """See that it can be asked at all, before everything in it is taken for missing.
+
+    Raises:
+        UsageError: the folder does not exist.
+        StoreError: it cannot be read, or the node is out of reach.
+    """
+    from blockota.cid import CID, RAW
+    from blockota.stores.local import LocalStore
+
+    store.has(CID.of(RAW, b""))
+    if isinstance(store, LocalStore) and not store.folder.is_dir():
+        raise UsageError(
+            f"the store {store.folder} cannot be served",
+            why="it is no folder" if store.folder.exists() else "there is no such folder",
+            remedy="name the folder in which the images are stored, or make it with `mkdir` where they will come later",
+        )

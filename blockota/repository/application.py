@@ -54,6 +54,8 @@ class Application:
     async def _health(self, request: Request) -> Response:
         del request
         health = self._shelf.health()
+        if self._tokens:
+            health |= {"tokens": self._tokens.count, "tokensOutdated": bool(self._tokens.trouble)}
         status = 503 if health["status"] == "closed" else 200
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         return Response(json.dumps(health, indent=2) + "\n", status, headers)

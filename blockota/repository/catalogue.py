@@ -57,7 +57,9 @@ def catalogue_of(rights: Rights, store: BlockStore, *, before: Catalogue | None 
     missing: dict[CID, str] = {}
     for root, size in rights.roots.items():
         try:
-            trees[root] = (before and before.trees.get(root)) or _whole_tree(root, store, size=size)
+            known = before.trees.get(root) if before else None
+            # What is removed loses its root last, so the root tells whether a file is still there.
+            trees[root] = known if known and store.has(root) else _whole_tree(root, store, size=size)
         except (StoreError, ContentError) as error:
             missing[root] = str(error)
     places: dict[CID, tuple[CID, int]] = {}

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from blockota.errors import UsageError
+from blockota.files import read_input
 from blockota.repository.application import Application
 from blockota.repository.connection import GuardedConnection
 from blockota.repository.guard import Guard
@@ -24,6 +25,7 @@ from blockota.repository.tokens import Tokens
 
 _KEEP_ALIVE_SECONDS = 15
 _BACKLOG = 1024
+_MAX_PEM_SIZE = 1 << 20
 _CONNECTIONS_A_CLIENT, _SPARE_CONNECTIONS = 4, 64
 
 
@@ -98,8 +100,8 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
     except (OSError, OverflowError) as error:
         raise UsageError(
             f"nobody can listen on {listening.host} port {listening.port}",
-            why=getattr(error, "strerror", None) or str(error),
-            remedy="name another address with --listen HOST:PORT",
+            why=(getattr(error, "strerror", None) or str(error)).partition(" (while")[0],
+            remedy="name another address with --listen HOST:PORT, or see with `ss -ltnp` who listens there",
         ) from error
     with contextlib.closing(listener):
         yield listener
@@ -113,16 +115,30 @@ def check_certificate(listening: Listening) -> None:
     """
     if (listening.certificate is None) != (listening.private_key is None):
         raise UsageError("one of --certificate and --private-key is missing", why="TLS needs both")
-    if listening.certificate is None:
+    if listening.certificate is None or listening.private_key is None:
         return
+    for path, word in (
+        (listening.certificate, b"-----BEGIN CERTIFICATE-----"),
+        (listening.private_key, b"PRIVATE KEY"),
+    ):
+        _check_pem(path, word)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(listening.certificate, listening.private_key, "")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "reason", None) or str(error)
         raise UsageError(
             f"{listening.certificate} and {listening.private_key} cannot be used",
-            why=error.strerror or str(error) if isinstance(error, OSError) else str(error),
+            why="the key is not the certificate's" if reason == "KEY_VALUES_MISMATCH" else f"OpenSSL says {reason}",
             remedy="name a certificate chain and its unencrypted key, both as PEM",
         ) from error
+
+
+def _check_pem(path: Path, word: bytes) -> None:
+    """See what OpenSSL does not tell: whether a file is of the right kind."""
+    text = read_input(path, limit=_MAX_PEM_SIZE)
+    if word not in text or b"ENCRYPTED" in text:
+        kind = "certificate" if b"CERTIFICATE" in word else "unencrypted private key"
+        raise UsageError(f"{path} cannot be used", why=f"there is no {kind} in it, as PEM")
 
 
 async def _keep_fresh(shelf: Shelf, tokens: Tokens | None) -> None:
@@ -130,8 +146,7 @@ async def _keep_fresh(shelf: Shelf, tokens: Tokens | None) -> None:
         await asyncio.sleep(shelf.pause)
         await asyncio.to_thread(shelf.refresh)
         if tokens:
-            with contextlib.suppress(UsageError):  # a file that is just being written: the old tokens count on
-                tokens.reload()
+            tokens.reload()
 
 
 def _config(app: Guard, listening: Listening) -> uvicorn.Config:

@@ -26,6 +26,9 @@ class Tokens:
     Args:
         path: the file.
 
+    Attributes:
+        trouble: why the file could not be read again, where it could not.
+
     Raises:
         UsageError: it cannot be read, or has a line that is none.
     """
@@ -34,14 +37,19 @@ class Tokens:
         """Read the file."""
         self._path = path
         self._names = read_tokens(path)
+        self.trouble = ""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._names)
 
     def reload(self) -> None:
-        """Read the file again.
-
-        Raises:
-            UsageError: it cannot be read, or has a line that is none.
-        """
-        self._names = read_tokens(self._path)
+        """Read the file again; where that cannot be, as while it is written, those of before count on."""
+        try:
+            self._names, self.trouble = read_tokens(self._path), ""
+        except UsageError as error:
+            self.trouble = str(error)
 
     def holder(self, authorization: str) -> str | None:
         """Whose token an ``Authorization`` header has; None where it has none that is accepted.

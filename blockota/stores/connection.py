@@ -273,8 +273,8 @@ def translated(source: Source) -> Iterator[None]:
     except socket.gaierror as error:
         raise SourceError(source.url, Verdict.GONE, why="its name leads nowhere", again=1.0) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        text = str(error) or type(error).__name__
-        raise SourceError(source.url, Verdict.GONE, why=f"the connection broke ({text[:100]})", again=0.0) from error
+        why = f"the connection broke ({_reason(error)[:100]})"
+        raise SourceError(source.url, Verdict.GONE, why=why, again=0.0) from error
 
 
 def _headers(origin: Origin, accept: str) -> Iterator[str]:
@@ -287,6 +287,13 @@ def _headers(origin: Origin, accept: str) -> Iterator[str]:
 @cache
 def _system_authorities() -> ssl.SSLContext:
     return ssl.create_default_context()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        hint = ", as of a server that speaks http://" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        return f"TLS: {error.reason.replace('_', ' ').lower()}{hint}"
+    return str(error) or type(error).__name__
 
 
 def _seconds(retry_after: str) -> float:

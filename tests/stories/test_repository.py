@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -128,19 +129,82 @@ def test_a_manifest_is_served_with_its_release(workshop: Workshop) -> None:
 
 def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     """Each with its sentence and exit status, before anything is served."""
+    LocalStore(Path(".blockota/store")).put(io.BytesIO(SECRET))
     run, serve = workshop.run, ("repository", "serve", ".blockota/store")
     refused(run(*serve, "--listen", "nowhere"), USAGE, "HOST:PORT")
-    refused(run(*serve, "--listen", "192.0.2.1:80"), USAGE, "192.0.2.1")
+    refused(run(*serve, "--listen", "192.0.2.1:80"), USAGE, "192.0.2.1 port 80: Cannot assign requested address. Name")
+    taken = workshop.chain.url.removeprefix("http://")
+    refused(run(*serve, "--listen", taken), USAGE, "Address already in use. Name another", "ss -ltnp")
     refused(run(*serve, "--as", "broker"), USAGE, "--broker")
-    refused(run(*serve, "--certificate", "c.pem"), USAGE, "--private-key")
-    Path("c.pem").write_text("no certificate")
-    refused(run(*serve, "--certificate", "c.pem", "--private-key", "c.pem"), USAGE, "PEM")
-    refused(run(*serve, "--tokens", "c.pem"), USAGE, "line 1")
     refused(run(*serve, "--access-log", "missing/log"), USAGE, "access log")
-    refused(run("repository", "serve", "https://gateway.example"), USAGE, "cannot be served")
+    refused(run(*serve, "--proxy-headers", "127.0.0.1,*"), USAGE, "'*' names no proxy")
     refused(run("repository", "token", "two words"), USAGE, "cannot name a token")
     token = run("repository", "token", "plant-7", "--json").json
     assert token["line"] == f"plant-7 {hashlib.sha256(token['token'].encode()).hexdigest()}"
+    Path("tokens").write_text("plant-7")
+    refused(run(*serve, "--tokens", "tokens"), USAGE, "line 1")
+
+
+@pytest.mark.parametrize(
+    ("store", "status", "sentence"),
+    [
+        ("https://gateway.example", USAGE, "it is another repository or a gateway"),
+        ("nowhere", USAGE, "there is no such folder"),
+        ("blockota.toml", USAGE, "it is no folder"),
+        ("kubo:http://127.0.0.1:9", 5, "Connection refused. Check that `ipfs daemon` runs"),
+    ],
+    ids=["gateway", "missing", "file", "stopped"],
+)
+def test_a_store_that_cannot_be_served_is_told_at_once(
+    workshop: Workshop, store: str, status: int, sentence: str
+) -> None:
+    """A repository that serves nothing because of a mistyped folder is not begun."""
+    refused(workshop.run("repository", "serve", store, "--listen", "127.0.0.1:0"), status, sentence)
+
+
+def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
+    """Which of the two files it is, and what is wrong with it."""
+    for name in ("one", "two"):
+        words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]
+        openssl(*words, "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    openssl("ec", "-in", "one.key", "-aes128", "-passout", "pass:abcd", "-out", "locked.key")
+    Path("broken.pem").write_text(Path("one.pem").read_text().replace("MII", "MIX"))
+    for certificate, key, sentence in (
+        ("one.pem", "two.key", "the key is not the certificate's"),
+        ("one.key", "one.pem", "one.key cannot be used: there is no certificate in it"),
+        ("one.pem", "two.pem", "two.pem cannot be used: there is no unencrypted private key in it"),
+        ("one.pem", "locked.key", "locked.key cannot be used: there is no unencrypted private key in it"),
+        ("broken.pem", "one.key", "broken.pem and one.key cannot be used: OpenSSL says"),
+        ("missing.pem", "one.key", "missing.pem cannot be read: No such file"),
+        (".", "one.key", ". is no file"),
+    ):
+        words = ["--certificate", certificate, "--private-key", key]
+        refused(workshop.run("repository", "serve", ".", *words), USAGE, sentence)
+    refused(workshop.run("repository", "serve", ".", "--certificate", "one.pem"), USAGE, "--private-key")
+
+
+def openssl(*words: str) -> None:
+    """Make a key or a certificate."""
+    subprocess.run(["openssl", *words], check=True, capture_output=True)  # noqa: S607 - the system's
+
+
+def test_what_keeps_clients_from_being_served_is_said(workshop: Workshop) -> None:
+    """It is no error, since agreement, image or token may come later."""
+    Path(".blockota/store").mkdir(parents=True)
+    Path("tokens").touch()
+    broker = workshop.cast.broker.address
+    with serving(workshop.folder, "--as", "broker", "--broker", broker, "--tokens", "tokens") as served:
+        served.stop()
+        assert served.process.stderr
+        told = served.process.stderr.read()
+    assert f"Nothing may be served yet: {broker} has no agreement that is accepted and not over." in told
+    assert "Nobody is let in yet: the file of tokens has none." in told
+    workshop.publish("1.0.0", image("1.0.0"))
+    LocalStore(Path(".blockota/store")).remove_block(address("1.0.0"))
+    with serving(workshop.folder) as served:
+        served.stop()
+        assert served.process.stderr
+        assert f"Not served yet: {address('1.0.0')}. the store" in served.process.stderr.read()
 
 
 def test_a_release_is_served_when_the_settings_believe_it(stocked: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from blockota.agreement import Agreement, AgreementStatus
 from blockota.cid import CHUNK_SIZE, CID
-from blockota.errors import StoreError, VerificationError
-from blockota.finding import MAX_URL, Candidate, Listener, Stage, announced, find_image
+from blockota.errors import StoreError, UsageError, VerificationError
+from blockota.finding import MAX_URL, Candidate, Listener, Stage, announced, find_image, named
 from blockota.release import Release, Version
 from blockota.stores import Store
+from blockota.stores.credentials import NOBODY
 from blockota.stores.http import HttpStore
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source, SourceReport
@@ -251,6 +252,13 @@ def test_an_announced_text_without_end_is_cut() -> None:
 def test_an_announced_path_may_end_in_the_namespace(uri: str) -> None:
     """Requests bring ``/ipfs`` themselves."""
     assert list(announced([replica(uri)], is_local_chain=True)) == [Source("https://host/x")]
+
+
+def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
+    """People copy what a gateway's page shows."""
+    assert list(named(["https://host/ipfs/"], NOBODY)) == [Source("https://host")]
+    with pytest.raises(UsageError, match="Name what stands before /ipfs/"):
+        list(named([f"https://host/ipfs/{ROOT}"], NOBODY))
 
 
 def test_a_store_that_cannot_take_a_block_is_the_search_s_failure(

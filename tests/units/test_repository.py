@@ -227,6 +227,18 @@ def test_what_comes_later_is_served_later(store: LocalStore) -> None:
     assert (shelf.catalogue.missing, shelf.catalogue.find(LARGE_ROOT) is not None) == ({}, True)
 
 
+def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> None:
+    """Another process may drop a file that is served; where it comes back, it is served again."""
+    shelf = Shelf(Scripted(), store)
+    assert shelf.catalogue.find(SMALL_ROOT)
+    store.remove_block(SMALL_ROOT)
+    shelf.refresh()
+    assert (shelf.catalogue.find(SMALL_ROOT), SMALL_ROOT in shelf.catalogue.missing) == (None, True)
+    store.put(io.BytesIO(SMALL))
+    shelf.refresh()
+    assert shelf.catalogue.find(SMALL_ROOT)
+
+
 def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
     """Blocks without memory of which one was read and checked; then something happens to the store."""
     blocks = Blocks(store, capacity=0)
@@ -294,9 +306,20 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
         None
     ] * 2
     path.write_text("")
-    assert tokens.holder(f"Bearer {token}")
+    assert (tokens.holder(f"Bearer {token}"), tokens.count) == ("plant-7", 1)
     tokens.reload()
-    assert tokens.holder(f"Bearer {token}") is None
+    assert (tokens.holder(f"Bearer {token}"), tokens.count) == (None, 0)
+
+
+def test_a_file_of_tokens_that_broke_is_told_and_changes_nothing(tmp_path: Path) -> None:
+    """Health says that the file is not the one that counts, until it can be read again."""
+    path, (token, line) = tmp_path / "tokens", new_token("plant-7")
+    path.write_text(line)
+    tokens = Tokens(path)
+    for text, is_outdated in (("plant-8", True), (line, False)):
+        path.write_text(text)
+        tokens.reload()
+        assert (tokens.holder(f"Bearer {token}"), bool(tokens.trouble)) == ("plant-7", is_outdated)
 
 
 @pytest.mark.parametrize("text", ["plant-7 abc", "plant-7", f"a b {'0' * 64}", f"{'0' * 64}"], ids=range(4))

@@ -187,7 +187,8 @@ def test_tokens_open_the_door(tmp_path: Path) -> None:
         assert (answer.content, answer.headers["Cache-Control"].split(",")[0]) == (SMALL, "private")
         assert repository.line(4)["holder"] == "plant-7"
         assert token not in repository.log.read_text()
-        assert repository.get("/health").status_code == 200
+        health = repository.get("/health").json()
+        assert (health["status"], health["tokens"], health["tokensOutdated"]) == ("ok", 2, False)
 
 
 def test_tls_with_certificate_files(tmp_path: Path) -> None:
