@@ -14,6 +14,7 @@ from firmware_host.board import PROFILES, SimulatedBoard
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip, find_chip
 from firmware_host.digest_stub import CYCLES_PER_INSTRUCTION, DONE, PATIENCE, RESET_SECONDS, DigestStub, Pages
+from tests.conftest import IMAGES
 from tests.firmware.direct_link import DirectLink
 from tests.firmware.stub_harness import SLICE, run_stub
 
@@ -157,17 +158,20 @@ def test_the_byte_that_it_says_at_its_end_ends_the_wait() -> None:
     assert bench.link.waited == pytest.approx(bench.stub.seconds(FLASH, [64 * KIB]) + RESET_SECONDS)
 
 
-def test_it_works_where_that_byte_is_not_heard() -> None:
-    """The patience that a chip three times as slow needs has passed then."""
+@pytest.mark.parametrize("heard", [b"", b"\x00"], ids=["nothing", "noise"])
+def test_it_works_where_that_byte_is_not_heard(heard: bytes) -> None:
+    """The patience that a chip three times as slow needs has passed then; noise is not taken for the byte."""
     bench = Bench()
 
     def without_done(answer: bytes) -> bytes:
-        if answer == DONE:
+        if answer == DONE and not heard:
             raise NoAnswerError("The board is silent")
-        return answer
+        return heard if answer == DONE else answer
 
     bench.link.garble_answer = without_done
     assert bench.stub.run(FLASH, [64 * KIB]).sha256 == (sha256(FLASH, 64 * KIB),)
+    if heard:
+        assert bench.link.waited > PATIENCE * bench.stub.seconds(FLASH, [64 * KIB])
 
 
 @pytest.mark.parametrize(
@@ -199,6 +203,14 @@ def test_a_board_that_resets_into_its_application() -> None:
         bench.stub.run(FLASH, [KIB])
     assert "BOOT0" in caught.value.remedy
     assert "--read-back" in caught.value.remedy
+
+
+def test_a_board_that_resets_into_an_application_that_talks() -> None:
+    """What an application says is no bootloader's answer, and the advice is the same."""
+    bench = Bench(contents=(IMAGES / "bluepill-1.1.0.bin").read_bytes())
+    bench.board.boot0 = False
+    with pytest.raises(NoAnswerError, match="no STM32 bootloader"):
+        bench.stub.run(FLASH, [500])
 
 
 def test_a_program_that_does_not_end() -> None:
