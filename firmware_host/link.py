@@ -147,8 +147,12 @@ class _PortLink:
             self._port.close()
 
     def set_baud(self, baud: int, /) -> None:
-        with _loss_translated(self.name):
-            self._port.set_baud(baud)
+        try:
+            with _loss_translated(self.name):
+                self._port.set_baud(baud)
+        except ValueError as error:
+            remedy = "choose another --baud"
+            raise LinkError(f"the port {self.name} cannot run at {baud} baud", why=str(error), remedy=remedy) from error
         self.baud = baud
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:

@@ -248,3 +248,11 @@ def test_a_pseudo_terminal_has_no_lines() -> None:
     """Its kernel side knows neither control lines nor a second change of speed."""
     with pty_pair() as (link, _):
         assert not link.can_steer
+
+
+def test_a_speed_that_a_port_refuses_is_told() -> None:
+    """Some adapters cannot run at every speed; that is no lost port, and the link stays at its own."""
+    with pty_pair() as (link, _):
+        with pytest.raises(LinkError, match="cannot run at -1 baud"):
+            link.set_baud(-1)
+        assert link.baud == 115200
