@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from eth_utils.address import to_checksum_address
 
 from blockota.agreement import Agreement
 from blockota.bindings import BlockOTAContract
 from blockota.chain_view import ChainView, SafeState
-from blockota.cid import CID, cid_of
 from blockota.contract import refusals_in_words
 from blockota.errors import ChainError, ProposalError
-from blockota.intent import image_address, read_call
+from blockota.intent import read_call
 from blockota.multisig import read_safe
 from blockota.proposal import Proposal
 from blockota.replication import ReplicationContract
@@ -170,38 +166,3 @@ def _nonce(safe: SafeState, wanted: int | None) -> int:
             remedy="leave --nonce out for the next one",
         )
     return safe.nonce if wanted is None else wanted
-
-
-def check_images(proposal: Proposal, fetch: Callable[[CID, int], bytes]) -> list[bytes]:
-    """Hash every image that a proposal publishes, as each owner does before signing.
-
-    Args:
-        proposal: the proposal.
-        fetch: returns the image that somebody claims to be that of an address, of so many bytes.
-
-    Returns:
-        The images, in the order of the releases.
-
-    Raises:
-        ProposalError: an image is not the one in the calldata.
-    """
-    return [_checked_image(release, fetch) for release in proposal.releases]
-
-
-def _checked_image(release: Mapping[str, Any], fetch: Callable[[CID, int], bytes]) -> bytes:
-    image = fetch(image_address(release), release["size"])
-    found = hashlib.sha256(image).digest()
-    if found != release["sha256"] or len(image) != release["size"]:
-        raise ProposalError(
-            "the image is not the one in the proposal",
-            why=f"it has {len(image)} bytes with SHA-256 {found.hex()}, the proposal says {release['size']} bytes"
-            f" with {release['sha256'].hex()}",
-            remedy="do not sign; ask who made the proposal",
-        )
-    if (address := cid_of(io.BytesIO(image))) != image_address(release):
-        raise ProposalError(
-            "the proposal names a wrong content address",
-            why=f"the image's is {address}, the proposal says {image_address(release)}: nobody could fetch it",
-            remedy="do not sign; ask who made the proposal",
-        )
-    return image

@@ -80,8 +80,8 @@ class Region:
         return self.start <= other.start and other.end <= self.end
 
     def __str__(self) -> str:
-        """``0x08000000-0x0800ffff (65536 bytes)``."""
-        return f"0x{self.start:08x}-0x{self.end - 1:08x} ({self.size} bytes)"
+        """``0x08000000-0x0800ffff (65,536 bytes)``."""
+        return f"0x{self.start:08x}-0x{self.end - 1:08x} ({self.size:,} bytes)"
 
 
 @dataclass(frozen=True)

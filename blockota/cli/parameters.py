@@ -12,7 +12,7 @@ import click
 from blockota.errors import UsageError
 from blockota.release import Region, Version
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SPANS = {"m": 60, "h": 3600, "d": 86400}
 _MAX_ADDRESS = 1 << 32
 
@@ -55,10 +55,10 @@ class RegionWord(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Region:
         """Read the word."""
-        match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(\d{1,10})([KM]?)", str(value))
+        match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(\d{1,10})([KMG]?)", str(value))
         region = Region(int(match[1], 16), int(match[2]) * _UNITS[match[3]]) if match else Region(0, 0)
         if region.size == 0 or region.end > _MAX_ADDRESS:
-            self.fail(f"{value!r} is no flash region: say START:SIZE, such as 0x08000000:64K.", param, ctx)
+            self.fail(f"{value!r} is no flash region: say START:SIZE (bytes, K, M, G), 0x08000000:64K.", param, ctx)
         return region
 
 

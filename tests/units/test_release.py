@@ -93,7 +93,7 @@ def test_a_region_contains_what_lies_wholly_inside(start: int, size: int, *, ins
 
 def test_a_region_is_shown_with_its_last_address() -> None:
     """People read the first and the last address."""
-    assert str(Region(0x0800_0000, 0x1_0000)) == "0x08000000-0x0800ffff (65536 bytes)"
+    assert str(Region(0x0800_0000, 0x1_0000)) == "0x08000000-0x0800ffff (65,536 bytes)"
     assert Region(0x0800_0000, 0x1_0000).end == 0x0801_0000
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from blockota.approval import Reason, check_images, propose
-from blockota.bindings import pair_call, publish_call, revoke_call
+from blockota.approval import Reason, propose
+from blockota.bindings import pair_call, publish_call
 from blockota.chain import Chain
-from blockota.cid import CHUNK_SIZE, CID, cid_of
+from blockota.cid import CHUNK_SIZE, cid_of
 from blockota.draft import Draft, draft_release
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
 from blockota.multisig import read_safe
-from blockota.release import Product, Region, Version
+from blockota.release import Product, Region, Release, Version
 from blockota.replication import ReplicationContract
 from blockota.stores.local import LocalStore
-from blockota.vendor import deploy, paired_product, propose_releases
+from blockota.vendor import check_image, deploy, paired_product, propose_releases
 from tests.conftest import Cast
 from tests.units.conftest import REASON, Vendor
 from tests.units.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
@@ -95,51 +95,42 @@ def test_a_pairing_that_the_contract_cannot_hold_is_told(changes: dict[str, Any]
         pair_call(replace(PRODUCT, **changes))
 
 
-def test_an_owner_checks_the_image() -> None:
-    """The image of the proposal passes; a call without an image asks for none."""
-    asked: list[CID] = []
+def check(release: Release, image: bytes) -> None:
+    """Check an image against the calldata that publishes a release."""
+    (argument,) = proposal_with(data=publish_call([release])).releases
+    check_image(argument, io.BytesIO(image))
 
-    def fetch(address: CID, _: int) -> bytes:
-        asked.append(address)
-        return code()
 
-    check_images(proposal_with(), fetch)
-    check_images(proposal_with(data=revoke_call(PRODUCT.name, VERSION, reason="")), fetch)
-    assert asked == [release_of(code()).cid]
+@pytest.mark.parametrize("image", [code(), LARGE], ids=["small", "large"])
+def test_an_owner_checks_the_image(image: bytes) -> None:
+    """The image of the proposal passes, and all its bytes are told of."""
+    told: list[int] = []
+    root = cid_of(io.BytesIO(image)).digest if len(image) > CHUNK_SIZE else None
+    (argument,) = proposal_with(data=publish_call([release_of(image, dag_root=root)])).releases
+    check_image(argument, io.BytesIO(image), on_progress=told.append)
+    assert told[-1] == len(image)
 
 
 @pytest.mark.parametrize("image", [b"", code(63), code(65), code()[:-1] + b"\0"])
 def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
     """Both sizes and both digests are named."""
     with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
-        check_images(proposal_with(), lambda _, __: image)
+        check(release_of(code()), image)
     assert refused.value.why.startswith(f"it has {len(image)} bytes with SHA-256 {hashlib.sha256(image).hexdigest()}")
     assert release_of(code()).sha256.hex() in refused.value.why
 
 
 def test_an_owner_does_not_sign_for_a_size_that_lies() -> None:
     """A record of another size than its image would never pass check 4."""
-    proposal = proposal_with(data=publish_call([release_of(code(), size=65)]))
     with pytest.raises(ProposalError, match=r"has 64 bytes .* says 65 bytes"):
-        check_images(proposal, lambda _, __: code())
+        check(release_of(code(), size=65), code())
 
 
 @pytest.mark.parametrize("root", [bytes(31) + b"\1", LARGE_ROOT[:-1] + b"\0"])
 def test_an_owner_does_not_sign_for_a_wrong_tree(root: bytes) -> None:
     """A DAG root that is not the image's would make a release that nobody can fetch."""
-    good = proposal_with(data=publish_call([release_of(LARGE, dag_root=LARGE_ROOT)]))
-    check_images(good, lambda _, __: LARGE)
-    wrong = proposal_with(data=publish_call([release_of(LARGE, dag_root=root)]))
     with pytest.raises(ProposalError, match=r"wrong content address: .* Do not sign"):
-        check_images(wrong, lambda _, __: LARGE)
-
-
-def test_every_image_of_a_proposal_is_checked() -> None:
-    """The second one as well as the first."""
-    releases = [release_of(code(64)), release_of(code(65), version=Version(1, 2, 0))]
-    images = {release.cid: code(64) for release in releases}
-    with pytest.raises(ProposalError, match="the proposal says 65 bytes"):
-        check_images(proposal_with(data=publish_call(releases)), lambda address, _: images[address])
+        check(release_of(LARGE, dag_root=root), LARGE)
 
 
 def test_a_contract_is_deployed_for_a_safe_alone(anvil: Chain, vendor: Vendor, cast: Cast) -> None:
