@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from blockota.cid import CHUNK_SIZE
+from blockota.cid import CHUNK_SIZE, varint, walk
 from blockota.errors import StoreError
 from blockota.stores.destinations import InFile
 from blockota.stores.fetching import Fetch, Report
@@ -66,6 +66,20 @@ def test_a_bad_source_alone_is_named(vice: Vice, verdict: Verdict, why: str) -> 
     assert time.monotonic() - began < 5
 
 
+IN_A_CAR = {name: case for name, case in BAD.items() if name not in {"sends without end", "trails for ever"}}
+"""Those two send the whole file first, and nobody waits for what they send behind it."""
+
+
+@pytest.mark.parametrize(("vice", "verdict"), [case[:2] for case in IN_A_CAR.values()], ids=list(IN_A_CAR))
+def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
+    """The same vices in the midst of a stream of many blocks."""
+    began = time.monotonic()
+    with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError) as caught:
+        run(gateway)
+    assert f"{gateway.url} {verdict}: " in str(caught.value)
+    assert time.monotonic() - began < 8
+
+
 @CASES
 def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, why: str) -> None:
     """The bad one is asked first; the file is whole, and the bad one is named, unless all was over too soon to tell."""
@@ -85,6 +99,33 @@ def test_a_lie_anywhere_in_a_car_is_found(place: float) -> None:
         run(gateway)
 
 
+def regions() -> Iterator[tuple[str, int, int]]:
+    """The parts of the image's CAR: name, first byte, and the one behind the last; the header's roots say nothing."""
+    yield from (("header length", 0, 1), ("header's beginning", 1, 8), ("header's end", 51, 59))
+    place, names = 59, iter(("root", "first leaf", "second leaf", "third leaf", "second leaf again", "last leaf"))
+    for block in walk(ROOT, BLOCKS.__getitem__):
+        name, length = next(names), len(varint(36 + len(block.data)))
+        yield f"length of {name}", place, place + length
+        yield f"address of {name}", place + length, place + length + 36
+        yield name, place + length + 36, place + length + 36 + len(block.data)
+        place += length + 36 + len(block.data)
+
+
+@pytest.mark.parametrize(("name", "first", "stop"), list(regions()), ids=[region[0] for region in regions()])
+def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -> None:
+    """The first and the last bit of header, lengths, addresses and blocks, and the same bit of single blocks."""
+    assert name
+    for bit in (8 * first, 8 * stop - 1):
+
+        def vice(handler: Handler, data: bytes, bit: int = bit) -> None:
+            changed = bytearray(data)
+            changed[bit // 8 % len(data)] ^= 1 << bit % 8
+            vices.honest(handler, bytes(changed))
+
+        with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=f"{gateway.url} lied: "):
+            run(gateway)
+
+
 def test_a_car_that_ends_early_is_gone_on_with() -> None:
     """A server that fails in the middle of a CAR can only stop, which is no lie."""
 
@@ -97,10 +138,11 @@ def test_a_car_that_ends_early_is_gone_on_with() -> None:
     assert report.bad == ()
 
 
+@pytest.mark.parametrize("has_car", [True, False], ids=["car", "blocks"])
 @pytest.mark.parametrize("vice", [vices.closes_after_every_block, vices.chunked])
-def test_odd_but_honest_sources_are_used(vice: Vice) -> None:
+def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
     """A connection for every block is a nuisance and no fault."""
-    with serving(BLOCKS, vice, has_car=False) as gateway:
+    with serving(BLOCKS, vice, has_car=has_car) as gateway:
         data, report = run(gateway)
     assert data == IMAGE
     assert report.bad == ()

@@ -117,6 +117,23 @@ def test_slow_readers_do_not_hold_up_others(repository: Running, tmp_path: Path)
         connection.close()
 
 
+def test_clients_that_do_not_read_cost_little_memory(repository: Running) -> None:
+    """A hundred of them want 1.2 GiB together: the repository reads no further ahead than they take."""
+    before = memory_of(repository)
+    for _ in range(2):  # as bytes the first time, by the system's sending of files the second
+        slow = [slow_reader(repository) for _ in range(50)]
+        time.sleep(0.5)
+        assert memory_of(repository) - before < 100 << 20
+        for connection in slow:
+            connection.close()
+
+
+def memory_of(repository: Running) -> int:
+    """The most memory that the process had at one time, in bytes."""
+    status = Path(f"/proc/{repository.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
 def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
     """Above the limit there is 503, and below it again the block."""
     with running(tmp_path, clients=3) as repository:
@@ -227,6 +244,17 @@ def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
         with running(folder, proxies=proxies) as repository:
             assert repository.get(RAW_PATH, headers=told).ok
             assert repository.line(0)["client"] == client
+
+
+def test_behind_a_proxy_the_client_is_the_last_that_it_saw(tmp_path: Path) -> None:
+    """What a client wrote itself before the proxy's word says nothing, and TLS at the proxy changes no answer."""
+    told = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https"}
+    with running(tmp_path, proxies=("127.0.0.1",)) as repository:
+        for number in range(2):
+            answer = repository.get(CAR_PATH, headers=told | {"X-Forwarded-Host": "elsewhere"})
+            assert image_of(b"\r\n\r\n" + answer.content, tmp_path) == LARGE
+            assert "elsewhere" not in str(answer.headers)
+            assert repository.line(number)["client"] == "203.0.113.9"
 
 
 def test_a_line_of_the_log_is_a_line(repository: Running) -> None:

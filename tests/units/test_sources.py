@@ -98,6 +98,20 @@ def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
     assert caught.value.verdict == Verdict.REFUSED
 
 
+SPELLINGS = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "2130706433", "0x7f.1", "127.1", "0"]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
+    """By name, by IPv6 that wraps IPv4, or as a number: another machine's redirect does not reach what listens here."""
+    with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
+        gateway.vice = redirects_to(f"http://{host}:{victim.url.rpartition(':')[2]}{{path}}")
+        with pytest.raises(SourceError, match="in a private network or this machine") as caught:
+            read(Source(gateway.url))
+    assert caught.value.verdict is Verdict.REFUSED
+    assert not victim.asked
+
+
 @pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/", "http://user@127.0.0.1/", "http://127.0.0.1:99999/"])
 def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
     """Other schemes, users, no host, no port that can be, no location at all."""
