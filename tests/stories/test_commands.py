@@ -96,7 +96,7 @@ def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
 
 
 def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
-    """The wheel holds the contract's ABI and bytecode, and the type marker."""
+    """The wheel holds the contract's ABI and bytecode, the program that hashes flash, and the type marker."""
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     wheel = next(tmp_path.glob("*.whl"))
@@ -104,7 +104,7 @@ def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
         names = set(archive.namelist())
         artifact = json.loads(archive.read("blockota/artifacts/BlockOTA.json"))
     assert artifact["bytecode"].startswith("0x")
-    assert {"blockota/py.typed", "firmware_host/py.typed"} <= names
+    assert {"blockota/py.typed", "firmware_host/py.typed", "firmware_host/stub/stub.bin"} <= names
     assert {f"blockota/clear-signing/calldata-{name}.json" for name in ("BlockOTA", "FirmwareReplication")} <= names
     assert not [name for name in names if name.startswith(("tests/", "contracts/"))]
 
