@@ -10,6 +10,7 @@ import logging
 import re
 import signal
 import sys
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +20,13 @@ from firmware_host.board import (
     FAULT_NAMES,
     PROFILES,
     STM32F103C8,
+    WIRINGS,
     BoardProfile,
     Faults,
     SimulatedBoard,
     TimeModel,
     serve_pty,
+    serve_rfc2217,
     serve_tcp,
 )
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 UNIQUE_ID_LENGTH = 12
+RATES = ("9600", "57600", "115200", "230400", "256000", "460800")
+RATE_OF_THE_LINE = "line"
 MAX_LATENCY = 1000.0
 """Milliseconds; a host gives up on a board after half of that."""
 EXAMPLE = """\
@@ -40,7 +45,10 @@ example:
   python -m firmware_host simulate --tcp 3115 --flash board.flash
   python -m firmware_host simulate --pty --fault silent-after=5000
 
-Each new connection is the technician's reset button: the board is in its boot ROM again."""
+  python -m firmware_host simulate --rfc2217 --wiring dtr-rts --baud line
+
+Each new connection is the technician's reset button: the board is in its boot ROM again.
+Where a control line is wired to NRST (--rfc2217), the host resets the board itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,16 +80,20 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _served(board: SimulatedBoard, options: argparse.Namespace) -> AbstractContextManager[str]:
-    return serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
+    if options.rfc2217 is None:
+        return serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
+    wiring = replace(WIRINGS[options.wiring], invert_reset=options.invert_reset, invert_boot0=options.invert_boot0)
+    return serve_rfc2217(board, port=options.rfc2217, wiring=wiring)
 
 
 def _board(options: argparse.Namespace) -> SimulatedBoard:
     profile = PROFILES[options.chip]
+    profile = replace(profile, max_baud=options.max_baud or profile.max_baud)
     board = SimulatedBoard(
         profile,
         flash=options.flash or b"",
         faults=reduce(Faults.adding, options.fault, Faults()),
-        times=_times(options.baud, options.latency),
+        times=_times(options.baud, options.latency, tells_rate=options.pty or options.rfc2217 is not None),
         unique_id=_unique_id(options.unique_id),
     )
     pages = _pages(options.write_protected, profile)
@@ -93,7 +105,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
     return board
 
 
-def _times(baud: int, latency: float) -> TimeModel | None:
+def _times(baud: str, latency: float, *, tells_rate: bool) -> TimeModel | None:
     if not 0 <= latency <= MAX_LATENCY:
         raise UsageError(
             f"the latency {latency:g} ms cannot be",
@@ -101,7 +113,10 @@ def _times(baud: int, latency: float) -> TimeModel | None:
         )
     if latency and not baud:
         raise UsageError("a latency needs a line that takes time", remedy="say --baud as well, as in --baud 115200")
-    return TimeModel(baud=baud, latency=latency / 1000) if baud else None
+    if baud == RATE_OF_THE_LINE and not tells_rate:
+        raise UsageError("a TCP connection has no rate", remedy="say --baud 115200, or serve --pty or --rfc2217")
+    rate = 0 if baud == RATE_OF_THE_LINE else int(baud or 0)
+    return TimeModel(baud=rate, latency=latency / 1000) if baud else None
 
 
 def _unique_id(text: str) -> bytes:
@@ -142,12 +157,27 @@ def _add_line_options(parser: argparse.ArgumentParser) -> None:
     line = parser.add_mutually_exclusive_group()
     line.add_argument("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (any free one)")
     line.add_argument("--pty", action="store_true", help="a new pseudo-terminal instead")
+    line.add_argument(
+        "--rfc2217",
+        type=_port,
+        nargs="?",
+        const=0,
+        metavar="PORT",
+        help="a serial server instead, with rate, parity and control lines",
+    )
+    parser.add_argument(
+        "--wiring", choices=tuple(WIRINGS), default="dtr-rts", help="what drives NRST, then BOOT0 (%(default)s)"
+    )
+    parser.add_argument("--invert-reset", action="store_true", help="NRST is low while its line is not asserted")
+    parser.add_argument("--invert-boot0", action="store_true", help="BOOT0 is high while its line is asserted")
     parser.add_argument(
         "--baud",
-        type=int,
-        default=0,
-        choices=(9600, 57600, 115200, 230400, 460800),
-        help="take the time that the line and the flash take at this rate (none)",
+        default="",
+        choices=(*RATES, RATE_OF_THE_LINE),
+        help="take the time that line and flash take at this rate, or at the one that the host sets (none)",
+    )
+    parser.add_argument(
+        "--max-baud", type=int, default=0, metavar="RATE", help="the highest rate that the ROM measures (the chip's)"
     )
     parser.add_argument(
         "--latency", type=float, default=0.0, metavar="MS", help="delay of the USB adapter, with --baud"

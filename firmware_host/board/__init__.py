@@ -11,15 +11,22 @@ from firmware_host.board.faults import FAULT_NAMES, Faults
 from firmware_host.board.profile import BoardProfile
 from firmware_host.board.profiles import PROFILES, STM32F103C8
 from firmware_host.board.server import serve_pty, serve_tcp
+from firmware_host.board.server_rfc2217 import serve_rfc2217
+from firmware_host.board.uart import LineSettings
+from firmware_host.board.wiring import WIRINGS, Wiring
 
 __all__ = [
     "FAULT_NAMES",
     "PROFILES",
     "STM32F103C8",
+    "WIRINGS",
     "BoardProfile",
     "Faults",
+    "LineSettings",
     "SimulatedBoard",
     "TimeModel",
+    "Wiring",
     "serve_pty",
+    "serve_rfc2217",
     "serve_tcp",
 ]

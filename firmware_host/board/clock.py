@@ -78,6 +78,11 @@ class Timeline:
         return self._times is not None
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether the model itself says the line's rate."""
+        return self._times is not None and self._times.baud > 0
+
+    @property
     def cycles_per_instruction(self) -> float:
         """Of the emulated core."""
         return self._times.cycles_per_instruction if self._times else 1.0

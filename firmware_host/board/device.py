@@ -15,6 +15,7 @@ from firmware_host.board.profile import BoardProfile
 from firmware_host.board.profiles import STM32F103C8
 from firmware_host.board.rom import Rom
 from firmware_host.board.silicon import BusFaultError, Silicon
+from firmware_host.board.uart import LineSettings, received
 from firmware_host.board.wire import Wire
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class SimulatedBoard:
         self._line = Transmitter(faults, greets_twice=profile.greets_twice)
         self._wire = Wire(faults)
         self._script: Script[Leave] | None = None
+        self._held = self._is_measured = False
+        self._host = self._measured = LineSettings()
         self._ran_until = self._reset_at = self._listens_from = -math.inf
         self.reset()
 
@@ -105,9 +108,28 @@ class SimulatedBoard:
         Power comes back if it was cut. RAM is kept but for what the ROM takes, and BOOT0 decides what starts.
         """
         self._time.arrive()
-        self.powered = True
+        self.powered, self._held = True, False
         self._boot(self._time.moment)
         self._listens_from = -math.inf
+
+    def hold_reset(self, *, low: bool) -> None:
+        """Pull NRST low, or let it rise: then BOOT0 decides what starts, and the ROM takes its time to listen."""
+        if low:
+            self._halt()
+        elif self._held and self.powered:
+            self._time.arrive()
+            self._boot(self._time.moment)
+        self._held = low
+
+    def hear_break(self) -> None:
+        """Hold the line low for long: a zero to what listens, and no 0x7F to a ROM that waits for it."""
+        self.feed(b"\0")
+
+    def set_line(self, settings: LineSettings) -> None:
+        """Tell how the host has set the line; of no effect where the time model fixes its rate."""
+        if not self._time.is_fixed:
+            self._host = settings
+            self._time.line_baud = settings.baud
 
     def cut_power(self) -> None:
         """Take the supply away: the board is silent until `reset` or `connect`, and RAM is lost."""
@@ -120,17 +142,31 @@ class SimulatedBoard:
 
         A cable that an `unplug` fault took off is only put back: the board goes on as it was.
         """
-        if self._wire.put_back() or not self.powered:
+        return self.plug_in(reset=True)
+
+    def plug_in(self, *, reset: bool) -> bytes:
+        """Plug the line in, and supply power if it was cut; return what the host hears at once.
+
+        Args:
+            reset: whether somebody presses the button as well.
+        """
+        if (self._wire.put_back() and reset) or not self.powered:
             self.reset()
         return bytes((7 * index + 0xA5) % 256 for index in range(self._faults.noise_at_open))
 
     def feed(self, data: bytes) -> bytes:
         """Receive bytes from the host; return the answer."""
         self._time.arrive()
-        answer = b"".join([self._receive(byte) for byte in data])
+        answer = b"".join([self._receive(byte) for byte in self._heard(data)])
         if answer:
             self._time.deliver()
-        return answer
+        return received(answer, self._measured, heard=self._host) if self._script else answer
+
+    def _heard(self, data: bytes) -> bytes:
+        """What of the data the ROM's USART understands; the byte that it measures is taken as it is."""
+        if self._is_measured or not self._script:
+            return received(data, self._host, heard=self._measured) if self._script else data
+        return data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud))
 
     def run(self, seconds: float) -> bytes:
         """Let the application run for that long, by its own clock; return what it says.
@@ -166,7 +202,7 @@ class SimulatedBoard:
         if self.application:
             self.application.peripherals.received.append(arrived)
         elif self._script and not self._is_lost(begun):
-            self._serve(self._script, GLITCH if begun < max(self._reset_at, self._listens_from) else arrived)
+            self._serve(self._script, arrived if self._is_measured else self._measure(arrived, begun=begun))
         if self._wire.received == self._faults.power_cut_after:
             logger.warning("power fails after %d bytes", self._wire.received)
             self.cut_power()
@@ -176,6 +212,14 @@ class SimulatedBoard:
     def _is_lost(self, begun: float) -> bool:
         """Return whether a byte that has just ended came while the ROM did not listen yet."""
         return self._reset_at <= begun and self._time.moment <= self._listens_from
+
+    def _measure(self, byte: int, *, begun: float) -> int:
+        """Let the ROM measure the line's rate in its first byte; return what it takes that for."""
+        self._measured, self._is_measured = LineSettings(self._host.baud), True
+        cut_short = begun < max(self._reset_at, self._listens_from)
+        if self._host.baud > self.profile.max_baud:
+            logger.warning("%d baud are too many for this ROM, it is deaf until reset", self._host.baud)
+        return GLITCH if cut_short or self._host.baud > self.profile.max_baud else byte
 
     def _serve(self, script: Script[Leave], byte: int) -> None:
         busy_before, leave = self._silicon.flash.busy_seconds, None
@@ -206,6 +250,7 @@ class SimulatedBoard:
             self.application.stop()
         self._silicon.load_options()
         self.application = self._script = None
+        self._measured, self._is_measured = LineSettings(), False
         if self._time.is_modelled:
             self._reset_at, self._listens_from = moment, moment + self.profile.boot_seconds
         if self._silicon.options.closed_for_ever:

@@ -8,6 +8,7 @@ program that opens it after every other one has closed it counts as a new connec
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
@@ -21,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blockota.errors import LinkError
+from firmware_host.board.uart import LineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +37,8 @@ APPLICATION_TICK = 0.001
 PATIENCE = 5.0
 """Seconds after which a host that reads nothing loses its connection."""
 CHUNK = 4096
+TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
+"""Linux tells a terminal's rate as a number: the request, the size of its answer, and where the number stands."""
 
 
 @contextmanager
@@ -48,8 +52,23 @@ def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
     Raises:
         LinkError: the port is in use or not allowed.
     """
-    with _listening(port) as listener, _thread(partial(_serve_connections, board, listener)):
-        yield f"socket://{HOST}:{listener.getsockname()[1]}"
+    with serve_connections(partial(_talk, board), port=port) as address:
+        yield f"socket://{address}"
+
+
+@contextmanager
+def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *, port: int) -> Iterator[str]:
+    """Let `talk` serve connections to 127.0.0.1, one at a time, from a thread; yield ``host:port``.
+
+    Args:
+        talk: serves one connection until it ends or the event is set.
+        port: the TCP port, 0 for any free one.
+
+    Raises:
+        LinkError: the port is in use or not allowed.
+    """
+    with _listening(port) as listener, _thread(partial(_accept, talk, listener)):
+        yield f"{HOST}:{listener.getsockname()[1]}"
 
 
 @contextmanager
@@ -98,7 +117,9 @@ def _thread(serve: Callable[..., None]) -> Iterator[None]:
         thread.join(timeout=PATIENCE)
 
 
-def _serve_connections(board: SimulatedBoard, listener: socket.socket, *, ended: threading.Event) -> None:
+def _accept(
+    talk: Callable[[socket.socket, threading.Event], None], listener: socket.socket, *, ended: threading.Event
+) -> None:
     while not ended.is_set():
         with contextlib.suppress(TimeoutError):
             connection, _ = listener.accept()
@@ -106,22 +127,35 @@ def _serve_connections(board: SimulatedBoard, listener: socket.socket, *, ended:
             connection.settimeout(PATIENCE)
             # A host that leaves, or stops reading, in the middle of an answer is no fault of the board's.
             with connection, contextlib.suppress(ConnectionError, TimeoutError):
-                _talk(board, connection, ended=ended)
+                talk(connection, ended)
 
 
-def _talk(board: SimulatedBoard, connection: socket.socket, *, ended: threading.Event) -> None:
+def _talk(board: SimulatedBoard, connection: socket.socket, ended: threading.Event) -> None:
     connection.sendall(board.connect())
+    for data in arriving(connection, ended, tick=partial(tick, board)):
+        connection.sendall(board.feed(data) + board.idle(tick(board)))
+
+
+def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
+    """Yield what arrives, or nothing after each tick without it, until the host leaves or the event is set.
+
+    Args:
+        connection: to the host.
+        ended: ends it.
+        tick: how many seconds to wait next.
+    """
     while not ended.is_set():
-        if select.select([connection], [], [], _tick(board))[0]:
+        data = b""
+        if select.select([connection], [], [], tick())[0]:
             data = connection.recv(CHUNK)
             _acknowledge_at_once(connection)
             if not data:
                 return
-            connection.sendall(board.feed(data))
-        connection.sendall(board.idle(_tick(board)))
+        yield data
 
 
-def _tick(board: SimulatedBoard) -> float:
+def tick(board: SimulatedBoard) -> float:
+    """Return the seconds until the board wants to be looked at again."""
     return APPLICATION_TICK if board.application else TICK
 
 
@@ -137,7 +171,7 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
     poll.register(master, select.POLLIN)
     connected = False
     while not ended.is_set():
-        events = dict(poll.poll(_tick(board) * 1000)).get(master, 0)
+        events = dict(poll.poll(tick(board) * 1000)).get(master, 0)
         if events & ~select.POLLIN:
             if connected:
                 _forget_unread(path)
@@ -147,9 +181,18 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
             connected = True
             _send(master, board.connect())
         if events & select.POLLIN:
+            board.set_line(LineSettings(_terminal_baud(master)))
             _send(master, board.feed(os.read(master, CHUNK)))
         if connected:
-            _send(master, board.idle(_tick(board)))
+            _send(master, board.idle(tick(board)))
+
+
+def _terminal_baud(master: int) -> int:
+    """The rate that the program on the terminal has set, in bits a second; parity has none there."""
+    if sys.platform != "linux":
+        return 0
+    settings = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))
+    return int.from_bytes(settings[INPUT_SPEED : INPUT_SPEED + 4], sys.byteorder)
 
 
 def _forget_unread(path: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blockota.errors import LinkError
-from firmware_host.board import Faults, SimulatedBoard, serve_pty, serve_tcp
+from firmware_host.board import Faults, SimulatedBoard, TimeModel, serve_pty, serve_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,6 +130,31 @@ def test_a_second_program_on_the_terminal_does_not_reset() -> None:
         with terminal(path) as second:
             os.write(second, GO_TO_FLASH)
         assert received(first, 2 + len(BANNER)) == b"\x79\x79" + BANNER
+
+
+@pytest.mark.parametrize(("baud", "answer"), [(termios.B230400, b"\x79"), (termios.B921600, b"")])
+def test_a_terminals_rate_is_the_lines(baud: int, answer: bytes) -> None:
+    """A ROM is deaf to one that is too high for it."""
+    with serve_pty(SimulatedBoard()) as path, terminal(path) as line:
+        settings = termios.tcgetattr(line)
+        settings[4:6] = [baud, baud]
+        termios.tcsetattr(line, termios.TCSANOW, settings)
+        os.write(line, b"\x7f")
+        assert received(line, len(answer)) == answer
+        time.sleep(0.1)
+        assert not select.select([line], [], [], 0)[0]
+
+
+def test_a_terminals_rate_is_the_time_models() -> None:
+    """Where the model has none: 1 + 1 + 28 bytes at 9600 baud."""
+    with serve_pty(SimulatedBoard(times=TimeModel())) as path, terminal(path) as line:
+        settings = termios.tcgetattr(line)
+        settings[4:6] = [termios.B9600, termios.B9600]
+        termios.tcsetattr(line, termios.TCSANOW, settings)
+        begun = time.monotonic()
+        os.write(line, b"\x7f" + b"\x02\xfd" * 4)
+        assert len(received(line, 21)) == 21
+        assert 30 * 11 / 9600 <= time.monotonic() - begun < 0.5
 
 
 def simulate(*options: str) -> subprocess.Popen[str]:

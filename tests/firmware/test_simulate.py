@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
+import serial
 
 from firmware_host.__main__ import main
 
@@ -22,6 +25,7 @@ WORDS = [sys.executable, "-m", "firmware_host", "simulate"]
         (["--latency", "nan", "--baud", "9600"], "the latency nan ms cannot be"),
         (["--latency", "1e9", "--baud", "9600"], "0 to 1000 milliseconds"),
         (["--fault", "noise-at-open=65537"], "cannot take the value 65537. Write 65536 at most"),
+        (["--baud", "line"], "a TCP connection has no rate"),
         (["--fault", "gremlins"], "There is no fault 'gremlins'"),
     ],
 )
@@ -56,3 +60,22 @@ def test_a_refused_command_leaves_the_signals_as_they_were() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert main(["simulate", "--tcp", "0", "--unique-id", "no hex"]) != 0
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_a_serial_server_with_any_wiring_can_be_had() -> None:
+    """Its URL is what pyserial opens, and a host there drives NRST and BOOT0."""
+    words = ["--rfc2217", "--wiring", "rts-dtr", "--invert-boot0", "--baud", "line", "--max-baud", "460800"]
+    with subprocess.Popen([*WORDS, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as simulator:
+        assert simulator.stdout is not None
+        url = simulator.stdout.readline().strip()
+        port = serial.serial_for_url(url, do_not_open=True, baudrate=460_800, parity="E", timeout=1)
+        port.dtr, port.rts = True, False
+        with contextlib.closing(port):
+            port.open()
+            port.rts = True
+            port.rts = False
+            time.sleep(0.01)
+            port.write(b"\x7f")
+            assert port.read(1) == b"\x79"
+        simulator.send_signal(signal.SIGTERM)
+        assert simulator.wait(timeout=20) == 0
