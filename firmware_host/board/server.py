@@ -130,7 +130,8 @@ def _accept(
                 talk(connection, ended)
 
 
-def _talk(board: SimulatedBoard, connection: socket.socket, ended: threading.Event) -> None:
+def _talk(board: SimulatedBoard, connection: socket.socket, *rest: threading.Event) -> None:
+    (ended,) = rest
     connection.sendall(board.connect())
     for data in arriving(connection, ended, tick=partial(tick, board)):
         connection.sendall(board.feed(data) + board.idle(tick(board)))
