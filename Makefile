@@ -56,8 +56,7 @@ deep: tests slither coverage ## All that is known against mistakes, and an image
 	@$(MAKE) --no-print-directory fuzz halmos mutants
 
 bench: tests ## Measure the figures that README names
-	@$(PY) benchmarks/figures.py
-	@$(PY) -m benchmarks.content
+	@$(PY) -m benchmarks
 
 gas: tests ## Measure what the contracts cost; write the table and the snapshot
 	@$(PY) -m benchmarks.gas --write
