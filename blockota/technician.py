@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from blockota.bindings import BlockOTAContract
 from blockota.release import Release
 
 Digests = Callable[[int, Sequence[int]], Sequence[bytes]]
 """Given an address and lengths in bytes, tells the SHA-256 of what a flash holds from there on, one a length."""
+BATCH = 8
+"""Sizes of images that are looked for at once: as many as a board hashes in one run."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def known_releases(contract: BlockOTAContract, product: str, *, block: int) -> K
 def held_release(releases: Iterable[Release], *, digests: Digests) -> Release | None:
     """Which of some releases a flash holds.
 
+    The newest are looked for first, a few at a time, so that a board with one of them has to answer once.
+
     Args:
         releases: of one product, or of many.
         digests: of the flash.
@@ -52,17 +55,28 @@ def held_release(releases: Iterable[Release], *, digests: Digests) -> Release | 
     Returns:
         The one with the greatest version whose image is what the flash holds; None where none is.
     """
-    ordered = sorted(releases, key=lambda release: release.load_address)
-    found = [
-        release
-        for start, group in groupby(ordered, key=lambda release: release.load_address)
-        for release in _held(start, list(group), digests=digests)
-    ]
-    return max(found, key=lambda release: release.version, default=None)
+    for some in batches(releases):
+        found = dict(_digests(some, digests))
+        for release in some:
+            if found[release.load_address, release.size] == release.sha256:
+                return release
+    return None
 
 
-def _held(start: int, releases: Sequence[Release], *, digests: Digests) -> list[Release]:
-    """Those of some releases with one load address that are there; each length is asked for once."""
-    lengths = sorted({release.size for release in releases})
-    found = dict(zip(lengths, digests(start, lengths), strict=True))
-    return [release for release in releases if found[release.size] == release.sha256]
+def batches(releases: Iterable[Release]) -> Iterator[list[Release]]:
+    """Releases in groups of at most `BATCH` different sizes, the newest first."""
+    some: list[Release] = []
+    for release in sorted(releases, key=lambda release: release.version, reverse=True):
+        if len({one.size for one in (*some, release)}) > BATCH:
+            yield some
+            some = []
+        some.append(release)
+    if some:
+        yield some
+
+
+def _digests(releases: Sequence[Release], digests: Digests) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """⟨address, length⟩ and digest; each is asked for once, and those of one address together."""
+    for start in {release.load_address: None for release in releases}:
+        lengths = sorted({release.size for release in releases if release.load_address == start})
+        yield from zip(((start, length) for length in lengths), digests(start, lengths), strict=True)

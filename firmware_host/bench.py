@@ -6,7 +6,8 @@ and what it holds (checks 6 to 9), is flashed, and what its flash holds is compa
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,10 +20,12 @@ from firmware_host.application import start
 from firmware_host.board_identity import BoardIdentity, identify
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip
+from firmware_host.digest_stub import DigestStub
 from firmware_host.flash_contents import FlashContents, ReadBack
 from firmware_host.flash_events import Event, Finished
 from firmware_host.flash_journal import FlashJournal, JournaledRun, JournalEntry
 from firmware_host.flash_memory import Preserved
+from firmware_host.flash_on_chip import WORTH, OnChip, Proof
 from firmware_host.flash_plan import FlashPlan, common, plan
 from firmware_host.flasher import carry_out
 from firmware_host.holdings import Holdings, holdings
@@ -40,14 +43,22 @@ class Bench:
         bootloader: speaks to it.
         identity: what it said of itself.
         notes: what the link had to do differently, for the person to know.
+        wait: lets seconds pass.
     """
 
     bootloader: Bootloader
     identity: BoardIdentity
     notes: tuple[str, ...]
+    wait: Callable[[float], None] = time.sleep
 
     def prove(
-        self, proven: ProvenRelease, consent: Consent, *, known: KnownReleases, journal: FlashJournal | None = None
+        self,
+        proven: ProvenRelease,
+        consent: Consent,
+        *,
+        known: KnownReleases,
+        journal: FlashJournal | None = None,
+        proof: Proof = Proof.STUB,
     ) -> ClearedBoard:
         """Checks 6 to 9; nothing is changed.
 
@@ -56,16 +67,19 @@ class Bench:
             consent: what the person agreed to.
             known: the releases that the board may hold, of the chain's record.
             journal: of this board; an interrupted run that it tells of is gone on with.
+            proof: how the flash is looked at and proven; where the chip is not known to run the program that
+                hashes it, it is read back whatever is said here.
 
         Raises:
             VerificationError: with the number of the first check that failed.
             RefusedError: the journal cannot be read, or keeps bytes that this release would leave nowhere.
             BoardError: the board fell silent.
         """
-        contents = ReadBack(self.bootloader)
+        contents: FlashContents = ReadBack(self.bootloader)
         entry = journal.entry() if journal else None
         held = Holdings()
         if self._is_readable(proven.release):
+            contents = self._contents(self.plan(proven), proof)
             with _nothing_changed():
                 held = holdings(self.plan(proven), contents, known=_with(proven.release, known), entry=entry)
         passed = tuple(prove_board(proven, self._answer(held), consent=consent))
@@ -81,6 +95,14 @@ class Bench:
         chip, flash_size = self._known()
         image = FirmwareImage(proven.image, proven.release.load_address, "bin")
         return plan(chip, image, flash_size=flash_size)
+
+    def _contents(self, planned: FlashPlan, proof: Proof) -> FlashContents:
+        chip, flash_size = self._known()
+        # A short flash is read in the time that the program takes to get into the RAM.
+        if not chip.stub_clock_hz or proof is Proof.NO_STUB or len(planned.span) <= WORTH:
+            return ReadBack(self.bootloader)
+        stub = DigestStub(self.bootloader, chip, flash_size=flash_size, wait=self.wait)
+        return OnChip(self.bootloader, stub, plan=planned, proof=proof)
 
     def _is_readable(self, release: Release) -> bool:
         """Whether check 7 and 8 will not refuse the board before what it holds could count."""
@@ -135,6 +157,11 @@ class ClearedBoard:
     contents: FlashContents
     kept: tuple[Preserved, ...] = ()
     journal: FlashJournal | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person should know of how the flash was looked at; more may come while it is flashed."""
+        return self.contents.notes
 
     def flash(self) -> Generator[Event]:
         """Erase and write what has to change, and prove the whole image.

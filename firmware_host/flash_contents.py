@@ -30,6 +30,9 @@ class FlashContents(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What a person should know of how the flash was looked at."""
 
+    def expect(self, start: int, lengths: Sequence[int]) -> None:
+        """Say which digests will be asked for, so that they can be had together with something else."""
+
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
         """The SHA-256 of the flash from an address on, one for each length in bytes.
 
@@ -84,6 +87,9 @@ class ReadBack:
         """Nothing is read yet."""
         self._bootloader = bootloader
         self._blocks: dict[int, bytes] = {}
+
+    def expect(self, start: int, lengths: Sequence[int]) -> None:
+        """Of no use here: every byte is read once, whatever is asked for first."""
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
         """Read what is not known yet, and hash it here."""

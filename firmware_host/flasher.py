@@ -100,6 +100,7 @@ class _Stage(Enum):
     UNSEALING = auto()
     ERASING = auto()
     WRITING = auto()
+    PROVING = auto()
     SEALING = auto()
     PROVING_SEAL = auto()
     PROVEN = auto()
@@ -284,6 +285,7 @@ class _Flashing:
         beside = [part for span in self._beside(self._work.write) for part in without(span, seal)]
         spans = [*self._plan.body, *beside]
         proof = sum(map(len, spans)) + len(seal)
+        self._stage = _Stage.PROVING
         for done in self._contents.prove(self._wanted, spans):
             yield Checked(done, proof)
         if self._pending:
@@ -295,7 +297,9 @@ class _Flashing:
 
     def remedy(self) -> str:
         """What completes a run that ends now."""
-        return _RESUME if self._journal and self._stage is not _Stage.PLANNING else _AGAIN
+        remedy = _RESUME if self._journal and self._stage is not _Stage.PLANNING else _AGAIN
+        hashing = self._stage is _Stage.PROVING and self._contents.method == "stub"
+        return f"{remedy}; if it falls silent at the same point, add --no-stub" if hashing else remedy
 
     def state(self) -> str:
         """Say what the flash holds now."""

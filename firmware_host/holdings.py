@@ -5,9 +5,10 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from blockota.release import Release
-from blockota.technician import KnownReleases, held_release
+from blockota.technician import KnownReleases, batches, held_release
 from firmware_host.chips import EraseUnit
 from firmware_host.flash_contents import FlashContents
 from firmware_host.flash_journal import JournalEntry
@@ -47,11 +48,14 @@ def holdings(
         BoardError: the board fell silent, or refused.
     """
     flash = plan.chip.flash(plan.flash_size)
-    if own := held_release(_within(flash, known.own), digests=contents.sha256):
-        return Holdings(release=own)
+    own, start = _within(flash, known.own), plan.image.load_address
+    first = {release.size for some in islice(batches(own), 1) for release in some if release.load_address == start}
+    contents.expect(start, sorted(first))
     look = _Look(plan, contents)
     if look.is_blank():
         return Holdings()
+    if held := held_release(own, digests=contents.sha256):
+        return Holdings(release=held)
     if look.is_half_written() or (entry and look.is_explained(entry)):
         return Holdings(half_written=True)
     there = (one for one in _within(flash, known.others()) if overlap(_span(one), plan.image.span))

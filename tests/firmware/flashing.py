@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from blockota.errors import NoAnswerError
+from blockota.release import Release, Version
+from blockota.technician import KnownReleases
+from blockota.verification import ProvenRelease, prove_release
+from firmware_host.bench import Bench
 from firmware_host.board import SimulatedBoard
+from firmware_host.board_identity import identify
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip, find_chip
 from firmware_host.flash_events import Event
 from firmware_host.flash_plan import FlashPlan, plan
 from firmware_host.flasher import carry_out
 from firmware_host.image import FirmwareImage
+from firmware_host.link import QUIET
+from tests.firmware.board_clock import Clock
 from tests.firmware.direct_link import DirectLink
+from tests.units.samples import TRUST, answer_with, release_of
 
 KIB = 1024
+STEP = 0.0005
+"""Seconds at a time that a host waits for an answer."""
 BASE = 0x0800_0000
 FLASH_SIZE = 64 * KIB
 OLD = bytes(index * 7 % 251 for index in range(FLASH_SIZE))
+VERSION = Version(1, 1, 0)
 EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
 
 
@@ -49,3 +62,63 @@ def connected(board: SimulatedBoard) -> Bootloader:
 def flash(board: SimulatedBoard, image: FirmwareImage) -> list[Event]:
     """Flash an image the ordinary way."""
     return list(carry_out(planned(image), connected(board)))
+
+
+class RunningLink(DirectLink):
+    """A link to a board that runs while the host waits, and takes no time otherwise."""
+
+    def wait(self, seconds: float) -> None:
+        """Let the board run."""
+        self._received += self._board.run(seconds)
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Take an answer, for which the board may run."""
+        if len(self._received) < count:
+            self.wait(timeout)
+        return super().read(count, timeout=timeout)
+
+
+class TimedLink(RunningLink):
+    """A link on which waiting lets the board's clock run, as a real one does."""
+
+    def __init__(self, board: SimulatedBoard, clock: Clock) -> None:
+        """Plug the board in."""
+        super().__init__(board)
+        self._clock = clock
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and hear what the board says of itself."""
+        self._clock.wait(seconds)
+        self._received += self._board.idle(seconds)
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Wait for an answer."""
+        deadline = self._clock.now() + timeout
+        while len(self._received) < count:
+            if self._clock.now() >= deadline:
+                raise NoAnswerError("The board is silent", why=f"for {timeout:.1f} s")
+            self.wait(STEP)
+        return super().read(count, timeout=timeout)
+
+    def drain(self) -> bytes:
+        """Wait until the line is quiet."""
+        self.wait(QUIET)
+        return super().drain()
+
+
+def proven(image: FirmwareImage, *, version: Version = VERSION) -> ProvenRelease:
+    """An image that passed checks 1 to 5 as that version."""
+    release = release_of(image.data, version=version, load_address=image.load_address)
+    return prove_release(answer_with(release=release), TRUST, read_image=lambda _: image.data)
+
+
+def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
+    """Those releases, as the chain's record."""
+    return KnownReleases(releases, lambda: others)
+
+
+def bench_on(link: RunningLink) -> Bench:
+    """A bench with the board at the far end of a link."""
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    return Bench(bootloader, identify(bootloader), (), link.wait)

@@ -23,6 +23,7 @@ from firmware_host.bootloader import Bootloader
 from firmware_host.flash_events import Finished, Written
 from tests.conftest import IMAGES
 from tests.firmware.direct_link import DirectLink
+from tests.firmware.flashing import RunningLink, bench_on
 from tests.stories.conftest import Workshop
 from tests.units.samples import PRODUCT, TRUST, answer_with, release_of
 
@@ -43,9 +44,7 @@ HISTORY: tuple[Release, ...] = (FIRST.release, SECOND.release, THIRD.release)
 
 def bench_of(board: SimulatedBoard) -> Bench:
     """A bench with the board, in this process: silence costs no time there."""
-    bootloader = Bootloader(DirectLink(board))
-    bootloader.connect()
-    return Bench(bootloader, identify(bootloader), ())
+    return bench_on(RunningLink(board))
 
 
 def searched(*history: Release) -> KnownReleases:
