@@ -60,7 +60,7 @@ _DIGEST_SIZE, _BLOCK_SIZE, _WORD = 32, 64, 4
 _HEADER = struct.Struct("<2I")
 _PAGES_OFFSET = _HEADER.size + MAX_LENGTHS * _DIGEST_SIZE
 _STRAY_BYTES = 16
-_READ_BACK = "say --read-back, which needs no program on the chip"
+_NO_STUB = "say --no-stub, which needs no program on the chip"
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class DigestStub:
         )
         for holds, why in rules:
             if not holds:
-                raise RefusedError("the flash cannot be hashed on the chip", why=why, remedy=_READ_BACK)
+                raise RefusedError("the flash cannot be hashed on the chip", why=why, remedy=_NO_STUB)
 
     def _write(self, parameters: bytes) -> None:
         """Write the parameters, and the program before them unless the RAM still holds the last run's results."""
@@ -230,7 +230,7 @@ class DigestStub:
             raise BoardProtocolError(
                 "the program that hashes the flash was not started",
                 why="its first bytes read back from the chip's RAM are not those that were sent",
-                remedy=f"use a shorter cable or a lower --baud, or {_READ_BACK}",
+                remedy=f"use a shorter cable or a lower --baud, or {_NO_STUB}",
             )
 
     def _await_end(self, seconds: float) -> None:
@@ -249,7 +249,7 @@ class DigestStub:
             raise NoAnswerError(
                 "the board did not come back to its bootloader after hashing its flash",
                 why=f"{error.what}, {error.why}",
-                remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_READ_BACK}",
+                remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_NO_STUB}",
             ) from error
         self._bootloader.target(self._chip, flash_size=self._flash_size)
 
@@ -271,7 +271,7 @@ class DigestStub:
             raise BoardProtocolError(
                 "the board came back without the digest of its flash",
                 why=f"its RAM holds {found.hex()} where {expected.hex()} marks the results of this run",
-                remedy=f"run the command again; if it fails again, {_READ_BACK}",
+                remedy=f"run the command again; if it fails again, {_NO_STUB}",
             )
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -202,7 +202,7 @@ def test_a_board_that_resets_into_its_application() -> None:
     with pytest.raises(NoAnswerError) as caught:
         bench.stub.run(FLASH, [KIB])
     assert "BOOT0" in caught.value.remedy
-    assert "--read-back" in caught.value.remedy
+    assert "--no-stub" in caught.value.remedy
 
 
 def test_a_board_that_resets_into_an_application_that_talks() -> None:
@@ -309,7 +309,7 @@ def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:
     bench = Bench()
     with pytest.raises(RefusedError) as caught:
         DigestStub(bench.bootloader, other, flash_size=64 * KIB).run(FLASH, [KIB])
-    assert "--read-back" in caught.value.remedy
+    assert "--no-stub" in caught.value.remedy
     assert bench.link.sent == []
 
 
