@@ -31,7 +31,7 @@ from firmware_host.board import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -54,26 +54,44 @@ Where a control line is wired to NRST (--rfc2217), the host resets the board its
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status (see `blockota.errors`)."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(message)s",
-    )
     try:
-        _simulate(options)
+        _simulate(options, _print)
     except BlockOTAError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
     return 0
 
 
-def _simulate(options: argparse.Namespace) -> None:
+def simulate(words: Sequence[str], announce: Callable[[str], None]) -> None:
+    """Serve a simulated board until SIGINT or SIGTERM.
+
+    Args:
+        words: the command's options.
+        announce: is given the URL or path to connect to.
+
+    Raises:
+        BlockOTAError: there can be no such board, or it cannot be served.
+        SystemExit: the words cannot be understood, or ask for help; what argparse says is on stderr or stdout.
+    """
+    _simulate(_parser().parse_args(["simulate", *words]), announce)
+
+
+def _print(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
+def _simulate(options: argparse.Namespace, announce: Callable[[str], None]) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(message)s",
+    )
     # Blocked before the serving thread starts, so that only `sigwait` takes them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         with _served(_board(options), options) as url:
-            sys.stdout.write(f"{url}\n")
-            sys.stdout.flush()
+            announce(url)
             signal.sigwait(STOP_SIGNALS)
     finally:  # whoever called this as a function starts processes later, which would inherit the mask
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

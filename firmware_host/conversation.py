@@ -22,7 +22,8 @@ _BUSY_LIMIT = 16
 _RESET_REMEDY = "set BOOT0 to 1 and reset the board, then run the command again"
 _SILENT_REMEDY = (
     "set BOOT0 to 1 and reset the board; then check that TX and RX are crossed, that the grounds are joined, "
-    "that the adapter sends even parity, and that no other program holds the line"
+    "that the adapter sends even parity, and that no other program holds the line; "
+    "`blockota board doctor` looks into all of this"
 )
 _FEED = 0x80
 _FEED_BURST = 16

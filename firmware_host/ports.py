@@ -18,6 +18,7 @@ _OPEN_REMEDIES = {
     errno.EACCES: "let your user open serial ports (group dialout on Debian), and log in again",
     errno.EBUSY: "close the other program that holds the port",
     errno.ECONNREFUSED: "start the board or the serial server that should listen there",
+    errno.ENOTTY: "name a serial device, such as /dev/ttyUSB0: this is none",
 }
 
 
@@ -62,8 +63,7 @@ def cannot_open(url: str, reason: BaseException, *, number: int) -> LinkError:
     # The exclusive lock says "try again" where another program holds the port.
     number = errno.EBUSY if number == errno.EAGAIN else number
     why = os.strerror(number) if number in errno.errorcode else str(reason)
-    return LinkError(
-        f"the port {url} cannot be opened",
-        why=why,
-        remedy=_OPEN_REMEDIES.get(number, "check the port's name and the cable"),
-    )
+    remedy = _OPEN_REMEDIES.get(number, "check the port's name and the cable")
+    if "RFC2217" in why:  # pyserial's words, with the state of each Telnet option behind them
+        why, remedy = "no serial server that speaks RFC 2217 answers there", "try socket:// in place of rfc2217://"
+    return LinkError(f"the port {url} cannot be opened", why=why, remedy=remedy)

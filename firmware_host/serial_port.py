@@ -83,6 +83,15 @@ def _is_pseudo_terminal(path: str) -> bool:
     return os.path.realpath(path).startswith("/dev/pts/")
 
 
+def _number(error: BaseException) -> int:
+    """The errno; pyserial puts some errors into words, and leaves what it caught behind them."""
+    number = error.errno if isinstance(error, OSError) else error.args[0]
+    behind = error.__context__
+    if number or not isinstance(behind, OSError | termios.error):
+        return number or 0
+    return _number(behind)
+
+
 def _open(url: str, baud: int, *, parity: str) -> serial.SerialBase:
     port = serial.serial_for_url(url, do_not_open=True, parity=parity, timeout=SLICE)
     # Linux raises both lines at open, which on common adapters resets the board: preset them low.
@@ -96,8 +105,7 @@ def _open(url: str, baud: int, *, parity: str) -> serial.SerialBase:
     except ValueError as error:
         raise UsageError(f"{url} cannot be opened at {baud} baud", why=str(error)) from error
     except (OSError, termios.error) as error:
-        number = error.errno if isinstance(error, OSError) else error.args[0]
-        raise cannot_open(url, error, number=number or 0) from error
+        raise cannot_open(url, error, number=_number(error)) from error
     with contextlib.suppress(OSError, ValueError, AttributeError, NotImplementedError):
         port.set_low_latency_mode(True)  # a wait of 16 ms an answer less on common USB adapters
     return port

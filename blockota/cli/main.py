@@ -28,6 +28,7 @@ _NOUNS = {
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
     "transaction": "Transactions that are not settled: list, resume, forget.",
     "flash": "Write a proven release to a board, and prove the flash.",
+    "board": "One STM32 on a serial line: identify, read, erase, protect, unprotect, doctor, simulate, log.",
     "dev": "A local chain to try everything on: up, status, down.",
     "demo": "Walk the whole road once, from vendor to running board.",
 }

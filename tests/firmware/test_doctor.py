@@ -23,7 +23,15 @@ from tests.conftest import IMAGES
 
 USB = BoardLine("/dev/ttyUSB0")
 APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
-IDENTITY = BoardIdentity(0x410, "2.2", find_chip(0x410), False, 65536, "00" * 12, ())
+IDENTITY = BoardIdentity(
+    0x410,
+    "2.2",
+    find_chip(0x410),
+    readout_protected=False,
+    flash_size=65536,
+    unique_id="00" * 12,
+    write_protected_pages=(),
+)
 
 
 def trial(first: bytes = b"", second: bytes = b"", *, unasked: bytes = b"", line: BoardLine = USB) -> Trial:

@@ -1,0 +1,159 @@
+"""``blockota board erase``, ``protect`` and ``unprotect``: what they do, and what they leave when it was not meant."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from firmware_host.board import PROFILES, Faults, SimulatedBoard, serve_tcp
+from tests.conftest import ROOT
+from tests.stories.benches import CONFIRMED, FULL, UNIQUE_ID, Bench, ends, with_product_id
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    """A bench in a folder without settings: none of these commands needs a chain."""
+    monkeypatch.chdir(tmp_path)
+    return Bench(capsys)
+
+
+def test_pages_are_erased_and_proven(bench: Bench) -> None:
+    """Those that were named and no others, or all of them."""
+    board = SimulatedBoard(flash=FULL)
+    with serve_tcp(board) as url:
+        outcome = bench.run("erase", "--pages", "3-4,9", "--port", url, *CONFIRMED)
+        assert outcome.status == 0, outcome.err
+        assert "Erasing page 3-4,9 destroys 3,072 bytes" in outcome.err
+        blank = {page for page in range(64) if not board.flash[page * 1024 :][:1024].strip(b"\xff")}
+        assert blank == {3, 4, 9}
+        assert bench.run("erase", "--all", "--port", url, *CONFIRMED, "--json").json["bytes"] == 65536
+    assert not board.flash.strip(b"\xff")
+
+
+@pytest.mark.parametrize("name", ["stm32f407vg", "stm32l053r8", "stm32g071rb"])
+def test_other_chips_are_erased(bench: Bench, name: str) -> None:
+    """Sectors of an F4, all 512 pages of an L0 that has no erase of everything, and a G0."""
+    profile = PROFILES[name]
+    board = SimulatedBoard(profile, flash=b"\x55" * profile.flash_size)
+    pages = ("--all",) if profile.flash_size <= 65536 else ("--pages", "1")
+    with serve_tcp(board) as url:
+        outcome = bench.run("erase", *pages, "--port", url, *CONFIRMED)
+    assert outcome.status == 0, outcome.err
+    span = profile.page_span(1)
+    assert set(board.flash[span.start : span.stop]) == set(profile.erased)
+
+
+def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
+    """Another board, nobody to ask, a page that is not there, no pages, both at once, a protected page."""
+    board = SimulatedBoard(flash=FULL)
+    with serve_tcp(board) as url:
+        port = ("--port", url)
+        ends(bench.run("erase", "--all", *port, "--confirm", "0" * 24), 3, "nothing was changed", UNIQUE_ID)
+        ends(bench.run("erase", "--all", *port), 3, "no terminal", f"--confirm {UNIQUE_ID}")
+        ends(bench.run("erase", "--pages", "64", *port, *CONFIRMED), 3, "no page 64", "pages 0 to 63")
+        ends(bench.run("erase", *port, *CONFIRMED), 2, "--pages 3-7,9, or --all")
+        ends(bench.run("erase", "--all", "--pages", "1", *port, *CONFIRMED), 2, "say what is to be erased")
+        for pages in ("7-3", "x", "", "-1", "1-"):
+            ends(bench.run("erase", "--pages", pages, *port, *CONFIRMED), 2, "names no pages")
+        board.protect(pages=[8])
+        ends(bench.run("erase", "--pages", "7-8", *port, *CONFIRMED), 3, "page 8 is protected", "unprotect --write")
+    assert board.flash == FULL
+
+
+def test_an_erase_that_fails_says_what_state_the_flash_is_in(bench: Bench) -> None:
+    """A page that no longer erases is named, and a cable that comes off leaves pages that nobody knows of."""
+    with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(sticky_page=4))) as url:
+        ends(bench.run("erase", "--pages", "3-5", "--port", url, *CONFIRMED), 4, "page 4", "replace the board")
+    with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(silent_after=400))) as url:
+        outcome = bench.run("erase", "--all", "--port", url, *CONFIRMED)
+    ends(outcome, 4, "some of the pages may be erased and others not")
+
+
+def test_protections_are_set_and_lifted(bench: Bench) -> None:
+    """Each is asked of the board again after its reset; lifting readout protection erases everything."""
+    board = SimulatedBoard(flash=FULL)
+    with serve_tcp(board) as url:
+        port = ("--port", url, *CONFIRMED)
+        outcome = bench.run("protect", "--write", "3", *port)
+        assert "write protection on for page 0-3" in outcome.out
+        assert "protection that pages have now is replaced" in outcome.err
+        assert bench.run("protect", "--write", *port, "--json").json["writeProtectedPages"] == list(range(64))
+        assert "write protection off" in bench.run("unprotect", "--write", *port).out
+        assert board.flash == FULL
+        assert "readout protection on" in bench.run("protect", "--readout", *port).out
+        assert board.readout_protected
+        outcome = bench.run("unprotect", "--readout", "--port", url, "--confirm", "0x410")
+        assert "destroys all that its flash holds" in outcome.err
+        assert "readout protection off" in outcome.out
+    assert not board.flash.strip(b"\xff")
+
+
+def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
+    """Neither or both, a board that is locked, a chip whose protection is not known, an unknown chip."""
+    closed = SimulatedBoard()
+    closed.protect(readout=True)
+    with serve_tcp(closed) as url:
+        port = ("--port", url, "--confirm", "0x410")
+        for command in ("protect", "unprotect"):
+            ends(bench.run(command, *port), 2, "--readout or --write")
+            ends(bench.run(command, "--readout", "--write", *port), 2, "one of the two")
+            ends(bench.run(command, "--write", *port), 3, "unprotect --readout")
+        ends(bench.run("protect", "--readout", *port), 3, "protected from being read")
+        ends(bench.run("read", "-o", "x", *port[:2]), 3, "unprotect --readout")
+    with serve_tcp(SimulatedBoard(PROFILES["stm32f407vg"])) as url:
+        ends(bench.run("protect", "--write", "1", "--port", url, *CONFIRMED), 3, "ST's own tool")
+    with serve_tcp(SimulatedBoard(with_product_id(0x999))) as url:
+        port = ("--port", url, "--confirm", "0x999")
+        for words in (("erase", "--all"), ("protect", "--write"), ("unprotect", "--readout")):
+            ends(bench.run(*words, *port), 3, "0x999", "Update BlockOTA")
+
+
+@contextmanager
+def on_a_terminal(*words: str) -> Iterator[Callable[[str], str]]:
+    """Run a command on a terminal of its own; yields what types an answer and returns all that was printed."""
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "blockota", "board", *words])  # noqa: S606 - typed by a person
+
+    def type_in(answer: str) -> str:
+        shown = _printed(terminal, until="to go on: ")
+        os.write(terminal, f"{answer}\n".encode())
+        return shown + _printed(terminal, until="\0")
+
+    try:
+        yield type_in
+    finally:
+        os.close(terminal)
+        os.waitpid(child, 0)
+
+
+def _printed(terminal: int, *, until: str) -> str:
+    shown = ""
+    while until not in shown and select.select([terminal], [], [], 20)[0]:
+        try:
+            shown += os.read(terminal, 4096).decode()
+        except OSError:  # the command has ended
+            break
+    return shown
+
+
+def test_a_person_types_the_boards_name() -> None:
+    """The last four characters are enough, and other ones leave the board alone."""
+    board = SimulatedBoard(flash=FULL)
+    with serve_tcp(board) as url:
+        with on_a_terminal("erase", "--pages", "5", "--port", url) as type_in:
+            shown = type_in("0002")
+        assert f"Type the last 4 characters of {UNIQUE_ID}" in shown
+        assert "nothing was changed: 0002 was named" in " ".join(shown.split())
+        assert board.flash == FULL
+        with on_a_terminal("erase", "--pages", "5", "--port", url) as type_in:
+            assert "read as erased: page 5" in " ".join(type_in("0001").split())
+    assert board.flash == FULL[: 5 * 1024] + b"\xff" * 1024 + FULL[6 * 1024 :]

@@ -1,0 +1,252 @@
+"""``blockota board`` as a technician types it, with the mistakes that people make."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.cli.board import board as board_group
+from blockota.cli.boards import WIRINGS, page_runs
+from blockota.cli.main import run
+from firmware_host.bench_log import BenchEntry, BenchLog
+from firmware_host.board import (
+    Faults,
+    SimulatedBoard,
+    Wiring,
+    serve_rfc2217,
+    serve_tcp,
+)
+from firmware_host.entry import PRESETS
+from tests.conftest import ROOT
+from tests.stories.benches import APPLICATION, FULL, UNIQUE_ID, Bench, ends, with_product_id
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    """A bench in a folder without settings: none of these commands needs a chain."""
+    monkeypatch.chdir(tmp_path)
+    return Bench(capsys)
+
+
+def test_identify_says_what_a_board_is(bench: Bench) -> None:
+    """Chip, bootloader, flash, unique id, protections and commands, for people and for machines."""
+    guarded = SimulatedBoard()
+    guarded.protect(pages=[3, 9])
+    with serve_tcp(guarded) as url:
+        outcome = bench.run("identify", "--port", url)
+        fields = bench.run("identify", "--port", url, "--json").json
+    assert outcome.status == 0
+    for words in ("STM32F10x medium-density, product id 0x410", "64 KiB", UNIQUE_ID, "pages 0-3,8-11", "Read Memory"):
+        assert words in outcome.out
+    assert (fields["productId"], fields["flashSize"], fields["uniqueId"]) == (0x410, 65536, UNIQUE_ID)
+    assert fields["writeProtectedPages"] == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert "Readout Unprotect" in fields["commands"]
+
+
+def test_identify_says_what_it_does_not_know(bench: Bench) -> None:
+    """A chip that is not in the table, and a board that is protected from being read."""
+    with serve_tcp(SimulatedBoard(with_product_id(0x999))) as url:
+        assert "unknown to this program, product id 0x999" in bench.run("identify", "--port", url).out
+    closed = SimulatedBoard()
+    closed.protect(readout=True)
+    with serve_tcp(closed) as url:
+        assert re.search(r"Unique id +not told", bench.run("identify", "--port", url).out)
+
+
+@pytest.mark.parametrize(("baud", "found"), [("57600", 57600), ("auto", 256000)])
+def test_a_running_board_is_reached_by_its_lines(bench: Bench, baud: str, found: int) -> None:
+    """Behind a serial server the board is reset into its bootloader, at a named speed or at the fastest."""
+    running = SimulatedBoard(flash=APPLICATION)
+    running.boot0 = False
+    running.reset()
+    with serve_rfc2217(running, wiring=Wiring(reset="rts", boot0="dtr", invert_reset=True)) as url:
+        words = ("--wiring", "rts-dtr", "--invert-reset", "--baud", baud, "--json")
+        assert bench.run("identify", "--port", url, *words).json["baud"] == found
+
+
+@pytest.mark.parametrize(
+    ("words", "address", "length"),
+    [
+        ((), 0x08000000, 65536),
+        (("--address", "0x08000401", "--length", "300"), 0x08000401, 300),
+        (("--address", "0x1ffff800"), 0x1FFFF800, 16),
+        (("--address", "0x1ffff000", "--length", "256"), 0x1FFFF000, 256),
+        (("--address", "0x20000200", "--length", "1K"), 0, 0),
+    ],
+    ids=["whole", "odd", "options", "system", "unit"],
+)
+def test_memories_are_read_into_a_file(bench: Bench, words: tuple[str, ...], address: int, length: int) -> None:
+    """The whole flash by default, and other memories by their addresses."""
+    with serve_tcp(SimulatedBoard(flash=FULL)) as url:
+        outcome = bench.run("read", "-o", "out.bin", "--port", url, "--json", *words)
+    if not length:
+        ends(outcome, 2, "'1K' is no number")
+        return
+    assert (outcome.json["address"], outcome.json["length"]) == (address, length)
+    data = Path("out.bin").read_bytes()
+    assert len(data) == length
+    if address in range(0x08000000, 0x08010000):
+        assert data == FULL[address - 0x08000000 :][:length]
+
+
+def test_a_file_is_whole_or_absent(bench: Bench) -> None:
+    """A cable that comes off leaves no file, and a file that is there is not replaced unasked."""
+    with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(silent_after=500))) as url:
+        ends(bench.run("read", "-o", "out.bin", "--port", url), 4, "fell silent in Read Memory")
+    assert not list(Path().iterdir())
+    Path("out.bin").write_bytes(b"mine")
+    with serve_tcp(SimulatedBoard(flash=FULL)) as url:
+        ends(bench.run("read", "-o", "out.bin", "--port", url), 2, "out.bin is there already", "--force")
+        ends(bench.run("read", "-o", "no/out.bin", "--port", url), 2, "no/out.bin cannot be written")
+        assert bench.run("read", "-o", "out.bin", "--port", url, "--force").status == 0
+    assert Path("out.bin").read_bytes() == FULL
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--address", "0"),
+        ("--address", "0x0800ff00", "--length", "512"),
+        ("--length", "0"),
+        ("--address", "0x20000000"),
+    ],
+    ids=["nowhere", "beyond", "nothing", "reserved"],
+)
+def test_memory_that_is_not_there_is_not_asked_for(bench: Bench, words: tuple[str, ...]) -> None:
+    """The board is never asked for an address that it does not have, and the error names those that it has."""
+    with serve_tcp(SimulatedBoard(flash=FULL)) as url:
+        ends(bench.run("read", "-o", "out.bin", "--port", url, *words), 3, "0x08000000-0x0800ffff", "0x1ffff800")
+    assert not Path("out.bin").exists()
+
+
+def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
+    """No such port, a file, a closed TCP port, no lines, no serial server, a wrong speed, a wrong wiring."""
+    Path("image.bin").write_bytes(FULL)
+    for words, status, says in (
+        (("/dev/ttyUSB99",), 4, "Plug the adapter in"),
+        (("image.bin",), 4, "Name a serial device"),
+        (("tcp://host:1",), 2, "names no port"),
+        (("socket://127.0.0.1:1",), 4, "Connection refused"),
+        (("rfc2217://127.0.0.1:1",), 4, "Connection refused"),
+        (("image.bin", "--baud", "5"), 2, "'5' is no speed"),
+        (("image.bin", "--wiring", "usb"), 2, "'usb' is not one of"),
+        (("image.bin", "--invert-boot0"), 2, "no such line to invert"),
+    ):
+        ends(bench.run("identify", "--port", *words), status, says)
+    with serve_tcp(SimulatedBoard()) as url:
+        ends(bench.run("identify", "--port", url, "--wiring", "dtr"), 4, "has no control lines", "Leave --wiring out")
+
+
+def test_the_doctor_tells_and_counts_as_success_what_can_be_flashed(bench: Bench) -> None:
+    """Exit 0 with findings that are fine, exit 4 with the one that hinders as the error."""
+    with serve_tcp(SimulatedBoard()) as url:
+        outcome = bench.run("doctor", "--port", url)
+        assert outcome.status == 0
+        assert "the board can be flashed: STM32F10x medium-density" in outcome.out
+        assert bench.run("doctor", "--port", url, "--json").json["canBeFlashed"] is True
+    guarded = SimulatedBoard()
+    guarded.protect(pages=[0])
+    with serve_tcp(guarded) as url:
+        ends(bench.run("doctor", "--port", url), 4, "protected from writing", "unprotect --write")
+        fields = bench.run("doctor", "--port", url, "--json").json
+    assert fields["canBeFlashed"] is False
+    assert fields["findings"][0]["about"] == "write-protection"
+    assert fields["error"]["exitStatus"] == 4
+
+
+def entry(number: int) -> BenchEntry:
+    """One line's contents."""
+    board = f"424c4f434b4f54410000{number:04x}"
+    return BenchEntry(
+        time=1_800_000_000 + number,
+        operator="eve",
+        board=board,
+        chip_id=0x410,
+        chain_id=1337,
+        contract="0x" + "11" * 20,
+        product="acme-thermo2",
+        before="1.0.0",
+        after="1.1.0",
+        sha256="ab" * 32,
+        flash_sha256="ab" * 32,
+        proof="stub",
+        result="done",
+    )
+
+
+def test_the_log_is_shown_and_proven(bench: Bench) -> None:
+    """All lines or those of one board, always after the whole log was proven; a removed line shows."""
+    kept = BenchLog(Path("bench-log.jsonl"))
+    ends(bench.run("log"), 2, "bench-log.jsonl cannot be read")
+    last = [kept.append(entry(number)) for number in range(3)][-1]
+    outcome = bench.run("log")
+    assert outcome.out.count("acme-thermo2") == 3
+    assert f"The log is whole: 3 lines, the last has SHA-256 {last.sha256.hex()}" in outcome.out
+    fields = bench.run("log", "--board", "0001", "--json").json
+    assert ([line["number"] for line in fields["lines"]], fields["last"]["number"]) == ([2], 3)
+    lines = kept.path.read_text().splitlines(keepends=True)
+    for left in (lines[1:], lines[:1] + lines[2:], lines[:2], []):
+        kept.path.write_text("".join(left))
+        ends(bench.run("log"), 3, "the bench log is not whole")
+
+
+def test_simulate_serves_a_board(tmp_path: Path) -> None:
+    """It prints the URL, as JSON where that is asked for, ends by Ctrl-C, and takes all of the simulator's options."""
+    words = [sys.executable, "-m", "blockota", "board", "simulate", "--json", "--unique-id", "00" * 12, "--boot0", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path, env=environment
+    ) as served:
+        assert served.stdout is not None
+        url = json.loads("".join(iter(served.stdout.readline, "}\n")) + "}")["url"]
+        assert run(["board", "identify", "--port", url, "--json"]) == 0
+        served.send_signal(signal.SIGINT)
+        assert served.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("--chip", "z80"), 2, "the simulator does not understand its options"),
+        (("--fault", "gremlins"), 2, "There is no fault 'gremlins'"),
+        (("--tcp", "70000"), 2, "the simulator does not understand its options"),
+    ],
+    ids=["chip", "fault", "port"],
+)
+def test_simulate_refuses_what_makes_no_board(bench: Bench, words: tuple[str, ...], status: int, says: str) -> None:
+    """The simulator's own refusals end as those of every command."""
+    ends(bench.run("simulate", *words), status, says)
+
+
+def test_simulate_lists_its_options(bench: Bench) -> None:
+    """Those of the simulator are one question away."""
+    outcome = bench.run("simulate", "--", "--help")
+    assert outcome.status == 0
+    assert "--readout-protected" in outcome.out
+
+
+def test_options_of_chain_and_store_are_not_shown() -> None:
+    """A board is looked at without either."""
+    for command in board_group.commands.values():
+        names: set[Any] = {parameter.name for parameter in command.params}
+        assert not names & {"config", "network", "store"}
+        assert "as_json" in names
+
+
+def test_the_wirings_are_those_of_the_library() -> None:
+    """The options are there without loading what carries them out."""
+    assert tuple(PRESETS) == WIRINGS
+
+
+@pytest.mark.parametrize(("pages", "text"), [([], ""), ([3], "3"), ([9, 3, 4], "3-4,9"), (range(64), "0-63")])
+def test_page_numbers_are_written_as_they_are_typed(pages: list[int], text: str) -> None:
+    """Runs become spans."""
+    assert page_runs(pages) == text
