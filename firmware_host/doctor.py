@@ -68,8 +68,8 @@ class Trial:
 
     @property
     def found(self) -> bool:
-        """Whether a bootloader answered."""
-        return self.reply in {Reply.FRESH, Reply.IN_CONVERSATION}
+        """Whether a bootloader answered, freshly reset where the wiring should have done that."""
+        return self.reply is Reply.FRESH or (self.reply is Reply.IN_CONVERSATION and self.line.entry.is_by_hand)
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,13 @@ def _no_bootloader(seen: Observations, last: Trial) -> Finding:
     trials = [trial for trial in (seen.asked, *seen.others) if trial]
     tried = f"; {len(trials) - 1} other wirings and speeds were tried as well" if len(trials) > 1 else ""
     unasked = next((trial.unasked for trial in trials if trial.unasked), b"")
+    if any(trial.reply is Reply.IN_CONVERSATION for trial in trials):
+        return Finding(
+            "reset",
+            hinders=True,
+            what=f"a bootloader answers, but no wiring resets it, that of {seen.line.options} neither{tried}",
+            remedy="reset the board by hand and leave --wiring out, or look where the adapter's DTR and RTS go",
+        )
     if last.reply is Reply.ECHO:
         return Finding(
             "echo",

@@ -18,8 +18,9 @@ _OPEN_REMEDIES = {
     errno.EACCES: "let your user open serial ports (group dialout on Debian), and log in again",
     errno.EBUSY: "close the other program that holds the port",
     errno.ECONNREFUSED: "start the board or the serial server that should listen there",
-    errno.ENOTTY: "name a serial device, such as /dev/ttyUSB0: this is none",
+    errno.ENOTTY: "name one, such as /dev/ttyUSB0",
 }
+_OPEN_REASONS = {errno.ENOTTY: "it is no serial device"}
 
 
 class Port(Protocol):
@@ -62,7 +63,7 @@ def cannot_open(url: str, reason: BaseException, *, number: int) -> LinkError:
     """
     # The exclusive lock says "try again" where another program holds the port.
     number = errno.EBUSY if number == errno.EAGAIN else number
-    why = os.strerror(number) if number in errno.errorcode else str(reason)
+    why = _OPEN_REASONS.get(number) or (os.strerror(number) if number in errno.errorcode else str(reason))
     remedy = _OPEN_REMEDIES.get(number, "check the port's name and the cable")
     if "RFC2217" in why:  # pyserial's words, with the state of each Telnet option behind them
         why, remedy = "no serial server that speaks RFC 2217 answers there", "try socket:// in place of rfc2217://"

@@ -100,6 +100,13 @@ def test_another_wiring_that_works_is_named() -> None:
     assert "ready" not in {finding.about for finding in found}
 
 
+def test_a_wiring_that_resets_nothing_is_told() -> None:
+    """A bootloader that is in conversation after its reset was not reset."""
+    line = BoardLine(USB.url, 115200, PRESETS["dtr"])
+    found = hindrance(Observations(line, asked=trial(b"", b"\x1f", line=line), others=(trial(line=line),)))
+    assert (found.about, "no wiring resets it" in found.what) == ("reset", True)
+
+
 def test_a_line_without_parity_is_told() -> None:
     """0x7F looks the same with even parity and without; what follows does not."""
     misunderstood = BoardProtocolError("the board refused Get", why="NACK")
@@ -212,6 +219,16 @@ def test_the_wiring_is_found(wiring: Wiring, asked: str, found: str) -> None:
     first = findings(seen)[0]
     assert (first.about, first.hinders) == ("wiring", True)
     assert found in first.remedy
+
+
+def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> None:
+    """What was woken before still answers, and yet the wiring that was named does not reset it."""
+    with serve_rfc2217(SimulatedBoard()) as url:
+        by_hand = BoardLine(url)
+        assert abouts(by_hand)[0] == "ready"
+        assert abouts(by_hand)[:2] == ["ready", "conversation"]
+        first = findings(observe(replace(by_hand, entry=PRESETS["rts-dtr"])))[0]
+    assert "--wiring dtr-rts --baud 115200" in first.remedy
 
 
 def test_a_speed_that_is_too_high_is_found() -> None:

@@ -132,7 +132,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
     Path("image.bin").write_bytes(FULL)
     for words, status, says in (
         (("/dev/ttyUSB99",), 4, "Plug the adapter in"),
-        (("image.bin",), 4, "Name a serial device"),
+        (("image.bin",), 4, "it is no serial device"),
         (("tcp://host:1",), 2, "names no port"),
         (("socket://127.0.0.1:1",), 4, "Connection refused"),
         (("rfc2217://127.0.0.1:1",), 4, "Connection refused"),
