@@ -6,7 +6,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check kubo slither halmos clear-signing mutants coverage fuzz deep bench gas format artifacts lock clean runtime tests
+.PHONY: help demo test check kubo slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ deep: tests slither coverage ## All that is known against mistakes, and an image
 
 bench: tests ## Measure the figures that README names
 	@$(PY) -m benchmarks
+
+bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, on a simulated board; takes six minutes
+	@$(PY) -m benchmarks.flashing
 
 gas: tests ## Measure what the contracts cost; write the table and the snapshot
 	@$(PY) -m benchmarks.gas --write

@@ -27,7 +27,7 @@ class Figure:
         name: what was measured.
         value: the number: where there are several runs, their median.
         unit: its unit.
-        limit: what it must not cross.
+        limit: what it must not cross; None for a number that stands beside the others, to compare them with.
         is_minimum: whether the limit is the least allowed, not the most.
         times: what exactly was timed or counted, on both sides; one sentence or more.
         runs: the number of every run that counts, in their order.
@@ -36,7 +36,7 @@ class Figure:
     name: str
     value: float
     unit: str
-    limit: float
+    limit: float | None = None
     is_minimum: bool = False
     times: str = ""
     runs: tuple[float, ...] = ()
@@ -44,6 +44,8 @@ class Figure:
     @property
     def is_met(self) -> bool:
         """Whether it keeps to its limit."""
+        if self.limit is None:
+            return True
         return self.value >= self.limit if self.is_minimum else self.value <= self.limit
 
 
@@ -113,14 +115,19 @@ def show(figures: Sequence[Figure]) -> None:
     console = Console()
     table = Table("FIGURE", "MEASURED", "LIMIT", "MET", "RUNS", box=None, pad_edge=False)
     for figure in figures:
-        sign = "≥" if figure.is_minimum else "≤"
-        met = "[green]yes[/green]" if figure.is_met else "[red]no[/red]"
-        limit = f"{sign} {figure.limit:,g} {figure.unit}"
-        table.add_row(figure.name, f"{figure.value:,.6g} {figure.unit}", limit, met, _spread(figure.runs))
+        table.add_row(figure.name, f"{figure.value:,.6g} {figure.unit}", *_limit(figure), _spread(figure.runs))
     console.print(table)
     for figure in figures:
         if figure.times:
             console.print(f"\n[bold]{figure.name}[/bold]\n{figure.times}", highlight=False)
+
+
+def _limit(figure: Figure) -> tuple[str, str]:
+    """The limit, and whether it is met; nothing where there is none."""
+    if figure.limit is None:
+        return "", ""
+    sign = "≥" if figure.is_minimum else "≤"
+    return f"{sign} {figure.limit:,g} {figure.unit}", "[green]yes[/green]" if figure.is_met else "[red]no[/red]"
 
 
 def _spread(runs: Sequence[float]) -> str:

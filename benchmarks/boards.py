@@ -1,0 +1,56 @@
+"""The simulated board as a process of its own: no flasher's work slows it, and it slows none."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.closed_form import Line
+
+LINE = Line(baud=115200, latency=0.001)
+"""What is between the board and the host."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board that waits in its boot ROM.
+
+    Attributes:
+        url: ``socket://HOST:PORT``, or the path of a pseudo-terminal.
+        file: keeps its flash.
+    """
+
+    url: str
+    file: Path
+
+    @property
+    def flash(self) -> bytes:
+        """What it holds now."""
+        return self.file.read_bytes()
+
+
+@contextmanager
+def board(contents: bytes, *, terminal: bool = False) -> Iterator[Board]:
+    """Power up an STM32F103 with 64 KiB of flash that takes the time of the model.
+
+    Args:
+        contents: what its flash holds.
+        terminal: serve it on a pseudo-terminal, not on a TCP port.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "flash"
+        file.write_bytes(contents)
+        words = ["simulate", "--flash", str(file), "--baud", str(LINE.baud), "--latency", f"{LINE.latency * 1000:g}"]
+        command = [sys.executable, "-m", "firmware_host", *words, *(["--pty"] if terminal else [])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            try:
+                url = process.stdout.readline() if process.stdout else ""
+                yield Board(url.strip(), file)
+            finally:
+                process.send_signal(signal.SIGTERM)

@@ -1,0 +1,190 @@
+"""The technician's desk of the measurements: a chain with releases, and flashings of boards in a warm process."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.boards import LINE, board
+from benchmarks.commands import local_chain
+from benchmarks.figure import ROOT, folder_on_disk, seconds_of
+from benchmarks.flash_stages import Stages, WatchedLink
+from blockota.answers import Consent, Trust
+from blockota.bindings import BlockOTAContract, pair_call, publish_call
+from blockota.keys import dev_account
+from blockota.release import Product, Region, Release, Status, Version
+from blockota.technician import KnownReleases, known_releases
+from blockota.verification import ProvenRelease, prove_release
+from firmware_host.bench import Bench
+from firmware_host.board_identity import identify
+from firmware_host.bootloader import Bootloader
+from firmware_host.flash_events import Finished
+from firmware_host.flash_journal import FlashJournal
+from firmware_host.flash_on_chip import Proof
+from firmware_host.link import open_link
+
+PAGE, PAGES = 1024, 64
+PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x0800_0000, PAGE * PAGES), minimum_version=None, paired=True)
+OTHER, NEAR, WANTED = Version(1, 0, 0), Version(1, 0, 1), Version(1, 1, 0)
+CHANGED = (7, 30, 51)
+"""Pages in which `NEAR` differs from `WANTED`; `OTHER` differs in all."""
+BLUEPILL = ROOT / "examples" / "bluepill" / "images"
+
+
+def images() -> dict[Version, bytes]:
+    """The three images, each a program that starts and fills the flash."""
+    wanted = filled("bluepill-1.1.0.bin", seed=1)
+    near = bytearray(wanted)
+    for page in CHANGED:
+        near[page * PAGE + 700] ^= 0x55
+    return {OTHER: filled("bluepill-1.0.0.bin", seed=2), NEAR: bytes(near), WANTED: wanted}
+
+
+def filled(name: str, *, seed: int) -> bytes:
+    """A small program with what it does not read behind it, up to the flash's end; no blank block."""
+    program = (BLUEPILL / name).read_bytes()
+    return program + random.Random(seed).randbytes(PAGE * PAGES - len(program))  # noqa: S311 - a filler
+
+
+@dataclass(frozen=True)
+class Flashing:
+    """One flashing in a warm process.
+
+    Attributes:
+        chain: seconds of asking the chain, and proving the image against its record.
+        looked: seconds from opening the port until check 9 held, so until it was known what is to be done.
+        proven: seconds from opening the port to the proof (check 10).
+        started: seconds from opening the port until the board acknowledged that it starts the release.
+        stages: seconds of each stage up to the proof.
+    """
+
+    chain: float
+    looked: float
+    proven: float
+    started: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A technician's process, connected to a chain with three releases.
+
+    Attributes:
+        contract: the vendor's record.
+        folder: where journals and settings lie, on the disk.
+        images: of the releases.
+    """
+
+    contract: BlockOTAContract
+    folder: Path
+    images: Mapping[Version, bytes]
+
+    @property
+    def image(self) -> bytes:
+        """The image that is flashed."""
+        return self.images[WANTED]
+
+    def checked(self) -> tuple[ProvenRelease, KnownReleases]:
+        """Ask the chain which release is the newest, and prove the image against it: checks 1 to 5."""
+        answer = self.contract.answer(PRODUCT.name, None, confirmations=0)
+        trust = Trust(self.contract.chain.chain_id, self.contract.address, confirmations=0)
+        proven = prove_release(answer, trust, read_image=lambda _: self.image)
+        return proven, known_releases(self.contract, PRODUCT.name, block=answer.block_number)
+
+    def flash(self, *, over: Version, proof: Proof) -> Flashing:
+        """Flash the newest release over another one, and prove it.
+
+        Args:
+            over: the release that the board holds.
+            proof: how the flash is looked at and proven.
+
+        Raises:
+            RuntimeError: the flash does not hold the image.
+            BlockOTAError: it failed.
+        """
+        with board(self.images[over]) as one:
+            began = time.perf_counter()
+            proven, known = self.checked()
+            chain = time.perf_counter() - began
+            timed = self._flash(one.url, proven, known=known, proof=proof)
+            if one.flash != self.image:
+                raise RuntimeError("the flash does not hold the image, and was said to")
+        return Flashing(chain, *timed[:3], stages=timed[3])
+
+    def _flash(
+        self, url: str, proven: ProvenRelease, *, known: KnownReleases, proof: Proof
+    ) -> tuple[float, float, float, dict[str, float]]:
+        stages, began = Stages(), time.perf_counter()
+        link = WatchedLink(open_link(url, baud=LINE.baud), stages)
+        try:
+            bootloader = Bootloader(link)
+            bootloader.connect()
+            bench = Bench(bootloader, identify(bootloader), link.notes)
+            journal = FlashJournal(self.folder / "journals", bench.identity.unique_id or "")
+            cleared = bench.prove(proven, Consent(), known=known, journal=journal, proof=proof)
+            looked = time.perf_counter() - began
+            (end,) = (event for event in cleared.flash() if isinstance(event, Finished))
+            cleared.prove_flash(end)
+            done = time.perf_counter() - began
+            stages.turn_to("start")
+            bootloader.go(PRODUCT.region.start)
+            return looked, done, time.perf_counter() - began, dict(stages.seconds)
+        finally:
+            link.close()
+
+    def command(self, *options: str, over: Version) -> float:
+        """Seconds of a whole ``blockota flash`` process, with the chain check and two seconds' listening at most.
+
+        Args:
+            options: of the command.
+            over: the release that the board holds.
+
+        Raises:
+            RuntimeError: it failed, or the flash does not hold the image.
+        """
+        with board(self.images[over]) as one, tempfile.NamedTemporaryFile(suffix=".bin") as file:
+            Path(file.name).write_bytes(self.image)
+            words = ["flash", "--product", PRODUCT.name, "--port", one.url, "--image", file.name, *options]
+
+            def run() -> None:
+                command = [sys.executable, "-m", "blockota", *words]
+                result = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+                if result.returncode or one.flash != self.image:
+                    raise RuntimeError(f"{words} failed: {result.stderr[-500:]}")
+
+            return seconds_of(run)
+
+
+@contextmanager
+def desk() -> Iterator[Desk]:
+    """A desk with a fresh anvil on which the three releases are published."""
+    made = images()
+    with local_chain() as chain, folder_on_disk() as folder:
+        payer = dev_account(0)
+        contract, _ = BlockOTAContract.deploy(chain, payer, owner=payer.address)
+        for call in (pair_call(PRODUCT), publish_call([_release(*pair) for pair in made.items()])):
+            chain.send(payer, call, to=contract.address)
+        settings = f'[networks.local]\nurl = "{chain.url}"\ncontract = "{contract.address}"\n'
+        (folder / "blockota.toml").write_text(settings)
+        yield Desk(contract, folder, made)
+
+
+def _release(version: Version, image: bytes) -> Release:
+    return Release(
+        product=PRODUCT.name,
+        version=version,
+        sha256=hashlib.sha256(image).digest(),
+        size=len(image),
+        load_address=PRODUCT.region.start,
+        active_from=0,
+        chip_id=PRODUCT.chip_id,
+        status=Status.ACTIVE,
+    )
