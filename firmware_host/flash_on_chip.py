@@ -146,11 +146,11 @@ class OnChip:
 
     def _give_up(self, error: BlockOTAError) -> None:
         """Go on by reading back, if the board still answers."""
-        self._stub = None
         try:
             self._bootloader.connect()
         except (NoAnswerError, BoardProtocolError):
             raise error from None
+        self._stub = None
         self._bootloader.target(self._plan.chip, flash_size=self._plan.flash_size)
         self.notes = (f"The flash is read back, because the chip did not hash it itself ({error.what}: {error.why}).",)
 

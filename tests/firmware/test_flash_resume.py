@@ -141,7 +141,7 @@ def _programs() -> int:
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
     """Power or cable go after some bytes, wherever in a frame or an answer that is."""
-    outcomes = ladder(fault, step=97, folder=tmp_path, proof=proof)
+    outcomes = ladder(fault, step=163, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 3
 
 
@@ -216,6 +216,25 @@ def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
     assert whole(board)
     assert len(told) > 6
     assert all("flashing was interrupted" in said for said in told)
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_path: Path) -> None:
+    """The first page is erased by itself; then one command leaves all others in any state."""
+    whole_flash = proven(code(64 * KIB, seed=7))
+    board = SimulatedBoard(flash=code(64 * KIB, seed=3).data, faults=Faults(power_cut_in_erase=cut, seed=seed))
+    releases = known(proven(code(64 * KIB, seed=3), version=Version(1, 0, 0)).release)
+
+    def run() -> None:
+        bench = bench_on(RunningLink(board))
+        journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
+        assert isinstance([*bench.prove(whole_flash, Consent(), known=releases, journal=journal).flash()][-1], Finished)
+
+    with pytest.raises(BoardError, match=f"erased {cut - 1} of 64 pages"):
+        run()
+    run()
+    assert board.flash == whole_flash.image
 
 
 def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> None:

@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 from blockota.errors import BoardError, FlashProofError, RefusedError
 from firmware_host.application import start
-from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, serve_pty, serve_tcp
+from firmware_host.board import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard, serve_pty, serve_tcp
 from firmware_host.board_identity import identify
 from firmware_host.bootloader import Bootloader
 from firmware_host.flash_events import Checked, Erased, Finished, Part, Repeated, Summary, Written
 from firmware_host.flash_memory import Preserved
+from firmware_host.flash_plan import plan
 from firmware_host.flasher import carry_out
 from firmware_host.image import FirmwareImage, read_image
 from firmware_host.link import open_link
 from tests.firmware.direct_link import DirectLink
-from tests.firmware.flashing import BASE, EXAMPLES, KIB, OLD, code, flash, planned
+from tests.firmware.flashing import BASE, EXAMPLES, KIB, OLD, chip, code, connected, flash, planned
 
 # The ordinary case
 
@@ -97,6 +98,21 @@ def test_only_changed_pages_are_written_and_the_first() -> None:
     assert str(end.summary) == (
         "erased 3 pages (3,072 bytes), programmed 3 pages (3,072 bytes), identical 5 pages (5,120 bytes)"
     )
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
+    """Pages of 128 bytes and sectors of 128 KiB alike; what stands beside the image stays."""
+    row = chip(profile.product_id)
+    units = row.erase_units(profile.flash_size)[:4]
+    image = code(units[3].address + 40 - BASE)
+    old = bytearray(image.data + b"beside")
+    old[units[2].address - BASE + 9] ^= 0xFF
+    board = SimulatedBoard(profile, flash=bytes(old))
+    *_, end = carry_out(plan(row, image, flash_size=profile.flash_size), connected(board))
+    assert isinstance(end, Finished)
+    assert (end.summary.erased.units, end.summary.identical.units) == (2, 2)
+    assert board.flash == (image.data + b"beside").ljust(profile.flash_size, profile.erased)
 
 
 def test_blank_pages_are_not_erased() -> None:
