@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from eth_account.signers.base import BaseAccount
 
 from blockota.agreement import Agreement
 from blockota.chain import Receipt
 from blockota.errors import RefusedError, UsageError
+from blockota.finding import MAX_URL
 from blockota.release import Version
 from blockota.replication import ReplicationContract
+from blockota.stores.source import Source
 
 
 def offer(
@@ -54,17 +54,16 @@ def check_uri(uri: str) -> None:
     """Refuse an address that could not be fetched from, or would not be shown as it is.
 
     Raises:
-        UsageError: it is not ``http://`` or ``https://`` with a host, in printable ASCII without spaces.
+        UsageError: it is not ``http://`` or ``https://`` with a host, in printable ASCII without spaces; it has a
+            user, a query or a fragment; or it is longer than whoever fetches reads.
     """
-    is_plain = uri.isascii() and uri.isprintable() and " " not in uri
+    why = ""
+    if len(uri) > MAX_URL:
+        why = f"it has {len(uri)} characters, and gateways read at most {MAX_URL}"
     try:
-        parts = urlsplit(uri)
-        is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        is_web = False
-    if not (is_plain and is_web):
-        raise UsageError(
-            f"{uri!r} cannot be announced",
-            why="gateways fetch from http:// or https:// addresses, written in ASCII",
-            remedy="name the address of your repository, such as https://broker.example/ipfs",
-        )
+        Source(uri)
+    except UsageError as error:
+        why = error.why
+    if why:
+        remedy = "name the address that gateways reach your repository at, such as https://broker.example"
+        raise UsageError(f"{uri!r} cannot be announced", why=why, remedy=remedy)

@@ -88,7 +88,7 @@ class FactReader:
             raise ChainError("the chain was rewritten while it was asked", remedy="try again")
         self._state.saw(self._contract.chain.head(0))
         self._state.saw(head)
-        return Facts(head.time, promises)
+        return Facts(head.time, promises, head.number)
 
     def _promises(self, block: int, broker: str, *, url: str) -> Iterator[Promise]:
         for found in self._replication.agreements(block=block):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blockota.agreement import Agreement, AgreementStatus
 from blockota.cid import CID
@@ -89,11 +89,21 @@ class Facts:
 
     Attributes:
         time: the block's time, in Unix seconds.
-        promises: the broker's agreements, in the order of their numbers.
+        promises: the broker's agreements that nobody has ended, in the order of their numbers.
+        block: the block's number.
     """
 
     time: int
     promises: tuple[Promise, ...]
+    block: int = 0
+
+    def announced(self, number: int, url: str) -> Facts:
+        """The same, with an agreement announced."""
+        promises = (
+            replace(one, newest=replace(one.newest, uri=url)) if one.agreement.number == number else one
+            for one in self.promises
+        )
+        return replace(self, promises=tuple(promises))
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ class Desk:
     Attributes:
         now: the clock, in Unix seconds.
         sources: the vendor's repositories.
-        url: where the broker serves; empty announces nothing.
+        url: where the broker serves, as `base_url` gives it; empty announces nothing.
     """
 
     now: float
@@ -145,11 +155,13 @@ class Fetch:
         file: the file.
         sources: the vendor's repositories.
         replicas: where others said that they serve it; strangers' words.
+        left_out: who lied, and is not asked for that.
     """
 
     file: File
     sources: tuple[str, ...]
     replicas: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +196,11 @@ class Withhold:
 Action = Drop | Fetch | Pin | Announce | Withhold
 
 
+def base_url(url: str) -> str:
+    """What stands before ``/ipfs/…``, where people write that as well or end in a slash."""
+    return url.rstrip("/").removesuffix("/ipfs").rstrip("/")
+
+
 def plan(facts: Facts, memory: Memory, *, desk: Desk) -> tuple[Action, ...]:
     """The steps that lead from what is to what should be; none where nothing is to be done.
 
@@ -195,7 +212,7 @@ def plan(facts: Facts, memory: Memory, *, desk: Desk) -> tuple[Action, ...]:
         wanted.setdefault(file.cid, file)
     steps: list[Action] = list(_drops(memory, frozenset(wanted)))
     for file in wanted.values():
-        steps += _toward_pinned(file, _stage(file, memory), sources=_sources(file, good, memory=memory, desk=desk))
+        steps += _toward_pinned(_stage(file, memory), _fetch(file, good, memory=memory, desk=desk))
     withheld = {step.file.cid for step in steps if isinstance(step, Withhold)}
     steps += _announcements([promise for promise in good if promise.release.cid not in withheld], desk)
     return tuple(steps)
@@ -214,29 +231,33 @@ def _stage(file: File, memory: Memory) -> Stage:
     return stage if is_begun else Stage.WANTED
 
 
-def _sources(file: File, good: list[Promise], *, memory: Memory, desk: Desk) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The vendor's repositories, and the other replicas of the releases that a file belongs to, without liars."""
+def _fetch(file: File, good: list[Promise], *, memory: Memory, desk: Desk) -> Fetch:
+    """Asks the vendor's repositories, and the other replicas of the releases that a file belongs to, but no liars."""
     holders = (promise for promise in good if file.cid in {one.cid for one in promise.files()})
     others = dict.fromkeys(url for promise in holders for url in promise.replicas)
     skipped = {url for url, until in memory.left_out.items() if desk.now < until}
-    own = tuple(url for url in desk.sources if url not in skipped)
-    strangers = (url for url in others if url not in skipped and url not in {*desk.sources, desk.url})
-    return own, tuple(strangers)
+    strangers = [url for url in others if url not in {*desk.sources, desk.url}]
+    return Fetch(
+        file,
+        tuple(url for url in desk.sources if url not in skipped),
+        tuple(url for url in strangers if url not in skipped),
+        tuple(url for url in (*desk.sources, *strangers) if url in skipped),
+    )
 
 
-def _toward_pinned(file: File, stage: Stage, *, sources: tuple[tuple[str, ...], tuple[str, ...]]) -> Iterator[Action]:
+def _toward_pinned(stage: Stage, fetch: Fetch) -> Iterator[Action]:
     if stage is Stage.UNFIT:
-        yield Withhold(file)
+        yield Withhold(fetch.file)
         return
     if stage is Stage.WANTED:
-        yield Fetch(file, *sources)
+        yield fetch
     if stage in {Stage.WANTED, Stage.WHOLE}:
-        yield Pin(file)
+        yield Pin(fetch.file)
 
 
 def _announcements(promises: list[Promise], desk: Desk) -> Iterator[Announce]:
     for promise in promises if desk.url else []:
         newest = promise.newest
         is_open = newest.status is AgreementStatus.ACCEPTED
-        if is_open and (newest.uri != desk.url or promise.is_under_way):
+        if is_open and (base_url(newest.uri) != desk.url or promise.is_under_way):
             yield Announce(newest.number, desk.url, next(promise.files()))

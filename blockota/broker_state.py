@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS heads (number INTEGER PRIMARY KEY, hash BLOB NOT NULL
 CREATE TABLE IF NOT EXISTS manifests (release TEXT PRIMARY KEY, cid TEXT NOT NULL);
 """
 _HEADS = 64
+_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
 class BrokerState:
@@ -115,6 +116,10 @@ class BrokerState:
         """Remember a source that lied, and until when it is not asked, in Unix seconds."""
         self._write("INSERT OR REPLACE INTO liars VALUES (?, ?, ?)", (url, why, until))
 
+    def forgive(self) -> None:
+        """Forget who lied, so that all are asked again."""
+        self._write("DELETE FROM liars", ())
+
     def heads(self) -> list[BlockHead]:
         """The confirmed blocks that were decided upon, newest first; the chain's first block comes last."""
         rows = self._rows("SELECT number, time, hash FROM heads ORDER BY number DESC")
@@ -184,8 +189,12 @@ class BrokerState:
                 why=f"it uses {self.path}",
                 remedy="wait for it, or stop it first",
             )
-        return StoreError(
-            f"the state file {self.path} cannot be used",
-            why=str(error),
-            remedy="check its folder and the disk; without it everything is read and checked again",
-        )
+        remedy = "check its folder and the disk, or name another file with --state"
+        if isinstance(error, OSError) or self.path.is_dir():
+            why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"
+        elif isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+            why = f"it is damaged, or another program's: {error}"
+            remedy = "put it aside, or name another file with --state: everything is read and checked again then"
+        else:
+            why = str(error)
+        return StoreError(f"the state file {self.path} cannot be used", why=why, remedy=remedy)

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from eth_account.signers.base import BaseAccount
 
 from blockota import broker
 from blockota.broker_facts import FactReader
-from blockota.broker_plan import Action, Announce, Desk, Drop, Fetch, File, Pin, Stage, Withhold, plan
+from blockota.broker_plan import Action, Announce, Desk, Drop, Facts, Fetch, File, Pin, Stage, Withhold, plan
 from blockota.broker_state import BrokerState
 from blockota.cid import Block
 from blockota.depot import Depot
-from blockota.errors import BlockOTAError, ContentError, RefusedError, StoreError
+from blockota.errors import BlockOTAError, ContentError, RefusedError, StoreError, UsageError
 from blockota.replication import ReplicationContract
+from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.destinations import InStore
 from blockota.stores.fetching import Fetch as FileFetch
 from blockota.stores.source import Limits, Source, SourceError, Verdict
 from blockota.stores.trustless import TrustlessClient
 
+_NOTED = frozenset({"left out", "not announced", "missed"})
 LEFT_OUT_SECONDS = 86400
 """How long a source that lied is not asked."""
 
@@ -45,6 +48,11 @@ class Done:
     detail: str = ""
     error: BlockOTAError | None = None
 
+    @property
+    def is_good(self) -> bool:
+        """Whether it is as it should be."""
+        return self.error is None and self.verb not in _NOTED
+
 
 @dataclass(frozen=True)
 class Means:
@@ -57,6 +65,7 @@ class Means:
         replication: takes announcements.
         account: signs them; without one they are only said to be missing.
         allow_private: whether a stranger's URL may lead into a private network.
+        credentials: the tokens of repositories that want one.
         limits: what a source may cost.
     """
 
@@ -66,6 +75,7 @@ class Means:
     replication: ReplicationContract
     account: BaseAccount | None = None
     allow_private: bool = False
+    credentials: Credentials = NOBODY
     limits: Limits = field(default_factory=Limits)
 
 
@@ -76,7 +86,14 @@ class Sync:
         means: what it works with.
         address: the broker's.
         must_stop: whether to end before the next step.
+
+    Attributes:
+        facts: what the last round read from the chain, and what it announced since.
+        left: how many steps the last round did not begin, because it was to stop.
     """
+
+    facts: Facts | None = None
+    left: int = 0
 
     def __init__(self, means: Means, address: str, *, must_stop: Callable[[], bool] = lambda: False) -> None:
         """Remember; nothing is asked yet."""
@@ -93,14 +110,16 @@ class Sync:
             RefusedError: its answer cannot be understood.
             StoreError: the state file cannot be written.
         """
-        means = self._means
+        means, self.facts, self.left = self._means, None, 0
         head, is_rewritten = means.reader.confirmed_head()
         if is_rewritten:
             yield Done("re-read", "the chain", f"it was rewritten; decided upon block {head.number}")
-        facts = means.reader.read(head, broker=self._address, url=desk.url)
-        failed = set()
-        for step in plan(facts, means.state.memory(), desk=desk):
+        self.facts = means.reader.read(head, broker=self._address, url=desk.url)
+        yield from self._missed()
+        steps, failed = plan(self.facts, means.state.memory(), desk=desk), set()
+        for number, step in enumerate(steps):
             if self._must_stop():
+                self.left = len(steps) - number
                 return
             if step.file.cid in failed:
                 continue
@@ -108,6 +127,13 @@ class Sync:
                 yield done
                 if done.error and done.verb != "left out":
                     failed.add(step.file.cid)
+
+    def _missed(self) -> Iterator[Done]:
+        """Begin again with what was kept and is gone, such as after a disk was changed."""
+        for file, stage in self._means.state.memory().files.values():
+            if stage is Stage.PINNED and not self._means.depot.holds(file.cid):
+                self._means.state.put(file, Stage.WANTED)
+                yield Done("missed", file.label, f"the store does not hold {file.cid} any more")
 
     def _carried_out(self, step: Action, *, now: float) -> Iterator[Done]:
         try:
@@ -141,8 +167,7 @@ class Sync:
             state.put(file, Stage.WANTED)
         else:
             state.begin(file, is_foreign=self._means.depot.holds_for_others(file.cid))
-        strangers = (Source(url, public_only=not self._means.allow_private) for url in step.replicas)
-        sources = [*map(Source, step.sources), *strangers]
+        sources = list(self._sources(step))
         try:
             yield from (
                 self._fetch_image(file, sources, now=now)
@@ -153,20 +178,35 @@ class Sync:
             state.put(file, Stage.UNFIT)
             yield Done("fetch", file.label, error=error)
             return
+        except StoreError as error:
+            raise error if sources else _no_source(step) from error
         state.put(file, Stage.WHOLE)
         yield Done("fetched", file.label, str(file.cid))
 
+    def _sources(self, step: Fetch) -> Iterator[Source]:
+        credentials = self._means.credentials
+        yield from map(credentials.source, step.sources)
+        for url in step.replicas:
+            with suppress(UsageError):  # one whose token cannot be read is not asked
+                yield credentials.source(url, public_only=not self._means.allow_private)
+
     def _pin(self, step: Pin) -> Done:
-        self._means.depot.pin(step.file.cid)
+        try:
+            self._means.depot.pin(step.file.cid)
+        except (ContentError, StoreError):
+            self._means.state.put(step.file, Stage.WANTED)  # a block may be missing or corrupt; what is good stays
+            raise
         self._means.state.put(step.file, Stage.PINNED)
         return Done("pinned", step.file.label, str(step.file.cid))
 
     def _announce(self, step: Announce) -> Done:
         means, words = self._means, f"blockota replica announce {step.number} {step.url}"
         if means.account is None:
-            return Done("not announced", step.file.label, f"name a key with --key, or run `{words} --key …`")
+            return Done("not announced", step.file.label, f"say --key URI, or run `{words} --key URI`")
         receipt = broker.announce(means.replication, means.account, number=step.number, uri=step.url)
         means.state.announced(step.number, step.url, transaction=receipt.transaction, block=receipt.block_number)
+        if self.facts:
+            self.facts = self.facts.announced(step.number, step.url)
         return Done("announced", step.file.label, f"agreement {step.number} at {step.url}")
 
     def _fetch_image(self, file: File, sources: list[Source], *, now: float) -> Iterator[Done]:
@@ -208,8 +248,9 @@ class Sync:
             else:
                 arrivals.write_block(block)
                 return
-        why = "; ".join(reasons) or "there is no source to ask"
-        raise StoreError(f"the {file.label} could not be fetched", why=why, remedy="name another --vendor-source")
+        raise StoreError(
+            f"the {file.label} could not be fetched", why="; ".join(reasons), remedy="name another --vendor-source"
+        )
 
 
 _VERBS = {Drop: "drop", Fetch: "fetch", Pin: "pin", Announce: "announce", Withhold: "keep"}
@@ -220,6 +261,20 @@ def _unfit(step: Withhold) -> ContentError:
         f"{step.file.label} is not kept",
         why=f"the blocks of {step.file.cid} are right, and are not the image that the chain records",
         remedy="tell the vendor: the release was published with another image's address",
+    )
+
+
+def _no_source(step: Fetch) -> StoreError:
+    if step.left_out:
+        return StoreError(
+            f"there is nobody left to ask for {step.file.cid}",
+            why=f"{', '.join(step.left_out)} served a bad block, and is not asked for a day",
+            remedy="name another --vendor-source, or say --forgive when it was mended",
+        )
+    return StoreError(
+        f"there is nobody to ask for {step.file.cid}",
+        why="no repository of the vendor is named, and no other broker has announced this release",
+        remedy="ask the vendor for its repository's URL, and name it with --vendor-source or in vendor_sources",
     )
 
 

@@ -6,12 +6,13 @@ A fetch needs a place that takes single blocks, so that it goes on where it was 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from blockota.cid import CID
-from blockota.errors import StoreError, UsageError
+from blockota.errors import ContentError, StoreError, UsageError
 from blockota.stores import Store
 from blockota.stores.collection import collect
 from blockota.stores.http import HttpStore
@@ -26,6 +27,9 @@ class Depot(Protocol):
 
     def holds_for_others(self, cid: CID) -> bool:
         """Whether a file is pinned already."""
+
+    def holds(self, cid: CID) -> bool:
+        """Whether a file is there that was pinned; its root is looked for, not all of it."""
 
     def pin(self, cid: CID) -> None:
         """Keep a file that is whole among the arrivals."""
@@ -48,6 +52,10 @@ class LocalDepot:
     def holds_for_others(self, cid: CID) -> bool:
         """Whether a file is pinned already."""
         return cid in self.arrivals.pins()
+
+    def holds(self, cid: CID) -> bool:
+        """Whether the root is there."""
+        return self.arrivals.has(cid)
 
     def pin(self, cid: CID) -> None:
         """Keep a file."""
@@ -77,22 +85,47 @@ class StagedDepot:
         del cid
         return False
 
+    def holds(self, cid: CID) -> bool:
+        """Whether the store has the root."""
+        return self._store.has(cid)
+
     def pin(self, cid: CID) -> None:
         """Put a file into the store, which pins it, and take it out of the folder."""
-        with tempfile.TemporaryFile() as copy:
+        try:
+            self._put(cid)
+        except (ContentError, StoreError):
+            if not self._store.has(cid):
+                raise
+            self._store.pin(cid)  # it was put by a run that was killed when it took it out of the folder
+        collect(self.arrivals, [cid], keep=())
+
+    def _put(self, cid: CID) -> None:
+        with self._scratch() as copy:
             for part in self.arrivals.open(cid):
                 copy.write(part)
             copy.seek(0)
             stored = self._store.put(copy)
         if stored != cid:
             raise StoreError("the store keeps another file", why=f"it names {stored}, not {cid}")
-        collect(self.arrivals, [cid], keep=())
 
     def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
         """Unpin a file; the node collects its garbage by itself."""
         if not is_foreign:
             self._store.unpin(cid)
         collect(self.arrivals, [cid], keep=keep)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[BinaryIO]:
+        """A file on the same disk, which is gone when it is closed."""
+        try:
+            with tempfile.TemporaryFile(dir=self.arrivals.folder) as file:
+                yield file
+        except OSError as error:
+            raise StoreError(
+                f"a file on its way into the store cannot be written to {self.arrivals.folder}",
+                why=error.strerror or str(error),
+                remedy="check the folder's permissions and the disk's free space",
+            ) from error
 
 
 def open_depot(store: Store, staging: Path) -> Depot:

@@ -14,8 +14,9 @@ from enum import StrEnum
 from blockota.agreement import Agreement
 from blockota.cid import CID, RAW, read_links
 from blockota.errors import ContentError
-from blockota.finding import announced
+from blockota.finding import Candidate, announced
 from blockota.release import Release
+from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.source import Limits, Source, SourceError, Verdict
 from blockota.stores.trustless import TrustlessClient
 
@@ -61,6 +62,7 @@ class Challenge:
         clock: seconds that only rise.
         leaves: how many random leaves each is asked for, besides the root.
         allow_private: whether a URL may lead to this machine or a private network.
+        credentials: the tokens of replicas that want one.
         limits: what a replica may cost.
     """
 
@@ -68,6 +70,7 @@ class Challenge:
     clock: Callable[[], float]
     leaves: int = 3
     allow_private: bool = False
+    credentials: Credentials = NOBODY
     limits: Limits = field(default_factory=Limits)
 
 
@@ -80,7 +83,7 @@ def probe_all(replicas: Sequence[tuple[Agreement, Release]], challenge: Challeng
 def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Probe:
     """Ask one replica for the release's root and for random leaves below it."""
     began, walk = challenge.clock(), _Walk(release, challenge)
-    found = next(iter(announced([agreement], is_local_chain=challenge.allow_private)))
+    found = _source(agreement, challenge)
     standing, why = Standing.SERVES, ""
     if not isinstance(found, Source):
         standing, why = Standing.GONE, found.reason
@@ -93,6 +96,11 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
         except ContentError as error:  # the record's own address leads to no file: nobody who serves it lies
             why = str(error)
     return Probe(agreement, standing, walk.count, challenge.clock() - began, walk.asked, why)
+
+
+def _source(agreement: Agreement, challenge: Challenge) -> Candidate:
+    [found] = announced([agreement], is_local_chain=challenge.allow_private, credentials=challenge.credentials)
+    return found
 
 
 class _Walk:

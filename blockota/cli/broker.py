@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +12,15 @@ import click
 from blockota.cli.keys import key_option
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.session import Session, with_session
-from blockota.errors import BlockOTAError, ChainError, RefusedError, UsageError
+from blockota.errors import UsageError
 
 if TYPE_CHECKING:
+    from blockota.broker_plan import Desk
     from blockota.broker_state import BrokerState
-    from blockota.broker_sync import Done, Sync
+    from blockota.broker_sync import Sync
+    from blockota.cli.broker_rounds import Stop
 
-_STATE = Path(".blockota") / "broker.sqlite"
+_STATE = "broker.sqlite"
 
 
 @click.group()
@@ -36,11 +34,12 @@ def broker() -> None:
 @click.option("--broker", "address", type=ADDRESS, metavar="ADDRESS", help="Whose agreements; the key's by default.")
 @click.option("--once", is_flag=True, help="One round; so it is by default.")
 @click.option("--every", type=click.IntRange(1, 86400), metavar="SECONDS", help="Round after round, until a signal.")
-@click.option("--state", type=click.Path(path_type=Path), default=_STATE, show_default=True, metavar="FILE")
+@click.option("--state", type=click.Path(path_type=Path), metavar="FILE", help="By default .blockota/broker.sqlite.")
 @click.option("--allow-private", is_flag=True, help="Ask other replicas also in private networks.")
+@click.option("--forgive", is_flag=True, help="Ask also who is left out for having lied.")
 @key_option("The broker's, to announce with", is_optional=True)
 @with_session
-def sync(session: Session, /, every: int | None, state: Path, **options: Any) -> None:
+def sync(session: Session, /, every: int | None, state: Path | None, **options: Any) -> None:
     """Follow the chain: fetch what accepted agreements name, verify, pin and announce it; drop what has ended.
 
     \b
@@ -48,26 +47,35 @@ def sync(session: Session, /, every: int | None, state: Path, **options: Any) ->
                   --announce https://broker.example --key keystore:broker.json --every 60
     """
     from blockota.broker_state import BrokerState
+    from blockota.cli.broker_rounds import Rounds, stopped_by_signals
 
-    _check(options, every=every)
+    desk_at = _desk(session, options, every=every)
     address = _address(session, options)
-    with BrokerState(state, _identity(session, address)) as memory, _stoppable() as stop:
+    path = state or session.settings.transactions.with_name(_STATE)
+    with BrokerState(path, _identity(session, address)) as memory, stopped_by_signals() as stop:
+        if options["forgive"]:
+            memory.forgive()
         work = _sync(session, memory, address=address, stop=stop, options=options)
-        while True:
-            failures = _round(session, work, options=options, is_line=every is not None)
-            if every is None or stop.wait(every):
-                break
-    if every is None and failures:
-        raise failures[0]
+        rounds = Rounds(session, work, broker=address, is_endless=every is not None)
+        rounds.run(desk_at(time.time()))
+        while every is not None and not stop.wait(every):
+            rounds.run(desk_at(time.time()))
 
 
-def _check(options: dict[str, Any], *, every: int | None) -> None:
+def _desk(session: Session, options: dict[str, Any], *, every: int | None) -> Callable[[float], Desk]:
+    """What the options say of sources and of our own URL, for each time of a round; mistakes are told at once."""
     from blockota.broker import check_uri
+    from blockota.broker_plan import Desk, base_url
 
     if options.pop("once") and every:
         raise UsageError("--once and --every exclude each other", remedy="say one of them")
-    if options["url"]:
-        check_uri(options["url"])
+    sources = tuple(map(base_url, options.pop("sources") or session.settings.vendor_sources))
+    for source in sources:
+        session.credentials.source(source)
+    url = base_url(options.pop("url"))
+    if url:
+        check_uri(url)
+    return lambda now: Desk(now, sources, url)
 
 
 def _address(session: Session, options: dict[str, Any]) -> str:
@@ -77,7 +85,11 @@ def _address(session: Session, options: dict[str, Any]) -> str:
     if named is None:
         raise UsageError("whose agreements these are is not said", remedy="say --key URI, or --broker ADDRESS")
     if account and account.address != named:
-        raise UsageError("--key and --broker are not the same", why=f"the key is that of {account.address}")
+        raise UsageError(
+            "--key and --broker are not the same",
+            why=f"the key is that of {account.address}",
+            remedy="name the key of that broker, or leave --broker out",
+        )
     return str(named)
 
 
@@ -90,9 +102,7 @@ def _identity(session: Session, address: str) -> dict[str, str]:
     }
 
 
-def _sync(
-    session: Session, state: BrokerState, *, address: str, stop: threading.Event, options: dict[str, Any]
-) -> Sync:
+def _sync(session: Session, state: BrokerState, *, address: str, stop: Stop, options: dict[str, Any]) -> Sync:
     from blockota.broker_facts import Depth, FactReader
     from blockota.broker_sync import Means, Sync
     from blockota.depot import open_depot
@@ -106,70 +116,6 @@ def _sync(
         session.replication,
         account=options["account"],
         allow_private=options["allow_private"] or session.is_local_chain,
+        credentials=session.credentials,
     )
-    return Sync(means, address, must_stop=stop.is_set)
-
-
-def _round(session: Session, work: Sync, *, options: dict[str, Any], is_line: bool) -> list[BlockOTAError]:
-    """One round, told step by step; what failed is returned, the refusals first."""
-    from blockota.broker_plan import Desk
-
-    steps: list[Done] = []
-    sources = options["sources"] or session.settings.vendor_sources
-    failures: list[BlockOTAError] = []
-    try:
-        for done in work.round(Desk(time.time(), tuple(sources), options["url"].rstrip("/"))):
-            steps.append(done)
-            _show(session, done)
-    except (ChainError, RefusedError) as error:
-        if not is_line:
-            raise
-        session.note(f"This round failed: {error}")
-        failures.append(error)
-    failures += [done.error for done in steps if done.error]
-    failures.sort(key=lambda error: error.exit_status)
-    _report(session, steps, failures=failures, is_line=is_line)
-    return failures
-
-
-def _show(session: Session, done: Done) -> None:
-    if session.as_json:
-        return
-    if done.error:
-        session.note(f"could not {done.verb} {done.subject}: {done.error}")
-    else:
-        session.done(f"{done.verb} {done.subject}" + (f": {done.detail}" if done.detail else ""))
-
-
-def _report(session: Session, steps: list[Done], *, failures: list[BlockOTAError], is_line: bool) -> None:
-    fields = {"steps": [_as_fields(done) for done in steps]}
-    if session.as_json and is_line:
-        click.echo(json.dumps(fields | {"errors": [str(error) for error in failures]}))
-    elif failures and not is_line:
-        session.result_of_failure(failures[0], fields)
-    elif not is_line:
-        session.result(fields, lambda: None if steps else session.done("nothing to do: all is as agreed"))
-
-
-def _as_fields(done: Done) -> dict[str, str | None]:
-    error = str(done.error) if done.error else None
-    return {"did": done.verb, "subject": done.subject, "detail": done.detail, "error": error}
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """An event that the first SIGTERM or Ctrl-C sets; the second one ends the step as well."""
-    stop = threading.Event()
-
-    def ask(*_: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, ask) for kind in kinds]
-    try:
-        yield stop
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
+    return Sync(means, address, must_stop=lambda: stop.is_asked)

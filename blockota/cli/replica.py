@@ -218,7 +218,13 @@ def _challenge(session: Session, *, leaves: int, allow_private: bool) -> Challen
     from blockota.probing import Challenge
 
     is_private_allowed = allow_private or session.is_local_chain
-    return Challenge(secrets.randbelow, time.monotonic, leaves=leaves, allow_private=is_private_allowed)
+    return Challenge(
+        secrets.randbelow,
+        time.monotonic,
+        leaves=leaves,
+        allow_private=is_private_allowed,
+        credentials=session.credentials,
+    )
 
 
 def _decide(session: Session, number: int, *, call: Callable[[int], bytes], **proposing: Any) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import PIPE
 
 import click
 import pytest
@@ -21,6 +18,7 @@ import pytest
 from blockota.cli.main import cli
 from blockota.localchain import free_port
 from tests.conftest import IMAGES, ROOT
+from tests.stories.brokers import serving_as_typed
 from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, exit_status, missing
 
@@ -98,21 +96,6 @@ def settings() -> str:
     block = re.search(r"(?:^    .*\n|^\n(?=    ))+", text[text.index("\n    ") :], re.MULTILINE)
     assert block
     return textwrap.dedent(block[0])
-
-
-@contextmanager
-def serving_as_typed(folder: Path, *words: str) -> Iterator[str]:
-    """Run a repository as a command of its own; what it prints once it is ready."""
-    command = [sys.executable, "-m", "blockota", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with (
-        (folder / "access.jsonl").open("w") as log,
-        subprocess.Popen(command, cwd=folder, env=environment, stdout=PIPE, stderr=log, text=True) as process,
-    ):
-        try:
-            yield process.stdout.readline() if process.stdout else ""
-        finally:
-            process.terminate()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page asks with curl, which is not here")

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from pathlib import Path
 
 import pytest
@@ -16,20 +16,31 @@ import pytest
 from blockota.bindings import revoke_call
 from blockota.release import Version
 from blockota.replication import accept_call, terminate_call
-from blockota.stores.local import LocalStore
 from tests import hostile_gateway
 from tests.conftest import ROOT
-from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.brokers import (
+    ALL_DONE,
+    BROKER,
+    OPTIONS,
+    URL,
+    agree,
+    announcements,
+    blocks,
+    copies,
+    is_kept,
+    offer,
+    publish,
+    sync,
+    vendor_of,
+    verbs,
+)
+from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
-from tests.stories.test_replication import listed, rpc
+from tests.stories.test_replication import listed, propose, rpc
 from tests.stories.test_repository import address, decide, image
 
 UNREACHABLE = 5
-URL = "https://broker.example"
-BROKER = ("--key", "dev:4")
-OPTIONS = (*BROKER, "--announce", URL, "--state", "broker.sqlite", "--store", "file:copies", "--json")
-ALL_DONE = ["fetched", "pinned", "fetched", "pinned", "announced"]
 _KILLED_AT = """
 import os, signal, sys
 left = int(sys.argv.pop(1))
@@ -48,64 +59,14 @@ main()
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
     """A workshop in which the vendor accepted that the broker serves 1.0.0."""
-    Path("notes.md").write_text("The first release.")
-    words = ("--product", PRODUCT, "--version", "1.0.0", "--notes", "notes.md", "-o", "first.json")
-    for command in (
-        ("release", "publish", str(image("1.0.0")), *words),
-        ("proposal", "sign", "first.json", "--key", "dev:1", "--yes"),
-        ("proposal", "sign", "first.json", "--key", "dev:2", "--yes"),
-        ("proposal", "execute", "first.json", "--key", "dev:0"),
-    ):
-        outcome = workshop.run(*command)
-        assert outcome.status == 0, outcome.err
-    offer(workshop)
-    return workshop
+    return agree(workshop)
 
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
     """The vendor's repository, a command of its own."""
-    with serving(agreed.folder) as served:
-        yield served.url
-
-
-def offer(workshop: Workshop, *, number: int = 1, key: str = "dev:4") -> None:
-    """Have a broker offer to serve 1.0.0 for half an hour, and the vendor accept."""
-    words = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0", "--expires-in", "30m", "--key", key)
-    assert workshop.run(*words).status == 0
-    decide(workshop, accept_call(number))
-
-
-def sync(workshop: Workshop, *sources: str) -> Outcome:
-    """One round."""
-    named = (word for source in sources for word in ("--vendor-source", source))
-    return workshop.run("broker", "sync", *named, *OPTIONS)
-
-
-def verbs(outcome: Outcome) -> list[str]:
-    """What a round did, without what failed."""
-    return [step["did"] for step in outcome.json["steps"] if not step["error"]]
-
-
-def copies(workshop: Workshop) -> LocalStore:
-    """The broker's store."""
-    return LocalStore(workshop.folder / "copies")
-
-
-def is_kept(workshop: Workshop) -> bool:
-    """Whether the broker has the image, pinned."""
-    store, cid = copies(workshop), address("1.0.0")
-    return cid in store.pins() and b"".join(store.open(cid)) == image("1.0.0").read_bytes()
-
-
-def blocks(workshop: Workshop) -> list[Path]:
-    """All files among the broker's blocks."""
-    return [path for path in (workshop.folder / "copies" / "blocks").rglob("*") if path.is_file()]
-
-
-def announcements(workshop: Workshop) -> int:
-    """How often the broker sent something since its proposal."""
-    return workshop.chain.count(workshop.cast.broker.address) - 1
+    with vendor_of(agreed) as url:
+        yield url
 
 
 def test_a_broker_keeps_announces_and_drops(agreed: Workshop, vendor_url: str) -> None:
@@ -113,7 +74,12 @@ def test_a_broker_keeps_announces_and_drops(agreed: Workshop, vendor_url: str) -
     assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
     assert is_kept(agreed)
     assert listed(agreed) == [(1, "accepted", URL)]
-    assert sync(agreed, vendor_url).json == {"steps": []}
+    assert sync(agreed, vendor_url).json == {
+        "block": agreed.chain.head().number,
+        "agreements": [{"number": 1, "release": f"{PRODUCT} 1.0.0", "state": "announced", "url": URL}],
+        "steps": [],
+        "left": 0,
+    }
     decide(agreed, terminate_call(1))
     assert verbs(sync(agreed, vendor_url)) == ["dropped", "dropped"]
     assert (blocks(agreed), copies(agreed).pins(), announcements(agreed)) == ([], set(), 1)
@@ -249,3 +215,53 @@ def standings(workshop: Workshop) -> tuple[int, list[str]]:
     """The exit status of a check, and what it found."""
     outcome = workshop.run("replica", "check", "--json")
     return outcome.status, sorted(one["standing"] for one in outcome.json["replicas"])
+
+
+def test_a_broker_is_told_what_it_waits_for(workshop: Workshop) -> None:
+    """Without an agreement, before the vendor decided, and before it says where it serves: never that all is well."""
+    words = ("broker", "sync", *BROKER)
+    told = workshop.run(*words)
+    assert (told.status, told.out, "replica propose" in told.err) == (0, "", True)
+    publish(workshop)
+    assert propose(workshop).status == 0
+    told = workshop.run(*words)
+    assert (told.status, told.out, "not decided yet" in told.err) == (0, "", True)
+    decide(workshop, accept_call(1))
+    told = workshop.run(*words)
+    assert (told.status, "is not announced" in told.err, "✓ pinned" in told.out) == (0, True, True)
+    told = workshop.run("broker", "sync", "--broker", workshop.cast.broker.address, "--announce", f"{URL}/ipfs/")
+    assert (told.status, told.out) == (0, "")
+    assert f"blockota replica announce 1 {URL} --key URI" in told.err
+
+
+def test_failed_steps_are_told_once_each_and_counted(agreed: Workshop) -> None:
+    """Each with its reason as it happens, and all of them in one sentence at the end."""
+    outcome = agreed.run("broker", "sync", *BROKER, "--announce", URL, "--store", "file:copies")
+    refused(outcome, UNREACHABLE, "2 steps of the round failed", "could not fetch manifest of acme-thermo2 1.0.0")
+    assert outcome.err.count("no repository of the vendor is named") == 2
+
+
+def test_the_state_lies_beside_the_settings(agreed: Workshop, vendor_url: str) -> None:
+    """Wherever the command is run, so that a service and a person at the terminal mean the same."""
+    elsewhere = agreed.folder / "elsewhere"
+    elsewhere.mkdir()
+    with chdir(elsewhere):
+        words = ("--config", "../blockota.toml", "--vendor-source", f"{vendor_url}/ipfs/")
+        assert agreed.run("broker", "sync", *BROKER, *words).status == 0
+    assert (agreed.folder / ".blockota" / "broker.sqlite").is_file()
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "foreign", "damaged", "parent"])
+def test_a_state_file_that_cannot_be_used_is_named(agreed: Workshop, kind: str) -> None:
+    """With the reason, and what to do."""
+    path = Path("state") if kind != "parent" else Path("state/broker.sqlite")
+    words = {"folder": "it is a folder", "parent": "exists", "foreign": "Put it aside", "damaged": "Put it aside"}
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "damaged":
+        assert agreed.run("broker", "sync", *BROKER, "--state", str(path), "--store", "file:c").status == UNREACHABLE
+        path.write_bytes(path.read_bytes()[:4096] + bytes(8192))
+    else:
+        Path("state").write_text("something else, which is no database at all")
+    refused(agreed.run("broker", "sync", *BROKER, "--state", str(path)), UNREACHABLE, words[kind])

@@ -155,7 +155,7 @@ def test_a_liar_is_left_out_for_a_time(ahead: int, *, is_asked: bool) -> None:
     """Until then neither as a vendor's repository nor as a replica."""
     memory = Memory({}, {VENDOR: NOW + ahead, OTHER: NOW + ahead})
     found = steps(replace(PROMISE, replicas=(OTHER,)), memory=memory)
-    assert found[0] == Fetch(IMAGE, *(((VENDOR,), (OTHER,)) if is_asked else ((), ())))
+    assert found[0] == Fetch(IMAGE, *(((VENDOR,), (OTHER,)) if is_asked else ((), (), (VENDOR, OTHER))))
 
 
 @pytest.mark.parametrize("change", [{"size": 65}, {"sha256": bytes(32)}])

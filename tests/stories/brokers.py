@@ -1,0 +1,167 @@
+"""What the stories about a broker's day share: an agreement, rounds, and what they left in the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blockota.replication import accept_call
+from blockota.stores.local import LocalStore
+from tests.conftest import ROOT
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.repositories import WAIT_SECONDS, serving
+from tests.stories.test_repository import address, decide, image
+
+URL = "https://broker.example"
+BROKER = ("--key", "dev:4")
+OPTIONS = (*BROKER, "--announce", URL, "--state", "broker.sqlite", "--store", "file:copies", "--json")
+ALL_DONE = ["fetched", "pinned", "fetched", "pinned", "announced"]
+
+
+def agree(workshop: Workshop) -> Workshop:
+    """Have the vendor publish 1.0.0 with a manifest, and accept that the broker serves it."""
+    publish(workshop)
+    offer(workshop)
+    return workshop
+
+
+def publish(workshop: Workshop) -> None:
+    """Have the vendor publish 1.0.0 with a manifest."""
+    Path("notes.md").write_text("The first release.")
+    words = ("--product", PRODUCT, "--version", "1.0.0", "--notes", "notes.md", "-o", "first.json")
+    for command in (
+        ("release", "publish", str(image("1.0.0")), *words),
+        ("proposal", "sign", "first.json", "--key", "dev:1", "--yes"),
+        ("proposal", "sign", "first.json", "--key", "dev:2", "--yes"),
+        ("proposal", "execute", "first.json", "--key", "dev:0"),
+    ):
+        outcome = workshop.run(*command)
+        assert outcome.status == 0, outcome.err
+
+
+@contextmanager
+def vendor_of(workshop: Workshop) -> Iterator[str]:
+    """Run the vendor's repository as a command of its own; its URL."""
+    (workshop.folder / ".blockota" / "store").mkdir(parents=True, exist_ok=True)
+    with serving(workshop.folder) as served:
+        yield served.url
+
+
+def offer(workshop: Workshop, *, number: int = 1, key: str = "dev:4") -> None:
+    """Have a broker offer to serve 1.0.0 for half an hour, and the vendor accept."""
+    words = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0", "--expires-in", "30m", "--key", key)
+    assert workshop.run(*words).status == 0
+    decide(workshop, accept_call(number))
+
+
+def sync(workshop: Workshop, *sources: str) -> Outcome:
+    """One round."""
+    named = (word for source in sources for word in ("--vendor-source", source))
+    return workshop.run("broker", "sync", *named, *OPTIONS)
+
+
+def verbs(outcome: Outcome) -> list[str]:
+    """What a round did, without what failed."""
+    return [step["did"] for step in outcome.json["steps"] if not step["error"]]
+
+
+def copies(workshop: Workshop) -> LocalStore:
+    """The broker's store."""
+    return LocalStore(workshop.folder / "copies")
+
+
+def is_kept(workshop: Workshop) -> bool:
+    """Whether the broker has the image, pinned."""
+    store, cid = copies(workshop), address("1.0.0")
+    return cid in store.pins() and b"".join(store.open(cid)) == image("1.0.0").read_bytes()
+
+
+def blocks(workshop: Workshop) -> list[Path]:
+    """All files among the broker's blocks."""
+    return [path for path in (workshop.folder / "copies" / "blocks").rglob("*") if path.is_file()]
+
+
+def announcements(workshop: Workshop) -> int:
+    """How often the broker sent something since its proposal."""
+    return workshop.chain.count(workshop.cast.broker.address) - 1
+
+
+@dataclass(frozen=True)
+class Process:
+    """A ``broker sync`` that runs as a command of its own."""
+
+    process: subprocess.Popen[str]
+
+    def line(self) -> dict[str, Any]:
+        """What its next round says."""
+        fields: dict[str, Any] = json.loads(self.process.stdout.readline() if self.process.stdout else "")
+        return fields
+
+    def wait(self, seconds: float) -> int:
+        """Wait for its end; its exit status.
+
+        Raises:
+            TimeoutError: it goes on.
+        """
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+
+    def stop(self, *numbers: int) -> tuple[int, str]:
+        """Send signals, SIGTERM if none is named; the exit status, and what it printed since then."""
+        for number in numbers or (signal.SIGTERM,):
+            self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=WAIT_SECONDS)
+        return self.process.returncode, out + err
+
+
+@contextmanager
+def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Process]:
+    """Run ``broker sync`` with these options, and those that all share.
+
+    Args:
+        workshop: its folder is where it runs.
+        options: its options.
+        script: a program that calls it, in the place of ``python -m blockota``.
+    """
+    program = ("-c", script) if script else ("-m", "blockota")
+    command = [sys.executable, *program, "broker", "sync", *options, *OPTIONS]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command,
+        cwd=workshop.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Process(process)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving_as_typed(folder: Path, *words: str) -> Iterator[str]:
+    """Run a repository as a command of its own; what it prints once it is ready."""
+    command = [sys.executable, "-m", "blockota", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with (
+        (folder / "access.jsonl").open("w") as log,
+        subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            yield process.stdout.readline() if process.stdout else ""
+        finally:
+            process.terminate()

@@ -1,0 +1,140 @@
+"""A broker decides upon what is confirmed, and follows a chain that is rewritten (S3.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from blockota.replication import terminate_call
+from tests.stories.brokers import (
+    ALL_DONE,
+    URL,
+    agree,
+    announcements,
+    blocks,
+    copies,
+    is_kept,
+    running,
+    sync,
+    vendor_of,
+    verbs,
+)
+from tests.stories.conftest import Outcome, Workshop
+from tests.stories.repositories import WAIT_SECONDS
+from tests.stories.test_replication import listed, rpc
+from tests.stories.test_repository import decide
+
+DEPTH = 3
+
+
+@pytest.fixture
+def agreed(workshop: Workshop) -> Workshop:
+    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    return agree(workshop)
+
+
+@pytest.fixture
+def vendor_url(agreed: Workshop) -> Iterator[str]:
+    """The vendor's repository, a command of its own."""
+    with vendor_of(agreed) as url:
+        yield url
+
+
+@contextmanager
+def mining(workshop: Workshop) -> Iterator[None]:
+    """A block a second, as on a real chain, instead of one for each transaction."""
+    rpc(workshop.chain.url, "evm_setIntervalMining", 1)
+    try:
+        yield
+    finally:
+        rpc(workshop.chain.url, "evm_setIntervalMining", 0)
+        rpc(workshop.chain.url, "evm_setAutomine", True)  # noqa: FBT003 - JSON-RPC has no names
+
+
+def require_confirmations(workshop: Workshop) -> None:
+    """Make the settings those of a chain on which that many blocks must lie above an answer."""
+    with Path("blockota.toml").open("a") as settings:
+        settings.write(f"confirmations = {DEPTH}\n")
+    assert workshop.run("release", "list").status == 0
+
+
+def states(outcome: Outcome) -> list[str]:
+    """How the agreements stand."""
+    return [one["state"] for one in outcome.json["agreements"]]
+
+
+def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: str) -> None:
+    """Before that it is told and nothing is fetched; what has ended is kept until its end is confirmed."""
+    require_confirmations(agreed)
+    assert states(sync(agreed)) == []
+    rpc(agreed.chain.url, "anvil_mine", DEPTH - 1)
+    early = sync(agreed)
+    assert (early.status, states(early), verbs(early)) == (0, ["unconfirmed"], [])
+    rpc(agreed.chain.url, "anvil_mine", 1)
+    with mining(agreed):
+        assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
+    decide(agreed, terminate_call(1))
+    assert (verbs(sync(agreed)), is_kept(agreed)) == ([], True)
+    rpc(agreed.chain.url, "anvil_mine", DEPTH)
+    assert verbs(sync(agreed)) == ["dropped", "dropped"]
+
+
+def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
+    agreed: Workshop, vendor_url: str
+) -> None:
+    """The next run finds the transaction in the journal, and waits for it."""
+    require_confirmations(agreed)
+    rpc(agreed.chain.url, "anvil_mine", DEPTH)
+    with running(agreed, "--vendor-source", vendor_url) as broker:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not announcements(agreed):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        broker.process.kill()
+        assert broker.process.wait(WAIT_SECONDS) < 0
+    with mining(agreed):
+        assert verbs(sync(agreed, vendor_url)) == ["announced"]
+    assert (announcements(agreed), listed(agreed)) == (1, [(1, "accepted", URL)])
+
+
+def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Workshop, vendor_url: str) -> None:
+    """The agreement is still there, so nothing is fetched; it is announced once more."""
+    sync(agreed, vendor_url)
+    assert listed(agreed) == [(1, "accepted", URL)]
+    rpc(agreed.chain.url, "anvil_reorg", 1, [])
+    assert listed(agreed, "--all") == [(1, "accepted", "")]
+    assert verbs(sync(agreed, vendor_url)) == ["announced"]
+    assert (announcements(agreed), listed(agreed)) == (1, [(1, "accepted", URL)])
+
+
+def test_a_reorganisation_that_changes_nothing_drops_nothing(agreed: Workshop, vendor_url: str) -> None:
+    """The round says that the chain was read again, and that is all."""
+    sync(agreed, vendor_url)
+    rpc(agreed.chain.url, "anvil_mine", 2)
+    assert verbs(sync(agreed, vendor_url)) == []
+    rpc(agreed.chain.url, "anvil_reorg", 1, [])
+    assert verbs(sync(agreed, vendor_url)) == ["re-read"]
+    assert (is_kept(agreed), announcements(agreed)) == (True, 1)
+
+
+def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Workshop, vendor_url: str) -> None:
+    """Without release and agreement nothing is kept, and the broker is told that it has none."""
+    sync(agreed, vendor_url)
+    rpc(agreed.chain.url, "anvil_reorg", 4, [])
+    outcome = sync(agreed, vendor_url)
+    assert (verbs(outcome), states(outcome)) == (["re-read", "dropped", "dropped"], [])
+    assert (blocks(agreed), copies(agreed).pins()) == ([], set())
+
+
+def test_a_chain_that_began_anew_is_another_one(agreed: Workshop, vendor_url: str) -> None:
+    """Set back to a snapshot and mined on beyond it, all that came after the snapshot is taken back."""
+    rpc(agreed.chain.url, "evm_snapshot")
+    sync(agreed, vendor_url)
+    rpc(agreed.chain.url, "evm_revert", "0x0")
+    rpc(agreed.chain.url, "anvil_mine", 3)
+    assert verbs(sync(agreed, vendor_url))[-1:] == ["announced"]
+    assert (is_kept(agreed), announcements(agreed)) == (True, 1)

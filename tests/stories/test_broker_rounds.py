@@ -1,0 +1,175 @@
+"""`broker sync` round after round: it follows the chain, bears faults, and ends as asked, whenever it is asked."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from blockota.localchain import free_port
+from blockota.replication import accept_call, terminate_call
+from tests import hostile_gateway
+from tests.hostile_gateway import Gateway, Handler, honest
+from tests.networks import line_to
+from tests.stories.brokers import (
+    ALL_DONE,
+    Process,
+    agree,
+    announcements,
+    blocks,
+    copies,
+    is_kept,
+    publish,
+    running,
+    sync,
+    vendor_of,
+    verbs,
+)
+from tests.stories.conftest import Workshop
+from tests.stories.repositories import WAIT_SECONDS, serving
+from tests.stories.test_replication import propose, rpc
+from tests.stories.test_repository import address, decide, image
+
+DONE, INTERRUPTED = 0, 130
+OFTEN, SELDOM = ("--every", "1"), ("--every", "3600")
+KINDS = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture
+def agreed(workshop: Workshop) -> Workshop:
+    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    return agree(workshop)
+
+
+@pytest.fixture
+def vendor_url(agreed: Workshop) -> Iterator[str]:
+    """The vendor's repository, a command of its own."""
+    with vendor_of(agreed) as url:
+        yield url
+
+
+def until(broker: Process, is_so: Callable[[dict[str, object]], bool]) -> dict[str, object]:
+    """The first round of which it is so."""
+    return next(found for _ in range(int(WAIT_SECONDS)) if is_so(found := broker.line()))
+
+
+def did(line: dict[str, object], *names: str) -> bool:
+    """Whether a round did this, in any order, and nothing else."""
+    steps = line["steps"]
+    assert isinstance(steps, list)
+    return sorted(step["did"] for step in steps if not step["error"]) == sorted(names)
+
+
+def test_an_agreement_that_is_made_later_is_followed_in_a_later_round(workshop: Workshop) -> None:
+    """Proposed it waits, accepted it is served, terminated it is dropped; then SIGTERM ends it with status 0."""
+    publish(workshop)
+    with vendor_of(workshop) as url, running(workshop, *OFTEN, "--vendor-source", url) as broker:
+        assert broker.line()["agreements"] == []
+        assert propose(workshop).status == 0
+        waiting = until(broker, lambda line: bool(line["agreements"]))
+        assert (waiting["agreements"], waiting["steps"]) == (
+            [{"number": 1, "release": "acme-thermo2 1.0.0", "state": "proposed", "url": ""}],
+            [],
+        )
+        decide(workshop, accept_call(1))
+        until(broker, lambda line: did(line, *ALL_DONE))
+        decide(workshop, terminate_call(1))
+        until(broker, lambda line: did(line, "dropped", "dropped"))
+        assert broker.stop()[0] == DONE
+    assert (blocks(workshop), copies(workshop).pins(), announcements(workshop)) == ([], set(), 1)
+
+
+def test_a_round_that_fails_is_told_and_the_next_one_tries_again(agreed: Workshop) -> None:
+    """The vendor's repository is down at first, and later the line to the node breaks."""
+    port = free_port()
+    with line_to(agreed.chain) as line:
+        Path("blockota.toml").write_text(f'[networks.local]\nurl = "{line.url}"\n')
+        with running(agreed, *OFTEN, "--vendor-source", f"http://127.0.0.1:{port}") as broker:
+            assert "Connection refused" in str(broker.line()["errors"])
+            with serving(agreed.folder, "--listen", f"127.0.0.1:{port}"):
+                until(broker, lambda line: did(line, *ALL_DONE))
+                line.cut_before = "eth_call"
+                until(broker, lambda line: line["block"] is None and bool(line["errors"]))
+                line.mend()
+                until(broker, lambda line: not line["errors"])
+            assert broker.stop()[0] == DONE
+    assert is_kept(agreed)
+
+
+def test_a_node_that_falls_behind_is_waited_for(agreed: Workshop, vendor_url: str) -> None:
+    """As long as it is behind, nothing is dropped."""
+    assert sync(agreed, vendor_url).status == 0
+    with running(agreed, *OFTEN, "--vendor-source", vendor_url) as broker:
+        assert broker.line()["steps"] == []
+        rpc(agreed.chain.url, "anvil_rollback", 1)
+        until(broker, lambda line: "the node is behind" in str(line["errors"]))
+        assert is_kept(agreed)
+        rpc(agreed.chain.url, "anvil_mine", 4)
+        until(broker, lambda line: not line["errors"])
+        assert broker.stop()[0] == DONE
+    assert is_kept(agreed)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=("TERM", "INT"))
+def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_url: str, kind: int) -> None:
+    """However long the pause, with status 0, and the next run finds nothing to do."""
+    with running(agreed, *SELDOM, "--vendor-source", vendor_url) as broker:
+        assert did(broker.line(), *ALL_DONE)
+        assert broker.stop(kind) == (DONE, "")
+    assert sync(agreed, vendor_url).json["steps"] == []
+
+
+@pytest.mark.parametrize(("kind", "every"), zip(KINDS, [(), SELDOM], strict=True), ids=("TERM-once", "INT-every"))
+def test_a_signal_in_a_round_lets_the_step_end(
+    agreed: Workshop, vendor_url: str, kind: int, every: tuple[str, ...]
+) -> None:
+    """The image that is on its way is fetched, nothing is begun after it, and the next run does the rest."""
+    with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
+        await_request(gateway)
+        broker.process.send_signal(kind)
+        with pytest.raises(TimeoutError):
+            broker.wait(0.5)
+        gate.set()
+        status, printed = broker.stop(0)
+        assert status == (DONE if every else INTERRUPTED)
+        assert '"fetched"' in printed
+        assert "Traceback" not in printed
+        assert every or "4 steps of the round are left" in printed
+    assert copies(agreed).pins() == set()
+    assert sorted(verbs(sync(agreed, vendor_url))) == ["announced", "fetched", "pinned", "pinned"]
+    assert is_kept(agreed)
+
+
+@pytest.mark.parametrize("every", [(), SELDOM], ids=("once", "every"))
+def test_a_second_signal_breaks_the_step_off(agreed: Workshop, vendor_url: str, every: tuple[str, ...]) -> None:
+    """With status 130 and one sentence; the next run does all of it."""
+    with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
+        await_request(gateway)
+        status, printed = broker.stop(signal.SIGTERM, signal.SIGINT)
+        gate.set()
+    assert (status, printed.strip()) == (INTERRUPTED, "Stopped.")
+    assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
+    assert announcements(agreed) == 1
+
+
+@contextmanager
+def slow_vendor() -> Iterator[tuple[Gateway, threading.Event]]:
+    """A source that has the image of 1.0.0, and sends it when the event is set."""
+    gate = threading.Event()
+
+    def waits(handler: Handler, data: bytes) -> None:
+        gate.wait(WAIT_SECONDS)
+        honest(handler, data)
+
+    with hostile_gateway.serving({address("1.0.0"): image("1.0.0").read_bytes()}, waits) as gateway:
+        yield gateway, gate
+
+
+def await_request(gateway: Gateway) -> None:
+    """Wait until something is asked of a gateway."""
+    tick = threading.Event()
+    assert any(gateway.asked or tick.wait(0.05) for _ in range(int(20 * WAIT_SECONDS)))

@@ -1,0 +1,264 @@
+"""Where a broker keeps its copies, and what can become of them there: a Kubo node, lost copies, unfit ones, crashes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+
+from blockota.bindings import publish_call, revoke_call
+from blockota.cid import CID, dag
+from blockota.localchain import CHAIN_ID
+from blockota.release import Release, Status, Version
+from blockota.replication import accept_call, terminate_call
+from blockota.repository.tokens import new_token
+from scripts.install_kubo import find
+from tests import hostile_gateway
+from tests.conftest import ROOT
+from tests.ipfs.node import Node, running_node
+from tests.networks import post, stand_in
+from tests.stories import large_images
+from tests.stories.brokers import (
+    OPTIONS,
+    agree,
+    announcements,
+    blocks,
+    copies,
+    is_kept,
+    offer,
+    serving_as_typed,
+    sync,
+    vendor_of,
+    verbs,
+)
+from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.repositories import WAIT_SECONDS, serving
+from tests.stories.test_bad_input import REFUSED, refused
+from tests.stories.test_replication import listed
+from tests.stories.test_repository import address, decide, image
+
+UNREACHABLE = 5
+_KILLED_AT = """
+import os, signal, sqlite3, sys
+left = int(sys.argv.pop(1))
+def count(statement):
+    global left
+    left -= statement.lstrip().startswith(("INSERT", "DELETE"))
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+class Counted(sqlite3.Connection):
+    def __init__(self, *words, **options):
+        super().__init__(*words, **options)
+        self.set_trace_callback(count)
+connect = sqlite3.connect
+sqlite3.connect = lambda *words, **options: connect(*words, factory=Counted, **options)
+from blockota.cli.main import main
+main()
+"""
+"""Runs a command that is killed before it remembers something for the n-th time."""
+
+
+@pytest.fixture
+def agreed(workshop: Workshop) -> Workshop:
+    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    return agree(workshop)
+
+
+@pytest.fixture
+def vendor_url(agreed: Workshop) -> Iterator[str]:
+    """The vendor's repository, a command of its own."""
+    with vendor_of(agreed) as url:
+        yield url
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A Kubo node of the broker's own."""
+    program = find()
+    if program is None:
+        pytest.skip("there is no Kubo: `make kubo` builds one")
+    with running_node(program, tmp_path) as node:
+        yield node
+
+
+def killed_until_done(workshop: Workshop, *options: str, stride: int = 1) -> int:
+    """Run rounds that are killed before ever later things that they remember; how many were killed."""
+    command = [sys.executable, "-c", _KILLED_AT]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for number, count in enumerate(range(1, 100, stride)):
+        words = [*command, str(count), "broker", "sync", *OPTIONS, *options]
+        done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return number
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    raise AssertionError("it never ended")
+
+
+def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
+    """What was done and not remembered is found done: nothing is lost, announced twice or left behind."""
+    assert killed_until_done(agreed, "--vendor-source", vendor_url, stride=4) > 1
+    assert is_kept(agreed)
+    assert announcements(agreed) == 1
+    decide(agreed, terminate_call(1))
+    assert killed_until_done(agreed) > 0
+    assert (blocks(agreed), copies(agreed).pins(), announcements(agreed)) == ([], set(), 1)
+
+
+def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: Node) -> None:
+    """Files are made whole in a folder, pinned in the node and served from there; killed anywhere, nothing stays."""
+    kubo = ("--store", f"kubo:{node.api}")
+    before = node.pins()
+    assert killed_until_done(agreed, *kubo, "--vendor-source", vendor_url) > 1
+    assert (node.pins()[str(address("1.0.0"))], len(node.pins())) == ("recursive", len(before) + 2)
+    assert arrivals(agreed) == []
+    words = ("--as", "broker", "--broker", agreed.cast.broker.address, *kubo)
+    with serving_as_typed(agreed.folder, "repository", "serve", "--listen", "127.0.0.1:0", *words) as ready:
+        answer = requests.get(f"{ready.split()[-1]}/ipfs/{address('1.0.0')}?format=raw", timeout=WAIT_SECONDS)
+        assert answer.content == image("1.0.0").read_bytes()
+    decide(agreed, terminate_call(1))
+    assert killed_until_done(agreed, *kubo) > 0
+    assert (node.pins(), announcements(agreed)) == (before, 1)
+
+
+def test_a_kubo_node_that_is_gone_is_told_and_nothing_is_dropped(agreed: Workshop, vendor_url: str, node: Node) -> None:
+    """Neither is anything said to be as agreed, while nobody can tell."""
+    words = (*OPTIONS, "--store", f"kubo:{node.api}", "--vendor-source", vendor_url)
+    assert agreed.run("broker", "sync", *words).status == 0
+    node.kill()
+    refused(agreed.run("broker", "sync", *words), UNREACHABLE, "ipfs daemon")
+    assert listed(agreed) == [(1, "accepted", "https://broker.example")]
+
+
+def arrivals(workshop: Workshop) -> list[Path]:
+    """Blocks of files on their way into the node."""
+    return [path for path in (workshop.folder / "broker.arrivals" / "blocks").rglob("*") if path.is_file()]
+
+
+def test_copies_that_are_lost_are_fetched_again(agreed: Workshop, vendor_url: str) -> None:
+    """They are missed, fetched and pinned, and not announced a second time."""
+    sync(agreed, vendor_url)
+    shutil.rmtree("copies")
+    assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "missed", "missed", "pinned", "pinned"]
+    assert (is_kept(agreed), announcements(agreed)) == (True, 1)
+
+
+def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor_url: str) -> None:
+    """All is checked again, also when nobody is there to be asked; what is pinned then counts as somebody else's."""
+    sync(agreed, vendor_url)
+    Path("broker.sqlite").unlink()
+    assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "pinned", "pinned"]
+    Path("broker.sqlite").unlink()
+    assert sorted(verbs(sync(agreed))) == ["fetched", "fetched", "pinned", "pinned"]
+    decide(agreed, terminate_call(1))
+    assert verbs(sync(agreed)) == ["dropped", "dropped"]
+    assert (is_kept(agreed), announcements(agreed)) == (True, 1)
+
+
+def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Workshop) -> None:
+    """Until then the message says who is left out, and how that is ended."""
+    held = dict(blocks_of("1.0.0"))
+    with hostile_gateway.serving(held, hostile_gateway.flips_bit(0.5)) as vendor:
+        assert sync(agreed, vendor.url).status == UNREACHABLE
+        vendor.vice = hostile_gateway.honest
+        unforgiven = sync(agreed, vendor.url)
+        [told] = [step["error"] for step in unforgiven.json["steps"] if step["subject"] == f"{PRODUCT} 1.0.0"]
+        assert (vendor.url in told, "--forgive" in told) == (True, True)
+        agreed.run("broker", "sync", "--vendor-source", vendor.url, "--forgive", *OPTIONS)
+    assert is_kept(agreed)
+
+
+def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
+    """The settings name the variable that holds it."""
+    token, line = new_token("broker")
+    Path("tokens").write_text(line)
+    settings = Path("blockota.toml").read_text()
+    with serving(agreed.folder, "--tokens", "tokens") as served, pytest.MonkeyPatch.context() as environment:
+        assert sync(agreed, served.url).status == UNREACHABLE
+        Path("blockota.toml").write_text(f'{settings}\n[tokens]\n"{served.url}" = "env:VENDOR_TOKEN"\n')
+        environment.setenv("VENDOR_TOKEN", token)
+        assert sync(agreed, served.url).status == 0
+    assert is_kept(agreed)
+
+
+def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowed(workshop: Workshop) -> None:
+    """On a chain that is no local development chain, a stranger's URL that leads to this machine is not asked."""
+    workshop.publish("1.0.0", image("1.0.0"))
+    offer(workshop)
+    offer(workshop, number=2, key="dev:5")
+    with hostile_gateway.serving(dict(blocks_of("1.0.0"))) as other, on_another_chain(workshop) as network:
+        assert workshop.run("replica", "announce", "2", other.url, "--key", "dev:5").status == 0
+        words = ("broker", "sync", "--network", network, "--broker", workshop.cast.broker.address, *OPTIONS[4:])
+        outcome = workshop.run(*words)
+        assert (outcome.status, other.asked.total()) == (UNREACHABLE, 0)
+        assert other.url in outcome.json["steps"][0]["error"]
+        assert workshop.run(*words, "--allow-private").status == 0
+    assert is_kept(workshop)
+
+
+@contextmanager
+def on_another_chain(workshop: Workshop) -> Iterator[str]:
+    """A network of the settings in which the same chain is none that is for development."""
+    deployed = json.loads((workshop.folder / "deployments" / f"{CHAIN_ID}.json").read_text())
+
+    def answer(body: bytes) -> tuple[int, bytes]:
+        return 200, post(workshop.chain.url, body).replace(b'"%s"' % hex(CHAIN_ID).encode(), b'"0x3e7"')
+
+    with stand_in(answer) as url, Path("blockota.toml").open("a") as settings:
+        settings.write(f'[networks.elsewhere]\nurl = "{url}"\nchain_id = {0x3E7}\nconfirmations = 0\n')
+        settings.write(f'contract = "{deployed["contract"]}"\nreplication = "{deployed["replication"]}"\n')
+        settings.flush()
+        yield "elsewhere"
+
+
+def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> None:
+    """The record's root leads to another image: it is not pinned, announced or fetched again, and goes when revoked."""
+    release, held = mismatched(workshop)
+    with hostile_gateway.serving(held) as vendor:
+        first = sync(workshop, vendor.url)
+        refused(first, REFUSED, "could not fetch acme-linux 1.0.0")
+        assert "is not the image that the chain records" in first.json["steps"][0]["error"]
+        asked = vendor.asked.total()
+        second = sync(workshop, vendor.url)
+        assert (second.status, vendor.asked.total()) == (REFUSED, asked)
+        assert "tell the vendor" in second.json["steps"][0]["error"].lower()
+    assert (copies(workshop).pins(), announcements(workshop), bool(blocks(workshop))) == (set(), 0, True)
+    workshop.decide(revoke_call(release.product, release.version, reason="its root is another image's"))
+    assert verbs(sync(workshop)) == ["dropped"]
+    assert blocks(workshop) == []
+
+
+def mismatched(workshop: Workshop) -> tuple[Release, dict[CID, bytes]]:
+    """Publish a release whose root leads to another image of that size, agreed on; and that image's blocks."""
+    large_images.pair(workshop)
+    product = large_images.PRODUCT
+    size = large_images.MEBIBYTE + 1
+    held = {block.cid: block.data for block in dag(io.BytesIO(bytes(size)))}
+    root = list(held)[-1]
+    digest = hashlib.sha256(b"\1" * size).digest()
+    release = Release(
+        product.name, Version(1, 0, 0), digest, size, product.region.start, 0, product.chip_id, Status.ACTIVE
+    )
+    release = replace(release, dag_root=root.digest)
+    workshop.decide(publish_call([release]))
+    words = ("--product", product.name, "--version", "1.0.0", "--key", "dev:4")
+    assert workshop.run("replica", "propose", *words).status == 0
+    decide(workshop, accept_call(1))
+    return release, held
+
+
+def blocks_of(version: str) -> Iterator[tuple[CID, bytes]]:
+    """The blocks of an image."""
+    with image(version).open("rb") as file:
+        yield from ((block.cid, block.data) for block in dag(file))
