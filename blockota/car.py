@@ -34,6 +34,16 @@ def overhead(size: int) -> int:
     return (1 << 16) + size // 50
 
 
+def largest_block(cid: CID, *, size: int) -> int:
+    """Bytes of the largest block under an address that a file of a known size can have.
+
+    Args:
+        cid: the block's address, which says whether it holds bytes of the file or links.
+        size: bytes of the file; of a block that holds bytes, those that its parent says where they are known.
+    """
+    return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
+
+
 def write_car(root: CID, read_block: Callable[[CID], bytes], *, repeat: bool = True) -> Iterator[bytes]:
     """Yield a CARv1 of a file, piece by piece; each block is checked before it is written.
 

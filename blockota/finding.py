@@ -8,6 +8,7 @@ nobody has to be asked the next time.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from blockota.release import Release
 from blockota.stores import Store
 from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.destinations import InFile
-from blockota.stores.fetching import Fetch
+from blockota.stores.fetching import Fetch, UnservedError
+from blockota.stores.http import HttpStore
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Limits, Source, SourceReport, Verdict
 
@@ -37,7 +39,7 @@ class Stage:
 
     Attributes:
         name: what they are together, for people.
-        candidates: names them; it is called only when nobody before them served the image.
+        candidates: names them; it is called only when those before them did not serve the image, or are slow.
     """
 
     name: str
@@ -107,7 +109,7 @@ def find_image(
     Args:
         release: the chain's record.
         store: is asked first; a local one that can be written keeps what is found elsewhere.
-        stages: who is asked then, one stage after the other.
+        stages: who is asked then, one stage after the other; where one is slow, the next joins it.
         into: an empty file that is open for reading and writing; its position is undefined afterwards.
         listener: who is told how it goes on, and which sources were left out.
 
@@ -115,46 +117,67 @@ def find_image(
         VerificationError: number 4, what was found is something else, and nobody is left to ask.
         StoreError: nobody serves the image, or it cannot be written.
     """
-    try:
-        _copy(release, store, into=into, progress=listener.progress)
-    except (StoreError, ContentError) as error:
-        search = _Search(release, store, into=into, listener=listener)
-        if isinstance(error, ContentError):
-            listener.note(f"Not taken from the store: {error.what}, {error.why}.")
-        if not any(search.ask(stage) for stage in stages):
-            raise search.failure(error) from error
+    search = _Search(release, stages, listener=listener)
+    if isinstance(store, HttpStore):  # a source like others: it must not be waited for either
+        search.begin_with(Stage("the store", lambda: [store.source]))
+    elif search.copied(store, into=into):
+        return
+    if not search.fetched(into, keeper=store if isinstance(store, LocalStore) and _is_writable(store.folder) else None):
+        raise search.failure()
 
 
 class _Search:
-    """The search for one image outside of the store."""
+    """The search for one image: what was tried, and what became of it."""
 
-    def __init__(self, release: Release, store: Store, *, into: BinaryIO, listener: Listener) -> None:
+    def __init__(self, release: Release, stages: Sequence[Stage], *, listener: Listener) -> None:
         self._release, self._listener = release, listener
-        self._keeper = store if isinstance(store, LocalStore) and _is_writable(store.folder) else None
+        self._stages = deque(stages)
+        self._reports: dict[str, SourceReport] = {}
+        self._of_store: StoreError | ContentError | None = None
+        self._there = 0
+
+    def begin_with(self, stage: Stage) -> None:
+        self._stages.appendleft(stage)
+
+    def copied(self, store: Store, *, into: BinaryIO) -> bool:
+        """Take the image from the store, and say whether it is whole there."""
+        try:
+            _copy(self._release, store, into=into, progress=self._listener.progress)
+        except (StoreError, ContentError) as error:
+            self._of_store = error
+            if isinstance(error, ContentError):
+                self._listener.note(f"Not taken from the store: {error.what}, {error.why}.")
+            return False
+        return True
+
+    def fetched(self, into: BinaryIO, *, keeper: LocalStore | None) -> bool:
+        """Ask all stages, and say whether the image is whole now."""
         with _written():
             into.seek(0)
             into.truncate()
-        self._destination = InFile(into, store=self._keeper)
-        self._reports: list[SourceReport] = []
-
-    def ask(self, stage: Stage) -> bool:
-        """Ask the sources of a stage, and say whether the image is whole now."""
-        candidates = list(stage.candidates())
-        sources = [candidate for candidate in candidates if isinstance(candidate, Source)]
-        self._report(candidate for candidate in candidates if isinstance(candidate, SourceReport))
-        if not sources:
+        release = self._release
+        fetch = Fetch(release.cid, (), size=release.size, into=InFile(into, store=keeper), limits=Limits())
+        try:
+            with keeper.locked(is_alone=False) if keeper else nullcontext():
+                fetch.run(self._count, more=lambda: self._next(fetch))
+                if keeper:
+                    keeper.pin(release.cid)
+        except ContentError as error:
+            raise _translated(error) from error
+        except UnservedError:
             return False
-        number = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
-        self._listener.note(f"Asking {stage.name} for the image ({number}).")
-        return self._fetch(sources)
+        finally:
+            self._report(fetch.report().bad)
+        return True
 
-    def failure(self, of_store: StoreError | ContentError) -> StoreError | VerificationError:
+    def failure(self) -> StoreError | VerificationError:
         """What to raise when nobody served the image."""
-        if not self._reports:
+        of_store = self._of_store
+        if of_store and not self._reports:
             return _translated(of_store)
-        verdicts = "; ".join(str(report) for report in self._reports)
-        why = f"{of_store.what} ({of_store.why}); {verdicts}"
-        if all(report.verdict == Verdict.LIED for report in self._reports):
+        verdicts = "; ".join(map(str, self._reports.values()))
+        why = f"{of_store.what} ({of_store.why}); {verdicts}" if of_store else verdicts
+        if all(report.verdict == Verdict.LIED for report in self._reports.values()):
             return VerificationError(
                 4,
                 "only other images than the release were found",
@@ -167,36 +190,28 @@ class _Search:
             remedy="name a source that serves it with --source, or try again later",
         )
 
-    def _fetch(self, sources: Sequence[Source]) -> bool:
-        release = self._release
-        fetch = Fetch(release.cid, sources, size=release.size, into=self._destination, limits=Limits())
-        there = 0
+    def _next(self, fetch: Fetch) -> list[Source] | None:
+        """The sources of the next stage that has any, or nothing when all were asked."""
+        self._report(fetch.report().bad)
+        while self._stages:
+            stage = self._stages.popleft()
+            candidates = list(stage.candidates())
+            self._report(candidate for candidate in candidates if isinstance(candidate, SourceReport))
+            if sources := [candidate for candidate in candidates if isinstance(candidate, Source)]:
+                number = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
+                self._listener.note(f"Asking {stage.name} for the image ({number}).")
+                return sources
+        return None
 
-        def count(size: int) -> None:
-            nonlocal there
-            there += size
-            self._listener.progress(there)
-
-        try:
-            with self._keeper.locked(is_alone=False) if self._keeper else nullcontext():
-                fetch.run(count)
-                if self._keeper:
-                    self._keeper.pin(release.cid)
-        except ContentError as error:
-            raise _translated(error) from error
-        except StoreError:
-            # A source is left out for its own faults; where one is left, the file or the store is what failed.
-            if not all(report.is_bad for report in fetch.report().sources):
-                raise
-            return False
-        finally:
-            self._report(fetch.report().bad)
-        return True
+    def _count(self, size: int) -> None:
+        self._there += size
+        self._listener.progress(self._there)
 
     def _report(self, reports: Iterable[SourceReport]) -> None:
         for report in reports:
-            self._reports.append(report)
-            self._listener.note(f"Left out: {report}.")
+            if report.url not in self._reports:
+                self._reports[report.url] = report
+                self._listener.note(f"Left out: {report}.")
 
 
 def _base(url: str) -> str:

@@ -66,7 +66,7 @@ class Answer:
         """
         total = 0
         with translated(self._source):
-            while part := self._response.read(READ_SIZE):
+            while part := self._response.read(min(READ_SIZE, self._limit + 1 - total)):
                 total += len(part)
                 if total > self._limit:
                     raise self._refused(f"its answer is larger than the {self._limit} bytes that can be")

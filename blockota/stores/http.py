@@ -25,7 +25,7 @@ class HttpStore:
 
     def __init__(self, source: Source, *, limits: Limits | None = None) -> None:
         """Remember; nothing is asked yet."""
-        self._source = source
+        self.source = source
         self._limits = limits or Limits()
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
@@ -43,7 +43,7 @@ class HttpStore:
             StoreError: the gateway does not hold the file, stalls or breaks off too often.
             ContentError: it serves other bytes.
         """
-        with TrustlessClient(self._source, self._limits) as client:
+        with TrustlessClient(self.source, self._limits) as client:
             yield from read_file(cid, lambda block: self._block(client, block))
 
     def has(self, cid: CID) -> bool:
@@ -52,7 +52,7 @@ class HttpStore:
         Raises:
             StoreError: it does not answer.
         """
-        with TrustlessClient(self._source, self._limits) as client:
+        with TrustlessClient(self.source, self._limits) as client:
             return client.has(cid)
 
     def pin(self, cid: CID) -> None:
@@ -85,12 +85,12 @@ class HttpStore:
 
     def _lied(self, error: SourceError) -> NoReturn:
         raise ContentError(
-            f"{self._source.url} serves other bytes", why=error.why, remedy="take the image from another source"
+            f"{self.source.url} serves other bytes", why=error.why, remedy="take the image from another source"
         ) from error
 
     def _read_only(self, *_: object) -> UsageError:
         return UsageError(
-            f"nothing can be stored in {self._source.url}",
+            f"nothing can be stored in {self.source.url}",
             why="a gateway only serves what its owner has stored",
             remedy="name a store of your own, like file:FOLDER",
         )

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from blockota.car import overhead
+from blockota.car import largest_block, overhead
 from blockota.cid import CID, RAW, Block, Link, read_links
 from blockota.errors import ContentError
 
@@ -132,6 +132,13 @@ class Plan:
         data = self._inner.get(cid) or self._destination.held(cid)
         return data if data is not None and CID.of(cid.codec, data) == cid else None
 
+    def largest(self, cid: CID) -> int:
+        """Bytes that a block can have at most, as far as is known of it."""
+        with self.changed:
+            places = self._needed.get(cid)
+            size = places[0].size if places and cid.codec == RAW else self.size
+        return largest_block(cid, size=size)
+
     def arrived(self, block: Block) -> bool:
         """Take a good block in; False when nobody needed it any more.
 
@@ -158,7 +165,7 @@ class Plan:
         with self.changed:
             while not self.is_over:
                 now = time.monotonic()
-                cid = self._unasked() or self._overdue(asker, now - patience)
+                cid = self._unasked() or self._overdue(asker, now, patience=patience)
                 if cid is not None:
                     self._asked.setdefault(cid, {})[asker] = now
                     return cid
@@ -173,10 +180,15 @@ class Plan:
                     return cid
         return None
 
-    def _overdue(self, asker: Hashable, since: float) -> CID | None:
-        late = {cid: max(askers.values()) for cid, askers in self._asked.items() if askers and asker not in askers}
+    def _overdue(self, asker: Hashable, now: float, *, patience: float) -> CID | None:
+        late = {
+            # The more were asked in vain, the sooner the next one is: many that are slow must not add up.
+            cid: max(askers.values()) + patience / len(askers)
+            for cid, askers in self._asked.items()
+            if askers and asker not in askers
+        }
         first = min(late, key=late.__getitem__, default=None)
-        return first if first is not None and late[first] <= since else None
+        return first if first is not None and late[first] <= now else None
 
     def _check(self, block: Block, places: list[_Place]) -> None:
         """Hold a block against what its parents say, and let its children be needed."""

@@ -27,6 +27,7 @@ class Limits:
         grace: in which it may be slower than `slowest`.
         slowest: bytes a second, on average over one answer, behind the grace.
         patience: until another source is asked for the same block as well.
+        joining: until other sources join those that bring too little together.
         redirects: hops of one request.
         attempts: broken connections in a row without a new block.
     """
@@ -36,6 +37,7 @@ class Limits:
     grace: float = 20.0
     slowest: int = 4096
     patience: float = 2.0
+    joining: float = 5.0
     redirects: int = 3
     attempts: int = 3
 

@@ -45,14 +45,18 @@ class TrustlessClient:
         """Close the connection."""
         self._session.close()
 
-    def block(self, cid: CID) -> Block:
+    def block(self, cid: CID, *, limit: int = MAX_BLOCK_SIZE) -> Block:
         """One block.
+
+        Args:
+            cid: its address.
+            limit: bytes that it can have; see `blockota.car.largest_block`.
 
         Raises:
             SourceError: it does not come, or is another (`Verdict.LIED`).
         """
         with self._closing():
-            answer = self._session.get(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE, limit=MAX_BLOCK_SIZE)
+            answer = self._session.get(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE, limit=limit)
             data = answer.body()
             if CID.of(cid.codec, data) != cid:
                 raise self._lied(f"block {cid} has another hash")

@@ -163,14 +163,14 @@ def test_nobody_who_serves_is_out_of_reach(bench: Workshop) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        announce(bench, url, "https://broker.example:0/")
+        announce(bench, url, f"{url}/other")
         refused(
             bench.run(*FETCH),
             UNREACHABLE,
             "the image of acme-thermo2 1.0.0 was found nowhere",
             "does not hold",
             f"{url} gone",
-            "broker.example:0 refused",
+            f"{url}/other gone",
             "--source",
         )
 
