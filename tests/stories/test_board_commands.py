@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from blockota.cli.board import board as board_group
-from blockota.cli.boards import WIRINGS, page_runs
+from blockota.cli.boards import BENCH_LOG, WIRINGS, page_runs
 from blockota.cli.main import run
 from firmware_host.bench_log import BenchEntry, BenchLog
 from firmware_host.board import (
@@ -184,7 +184,8 @@ def entry(number: int) -> BenchEntry:
 
 def test_the_log_is_shown_and_proven(bench: Bench) -> None:
     """All lines or those of one board, always after the whole log was proven; a removed line shows."""
-    kept = BenchLog(Path("bench-log.jsonl"))
+    kept = BenchLog(BENCH_LOG)
+    BENCH_LOG.parent.mkdir(parents=True)
     ends(bench.run("log"), 2, "bench-log.jsonl cannot be read")
     last = [kept.append(entry(number)) for number in range(3)][-1]
     outcome = bench.run("log")
