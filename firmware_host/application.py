@@ -30,7 +30,20 @@ def start(bootloader: Bootloader, address: int, *, listen: float) -> str:
         BoardError: the board fell silent before it started, or refused.
     """
     bootloader.go(address)
-    return _printable(b"".join(_heard(bootloader.link, listen)))
+    return listen_to(bootloader.link, seconds=listen)
+
+
+def listen_to(link: Link, *, seconds: float) -> str:
+    """Listen to what a program prints that was started by a reset.
+
+    Args:
+        link: to the board.
+        seconds: as `listen` of `start`.
+
+    Returns:
+        The text, as `start` gives it.
+    """
+    return _printable(b"".join(_heard(link, seconds)))
 
 
 def _heard(link: Link, listen: float) -> Iterator[bytes]:

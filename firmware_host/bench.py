@@ -16,8 +16,7 @@ from blockota.errors import BoardError, RefusedError, VerificationError
 from blockota.release import Region, Release
 from blockota.technician import KnownReleases
 from blockota.verification import Passed, ProvenRelease, prove_board, prove_flash
-from firmware_host.application import start
-from firmware_host.board_identity import BoardIdentity, identify
+from firmware_host.board_identity import BoardIdentity
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import Chip
 from firmware_host.digest_stub import DigestStub
@@ -30,9 +29,6 @@ from firmware_host.flash_plan import FlashPlan, common, plan
 from firmware_host.flasher import carry_out
 from firmware_host.holdings import Holdings, holdings
 from firmware_host.image import FirmwareImage
-from firmware_host.link import open_link
-
-_LISTEN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +47,37 @@ class Bench:
     notes: tuple[str, ...]
     wait: Callable[[float], None] = time.sleep
 
+    def look(
+        self,
+        proven: ProvenRelease,
+        *,
+        known: KnownReleases,
+        journal: FlashJournal | None = None,
+        proof: Proof = Proof.STUB,
+    ) -> BoardLook:
+        """Find out what the board holds where a release is to go; nothing is changed.
+
+        Args:
+            proven: a release that passed checks 1 to 5.
+            known: the releases that the board may hold, of the chain's record.
+            journal: of this board; an interrupted run that it tells of is gone on with.
+            proof: how the flash is looked at and proven; where the chip is not known to run the program that
+                hashes it, it is read back whatever is said here.
+
+        Raises:
+            VerificationError: number 7, no table has the chip.
+            RefusedError: the journal cannot be read.
+            BoardError: the board fell silent.
+        """
+        contents: FlashContents = ReadBack(self.bootloader)
+        entry = journal.entry() if journal else None
+        held: Holdings | None = None
+        if self._is_readable(proven.release):
+            contents = self._contents(self.plan(proven), proof)
+            with _nothing_changed():
+                held = holdings(self.plan(proven), contents, known=_with(proven.release, known), entry=entry)
+        return BoardLook(self, proven, contents, held=held, entry=entry, journal=journal)
+
     def prove(
         self,
         proven: ProvenRelease,
@@ -60,31 +87,21 @@ class Bench:
         journal: FlashJournal | None = None,
         proof: Proof = Proof.STUB,
     ) -> ClearedBoard:
-        """Checks 6 to 9; nothing is changed.
+        """Look, and make the checks 6 to 9; nothing is changed.
 
         Args:
-            proven: a release that passed checks 1 to 5.
+            proven: as for `look`.
             consent: what the person agreed to.
-            known: the releases that the board may hold, of the chain's record.
-            journal: of this board; an interrupted run that it tells of is gone on with.
-            proof: how the flash is looked at and proven; where the chip is not known to run the program that
-                hashes it, it is read back whatever is said here.
+            known: as for `look`.
+            journal: as for `look`.
+            proof: as for `look`.
 
         Raises:
             VerificationError: with the number of the first check that failed.
             RefusedError: the journal cannot be read, or keeps bytes that this release would leave nowhere.
             BoardError: the board fell silent.
         """
-        contents: FlashContents = ReadBack(self.bootloader)
-        entry = journal.entry() if journal else None
-        held = Holdings()
-        if self._is_readable(proven.release):
-            contents = self._contents(self.plan(proven), proof)
-            with _nothing_changed():
-                held = holdings(self.plan(proven), contents, known=_with(proven.release, known), entry=entry)
-        passed = tuple(prove_board(proven, self._answer(held), consent=consent))
-        kept = _kept(self.plan(proven), held, entry=entry)
-        return ClearedBoard(self, proven, passed, contents, kept=kept, journal=journal)
+        return self.look(proven, known=known, journal=journal, proof=proof).prove(consent)
 
     def plan(self, proven: ProvenRelease) -> FlashPlan:
         """How a release goes into this board's flash.
@@ -113,7 +130,12 @@ class Bench:
             raise _unknown_chip(identity)
         return self._flash().contains(release.region)
 
-    def _answer(self, held: Holdings) -> BoardAnswer:
+    def answer(self, held: Holdings) -> BoardAnswer:
+        """What the board said, for the checks 6 to 9.
+
+        Args:
+            held: what it holds.
+        """
         identity = self.identity
         return BoardAnswer(
             chip_id=identity.product_id,
@@ -136,6 +158,42 @@ class Bench:
         if self.identity.chip is None or self.identity.flash_size is None:
             raise AssertionError("a board that was not identified cannot be flashed")
         return self.identity.chip, self.identity.flash_size
+
+
+@dataclass(frozen=True)
+class BoardLook:
+    """What a board holds where one release is to go.
+
+    Attributes:
+        bench: the board.
+        proven: the release.
+        contents: of its flash, as far as it was looked at.
+        held: what that is; None where the board is none that the release can be for.
+        entry: the run of it that was interrupted, if one is written down.
+        journal: of the board; None keeps none.
+    """
+
+    bench: Bench
+    proven: ProvenRelease
+    contents: FlashContents
+    held: Holdings | None
+    entry: JournalEntry | None
+    journal: FlashJournal | None
+
+    def prove(self, consent: Consent) -> ClearedBoard:
+        """Checks 6 to 9.
+
+        Args:
+            consent: what the person agreed to.
+
+        Raises:
+            VerificationError: with the number of the first check that failed.
+            RefusedError: the journal keeps bytes that this release would leave nowhere.
+        """
+        held = self.held or Holdings()
+        passed = tuple(prove_board(self.proven, self.bench.answer(held), consent=consent))
+        kept = _kept(self.bench.plan(self.proven), held, entry=self.entry)
+        return ClearedBoard(self.bench, self.proven, passed, self.contents, kept=kept, journal=self.journal)
 
 
 @dataclass(frozen=True)
@@ -184,31 +242,6 @@ class ClearedBoard:
             FlashProofError: it is something else.
         """
         return prove_flash(self.proven.release, finished.sha256, method=finished.method)
-
-    def start(self) -> str:
-        """Start the release, and return what the board prints.
-
-        Raises:
-            RefusedError: there is no program memory at its address.
-            BoardError: the board fell silent before it started.
-        """
-        return start(self.bench.bootloader, self.proven.release.load_address, listen=_LISTEN_SECONDS)
-
-
-@contextmanager
-def connect(port: str, *, baud: int) -> Iterator[Bench]:
-    """Open a port, wake the board's bootloader, and ask the board what it is.
-
-    Raises:
-        BoardError: no port, no answer, or an answer that is not AN3155's.
-    """
-    link = open_link(port, baud=baud)
-    try:
-        bootloader = Bootloader(link)
-        bootloader.connect()
-        yield Bench(bootloader, identify(bootloader), link.notes)
-    finally:
-        link.close()
 
 
 def _with(release: Release, known: KnownReleases) -> KnownReleases:

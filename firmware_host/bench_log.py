@@ -109,6 +109,18 @@ class BenchLog:
             self._write_head(line)
         return line
 
+    def check(self) -> None:
+        """Prove that the log is whole and can be written, before there is something that must be written.
+
+        Raises:
+            ContentError: it is not whole.
+            UsageError: it cannot be written.
+        """
+        with self._locked() as file:
+            self._whole_end(file)
+            for _ in self.lines():
+                pass
+
     def lines(self) -> Iterator[Line]:
         """Read the log, and prove that no line is missing, changed or put in.
 

@@ -32,6 +32,14 @@ class Holdings:
     half_written: bool = False
     unknown: bool = False
 
+    def __str__(self) -> str:
+        """``1.0.0``, ``acme-other 1.0.0``, ``half written``, ``unknown`` or ``blank``."""
+        if self.release:
+            return str(self.release.version)
+        if self.other:
+            return f"{self.other.product} {self.other.version}"
+        return "half written" if self.half_written else "unknown" if self.unknown else "blank"
+
 
 def holdings(
     plan: FlashPlan, contents: FlashContents, *, known: KnownReleases, entry: JournalEntry | None = None

@@ -15,6 +15,7 @@ import click
 
 from blockota.cli.session import Session, with_session
 from blockota.errors import RefusedError
+from blockota.settings import STATE_FOLDER
 
 if TYPE_CHECKING:
     from firmware_host.board_identity import BoardIdentity
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from firmware_host.bootloader import Bootloader
 
 P = ParamSpec("P")
-BENCH_LOG = Path("bench-log.jsonl")
-"""Where the bench keeps its log, in the folder in which commands are run."""
+BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
+"""Where the bench keeps its log, beside the other state in the folder in which commands are run."""
 WIRINGS = ("by-hand", "dtr-rts", "rts-dtr", "dtr", "rts", "break")
 """The names in `firmware_host.entry`, whose module a command's help does not need."""
+_WIRING_HELP = "by-hand, dtr-rts, rts-dtr, dtr, rts or break."
 _SLOWEST, _FASTEST = 1200, 1_000_000
 _TYPED = 4
 """Characters of a unique id that are typed."""
@@ -112,8 +114,8 @@ def lines_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _way_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--baud", type=BAUD, default="115200", show_default=True, help="Bits a second, or auto.")
-    @click.option("--wiring", type=click.Choice(WIRINGS), default="by-hand", help="What drives reset, then BOOT0.")
-    @click.option("--invert-reset", is_flag=True, help="The board is in reset while the line is not asserted.")
+    @click.option("--wiring", type=click.Choice(WIRINGS), metavar="NAME", default="by-hand", help=_WIRING_HELP)
+    @click.option("--invert-reset", is_flag=True, help="In reset while the line is not asserted.")
     @click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted.")
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:

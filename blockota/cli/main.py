@@ -143,7 +143,7 @@ def _report(error: BlockOTAError, words: list[str], *, is_told: bool = False) ->
     if "--debug" in words:
         click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
-        click.echo(json.dumps(getattr(error, "result", {}) | {"error": _fields(error)}, indent=2))
+        click.echo(json.dumps(getattr(error, "result", {}) | {"error": error_fields(error)}, indent=2))
     if not is_told:
         click.secho(f"Error: {plain(error)}", fg="red", err=True)
     return error.exit_status
@@ -155,7 +155,8 @@ def _without_secrets(text: str) -> str:
     return re.sub(r"(with url:) \S+", r"\1 …", text)
 
 
-def _fields(error: BlockOTAError) -> dict[str, Any]:
+def error_fields(error: BlockOTAError) -> dict[str, Any]:
+    """An error as JSON."""
     fields: dict[str, Any] = {
         "kind": type(error).__name__,
         "what": error.what,

@@ -201,7 +201,8 @@ def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) 
     with served(SimulatedBoard(faults=Faults(silent_after=sent))) as url:
         outcome = published.flash(url, "--json")
     assert outcome.status == 0, outcome.err
-    assert (outcome.json["banner"], outcome.json["passed"]) == ("", list(range(1, 11)))
+    (result,) = outcome.json["results"]
+    assert (result["banner"], result["passed"]) == ("", list(range(1, 11)))
     assert "but it did not start" in outcome.err
     assert "BOOT0 at 0" in outcome.err
 
@@ -228,25 +229,23 @@ def _bytes_until_proven() -> int:
     return link.count
 
 
-def test_bytes_beside_the_image_are_in_a_file_while_they_are_nowhere_else(published: Workshop) -> None:
-    """A cut run leaves the file and says so; the next run does not touch it, and removes only its own."""
+def test_bytes_beside_the_image_are_in_the_journal_while_they_are_nowhere_else(published: Workshop) -> None:
+    """A cut run leaves them there; the next run writes them back, and takes the journal away."""
     beside = bytes(range(256))
     flash = b"\xff" * 768 + beside
     board = SimulatedBoard(flash=flash, faults=Faults(silent_after=_bytes_until_proven() // 2))
+    journals = Path(".blockota", "bench", "interrupted")
     with served(board) as url:
         cut = published.flash(url)
-        kept = list(Path.cwd().glob("preserved-*.bin"))
+        kept = [journal.read_text() for journal in journals.iterdir()]
         again = published.flash(url)
     assert cut.status == 4
-    assert len(kept) == 1
-    assert kept[0].name in cut.err
-    assert kept[0].read_bytes() == b"\xff" * (768 - len(IMAGE)) + beside
+    assert f"`blockota flash --resume --port {url}`" in cut.err
+    assert [beside.hex() in text for text in kept] == [True]
     assert again.status == 0, again.err
-    assert list(Path.cwd().glob("preserved-*.bin")) == kept
-    with served(SimulatedBoard(flash=flash)) as url:
-        whole = published.flash(url)
-    assert "440 bytes beside the image" in whole.out
-    assert list(Path.cwd().glob("preserved-*.bin")) == kept
+    assert "440 bytes beside the image" in again.out
+    assert bytes(board.flash[768:1024]) == beside
+    assert not list(journals.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["hex", "elf"])
@@ -254,7 +253,7 @@ def test_an_image_from_a_stick_may_be_hex_or_elf(published: Workshop, board_url:
     """What publish takes, flash takes as well; the chain's digest is of the flat bytes."""
     outcome = published.flash(board_url, "--image", str(IMAGES / f"bluepill-1.0.0.{kind}"), "--json")
     assert outcome.status == 0, outcome.err
-    assert outcome.json["sha256"] == hashlib.sha256(IMAGE).hexdigest()
+    assert outcome.json["results"][0]["sha256"] == hashlib.sha256(IMAGE).hexdigest()
     assert "Reading what the board's flash holds" in outcome.err
 
 

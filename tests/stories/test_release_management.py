@@ -104,7 +104,7 @@ def test_program_and_configuration_are_one_proposal_and_live_side_by_side(config
         assert configured.run(*flash, "--configuration").status == 0
         configured.publish("1.1.0", NEW)
         outcome = configured.flash(url, "--json")
-    assert outcome.json["banner"].startswith("BlockOTA bluepill 1.1.0")
+    assert outcome.json["results"][0]["banner"].startswith("BlockOTA bluepill 1.1.0")
     start = CONFIGURATION_START - 0x0800_0000
     assert bytes(board.flash[start : start + 12]) == b"interval=60\0"
     releases = configured.run("release", "list", "--json").json["releases"]

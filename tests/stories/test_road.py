@@ -23,8 +23,9 @@ def test_an_image_travels_the_whole_road(name: str, request: pytest.FixtureReque
         workshop.publish(version, image)
         outcome = workshop.flash(board_url, "--json")
         assert outcome.status == 0, outcome.err
-        assert outcome.json["passed"] == list(range(1, 11))
-        assert f"BlockOTA bluepill {version}" in outcome.json["banner"]
+        (result,) = outcome.json["results"]
+        assert result["passed"] == list(range(1, 11))
+        assert f"BlockOTA bluepill {version}" in result["banner"]
 
 
 @pytest.mark.parametrize("kind", ["bin", "hex", "elf"])
@@ -41,7 +42,7 @@ def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str)
     workshop.publish("1.2.0", LARGE)
     outcome = workshop.flash(board_url, "--json")
     assert outcome.status == 0, outcome.err
-    assert "1.2.0" in outcome.json["banner"]
+    assert "1.2.0" in outcome.json["results"][0]["banner"]
 
 
 def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
