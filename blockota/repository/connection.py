@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_SIZE = 1 << 15
 """The most bytes that a request's line and headers may have."""
+MAX_HEADERS = 100
+"""The most headers."""
 _CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 
@@ -29,9 +31,11 @@ class GuardedConnection(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _received = 0
     _unsent = -1
+    _unread: bytearray
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for the first request."""
+        self._unread = bytearray()
         super().connection_made(transport)
         self._await_headers()
 
@@ -41,15 +45,9 @@ class GuardedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, unless it is more than headers have."""
-        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_headers()
-        if self._deadline is not None:
-            self._received += len(data)
-        if self._received > MAX_HEADER_SIZE:
-            self.send_400_response("The request's headers are too large.")
-            return
-        super().data_received(data)
+        """Keep what came, and read as far as the end of a request; the next one is read when this one is answered."""
+        self._unread += data
+        self._read_on()
 
     def on_message_begin(self) -> None:
         """Let the application reach the connection."""
@@ -57,10 +55,21 @@ class GuardedConnection(HttpToolsProtocol):
         extensions: Any = {"blockota.connection": self}
         self.scope["extensions"] = extensions
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, unless there are too many."""
+        if len(self.headers) >= MAX_HEADERS:
+            raise ValueError("too many headers")  # which the parser answers with 400
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Answer."""
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what came in the meantime."""
+        super().on_response_complete()
+        self._read_on()
 
     @property
     def is_closed(self) -> bool:
@@ -106,6 +115,32 @@ class GuardedConnection(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(self.drain_seconds, self.timeout_keep_alive_handler)
         else:
             self.transport.abort()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _read_on(self) -> None:
+        """Read a request, a line at a time, since it ends with one and the parser does not tell where."""
+        while self._unread and not self._is_answering and not self.is_closed:
+            if self._deadline is None:
+                self._await_headers()
+            line = bytes(self._unread[: self._unread.find(b"\n") + 1 or None])
+            del self._unread[: len(line)]
+            self._received += len(line)
+            if self._received > MAX_HEADER_SIZE:
+                self.send_400_response("The request's headers are too large.")
+            else:
+                super().data_received(line)
+        if self._is_answering:
+            self._read_later()
+
+    def _read_later(self) -> None:
+        """Take no more until the answer is over; not even then after a body, since nothing here takes any."""
+        self.flow.pause_reading()
+        if self.cycle.more_body or self.parser.should_upgrade() or len(self._unread) > MAX_HEADER_SIZE:
+            self.cycle.keep_alive = False
+            self._unread.clear()
 
     def _await_headers(self) -> None:
         self._deadline = self.loop.call_later(self.header_seconds, self.transport.abort)

@@ -41,6 +41,7 @@ LARGE = hashlib.shake_128(b"large").digest(12 << 20)
 LARGE_ROOT, _ = blocks_of(LARGE)
 HEADER_SECONDS, STALL_SECONDS = 1.0, 2.0
 NOW = 1_800_000_000
+HOST = "127.0.0.1"
 
 
 def release(number: int, size: int, *, sha256: bytes = bytes(32), dag_root: bytes | None = None) -> Release:
@@ -73,12 +74,20 @@ class Running:
         process: the process.
         store: its store.
         log: its access log.
+        authority: the file of its certificate, where it speaks TLS.
     """
 
     url: str
     process: subprocess.Popen[str]
     store: LocalStore
     log: Path
+    authority: Path | None = None
+
+    def slow_reader(self, request: bytes) -> socket.socket:
+        """A client with small buffers that has asked for something and does not read."""
+        connection = self.connect(buffer=1 << 14)
+        connection.sendall(request)
+        return connection
 
     @property
     def port(self) -> int:
@@ -87,17 +96,31 @@ class Running:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """Ask, on a connection of its own."""
+        options = {"verify": str(self.authority) if self.authority else True} | options
         return requests.request(options.pop("method", "GET"), self.url + path, timeout=10, **options)
 
-    def connect(self) -> socket.socket:
-        """A connection, on which nothing was said yet."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def connect(self, *, buffer: int = 0) -> socket.socket:
+        """A connection, on which nothing was said yet; the bytes that the system takes for us may be fewer."""
+        connection = socket.socket()
+        if buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        connection.settimeout(20)
+        connection.connect((HOST, self.port))
+        if self.authority is None:
+            return connection
+        return ssl.create_default_context(cafile=str(self.authority)).wrap_socket(connection, server_hostname=HOST)
 
     def say(self, words: bytes) -> bytes:
         """Say something on a connection, and return all that comes."""
         with self.connect() as connection:
             connection.sendall(words)
             return receive_all(connection)
+
+    @property
+    def peak_memory(self) -> int:
+        """The most memory that the process had at one time, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -124,8 +147,11 @@ def receive_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def running(folder: Path, **options: Any) -> Iterator[Running]:
+def running(folder: Path, *, tls: bool = False, **options: Any) -> Iterator[Running]:
     """Run one whose store lies in a folder."""
+    if tls:
+        options |= certify(folder)
+    authority = Path(options["certificate"]) if "certificate" in options else None
     store = LocalStore(folder / "store")
     for data in (IMAGE, SMALL, LARGE, SECRET):
         store.put(io.BytesIO(data))
@@ -134,9 +160,19 @@ def running(folder: Path, **options: Any) -> Iterator[Running]:
         try:
             url = process.stdout.readline().strip() if process.stdout else ""
             assert url, "it did not start"
-            yield Running(url, process, store, folder / "access.jsonl")
+            yield Running(url, process, store, folder / "access.jsonl", authority)
         finally:
             process.kill()
+
+
+def certify(folder: Path) -> dict[str, str]:
+    """Make a certificate, and the options that name it."""
+    made = {"certificate": str(folder / "certificate.pem"), "private_key": str(folder / "key.pem")}
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
+    words += ["-keyout", made["private_key"], "-out", made["certificate"]]
+    subprocess.run(["openssl", *words], check=True, capture_output=True)  # noqa: S607 - the system's
+    return made
 
 
 def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
@@ -148,7 +184,7 @@ def main(folder: Path, *, tokens: str | None = None, store: str | None = None, *
     assert isinstance(blocks, BlockStore)
     serve(
         Shelf(Fixed(), blocks),
-        Listening("127.0.0.1", 0, **options),
+        Listening(HOST, 0, **options),
         tokens=Tokens(Path(tokens)) if tokens else None,
         log=open_log(folder / "access.jsonl"),
         on_ready=lambda url: print(url, flush=True),  # noqa: T201 - that is how the parent learns it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,16 +42,6 @@ def image_of(answer: bytes, folder: Path) -> bytes:
     """The image in a whole HTTP answer that is a CAR."""
     with (folder / "image").open("w+b") as file:
         return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE), into=file))
-
-
-def slow_reader(repository: Running) -> socket.socket:
-    """A client with small buffers that has asked for the CAR and does not read."""
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
-    connection.settimeout(20)
-    connection.connect(("127.0.0.1", repository.port))
-    connection.sendall(GET_CAR)
-    return connection
 
 
 def drip(connection: socket.socket, words: bytes) -> None:
@@ -97,7 +86,7 @@ def test_what_is_no_http_ends_the_connection(repository: Running, words: bytes) 
 def test_who_does_not_read_is_cut_off(repository: Running) -> None:
     """A client that takes nothing loses its connection, and the log says that it did not get all."""
     for turn in range(2):  # the first time blocks are read and checked, the second time the system sends the files
-        with slow_reader(repository) as connection:
+        with repository.slow_reader(GET_CAR) as connection:
             began = time.monotonic()
             line = repository.line(2 * turn)
             assert STALL_SECONDS * 0.9 <= time.monotonic() - began < STALL_SECONDS * 4
@@ -108,7 +97,7 @@ def test_who_does_not_read_is_cut_off(repository: Running) -> None:
 
 def test_slow_readers_do_not_hold_up_others(repository: Running, tmp_path: Path) -> None:
     """Fifty clients that read slowly, and one that gets its block at once; those who go on reading get all."""
-    slow = [slow_reader(repository) for _ in range(50)]
+    slow = [repository.slow_reader(GET_CAR) for _ in range(50)]
     began = time.monotonic()
     assert repository.get(RAW_PATH).content == SMALL
     assert time.monotonic() - began < 1
@@ -119,25 +108,19 @@ def test_slow_readers_do_not_hold_up_others(repository: Running, tmp_path: Path)
 
 def test_clients_that_do_not_read_cost_little_memory(repository: Running) -> None:
     """A hundred of them want 1.2 GiB together: the repository reads no further ahead than they take."""
-    before = memory_of(repository)
+    before = repository.peak_memory
     for _ in range(2):  # as bytes the first time, by the system's sending of files the second
-        slow = [slow_reader(repository) for _ in range(50)]
+        slow = [repository.slow_reader(GET_CAR) for _ in range(50)]
         time.sleep(0.5)
-        assert memory_of(repository) - before < 100 << 20
+        assert repository.peak_memory - before < 100 << 20
         for connection in slow:
             connection.close()
-
-
-def memory_of(repository: Running) -> int:
-    """The most memory that the process had at one time, in bytes."""
-    status = Path(f"/proc/{repository.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
     """Above the limit there is 503, and below it again the block."""
     with running(tmp_path, clients=3) as repository:
-        waiting = [slow_reader(repository) for _ in range(3)]
+        waiting = [repository.slow_reader(GET_CAR) for _ in range(3)]
         time.sleep(0.3)
         refused = repository.get(RAW_PATH)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
@@ -150,7 +133,7 @@ def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
 
 def test_a_stop_lets_transfers_finish(repository: Running, tmp_path: Path) -> None:
     """After SIGTERM who is being served gets all, nobody else is let in, and the exit status is 0."""
-    with slow_reader(repository) as connection:
+    with repository.slow_reader(GET_CAR) as connection:
         first = connection.recv(1 << 12)
         repository.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
@@ -164,7 +147,7 @@ def test_a_stop_lets_transfers_finish(repository: Running, tmp_path: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
     """A client that does not read cannot keep the repository from ending."""
-    with running(tmp_path, stop_seconds=1) as repository, slow_reader(repository) as connection:
+    with running(tmp_path, stop_seconds=1) as repository, repository.slow_reader(GET_CAR) as connection:
         connection.recv(1 << 12)
         began = time.monotonic()
         repository.process.send_signal(number)
@@ -210,28 +193,13 @@ def test_tokens_open_the_door(tmp_path: Path) -> None:
 
 def test_tls_with_certificate_files(tmp_path: Path) -> None:
     """Clients that know the certificate get the image; those that do not refuse."""
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    command += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    with running(tmp_path, certificate=str(certificate), private_key=str(key)) as repository:
+    with running(tmp_path, tls=True) as repository:
         assert repository.url.startswith("https://")
         for _ in range(2):
-            answer = repository.get(CAR_PATH, verify=str(certificate))
+            answer = repository.get(CAR_PATH)
             assert image_of(b"\r\n\r\n" + answer.content, tmp_path) == LARGE
         with pytest.raises(requests.exceptions.SSLError):
-            repository.get(RAW_PATH)
+            repository.get(RAW_PATH, verify=True)
 
 
 def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
