@@ -14,12 +14,18 @@ from blockota.files import whole_file, write_result
 def refuse_overwriting(output: Path, beside: Path | None, *, force: bool) -> None:
     """Refuse names under which something lies already, unless the person says so, and one name for two files.
 
+    What is no regular file, a device or a folder, is never replaced: the new file would take its place.
+
     Raises:
         UsageError: a file would be lost.
     """
     if beside and beside.absolute() == output.absolute():
         raise UsageError("image and manifest cannot be one file", why=f"both are to be {output}")
     for path in (output, beside):
+        if path and path.exists() and not path.is_file():
+            raise UsageError(
+                f"{path} is no regular file", why="it would be replaced by one", remedy="name another file"
+            )
         if path and path.exists() and not force:
             raise UsageError(
                 f"{path} is there already",

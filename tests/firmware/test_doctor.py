@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import BoardProtocolError, LinkError
-from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, Wiring, serve_pty, serve_rfc2217, serve_tcp
+from firmware_host.board import (
+    STM32F103C8,
+    Faults,
+    LineSettings,
+    SimulatedBoard,
+    Wiring,
+    serve_pty,
+    serve_rfc2217,
+    serve_tcp,
+)
 from firmware_host.board_identity import BoardIdentity
 from firmware_host.board_line import BoardLine
 from firmware_host.chips import find_chip
@@ -236,3 +245,11 @@ def test_a_speed_that_is_too_high_is_found() -> None:
     with serve_rfc2217(SimulatedBoard()) as url:
         first = findings(observe(BoardLine(url, 460800, PRESETS["dtr-rts"])))[0]
     assert "--wiring dtr-rts --baud 115200" in first.remedy
+
+
+def test_a_serial_server_without_parity_is_found() -> None:
+    """A bare socket's far end is set by nobody here: 0x7F passes without parity, and the answers come garbled."""
+    board = SimulatedBoard()
+    board.set_line(LineSettings(115200, "N"))
+    with serve_tcp(board) as url:
+        assert abouts(BoardLine(url))[0] == "parity"
