@@ -1,0 +1,213 @@
+"""What faults are injected into: a board that holds one release, is to hold the next, and has bytes beside both."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from blockota.answers import ChainAnswer, Trust
+from blockota.errors import NoAnswerError
+from blockota.release import Product, Region, Release, Status, Version
+from blockota.technician import KnownReleases
+from blockota.verification import ProvenRelease, prove_release
+from firmware_host.board import STM32F103C8, Faults, SimulatedBoard
+
+BASE, PAGE, CHIP_ID = 0x0800_0000, 1024, 0x410
+UNITS = 6
+IMAGE_SIZE = 5 * PAGE + 600
+"""Six pages; in the last there are bytes beside the image."""
+BLANK = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
+"""Stretches of the image that are as erased, within pages and a whole one: flashing skips them."""
+CHANGED = (1, 3, 5)
+"""Pages in which the releases differ where not all do; in the older one the middle one is blank."""
+SEAL = 8
+"""Bytes of the vector table that are written last."""
+_ERASE = b"\x43\xbc"
+_CONTRACT = "0x" + "11" * 20
+_NOW = 1_800_000_000
+_PRODUCT = Product("acme-thermo2", "acme", CHIP_ID, Region(BASE, UNITS * PAGE), minimum_version=None, paired=True)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A board before a run, and after it.
+
+    Attributes:
+        flash_size: of the board, in bytes.
+        old: the image that it holds.
+        new: the image that it is to hold.
+        beside: what stands behind either, up to the flash's end.
+    """
+
+    flash_size: int
+    old: bytes
+    new: bytes
+    beside: bytes
+
+    @property
+    def before(self) -> bytes:
+        """What the flash holds at first."""
+        return self.old + self.beside
+
+    @property
+    def after(self) -> bytes:
+        """What it must hold at the end, all of it."""
+        return self.new + self.beside
+
+    def board(self, faults: Faults) -> SimulatedBoard:
+        """The board, with something wrong."""
+        profile = replace(STM32F103C8, flash_size=self.flash_size)
+        return SimulatedBoard(profile, flash=self.before, faults=faults)
+
+    def proven(self) -> tuple[ProvenRelease, KnownReleases]:
+        """The release that is to go in, past checks 1 to 5, and what a board may hold."""
+        wanted = _release(self.new, Version(1, 1, 0))
+        trust = Trust(1337, _CONTRACT, confirmations=12)
+        checked = prove_release(_answer(wanted), trust, read_image=lambda _: self.new)
+        return checked, KnownReleases((wanted, _release(self.old, Version(1, 0, 0))), lambda: ())
+
+
+def _filled(text: str) -> bytearray:
+    vectors = (0x2000_5000).to_bytes(4, "little") + (BASE + 9).to_bytes(4, "little")
+    return bytearray(vectors + hashlib.shake_128(text.encode()).digest(IMAGE_SIZE - len(vectors)))
+
+
+def _new() -> bytes:
+    image = _filled("the release")
+    for span in BLANK:
+        image[span.start : span.stop] = b"\xff" * len(span)
+    return bytes(image)
+
+
+def _older() -> bytes:
+    image = bytearray(_new())
+    image[PAGE + 300 : PAGE + 310] = b"other text"
+    image[3 * PAGE : 4 * PAGE] = b"\xff" * PAGE
+    image[5 * PAGE + 20 : 5 * PAGE + 400] = hashlib.shake_128(b"the older one").digest(380)
+    return bytes(image)
+
+
+_BESIDE = b"\xff" * 24 + hashlib.shake_128(b"beside").digest(UNITS * PAGE - IMAGE_SIZE - 24)
+SCENES = {
+    "some pages": Scene(65536, _older(), _new(), _BESIDE.ljust(65536 - IMAGE_SIZE, b"\x11")),
+    "all by one command": Scene(UNITS * PAGE, bytes(_filled("another one")), _new(), _BESIDE),
+}
+"""Some pages of a larger flash change; all of a small one, which one command erases."""
+
+
+def _answer(wanted: Release) -> ChainAnswer:
+    return ChainAnswer(
+        chain_id=1337,
+        contract=_CONTRACT,
+        block_number=100,
+        block_time=_NOW,
+        newest_block=112,
+        paused=False,
+        product=_PRODUCT,
+        version=None,
+        release=wanted,
+    )
+
+
+def _release(image: bytes, version: Version) -> Release:
+    return Release(
+        product=_PRODUCT.name,
+        version=version,
+        sha256=hashlib.sha256(image).digest(),
+        size=len(image),
+        load_address=BASE,
+        active_from=0,
+        chip_id=CHIP_ID,
+        status=Status.ACTIVE,
+    )
+
+
+@dataclass
+class Mishaps:
+    """What goes wrong with single bytes on the way, beside what the board itself can do; counted from 1.
+
+    Attributes:
+        lose_received: number of a byte to the board that does not arrive.
+        lose_sent: number of a byte from the board that does not arrive.
+        insert_received: number of a byte to the board before which another one arrives.
+        insert_sent: number of a byte from the board before which another one arrives.
+        value: the byte that is inserted.
+    """
+
+    lose_received: int = 0
+    lose_sent: int = 0
+    insert_received: int = 0
+    insert_sent: int = 0
+    value: int = 0x79
+
+
+class WirelessLink:
+    """A link to a simulated board in the same process: silence is known at once, and waiting lets the board run.
+
+    Args:
+        board: at its far end.
+        mishaps: to single bytes on the way.
+
+    Attributes:
+        received: bytes to the board so far.
+        sent: bytes from the board so far.
+        frames: to the board so far.
+        erases: commands among them that erase.
+    """
+
+    name, baud, notes = "the simulated board", 115200, ()
+
+    def __init__(self, board: SimulatedBoard, mishaps: Mishaps) -> None:
+        """Plug the board in."""
+        self._board, self._mishaps = board, mishaps
+        self.received = self.sent = self.frames = self.erases = 0
+        self._heard = board.connect()
+
+    def put_back(self, *, reset: bool) -> None:
+        """Put the cable back, and press reset or not; what the host has not read is lost."""
+        self._heard = self._board.plug_in(reset=reset)
+        if reset:
+            self._board.reset()
+
+    def wait(self, seconds: float) -> None:
+        """Let the board run."""
+        self._hear(self._board.run(seconds))
+
+    def write(self, data: bytes, /) -> None:
+        """Hand a frame over."""
+        mishaps, passed = self._mishaps, self.received
+        self.received += len(data)
+        self.frames += 1
+        self.erases += data == _ERASE
+        arrives = _changed(data, passed, lost=mishaps.lose_received, before=mishaps.insert_received, by=mishaps)
+        self._hear(self._board.feed(arrives))
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Take an answer, for which the board may run."""
+        if len(self._heard) < count:
+            self.wait(timeout)
+        if len(self._heard) < count:
+            raise NoAnswerError("the board is silent", why=f"for {timeout:.1f} s")
+        data, self._heard = self._heard[:count], self._heard[count:]
+        return data
+
+    def drain(self) -> bytes:
+        """Take everything."""
+        data, self._heard = self._heard, b""
+        return data
+
+    def close(self) -> None:
+        """Leave the board alone."""
+
+    def _hear(self, data: bytes) -> None:
+        mishaps = self._mishaps
+        self._heard += _changed(data, self.sent, lost=mishaps.lose_sent, before=mishaps.insert_sent, by=mishaps)
+        self.sent += len(data)
+
+
+def _changed(data: bytes, passed: int, *, lost: int, before: int, by: Mishaps) -> bytes:
+    """The bytes as they arrive, after so many have passed."""
+    at = (lost or before) - 1 - passed
+    if not 0 <= at < len(data):
+        return data
+    return data[:at] + (data[at + 1 :] if lost else bytes((by.value,)) + data[at:])
