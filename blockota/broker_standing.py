@@ -46,18 +46,19 @@ def standings(facts: Facts) -> tuple[Standing, ...]:
     )
 
 
-def advice(facts: Facts, *, broker: str, confirmations: int) -> Iterator[str]:
+def advice(facts: Facts, *, broker: str, confirmations: int, url: str = "") -> Iterator[str]:
     """What a person should know or do, a sentence each; nothing where all agreements are announced or over.
 
     Args:
         facts: what the chain says.
         broker: the broker's address.
         confirmations: blocks that had to lie above the block of the facts.
+        url: where the broker said that it serves; what is not announced there, its round has told.
     """
     if not facts.promises:
         depth = f", which has {confirmations} above it" if confirmations else ""
         yield (
-            f"{broker} has no agreement with this vendor as of block {facts.block}{depth}. "
+            f"{broker} has no open agreement with this vendor as of block {facts.block}{depth}. "
             "Offer to serve a release with `blockota replica propose`, or check the key and the settings."
         )
     for one in standings(facts):
@@ -66,7 +67,7 @@ def advice(facts: Facts, *, broker: str, confirmations: int) -> Iterator[str]:
             yield f"{agreement} is proposed: the vendor has not decided yet."
         elif one.state is State.UNCONFIRMED:
             yield f"{agreement} is accepted: it counts once {confirmations} blocks lie above that."
-        elif one.state is State.UNANNOUNCED:
+        elif one.state is State.UNANNOUNCED and not url:
             yield f"{agreement} is not announced: nobody finds the copy before you say --announce URL."
 
 

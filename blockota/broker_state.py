@@ -163,7 +163,7 @@ class BrokerState:
                 raise RefusedError(
                     f"{self.path} is about another {key}",
                     why=f"it is about {known[key]}, not {value}",
-                    remedy="name another file with --state, or correct the settings",
+                    remedy=f"name the {key} of before, or another file with --state",
                 )
             self._write("INSERT OR REPLACE INTO identity VALUES (?, ?)", (key, value))
 

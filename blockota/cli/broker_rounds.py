@@ -110,9 +110,9 @@ class Rounds:
             if not self._session.as_json:
                 self._session.note(f"this round failed: {error}")
         if self._is_endless:
-            self._tell_line(steps, failure)
+            self._tell_line(steps, failure, url=desk.url)
         else:
-            self._tell_result(steps, _summary(steps))
+            self._tell_result(steps, _summary(steps), url=desk.url)
 
     def _show(self, done: Done) -> None:
         if self._session.as_json:
@@ -125,30 +125,30 @@ class Rounds:
         else:
             self._session.note(f"{done.verb}: {told}")
 
-    def _tell_result(self, steps: Sequence[Done], failure: BlockOTAError | None) -> None:
+    def _tell_result(self, steps: Sequence[Done], failure: BlockOTAError | None, *, url: str) -> None:
         session, fields = self._session, self._as_fields(steps)
         if failure:
             session.result_of_failure(failure, fields)
             raise failure
-        session.result(fields, lambda: self._show_standing(has_steps=bool(steps)))
+        session.result(fields, lambda: self._show_standing(url, has_steps=bool(steps)))
         if self._work.left:
             raise KeyboardInterrupt(f"{self._work.left} steps of the round are left: the next run goes on.")
 
-    def _tell_line(self, steps: Sequence[Done], failure: BlockOTAError | None) -> None:
+    def _tell_line(self, steps: Sequence[Done], failure: BlockOTAError | None, *, url: str) -> None:
         if not self._session.as_json:
-            self._show_standing(has_steps=True)
+            self._show_standing(url, has_steps=True)
             return
         errors = [done.error for done in steps if done.error] + ([failure] if failure else [])
         click.echo(json.dumps(self._as_fields(steps) | {"errors": [str(error) for error in errors]}))
 
-    def _show_standing(self, *, has_steps: bool) -> None:
+    def _show_standing(self, url: str, *, has_steps: bool) -> None:
         """Say what a person should know, but not in each round anew."""
         from blockota.broker_standing import advice
 
         if self._work.facts is None or self._work.left:
             return
         confirmations = self._session.settings.confirmations
-        advised = tuple(advice(self._work.facts, broker=self._broker, confirmations=confirmations))
+        advised = tuple(advice(self._work.facts, broker=self._broker, confirmations=confirmations, url=url))
         for sentence in advised if advised != self._advised else ():
             self._session.note(sentence)
         self._advised = advised

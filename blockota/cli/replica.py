@@ -172,6 +172,8 @@ def check(session: Session, /, product: str | None, version: Version | None, **o
     probes = probe_all(list(_with_releases(session, found)), _challenge(session, **options))
     error = failure_of(probes)
     show_probes(session, probes, error=error)
+    if not probes:
+        session.note("No replica was asked: none is announced under an agreement that is accepted and not over.")
     if error:
         raise error
 

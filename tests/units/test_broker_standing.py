@@ -38,13 +38,15 @@ def test_an_agreement_stands_somehow(state: State) -> None:
     told = list(advice(facts, broker="0xb", confirmations=12))
     assert len(told) == bool(words)
     assert all(words in sentence for sentence in told)
+    silent = state in {State.UNANNOUNCED, State.ANNOUNCED, State.EXPIRED, State.REVOKED}
+    assert bool(list(advice(facts, broker="0xb", confirmations=12, url=URL))) != silent
 
 
 @pytest.mark.parametrize("confirmations", [0, 12])
 def test_a_broker_without_agreements_is_told_so(confirmations: int) -> None:
     """With its address, the block, and how deep that lies: one of the three is often the mistake."""
     [told] = advice(Facts(NOW, (), block=7), broker="0xb", confirmations=confirmations)
-    assert told.startswith("0xb has no agreement with this vendor as of block 7")
+    assert told.startswith("0xb has no open agreement with this vendor as of block 7")
     assert ("12" in told) == bool(confirmations)
 
 
