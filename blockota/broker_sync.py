@@ -17,7 +17,7 @@ from blockota import broker
 from blockota.broker_facts import FactReader
 from blockota.broker_plan import Action, Announce, Desk, Drop, Facts, Fetch, File, Pin, Stage, Withhold, plan
 from blockota.broker_state import BrokerState
-from blockota.cid import Block
+from blockota.cid import Block, check_block
 from blockota.depot import Depot
 from blockota.errors import BlockOTAError, ContentError, RefusedError, StoreError, UsageError
 from blockota.replication import ReplicationContract
@@ -234,7 +234,8 @@ class Sync:
     def _fetch_manifest(self, file: File, sources: list[Source], *, now: float) -> Iterator[Done]:
         """A manifest is one block; whether it is right, its address alone tells."""
         arrivals, reasons = self._means.depot.arrivals, []
-        if arrivals.has(file.cid):
+        with suppress(StoreError, ContentError):  # it is missing, or rotten
+            check_block(file.cid, arrivals.read_block(file.cid))
             return
         for source in sources:
             try:

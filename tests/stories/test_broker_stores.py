@@ -166,6 +166,17 @@ def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor
     assert (is_kept(agreed), announcements(agreed)) == (True, 1)
 
 
+def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, vendor_url: str) -> None:
+    """Everything is checked again then, and what does not hash to its address is fetched anew."""
+    assert sync(agreed, vendor_url).status == 0
+    sound = {path: path.read_bytes() for path in blocks(agreed)}
+    for path in sound:
+        path.write_bytes(b"rotten")
+    Path("broker.sqlite").unlink()
+    assert sync(agreed, vendor_url).status == 0
+    assert {path: path.read_bytes() for path in blocks(agreed)} == sound
+
+
 def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Workshop) -> None:
     """Until then the message says who is left out, and how that is ended."""
     held = dict(blocks_of("1.0.0"))
