@@ -11,6 +11,7 @@ import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -98,6 +99,7 @@ class Session:
         """Remember; the first request connects."""
         self._source, self._limits = source, limits
         self._own: tuple[IPAddress, ...] = ()
+        self._until = math.inf
         self._origin: Origin | None = None
         self._socket: socket.socket | None = None
         self._response: WatchedResponse | None = None
@@ -152,6 +154,8 @@ class Session:
     def _ask(self, method: str, path: str, *, accept: str) -> WatchedResponse:
         url = self._source.url.rstrip("/") + path
         token = self._source.token
+        if self._until == math.inf:
+            self._until = time.monotonic() + self._limits.total
         for _ in range(self._limits.redirects + 1):
             response = self._exchange(method, url, accept=accept, token=token)
             if response.status not in _REDIRECTS:
@@ -190,7 +194,7 @@ class Session:
             head.append(f"Authorization: Bearer {token}")
         sock.settimeout(self._limits.silence)
         sock.sendall("\r\n".join((*head, "", "")).encode("ascii"))
-        self._response = WatchedResponse(sock, method=method, watch=Watch(self._limits))
+        self._response = WatchedResponse(sock, method=method, watch=Watch(self._limits, until=self._until))
         self._response.begin()
         return self._response
 
@@ -207,6 +211,8 @@ class Session:
             return self._socket
         self.close()
         sock = self._connect(origin, self._endpoints(origin))
+        if origin == self._source.origin:
+            self._own = (Endpoint(sock.family, sock.getpeername()).address,)
         with self._lock:
             self._socket, self._origin = sock, origin
         if self._aborted:
@@ -217,7 +223,6 @@ class Session:
         endpoints = look_up(origin.host, origin.port)
         is_named = origin == self._source.origin
         if is_named and not self._source.public_only:
-            self._own = tuple(endpoint.address for endpoint in endpoints)
             return endpoints
         allowed = permitted(endpoints, own=self._own)
         if not allowed:

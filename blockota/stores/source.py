@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Limits:
         slowest: bytes a second, on average over one answer, behind the grace.
         patience: until another source is asked for the same block as well.
         joining: until other sources join those that bring too little together.
+        total: for all that one client asks for; to look up its name and to connect may add to it.
         redirects: hops of one request.
         attempts: broken connections in a row without a new block.
     """
@@ -38,6 +40,7 @@ class Limits:
     slowest: int = 4096
     patience: float = 2.0
     joining: float = 5.0
+    total: float = math.inf
     redirects: int = 3
     attempts: int = 3
 
@@ -96,7 +99,7 @@ class Source:
             UsageError: it has another scheme, no host, a user, a query or a fragment, or no token may go there.
         """
         parts = split_url(self.url)
-        if parts is None or parts.query or parts.fragment:
+        if parts is None or "?" in self.url or "#" in self.url:
             raise UsageError(
                 f"{_USER.sub('//…@', self.url)!r} names no gateway",
                 why="an address like https://host or https://host/path is needed, without user, query and fragment",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
+import re
 import socket
 import time
 from typing import Any
@@ -11,6 +13,9 @@ from typing import Any
 from blockota.stores.source import Limits
 
 _HEAD_SIZE = 3 << 16
+_MAX_CHUNK_LINE = 1 << 12
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;.*)?\r?\n")
+_HINTS = range(102, 200)
 
 
 class Watch:
@@ -18,11 +23,12 @@ class Watch:
 
     Args:
         limits: what a source may cost.
+        until: when all must be over, by the clock of `time.monotonic`.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, until: float = math.inf) -> None:
         """Nothing came yet; a head may."""
-        self._limits = limits
+        self._limits, self._until = limits, until
         self._waited = 0.0
         self._seen = 0
         self.allowed = _HEAD_SIZE
@@ -34,6 +40,7 @@ class Watch:
             TimeoutError: it has been too slow.
         """
         left = self._limits.grace + self._seen / self._limits.slowest - self._waited
+        left = min(left, self._until - time.monotonic())
         if left <= 0:
             raise TimeoutError
         return min(left, self._limits.silence)
@@ -101,3 +108,17 @@ class WatchedResponse(http.client.HTTPResponse):
         self.fp.close()
         self.watch = watch
         self.fp = io.BufferedReader(WatchedReader(sock, watch), 1 << 16)
+
+    def begin(self) -> None:
+        """Read the head; hints that come before it, such as 103 (RFC 8297), are passed over."""
+        super().begin()
+        while self.status in _HINTS:
+            self.headers = None  # type: ignore[assignment]  # the library reads a head where it has none
+            super().begin()
+
+    def _read_next_chunk_size(self) -> int:
+        """The size of the next chunk (RFC 9112, section 7.1); the library would take -1 for all that ever comes."""
+        line = _CHUNK_LINE.fullmatch(self.fp.readline(_MAX_CHUNK_LINE))
+        if line is None:
+            raise http.client.HTTPException("a chunk does not say its size")
+        return int(line[1], 16)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import subprocess
+import time
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +18,7 @@ from blockota.errors import UsageError
 from blockota.stores.addresses import Endpoint, is_public, look_up, permitted
 from blockota.stores.source import Source, SourceError, Verdict
 from blockota.stores.trustless import TrustlessClient, is_depth_first
-from tests.hostile_gateway import honest, redirects_to, serving
+from tests.hostile_gateway import Handler, honest, redirects_to, serving
 from tests.units.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
 
 
@@ -55,6 +60,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         *("224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fd00::1", "ff02::1", "::ffff:127.0.0.1"),
         *("::ffff:192.168.1.1", "2002:7f00:1::", "2002:c0a8:101::1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "192.0.2.1"),
+        *("64:ff9b:1::1", "fec0::1", "::127.0.0.1", "::8.8.8.8", "3fff::1", "5f00::1", "100:0:0:1::1", "2001:db8::1"),
+        *("2001:0:7f00:1::1", "::ffff:0:127.0.0.1", "4000::1", "198.18.0.1", "192.0.0.9", "192.88.99.1", "240.0.0.1"),
     ],
 )
 def test_private_addresses_are_known(text: str) -> None:
@@ -62,7 +69,9 @@ def test_private_addresses_are_known(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
-@pytest.mark.parametrize("text", ["1.1.1.1", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "text", ["1.1.1.1", "2606:4700:4700::1111", "2a00::1", "2002:808:808::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
 def test_public_addresses_are_known(text: str) -> None:
     """Those that anybody can reach."""
     assert is_public(ip_address(text))
@@ -96,6 +105,23 @@ def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
     ):
         read(Source(gateway.url))
     assert caught.value.verdict == Verdict.REFUSED
+
+
+def test_a_second_address_of_the_source_s_name_is_not_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers for the name can say that it is our machine too: only where we are connected to is the source."""
+    told = socket.getaddrinfo
+
+    def lying(host: str, *words: Any, **more: Any) -> Any:
+        hosts = ["127.0.0.2", "127.0.0.1"] if host == "gateway.example" else [host]
+        return [found for host in hosts for found in told(host, *words, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lying)
+    with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
+        gateway.vice = redirects_to(victim.url + "{path}")
+        gateway.url = gateway.url.replace("127.0.0.2", "gateway.example")
+        with pytest.raises(SourceError, match=r"redirects to 127\.0\.0\.1, which is in a private network"):
+            read(Source(gateway.url))
+    assert not victim.asked
 
 
 SPELLINGS = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "2130706433", "0x7f.1", "127.1", "0"]
@@ -192,6 +218,9 @@ def test_a_name_that_leads_nowhere_is_gone() -> None:
             "https://user:password@host",
             "https://host?query",
             "https://host#part",
+            "https://host/?",
+            "https://host/#",
+            "https://host/x?#",
         ),
         *(
             "https://host:0",
@@ -221,6 +250,69 @@ def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
 def test_the_host_header_is_as_it_should_be(url: str, authority: str) -> None:
     """The scheme's own port is left out; IPv6 addresses stand in brackets."""
     assert Source(url).origin.authority == authority
+
+
+def test_hints_before_the_answer_are_passed_over() -> None:
+    """103 Early Hints and 102 Processing, as servers in front send them (RFC 8297)."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        hints = b"Link: </style.css>; rel=preload\r\n\r\n"
+        handler.body(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\n" + hints
+        )
+        honest(handler, data)
+
+    with serving(SMALL_BLOCKS, vice) as gateway:
+        assert read(Source(gateway.url)) == SMALL
+
+
+@pytest.mark.parametrize("size", ["-1", "+5", "5_0", " 5", "", "0x5", "1" * 17, "\u0665", "5\x0b"])
+def test_a_chunk_without_a_plain_size_is_no_answer(size: str) -> None:
+    """What Python would take for a number: -1 even for everything that follows, which may never end."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.body(f"{size}\r\n".encode() + data)
+        with contextlib.suppress(OSError):
+            while True:
+                handler.body(bytes(1 << 16))
+
+    with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(SourceError, match="chunk"):
+        read(Source(gateway.url))
+
+
+@pytest.mark.parametrize("form", ["{:x}", "{:X}", "{:016x}", "{:x};name=value", "{:x} ", "{:x} ; a"])
+def test_a_chunk_s_size_may_have_extensions(form: str) -> None:
+    """RFC 9112, section 7.1."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.body(form.format(len(data)).encode() + b"\r\n" + data + b"\r\n0\r\n\r\n")
+
+    with serving(SMALL_BLOCKS, vice) as gateway:
+        assert read(Source(gateway.url)) == SMALL
+
+
+def test_a_source_may_take_so_long_in_total() -> None:
+    """Each answer is fast enough, and there is one too many of them."""
+    began = time.monotonic()
+    with (
+        serving(SMALL_BLOCKS, slowly) as gateway,
+        TrustlessClient(Source(gateway.url), replace(LIMITS, total=1.0)) as client,
+        pytest.raises(SourceError, match="too slow"),
+    ):
+        list(map(client.block, [SMALL_ROOT] * 20))
+    assert 0.9 < time.monotonic() - began < 3
+
+
+def slowly(handler: Handler, data: bytes) -> None:
+    """Let whoever asks wait a little."""
+    time.sleep(0.3)
+    honest(handler, data)
 
 
 @pytest.mark.parametrize(
