@@ -258,6 +258,7 @@ def _untruths(said: str, seen: _Seen) -> Iterator[str]:
     states = {
         "nothing was changed": flash == before,
         "nothing else was changed": flash[PAGE:] == before[PAGE:],
+        "the other pages were written, and are not proven": True,
         "will not start a half written image": flash[:SEAL] == b"\xff" * SEAL,
         "whether those are written is unknown": flash[SEAL:] == after[SEAL:],
         "its first words are not proven": seen.lasting or flash[SEAL:] == after[SEAL:],

@@ -202,6 +202,8 @@ class _Flashing:
                 raise
             yield Repeated(error.why)
             self._repeated = True
+            # A byte too many on the line fails the proof as well, and must not be taken for the next answer.
+            self._bootloader.link.drain()
             yield from self._pass(self._everything())
 
     def _everything(self) -> Work:
@@ -310,7 +312,7 @@ class _Flashing:
         done = self._work
         unwritten = sum(any(block.start in unit.span for block in self._pending) for unit in done.write)
         written = len(done.write) - unwritten if self._erased_units == len(done.erase) else 0
-        twice = ["all of it was written twice"] if self._repeated else []
+        twice = ["this was the second attempt"] if self._repeated else []
         counts = f"erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of {len(done.write)}"
         return "; ".join((*twice, counts, *self._losses(), self._consequence()))
 
@@ -327,7 +329,8 @@ class _Flashing:
         if self._stage is _Stage.SEALING:
             return "everything but the image's first words is proven, and whether those are written is unknown"
         if self._stage is _Stage.UNSEALING:
-            return f"{self._unsealing()}; nothing else was changed"
+            others = "the other pages were written, and are not proven" if self._repeated else "nothing else was changed"
+            return f"{self._unsealing()}; {others}"
         if self._plan.image.load_address == self._plan.chip.flash_base:
             return f"the vector table in page {page} reads erased, so the board will not start a half written image"
         return f"the image's first words, in page {page}, read erased, so that it cannot be taken for whole"

@@ -222,7 +222,7 @@ def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, 
     ) as failure:
         flash(board, code(2 * KIB))
     assert "replace the board" in failure.value.remedy
-    assert "all of it was written twice; erased 2 of 2 pages, wrote 1 of 2" in failure.value.why
+    assert "this was the second attempt; erased 2 of 2 pages, wrote 1 of 2" in failure.value.why
 
 
 def test_flash_that_went_wrong_once_is_written_once_more() -> None:
