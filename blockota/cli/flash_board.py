@@ -156,7 +156,8 @@ class BoardWork:
     def _flash(self, offer: Offer) -> None:
         proven, display = offer.proven, self._place.display
         self._note(release=proven.release, passed=proven.passed)
-        display.note("Reading what the board's flash holds; nothing is changed before check 9 has passed.")
+        if display.is_alone:
+            display.note("Reading what the board's flash holds; nothing is changed before check 9 has passed.")
         look = self._bench.look(proven, known=offer.known, journal=self._journal(), proof=self._orders.proof)
         self._note(before="" if look.held is None else str(look.held))
         cleared = look.prove(self._orders.consent)

@@ -87,6 +87,11 @@ class BoardDisplay:
         self._prefix = "" if display.is_one else f"{port}: "
         self._task: TaskID | None = None
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is one board only."""
+        return self._display.is_one
+
     def note(self, sentence: str) -> None:
         """Say something beside the result, on stderr."""
         self._session.note(f"{self._prefix}{sentence}")
@@ -137,5 +142,5 @@ class BoardDisplay:
                 f"{self._prefix}{result.preserved:,} bytes beside the image, in the same pages, were written back"
             )
         for line in result.banner.splitlines():
-            self._session.out.print(f"[cyan]{'board' if self._display.is_one else 'it'} says:[/cyan] ", end="")
+            self._session.out.print(f"[cyan]{self._prefix}board says:[/cyan] ", end="")
             self._session.out.print(line, markup=False)

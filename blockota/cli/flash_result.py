@@ -72,7 +72,7 @@ class BoardResult:
         if self.finished is None:
             return ""
         how = "by the stub" if self.finished.method == "stub" else "by reading it back"
-        return f"proven {how} in {self.seconds:.1f} s"
+        return f"proven {how}, {self.seconds:.1f} s in all"
 
     @property
     def held(self) -> str:
@@ -130,7 +130,7 @@ def together(results: Sequence[BoardResult]) -> BlockOTAError | None:
     kind = next((kind for kind in _KINDS if kind.exit_status == worst.status), BlockOTAError)
     return kind(
         f"{len(failed)} of {len(results)} boards failed",
-        why=f"on {worst.port}, {worst.error.what}" if worst.error else "",
+        why=f"{worst.port}: {worst.error.what}" if worst.error else "",
         remedy="see what is said of each board above",
     )
 

@@ -22,7 +22,6 @@ REMOVED = 3
 """Looks without an answer after which a board counts as gone; one in conversation answers every second."""
 NOBODY = len(SETTLE_SECONDS) + 1
 """Looks, each with a reset where that can be done, after which there is no board; slow chips are waited for."""
-_NEXT = "put the next one in, with BOOT0 at 1"
 _THERE = frozenset({Reply.FRESH, Reply.IN_CONVERSATION})
 
 
@@ -60,12 +59,15 @@ class _Shift:
         self._last: str | None = None
         self._is_over = self._is_there = False
         self._said = ""
+        # Where BOOT0 is driven from here the board is reset from here, too.
+        self._how = "" if line.entry.drives_boot0 else ", with BOOT0 at 1, and reset it"
+        self._next = f"put the next one in{self._how}"
 
     def at_port(self) -> None:
         """Work as long as the port is there, and wait while it is not."""
         try:
             with open_place(self._line, stop=self._stop, display=self._display) as place:
-                self._say(f"Take the board out, and {_NEXT}." if self.results else f"Board 1: {_NEXT}.")
+                self._say(f"Take the board out, and {self._next}." if self.results else f"Put a board in{self._how}.")
                 while True:
                     self._next_board(place)
         except LinkError as error:
@@ -82,7 +84,7 @@ class _Shift:
             self._stop.pause(PAUSE_SECONDS)
             return
         if self._is_over and bench.identity.unique_id == self._last:
-            self._say(f"Board {self._last} is there still or again, and is not flashed again; {_NEXT}.")
+            self._say(f"Board {self._last} is there still or again, and is not flashed again; {self._next}.")
         else:
             self._flash(place, bench)
         self._await_removal(place.seat)
@@ -94,10 +96,10 @@ class _Shift:
         result = work.run(lambda: watch.offers.offer(release.product, release.version))
         self.results.append(result)
         self._display.end(result)
-        self._last, self._is_over = bench.identity.unique_id, True
+        self._last, self._is_over, self._said = bench.identity.unique_id, True, ""
         self._stop.check()
         again = "; put in again, this one is tried again" if result.error else ""
-        self._say(f"Take the board out, and {_NEXT}{again}.")
+        self._say(f"Take the board out, and {self._next}{again}.")
 
     def _await_board(self, seat: Seat) -> None:
         silent = 0

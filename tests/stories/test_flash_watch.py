@@ -1,0 +1,166 @@
+"""``flash --watch``: board after board at one port, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from blockota.bindings import revoke_call
+from blockota.release import Version
+from firmware_host.bench_log import BenchLog
+from firmware_host.board import Faults, serve_rfc2217, serve_tcp
+from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.technicians import (
+    INTERRUPTED,
+    LOG,
+    NEW,
+    OLD,
+    WORDS,
+    Jig,
+    board,
+    publish_all,
+    running,
+    unique_id,
+)
+
+SYNC = 0x7F
+SEVERAL_LOOKS = 4.0
+"""Seconds."""
+NEXT = "Take the board out"
+
+
+@pytest.fixture
+def published(workshop: Workshop) -> Workshop:
+    """A workshop where 1.0.0 and 1.1.0 are published."""
+    return publish_all(workshop)
+
+
+@pytest.fixture
+def jig() -> Iterator[tuple[Jig, str]]:
+    """A jig, and its port."""
+    one = Jig()
+    with one.served() as url:
+        yield one, url
+
+
+@pytest.mark.usefixtures("published")
+def test_boards_are_flashed_one_after_another(jig: tuple[Jig, str]) -> None:
+    """Three of them; each is told, has its line in the log, and is in the one JSON object at the end."""
+    place, url = jig
+    boards = [board(1), board(2, flash=OLD.read_bytes()), board(3, flash=NEW.read_bytes())]
+    with running(*WORDS, "--watch", "--port", url, "--json") as work:
+        work.wait_for("Put a board in, with BOOT0 at 1")
+        assert set(place.heard) <= {SYNC}
+        for number, one in enumerate(boards, 1):
+            place.put(one)
+            work.wait_for(f"Line {number} of the bench log")
+            work.wait_for(NEXT, times=number)
+            place.put(None)
+        work.interrupt()
+        outcome = work.end()
+    assert outcome.status == INTERRUPTED
+    results = outcome.json["results"]
+    assert [(one["board"]["uniqueId"], one["before"], one["result"]) for one in results] == [
+        (unique_id(1), "blank", "done"),
+        (unique_id(2), "1.0.0", "done"),
+        (unique_id(3), "1.1.0", "already"),
+    ]
+    assert all(one.flash.startswith(NEW.read_bytes()) for one in boards)
+    assert [line.fields["board"] for line in BenchLog(LOG).lines()] == [unique_id(number) for number in (1, 2, 3)]
+    assert outcome.err.splitlines()[-1] == "Stopped. 3 boards are done, 0 failed."
+
+
+@pytest.mark.usefixtures("published")
+def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
+    """Also when its reset is pressed, and when it is taken out and put in again."""
+    place, url = jig
+    with running(*WORDS, "--watch", "--port", url) as work:
+        work.wait_for("Put a board in")
+        place.put(one := board(1))
+        work.wait_for(NEXT)
+        place.put(one)
+        work.wait_for(f"Board {unique_id(1)} is there still or again, and is not flashed again")
+        place.put(board(2))
+        work.wait_for(NEXT, times=2)
+        work.interrupt()
+        outcome = work.end()
+    assert [line.fields["board"] for line in BenchLog(LOG).lines()] == [unique_id(1), unique_id(2)]
+    assert "2 boards are done, 0 failed" in outcome.err
+    assert [word in outcome.out for word in ("Port", unique_id(1), unique_id(2))] == [True] * 3
+
+
+@pytest.mark.usefixtures("published")
+def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[Jig, str]) -> None:
+    """While it stays in it is left alone; the second time its interrupted run is gone on with."""
+    place, url = jig
+    with running(*WORDS, "--watch", "--port", url, "--no-stub") as work:
+        work.wait_for("Put a board in")
+        place.put(broken := board(1, flash=OLD.read_bytes(), faults=Faults(power_cut_in_program=20)))
+        work.wait_for("put in again, this one is tried again")
+        assert broken.flash[:8] == b"\xff" * 8
+        place.put(broken)
+        work.wait_for("Line 2 of the bench log")
+        work.interrupt()
+        outcome = work.end()
+    assert "was interrupted on this board" in outcome.err
+    assert "1 boards are done, 1 failed" in outcome.err
+    before = [(line.fields["before"], line.fields["after"]) for line in BenchLog(LOG).lines()]
+    assert before == [("1.0.0", ""), ("half written", "1.1.0")]
+    assert broken.flash.startswith(NEW.read_bytes())
+
+
+def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: Workshop, jig: tuple[Jig, str]) -> None:
+    """The chain is asked again for each board."""
+    place, url = jig
+    with running(*WORDS, "--watch", "--port", url) as work:
+        work.wait_for("Put a board in")
+        place.put(board(1))
+        work.wait_for(NEXT)
+        published.decide(revoke_call(PRODUCT, Version(1, 1, 0), reason="it overheats"))
+        place.put(second := board(2))
+        work.wait_for("check 3 failed, acme-thermo2 1.1.0 is revoked")
+        work.wait_for("Line 2 of the bench log")
+        work.interrupt()
+        work.end()
+    assert set(second.flash) == {0xFF}
+    last = [line.fields for line in BenchLog(LOG).lines()][-1]
+    assert (last["board"], last["after"], last["result"].partition(":")[0]) == (
+        unique_id(2),
+        "",
+        "check 3 failed, acme-thermo2 1.1.0 is revoked",
+    )
+
+
+@pytest.mark.usefixtures("published")
+def test_a_port_that_vanishes_is_waited_for() -> None:
+    """An adapter that travels with its board is unplugged with it; with a reset wire nobody has to press anything."""
+    options = ("--wiring", "dtr-rts", "--baud", "auto")
+    with serve_rfc2217(first := board(1)) as url, running(*WORDS, "--watch", "--port", url, *options) as work:
+        port = int(url.rpartition(":")[2])
+        work.wait_for("Line 1 of the bench log")
+        work.wait_for(f"Board {unique_id(1)} is there still or again")
+    with running(*WORDS, "--watch", "--port", url, *options, "--json") as work:
+        work.wait_for("Waiting for the port")
+        with serve_rfc2217(second := board(2, flash=OLD.read_bytes()), port=port):
+            work.wait_for("Line 2 of the bench log")
+        work.wait_for("Waiting for the port", times=2)
+        with serve_rfc2217(board(3), port=port):
+            work.wait_for("Line 3 of the bench log")
+            work.interrupt()
+            outcome = work.end()
+    assert [one["result"] for one in outcome.json["results"]] == ["done", "done"]
+    assert first.flash[:620] == second.flash[:620] == NEW.read_bytes()
+
+
+@pytest.mark.usefixtures("published")
+def test_a_board_with_a_program_that_talks_is_not_taken_for_one_to_flash() -> None:
+    """BOOT0 at 0: what it prints is no answer of a bootloader."""
+    talker = board(1, flash=NEW.read_bytes())
+    talker.boot0 = False
+    with serve_tcp(talker) as url, running(*WORDS, "--watch", "--port", url) as work:
+        work.wait_for("Put a board in")
+        time.sleep(SEVERAL_LOOKS)
+        work.interrupt()
+        assert work.end().err.splitlines()[-1] == "Stopped. No board was worked on."
