@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,8 @@ from typing import BinaryIO
 from blockota.agreement import Agreement
 from blockota.errors import ContentError, StoreError, UsageError, VerificationError
 from blockota.release import Release
-from blockota.stores import Store
+from blockota.stores import SearchingStore, Store
+from blockota.stores.absence import NotHeldError
 from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.destinations import InFile
 from blockota.stores.fetching import Fetch, UnservedError
@@ -117,51 +118,69 @@ def find_image(
         VerificationError: number 4, what was found is something else, and nobody is left to ask.
         StoreError: nobody serves the image, or it cannot be written.
     """
-    search = _Search(release, stages, listener=listener)
+    search = _Search(release, stages, into=into, listener=listener)
     if isinstance(store, HttpStore):  # a source like others: it must not be waited for either
         search.begin_with(Stage("the store", lambda: [store.source]))
-    elif search.copied(store, into=into):
+    elif search.is_held(store):
         return
-    if not search.fetched(into, keeper=store if isinstance(store, LocalStore) and _is_writable(store.folder) else None):
-        raise search.failure()
+    keeper = store if isinstance(store, LocalStore) and _is_writable(store.folder) else None
+    if search.is_fetched(keeper) or (isinstance(store, SearchingStore) and search.is_on_the_network(store)):
+        return
+    raise search.failure()
 
 
 class _Search:
     """The search for one image: what was tried, and what became of it."""
 
-    def __init__(self, release: Release, stages: Sequence[Stage], *, listener: Listener) -> None:
-        self._release, self._listener = release, listener
+    def __init__(self, release: Release, stages: Sequence[Stage], *, into: BinaryIO, listener: Listener) -> None:
+        self._release, self._into, self._listener = release, into, listener
         self._stages = deque(stages)
         self._reports: dict[str, SourceReport] = {}
         self._of_store: StoreError | ContentError | None = None
+        self._in_vain = ""
         self._there = 0
 
     def begin_with(self, stage: Stage) -> None:
         self._stages.appendleft(stage)
 
-    def copied(self, store: Store, *, into: BinaryIO) -> bool:
+    def is_held(self, store: Store) -> bool:
         """Take the image from the store, and say whether it is whole there."""
         try:
-            _copy(self._release, store, into=into, progress=self._listener.progress)
+            self._copy(store.open(self._release.cid))
         except (StoreError, ContentError) as error:
             self._of_store = error
-            if isinstance(error, ContentError):
+            if not isinstance(error, NotHeldError):
                 self._listener.note(f"Not taken from the store: {error.what}, {error.why}.")
             return False
         return True
 
-    def fetched(self, into: BinaryIO, *, keeper: LocalStore | None) -> bool:
-        """Ask all stages, and say whether the image is whole now."""
-        with _written():
-            into.seek(0)
-            into.truncate()
-        release = self._release
-        fetch = Fetch(release.cid, (), size=release.size, into=InFile(into, store=keeper), limits=Limits())
+    def is_on_the_network(self, store: SearchingStore) -> bool:
+        """Let a store that works look for the image elsewhere, and say whether it is whole now."""
+        if not isinstance(self._of_store, NotHeldError):
+            return False
+        self._listener.note(f"Asking the IPFS network through the Kubo node at {store.url}; it may take minutes.")
         try:
-            with keeper.locked(is_alone=False) if keeper else nullcontext():
-                fetch.run(self._count, more=lambda: self._next(fetch))
-                if keeper:
-                    keeper.pin(release.cid)
+            self._copy(store.search(self._release.cid))
+        except (StoreError, ContentError) as error:
+            self._in_vain = f"the IPFS network, through that node: {error.why}"
+            return False
+        return True
+
+    def is_fetched(self, keeper: LocalStore | None) -> bool:
+        """Ask all stages, let a store keep what comes, and say whether the image is whole now."""
+        self._empty()
+        with self._locked(keeper) as store:
+            destination = InFile(self._into, store=store)
+            is_whole = self._fetch(destination)
+            if store:
+                self._settle(store, destination, is_whole=is_whole)
+        return is_whole
+
+    def _fetch(self, destination: InFile) -> bool:
+        release = self._release
+        fetch = Fetch(release.cid, (), size=release.size, into=destination, limits=Limits())
+        try:
+            fetch.run(self._count, more=lambda: self._next(fetch))
         except ContentError as error:
             raise _translated(error) from error
         except UnservedError:
@@ -170,14 +189,39 @@ class _Search:
             self._report(fetch.report().bad)
         return True
 
+    @contextmanager
+    def _locked(self, keeper: LocalStore | None) -> Iterator[LocalStore | None]:
+        """The store that keeps what comes, while nothing is removed there; none where that cannot be had."""
+        with ExitStack() as stack:
+            try:
+                if keeper:
+                    stack.enter_context(keeper.locked(is_alone=False))
+            except StoreError as error:
+                self._not_kept(error)
+                keeper = None
+            yield keeper
+
+    def _settle(self, store: LocalStore, destination: InFile, *, is_whole: bool) -> None:
+        try:
+            if destination.store_error:
+                raise destination.store_error
+            if is_whole:
+                store.pin(self._release.cid)
+        except StoreError as error:
+            self._not_kept(error)
+
+    def _not_kept(self, error: StoreError) -> None:
+        self._listener.note(f"Not kept in the store: {error.what}, {error.why}.")
+
     def failure(self) -> StoreError | VerificationError:
         """What to raise when nobody served the image."""
         of_store = self._of_store
-        if of_store and not self._reports:
+        if of_store and not (self._reports or self._in_vain):
             return _translated(of_store)
         verdicts = "; ".join(map(str, self._reports.values()))
-        why = f"{of_store.what} ({of_store.why}); {verdicts}" if of_store else verdicts
-        if all(report.verdict == Verdict.LIED for report in self._reports.values()):
+        of_others = "; ".join(filter(None, (verdicts, self._in_vain)))
+        why = f"{of_store.what} ({of_store.why}); {of_others}" if of_store else of_others
+        if self._reports and all(report.verdict == Verdict.LIED for report in self._reports.values()):
             return VerificationError(
                 4,
                 "only other images than the release were found",
@@ -202,6 +246,26 @@ class _Search:
                 self._listener.note(f"Asking {stage.name} for the image ({number}).")
                 return sources
         return None
+
+    def _copy(self, parts: Iterator[bytes]) -> None:
+        """Write what a store has under the release's address into the file, and no more than the record says."""
+        self._empty()
+        size = 0
+        for part in parts:
+            size += len(part)
+            if size > self._release.size:
+                raise ContentError(
+                    f"what {self._release.cid} names is too large",
+                    why=f"it has more than the {self._release.size} bytes expected",
+                )
+            with _written():
+                self._into.write(part)
+            self._listener.progress(size)
+
+    def _empty(self) -> None:
+        with _written():
+            self._into.seek(0)
+            self._into.truncate()
 
     def _count(self, size: int) -> None:
         self._there += size
@@ -228,21 +292,6 @@ def _candidate(url: str, credentials: Credentials, *, public_only: bool = False)
 
 def _refused(url: str, why: str) -> SourceReport:
     return SourceReport(url[:_SHOWN], 0, 0.0, Verdict.REFUSED, why)
-
-
-def _copy(release: Release, store: Store, *, into: BinaryIO, progress: Callable[[int], object]) -> None:
-    """Write what a store holds under the release's address into a file, and no more of it than the record says."""
-    size = 0
-    for part in store.open(release.cid):
-        size += len(part)
-        if size > release.size:
-            raise ContentError(
-                f"what {release.cid} names is too large",
-                why=f"it has more than the {release.size} bytes expected",
-            )
-        with _written():
-            into.write(part)
-        progress(size)
 
 
 def _translated(error: StoreError | ContentError) -> StoreError | VerificationError:

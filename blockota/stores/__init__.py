@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from blockota.cid import CID
 from blockota.errors import ContentError, UsageError
@@ -31,6 +31,16 @@ class Store(Protocol):
 
     def unpin(self, cid: CID) -> None:
         """Take the mark away."""
+
+
+@runtime_checkable
+class SearchingStore(Protocol):
+    """A store that can look for what it does not hold, among others that nobody named."""
+
+    url: str
+
+    def search(self, cid: CID) -> Iterator[bytes]:
+        """Yield a file's bytes in order, each block checked first; it may take minutes to find none."""
 
 
 def read_whole(store: Store, cid: CID, *, size: int) -> bytes:

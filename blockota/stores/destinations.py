@@ -17,36 +17,47 @@ class InFile:
 
     Args:
         file: the file, empty.
-        store: a store that keeps the blocks as well, so that a later fetch goes on where this one ended.
+        store: a store that keeps the blocks as well, so that a later fetch goes on where this one ended. Where it
+            fails, the file comes all the same.
+
+    Attributes:
+        store_error: why the store keeps nothing any more.
     """
 
     def __init__(self, file: BinaryIO, *, store: LocalStore | None = None) -> None:
         """Begin with what the store holds."""
         self._file, self._store = file, store
+        self.store_error: StoreError | None = None
         self._places: dict[CID, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     def held(self, cid: CID) -> bytes | None:
-        """A leaf that was written here, or a block of the store.
+        """A leaf that was written here, or a block of the store that can be read.
 
         Raises:
-            StoreError: the file or the store cannot be read.
+            StoreError: the file cannot be read.
         """
         with self._lock, _translated():
             if cid in self._places:
                 offset, size = self._places[cid]
                 self._file.seek(offset)
                 return self._file.read(size)
-        return InStore(self._store).held(cid) if self._store else None
+        try:
+            return InStore(self._store).held(cid) if self._store else None
+        except StoreError:
+            return None
 
     def keep(self, block: Block, offsets: Sequence[int]) -> None:
         """Write a leaf at all of its places.
 
         Raises:
-            StoreError: the file or the store cannot be written.
+            StoreError: the file cannot be written.
         """
-        if self._store:
-            InStore(self._store).keep(block, offsets)
+        if self._store and self.store_error is None:
+            try:
+                InStore(self._store).keep(block, offsets)
+            except StoreError as error:
+                self.store_error = error
         with self._lock, _translated():
             for offset in offsets:
                 self._file.seek(offset)

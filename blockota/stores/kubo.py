@@ -63,23 +63,23 @@ class KuboStore:
         return upload.root
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; every block is checked before it is yielded.
-
-        What the node does not hold, a node that is online looks for on the IPFS network.
+        """Yield the bytes of a file that the node itself holds, in order; every block is checked before it is yielded.
 
         Raises:
-            StoreError: the node is out of reach, or neither holds nor finds a block.
+            NotHeldError: the node does not hold a block.
+            StoreError: it is out of reach.
             ContentError: a block is corrupt.
         """
-        # The stream has each block once; padding repeats some, and mostly the same one.
-        earlier = lru_cache(maxsize=2)(self.read_block)
-        with (
-            self._api.translated(f"read {cid}"),
-            self._api.client.dag.export(str(cid), stream=True) as parts,
-        ):
-            for block in read_car(parts, cid, size=_LARGEST_FILE, earlier=earlier):
-                if block.cid.codec == RAW:
-                    yield block.data
+        return self._export(cid, offline=True)
+
+    def search(self, cid: CID) -> Iterator[bytes]:
+        """Yield a file's bytes as `open`; what it does not hold, a node that is online looks for on the IPFS network.
+
+        Raises:
+            StoreError: it finds nobody who has a block, for as long as it is waited for, or is out of reach.
+            ContentError: a block is corrupt.
+        """
+        return self._export(cid, offline=False)
 
     def has(self, cid: CID) -> bool:
         """Whether the node itself holds the root block (`open` tells whether the file is whole).
@@ -117,6 +117,17 @@ class KuboStore:
             StoreError: the node is out of reach.
         """
         self._api.succeeds(lambda: self._api.client.pin.rm(str(cid)), f"unpin {cid}", unless=_NOT_PINNED)
+
+    def _export(self, cid: CID, *, offline: bool) -> Iterator[bytes]:
+        # The stream has each block once; padding repeats some, and mostly the same one.
+        earlier = lru_cache(maxsize=2)(self.read_block)
+        with (
+            self._api.translated(f"read {cid}"),
+            self._api.client.dag.export(str(cid), stream=True, offline=offline) as parts,
+        ):
+            for block in read_car(parts, cid, size=_LARGEST_FILE, earlier=earlier):
+                if block.cid.codec == RAW:
+                    yield block.data
 
     def _check_import(self, upload: _Upload, answer: object) -> None:
         root = upload.root

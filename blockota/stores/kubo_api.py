@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from blockota.errors import StoreError, UsageError
+from blockota.stores.absence import NotHeldError
 
 # Read once, by the import: its own copy of requests warns with every request, and its other backend is broken.
 os.environ["PY_IPFS_HTTP_CLIENT_PATCH_REQUESTS"] = "no"
@@ -172,7 +173,7 @@ class KuboApi:
                 remedy="free disk space there, with `ipfs repo gc` for what is unpinned",
             )
         if any(words in message for words in ABSENT):
-            return StoreError(
+            return NotHeldError(
                 what,
                 why=f"it does not hold all of it: {message}",
                 remedy="name another store with --store, or ask the vendor for the image",

@@ -19,6 +19,7 @@ from blockota.car import MAX_BLOCK_SIZE
 from blockota.cid import CID, Block, dag, read_file
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.files import whole_file
+from blockota.stores.absence import NotHeldError
 
 _LOCK_PAUSE = 0.02
 
@@ -90,13 +91,14 @@ class LocalStore:
         """The file of a block, unchecked; the caller closes it.
 
         Raises:
-            StoreError: the block is missing, or the folder cannot be read.
+            NotHeldError: the block is missing.
+            StoreError: the folder cannot be read.
         """
         with self._translated():
             try:
                 return FileIO(self._block_path(cid))
             except FileNotFoundError as error:
-                raise StoreError(
+                raise NotHeldError(
                     f"the store {self.folder} does not hold {cid}",
                     why="it was never stored here, or was removed",
                     remedy="name another store with --store, or ask the vendor for the image",
@@ -110,7 +112,7 @@ class LocalStore:
         """
         path = self._block_path(block.cid)
         with self._translated():
-            if path.is_file() and path.stat().st_size == len(block.data) and path.read_bytes() == block.data:
+            if _has(path, block.data):
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
@@ -224,3 +226,11 @@ def _flock(handle: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _has(path: Path, data: bytes) -> bool:
+    """Whether a file has these bytes; one that cannot be read has not, and may be replaced."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False

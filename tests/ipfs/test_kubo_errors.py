@@ -110,12 +110,14 @@ def test_a_silent_node_is_given_up() -> None:
 
 
 def test_a_node_may_look_in_vain(kubo: Path, tmp_path: Path) -> None:
-    """A node that is online looks on the network for what it does not hold, and is waited for only so long."""
+    """A node that is online can look on the network for what it does not hold, and is waited for only so long."""
     with running_node(kubo, tmp_path, kind=Kind(is_online=True)) as node:
         store = KuboStore(node.api, patience=0.5)
         assert not store.has(CID_OF_DATA)
-        with pytest.raises(StoreError, match=r"could not read .*look for in vain"):
+        with pytest.raises(StoreError, match=r"could not read .*does not hold all of it"):
             next(store.open(CID_OF_DATA))
+        with pytest.raises(StoreError, match=r"could not read .*look for in vain"):
+            next(store.search(CID_OF_DATA))
         with pytest.raises(StoreError, match=r"could not pin .*does not hold all of it"):
             store.pin(CID_OF_DATA)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import resource
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from blockota.release import Release, Version
 from blockota.stores import Store
 from blockota.stores.credentials import NOBODY
 from blockota.stores.http import HttpStore
+from blockota.stores.kubo import KuboStore
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source, SourceReport
 from tests import hostile_gateway as vices
@@ -261,17 +264,63 @@ def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
         list(named([f"https://host/ipfs/{ROOT}"], NOBODY))
 
 
-def test_a_store_that_cannot_take_a_block_is_the_search_s_failure(
-    store: LocalStore, search: Search, serve: Serve
+@pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
+def test_a_store_that_cannot_take_a_block_keeps_nothing(
+    store: LocalStore, search: Search, serve: Serve, image: bytes
 ) -> None:
-    """No source is blamed for it, and no other is asked."""
+    """The image comes all the same; that it was not kept is told once, and nothing is pinned."""
     store.folder.mkdir()
     (store.folder / "blocks").write_bytes(b"in the way")
-    first, second = serve(), serve()
-    with pytest.raises(StoreError, match=r"store .* cannot be used: Not a directory"):
-        search(LARGE, asked(first), asked(second))
-    assert not second.asked
-    assert not [note for note in search.notes if "Left out" in note]
+    gateway = serve()
+    assert search(release_of(SMALL) if image == SMALL else LARGE, asked(gateway)) == image
+    told = [note for note in search.notes if not note.startswith("Asking")]
+    assert told[-1].startswith(f"Not kept in the store: the store {store.folder} cannot be used, Not a directory")
+    assert len([note for note in told if note.startswith("Not kept")]) == 1
+    assert store.pins() == set()
+
+
+def test_a_full_disk_of_the_store_keeps_nothing(store: LocalStore, search: Search, serve: Serve) -> None:
+    """The store takes one block and no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, before[1]))
+    try:
+        assert search(LARGE, asked(serve())) == IMAGE
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert len([note for note in search.notes if "Not kept in the store" in note and "File too large" in note]) == 1
+    assert store.pins() == set()
+
+
+def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Search, serve: Serve) -> None:
+    """As from a disk with a bad sector: the store's error is told, and the image comes from elsewhere."""
+    store.put(io.BytesIO(IMAGE))
+    leaf = next(iter(BLOCKS))
+    path = store.folder / "blocks" / str(leaf)[-3:-1] / str(leaf)
+    path.unlink()
+    path.mkdir()
+    gateway = serve()
+    assert search(LARGE, asked(gateway)) == IMAGE
+    assert search.notes[0].startswith(f"Not taken from the store: the store {store.folder} cannot be used, Is a dir")
+    assert list(gateway.asked) == [f"/ipfs/{leaf}?format=raw"]
+
+
+def test_a_store_that_somebody_has_for_himself_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
+    """Where it cannot be locked the image comes as well."""
+    store = LocalStore(tmp_path / "store", patience=0.1)
+    search = Search(store)
+    with LocalStore(store.folder).locked(is_alone=True):
+        assert search(LARGE, asked(serve())) == IMAGE
+    assert "is in use" in search.notes[0]
+
+
+def test_a_node_that_does_not_run_is_told(serve: Serve) -> None:
+    """The image comes from elsewhere, and whoever named the node learns that it was of no use."""
+    search = Search(KuboStore("http://127.0.0.1:9"))
+    assert search(LARGE, asked(serve())) == IMAGE
+    assert search.notes[0].startswith("Not taken from the store: the Kubo node at http://127.0.0.1:9 could not read")
+    assert "Connection refused" in search.notes[0]
 
 
 def test_an_image_of_other_blocks_than_its_hash_says_is_left_to_check_four(search: Search, serve: Serve) -> None:
