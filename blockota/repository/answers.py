@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import FileIO
 from typing import Any
 
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from starlette.types import Scope, Send
 from blockota.cid import CID, varint
 from blockota.errors import ContentError
 from blockota.repository.blocks import Blocks
+from blockota.repository.connection import PART_SIZE
 from blockota.repository.request import Wanted
 from blockota.repository.tree import Entry, within
 
@@ -138,15 +140,24 @@ class PiecesResponse(Response):
         connection = scope.get("extensions", {}).get("blockota.connection")
         if connection and connection.is_closed:
             raise ConnectionResetError
-        can_send = connection and connection.sends_files
-        file = self._blocks.file(piece.entry.cid, size=piece.entry.size) if can_send else None
+        file = await self._file(piece.entry) if connection else None
         if file is None:
-            data = (await whole(piece.entry, self._blocks))[piece.first : piece.stop]
-            await send({"type": "http.response.body", "body": data, "more_body": True})
+            data = await whole(piece.entry, self._blocks)
+            for first in range(piece.first, piece.stop, PART_SIZE):
+                part = data[first : min(first + PART_SIZE, piece.stop)]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
             return
         with file:
             await connection.send_file(file, offset=piece.first, count=piece.stop - piece.first)
         scope["blockota.from_files"] = scope.get("blockota.from_files", 0) + piece.stop - piece.first
+
+    async def _file(self, entry: Entry) -> FileIO | None:
+        """The block's file, checked now if it was not before, so that a slow client holds no memory."""
+        file = self._blocks.file(entry.cid, size=entry.size)
+        if file is None and self._blocks.are_files:
+            await whole(entry, self._blocks)
+            file = self._blocks.file(entry.cid, size=entry.size)
+        return file
 
 
 async def whole(entry: Entry, blocks: Blocks) -> bytes:

@@ -44,6 +44,11 @@ class Blocks:
         self._checked: dict[CID, tuple[int, ...]] = {}
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="blocks")
 
+    @property
+    def are_files(self) -> bool:
+        """Whether each is a file of its own in the store."""
+        return isinstance(self._store, FileStore)
+
     def file(self, cid: CID, *, size: int) -> FileIO | None:
         """A block's file, where it was checked before and nobody wrote to it since; the caller closes it.
 

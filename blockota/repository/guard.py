@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -45,7 +44,6 @@ class Guard:
     def __init__(self, app: ASGIApp, *, log: Callable[[str], None], clients: int) -> None:
         """Nothing is served yet."""
         self._app, self._log, self._clients = app, log, clients
-        self._stall = GuardedConnection.stall_seconds
         self._busy = 0
 
     async def __call__(self, scope: Scope, *channels: Any) -> None:
@@ -64,27 +62,37 @@ class Guard:
         is_full = self._busy >= self._clients and scope["path"] != "/health"
         self._busy += 1
         try:
-            await (_come_later if is_full else self._app)(scope, receive, self._watched(visit, send))
+            await (_come_later if is_full else self._app)(scope, receive, _watched(visit, scope, send=send))
         except Exception as error:  # noqa: BLE001 - the server would print a traceback, and wait for the client
             told = error.__cause__ if isinstance(error.__cause__, BlockOTAError) else error
             scope.setdefault("blockota.trouble", f"{type(told).__name__}: {told}")
-            if connection := scope.get("extensions", {}).get("blockota.connection"):
+            if connection := _connection(scope):
                 connection.abort()
         finally:
             self._busy -= 1
             self._log(_line(visit, scope))
 
-    def _watched(self, visit: _Visit, send: Send) -> Send:
-        async def watched(message: Message) -> None:
-            async with asyncio.timeout(self._stall):
-                await send(message)
-            if message["type"] == "http.response.start":
-                visit.status = message["status"]
-            else:
-                visit.sent += len(message.get("body", b""))
-                visit.is_complete = not message.get("more_body", False)
 
-        return watched
+def _watched(visit: _Visit, scope: Scope, *, send: Send) -> Send:
+    connection = _connection(scope)
+
+    async def watched(message: Message) -> None:
+        if connection:
+            await connection.writable()
+        await send(message)
+        if message["type"] == "http.response.start":
+            visit.status = message["status"]
+        else:
+            visit.sent += len(message.get("body", b""))
+            visit.is_complete = not message.get("more_body", False)
+
+    return watched
+
+
+def _connection(scope: Scope) -> GuardedConnection | None:
+    """The connection on which the request came, where it is one of ours."""
+    found = scope.get("extensions", {}).get("blockota.connection")
+    return found if isinstance(found, GuardedConnection) else None
 
 
 async def _come_later(scope: Scope, *channels: Any) -> None:
