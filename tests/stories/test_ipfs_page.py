@@ -63,4 +63,26 @@ def test_the_authorization_of_the_page_is_enough(workshop: Workshop, tmp_path: P
     assert Path("fetched.bin").read_bytes() == (IMAGES / "bluepill-1.0.0.bin").read_bytes()
 
 
+def test_who_set_the_authorization_of_the_page_can_do_the_rest_of_it(workshop: Workshop, tmp_path: Path) -> None:
+    """Every `ipfs` command of the page, in blocks and in sentences, works with the secret that the page has for it."""
+    program = find()
+    if program is None:
+        pytest.skip("there is no Kubo: `make kubo` builds one")
+    Path("app-1.0.0.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
+    typed = [words[1:] for command, _ in commands(PAGE) if (words := shlex.split(command))[0] == "ipfs"]
+    config = {AUTHORIZATIONS: json.loads(next(words[-1] for words in typed if AUTHORIZATIONS in words))}
+    secret = next(words[:2] for words in typed if words[0] == "--api-auth")
+    with running_node(program, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BLOCKOTA_STORE", f"kubo:{node.api}")
+        environment.setenv("BLOCKOTA_KUBO_AUTHORIZATION", "basic:vendor:SECRET")
+        workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+        address = workshop.run("cid", "app-1.0.0.bin").out.strip()
+        told = [words for words in typed if words[0] in {"pin", "add", "dag"}]
+        assert len(told) > 2
+        for words in (*told, ["id"], ["pin", "rm", address], ["pin", "add", address], ["repo", "gc"]):
+            with pytest.raises(RuntimeError, match="Access Denied"):
+                node.ipfs(*words)
+            node.ipfs(*secret, *words)
+
+
 PUBLISH = (str(IMAGES / "bluepill-1.0.0.bin"), "--product", "acme-thermo2", "--version", "1.0.0", "-o", "refused.json")
