@@ -55,7 +55,8 @@ class Application:
         del request
         health = self._shelf.health()
         if self._tokens:
-            health |= {"tokens": self._tokens.count, "tokensOutdated": bool(self._tokens.trouble)}
+            health |= {"tokens": self._tokens.count, "tokensTrouble": self._tokens.why}
+            health |= {"status": "closed"} if self._tokens.are_void else {}
         status = 503 if health["status"] == "closed" else 200
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         return Response(json.dumps(health, indent=2) + "\n", status, headers)

@@ -127,12 +127,27 @@ def _write(file: TextIO, line: str) -> None:
         return
 
 
+def event_line(part: str, trouble: str) -> str:
+    """A line of the log that is no request's: a part of the repository has failed, or works again.
+
+    Args:
+        part: chain, store or tokens.
+        trouble: why it failed; empty where it works.
+    """
+    fields = {"time": _now(), "event": "trouble" if trouble else "recovered", "part": part, "trouble": trouble or None}
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 def _line(visit: _Visit, scope: Scope) -> str:
     """One JSON object in ASCII, in which nothing that a client sent can end the line."""
     client = scope.get("client")
     headers = {name: value.decode("latin-1")[:_MAX_TEXT] for name, value in scope["headers"]}
     fields = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "time": _now(),
         "client": client[0] if client else None,
         "holder": scope.get("blockota.holder"),
         "method": scope["method"],

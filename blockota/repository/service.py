@@ -19,11 +19,12 @@ from blockota.errors import UsageError
 from blockota.files import read_input
 from blockota.repository.application import Application
 from blockota.repository.connection import GuardedConnection
-from blockota.repository.guard import Guard
+from blockota.repository.guard import Guard, event_line
 from blockota.repository.shelf import Shelf
 from blockota.repository.tokens import Tokens
 
 _KEEP_ALIVE_SECONDS = 15
+_TOKENS_SECONDS = 10.0
 _BACKLOG = 1024
 _MAX_PEM_SIZE = 1 << 20
 _CONNECTIONS_A_CLIENT, _SPARE_CONNECTIONS = 4, 64
@@ -78,10 +79,11 @@ def serve(
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
-            refreshing = asyncio.create_task(_keep_fresh(shelf, tokens))
+            refreshing = [asyncio.create_task(_keep_fresh(part, log)) for part in _parts(shelf, tokens)]
             on_ready(url)
             yield
-            refreshing.cancel()
+            for task in refreshing:
+                task.cancel()
 
         app = Application(shelf, tokens=tokens).build(lifespan)
         uvicorn.Server(_config(Guard(app, log=log, clients=listening.clients), listening)).run(sockets=[listener])
@@ -141,12 +143,38 @@ def _check_pem(path: Path, word: bytes) -> None:
         raise UsageError(f"{path} cannot be used", why=f"there is no {kind} in it, as PEM")
 
 
-async def _keep_fresh(shelf: Shelf, tokens: Tokens | None) -> None:
-    while True:
-        await asyncio.sleep(shelf.pause)
-        await asyncio.to_thread(shelf.refresh)
+@dataclass(frozen=True)
+class _Part:
+    """What is looked at again from time to time: its name, the look, which returns what fails, and the pause."""
+
+    name: str
+    look: Callable[[], str]
+    pause: Callable[[], float]
+
+
+def _parts(shelf: Shelf, tokens: Tokens | None) -> Iterator[_Part]:
+    def look_at_chain() -> str:
+        shelf.refresh()
+        return shelf.trouble
+
+    def look_at_tokens() -> str:
         if tokens:
             tokens.reload()
+        return tokens.trouble if tokens else ""
+
+    yield _Part("chain", look_at_chain, lambda: shelf.pause)
+    if tokens:  # on their own, since a node that is slow to answer must not keep a token alive
+        yield _Part("tokens", look_at_tokens, lambda: min(shelf.pace.refresh, _TOKENS_SECONDS))
+
+
+async def _keep_fresh(part: _Part, log: Callable[[str], None]) -> None:
+    told = ""
+    while True:
+        await asyncio.sleep(part.pause())
+        trouble = await asyncio.to_thread(part.look)
+        if trouble != told:
+            log(event_line(part.name, trouble))
+            told = trouble
 
 
 def _config(app: Guard, listening: Listening) -> uvicorn.Config:

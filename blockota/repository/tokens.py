@@ -27,7 +27,8 @@ class Tokens:
         path: the file.
 
     Attributes:
-        trouble: why the file could not be read again, where it could not.
+        trouble: why the file could not be read again, where it could not, with the file's name.
+        why: the same without it, for everybody.
 
     Raises:
         UsageError: it cannot be read, or has a line that is none.
@@ -37,19 +38,29 @@ class Tokens:
         """Read the file."""
         self._path = path
         self._names = read_tokens(path)
-        self.trouble = ""
+        self.trouble = self.why = ""
 
     @property
     def count(self) -> int:
         """How many there are."""
         return len(self._names)
 
+    @property
+    def are_void(self) -> bool:
+        """Whether nobody is let in because the file cannot be read."""
+        return bool(self.trouble) and not self._names
+
     def reload(self) -> None:
-        """Read the file again; where that cannot be, as while it is written, those of before count on."""
+        """Read the file again; where that fails twice, since it may just be written, no token counts any more.
+
+        A line may have been removed from it that must not count.
+        """
         try:
-            self._names, self.trouble = read_tokens(self._path), ""
+            self._names, self.trouble, self.why = read_tokens(self._path), "", ""
         except UsageError as error:
-            self.trouble = str(error)
+            if self.trouble:
+                self._names = {}
+            self.trouble, self.why = str(error), error.why
 
     def holder(self, authorization: str) -> str | None:
         """Whose token an ``Authorization`` header has; None where it has none that is accepted.

@@ -28,7 +28,7 @@ from blockota.repository.guard import open_log
 from blockota.repository.reading import Reading
 from blockota.repository.rights import Claim
 from blockota.repository.service import Listening, serve
-from blockota.repository.shelf import Shelf
+from blockota.repository.shelf import Pace, Shelf
 from blockota.repository.tokens import Tokens
 from blockota.stores import open_store
 from blockota.stores.local import LocalStore
@@ -178,12 +178,13 @@ def certify(folder: Path) -> dict[str, str]:
 def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
     """Serve, with shorter times than usual."""
     GuardedConnection.header_seconds, GuardedConnection.stall_seconds = HEADER_SECONDS, STALL_SECONDS
+    pace = Pace(refresh=options.pop("refresh", Pace.refresh))
     for name in ("certificate", "private_key"):
         options[name] = Path(options[name]) if name in options else None
     blocks = open_store(store or f"file:{folder / 'store'}")
     assert isinstance(blocks, BlockStore)
     serve(
-        Shelf(Fixed(), blocks),
+        Shelf(Fixed(), blocks, pace=pace),
         Listening(HOST, 0, **options),
         tokens=Tokens(Path(tokens)) if tokens else None,
         log=open_log(folder / "access.jsonl"),

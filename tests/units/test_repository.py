@@ -311,15 +311,22 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
     assert (tokens.holder(f"Bearer {token}"), tokens.count) == (None, 0)
 
 
-def test_a_file_of_tokens_that_broke_is_told_and_changes_nothing(tmp_path: Path) -> None:
-    """Health says that the file is not the one that counts, until it can be read again."""
+@pytest.mark.parametrize("broken", ["plant-8", None], ids=["mistake", "gone"])
+def test_a_file_of_tokens_that_broke_lets_nobody_in(tmp_path: Path, broken: str | None) -> None:
+    """It may just be being written, so one look is forgiven; after that no token counts until it is right."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     path.write_text(line)
     tokens = Tokens(path)
-    for text, is_outdated in (("plant-8", True), (line, False)):
-        path.write_text(text)
+    if broken is None:
+        path.unlink()
+    else:
+        path.write_text(f"# {line} was stolen\n{broken}\n")
+    for holder, count in (("plant-7", 1), (None, 0), (None, 0)):
         tokens.reload()
-        assert (tokens.holder(f"Bearer {token}"), bool(tokens.trouble)) == ("plant-7", is_outdated)
+        assert (tokens.holder(f"Bearer {token}"), tokens.count, bool(tokens.trouble)) == (holder, count, True)
+    path.write_text(line)
+    tokens.reload()
+    assert (tokens.holder(f"Bearer {token}"), tokens.count, tokens.trouble) == ("plant-7", 1, "")
 
 
 @pytest.mark.parametrize("text", ["plant-7 abc", "plant-7", f"a b {'0' * 64}", f"{'0' * 64}"], ids=range(4))

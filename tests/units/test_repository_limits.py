@@ -177,7 +177,38 @@ def test_tokens_open_the_door(tmp_path: Path) -> None:
         assert repository.line(4)["holder"] == "plant-7"
         assert token not in repository.log.read_text()
         health = repository.get("/health").json()
-        assert (health["status"], health["tokens"], health["tokensOutdated"]) == ("ok", 2, False)
+        assert (health["status"], health["tokens"], health["tokensTrouble"]) == ("ok", 2, "")
+
+
+def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_path: Path) -> None:
+    """A mistake in another line is told in health and log, and lets nobody in; once mended, the file counts."""
+    token, line = new_token("plant-7")
+    mine, file = {"Authorization": f"Bearer {token}"}, tmp_path / "tokens"
+    file.write_text(line)
+    with running(tmp_path, tokens=str(file), refresh=0.2) as repository:
+        assert repository.get(RAW_PATH, headers=mine).content == SMALL
+        file.write_text("# plant-7 was stolen\nplant-8 thetoken\n")
+        await_status(repository, mine, 401)
+        health = repository.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "closed")
+        assert health.json()["tokensTrouble"] == "line 2 is no NAME and SHA-256"
+        assert str(tmp_path) not in health.text
+        file.write_text(new_token("plant-8")[1])
+        await_status(repository, mine, 401)
+        file.unlink()
+        file.write_text(line)
+        await_status(repository, mine, 200)
+        events = [line for line in repository.lines if "event" in line]
+    assert [(event["event"], event["part"]) for event in events[:2]] == [("trouble", "tokens"), ("recovered", "tokens")]
+    assert f"{file} cannot be used" in events[0]["trouble"]
+
+
+def await_status(repository: Running, headers: dict[str, str], status: int) -> None:
+    """Wait until a block is answered so."""
+    deadline = time.monotonic() + 10
+    while (found := repository.get(RAW_PATH, headers=headers).status_code) != status:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
 
 
 def test_tls_with_certificate_files(tmp_path: Path) -> None:
