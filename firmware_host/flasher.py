@@ -261,14 +261,18 @@ class _Flashing:
         # The old first words must be gone before anything else goes: else an old program would start that is
         # half erased, or two programs mixed.
         seal = self._plan.seal
-        self._seen[seal] = self._bootloader.read(seal.start, len(seal))
-        if not self._seen.blank(seal):
-            page = self._plan.units[0].number
-            raise FlashProofError(
-                "check 10 failed, the flash does not hold what it should",
-                why=f"page {page} does not erase, at {seal.start:#010x} it still reads {self._seen[seal].hex(' ')}",
-                remedy="remove write protection, if there is any; otherwise the page is worn out: replace the board",
-            )
+        for _ in range(2):
+            self._seen[seal] = self._bootloader.read(seal.start, len(seal))
+            if self._seen.blank(seal):
+                return
+            # Perhaps the line has garbled it, and nobody shall throw a board away for that.
+            self._bootloader.link.drain()
+        page = self._plan.units[0].number
+        raise FlashProofError(
+            "check 10 failed, the flash does not hold what it should",
+            why=f"page {page} does not erase, at {seal.start:#010x} it still reads {self._seen[seal].hex(' ')}",
+            remedy="remove write protection, if there is any; otherwise the page is worn out: replace the board",
+        )
 
     def _write(self, total: int) -> Iterator[Event]:
         self._stage = _Stage.WRITING
@@ -319,8 +323,10 @@ class _Flashing:
     def _losses(self) -> Iterator[str]:
         for span in self._read:
             lost = any(overlap(block, span) for block in self._pending)
-            if lost and not self._wanted.blank(span):
-                yield f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are not all written back"
+            state = "not all written back" if lost else "written back, and not proven"
+            proven = self._stage.value > _Stage.PROVING.value and not lost
+            if not proven and not self._wanted.blank(span):
+                yield f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are {state}"
 
     def _consequence(self) -> str:
         page = self._plan.units[0].number
@@ -329,7 +335,9 @@ class _Flashing:
         if self._stage is _Stage.SEALING:
             return "everything but the image's first words is proven, and whether those are written is unknown"
         if self._stage is _Stage.UNSEALING:
-            others = "the other pages were written, and are not proven" if self._repeated else "nothing else was changed"
+            others = (
+                "the other pages were written, and are not proven" if self._repeated else "nothing else was changed"
+            )
             return f"{self._unsealing()}; {others}"
         if self._plan.image.load_address == self._plan.chip.flash_base:
             return f"the vector table in page {page} reads erased, so the board will not start a half written image"

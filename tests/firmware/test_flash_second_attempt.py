@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 import pytest
@@ -13,7 +14,7 @@ from firmware_host.bench import Bench, ClearedBoard
 from firmware_host.board import Faults, SimulatedBoard
 from firmware_host.board_identity import identify
 from firmware_host.bootloader import Bootloader
-from firmware_host.flash_events import Checked, Finished, Repeated
+from firmware_host.flash_events import Checked, Erased, Finished, Repeated
 from firmware_host.flash_on_chip import Proof
 
 SCENE = SCENES["some pages"]
@@ -77,3 +78,38 @@ def test_every_erase_of_a_second_attempt_can_be_the_last() -> None:
     told = [cut_in_erase(number)[1] for number in range(1, 9)]
     assert ["nothing else was changed" in said for said in told] == [True] + [False] * 7
     assert all("will not start a half written image" in said for said in told[1:3] + told[4:])
+
+
+@pytest.mark.parametrize("kind", ["flip_sent", "insert_sent"])
+def test_a_garbled_look_at_the_first_words_condemns_no_page(kind: str) -> None:
+    """It is looked at twice before a person is told to replace the board."""
+    ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
+    at = next(link.sent for event in ready.flash() if isinstance(event, Erased)) - 3
+    faults = Faults(flip_sent=at) if kind == "flip_sent" else Faults()
+    mishaps = Mishaps() if kind == "flip_sent" else Mishaps(insert_sent=at)
+    board = SCENE.board(faults)
+    ready, _ = cleared(board, mishaps, proof=Proof.NO_STUB)
+    events = list(ready.flash())
+    assert isinstance(events[-1], Finished)
+    assert not any(isinstance(event, Repeated) for event in events)
+    assert board.flash == SCENE.after
+
+
+def test_bytes_beside_the_image_count_as_lost_until_they_are_proven() -> None:
+    """A frame of which bytes have moved can be acknowledged, and has put other bytes there."""
+    said = [interrupted(number) for number in range(20)]
+    spoken = [next((words for words in BESIDE if words in text), "") for text in said]
+    assert [words for words, _ in itertools.groupby(spoken)] == ["", *BESIDE, ""]
+
+
+BESIDE = ("beside the image are not all written back", "beside the image are written back, and not proven")
+
+
+def interrupted(number: int) -> str:
+    """What is said where a person ends flashing after so many events."""
+    ready, _ = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.STUB)
+    events = ready.flash()
+    deque(itertools.islice(events, number + 1), maxlen=0)
+    with pytest.raises(BoardError) as error:
+        events.throw(KeyboardInterrupt())
+    return str(error.value)
