@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import re
+import signal
 import sys
 import traceback
 from typing import Any
@@ -71,12 +72,14 @@ def cli() -> None:
 
     Settings come from blockota.toml in this folder, from --config FILE, or from BLOCKOTA_* variables. Exit status:
     0 done, 1 a defect of ours, 2 usage, 3 refused (nothing was changed), 4 board or link, 5 chain or store out of
-    reach, 130 stopped by Ctrl-C.
+    reach, 130 stopped by Ctrl-C or SIGTERM.
     """
 
 
 def main() -> None:
-    """Run the command, and end with its exit status."""
+    """Run the command, and end with its exit status; SIGTERM ends it as Ctrl-C does, so that it leaves nothing half."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

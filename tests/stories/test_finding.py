@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -191,6 +192,23 @@ def test_a_bar_is_shown_on_a_terminal_alone(bench: Workshop) -> None:
             shutil.rmtree(".blockota/store", ignore_errors=True)
             assert ("Fetching" in on_a_terminal([*words, *more])) == is_shown
         assert "Fetching" not in bench.run(*FETCH, "--force").err
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_fetch_that_is_told_to_end_leaves_nothing_behind() -> None:
+    """A service manager or a time limit sends SIGTERM; it ends like Ctrl-C, with no half file beside the output."""
+    with gateways(vices.drips) as (slow,):
+        words = [sys.executable, "-m", "blockota", *FETCH, "--source", slow.url]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(words, stderr=subprocess.PIPE, env=environment, text=True) as process:
+            until = time.monotonic() + 30
+            while not list(Path().glob(".found.bin.*.partial")) and time.monotonic() < until:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=10)
+    assert process.returncode == 130, told
+    assert told.endswith("Stopped.\n")
+    assert not list(Path().glob("*found.bin*"))
 
 
 def on_a_terminal(words: list[str]) -> str:
