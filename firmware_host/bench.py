@@ -260,7 +260,8 @@ def _kept(planned: FlashPlan, held: Holdings, *, entry: JournalEntry | None) -> 
                 f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
                 why=f"those from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and this "
                 "release does not reach there; nothing was changed",
-                remedy="complete the interrupted run first, with `blockota flash --resume`",
+                remedy="complete the interrupted run first, with `blockota flash --resume`; where its release may not "
+                f"be written any more, move the journal {entry.unique_id}.json away, in which those bytes stay",
             )
     return entry.changes.preserved
 

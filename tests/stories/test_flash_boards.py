@@ -1,0 +1,147 @@
+"""``flash`` with several ports, its result as JSON, and the bench log."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from firmware_host.bench_log import BenchLog
+from firmware_host.board import Faults, SimulatedBoard, serve_tcp
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.technicians import LOG, NEW, OLD, board, publish_all, unique_id
+
+
+@pytest.fixture
+def published(workshop: Workshop) -> Workshop:
+    """A workshop where 1.0.0 and 1.1.0 are published."""
+    return publish_all(workshop)
+
+
+def flash_at_once(workshop: Workshop, *boards: SimulatedBoard, options: tuple[str, ...] = ()) -> Outcome:
+    """Flash boards at the same time."""
+    with ExitStack() as stack:
+        urls = [stack.enter_context(serve_tcp(one)) for one in boards]
+        ports = [word for url in urls for word in ("--port", url)]
+        return workshop.run("flash", "--product", PRODUCT, *ports, *options)
+
+
+def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> None:
+    """Each has its own result; the exit status is the worst, and the release was proven once."""
+    boards = (
+        board(1),
+        board(2, faults=Faults(flipped_bit=0x0800_0100)),
+        board(3, flash=b"somebody else's"),
+        board(4, flash=OLD.read_bytes()),
+    )
+    outcome = flash_at_once(published, *boards, options=("--json",))
+    assert outcome.status == 4
+    results = {one["board"]["uniqueId"]: one for one in outcome.json["results"]}
+    assert [(results[unique_id(n)]["before"], results[unique_id(n)]["result"][:14]) for n in range(1, 5)] == [
+        ("blank", "done"),
+        ("blank", "check 10 faile"),
+        ("unknown", "check 6 failed"),
+        ("1.0.0", "done"),
+    ]
+    assert [one.get("error", {}).get("check") for one in results.values()] == [None, 10, 6, None]
+    assert (outcome.json["error"]["what"], outcome.json["error"]["exitStatus"]) == ("2 of 4 boards failed", 4)
+    assert boards[0].flash[:620] == boards[3].flash[:620] == NEW.read_bytes()
+    assert boards[2].flash.startswith(b"somebody else's")
+
+
+def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None:
+    """Checks 1 to 5 once, then each board by its port."""
+    outcome = flash_at_once(published, board(1), board(2, flash=b"somebody else's"))
+    assert outcome.status == 3
+    assert [line[:4] for line in outcome.out.splitlines()[:5]] == [f"✓  {number}" for number in range(1, 6)]
+    assert f"board {unique_id(1)} holds {PRODUCT} 1.1.0: erased 0 pages (0 bytes), programmed 1 page" in outcome.out
+    assert "proven by reading it back" in outcome.out
+    assert "board says: BlockOTA bluepill 1.1.0" in outcome.out
+    assert "check 6 failed, the board holds something unknown" in outcome.err
+    header, *rows = outcome.out.splitlines()[-3:]
+    assert header.split() == ["Port", "Board", "Before", "Proven", "now", "Result", "Log", "line"]
+    assert [unique_id(number) in row for number, row in enumerate(rows, 1)] == [True, True]
+
+
+def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
+    """Two runs on one journal would mix; one of them goes on."""
+    outcome = flash_at_once(published, board(1), board(1), options=("--json",))
+    assert outcome.status == 3
+    kinds = sorted(one["result"].partition(":")[0] for one in outcome.json["results"])
+    assert kinds == ["another port has a board with the same unique id", "done"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--port", "socket://localhost:1", "--port", "socket://localhost:1"), "is named twice"),
+        (("--port", "socket://localhost:1", "--watch", "--resume"), "exclude each other"),
+        (("--port", "socket://localhost:1", "--wiring", "dtr", "--invert-boot0"), "no such line to invert"),
+        (("--port", "telnet://localhost:1"), "names no port"),
+        (("--port", "socket://localhost:1", "--log", "nowhere/log"), "the bench log nowhere/log cannot be written"),
+    ],
+    ids=["twice", "both", "inversion", "address", "log"],
+)
+def test_mistakes_are_told_before_anything_is_done(published: Workshop, words: tuple[str, ...], says: str) -> None:
+    """Exit status 2, and no board is disturbed."""
+    outcome = published.run("flash", "--product", PRODUCT, *words)
+    assert outcome.status == 2, outcome.err
+    assert says in outcome.err
+
+
+def test_a_product_is_asked_for(published: Workshop) -> None:
+    """Only --resume knows it by itself."""
+    outcome = published.run("flash", "--port", "socket://localhost:1")
+    assert (outcome.status, "Say --product NAME" in outcome.err) == (2, True)
+    outcome = published.run("flash", "--port", "socket://localhost:1", "--resume")
+    assert (outcome.status, "there is nothing to resume" in outcome.err) == (3, True)
+
+
+def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
+    """With who did it, what it held, what it holds and how that is known; the number and hash are printed."""
+    with serve_tcp(board(1, flash=OLD.read_bytes())) as url:
+        first = published.flash(url, "--operator", "Ada", "--read-back")
+        second = published.flash(url, "--json")
+        third = published.flash(url, "--version", "1.0.0")
+    lines = list(BenchLog(LOG).lines())
+    assert f"Line 1 of the bench log, SHA-256 {lines[0].sha256.hex()}" in first.err
+    assert second.json["results"][0]["log"] == {"number": 2, "sha256": lines[1].sha256.hex()}
+    assert third.status == 3
+    told = ("operator", "before", "after", "proof", "result", "chip_id", "board")
+    me, digest = getpass.getuser(), json.loads(second.out)["results"][0]["sha256"]
+    assert [[line.fields[name] for name in told] for line in lines[:2]] == [
+        ["Ada", "1.0.0", "1.1.0", "read-back", "done", 0x410, unique_id(1)],
+        [me, "1.1.0", "1.1.0", "read-back", "already", 0x410, unique_id(1)],
+    ]
+    assert [line.fields["flash_sha256"] for line in lines] == [digest, digest, ""]
+    assert (lines[2].fields["before"], lines[2].fields["after"]) == ("1.1.0", "")
+    assert lines[2].fields["result"].startswith("check 6 failed, version 1.0.0 is not newer")
+
+
+def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
+    """Before a board is touched: what is written behind a gap would hide it."""
+    with serve_tcp(target := board(1)) as url:
+        assert published.flash(url, "--log", "mine.jsonl", "--version", "1.0.0").status == 0
+        assert published.flash(url, "--log", "mine.jsonl").status == 0
+        before = target.flash
+        log = Path("mine.jsonl")
+        log.write_bytes(log.read_bytes().splitlines(keepends=True)[0])
+        outcome = published.flash(url, "--log", "mine.jsonl", "--allow-downgrade", "--version", "1.0.0")
+        log.unlink()
+        gone = published.flash(url, "--log", "mine.jsonl")
+    assert (outcome.status, gone.status) == (3, 3)
+    assert "the bench log is not whole from line 2 on" in outcome.err
+    assert "Compare it with a copy" in outcome.err
+    assert target.flash == before
+
+
+def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:
+    """It ends as done, and says so."""
+    with serve_tcp(board(1, flash=NEW.read_bytes())) as url:
+        outcome = published.flash(url)
+    assert outcome.status == 0
+    assert "the board holds acme-thermo2 1.1.0 already: erased 0 pages (0 bytes), programmed 0 pages" in outcome.out
+    assert "identical 1 page (1,024 bytes)" in outcome.out

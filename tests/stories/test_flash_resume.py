@@ -1,0 +1,201 @@
+"""``flash --resume``: what an interruption leaves, and what completes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from blockota.bindings import publish_call, revoke_call
+from blockota.release import Version
+from firmware_host.bench_log import BenchLog
+from firmware_host.board import Faults, SimulatedBoard, TimeModel, serve_rfc2217, serve_tcp
+from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.technicians import (
+    INTERRUPTED,
+    JOURNALS,
+    LARGE,
+    LOG,
+    OLD,
+    PATIENCE,
+    WORDS,
+    board,
+    running,
+    unique_id,
+)
+from tests.units.samples import release_of
+
+IMAGE = LARGE.read_bytes()
+REST = b"\x5a" * 300
+RESUMED = ("--image", str(LARGE))
+
+
+@pytest.fixture
+def published(workshop: Workshop) -> Workshop:
+    """A workshop where 1.0.0 is in the store and 1.2.0, which fills the flash, in a file."""
+    workshop.publish("1.0.0", OLD)
+    workshop.decide(publish_call([release_of(IMAGE, version=Version(1, 2, 0))]))
+    return workshop
+
+
+def journals() -> list[Path]:
+    """The journals of interrupted runs."""
+    return sorted(JOURNALS.glob("*.json"))
+
+
+def begun(workshop: Workshop, url: str) -> Outcome:
+    """A run that is cut short while the flash is changed."""
+    outcome = workshop.flash(url, "--image", str(LARGE), "--no-stub")
+    assert outcome.status == 4, outcome.err
+    assert [one.stem for one in journals()] == [unique_id(1)]
+    assert f"`blockota flash --resume --port {url}`, which completes it" in outcome.err
+    return outcome
+
+
+class CountedBoard(SimulatedBoard):
+    """A board that counts what the host sends."""
+
+    heard = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Receive bytes from the host."""
+        self.heard += len(data)
+        return super().feed(data)
+
+
+def holding_old(**faults: int) -> SimulatedBoard:
+    """A board with 1.0.0, and with bytes of somebody else's in the last page that 1.2.0 reaches."""
+    flash = OLD.read_bytes().ljust(len(IMAGE), b"\xff") + REST
+    return board(1, flash=flash, faults=Faults(**faults))
+
+
+@pytest.mark.parametrize(
+    ("fault", "says", "then"),
+    [
+        ({"power_cut_in_erase": 1}, "whether page 0 is erased is unknown", "half written"),
+        ({"power_cut_before_program": 1}, "the vector table in page 0 reads erased, so the board will not", "blank"),
+        ({"power_cut_in_program": 20_000}, "will not start a half written image", "half written"),
+        ({"power_cut_in_program": 30_000}, "will not start a half written image", "half written"),
+    ],
+    ids=["first erase", "first write", "write", "late write"],
+)
+def test_a_power_cut_is_told_and_completed(published: Workshop, fault: dict[str, int], says: str, then: str) -> None:
+    """The error says what the board holds now; --resume needs no product, and puts bytes beside the image back."""
+    with serve_tcp(cut := holding_old(**fault)) as url:
+        assert says in begun(published, url).err
+        assert cut.flash != IMAGE
+        outcome = published.run("flash", "--resume", "--port", url, *RESUMED)
+    assert outcome.status == 0, outcome.err
+    assert "was interrupted on this board" in outcome.err
+    assert "the board holds acme-thermo2 1.2.0" in outcome.out
+    assert cut.flash.startswith(IMAGE + REST)
+    assert not journals()
+    fields = [line.fields for line in BenchLog(LOG).lines()]
+    assert [(one["before"], one["after"], one["result"][:4]) for one in fields] == [
+        ("1.0.0", "", fields[0]["result"][:4]),
+        (then, "1.2.0", "done"),
+    ]
+    assert says in fields[0]["result"]
+
+
+@pytest.mark.parametrize("part", [0.55, 0.7, 0.85], ids=lambda part: f"{part:.0%}")
+def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(published: Workshop, part: float) -> None:
+    """The bootloader still waits for the rest of it: it is brought back without a byte that could erase anything."""
+    counted = CountedBoard(flash=OLD.read_bytes())
+    with serve_tcp(counted) as url:
+        assert published.flash(url, "--image", str(LARGE), "--no-stub").status == 0
+    with serve_tcp(
+        cut := board(1, flash=OLD.read_bytes(), faults=Faults(unplug_after=int(counted.heard * part)))
+    ) as url:
+        begun(published, url)
+        outcome = published.run("flash", "--resume", "--port", url, *RESUMED)
+    assert outcome.status == 0, outcome.err
+    assert cut.flash.startswith(IMAGE)
+
+
+def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
+    """And a board that was completed has nothing left to resume."""
+    with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
+        begun(published, url)
+        assert published.flash(url, "--image", str(LARGE)).status == 0
+        outcome = published.run("flash", "--resume", "--port", url)
+    assert outcome.status == 3
+    assert "there is nothing to resume" in outcome.err
+
+
+def test_another_board_is_not_resumed(published: Workshop) -> None:
+    """The journal is of one board, and of one release."""
+    with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
+        begun(published, url)
+        named = published.run("flash", "--resume", "--port", url, "--product", PRODUCT, "--version", "1.0.0")
+    with serve_tcp(board(2)) as url:
+        outcome = published.run("flash", "--resume", "--port", url)
+    assert (named.status, outcome.status) == (3, 3)
+    assert "acme-thermo2 1.2.0 was interrupted on this board: acme-thermo2 1.0.0 was named" in named.err
+    assert f"no journal of {unique_id(2)}, only of {unique_id(1)}" in outcome.err
+    assert journals()
+
+
+def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) -> None:
+    """The checks hold again; another release may go on the board without further consent."""
+    cut = board(1, flash=OLD.read_bytes(), faults=Faults(power_cut_in_program=20_000))
+    with serve_tcp(cut) as url:
+        begun(published, url)
+        published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))
+        outcome = published.run("flash", "--resume", "--port", url, "--json")
+        assert (outcome.status, outcome.json["error"]["check"]) == (3, 3)
+        assert "`blockota flash --product acme-thermo2`" in outcome.err
+        assert published.flash(url).status == 0
+    assert cut.flash.startswith(OLD.read_bytes())
+    assert not journals()
+
+
+def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published: Workshop) -> None:
+    """Another release that does not reach there is refused until the journal, which has them, is moved away."""
+    with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
+        begun(published, url)
+        published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))
+        refused = published.flash(url)
+        journals()[0].rename("kept.json")
+        assert published.flash(url).status == 0
+    assert refused.status == 3
+    assert f"move the journal {unique_id(1)}.json away" in refused.err
+    assert REST.hex() in Path("kept.json").read_text()
+    assert cut.flash.startswith(OLD.read_bytes())
+
+
+@contextmanager
+def served_slowly() -> Iterator[tuple[SimulatedBoard, str]]:
+    """A board on a line of 115200 baud, as an adapter with a reset wire shows it."""
+    slow = SimulatedBoard(unique_id=(1).to_bytes(12), times=TimeModel(baud=115200))
+    with serve_rfc2217(slow) as url:
+        yield slow, url
+
+
+@pytest.mark.usefixtures("published")
+def test_control_c_tells_what_is_half_done(workshop: Workshop) -> None:
+    """Status 130, the state in words and in the log, the journal kept; --resume completes it."""
+    way = ("--wiring", "dtr-rts")
+    with served_slowly() as (slow, url):
+        with running(*WORDS, *RESUMED, "--port", url, *way, "--json") as work:
+            deadline = time.monotonic() + PATIENCE
+            while not slow.flash.strip(b"\xff"):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            work.interrupt()
+            outcome = work.end()
+        assert outcome.status == INTERRUPTED
+        (result,) = outcome.json["results"]
+        assert "will not start a half written image" in result["error"]["why"]
+        assert f"`blockota flash --resume --port {url} --wiring dtr-rts --baud 115200`" in result["error"]["remedy"]
+        assert outcome.err.splitlines()[-1].startswith("Stopped. flashing was interrupted: ")
+        assert len(journals()) == 1
+        (line,) = BenchLog(LOG).lines()
+        assert line.fields["result"].startswith("flashing was interrupted: ")
+        again = workshop.run("flash", "--resume", "--port", url, *way, *RESUMED, "--json")
+    assert again.status == 0, again.err
+    assert again.json["results"][0]["before"] == "half written"
+    assert slow.flash.startswith(IMAGE)
