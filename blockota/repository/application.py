@@ -57,7 +57,7 @@ class Application:
         if self._tokens:
             health |= {"tokens": self._tokens.count, "tokensTrouble": self._tokens.why}
             health |= {"status": "closed"} if self._tokens.are_void else {}
-        status = 503 if health["status"] == "closed" else 200
+        status = 503 if health["status"] in ("closed", "failing") else 200
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         return Response(json.dumps(health, indent=2) + "\n", status, headers)
 
@@ -117,6 +117,9 @@ class Application:
         """What is served under an address, or why nothing is."""
         if not self._shelf.is_open:
             why = "the chain, which tells what may be, is out of reach"
+            raise RefusedRequestError(503, "nothing is served now", why=why, headers={"Retry-After": _RETRY_SECONDS})
+        if self._shelf.store_trouble:
+            why = "the store is out of reach"
             raise RefusedRequestError(503, "nothing is served now", why=why, headers={"Retry-After": _RETRY_SECONDS})
         catalogue = self._shelf.catalogue
         found = catalogue.find(cid)

@@ -7,24 +7,15 @@ import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
-from typing import Protocol, runtime_checkable
 
 from blockota.car import MAX_BLOCK_SIZE
 from blockota.cid import CID, check_block
 from blockota.errors import StoreError
-from blockota.repository.catalogue import BlockStore
+from blockota.repository.catalogue import BlockStore, FileStore
 
 CAPACITY = 64 << 20
 """Bytes of blocks that are kept at hand; a quarter of them where blocks are files, which the system keeps."""
 _READERS = 4
-
-
-@runtime_checkable
-class FileStore(Protocol):
-    """A store in which a block is a file, which the system can send without our reading it."""
-
-    def open_block(self, cid: CID) -> FileIO:
-        """The file of a block, unchecked; the caller closes it."""
 
 
 class Blocks:
@@ -33,12 +24,16 @@ class Blocks:
     Args:
         store: where they come from; it is read in threads.
         capacity: bytes that are kept; None is the usual.
+
+    Attributes:
+        failed: the blocks that the store did not give the last time, or gave otherwise than they have to be.
     """
 
     def __init__(self, store: BlockStore, *, capacity: int | None = None) -> None:
         """Nothing is read yet."""
         usual = CAPACITY // 4 if isinstance(store, FileStore) else CAPACITY
         self._store, self._left = store, usual if capacity is None else capacity
+        self.failed: set[CID] = set()
         self._kept: OrderedDict[CID, bytes] = OrderedDict()
         self._coming: dict[CID, asyncio.Future[bytes]] = {}
         self._checked: dict[CID, tuple[int, ...]] = {}
@@ -104,7 +99,9 @@ class Blocks:
     def _arrived(self, cid: CID, done: asyncio.Future[bytes]) -> None:
         del self._coming[cid]
         if done.cancelled() or done.exception():
+            self.failed.add(cid)
             return
+        self.failed.discard(cid)
         self._kept[cid] = done.result()
         self._left -= len(done.result())
         while self._left < 0:

@@ -25,6 +25,7 @@ from blockota.repository.tokens import Tokens
 
 _KEEP_ALIVE_SECONDS = 15
 _TOKENS_SECONDS = 10.0
+_STORE_SECONDS = 1.0
 _BACKLOG = 1024
 _MAX_PEM_SIZE = 1 << 20
 _CONNECTIONS_A_CLIENT, _SPARE_CONNECTIONS = 4, 64
@@ -163,6 +164,7 @@ def _parts(shelf: Shelf, tokens: Tokens | None) -> Iterator[_Part]:
         return tokens.trouble if tokens else ""
 
     yield _Part("chain", look_at_chain, lambda: shelf.pause)
+    yield _Part("store", lambda: shelf.store_trouble, lambda: _STORE_SECONDS)
     if tokens:  # on their own, since a node that is slow to answer must not keep a token alive
         yield _Part("tokens", look_at_tokens, lambda: min(shelf.pace.refresh, _TOKENS_SECONDS))
 

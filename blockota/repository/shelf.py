@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from blockota.errors import BlockOTAError
+from blockota.errors import BlockOTAError, StoreError
 from blockota.repository.blocks import Blocks
-from blockota.repository.catalogue import BlockStore, Catalogue, catalogue_of
+from blockota.repository.catalogue import BlockStore, catalogue_of
 from blockota.repository.reading import Reader
-from blockota.repository.rights import rights_at
+from blockota.repository.rights import Rights, rights_at
+
+_STORE_PATIENCE = 30.0
+"""Seconds that a look through the store may take before it is told that it does not answer."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,13 @@ class Shelf:
         pace: how often, and how long an answer counts.
         clock: seconds that only rise.
 
+    Attributes:
+        trouble: why the chain was not read the last time; empty where it was.
+
     Raises:
         ChainError: the chain is out of reach.
         RefusedError: its answer cannot be understood.
+        StoreError: the store is out of reach.
     """
 
     def __init__(
@@ -49,7 +56,9 @@ class Shelf:
         self.blocks = Blocks(store)
         self.trouble = ""
         self._read_at, self._reading = clock(), reader.read()
-        self.catalogue = self._catalogue(None)
+        self._store_failure, self._looks_since = "", clock()
+        self._is_looking = False
+        self.catalogue = catalogue_of(self._rights(), store)
 
     @property
     def age(self) -> float:
@@ -77,13 +86,33 @@ class Shelf:
             self.trouble = str(error)
         else:
             self.trouble, self._read_at, self._reading = "", began, reading
-        self.catalogue = self._catalogue(self.catalogue)
+        self.catalogue = self.catalogue.within(self._rights())
+        self._look_through_store()
+
+    @property
+    def store_trouble(self) -> str:
+        """Why nothing can be read from the store; empty where it can."""
+        waited = self._clock() - self._looks_since
+        if self._is_looking and waited > _STORE_PATIENCE:
+            return f"the store has not answered for {waited:.0f} s."
+        return self._store_failure
+
+    @property
+    def status(self) -> str:
+        """How it stands, in a word: ok, incomplete, stale, failing or closed."""
+        if not self.is_open:
+            return "closed"
+        if self.store_trouble:
+            return "failing"
+        if self.trouble:
+            return "stale"
+        return "incomplete" if self.catalogue.missing else "ok"
 
     def health(self) -> dict[str, object]:
         """How it stands, for machines that look after it."""
         rights = self.catalogue.rights
         return {
-            "status": ("stale" if self.trouble else "ok") if self.is_open else "closed",
+            "status": self.status,
             "releases": rights.releases,
             "files": len(self.catalogue.trees),
             "missing": {str(cid): why for cid, why in self.catalogue.missing.items()},
@@ -91,11 +120,25 @@ class Shelf:
             "chainBlock": self._reading.block,
             "chainTime": self._reading.time,
             "chainReadSecondsAgo": round(self.age, 1),
+            "storeTrouble": self.store_trouble,
             "trouble": self.trouble,
         }
 
-    def _catalogue(self, before: Catalogue | None) -> Catalogue:
-        return catalogue_of(rights_at(self._time(), self._reading.claims), self._store, before=before)
+    def _look_through_store(self) -> None:
+        self._looks_since, self._is_looking = self._clock(), True
+        failed = frozenset(self.blocks.failed)
+        try:
+            found = catalogue_of(self.catalogue.rights, self._store, before=self.catalogue, failed=failed)
+        except StoreError as error:
+            self._store_failure = str(error)
+        else:
+            self.catalogue, self._store_failure = found, ""
+            self.blocks.failed -= failed & found.places.keys()  # they were read
+        finally:
+            self._is_looking = False
+
+    def _rights(self) -> Rights:
+        return rights_at(self._time(), self._reading.claims)
 
     def _time(self) -> int:
         """The chain's time, which goes on while nobody reads it."""

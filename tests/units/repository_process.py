@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,12 @@ CLAIMS = (
     Claim(release(2, len(LARGE), dag_root=LARGE_ROOT.digest), None),
     Claim(release(1, len(SMALL), sha256=SMALL_ROOT.digest), None),
 )
+BIG_CLAIM, SMALL_CLAIM = CLAIMS[0], CLAIMS[-1]
+
+
+def revoked(claim: Claim) -> Claim:
+    """The same claim after the vendor revoked the release."""
+    return replace(claim, release=replace(claim.release, status=Status.REVOKED))
 
 
 class Fixed:

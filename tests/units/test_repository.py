@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,28 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockota.agreement import Agreement, AgreementStatus
-from blockota.cid import CID, DAG_PB, RAW, dag
-from blockota.errors import ChainError, ContentError, StoreError, UsageError
-from blockota.release import Status
-from blockota.repository.blocks import Blocks
-from blockota.repository.reading import Reading
+from blockota.cid import CID, DAG_PB, RAW
+from blockota.errors import ContentError, UsageError
 from blockota.repository.request import RefusedRequestError, Wanted, byte_range, names, read_address, read_wanted
-from blockota.repository.rights import Claim, agreed_claim, rights_at
-from blockota.repository.shelf import Pace, Shelf
+from blockota.repository.rights import agreed_claim, rights_at
 from blockota.repository.tokens import Tokens, new_token
 from blockota.repository.tree import below, read_tree, within
-from blockota.stores.local import LocalStore
-from tests.units.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
-from tests.units.repository_process import CLAIMS, LARGE, LARGE_ROOT, NOW
+from tests.units.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL_ROOT
+from tests.units.repository_process import BIG_CLAIM, NOW, SMALL_CLAIM, revoked
 
-BIG_CLAIM, SMALL_CLAIM = CLAIMS[0], CLAIMS[-1]
 MANIFEST = CID.of(RAW, b"{}")
 CAR = "application/vnd.ipld.car"
-
-
-def revoked(claim: Claim) -> Claim:
-    """The same claim after the vendor revoked the release."""
-    return replace(claim, release=replace(claim.release, status=Status.REVOKED))
 
 
 def test_a_vendor_serves_what_is_not_revoked() -> None:
@@ -152,148 +138,6 @@ def test_any_range_lies_inside_or_is_refused(header: str, size: int) -> None:
 def test_a_validator_is_found_in_a_list() -> None:
     """Alone, weak, among others, or any."""
     assert [names(told, '"a"') for told in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
-
-
-class Scripted:
-    """A chain that answers, or is out of reach."""
-
-    def __init__(self) -> None:
-        """It answers."""
-        self.answer: tuple[Claim, ...] | None = CLAIMS
-
-    def read(self) -> Reading:
-        """What it says now."""
-        if self.answer is None:
-            raise ChainError("no node answers")
-        return Reading(NOW, self.answer)
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        """Seconds."""
-        return self.now
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    """A store with two of the three images."""
-    found = LocalStore(tmp_path)
-    found.put(io.BytesIO(IMAGE))
-    found.put(io.BytesIO(SMALL))
-    return found
-
-
-def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> None:
-    """Its last answer counts, agreements expire nevertheless, in the end nothing is served, and it recovers."""
-    chain, clock = Scripted(), Clock()
-    chain.answer = (BIG_CLAIM, replace(SMALL_CLAIM, expires_at=NOW + 50))
-    shelf = Shelf(chain, store, pace=Pace(30, 100), clock=clock)
-    assert (shelf.health()["status"], shelf.pause, shelf.health()["releases"]) == ("ok", 30, 2)
-    chain.answer, clock.now = None, 60
-    shelf.refresh()
-    assert (shelf.health()["status"], shelf.health()["releases"], shelf.is_open) == ("stale", 1, True)
-    assert "no node answers" in str(shelf.health()["trouble"])
-    clock.now = 101
-    assert (shelf.health()["status"], shelf.is_open) == ("closed", False)
-    chain.answer = CLAIMS
-    shelf.refresh()
-    assert (shelf.health()["status"], shelf.is_open, shelf.health()["trouble"]) == ("ok", True, "")
-
-
-def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
-    """A repository that never knew what it may serve does not start."""
-    chain = Scripted()
-    chain.answer = None
-    with pytest.raises(ChainError):
-        Shelf(chain, store)
-
-
-def test_what_comes_later_is_served_later(store: LocalStore) -> None:
-    """An image that is not whole in the store is missing, and found at the next look."""
-    shelf = Shelf(Scripted(), store)
-    assert shelf.catalogue.missing.keys() == {LARGE_ROOT}
-    assert shelf.catalogue.find(LARGE_ROOT) is None
-    blocks = list(dag(io.BytesIO(LARGE)))
-    store.write_block(blocks[-1])
-    shelf.refresh()
-    assert "12 of its blocks are missing" in shelf.catalogue.missing[LARGE_ROOT]
-    for block in blocks:
-        store.write_block(block)
-    shelf.refresh()
-    assert (shelf.catalogue.missing, shelf.catalogue.find(LARGE_ROOT) is not None) == ({}, True)
-
-
-def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> None:
-    """Another process may drop a file that is served; where it comes back, it is served again."""
-    shelf = Shelf(Scripted(), store)
-    assert shelf.catalogue.find(SMALL_ROOT)
-    store.remove_block(SMALL_ROOT)
-    shelf.refresh()
-    assert (shelf.catalogue.find(SMALL_ROOT), SMALL_ROOT in shelf.catalogue.missing) == (None, True)
-    store.put(io.BytesIO(SMALL))
-    shelf.refresh()
-    assert shelf.catalogue.find(SMALL_ROOT)
-
-
-def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
-    """Blocks without memory of which one was read and checked; then something happens to the store."""
-    blocks = Blocks(store, capacity=0)
-    assert asyncio.run(blocks.get(SMALL_ROOT)) == SMALL
-    work(blocks)
-    return blocks
-
-
-def test_a_checked_file_is_sent_until_it_changes(store: LocalStore) -> None:
-    """A block's file is trusted while nobody writes to it, and checked again after that."""
-    path = next(store.folder.glob(f"blocks/*/{SMALL_ROOT}"))
-    blocks = checked(store, lambda _: None)
-    with blocks.file(SMALL_ROOT, size=len(SMALL)) or io.BytesIO() as file:
-        assert file.read() == SMALL
-    assert blocks.file(SMALL_ROOT, size=len(SMALL) - 1) is None
-    path.write_bytes(b"x" * len(SMALL))
-    assert blocks.file(SMALL_ROOT, size=len(SMALL)) is None
-    with pytest.raises(ContentError, match="corrupt"):
-        asyncio.run(blocks.get(SMALL_ROOT))
-    path.unlink()
-    assert blocks.file(SMALL_ROOT, size=len(SMALL)) is None
-    with pytest.raises(StoreError):
-        asyncio.run(blocks.get(SMALL_ROOT))
-
-
-class Slow:
-    """A store that counts what is read from it."""
-
-    def __init__(self) -> None:
-        """Nothing was read."""
-        self.reads = 0
-
-    def has(self, cid: CID) -> bool:
-        """Whether it has a block."""
-        return cid in BLOCKS
-
-    def read_block(self, cid: CID) -> bytes:
-        """A block."""
-        self.reads += 1
-        return BLOCKS[cid]
-
-
-def test_a_block_is_read_once_for_all_who_want_it() -> None:
-    """A hundred clients at once cost one reading, and memory has its limit."""
-    store, leaves = Slow(), [cid for cid in BLOCKS if cid.codec == RAW]
-
-    async def play() -> None:
-        blocks = Blocks(store, capacity=2 << 20)
-        await asyncio.gather(*(blocks.get(leaves[0]) for _ in range(100)))
-        assert store.reads == 1
-        for leaf in leaves * 2:
-            await blocks.get(leaf)
-        assert store.reads > len(leaves)
-
-    asyncio.run(play())
 
 
 def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
