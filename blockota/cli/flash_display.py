@@ -65,7 +65,7 @@ class Display:
                 one.board or "-",
                 one.before or "-",
                 one.held or "-",
-                one.result,
+                one.error.what if one.error else one.result,
                 one.line.number if one.line else "-",
             )
             for one in results
@@ -107,13 +107,14 @@ class BoardDisplay:
         for note in notes:
             self.note(note)
         name = identity.chip.name if identity.chip else "an unknown chip"
-        self.note(f"Board: {name}, bootloader {identity.bootloader_version}, unique id {identity.unique_id}")
+        unique = f"unique id {identity.unique_id}" if identity.unique_id else "its unique id cannot be read"
+        self.note(f"Board: {name}, bootloader {identity.bootloader_version}, {unique}")
 
     def follow(self, event: Event) -> None:
         """Move the bar."""
         if isinstance(event, Repeated):
             self.note(f"The flash does not hold the image ({event.why}); all of it is written again.")
-        if isinstance(event, Erased | Written | Checked):
+        if isinstance(event, Erased | Written | Checked) and event.total:
             bars = self._display.bars
             if self._task is None:
                 self._task = bars.add_task("", total=None)

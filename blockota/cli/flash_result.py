@@ -140,7 +140,9 @@ def in_words(results: Sequence[BoardResult]) -> str:
     if len(results) == 1:
         return str(results[0].error or f"The board holds {results[0].held}.")
     failed = sum(result.error is not None for result in results)
-    return f"{len(results) - failed} boards are done, {failed} failed." if results else "No board was worked on."
+    done = len(results) - failed
+    counted = f"{done} {'board is' if done == 1 else 'boards are'} done, {failed} failed."
+    return counted if results else "No board was worked on."
 
 
 def _error_fields(error: BlockOTAError) -> dict[str, Any]:

@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "bench.md"
 SOURCES = (
     *sorted((ROOT / "firmware_host").glob("*.py")),
     *sorted((ROOT / "blockota" / "cli").glob("board*.py")),
+    *sorted((ROOT / "blockota" / "cli").glob("flash*.py")),
     ROOT / "blockota" / "verification.py",
 )
 NOT_OURS = {"AssertionError", "ConnectionResetError", "ValueError"}

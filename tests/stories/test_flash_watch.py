@@ -105,7 +105,7 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
         work.interrupt()
         outcome = work.end()
     assert "was interrupted on this board" in outcome.err
-    assert "1 boards are done, 1 failed" in outcome.err
+    assert "1 board is done, 1 failed" in outcome.err
     before = [(line.fields["before"], line.fields["after"]) for line in BenchLog(LOG).lines()]
     assert before == [("1.0.0", ""), ("half written", "1.1.0")]
     assert broken.flash.startswith(NEW.read_bytes())
