@@ -9,19 +9,23 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from blockota.car import MAX_BLOCK_SIZE
-from blockota.cid import CID, Block, dag, read_file
+from blockota.cid import CID, RAW, Block, dag, read_file
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.files import whole_file
 from blockota.stores.absence import NotHeldError
 
 _LOCK_PAUSE = 0.02
+_WRITERS = 8
+"""Blocks that are written to the disk at a time: it takes longer for one after the other than for all together."""
 
 
 class LocalStore:
@@ -37,7 +41,10 @@ class LocalStore:
         self.folder, self._patience = folder, patience
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store a file and pin it.
+        """Store a file and pin it; on return all of it is on the disk.
+
+        Where it fails, whole blocks may stay, those that were on their way to the disk among them. They are not pinned;
+        the next putting of the file finds them, and `collect` removes them like any others.
 
         Args:
             stream: the file's bytes.
@@ -51,8 +58,7 @@ class LocalStore:
         """
         root = None
         with self._translated(), self.locked(is_alone=False):
-            for block in dag(stream):
-                self.write_block(block)
+            for block in self._written(dag(stream)):
                 on_progress(len(block.data))
                 root = block.cid
             if root is None:
@@ -118,6 +124,18 @@ class LocalStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
                 file.write(block.data)
+
+    def _written(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Write blocks, and yield each when it is on the disk, in their order; the next ones are hashed meanwhile."""
+        waiting: deque[tuple[Block, Future[None]]] = deque()
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="store") as writers:
+            for block in blocks:
+                others = _WRITERS if block.cid.codec == RAW else 0  # what names blocks comes behind them
+                while len(waiting) > others:
+                    yield _when_written(*waiting.popleft())
+                waiting.append((block, writers.submit(self.write_block, block)))
+            while waiting:
+                yield _when_written(*waiting.popleft())
 
     def pin(self, cid: CID) -> None:
         """Mark a root as one to keep.
@@ -227,6 +245,11 @@ def _flock(handle: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _when_written(block: Block, writing: Future[None]) -> Block:
+    writing.result()
+    return block
 
 
 def _has(path: Path, data: bytes) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from blockota.cid import CHUNK_SIZE, CID, cid_of
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.stores import open_store
+from blockota.stores.collection import collect
 from blockota.stores.local import LocalStore
 
 LARGE = hashlib.shake_128(b"three blocks").digest(2 * CHUNK_SIZE + 5)
@@ -189,11 +190,30 @@ def test_a_folder_without_permission_is_told(forbidden: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only: None) -> None:
-    """When the system refuses to write a block to its end, nothing of it is left and the sentence says why."""
+    """When the system refuses to write a block to its end, nothing of it is left and the sentence says why.
+
+    A smaller block that was on its way meanwhile may be there, whole, unpinned, and to be removed.
+    """
     del small_files_only
     with pytest.raises(StoreError, match=r"cannot be used: File too large\. .*free space"):
         store.put(io.BytesIO(LARGE))
+    left = [CID.parse(path.name) for path in block_files(store)]
+    assert set(left) <= {cid_of(io.BytesIO(LARGE[2 * CHUNK_SIZE :]))}
+    assert all(CID.of(cid.codec, store.read_block(cid)) == cid for cid in left)
+    assert store.pins() == set()
+    assert collect(store, left, keep=()) == len(left)
     assert block_files(store) == []
+
+
+def test_a_block_that_fails_is_told_however_many_follow(store: LocalStore) -> None:
+    """Blocks are written many at a time; the failure of one is the failure of all, and nothing is pinned."""
+    image = b"".join(bytes((number,)) * CHUNK_SIZE for number in range(24))
+    path_of(store, cid_of(io.BytesIO(image[7 * CHUNK_SIZE : 8 * CHUNK_SIZE]))).mkdir(parents=True)
+    told = list[int]()
+    with pytest.raises(StoreError, match="Is a directory"):
+        store.put(io.BytesIO(image), on_progress=told.append)
+    assert len(told) == 7
+    assert store.pins() == set()
 
 
 def test_a_store_is_chosen_by_its_url(tmp_path: Path) -> None:
