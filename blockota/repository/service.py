@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import ssl
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -26,9 +28,11 @@ from blockota.repository.tokens import Tokens
 _KEEP_ALIVE_SECONDS = 15
 _TOKENS_SECONDS = 10.0
 _STORE_SECONDS = 1.0
+_FAILURE_SECONDS = 60.0
 _BACKLOG = 1024
 _MAX_PEM_SIZE = 1 << 20
 _CONNECTIONS_A_CLIENT, _SPARE_CONNECTIONS = 4, 64
+_SPARE_FILES = 64
 
 
 @dataclass(frozen=True)
@@ -80,14 +84,16 @@ def serve(
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            asyncio.get_running_loop().set_exception_handler(_Failures(log))
             refreshing = [asyncio.create_task(_keep_fresh(part, log)) for part in _parts(shelf, tokens)]
             on_ready(url)
             yield
             for task in refreshing:
                 task.cancel()
 
-        app = Application(shelf, tokens=tokens).build(lifespan)
-        uvicorn.Server(_config(Guard(app, log=log, clients=listening.clients), listening)).run(sockets=[listener])
+        guarded = Guard(Application(shelf, tokens=tokens).build(lifespan), log=log, clients=listening.clients)
+        connections = _connections(listening.clients, log=log)
+        uvicorn.Server(_config(guarded, listening, connections=connections)).run(sockets=[listener])
 
 
 @contextmanager
@@ -179,7 +185,36 @@ async def _keep_fresh(part: _Part, log: Callable[[str], None]) -> None:
             told = trouble
 
 
-def _config(app: Guard, listening: Listening) -> uvicorn.Config:
+class _Failures:
+    """What fails in the server itself, such as taking a connection: a line of the log, once a minute for each sort."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._told: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        trouble = f"{context['message']}: {context.get('exception', '')}"
+        if loop.time() < self._told.get(context["message"], 0):
+            return
+        self._told[context["message"]] = loop.time() + _FAILURE_SECONDS
+        self._log(event_line("server", trouble))
+
+
+def _connections(clients: int, *, log: Callable[[str], None]) -> int:
+    """How many connections are taken; above them clients get 503, and not silence for want of open files."""
+    connections = _CONNECTIONS_A_CLIENT * clients + _SPARE_CONNECTIONS
+    others = clients + _SPARE_FILES  # an answer has a block's file open
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(soft, min(connections + others, hard)) if hard >= 0 else max(soft, connections + others)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if connections + others <= limit:
+        return connections
+    fewer = max(limit - others, limit // 2)
+    log(event_line("connections", f"the system lets {limit} files be open: at most {fewer} connections are taken"))
+    return fewer
+
+
+def _config(app: Guard, listening: Listening, *, connections: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=GuardedConnection,
@@ -193,7 +228,7 @@ def _config(app: Guard, listening: Listening) -> uvicorn.Config:
         server_header=False,
         proxy_headers=bool(listening.proxies),
         forwarded_allow_ips=list(listening.proxies),
-        limit_concurrency=_CONNECTIONS_A_CLIENT * listening.clients + _SPARE_CONNECTIONS,
+        limit_concurrency=connections,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=listening.stop_seconds,
         backlog=_BACKLOG,

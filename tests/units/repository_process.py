@@ -153,8 +153,8 @@ def receive_all(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def running(folder: Path, *, tls: bool = False, **options: Any) -> Iterator[Running]:
-    """Run one whose store lies in a folder."""
+def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any) -> Iterator[Running]:
+    """Run one whose store lies in a folder, after a word to the shell."""
     if tls:
         options |= certify(folder)
     authority = Path(options["certificate"]) if "certificate" in options else None
@@ -162,6 +162,8 @@ def running(folder: Path, *, tls: bool = False, **options: Any) -> Iterator[Runn
     for data in (IMAGE, SMALL, LARGE, SECRET):
         store.put(io.BytesIO(data))
     command = [sys.executable, "-m", "tests.units.repository_process", str(folder), json.dumps(options)]
+    if before:
+        command = ["sh", "-c", f'{before}; exec "$@"', "sh", *command]
     with subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip() if process.stdout else ""

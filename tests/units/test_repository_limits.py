@@ -120,6 +120,35 @@ def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
         assert repository.get(RAW_PATH).content == SMALL
 
 
+@pytest.mark.parametrize(
+    ("before", "connections", "is_told"),
+    [("ulimit -S -n 100", 4 * 30 + 64, False), ("ulimit -n 160", 80, True)],
+    ids=["soft", "hard"],
+)
+def test_connections_end_before_open_files_do(tmp_path: Path, before: str, connections: int, *, is_told: bool) -> None:
+    """The limit of files is raised as far as the system lets; above what that allows there is 503 and no silence."""
+    with running(tmp_path, clients=30, before=before) as repository:
+        idle = [repository.connect() for _ in range(connections - 2)]
+        assert repository.get(RAW_PATH).content == SMALL
+        idle += [repository.connect() for _ in range(4)]
+        assert repository.get(RAW_PATH).status_code == 503
+        for connection in idle:
+            connection.close()
+        told = [line["trouble"] for line in repository.lines if line.get("part") == "connections"]
+    assert told == (["the system lets 160 files be open: at most 80 connections are taken"] if is_told else [])
+
+
+def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
+    """Clients that begin no TLS are not counted as connections; they cost a line, and others come in after them."""
+    with running(tmp_path, tls=True, clients=30, before="ulimit -n 160") as repository:
+        idle = [socket.create_connection(("127.0.0.1", repository.port)) for _ in range(300)]
+        time.sleep(1)
+        for connection in idle:
+            connection.close()
+        assert repository.get(RAW_PATH).content == SMALL
+        assert [line["part"] for line in repository.lines if "event" in line] == ["connections", "server"]
+
+
 def test_a_stop_lets_transfers_finish(repository: Running, tmp_path: Path) -> None:
     """After SIGTERM who is being served gets all, nobody else is let in, and the exit status is 0."""
     with repository.slow_reader(GET_CAR) as connection:
