@@ -53,12 +53,13 @@ fuzz: ## Look for a CAR stream that the reader takes wrongly, for a minute
 deep: tests slither coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
 	@$(PY) -m pytest -q tests/deep/one_gibibyte.py
+	@$(PY) -m benchmarks.faults
 	@$(MAKE) --no-print-directory fuzz halmos mutants
 
 bench: tests ## Measure the figures that README names
 	@$(PY) -m benchmarks
 
-bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, on a simulated board; takes six minutes
+bench-flash: tests ## Measure flashing beside stm32flash and stm32loader, and inject 10,000 faults; takes ten minutes
 	@$(PY) -m benchmarks.flashing
 
 gas: tests ## Measure what the contracts cost; write the table and the snapshot

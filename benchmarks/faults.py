@@ -13,7 +13,6 @@ Anything else is counted as wrong, and printed with the fault. The exit status i
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import random
@@ -32,6 +31,7 @@ from rich.table import Table
 
 from benchmarks.fault_scene import BASE, PAGE, SCENES, UNITS, Mishaps, Scene, WirelessLink
 from benchmarks.fault_trial import Case, Outcome, Spoil, attempt, run
+from benchmarks.figure import Figure, report
 from firmware_host.an3155 import MAX_BLOCK
 from firmware_host.board import Faults
 from firmware_host.flash_on_chip import Proof
@@ -149,6 +149,30 @@ def show(outcomes: Sequence[Outcome]) -> None:
             console.print(f"WRONG  {outcome.case}: {wrong}", highlight=False, markup=False)
 
 
+def figure(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> Figure:
+    """How many of so many single faults end in a flash that is not what was said.
+
+    Args:
+        count: of faults.
+        seed: of their choice.
+        is_shown: whether all kinds are printed with their ends.
+    """
+    outcomes = list(campaign(cases(count, seed=seed), workers=os.cpu_count() or 1))
+    if is_shown:
+        show(outcomes)
+    ends = Counter(outcome.end for outcome in outcomes)
+    how = "; ".join(f"{number:,} {end}" for end, number in ends.most_common())
+    return Figure(
+        f"of {len(outcomes):,} injected single faults, those that end wrongly",
+        sum(bool(outcome.wrong) for outcome in outcomes),
+        "faults",
+        0,
+        times=f"One flashing a fault, seed {seed}, with each way to look and to prove: {how}. Wrong is what is said to "
+        "be done over another flash, an error that is not true of the flash, and a fault that has passed and that the "
+        "run with the journal does not complete to a proven flash with the bytes beside the image.",
+    )
+
+
 def main() -> int:
     """Run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -156,14 +180,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    chosen = cases(options.count, seed=options.seed)
-    outcomes = list(campaign(chosen, workers=os.cpu_count() or 1))
-    wrong = [outcome for outcome in outcomes if outcome.wrong]
-    if not options.json:
-        show(outcomes)
-    ends = Counter(outcome.end for outcome in outcomes)
-    print(json.dumps({"faults": len(outcomes), "seed": options.seed, "wrong": len(wrong), "ends": ends}, indent=2))
-    return 1 if wrong else 0
+    return report([figure(count=options.count, seed=options.seed, is_shown=not options.json)])
 
 
 if __name__ == "__main__":

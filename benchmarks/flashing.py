@@ -1,7 +1,8 @@
 """Measure flashing beside stm32flash and stm32loader: ``python -m benchmarks.flashing [--quick] [--json]``.
 
 All flash the simulated STM32F103 with 64 KiB, in a process of its own, at 115200 baud with an adapter that holds every
-answer back for 1 ms. ``--quick`` takes one turn. The exit status is 1 when a figure misses its limit.
+answer back for 1 ms. Faults are injected as well (`benchmarks.faults`). ``--quick`` takes one turn and few faults. The
+exit status is 1 when a figure misses its limit.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
+from benchmarks import faults
 from benchmarks.boards import LINE
 from benchmarks.figure import PERCENT, Figure, report
 from benchmarks.flash_desk import CHANGED, NEAR, OTHER, PAGES, WANTED, Desk, Flashing, desk
 from benchmarks.other_flashers import stm32flash, stm32loader
 from firmware_host.flash_on_chip import Proof
 
-TURNS = 3
+TURNS, QUICK_FAULTS = 3, 500
 Measured = TypeVar("Measured", Flashing, float)
 _OURS = "Ours: in a process that has its modules loaded and holds the proven release, from before the port is opened"
 _UNTIL_STARTED = (
@@ -167,4 +170,7 @@ def _by_name(turns: Sequence[Mapping[str, Measured]]) -> dict[str, list[Measured
 
 
 if __name__ == "__main__":
-    sys.exit(report(figures(turns=1 if "--quick" in sys.argv else TURNS)))
+    is_quick = "--quick" in sys.argv
+    measured = figures(turns=1 if is_quick else TURNS)
+    injected = [faults.figure(count=QUICK_FAULTS if is_quick else faults.COUNT, is_shown="--json" not in sys.argv)]
+    sys.exit(report(chain(measured, injected)))
