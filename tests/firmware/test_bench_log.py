@@ -160,3 +160,17 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None
     """A folder in its place, or no folder to put it in."""
     with pytest.raises(BlockOTAError, match=r"cannot be written.*--log"):
         BenchLog(tmp_path / name).append(ENTRY)
+
+
+def test_a_check_tells_beforehand_what_an_append_would(tmp_path: Path) -> None:
+    """A crash within a line is mended, a gap in the middle is found, and a log that cannot be made is told."""
+    log = filled(tmp_path)
+    log.path.write_bytes(log.path.read_bytes() + b'{"number":5,"prev')
+    log.check()
+    assert len(list(log.lines())) == 4
+    kept = rows(log)
+    log.path.write_bytes(b"".join([kept[0], *kept[2:]]))
+    with pytest.raises(ContentError, match="not whole from line 2"):
+        log.check()
+    with pytest.raises(UsageError, match="cannot be written"):
+        BenchLog(tmp_path / "nowhere" / "log").check()
