@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import itertools
+import sys
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ _HOUR = 3600
 _STORES = ("file:", "kubo:", "http:", "https:")
 _FILE = click.Path(path_type=Path)
 _SHOWN = 3
+_SERVER = ("starlette", "uvicorn", "httptools")
 _SECONDS = click.IntRange(1, 86400)
 
 
@@ -112,13 +115,23 @@ def _note_emptiness(session: Session, shelf: Shelf, *, tokens: Tokens | None, br
 
 
 def _require_server() -> None:
-    missing = [name for name in ("starlette", "uvicorn", "httptools") if importlib.util.find_spec(name) is None]
+    missing = [name for name in _SERVER if importlib.util.find_spec(name) is None]
     if missing:
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
         raise UsageError(
             "a repository cannot be served",
-            why=f"{' and '.join(missing)} is not installed",
-            remedy="install BlockOTA with `pip install 'blockota[repository]'`",
+            why=f"{names} {'are' if missing[1:] else 'is'} not installed",
+            remedy=f"type `{sys.executable} -m pip install {_what_to_install()}`",
         )
+
+
+def _what_to_install() -> str:
+    """The clone with its extra; beside a wheel the packages of that extra, for an index need not have BlockOTA."""
+    clone = Path(__file__).parents[2]
+    if (clone / "pyproject.toml").is_file():
+        return f"-e '{clone}[repository]'"
+    wanted = [text.partition(";") for text in importlib.metadata.requires("blockota") or ()]
+    return " ".join(name.strip() for name, _, marker in wanted if "repository" in marker)
 
 
 def _listening(options: dict[str, Any]) -> Listening:

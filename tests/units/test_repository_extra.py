@@ -1,0 +1,58 @@
+"""``repository serve`` where the server's packages are not installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SERVER = ("starlette", "uvicorn", "httptools")
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A folder with all that is installed here, except for the server, BlockOTA itself, and where it lies."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(SERVER) and entry.suffix != ".pth" and "blockota" not in entry.name:
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+def serve(*folders: Path) -> str:
+    """What the command says when its packages lie in these folders."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    command = [sys.executable, "-S", "-m", "blockota", "repository", "serve", "."]
+    done = subprocess.run(command, cwd=folders[0], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return " ".join(done.stderr.split())
+
+
+def test_in_a_clone_the_clone_is_installed_once_more(packages: Path) -> None:
+    """By the Python that runs, since a package index need not have BlockOTA."""
+    told = serve(packages, ROOT)
+    assert "starlette, uvicorn and httptools are not installed" in told
+    assert f"{sys.executable} -m pip install -e '{ROOT}[repository]'" in told
+
+
+def test_beside_a_wheel_the_packages_are_named(packages: Path) -> None:
+    """With the versions that the wheel says, since nobody need have kept the wheel."""
+    installed = importlib.metadata.distribution("blockota").read_text("METADATA") or ""
+    (packages / "blockota").symlink_to(ROOT / "blockota")
+    facts = packages / f"blockota-{importlib.metadata.version('blockota')}.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(installed)
+    told = serve(packages)
+    wanted = [line.split()[1].rstrip(";") for line in installed.splitlines() if "extra == 'repository'" in line]
+    assert {word.partition("==")[0] for word in wanted} == set(SERVER)
+    assert f"{sys.executable} -m pip install {' '.join(wanted)}`" in told
+    assert "blockota[" not in told
