@@ -307,7 +307,7 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
             8,
             "the board is readout protected",
             why="its flash can be neither read nor proven",
-            remedy="remove the protection first (this erases all of its flash)",
+            remedy="remove it with `blockota board unprotect --readout` (this erases all of its flash)",
         )
     for region in board.write_protected or ():
         if region.start < release.region.end and release.region.start < region.end:
@@ -315,7 +315,7 @@ def _check_protection(release: Release, board: BoardAnswer) -> Passed:
                 8,
                 "the board is write protected",
                 why=f"{region} would silently keep its old contents",
-                remedy="remove the write protection first",
+                remedy="remove it first, with `blockota board unprotect --write`",
             )
     if board.write_protected is None:
         return Passed(8, "readout protection is off; this chip does not tell its write protection, check 10 would")
