@@ -256,19 +256,28 @@ class _Stream:
     def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = iter(parts)
         self._rest = memoryview(b"")
+        self._buffer = bytearray()
 
     def read(self, count: int) -> bytes:
         """The next bytes: as many as asked for, or fewer at the end."""
         if count <= len(self._rest):
             return self._cut(count).tobytes()
-        # One buffer, not a list of pieces: a sender that cuts its stream into single bytes must not cost more.
-        gathered = bytearray(self._cut(len(self._rest)))
+        # One buffer for all, not a list of pieces: a sender that cuts its stream into single bytes must not cost more.
+        if len(self._buffer) < count:
+            self._buffer = bytearray(count)
+        gathered = self._take(0, count)
         for part in self._parts:
             self._rest = memoryview(part)
-            gathered += self._cut(count - len(gathered))
-            if len(gathered) == count:
+            gathered = self._take(gathered, count)
+            if gathered == count:
                 break
-        return bytes(gathered)
+        return bytes(memoryview(self._buffer)[:gathered])
+
+    def _take(self, start: int, stop: int) -> int:
+        """Move what there is, and is wanted, into the buffer; returns where it ends there."""
+        piece = self._cut(stop - start)
+        self._buffer[start : start + len(piece)] = piece
+        return start + len(piece)
 
     def _cut(self, count: int) -> memoryview:
         piece, self._rest = self._rest[:count], self._rest[count:]
