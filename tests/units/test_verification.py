@@ -122,7 +122,7 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
         with_board(flash=Region(FLASH.start, 0x8000)),
         ("flash is not what the product is for", "acme-thermo2 has the region", "(65,536 bytes)", "(32,768 bytes)"),
     ),
-    (8, with_board(readout_protected=True), ("readout protected", "Remove the protection")),
+    (8, with_board(readout_protected=True), ("readout protected", "blockota board unprotect --readout")),
     (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4,096 bytes", "Remove")),
     (9, with_image(code(7)), ("vector table", "too short", "--configuration")),
     (9, with_image(code(stack=RAM.start)), ("vector table", "0x20000000", "0x20000000-0x20004fff", "linked image")),
