@@ -1,13 +1,18 @@
-"""The simulated board as a process of its own: no flasher's work slows it, and it slows none."""
+"""The simulated board as a process of its own: no flasher's work slows it, and it slows none.
+
+Where the system allows it the board goes before all other processes, as nothing that runs on a host slows hardware. It
+is the same for every flasher.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +55,8 @@ def board(contents: bytes, *, terminal: bool = False) -> Iterator[Board]:
         command = [sys.executable, "-m", "firmware_host", *words, *(["--pty"] if terminal else [])]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:
+                with suppress(OSError, AttributeError):
+                    os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(1))
                 url = process.stdout.readline() if process.stdout else ""
                 yield Board(url.strip(), file)
             finally:
