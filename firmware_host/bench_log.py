@@ -1,8 +1,10 @@
 """The bench's log: one JSON line for each board that was worked on, from which a receipt can be made later.
 
-Every line names the SHA-256 of the line before it, and a head file beside the log the SHA-256 of the last, so that a
-line that was removed, changed or put in shows, at the end of the log too. Who can write both files can write both
-anew: the number and hash of a line, printed with each result, are worth keeping elsewhere.
+Every line names the SHA-256 of the line before it, and a head file beside the log holds the last line once more, so
+that a line that was removed, changed or put in shows, at the end of the log too. The head is written first: a crash or
+a full disk in between leaves a line that is in the head alone, and the next one to write puts it into the log. Who can
+write both files can write both anew: the number and hash of a line, printed with each result, are worth keeping
+elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,14 +68,19 @@ class Line:
     """A line of the log as it stands there.
 
     Attributes:
+        raw: its bytes, without the newline.
         number: from 1 on, without a gap.
-        sha256: of the line's bytes, without the newline.
         fields: what it says.
     """
 
+    raw: bytes
     number: int
-    sha256: bytes
     fields: dict[str, Any]
+
+    @property
+    def sha256(self) -> bytes:
+        """Of its bytes; the next line names it."""
+        return hashlib.sha256(self.raw).digest()
 
 
 class BenchLog:
@@ -87,6 +94,7 @@ class BenchLog:
         """Remember the path; nothing is touched yet."""
         self.path = path
         self._head = path.with_name(f"{path.name}.head")
+        self._proven: tuple[int, Line | None] = 0, None
 
     def append(self, entry: BenchEntry) -> Line:
         """Write a line, and let it reach the disk.
@@ -99,27 +107,33 @@ class BenchLog:
             UsageError: the log cannot be written.
         """
         with self._locked() as file:
-            last = self._whole_end(file)
-            number = last.number + 1 if last else 1
-            previous = last.sha256 if last else _NO_LINE
+            last = self._mended_end(file)
+            number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
             fields = {"number": number, "previous": previous.hex(), **asdict(entry)}
-            raw = json.dumps(fields, separators=(",", ":")).encode()
-            _write(file, raw + _NEWLINE)
-            line = Line(number, hashlib.sha256(raw).digest(), fields)
-            self._write_head(line)
+            line = Line(json.dumps(fields, separators=(",", ":")).encode(), number, fields)
+            with whole_file(self._head) as head:
+                head.write(line.raw + _NEWLINE)
+            # From here on the line is kept: where the log takes it no more, its next writer puts it there.
+            with suppress(OSError):
+                _write(file, line.raw + _NEWLINE)
         return line
 
     def check(self) -> None:
         """Prove that the log is whole and can be written, before there is something that must be written.
+
+        What an earlier call has proven is not read again, so that a long log costs its length once a process.
 
         Raises:
             ContentError: it is not whole.
             UsageError: it cannot be written.
         """
         with self._locked() as file:
-            self._whole_end(file)
-            for _ in self.lines():
-                pass
+            self._mended_end(file)
+            content = self.path.read_bytes()
+            start, last = self._proven if self._proven[0] <= len(content) else (0, None)
+            for raw in content[start:].split(_NEWLINE)[:-1]:
+                last = _successor(raw, last)
+            self._proven = len(content), last
 
     def lines(self) -> Iterator[Line]:
         """Read the log, and prove that no line is missing, changed or put in.
@@ -137,13 +151,13 @@ class BenchLog:
             raise UsageError(
                 f"the bench log {self.path} cannot be read", why=error.strerror or "", remedy="check the path"
             ) from error
+        *whole, rest = content.split(_NEWLINE)
         last: Line | None = None
-        for raw in content.split(_NEWLINE)[:-1]:
+        for raw in whole:
             last = _successor(raw, last)
             yield last
-        if content and not content.endswith(_NEWLINE):
-            raise _broken(last.number + 1 if last else 1, "it is cut off")
-        self._compare_head(last)
+        if missing := self._missing(last, rest):
+            yield missing
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -161,41 +175,37 @@ class BenchLog:
                 remedy="name a file in a folder that you may write with --log",
             ) from error
 
-    def _whole_end(self, file: int) -> Line | None:
-        """The last line; what a crash left of one is removed, because it was never told of."""
-        content = self.path.read_bytes()
-        whole = content.rpartition(_NEWLINE)[0]
+    def _mended_end(self, file: int) -> Line | None:
+        """The last line, which is put into the log now where the head alone has it."""
+        whole, _, rest = self.path.read_bytes().rpartition(_NEWLINE)
         last = _parse(whole.rpartition(_NEWLINE)[2]) if whole else None
-        self._compare_head(last)
-        os.ftruncate(file, len(whole) + 1 if whole else 0)
-        return last
+        if missing := self._missing(last, rest):
+            os.ftruncate(file, len(whole) + 1 if whole else 0)
+            _write(file, missing.raw + _NEWLINE)
+        return missing or last
 
-    def _compare_head(self, last: Line | None) -> None:
-        """A crash between line and head leaves the head one line behind, and nothing else does."""
+    def _missing(self, last: Line | None, rest: bytes) -> Line | None:
+        """The line that the head alone has; `rest` may be its beginning, where the disk was full."""
         head = self._read_head()
-        number, sha256 = (last.number, last.sha256) if last else (0, _NO_LINE)
-        before = bytes.fromhex(last.fields["previous"]) if last else _NO_LINE
-        if head not in ((number, sha256), (number - 1, before)):
-            raise _broken(head[0], f"the head file says that it is the last, and the log ends with line {number}")
+        if not rest and (head.raw if head else None) == (last.raw if last else None):
+            return None
+        number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
+        is_next = head and (head.number, head.fields["previous"]) == (number, previous.hex())
+        if head and is_next and head.raw.startswith(rest):
+            return head
+        raise _differing(head.number if head else 0, number - 1)
 
-    def _read_head(self) -> tuple[int, bytes]:
+    def _read_head(self) -> Line | None:
         try:
-            raw = self._head.read_bytes()
+            return _parse(self._head.read_bytes().removesuffix(_NEWLINE))
         except FileNotFoundError:
-            return 0, _NO_LINE
-        try:
-            fields = load_object(raw)
-            return integer(fields, "number"), digest(fields, "sha256", prefix="")
-        except (ProposalError, KeyError, TypeError, ValueError) as error:
+            return None
+        except ContentError as error:
             raise ContentError(
                 f"the head file {self._head} cannot be read",
-                why=str(error),
+                why=error.why,
                 remedy="compare the log with the numbers and hashes that were printed",
             ) from error
-
-    def _write_head(self, line: Line) -> None:
-        with whole_file(self._head) as file:
-            file.write(json.dumps({"number": line.number, "sha256": line.sha256.hex()}).encode() + _NEWLINE)
 
 
 def _write(file: int, data: bytes) -> None:
@@ -219,13 +229,20 @@ def _parse(raw: bytes) -> Line:
     try:
         fields = load_object(raw)
         digest(fields, "previous", prefix="")
-        return Line(integer(fields, "number"), hashlib.sha256(raw).digest(), fields)
+        return Line(raw, integer(fields, "number"), fields)
     except (ProposalError, KeyError, TypeError, ValueError) as error:
         raise ContentError(
             "the bench log is not whole",
             why=f"a line of it cannot be read ({error})",
             remedy="compare it with a copy; whoever can write the log can have changed it",
         ) from error
+
+
+def _differing(in_head: int, in_log: int) -> ContentError:
+    if in_head == in_log:
+        return _broken(in_log, "it is not the line that the head file holds")
+    end = f"the log ends with line {in_log}" if in_log else "the log has none"
+    return _broken(min(in_head, in_log) + 1, f"the head file says that line {in_head} is the last, and {end}")
 
 
 def _broken(number: int, why: str) -> ContentError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +33,18 @@ ENTRY = BenchEntry(
 )
 
 
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """The system lets this process write 50 kB into a file and no more."""
+    limit, ceiling = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, ceiling))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, ceiling))
+
+
 def filled(folder: Path, count: int = 4) -> BenchLog:
     """A log of some lines."""
+    folder.mkdir(exist_ok=True)
     log = BenchLog(folder / "bench-log.jsonl")
     for _ in range(count):
         log.append(ENTRY)
@@ -66,13 +78,15 @@ def test_an_empty_log_is_whole(tmp_path: Path) -> None:
 SPOILT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "first removed": lambda lines: lines[1:],
     "middle removed": lambda lines: lines[:1] + lines[2:],
-    "last removed": lambda lines: lines[:-1],
+    "two last removed": lambda lines: lines[:-2],
     "all removed": lambda _: [],
     "swapped": lambda lines: [lines[0], lines[2], lines[1], lines[3]],
     "twice": lambda lines: [lines[0], *lines],
     "changed": lambda lines: [lines[0], lines[1].replace(b"1.1.0", b"1.0.9"), *lines[2:]],
     "last changed": lambda lines: [*lines[:-1], lines[-1].replace(b"1.1.0", b"1.0.9")],
-    "cut off": lambda lines: [*lines[:-1], lines[-1][:-5]],
+    "cut off twice": lambda lines: [*lines[:-2], lines[-2][:-5]],
+    "cut off elsewhere": lambda lines: [*lines[:-1], b"x" + lines[-1][:-5]],
+    "something behind": lambda lines: [*lines, b"{"],
     "no JSON": lambda lines: [*lines[:2], b"\n", *lines[2:]],
     "a key twice": lambda lines: [lines[0].replace(b"{", b'{"number":1,', 1), *lines[1:]],
 }
@@ -103,32 +117,59 @@ def test_any_changed_byte_shows(tmp_path_factory: pytest.TempPathFactory, data: 
 def test_nothing_is_appended_to_a_shortened_log(tmp_path: Path) -> None:
     """Else the gap would be sealed by the next line."""
     log = filled(tmp_path)
-    log.path.write_bytes(b"".join(rows(log)[:-1]))
+    log.path.write_bytes(b"".join(rows(log)[:-2]))
     before = log.path.read_bytes()
-    with pytest.raises(ContentError, match="not whole from line 4"):
+    with pytest.raises(ContentError, match="not whole from line 3"):
         log.append(ENTRY)
     assert log.path.read_bytes() == before
 
 
-def test_a_crash_between_line_and_head_is_mended(tmp_path: Path) -> None:
-    """The head is one line behind, and the next line goes on."""
-    log = filled(tmp_path)
-    head = log.path.with_name("bench-log.jsonl.head")
-    old = head.read_bytes()
-    log.append(ENTRY)
-    head.write_bytes(old)
-    assert len(list(log.lines())) == 5
-    assert log.append(ENTRY).number == 6
-    assert len(list(log.lines())) == 6
+def test_a_line_that_follows_well_is_not_believed(tmp_path: Path) -> None:
+    """Who has no hold of the head file cannot put one in at the end."""
+    log, other = filled(tmp_path), filled(tmp_path / "other", 5)
+    log.path.write_bytes(other.path.read_bytes())
+    with pytest.raises(ContentError, match="not whole from line 5 on"):
+        log.check()
+    with pytest.raises(ContentError, match="not whole from line 5 on"):
+        list(log.lines())
 
 
-def test_a_crash_within_a_line_is_mended(tmp_path: Path) -> None:
-    """What was never told of is no line."""
+@pytest.mark.parametrize("kept", [0, 7, -1])
+def test_a_line_that_the_head_alone_has_is_whole(tmp_path: Path, kept: int) -> None:
+    """A crash, or a full disk, cut the log's last line off; it is read, and put back by the next."""
     log = filled(tmp_path)
-    with log.path.open("ab") as file:
-        file.write(b'{"number":5,"prev')
+    *lines, last = rows(log)
+    log.path.write_bytes(b"".join(lines) + last[:kept])
+    assert len(list(log.lines())) == 4
     assert log.append(ENTRY).number == 5
+    assert rows(log)[3] == last
     assert len(list(log.lines())) == 5
+
+
+def test_a_full_disk_takes_nothing_and_breaks_nothing(tmp_path: Path, small_files_only: None) -> None:
+    """The head is written first: where that fails, the log is as before, and goes on when there is space."""
+    del small_files_only
+    log = BenchLog(tmp_path / "log")
+    huge = replace(ENTRY, result="x" * 100_000)
+    log.append(ENTRY)
+    for _ in range(3):
+        with pytest.raises(UsageError, match="cannot be written"):
+            log.append(huge)
+    assert log.append(ENTRY).number == 2
+    assert len(list(log.lines())) == 2
+
+
+def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Path, small_files_only: None) -> None:
+    """It is told of, and read; the next one needs space for both."""
+    del small_files_only
+    log = BenchLog(tmp_path / "log")
+    large = replace(ENTRY, result="x" * 40_000)
+    log.append(large)
+    assert log.append(large).number == 2
+    assert len(list(log.lines())) == 2
+    with pytest.raises(UsageError, match="cannot be written"):
+        log.check()
+    assert len(list(log.lines())) == 2
 
 
 def test_a_spoilt_head_is_told(tmp_path: Path) -> None:
@@ -163,14 +204,17 @@ def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None
 
 
 def test_a_check_tells_beforehand_what_an_append_would(tmp_path: Path) -> None:
-    """A crash within a line is mended, a gap in the middle is found, and a log that cannot be made is told."""
+    """A line cut off by a crash is put back, a gap in the middle is found, and a log that cannot be made is told."""
     log = filled(tmp_path)
-    log.path.write_bytes(log.path.read_bytes() + b'{"number":5,"prev')
+    *lines, last = rows(log)
+    log.path.write_bytes(b"".join(lines) + last[:9])
     log.check()
-    assert len(list(log.lines())) == 4
+    assert rows(log) == [*lines, last]
+    log.append(ENTRY)
+    log.check()
     kept = rows(log)
     log.path.write_bytes(b"".join([kept[0], *kept[2:]]))
     with pytest.raises(ContentError, match="not whole from line 2"):
-        log.check()
+        BenchLog(log.path).check()
     with pytest.raises(UsageError, match="cannot be written"):
         BenchLog(tmp_path / "nowhere" / "log").check()
