@@ -201,11 +201,12 @@ def test_a_fetch_that_is_told_to_end_leaves_nothing_behind() -> None:
         words = [sys.executable, "-m", "blockota", *FETCH, "--source", slow.url]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with subprocess.Popen(words, stderr=subprocess.PIPE, env=environment, text=True) as process:
-            until = time.monotonic() + 30
-            while not list(Path().glob(".found.bin.*.partial")) and time.monotonic() < until:
+            until = time.monotonic() + 60
+            while not slow.asked and time.monotonic() < until:
                 time.sleep(0.05)
+            assert list(Path().glob(".found.bin.*.partial"))
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=10)
+            _, told = process.communicate(timeout=30)
     assert process.returncode == 130, told
     assert told.endswith("Stopped.\n")
     assert not list(Path().glob("*found.bin*"))
