@@ -24,8 +24,8 @@ from blockota.files import whole_file
 from blockota.stores.absence import NotHeldError
 
 _LOCK_PAUSE = 0.02
-_WRITERS = 8
-"""Blocks that are written to the disk at a time: it takes longer for one after the other than for all together."""
+_WRITERS = 4
+"""Blocks that are written to the disk at a time; more are not faster, and each is a block in memory."""
 
 
 class LocalStore:
