@@ -25,9 +25,16 @@ _SILENT_REMEDY = (
     "that the adapter sends even parity, and that no other program holds the line; "
     "`blockota board doctor` looks into all of this"
 )
-_FEED = 0x80
 _FEED_BURST = 16
-_FEED_BURSTS = 18
+
+
+FEED = bytes((0x81, *[0x80] * 286))
+"""What ends any frame in whose middle a medium-density part may wait, whatever number of 0x7F it took before.
+
+Its numbers of pages are none that such a part has. Where 0x7F was taken for the number of pages or of bytes, the
+checksum would have to be that of an even number of 0x7F and 0x80, or of an odd one: 0x81 at the head fits neither. It
+is longer than the longest frame, and with the 0x7F before it even, so that no half command is left.
+"""
 
 
 class Conversation:
@@ -75,20 +82,22 @@ class Conversation:
         """Bring a bootloader back that waits in the middle of a frame, as after a cable that came off.
 
         Call it before `connect`, not when that has failed: its second 0x7F would complete a frame that erases page
-        127. After one 0x7F, which a fresh board takes for the ordinary beginning, 0x80 is fed until the board
-        refuses. Being even, and the number of a page that medium-density parts do not have, it completes none of
-        their frames from its start. Of frames that were cut within their data one in 256 is completed: this is
-        only for a flash that is proven afterwards, and a reset is always better.
+        127 where one was cut behind the number of its pages. After one 0x7F, which a fresh board takes for the
+        ordinary beginning, `FEED` is fed until the board refuses; it completes none of their frames from its start.
+        Of frames that were cut within their data one in 256 is completed: this is only for a flash that is proven
+        afterwards, and a reset is always better.
 
         Raises:
             NoAnswerError: the board stays silent.
             LinkError: the port was lost.
         """
         self.link.write(bytes((an3155.SYNC,)))
-        for _ in range(_FEED_BURSTS):
+        for start in range(0, len(FEED), _FEED_BURST):
             if an3155.NACK in self.link.drain():
                 return
-            self.link.write(bytes((_FEED,)) * _FEED_BURST)
+            self.link.write(FEED[start : start + _FEED_BURST])
+        if an3155.NACK in self.link.drain():
+            return
         raise self._no_bootloader(b"")
 
     def counted_answer(self, exchange: Exchange) -> bytes:

@@ -2,7 +2,13 @@
 
 Whether a board is there is asked with the byte 0x7F alone: a bootloader that was just reset takes any other byte for a
 wrong speed, and is deaf from then on (AN3155 section 2). One in conversation already takes two of them for a command
-that there is not, and refuses it. So is nothing on a board changed by being looked for.
+that there is not, and refuses it.
+
+One that waits in the middle of a frame takes it for that frame's next byte. Two of them complete the erase of one page
+that was cut behind its number of pages, and 130 an erase or a write that was cut before the number. Therefore, where a
+conversation broke off, each look goes on to end the frame (`FEED`), and any look does so long before the 130th. What is
+left is a board that waits behind the number of an erase, and of which nobody here knows: put in by hand and not reset,
+it loses page 127 if it has one.
 """
 
 from __future__ import annotations
@@ -12,18 +18,23 @@ from collections.abc import Iterator
 from itertools import cycle
 
 from firmware_host import application
-from firmware_host.an3155 import SYNC
+from firmware_host.an3155 import NACK, SYNC
 from firmware_host.bench import Bench
 from firmware_host.board_identity import identify
 from firmware_host.board_line import FASTEST, BoardLine
 from firmware_host.bootloader import Bootloader
+from firmware_host.conversation import FEED
 from firmware_host.doctor import Reply, Trial
 from firmware_host.entry import SETTLE_SECONDS, Wait, enter_bootloader, reset_board
 from firmware_host.link import ControlledLink
 from firmware_host.speed import connect_fastest
 
+BOOTLOADER = frozenset({Reply.FRESH, Reply.IN_CONVERSATION})
+"""Replies that only a bootloader gives."""
 LISTEN_SECONDS = 2.0
 """How long a started board is listened to at most."""
+LOOKS_BEFORE_FEED = 60
+"""Looks without an answer after which a frame is ended in whose middle a board may wait; 130 could complete one."""
 
 
 class Seat:
@@ -39,6 +50,7 @@ class Seat:
         """Nothing is sent yet."""
         self._link, self._line, self._wait = link, line, wait
         self._settles: Iterator[float] = cycle(SETTLE_SECONDS)
+        self._unanswered = 0
 
     @property
     def resets(self) -> bool:
@@ -65,23 +77,31 @@ class Seat:
             enter_bootloader(bootloader, self._link, entry=self._line.entry, wait=self._wait)
         return Bench(bootloader, identify(bootloader), self._link.notes)
 
-    def look(self, *, reset: bool) -> Reply:
+    def look(self, *, reset: bool, is_stuck: bool = False) -> Reply:
         """Look once whether a bootloader is there.
 
         Args:
             reset: reset the board before, where that can be done: then also one that runs its program is found.
+            is_stuck: as for `meet`; a board that is reset by hand just then stays deaf in one of 20 cases until it
+                is reset again.
 
         Raises:
             LinkError: the port was lost.
         """
         self._usual_speed()
-        if reset and self.resets:
+        is_reset = reset and self.resets
+        if is_reset:
             reset_board(self._link, self._line.entry, boot0=True, wait=self._wait)
             self._wait(next(self._settles))
         unasked = self._link.drain()
         self._link.write(bytes((SYNC,)))
         # What comes late is found by the next look.
-        return Trial(self._line, unasked=b"", first=unasked + self._link.drain()).reply
+        reply = Trial(self._line, unasked=b"", first=unasked + self._link.drain()).reply
+        self._unanswered = 0 if is_reset or reply in BOOTLOADER else self._unanswered + 1
+        if self._unanswered and (is_stuck or self._unanswered % LOOKS_BEFORE_FEED == 0):
+            self._link.write(FEED)
+            return Reply.IN_CONVERSATION if NACK in self._link.drain() else reply
+        return reply
 
     def start(self, bench: Bench, address: int) -> str:
         """Start what the board holds, by a reset where BOOT0 is driven from here, otherwise by Go.

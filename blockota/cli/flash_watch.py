@@ -8,13 +8,13 @@ from blockota.cli.flash_board import BoardWork, Orders, Place, open_place
 from blockota.cli.flash_display import BoardDisplay
 from blockota.cli.flash_offer import Offers
 from blockota.cli.flash_result import BoardResult
-from blockota.errors import BoardProtocolError, LinkError, NoAnswerError
+from blockota.errors import BoardError, BoardProtocolError, LinkError, NoAnswerError
 from blockota.release import Release
 from firmware_host.bench import Bench
 from firmware_host.board_line import BoardLine
 from firmware_host.doctor import Reply
 from firmware_host.entry import SETTLE_SECONDS
-from firmware_host.seat import Seat
+from firmware_host.seat import BOOTLOADER, Seat
 
 PAUSE_SECONDS = 0.4
 """Between two looks at a port: a person does not notice it, and a board that comes up is seldom met by a byte."""
@@ -22,7 +22,6 @@ REMOVED = 3
 """Looks without an answer after which a board counts as gone; one in conversation answers every second."""
 NOBODY = len(SETTLE_SECONDS) + 1
 """Looks, each with a reset where that can be done, after which there is no board; slow chips are waited for."""
-_THERE = frozenset({Reply.FRESH, Reply.IN_CONVERSATION})
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,8 @@ class _Shift:
         self._stop = watch.orders.stop
         self._last: str | None = None
         self._is_over = self._is_there = False
+        # Whether the last conversation broke off, perhaps in the middle of a frame.
+        self._is_stuck = False
         self._said = ""
         # Where BOOT0 is driven from here the board is reset from here, too.
         self._how = "" if line.entry.drives_boot0 else ", with BOOT0 at 1, and reset it"
@@ -73,6 +74,7 @@ class _Shift:
         except LinkError as error:
             self._say(f"Waiting for the port: {error.what}: {error.why}.")
             self._gone()
+            self._is_stuck = bool(self.results)
         self._stop.pause(PAUSE_SECONDS)
 
     def _next_board(self, place: Place) -> None:
@@ -81,6 +83,7 @@ class _Shift:
             bench = place.seat.meet()
         except (NoAnswerError, BoardProtocolError) as error:
             self._say(f"A board answered, and then did not: {error.what}: {error.why}. Reset it with BOOT0 at 1.")
+            self._is_stuck = True
             self._stop.pause(PAUSE_SECONDS)
             return
         if self._is_over and bench.identity.unique_id == self._last:
@@ -95,6 +98,7 @@ class _Shift:
         work = BoardWork(watch.orders, place, bench=bench, release=release)
         result = work.run(lambda: watch.offers.offer(release.product, release.version))
         self.results.append(result)
+        self._is_stuck = isinstance(result.error, BoardError)
         self._display.end(result)
         self._last, self._is_over, self._said = bench.identity.unique_id, True, ""
         self._stop.check()
@@ -104,7 +108,7 @@ class _Shift:
     def _await_board(self, seat: Seat) -> None:
         silent = 0
         while not self._is_there:
-            self._is_there = seat.look(reset=True) in _THERE
+            self._is_there = self._look(seat, reset=True) in BOOTLOADER
             silent += not self._is_there
             if silent == NOBODY:
                 self._gone()
@@ -117,13 +121,18 @@ class _Shift:
         silent = 0
         while silent < REMOVED:
             self._stop.pause(PAUSE_SECONDS)
-            reply = seat.look(reset=False)
+            reply = self._look(seat, reset=False)
             if reply is Reply.FRESH:
                 # Somebody has pressed reset, or put another board in already.
                 self._is_there = True
                 self._gone()
                 return
             silent = 0 if reply is Reply.IN_CONVERSATION else silent + 1
+
+    def _look(self, seat: Seat, *, reset: bool) -> Reply:
+        reply = seat.look(reset=reset, is_stuck=self._is_stuck)
+        self._is_stuck = self._is_stuck and reply not in BOOTLOADER
+        return reply
 
     def _gone(self) -> None:
         """The board that was worked on last was taken out: if it failed, it may be tried again."""

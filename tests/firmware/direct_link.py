@@ -10,6 +10,7 @@ class DirectLink:
     """A link to a simulated board in the same process: silence is known at once, and costs no time."""
 
     name, baud, notes = "the simulated board", 115200, ()
+    can_steer = False
 
     def __init__(self, board: SimulatedBoard) -> None:
         """Plug the board in."""
@@ -30,6 +31,15 @@ class DirectLink:
         """Take everything."""
         data, self._received = self._received, b""
         return data
+
+    def set_baud(self, baud: int, /) -> None:
+        """There is one speed."""
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        """There are no control lines."""
+
+    def send_break(self, seconds: float, /) -> None:
+        """There is no break."""
 
     def close(self) -> None:
         """Leave the board alone."""

@@ -11,7 +11,10 @@ from blockota.errors import NoAnswerError
 from firmware_host import an3155
 from firmware_host.an3155 import Exchange
 from firmware_host.board import STM32F103C8, SimulatedBoard
+from firmware_host.board_line import BoardLine
 from firmware_host.conversation import Conversation
+from firmware_host.doctor import Reply
+from firmware_host.seat import Seat
 from tests.firmware.direct_link import DirectLink
 
 STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
@@ -37,6 +40,8 @@ def beginnings() -> Iterator[tuple[str, bytes]]:
             for cut in range(1, len(frame)):
                 yield f"{name}-{len(sent) + cut}", sent + frame[:cut]
             sent += frame
+            if frame is not exchange.frames[-1]:
+                yield f"{name}-{len(sent)}", sent
 
 
 BEGINNINGS = dict(beginnings())
@@ -71,3 +76,30 @@ def test_a_dead_line_is_told() -> None:
     board.reset()
     with pytest.raises(NoAnswerError, match="no bootloader answers"):
         Conversation(DirectLink(board)).resynchronise()
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
+    """Told that a conversation broke off, the first look brings the board back, and changes nothing on it."""
+    board = SimulatedBoard(STM32F103CB, flash=OLD)
+    link = DirectLink(board)
+    Conversation(link).connect()
+    link.write(BEGINNINGS[name])
+    link.drain()
+    assert Seat(link, BoardLine("socket://bench:3115")).look(reset=True, is_stuck=True) is Reply.IN_CONVERSATION
+    assert Conversation(link).connect().version_text == "2.2"
+    assert board.flash == OLD
+    assert not board.protected_pages
+
+
+@pytest.mark.parametrize("before", range(3))
+@pytest.mark.parametrize("name", ["erase-2", "write-7"])
+def test_looks_never_complete_a_frame(name: str, before: int) -> None:
+    """Cut before the number of its pages or bytes, a frame would take 130 looks for 128 of them and a checksum."""
+    board = SimulatedBoard(STM32F103CB, flash=OLD)
+    link = DirectLink(board)
+    Conversation(link).connect()
+    link.write(BEGINNINGS[name] + b"\x7f" * before)
+    seat = Seat(link, BoardLine("socket://bench:3115"))
+    assert Reply.IN_CONVERSATION in {seat.look(reset=True) for _ in range(400)}
+    assert board.flash == OLD

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockota.errors import NoAnswerError
-from firmware_host.board import Faults, SimulatedBoard
+from firmware_host.board import STM32F103C8, BoardProfile, Faults, SimulatedBoard
 from firmware_host.board.server import TICK, arriving, serve_connections
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
@@ -28,9 +28,11 @@ PATIENCE = 60.0
 """Seconds within which anything happens, on a machine that does much else."""
 
 
-def board(number: int, *, flash: bytes = b"", faults: Faults | None = None) -> SimulatedBoard:
+def board(
+    number: int, *, flash: bytes = b"", faults: Faults | None = None, profile: BoardProfile = STM32F103C8
+) -> SimulatedBoard:
     """A board with a unique id of its own."""
-    return SimulatedBoard(flash=flash, faults=faults or Faults(), unique_id=number.to_bytes(12))
+    return SimulatedBoard(profile, flash=flash, faults=faults or Faults(), unique_id=number.to_bytes(12))
 
 
 def unique_id(number: int) -> str:
@@ -39,19 +41,25 @@ def unique_id(number: int) -> str:
 
 
 class Jig:
-    """A TCP port whose boards are put in and taken out while it stays."""
+    """A TCP port whose boards are put in and taken out while it stays.
+
+    Attributes:
+        heard: what the board that is in was sent.
+        last_heard: when a board was sent this, its cable comes off.
+    """
 
     def __init__(self) -> None:
         """Empty."""
         self._board: SimulatedBoard | None = None
         self._lock = threading.Lock()
         self.heard = b""
+        self.last_heard = b""
 
-    def put(self, one: SimulatedBoard | None) -> None:
+    def put(self, one: SimulatedBoard | None, *, is_reset: bool = True) -> None:
         """Take out what is in, and put a board in, or none; putting it in presses reset."""
         with self._lock:
             self._board, self.heard = one, b""
-            if one:
+            if one and is_reset:
                 one.connect()
 
     @contextmanager
@@ -65,6 +73,8 @@ class Jig:
             with self._lock:
                 self.heard += data
                 answer = self._board.feed(data) + self._board.idle(TICK) if self._board else b""
+                if self.last_heard and data.endswith(self.last_heard):
+                    self._board, self.last_heard, answer = None, b"", b""
             connection.sendall(answer)
 
 

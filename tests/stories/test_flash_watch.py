@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from blockota.bindings import revoke_call
 from blockota.release import Version
+from firmware_host.an3155 import Command
 from firmware_host.bench_log import BenchLog
-from firmware_host.board import Faults, serve_rfc2217, serve_tcp
+from firmware_host.board import STM32F103C8, Faults, serve_rfc2217, serve_tcp
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.technicians import (
     INTERRUPTED,
@@ -25,6 +27,7 @@ from tests.stories.technicians import (
     unique_id,
 )
 
+STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 SYNC = 0x7F
 SEVERAL_LOOKS = 4.0
 """Seconds."""
@@ -109,6 +112,25 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
     before = [(line.fields["before"], line.fields["after"]) for line in BenchLog(LOG).lines()]
     assert before == [("1.0.0", ""), ("half written", "1.1.0")]
     assert broken.flash.startswith(NEW.read_bytes())
+
+
+@pytest.mark.usefixtures("published")
+def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> None:
+    """In the middle of an erase, and put back without a reset: it is found, and page 127 stays as it is."""
+    place, url = jig
+    place.last_heard = bytes((Command.ERASE, Command.ERASE ^ 0xFF))
+    flash = OLD.read_bytes().ljust(127 * 1024, b"\xff") + b"calibration".ljust(1024, b"!")
+    with running(*WORDS, "--watch", "--port", url) as work:
+        work.wait_for("Put a board in")
+        place.put(cut := board(1, flash=flash, profile=STM32F103CB))
+        work.wait_for("put in again, this one is tried again")
+        time.sleep(SEVERAL_LOOKS)
+        place.put(cut, is_reset=False)
+        work.wait_for("Line 2 of the bench log")
+        work.interrupt()
+        work.end()
+    assert [line.fields["after"] for line in BenchLog(LOG).lines()] == ["", "1.1.0"]
+    assert (cut.flash[: len(NEW.read_bytes())], cut.flash[127 * 1024 :]) == (NEW.read_bytes(), flash[127 * 1024 :])
 
 
 def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: Workshop, jig: tuple[Jig, str]) -> None:
