@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class UnitChange:
     Attributes:
         address: of its first byte.
         size: in bytes.
-        before: None where a run was repeated because something went wrong: then it may hold anything.
+        before: None where nobody knows; a run that is repeated keeps what its first attempt found.
         wanted: what the run puts there.
     """
 
@@ -82,23 +82,31 @@ class JournalEntry:
     operator: str
     started: int
 
-    def explains(self, units: Sequence[EraseUnit], *, checksums: Sequence[int], blank: Callable[[int], int]) -> bool:
-        """Whether the flash holds what an interruption of this run can have left.
+    def explains(self, units: Sequence[FoundUnit], *, is_sealed: bool) -> bool:
+        """Whether the flash holds what an interruption of this run can have left, and nobody else can have put there.
 
-        Each unit holds what it held before, what it was to hold, or nothing. One unit at most holds something else:
-        the power went while it was erased or written. Where all were erased by one command the first, which is
-        erased before by itself, is still held to this, and the others can hold anything.
+        While the first words are erased each unit holds what it held before, what it was to hold, or nothing. One
+        unit at most holds something else: the power went while it was erased or written. Where all were erased by one
+        command, the first is blank by then, and the others can hold anything.
+
+        While the first words are there, the run was changing the first unit at most: all others hold what they held
+        before, or all hold what they were to hold. If the first is neither, the others must tell something: where
+        all of them are blank, a program of somebody else would look the same.
 
         Args:
-            units: the pages or sectors that count, the first of the image before all others.
-            checksums: the CRC-32 of what each holds, in the same order.
-            blank: gives the CRC-32 of so many erased bytes.
+            units: what the pages or sectors that count hold, the first of the image before all others.
+            is_sealed: whether any of the image's first words is not erased.
         """
-        known = {change.address: change for change in self.changes.units}
-        pairs = list(zip(units, checksums, strict=True))
-        odd = [unit for unit, found in pairs if not _is_known(known.get(unit.address), unit, found=found, blank=blank)]
-        covered = all(unit.address in known for unit in odd)
-        return covered and (len(odd) <= 1 or (self.changes.at_once and odd[0].address != units[0].address))
+        changes = {change.address: change for change in self.changes.units}
+        if not self.changes.units or self.changes.units[0].address != units[0].unit.address:
+            return False
+        pairs = [(changes.get(one.unit.address), one) for one in units]
+        if is_sealed:
+            return _is_begun(pairs)
+        odd = [one for change, one in pairs if not _is_known(change, one)]
+        if any(one.unit.address not in changes for one in odd):
+            return False
+        return len(odd) <= 1 or (self.changes.at_once and units[0].is_blank)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -116,6 +124,21 @@ class JournalEntry:
             "units": [vars(unit) for unit in changes.units],
             "preserved": [{"address": kept.address, "data": kept.data.hex()} for kept in changes.preserved],
         }
+
+
+@dataclass(frozen=True)
+class FoundUnit:
+    """What a page or sector holds now.
+
+    Attributes:
+        unit: which it is.
+        checksum: the CRC-32 of what it holds.
+        is_blank: whether that is the CRC-32 of nothing.
+    """
+
+    unit: EraseUnit
+    checksum: int
+    is_blank: bool
 
 
 class FlashJournal:
@@ -153,6 +176,7 @@ class FlashJournal:
         Raises:
             RefusedError: it cannot be written; then nothing may be erased.
         """
+        changes = replace(changes, units=self._with_before(release, changes.units))
         entry = JournalEntry(
             unique_id=self._unique_id,
             product=release.product,
@@ -173,6 +197,18 @@ class FlashJournal:
                 why=f"{self.path}: {error.strerror or error}; nothing was changed",
                 remedy="free some space, or make the folder writable, and run the command again",
             ) from error
+
+    def _with_before(self, release: Release, units: Sequence[UnitChange]) -> tuple[UnitChange, ...]:
+        """A second attempt does not know what was there before the first: that stands in the first one's journal."""
+        if all(unit.before is not None for unit in units):
+            return tuple(units)
+        earlier = self.entry()
+        known = earlier.changes.units if earlier and earlier.sha256 == release.sha256 else ()
+        before = {(unit.address, unit.size): unit.before for unit in known}
+        return tuple(
+            replace(unit, before=before.get((unit.address, unit.size))) if unit.before is None else unit
+            for unit in units
+        )
 
     def end(self) -> None:
         """Forget the run: the flash is proven.
@@ -237,13 +273,24 @@ def _path(folder: Path, unique_id: str) -> Path:
     return folder / f"{unique_id}.json"
 
 
-def _is_known(change: UnitChange | None, unit: EraseUnit, *, found: int, blank: Callable[[int], int]) -> bool:
-    if found == blank(unit.size):
-        return True
-    return (
-        change is not None
-        and change.size == unit.size
-        and (change.before is None or found in (change.before, change.wanted))
+def _is_known(change: UnitChange | None, found: FoundUnit) -> bool:
+    return found.is_blank or _is_as_before(change, found) or _is_as_wanted(change, found)
+
+
+def _is_as_before(change: UnitChange | None, found: FoundUnit) -> bool:
+    return change is not None and (change.size, change.before) == (found.unit.size, found.checksum)
+
+
+def _is_as_wanted(change: UnitChange | None, found: FoundUnit) -> bool:
+    return change is not None and (change.size, change.wanted) == (found.unit.size, found.checksum)
+
+
+def _is_begun(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) -> bool:
+    """Whether at most the first unit is changed, or everything but its first words is done."""
+    first, *others = pairs
+    told = not all(found.is_blank for _, found in others)
+    return any(
+        all(is_as(*pair) for pair in others) and (told or is_as(*first)) for is_as in (_is_as_before, _is_as_wanted)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from blockota.release import Release
 from blockota.technician import KnownReleases, batches, held_release
 from firmware_host.chips import EraseUnit
 from firmware_host.flash_contents import FlashContents
-from firmware_host.flash_journal import JournalEntry
+from firmware_host.flash_journal import FoundUnit, JournalEntry
 from firmware_host.flash_memory import wanted_memory
 from firmware_host.flash_plan import FlashPlan, common, overlap
 
@@ -64,11 +65,14 @@ def holdings(
         return Holdings()
     if held := held_release(own, digests=contents.sha256):
         return Holdings(release=held)
-    if look.is_half_written() or (entry and look.is_explained(entry)):
+    if look.is_half_written():
         return Holdings(half_written=True)
     there = (one for one in _within(flash, known.others()) if overlap(_span(one), plan.image.span))
-    other = held_release(there, digests=contents.sha256)
-    return Holdings(other=other, unknown=other is None)
+    if other := held_release(there, digests=contents.sha256):
+        return Holdings(other=other)
+    # A journal can be old: what is a release by its digest is one, whatever was being done to the board once.
+    is_explained = entry is not None and look.is_explained(entry)
+    return Holdings(half_written=is_explained, unknown=not is_explained)
 
 
 class _Look:
@@ -90,8 +94,16 @@ class _Look:
         return all(self._is_part(unit) for unit in self._plan.units)
 
     def is_explained(self, entry: JournalEntry) -> bool:
-        units = self._plan.units
-        return entry.explains(units, checksums=[self._sum(unit) for unit in units], blank=self._blank)
+        """Whether the board's journal explains what is there, or only the first words are wrong of its release."""
+        units = [
+            FoundUnit(unit, found := self._sum(unit), found == self._blank(unit.size)) for unit in self._plan.units
+        ]
+        is_sealed = bool(set(self._contents.read(self._plan.seal)) - {self._plan.chip.erased_byte})
+        if entry.explains(units, is_sealed=is_sealed):
+            return True
+        body = [part for unit in self._plan.units for whole in self._plan.body if (part := common(unit.span, whole))]
+        is_same = entry.sha256 == hashlib.sha256(self._plan.image.data).digest()
+        return is_same and bool(body) and all(self._contents.read(part) == self._wanted[part] for part in body)
 
     def _sum(self, unit: EraseUnit) -> int:
         return self._contents.checksum(unit)

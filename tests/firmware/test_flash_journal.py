@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ import pytest
 
 from blockota.errors import RefusedError
 from firmware_host.chips import EraseUnit
-from firmware_host.flash_journal import Changes, FlashJournal, JournaledRun, JournalEntry, UnitChange, entries, find
+from firmware_host.flash_journal import (
+    Changes,
+    FlashJournal,
+    FoundUnit,
+    JournaledRun,
+    JournalEntry,
+    UnitChange,
+    entries,
+    find,
+)
 from firmware_host.flash_memory import Preserved
 from tests.firmware.flashing import BASE, KIB, code, proven
 
@@ -26,12 +36,12 @@ CHANGES = Changes(
 )
 
 
-def blank(size: int) -> int:
-    """The sum of so many erased bytes."""
-    return zlib.crc32(b"\xff" * size)
+BLANK = zlib.crc32(b"\xff" * KIB)
 
 
-BLANK = blank(KIB)
+def found(*checksums: int) -> list[FoundUnit]:
+    """What the units hold."""
+    return [FoundUnit(unit, one, one == BLANK) for unit, one in zip(UNITS, checksums, strict=False)]
 
 
 def journal(folder: Path) -> FlashJournal:
@@ -62,43 +72,86 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
 def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
     """A board has one journal, of what was begun last."""
     journal(tmp_path).begin(RELEASE, CHANGES)
-    repeated = Changes((UnitChange(BASE, KIB, None, NEW),), at_once=True, preserved=())
+    other = Changes((UnitChange(BASE, KIB, ODD, NEW),), at_once=True, preserved=())
+    journal(tmp_path).begin(RELEASE, other)
+    assert entries(tmp_path) == [entry(other)]
+
+
+def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
+    """It does not know itself what was there before; an attempt at another release tells nothing about that."""
+    repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
+    journal(tmp_path).begin(RELEASE, CHANGES)
     journal(tmp_path).begin(RELEASE, repeated)
-    assert entries(tmp_path) == [entry(repeated)]
+    assert entries(tmp_path) == [entry()]
+    journal(tmp_path).begin(replace(RELEASE, sha256=b"\x01" * 32), repeated)
+    assert entries(tmp_path)[0].changes == repeated
 
 
 @pytest.mark.parametrize(
     ("checksums", "at_once", "explained"),
     [
         ([BLANK, OLD, NEW, OLD], False, True),
-        ([ODD, OLD, OLD, OLD], False, True),
+        ([ODD, OLD, NEW, BLANK], False, True),
         ([BLANK, BLANK, ODD, OLD], False, True),
         ([BLANK, ODD, ODD, OLD], False, False),
         ([ODD, ODD, OLD, OLD], False, False),
         ([BLANK, ODD, ODD, ODD], True, True),
         ([ODD, ODD, ODD, ODD], True, False),
-        ([ODD, OLD, OLD, OLD], True, True),
+        ([ODD, BLANK, ODD, ODD], True, False),
     ],
-    ids=["mixture", "first", "one", "two", "first two", "at once", "at once and first", "only first"],
+    ids=["mixture", "first", "one", "two", "first two", "at once", "at once and first", "first and others"],
 )
 def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_once: object, explained: object) -> None:
-    """One page may be in between; where all were erased by one command, all but the first."""
+    """One page may be in between; where all were erased by one command, all but the first, which is blank by then."""
     changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
-    assert entry(changes).explains(UNITS, checksums=checksums, blank=blank) is explained
+    assert entry(changes).explains(found(*checksums), is_sealed=False) is explained
 
 
-def test_after_a_repeated_run_every_page_may_hold_anything() -> None:
-    """It was repeated because something was wrong."""
-    units = tuple(UnitChange(unit.address, unit.size, None, NEW) for unit in UNITS)
-    changes = Changes(units, at_once=False, preserved=())
-    assert entry(changes).explains(UNITS, checksums=[ODD] * 4, blank=blank)
+@pytest.mark.parametrize(
+    ("checksums", "explained"),
+    [
+        ([OLD, OLD, OLD, OLD], True),
+        ([NEW, NEW, NEW, NEW], True),
+        ([ODD, OLD, OLD, OLD], True),
+        ([ODD, NEW, NEW, NEW], True),
+        ([OLD, OLD, NEW, OLD], False),
+        ([OLD, OLD, ODD, OLD], False),
+        ([ODD, OLD, OLD, BLANK], False),
+        ([ODD], False),
+        ([OLD], True),
+    ],
+    ids=["before", "after", "torn", "torn at the end", "mixture", "odd", "blank", "alone", "alone as before"],
+)
+@pytest.mark.parametrize("at_once", [False, True], ids=["one-by-one", "at-once"])
+def test_with_its_first_words_only_the_first_page_may_be_odd(
+    checksums: list[int], explained: object, at_once: object
+) -> None:
+    """A program that can start is somebody else's, unless all but the first page is as before, or as wanted."""
+    changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
+    assert entry(changes).explains(found(*checksums), is_sealed=True) is explained
+
+
+def test_an_odd_first_page_before_blank_ones_is_not_explained() -> None:
+    """Somebody else's short program in an erased chip looks the same."""
+    units = tuple(replace(unit, before=BLANK) for unit in CHANGES.units)
+    assert not entry(replace(CHANGES, units=units)).explains(found(ODD, *[BLANK] * 3), is_sealed=True)
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["blank", "sealed"])
+def test_what_nobody_knows_explains_nothing(is_sealed: object) -> None:
+    """A second attempt without the first one's sums explains no contents but its own."""
+    units = tuple(replace(unit, before=None) for unit in CHANGES.units)
+    unknown = entry(replace(CHANGES, units=units))
+    assert not unknown.explains(found(ODD, ODD, ODD, ODD), is_sealed=bool(is_sealed))
+    assert unknown.explains(found(NEW, NEW, NEW, NEW), is_sealed=bool(is_sealed))
 
 
 def test_a_page_that_the_run_did_not_touch_is_not_explained() -> None:
-    """Unless it is blank."""
+    """Unless it is blank; nor is what begins at another page."""
     changes = Changes(CHANGES.units[:3], at_once=False, preserved=())
-    assert entry(changes).explains(UNITS, checksums=[OLD, OLD, NEW, BLANK], blank=blank)
-    assert not entry(changes).explains(UNITS, checksums=[OLD, OLD, NEW, OLD], blank=blank)
+    assert entry(changes).explains(found(OLD, OLD, NEW, BLANK), is_sealed=False)
+    assert not entry(changes).explains(found(OLD, OLD, NEW, OLD), is_sealed=False)
+    assert not entry(changes).explains(found(OLD, OLD, NEW)[1:], is_sealed=False)
 
 
 def written(folder: Path, **changes: Any) -> None:

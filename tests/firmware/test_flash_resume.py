@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from blockota.answers import Consent
-from blockota.errors import BlockOTAError, BoardError, RefusedError
+from blockota.errors import BlockOTAError, BoardError, FlashProofError, RefusedError, VerificationError
 from blockota.release import Version
 from firmware_host.bench import ClearedBoard
 from firmware_host.board import Faults, SimulatedBoard
@@ -160,16 +161,16 @@ def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> 
 
 
 def _answers(proof: Proof) -> int:
-    """More than the acknowledgements of a whole run: no frame has two, but for the first two."""
+    """More than the acknowledgements of a whole run: no frame has two, but for those of Get and Get ID."""
 
     class Counting(RunningLink):
         """A link that counts frames."""
 
-        frames = 5
+        frames = 16
 
         def write(self, data: bytes, /) -> None:
             """Count, and hand over."""
-            self.frames += 1
+            self.frames += 1 + (data == b"\x02\xfd")
             super().write(data)
 
     link = Counting(SimulatedBoard(flash=CONTENTS))
@@ -254,6 +255,21 @@ def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Pa
         flash(board, tmp_path, proof=Proof.STUB)
     with pytest.raises(RefusedError, match="holds something unknown"):
         flash(SimulatedBoard(flash=code(3 * KIB, seed=99).data), tmp_path, proof=Proof.STUB)
+
+
+def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp_path: Path) -> None:
+    """After a run that failed its proof twice, the board comes back with another product, or with something unknown."""
+    board = SimulatedBoard(flash=CONTENTS, faults=Faults(flipped_bit=BASE + 2 * KIB + 20))
+    with pytest.raises(FlashProofError):
+        flash(board, tmp_path, proof=Proof.STUB)
+    lamp = code(3 * KIB, seed=99)
+    release = replace(proven(lamp, version=Version(5, 0, 0)).release, product="acme-lamp")
+    bench = bench_on(RunningLink(SimulatedBoard(flash=lamp.data)))
+    journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
+    for others, says in (([release], r"its flash is acme-lamp 5\.0\.0"), ([], "something unknown")):
+        releases = known(WANTED.release, BEFORE.release, others=others)
+        with pytest.raises(VerificationError, match=says):
+            bench.prove(WANTED, Consent(), known=releases, journal=journal)
 
 
 def test_the_bytes_beside_the_image_come_from_the_journal(tmp_path: Path) -> None:
