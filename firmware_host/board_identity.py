@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blockota.errors import BoardProtocolError
-from firmware_host.bootloader import Bootloader
+from blockota.errors import BoardError, BoardProtocolError
+from firmware_host.bootloader import BoardMark, Bootloader
 from firmware_host.chips import Chip, find_chip
 
+PUT_BACK = "put the first one back"
+"""How the remedy begins where another board answers than the one that the run began with."""
 _UNIQUE_ID_SIZE = 12
 _KIB = 1024
 
@@ -49,7 +51,7 @@ class BoardIdentity:
 
 
 def identify(bootloader: Bootloader) -> BoardIdentity:
-    """Ask a board what it is, and tell the bootloader's range checks.
+    """Ask a board what it is, and tell the bootloader's range checks; `require_same_board` compares with this one.
 
     Args:
         bootloader: connected.
@@ -57,6 +59,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     Raises:
         BoardError: the board fell silent, refused, or names a flash size that its family does not have.
     """
+    bootloader.mark = None
     product_id, version = bootloader.product_id(), bootloader.capabilities.version_text
     chip = find_chip(product_id)
     if chip is None:
@@ -64,28 +67,86 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
     bootloader.target(chip)
     if bootloader.readout_protected():
         return BoardIdentity(product_id, version, chip, readout_protected=True)
-    flash_size, unique_id = _read_identity(bootloader, chip)
-    bootloader.target(chip, flash_size=flash_size)
+    mark = _read_mark(bootloader, chip)
+    _require_possible(mark.flash_size, chip)
+    bootloader.mark = mark
+    bootloader.target(chip, flash_size=mark.flash_size)
     return BoardIdentity(
         product_id,
         version,
         chip,
         readout_protected=False,
-        flash_size=flash_size,
-        unique_id=unique_id.hex(),
+        flash_size=mark.flash_size,
+        unique_id=mark.unique_id,
         write_protected_pages=bootloader.write_protected_pages(),
     )
 
 
-def _read_identity(bootloader: Bootloader, chip: Chip) -> tuple[int, bytes]:
+def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
+    """Find the bootloader again, after a reset or a silence, and make sure that it is the same board's.
+
+    Args:
+        bootloader: of a board that was identified.
+        chip: its row in the table.
+        flash_size: in bytes.
+
+    Raises:
+        NoAnswerError: nothing answers.
+        BoardError: another board answers, or this one not as it should.
+    """
+    bootloader.connect()
+    require_same_board(bootloader, chip, flash_size=flash_size)
+
+
+def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
+    """Compare product id, flash size and unique id with those of the board that was identified, and set the target.
+
+    Where no board was identified, or it does not tell, there is nothing to compare with. It takes 24 bytes and their
+    frames: 6 ms at 115200 baud.
+
+    Args:
+        bootloader: connected.
+        chip: its row in the table.
+        flash_size: in bytes.
+
+    Raises:
+        BoardError: another board answers; nothing was sent to it but these questions.
+    """
+    expected = bootloader.mark
+    if expected is not None:
+        found = _mark(bootloader, chip)
+        if found != expected:
+            # Perhaps the line has garbled it: nothing protects the answers on their way.
+            bootloader.link.drain()
+            found = _mark(bootloader, chip)
+        if found != expected:
+            raise BoardError(
+                f"another board answers on {bootloader.link.name}",
+                why=f"this began with {expected}, and {found} answers now, to which nothing was written",
+                remedy=f"{PUT_BACK}, with BOOT0 at 1 and freshly reset, and run the command again",
+            )
+    bootloader.target(chip, flash_size=flash_size)
+
+
+def _mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
+    product_id = bootloader.product_id()
+    # Where another family has its identity is not asked: it is another board already.
+    return _read_mark(bootloader, chip) if product_id == chip.product_id else BoardMark(product_id)
+
+
+def _read_mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
+    bootloader.target(chip)
     block = chip.identity
     data = bootloader.read(block.span.start, len(block.span))
     size_at, id_at = block.flash_size - block.span.start, block.unique_id - block.span.start
     flash_size = int.from_bytes(data[size_at : size_at + 2], "little") * _KIB
+    return BoardMark(chip.product_id, flash_size, data[id_at : id_at + _UNIQUE_ID_SIZE].hex())
+
+
+def _require_possible(flash_size: int, chip: Chip) -> None:
     if not 0 < flash_size <= chip.flash_limit:
         raise BoardProtocolError(
             f"the board's {chip.name} names an impossible flash size",
             why=f"its register says {flash_size // _KIB} KiB, the largest of the family has {chip.flash_limit // _KIB}",
             remedy="replace the board: its chip may be a copy or damaged",
         )
-    return flash_size, data[id_at : id_at + _UNIQUE_ID_SIZE]

@@ -35,6 +35,26 @@ class _Target:
     flash_size: int
 
 
+@dataclass(frozen=True)
+class BoardMark:
+    """What tells one board from another.
+
+    Attributes:
+        product_id: its family of chips.
+        flash_size: in bytes, as its register says; 0 where it was not read.
+        unique_id: the chip's 96 bits in hexadecimal; empty where they were not read.
+    """
+
+    product_id: int
+    flash_size: int = 0
+    unique_id: str = ""
+
+    def __str__(self) -> str:
+        """``the board 00..01 (0x410, 64 KiB)``."""
+        size = f", {self.flash_size // 1024} KiB" if self.flash_size else ""
+        return f"the board {self.unique_id or 'of another family'} ({self.product_id:#05x}{size})"
+
+
 class Bootloader:
     """The commands of one board's bootloader.
 
@@ -42,11 +62,13 @@ class Bootloader:
 
     Attributes:
         conversation: carries the exchanges.
+        mark: of the board that was identified last; None before that, and where it does not tell.
     """
 
     def __init__(self, link: Link) -> None:
         """Use a link that is open already; nothing is sent yet."""
         self.conversation = Conversation(link)
+        self.mark: BoardMark | None = None
         self._target: _Target | None = None
 
     @property
@@ -73,6 +95,21 @@ class Bootloader:
         """
         self._target = None
         return self.conversation.connect()
+
+    def require_flashing(self) -> None:
+        """Make sure that it reads, writes and erases.
+
+        Raises:
+            RefusedError: it lacks a command for it.
+        """
+        commands = self.capabilities.commands
+        erasers = {Command.ERASE, Command.EXTENDED_ERASE}
+        if not {Command.READ_MEMORY, Command.WRITE_MEMORY} <= commands or not erasers & commands:
+            raise RefusedError(
+                "this bootloader cannot flash",
+                why=f"its commands are {', '.join(f'{code:02x}' for code in sorted(commands))}",
+                remedy="use a board whose bootloader reads, writes and erases",
+            )
 
     def product_id(self) -> int:
         """Ask which family of chips the board has.

@@ -23,6 +23,7 @@ from importlib import resources
 
 from blockota.errors import BoardProtocolError, NoAnswerError, RefusedError
 from firmware_host.an3155 import MAX_BLOCK
+from firmware_host.board_identity import reconnect
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import FLASH_BASE, Chip
 
@@ -184,6 +185,7 @@ class DigestStub:
             RefusedError: the chip has no such flash, too little RAM, or is not known to run the program; nothing
                 was sent.
             NoAnswerError: the board does not come back.
+            BoardError: another board comes back.
             BoardProtocolError: what is in its RAM is not the program, or not its results.
             BoardError: silence, or a refusal of the bootloader.
             LinkError: the port was lost.
@@ -244,14 +246,13 @@ class DigestStub:
     def _come_back(self) -> None:
         self._wait(RESET_SECONDS)
         try:
-            self._bootloader.connect()
+            reconnect(self._bootloader, self._chip, flash_size=self._flash_size)
         except (NoAnswerError, BoardProtocolError) as error:
             raise NoAnswerError(
                 "the board did not come back to its bootloader after hashing its flash",
                 why=f"{error.what}, {error.why}",
                 remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_NO_STUB}",
             ) from error
-        self._bootloader.target(self._chip, flash_size=self._flash_size)
 
     def _results(self, job: _Job, nonce: int) -> FlashDigests:
         count = len(job.rising)

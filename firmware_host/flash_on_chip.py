@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 
 from blockota.errors import BlockOTAError, BoardProtocolError, FlashProofError, NoAnswerError, RefusedError
+from firmware_host.board_identity import reconnect
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import EraseUnit
 from firmware_host.digest_stub import MAX_LENGTHS, DigestStub, FlashDigests, Pages
@@ -147,11 +148,10 @@ class OnChip:
     def _give_up(self, error: BlockOTAError) -> None:
         """Go on by reading back, if the board still answers."""
         try:
-            self._bootloader.connect()
+            reconnect(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
         except (NoAnswerError, BoardProtocolError):
             raise error from None
         self._stub = None
-        self._bootloader.target(self._plan.chip, flash_size=self._plan.flash_size)
         self.notes = (f"The flash is read back, because the chip did not hash it itself ({error.what}: {error.why}).",)
 
     def _read_digest(self, start: int, length: int) -> bytes:

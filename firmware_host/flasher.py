@@ -29,7 +29,7 @@ from enum import Enum, auto
 from functools import cache
 
 from blockota.errors import BoardError, FlashProofError, RefusedError
-from firmware_host.an3155 import Command
+from firmware_host.board_identity import PUT_BACK, require_same_board
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import EraseUnit
 from firmware_host.flash_contents import FlashContents, ReadBack, read_surely
@@ -71,26 +71,15 @@ def carry_out(
         BoardError: the board or its link failed, or a KeyboardInterrupt came, or was thrown in where the caller
             caught it. Each error says in what state the flash is.
     """
-    _require_commands(bootloader)
+    bootloader.require_flashing()
     flashing = _Flashing(plan, bootloader, contents=contents or ReadBack(bootloader), journal=journal, kept=kept)
     try:
         yield from flashing.steps()
     except BoardError as error:
-        remedy = error.remedy if isinstance(error, FlashProofError) else flashing.remedy()
-        raise type(error)(error.what, why=f"{error.why}; {flashing.state()}", remedy=remedy) from error
+        why, remedy = f"{error.why}; {flashing.state()}", flashing.remedy_for(error)
+        raise type(error)(error.what, why=why, remedy=remedy) from error
     except KeyboardInterrupt as error:
         raise BoardError("flashing was interrupted", why=flashing.state(), remedy=flashing.remedy()) from error
-
-
-def _require_commands(bootloader: Bootloader) -> None:
-    commands = bootloader.capabilities.commands
-    erasers = {Command.ERASE, Command.EXTENDED_ERASE}
-    if not {Command.READ_MEMORY, Command.WRITE_MEMORY} <= commands or not erasers & commands:
-        raise RefusedError(
-            "this bootloader cannot flash",
-            why=f"its commands are {', '.join(f'{code:02x}' for code in sorted(commands))}",
-            remedy="use a board whose bootloader reads, writes and erases",
-        )
 
 
 class _Stage(Enum):
@@ -129,7 +118,8 @@ class _Flashing:
         self._blank = cache(lambda size: zlib.crc32(bytes((plan.chip.erased_byte,)) * size))
 
     def steps(self) -> Iterator[Event]:
-        self._bootloader.target(self._plan.chip, flash_size=self._plan.flash_size)
+        # A person may have taken a while to agree.
+        self._require_same_board()
         if self._holds_everything():
             self._summary = self._summary.plus(self._work, written=0)
         else:
@@ -204,7 +194,11 @@ class _Flashing:
             self._repeated = True
             # A byte too many on the line fails the proof as well, and must not be taken for the next answer.
             self._bootloader.link.drain()
+            self._require_same_board()
             yield from self._pass(self._everything())
+
+    def _require_same_board(self) -> None:
+        require_same_board(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
 
     def _everything(self) -> Work:
         everything = work(self._plan, [Found(as_wanted=False, blank=False)] * len(self._plan.units))
@@ -300,6 +294,12 @@ class _Flashing:
         self._stage = _Stage.PROVING_SEAL
         for done in self._contents.prove(self._wanted, [seal]):
             yield Checked(proof - len(seal) + done, proof)
+
+    def remedy_for(self, error: BoardError) -> str:
+        """What a person does after an error."""
+        if isinstance(error, FlashProofError):
+            return error.remedy
+        return f"{PUT_BACK}, and {self.remedy()}" if error.remedy.startswith(PUT_BACK) else self.remedy()
 
     def remedy(self) -> str:
         """What completes a run that ends now."""

@@ -139,10 +139,10 @@ def test_more_lengths_than_one_run_takes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("proof", "method", "read"), [(Proof.STUB, "stub", 3), (Proof.READ_BACK, "read-back", 25)], ids=["stub", "read"]
+    ("proof", "method", "read"), [(Proof.STUB, "stub", 4), (Proof.READ_BACK, "read-back", 25)], ids=["stub", "read"]
 )
 def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: int) -> None:
-    """By one run and its results, or by reading every block."""
+    """By one run, who the board is then, and its results, or by reading every block."""
     link, contents = on_chip(SimulatedBoard(flash=IMAGE.data), proof=proof)
     assert list(contents.prove(wanted_memory(PLAN), [IMAGE.span]))[-1] == len(IMAGE.data)
     assert contents.method == method
