@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from eth_account.signers.local import LocalAccount
+from hypothesis import settings
 
 from blockota.chain import Chain
 from blockota.errors import ChainError
 from blockota.keys import dev_account
 from blockota.localchain import CHAIN_ID, find_anvil, free_port
 
+settings.register_profile("patient", deadline=None)  # four tests at a time: how long one takes says nothing of it
+settings.load_profile("patient")
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 IMAGES = ROOT / "examples" / "bluepill" / "images"
