@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from blockota.answers import BoardAnswer, Consent
-from blockota.errors import BoardError, RefusedError, VerificationError
+from blockota.errors import BoardError, VerificationError
 from blockota.release import Region, Release
 from blockota.technician import KnownReleases
 from blockota.verification import Passed, ProvenRelease, prove_board, prove_flash
@@ -23,12 +23,14 @@ from firmware_host.digest_stub import DigestStub
 from firmware_host.flash_contents import FlashContents, ReadBack
 from firmware_host.flash_events import Event, Finished
 from firmware_host.flash_journal import FlashJournal, JournaledRun, JournalEntry
-from firmware_host.flash_memory import Preserved
 from firmware_host.flash_on_chip import WORTH, OnChip, Proof
-from firmware_host.flash_plan import FlashPlan, common, plan
+from firmware_host.flash_plan import FlashPlan, plan
 from firmware_host.flasher import carry_out
 from firmware_host.holdings import Holdings, holdings
 from firmware_host.image import FirmwareImage
+from firmware_host.put_back import PutBack, put_back
+
+_NOTHING = PutBack()
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,19 @@ class BoardLook:
         Raises:
             VerificationError: with the number of the first check that failed.
             RefusedError: the journal keeps bytes that this release would leave nowhere.
+            BoardError: the board fell silent.
         """
         held = self.held or Holdings()
         passed = tuple(prove_board(self.proven, self.bench.answer(held), consent=consent))
-        kept = _kept(self.bench.plan(self.proven), held, entry=self.entry)
-        return ClearedBoard(self.bench, self.proven, passed, self.contents, kept=kept, journal=self.journal)
+        back = PutBack() if held.release or held.other or held.unknown else self._put_back()
+        return ClearedBoard(self.bench, self.proven, passed, self.contents, back=back, journal=self.journal)
+
+    def _put_back(self) -> PutBack:
+        # A whole image needs none of it: the bytes beside were proven before its first words were written.
+        if self.entry is None:
+            return PutBack()
+        with _nothing_changed():
+            return put_back(self.bench.plan(self.proven), self.entry, bootloader=self.bench.bootloader)
 
 
 @dataclass(frozen=True)
@@ -205,7 +215,7 @@ class ClearedBoard:
         proven: the release that may be written to it.
         passed: the checks, in order.
         contents: what its flash holds, as far as it was looked at.
-        kept: bytes beside the image that an interrupted run erased.
+        back: bytes beside the image that an interrupted run erased.
         journal: of the board; None keeps none.
     """
 
@@ -213,13 +223,13 @@ class ClearedBoard:
     proven: ProvenRelease
     passed: tuple[Passed, ...]
     contents: FlashContents
-    kept: tuple[Preserved, ...] = ()
+    back: PutBack = _NOTHING
     journal: FlashJournal | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the person should know of how the flash was looked at; more may come while it is flashed."""
-        return self.contents.notes
+        return (*self.back.notes, *self.contents.notes)
 
     def flash(self) -> Generator[Event]:
         """Erase and write what has to change, and prove the whole image.
@@ -233,7 +243,7 @@ class ClearedBoard:
         """
         run = JournaledRun(self.journal, self.proven.release) if self.journal else None
         planned = self.bench.plan(self.proven)
-        yield from carry_out(planned, self.bench.bootloader, contents=self.contents, journal=run, kept=self.kept)
+        yield from carry_out(planned, self.bench.bootloader, contents=self.contents, journal=run, kept=self.back.kept)
 
     def prove_flash(self, finished: Finished) -> Passed:
         """Check 10: compare what the flash holds with the chain's record.
@@ -247,27 +257,6 @@ class ClearedBoard:
 def _with(release: Release, known: KnownReleases) -> KnownReleases:
     """The same, the wanted release among them in any case."""
     return KnownReleases((release, *known.own), known.others)
-
-
-def _kept(planned: FlashPlan, held: Holdings, *, entry: JournalEntry | None) -> tuple[Preserved, ...]:
-    """Bytes that only the journal has, unless something else was put on the board since."""
-    if entry is None or not (held.half_written or held == Holdings() or _is_entrys(held, entry)):
-        return ()
-    blank = bytes((planned.chip.erased_byte,))
-    for one in entry.changes.preserved:
-        if one.data.strip(blank) and common(one.span, planned.span) != one.span:
-            raise RefusedError(
-                f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
-                why=f"those from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and this "
-                "release does not reach there; nothing was changed",
-                remedy="complete the interrupted run first, with `blockota flash --resume`; where its release may not "
-                f"be written any more, move the journal {entry.unique_id}.json away, in which those bytes stay",
-            )
-    return entry.changes.preserved
-
-
-def _is_entrys(held: Holdings, entry: JournalEntry) -> bool:
-    return held.release is not None and held.release.sha256 == entry.sha256
 
 
 @contextmanager

@@ -283,6 +283,34 @@ def test_the_bytes_beside_the_image_come_from_the_journal(tmp_path: Path) -> Non
     assert whole(board)
 
 
+def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
+    """The cable came off after the first words: the board runs, and its program saves what it likes."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    while board.flash[: len(NEW.data)] != NEW.data:
+        next(events)
+    events.close()
+    newer = board.flash[:AT].ljust(3 * KIB, b"\x99") + board.flash[3 * KIB :]
+    board = SimulatedBoard(flash=newer)
+    flash(board, tmp_path, proof=Proof.STUB)
+    assert board.flash == newer
+    assert not list(tmp_path.iterdir())
+
+
+def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
+    """Whatever put them there, the journal's are older; a note says that those are not put back."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    next(event for event in events if isinstance(event, Written))
+    events.close()
+    newer = board.flash[: 3 * KIB - 8] + b"settings" + board.flash[3 * KIB :]
+    board = SimulatedBoard(flash=newer)
+    ready = cleared(board, tmp_path, proof=Proof.STUB)
+    assert "are not put back" in " ".join(ready.notes)
+    assert isinstance([*ready.flash()][-1], Finished)
+    assert board.flash == NEW.data + newer[len(NEW.data) :]
+
+
 def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path: Path) -> None:
     """It is refused where it does not reach as far: the interrupted one is completed first."""
     board = SimulatedBoard(flash=CONTENTS)
