@@ -15,8 +15,9 @@ from blockota.errors import BoardProtocolError, FlashProofError
 from firmware_host.an3155 import MAX_BLOCK
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import EraseUnit
-from firmware_host.flash_memory import Memory
+from firmware_host.flash_memory import Memory, Preserved
 from firmware_host.flash_plan import chunks
+from firmware_host.image import FirmwareImage
 
 
 class FlashContents(Protocol):
@@ -53,6 +54,9 @@ class FlashContents(Protocol):
         Raises:
             BoardError: the board fell silent, or refused.
         """
+
+    def has_read(self, span: range) -> bool:
+        """Whether the bytes themselves are known, every one of them."""
 
     def changed(self) -> None:
         """Forget everything: the flash is being changed."""
@@ -101,9 +105,13 @@ class ReadBack:
 
     def read(self, span: range) -> bytes:
         """Read what is not known yet, in whole blocks of 256 bytes."""
-        first = span.start - span.start % MAX_BLOCK
+        first = _block_start(span)
         data = b"".join(self._block(address) for address in range(first, span.stop, MAX_BLOCK))
         return data[span.start - first : span.stop - first]
+
+    def has_read(self, span: range) -> bool:
+        """Whether all their blocks were read."""
+        return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def changed(self) -> None:
         """Forget everything."""
@@ -125,6 +133,42 @@ class ReadBack:
         return self._blocks[address]
 
 
+def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Preserved]) -> bool:
+    """Whether a flash holds an image, by its digest, and bytes beside it.
+
+    Args:
+        contents: of the flash.
+        image: what it may hold.
+        beside: what it shall hold as well.
+
+    Raises:
+        BoardError: the board fell silent, or refused.
+    """
+    (found,) = contents.sha256(image.load_address, [len(image.data)])
+    is_there = found == hashlib.sha256(image.data).digest()
+    return is_there and all(contents.read(one.span) == one.data for one in beside)
+
+
+def confirm(contents: FlashContents, wanted: Memory, span: range) -> Iterator[int]:
+    """Read what a digest of the chip's own says, where the proof is to be by reading and not all was read yet.
+
+    Args:
+        contents: of the flash, by whose digest it holds what it should.
+        wanted: what that is.
+        span: the addresses that count.
+
+    Yields:
+        Bytes proven so far; nothing where nothing is to be read.
+
+    Raises:
+        FlashProofError: what is read is something else.
+        BoardError: the board fell silent, or refused.
+    """
+    is_read = contents.has_read(span) and contents.read(span) == wanted[span]
+    if contents.method == "read-back" and not is_read:
+        yield from contents.prove(wanted, [span])
+
+
 def read_surely(bootloader: Bootloader, span: range) -> bytes:
     """Read bytes twice, because nothing protects the answer of Read Memory on its way (AN3155 section 3.4).
 
@@ -144,6 +188,10 @@ def read_surely(bootloader: Bootloader, span: range) -> bytes:
             remedy="use a shorter cable or a lower --baud, and check even parity and the common ground",
         )
     return first
+
+
+def _block_start(span: range) -> int:
+    return span.start - span.start % MAX_BLOCK
 
 
 def differing(span: range, found: bytes, *, wanted: bytes) -> FlashProofError:

@@ -61,8 +61,12 @@ class OnChip:
 
     @property
     def method(self) -> str:
-        """How the flash is proven: ``stub`` or ``read-back``."""
-        return "read-back" if self._by_reading or self._stub is None else "stub"
+        """How the image is proven: ``stub``, or ``read-back`` where every byte of it is read."""
+        if self._by_reading or self._stub is None:
+            return "read-back"
+        image = self._plan.image
+        is_long = len(image.data) > WORTH and not self.has_read(image.span)
+        return "stub" if is_long or (image.load_address, len(image.data)) in self._digests else "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
         """Say which digests will be asked for: one run answers several questions."""
@@ -87,6 +91,10 @@ class OnChip:
         """Read the bytes themselves."""
         return self._reader.read(span)
 
+    def has_read(self, span: range) -> bool:
+        """Whether the bytes themselves are known."""
+        return self._reader.has_read(span)
+
     def changed(self) -> None:
         """Forget everything."""
         self._digests.clear()
@@ -96,8 +104,10 @@ class OnChip:
     def prove(self, wanted: Memory, spans: Sequence[range]) -> Iterator[int]:
         """Hash long spans on the chip, and read short ones; read all where that is how it shall be proven."""
         done = 0
+        # The seal is proven by itself: the rest of an image is read where all of it would be.
+        longest_read = WORTH - len(self._plan.seal)
         for span in spans:
-            if self._by_reading or len(span) <= WORTH:
+            if self._by_reading or len(span) <= longest_read:
                 yield from (done + read for read in self._reader.prove(wanted, [span]))
             else:
                 yield from (done + proven for proven in self._prove_hash(wanted, span))

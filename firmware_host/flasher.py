@@ -32,7 +32,7 @@ from blockota.errors import BoardError, FlashProofError, RefusedError
 from firmware_host.board_identity import PUT_BACK, require_same_board
 from firmware_host.bootloader import Bootloader
 from firmware_host.chips import EraseUnit
-from firmware_host.flash_contents import FlashContents, ReadBack, read_surely
+from firmware_host.flash_contents import FlashContents, ReadBack, confirm, holds, read_surely
 from firmware_host.flash_events import Checked, Erased, Event, Finished, Repeated, Summary, Written
 from firmware_host.flash_journal import Changes, JournaledRun, UnitChange
 from firmware_host.flash_memory import Memory, Preserved, wanted_memory
@@ -110,6 +110,8 @@ class _Flashing:
         self._plan, self._bootloader = plan, bootloader
         self._contents, self._journal, self._kept = contents, journal, kept
         self._wanted, self._seen = wanted_memory(plan), Memory(plan.seal, plan.chip.erased_byte)
+        for span in self._plan.beside:
+            self._wanted.put(self._kept, within=span)
         self._stage, self._repeated = _Stage.PLANNING, False
         self._work, self._summary = Work((), (), plan.units, at_once=False), Summary()
         self._erased_units = 0
@@ -121,6 +123,7 @@ class _Flashing:
         # A person may have taken a while to agree.
         self._require_same_board()
         if self._holds_everything():
+            yield from self._confirm()
             self._summary = self._summary.plus(self._work, written=0)
         else:
             first = self._prepare()
@@ -133,21 +136,17 @@ class _Flashing:
         yield Finished(hashlib.sha256(image).digest(), self._contents.method, self._summary)
 
     def _holds_everything(self) -> bool:
+        spans = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
+        beside = [Preserved(span.start, self._wanted[span]) for span in spans]
+        return holds(self._contents, self._plan.image, beside=beside)
+
+    def _confirm(self) -> Iterator[Checked]:
         image = self._plan.image
-        (found,) = self._contents.sha256(image.load_address, [len(image.data)])
-        if found != hashlib.sha256(image.data).digest():
-            return False
-        parts = [(one, common(one.span, span)) for one in self._kept for span in self._plan.beside]
-        return all(
-            self._contents.read(part) == one.data[part.start - one.address : part.stop - one.address]
-            for one, part in parts
-            if part
-        )
+        for done in confirm(self._contents, self._wanted, image.span):
+            yield Checked(done, len(image.data))
 
     def _prepare(self) -> Work:
         """Compare what is there with what is wanted; read what stands beside the image where it is to be erased."""
-        for span in self._plan.beside:
-            self._wanted.put(self._kept, within=span)
         for unit in self._plan.units:
             if self._beside([unit]) and self._contents.checksum(unit) != self._wanted.checksum(unit.span):
                 self._read_beside([unit])

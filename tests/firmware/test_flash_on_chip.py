@@ -80,6 +80,11 @@ class Watched(RunningLink):
         return self.sent.count(GO)
 
     @property
+    def blocks(self) -> int:
+        """How often 256 bytes were read, whole blocks of flash."""
+        return self.sent.count(b"\xff\x00")
+
+    @property
     def reads(self) -> int:
         """How often memory was read."""
         return self.sent.count(b"\x11\xee")
@@ -245,6 +250,54 @@ def test_no_program_is_run_where_the_person_says_so() -> None:
     *_, end = cleared(link, proof=Proof.NO_STUB).flash()
     assert isinstance(end, Finished)
     assert (end.method, link.runs) == ("read-back", 0)
+
+
+def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, Watched]:
+    """Flash a board that holds the release already."""
+    link = Watched(board)
+    ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=proof)
+    *_, end = ready.flash()
+    assert isinstance(end, Finished)
+    assert end.summary.identical.units == 7
+    return end, link
+
+
+def test_the_same_image_is_proven_as_it_was_asked_for() -> None:
+    """Where nothing is to be written, every block is read all the same, or the look's digest is the proof."""
+    end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.READ_BACK)
+    assert (end.method, link.runs, link.blocks) == ("read-back", 1, 24)
+    end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.STUB)
+    assert (end.method, link.runs, link.blocks) == ("stub", 1, 0)
+    end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.NO_STUB)
+    assert (end.method, link.runs, link.blocks) == ("read-back", 0, 25)
+
+
+def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
+    """The chip's own digest decides what is written, and nothing is said to be proven that was not read."""
+    board = SimulatedBoard(flash=IMAGE.data)
+    link = Watched(board)
+    ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=Proof.READ_BACK)
+    link.change_answer = lambda data: bytes([*data[:-1], data[-1] ^ 1]) if len(data) == 100 else data
+    with pytest.raises(FlashProofError, match=r"at 0x08001863 it reads .*; nothing was changed"):
+        list(ready.flash())
+    assert board.flash[: len(IMAGE.data)] == IMAGE.data
+
+
+@pytest.mark.parametrize(
+    ("size", "seed", "method"),
+    [(2048, 1, "stub"), (2048, 2, "read-back"), (2052, 1, "stub"), (2052, 2, "stub")],
+    ids=["same short", "short", "same", "longer"],
+)
+def test_what_is_read_is_not_said_to_be_hashed(size: int, seed: int, method: str) -> None:
+    """A short image that was written is read; where it was there already, the look's digest is the proof."""
+    image = code(size, at=BASE + 512)
+    before = proven(code(size, at=BASE + 512, seed=seed), version=Version(1, 0, 0))
+    link = Watched(SimulatedBoard(flash=bytes(512) + before.image))
+    ready = bench_on(link).prove(proven(image), Consent(), known=known(before.release))
+    looked = link.runs if seed > 1 else 0
+    *_, end = ready.flash()
+    assert isinstance(end, Finished)
+    assert (end.method, link.runs > looked) == (method, method == "stub")
 
 
 def test_a_short_flash_is_read() -> None:
