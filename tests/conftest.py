@@ -25,6 +25,11 @@ START_SECONDS = 60.0
 IMAGES = ROOT / "examples" / "bluepill" / "images"
 
 
+def stride(usual: int) -> int:
+    """How far apart the places are that a test tries out of many: `usual`, and 1 in ``make deep``."""
+    return 1 if os.environ.get("BLOCKOTA_EXHAUSTIVE") else usual
+
+
 @dataclass(frozen=True)
 class Cast:
     """Who plays: accounts of the test mnemonic, each with one part."""

@@ -17,7 +17,7 @@ from blockota.bindings import revoke_call
 from blockota.release import Version
 from blockota.replication import accept_call, terminate_call
 from tests import hostile_gateway
-from tests.conftest import ROOT
+from tests.conftest import ROOT, stride
 from tests.stories.brokers import (
     ALL_DONE,
     BROKER,
@@ -148,7 +148,7 @@ def test_a_liar_alone_gives_nothing(agreed: Workshop) -> None:
 
 def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
     """SIGKILL at ever later file operations: nothing is lost, one announcement is sent, all is dropped in the end."""
-    assert killed_until_done(agreed, vendor_url) > 3
+    assert killed_until_done(agreed, vendor_url) > 1
     assert is_kept(agreed)
     assert announcements(agreed) == 1
     assert listed(agreed) == [(1, "accepted", URL)]
@@ -159,8 +159,8 @@ def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
 
 
 def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
-    """Run rounds that are killed at the 1st, 3rd, 5th… operation, until one ends by itself; how many were killed."""
-    for number, count in enumerate(range(1, 60, 2)):
+    """Run rounds that are killed at ever later operations, until one ends by itself; how many were killed."""
+    for number, count in enumerate(range(1, 60, stride(3))):
         words = [sys.executable, "-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
         done = subprocess.run(
             [*words, *OPTIONS],
