@@ -68,6 +68,8 @@ class BoardAnswer:
             `half_written`.
         half_written: whether they hold what an interrupted run leaves: the image's first words are erased, and each
             other byte is erased or the image's; or what the board's journal says that a run was changing.
+        lost: where it is half written and no journal tells of it: the erased addresses beside the image, of which
+            nobody here knows what they held.
     """
 
     chip_id: int
@@ -79,6 +81,23 @@ class BoardAnswer:
     other: Release | None
     holds_unknown: bool
     half_written: bool
+    lost: tuple[Region, ...] = ()
+
+    @property
+    def contents(self) -> str:
+        """What is replaced, in words."""
+        if self.installed is not None:
+            return str(self.installed)
+        if self.other is not None:
+            return f"{self.other.product} {self.other.version}"
+        if self.lost:
+            return (
+                "an interrupted run, which was begun at another bench: bytes that stood beside the image in "
+                f"{', '.join(map(str, self.lost))} are erased, and only the journal there can have them"
+            )
+        return (
+            "unknown contents" if self.holds_unknown else "an interrupted run" if self.half_written else "blank flash"
+        )
 
 
 @dataclass(frozen=True)

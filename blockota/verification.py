@@ -244,7 +244,7 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
         )
     if version == board.installed:
         return Passed(6, f"the board holds {version} already, the floor is {floor or 'not set'}")
-    return Passed(6, f"{version} replaces {_replaced(board)}, the floor is {floor or 'not set'}")
+    return Passed(6, f"{version} replaces {board.contents}, the floor is {floor or 'not set'}")
 
 
 def _require_replaceable(product: str, board: BoardAnswer, *, consent: Consent) -> None:
@@ -263,16 +263,6 @@ def _require_replaceable(product: str, board: BoardAnswer, *, consent: Consent) 
             why="its flash is neither blank nor a release of any product of this contract",
             remedy="make sure that it is the right board, then say --replace-unknown",
         )
-
-
-def _replaced(board: BoardAnswer) -> str:
-    if board.installed is not None:
-        return str(board.installed)
-    if board.other is not None:
-        return f"{board.other.product} {board.other.version}"
-    if board.holds_unknown:
-        return "unknown contents"
-    return "an interrupted run" if board.half_written else "blank flash"
 
 
 def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:

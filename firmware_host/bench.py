@@ -132,11 +132,12 @@ class Bench:
             raise _unknown_chip(identity)
         return self._flash().contains(release.region)
 
-    def answer(self, held: Holdings) -> BoardAnswer:
+    def answer(self, held: Holdings, *, lost: tuple[range, ...] = ()) -> BoardAnswer:
         """What the board said, for the checks 6 to 9.
 
         Args:
             held: what it holds.
+            lost: addresses beside half an image that are erased, and of which no journal tells.
         """
         identity = self.identity
         return BoardAnswer(
@@ -149,6 +150,7 @@ class Bench:
             other=held.other,
             holds_unknown=held.unknown,
             half_written=held.half_written,
+            lost=tuple(map(_region, lost)),
         )
 
     def _flash(self) -> Region:
@@ -194,9 +196,19 @@ class BoardLook:
             BoardError: the board fell silent.
         """
         held = self.held or Holdings()
-        passed = tuple(prove_board(self.proven, self.bench.answer(held), consent=consent))
+        answer = self.bench.answer(held, lost=self._lost(held))
+        passed = tuple(prove_board(self.proven, answer, consent=consent))
         back = PutBack() if held.release or held.other or held.unknown else self._put_back()
         return ClearedBoard(self.bench, self.proven, passed, self.contents, back=back, journal=self.journal)
+
+    def _lost(self, held: Holdings) -> tuple[range, ...]:
+        """Where a run that was begun elsewhere has erased bytes that only the journal there can have."""
+        if self.entry or not held.half_written:
+            return ()
+        planned = self.bench.plan(self.proven)
+        blank = bytes((planned.chip.erased_byte,))
+        with _nothing_changed():
+            return tuple(span for span in planned.beside if not self.contents.read(span).strip(blank))
 
     def _put_back(self) -> PutBack:
         # A whole image needs none of it: the bytes beside were proven before its first words were written.

@@ -248,6 +248,18 @@ def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> N
         flash(board, tmp_path, proof=Proof.STUB)
 
 
+def test_a_run_that_is_completed_at_another_bench_says_what_is_lost(tmp_path: Path) -> None:
+    """Check 6 tells it, before anything is changed: the bytes beside the image are in the other bench's journal."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    next(event for event in events if isinstance(event, Written))
+    events.close()
+    assert "another bench" not in cleared(board, tmp_path, proof=Proof.STUB).passed[0].what
+    said = cleared(board, tmp_path / "elsewhere", proof=Proof.STUB).passed[0].what
+    assert "begun at another bench: bytes that stood beside the image in 0x0800092c-0x08000bff" in said
+    assert "are erased, and only the journal there can have them" in said
+
+
 def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Path) -> None:
     """Another tool's program is asked about, though a run was interrupted before."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))

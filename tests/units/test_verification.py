@@ -159,6 +159,7 @@ BOUNDARIES: dict[str, Bench] = {
     "the board holds it already": with_board(installed=RELEASE.version),
     "another product may go": with_board(other=OTHER, installed=None, consent=Consent(replace_product="acme-lamp")),
     "the board holds half of it": with_board(half_written=True, installed=None),
+    "nobody here knows what stood beside it": with_board(half_written=True, installed=None, lost=(FLASH,)),
     "unknown contents may go": with_board(holds_unknown=True, installed=None, consent=Consent(replace_unknown=True)),
     "a configuration without a vector table": with_image(
         b"\xff" * 64, consent=Consent(configuration=True), load_address=FLASH.end - 64
