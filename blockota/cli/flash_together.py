@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from blockota.cli.flash_display import BoardDisplay, Display
 from blockota.cli.flash_ports import PortWork
 from blockota.cli.flash_result import BoardResult
 from blockota.cli.flash_stop import Stop
+from blockota.cli.signals import requests_counted
 from firmware_host.board_line import BoardLine
+
+_LOOK_SECONDS = 0.1
+"""Between two looks at whether somebody asked for the end."""
+_STOPPING = "Stopping: each board is brought to a state that can be told."
+_STILL = "Still stopping; another Ctrl-C changes nothing, because no board may be left in the middle."
 
 
 def at_all_ports(lines: Sequence[BoardLine], work: PortWork, *, display: Display, stop: Stop) -> list[BoardResult]:
@@ -19,18 +25,25 @@ def at_all_ports(lines: Sequence[BoardLine], work: PortWork, *, display: Display
         lines: the ways to the boards.
         work: what is done at each.
         display: the terminal.
-        stop: is asked when Ctrl-C is pressed; then every board is brought to a state that is told.
+        stop: is asked when Ctrl-C is pressed; then every board is brought to a state that is told, however often it
+            is pressed again.
 
     Returns:
         The results, port by port.
     """
-    with ThreadPoolExecutor(len(lines), thread_name_prefix="port") as pool:
+    with requests_counted() as requests, ThreadPoolExecutor(len(lines), thread_name_prefix="port") as pool:
         running = [pool.submit(work, line, BoardDisplay(display, line.url)) for line in lines]
-        try:
-            wait(running, return_when=FIRST_EXCEPTION)
-        except KeyboardInterrupt:
-            display.session.note("Stopping: each board is brought to a state that can be told.")
-        # After a defect of ours, too, no other board may be left in the middle.
-        if not all(future.done() for future in running):
-            stop.ask()
+        told = 0
+        while not all(future.done() for future in running):
+            wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+            # After a defect of ours, too, no other board may be left in the middle.
+            if requests or _has_failed(running):
+                stop.ask()
+            if told < len(requests):
+                display.session.note(_STILL if told else _STOPPING)
+                told = len(requests)
     return [result for future in running for result in future.result()]
+
+
+def _has_failed(running: Sequence[Future[list[BoardResult]]]) -> bool:
+    return any(future.done() and future.exception() for future in running)

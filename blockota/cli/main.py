@@ -6,7 +6,6 @@ import importlib
 import io
 import json
 import re
-import signal
 import sys
 import traceback
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import click
 
 from blockota import __version__
+from blockota.cli.signals import interrupt_on_requests
 from blockota.errors import BlockOTAError, UsageError
 from blockota.text import plain
 
@@ -72,14 +72,13 @@ def cli() -> None:
 
     Settings come from blockota.toml in this folder, from --config FILE, or from BLOCKOTA_* variables. Exit status:
     0 done, 1 a defect of ours, 2 usage, 3 refused (nothing was changed), 4 board or link, 5 chain or store out of
-    reach, 130 stopped by Ctrl-C or SIGTERM.
+    reach, 130 stopped by Ctrl-C, SIGTERM or SIGHUP.
     """
 
 
 def main() -> None:
-    """Run the command, and end with its exit status; SIGTERM ends it as Ctrl-C does, so that it leaves nothing half."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run the command, and end with its exit status; SIGTERM and SIGHUP end it as Ctrl-C, leaving nothing half."""
+    interrupt_on_requests()
     sys.exit(run(sys.argv[1:]))
 
 

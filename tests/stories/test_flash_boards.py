@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from firmware_host.bench_log import BenchLog
-from firmware_host.board import Faults, SimulatedBoard, serve_tcp
+from firmware_host.board import Faults, SimulatedBoard, TimeModel, serve_tcp
+from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
-from tests.stories.technicians import LOG, NEW, OLD, board, publish_all, unique_id
+from tests.stories.technicians import (
+    INTERRUPTED,
+    LOG,
+    NEW,
+    OLD,
+    PATIENCE,
+    WORDS,
+    board,
+    publish_all,
+    running,
+    unique_id,
+)
 
 
 @pytest.fixture
@@ -145,3 +165,60 @@ def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:
     assert outcome.status == 0
     assert "the board holds acme-thermo2 1.1.0 already: erased 0 pages (0 bytes), programmed 0 pages" in outcome.out
     assert "identical 1 page (1,024 bytes)" in outcome.out
+
+
+@pytest.fixture
+def slow() -> Iterator[tuple[SimulatedBoard, str]]:
+    """A board whose adapter is so slow that a signal comes while it is written, and its port."""
+    one = SimulatedBoard(flash=OLD.read_bytes(), unique_id=(1).to_bytes(12), times=TimeModel(baud=115200, latency=0.12))
+    with serve_tcp(one) as url:
+        yield one, url
+
+
+def is_erased(one: SimulatedBoard) -> bool:
+    """Whether a board was erased, and not written to the end."""
+    return one.flash[:8] == b"\xff" * 8
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_state_is_told_however_often_the_end_is_asked_for(
+    slow: tuple[SimulatedBoard, str], number: signal.Signals
+) -> None:
+    """Pressed four times: status 130, the state, the remedy, and a line in the log; the second press is answered."""
+    one, url = slow
+    with running(*WORDS, "--port", url, "--no-stub") as work:
+        until = time.monotonic() + PATIENCE
+        while not is_erased(one) and time.monotonic() < until:
+            time.sleep(0.005)
+        assert is_erased(one), work.said
+        for _ in range(4):
+            work.process.send_signal(number)
+            time.sleep(0.03)
+        outcome = work.end()
+    assert outcome.status == INTERRUPTED, outcome.err
+    assert outcome.err.splitlines()[-1].startswith("Stopped. flashing was interrupted: ")
+    assert f"`blockota flash --resume --port {url}`" in outcome.err
+    assert "Still stopping" in outcome.err
+    (line,) = BenchLog(LOG).lines()
+    assert line.fields["result"].startswith("flashing was interrupted: ")
+
+
+@pytest.mark.usefixtures("published")
+def test_a_terminal_that_goes_away_ends_the_work_as_control_c_does(slow: tuple[SimulatedBoard, str]) -> None:
+    """Its window is closed, or ssh breaks off: status 130, and a line in the log."""
+    one, url = slow
+    terminal, end = pty.openpty()
+    words = ["setsid", "--ctty", sys.executable, "-m", "blockota", *WORDS, "--port", url, "--no-stub"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    with subprocess.Popen(words, stdin=end, stdout=end, stderr=end, env=environment) as process:
+        os.close(end)
+        until = time.monotonic() + PATIENCE
+        while not is_erased(one) and time.monotonic() < until:
+            if select.select([terminal], [], [], 0.005)[0]:
+                os.read(terminal, 1 << 16)
+        assert is_erased(one)
+        os.close(terminal)
+        assert process.wait(PATIENCE) == INTERRUPTED
+    (line,) = BenchLog(LOG).lines()
+    assert line.fields["result"].startswith("flashing was interrupted: ")
