@@ -53,6 +53,21 @@ class ChainAnswer:
 
 
 @dataclass(frozen=True)
+class InterruptedRun:
+    """A run of the same product that was begun on a board and not completed.
+
+    Attributes:
+        version: what it was to put there.
+        replaced: the version that the board held before, if it held one.
+        is_revoked: whether the version was withdrawn since.
+    """
+
+    version: Version
+    replaced: Version | None
+    is_revoked: bool
+
+
+@dataclass(frozen=True)
 class BoardAnswer:
     """What the board said before anything was written.
 
@@ -70,6 +85,7 @@ class BoardAnswer:
             other byte is erased or the image's; or what the board's journal says that a run was changing.
         lost: where it is half written and no journal tells of it: the erased addresses beside the image, of which
             nobody here knows what they held.
+        interrupted: the run that left it so, or blank, as its journal tells; None where there was none.
     """
 
     chip_id: int
@@ -82,6 +98,27 @@ class BoardAnswer:
     holds_unknown: bool
     half_written: bool
     lost: tuple[Region, ...] = ()
+    interrupted: InterruptedRun | None = None
+
+    def newer_than(self, version: Version) -> str:
+        """What says that a version would be a downgrade, in words; empty where nothing does.
+
+        A run that was agreed to, and then interrupted, is completed without being agreed to again.
+        """
+        run = self.interrupted
+        if self.installed is not None:
+            return f"the board holds {self.installed}" if version < self.installed else ""
+        if run is None or version == run.version:
+            return ""
+        if run.replaced is not None and version < run.replaced:
+            return f"the board held {run.replaced} when a run with {run.version} was interrupted on it"
+        is_older = version < run.version and not run.is_revoked
+        return f"a run with {run.version} was interrupted on the board" if is_older else ""
+
+    @property
+    def replaced(self) -> Version | None:
+        """The version that a run takes away from the board; one that was interrupted has taken it already."""
+        return self.installed or (self.interrupted.replaced if self.interrupted else None)
 
     @property
     def contents(self) -> str:

@@ -235,11 +235,12 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             remedy=f"take {floor} or newer",
         )
     _require_replaceable(proven.release.product, board, consent=consent)
-    if board.installed is not None and version < board.installed and not consent.allow_downgrade:
+    newer = board.newer_than(version)
+    if newer and not consent.allow_downgrade:
         raise VerificationError(
             6,
             f"version {version} is not newer than the installed one",
-            why=f"the board holds {board.installed}",
+            why=newer,
             remedy="leave the board as it is, or say --allow-downgrade",
         )
     if version == board.installed:

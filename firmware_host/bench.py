@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from blockota.answers import BoardAnswer, Consent
+from blockota.answers import BoardAnswer, Consent, InterruptedRun
 from blockota.errors import BoardError, VerificationError
-from blockota.release import Region, Release
+from blockota.release import Region, Release, Status
 from blockota.technician import KnownReleases
 from blockota.verification import Passed, ProvenRelease, prove_board, prove_flash
 from firmware_host.board_identity import BoardIdentity
@@ -42,12 +42,14 @@ class Bench:
         identity: what it said of itself.
         notes: what the link had to do differently, for the person to know.
         wait: lets seconds pass.
+        may_erase_all: whether the person said that the chip holds nothing beyond the flash that it reports.
     """
 
     bootloader: Bootloader
     identity: BoardIdentity
     notes: tuple[str, ...]
     wait: Callable[[float], None] = time.sleep
+    may_erase_all: bool = False
 
     def look(
         self,
@@ -78,7 +80,7 @@ class Bench:
             contents = self._contents(self.plan(proven), proof)
             with _nothing_changed():
                 held = holdings(self.plan(proven), contents, known=_with(proven.release, known), entry=entry)
-        return BoardLook(self, proven, contents, held=held, entry=entry, journal=journal)
+        return BoardLook(self, proven, contents, held=held, entry=entry, journal=journal, known=known)
 
     def prove(
         self,
@@ -113,7 +115,7 @@ class Bench:
         """
         chip, flash_size = self._known()
         image = FirmwareImage(proven.image, proven.release.load_address, "bin")
-        return plan(chip, image, flash_size=flash_size)
+        return plan(chip, image, flash_size=flash_size, may_erase_all=self.may_erase_all)
 
     def _contents(self, planned: FlashPlan, proof: Proof) -> FlashContents:
         chip, flash_size = self._known()
@@ -132,12 +134,15 @@ class Bench:
             raise _unknown_chip(identity)
         return self._flash().contains(release.region)
 
-    def answer(self, held: Holdings, *, lost: tuple[range, ...] = ()) -> BoardAnswer:
+    def answer(
+        self, held: Holdings, *, lost: tuple[range, ...] = (), interrupted: InterruptedRun | None = None
+    ) -> BoardAnswer:
         """What the board said, for the checks 6 to 9.
 
         Args:
             held: what it holds.
             lost: addresses beside half an image that are erased, and of which no journal tells.
+            interrupted: what its journal says.
         """
         identity = self.identity
         return BoardAnswer(
@@ -151,6 +156,7 @@ class Bench:
             holds_unknown=held.unknown,
             half_written=held.half_written,
             lost=tuple(map(_region, lost)),
+            interrupted=interrupted,
         )
 
     def _flash(self) -> Region:
@@ -175,6 +181,7 @@ class BoardLook:
         held: what that is; None where the board is none that the release can be for.
         entry: the run of it that was interrupted, if one is written down.
         journal: of the board; None keeps none.
+        known: the releases that it may hold.
     """
 
     bench: Bench
@@ -183,6 +190,7 @@ class BoardLook:
     held: Holdings | None
     entry: JournalEntry | None
     journal: FlashJournal | None
+    known: KnownReleases
 
     def prove(self, consent: Consent) -> ClearedBoard:
         """Checks 6 to 9.
@@ -196,10 +204,18 @@ class BoardLook:
             BoardError: the board fell silent.
         """
         held = self.held or Holdings()
-        answer = self.bench.answer(held, lost=self._lost(held))
+        answer = self.bench.answer(held, lost=self._lost(held), interrupted=self._interrupted(held))
         passed = tuple(prove_board(self.proven, answer, consent=consent))
         back = PutBack() if held.release or held.other or held.unknown else self._put_back()
-        return ClearedBoard(self.bench, self.proven, passed, self.contents, back=back, journal=self.journal)
+        run = JournaledRun(self.journal, self.proven.release, answer.replaced) if self.journal else None
+        return ClearedBoard(self.bench, self.proven, passed, self.contents, back=back, run=run)
+
+    def _interrupted(self, held: Holdings) -> InterruptedRun | None:
+        entry = self.entry
+        if entry is None or entry.product != self.proven.release.product or held.release or held.other or held.unknown:
+            return None
+        revoked = {one.version for one in self.known.own if one.status is Status.REVOKED}
+        return InterruptedRun(entry.version, entry.replaced, entry.version in revoked)
 
     def _lost(self, held: Holdings) -> tuple[range, ...]:
         """Where a run that was begun elsewhere has erased bytes that only the journal there can have."""
@@ -228,7 +244,7 @@ class ClearedBoard:
         passed: the checks, in order.
         contents: what its flash holds, as far as it was looked at.
         back: bytes beside the image that an interrupted run erased.
-        journal: of the board; None keeps none.
+        run: writes the board's journal; None keeps none.
     """
 
     bench: Bench
@@ -236,7 +252,7 @@ class ClearedBoard:
     passed: tuple[Passed, ...]
     contents: FlashContents
     back: PutBack = _NOTHING
-    journal: FlashJournal | None = None
+    run: JournaledRun | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -253,9 +269,10 @@ class ClearedBoard:
             RefusedError: the journal cannot be written; nothing was changed.
             BoardError: the board or its link failed; the error says in what state the flash is.
         """
-        run = JournaledRun(self.journal, self.proven.release) if self.journal else None
         planned = self.bench.plan(self.proven)
-        yield from carry_out(planned, self.bench.bootloader, contents=self.contents, journal=run, kept=self.back.kept)
+        yield from carry_out(
+            planned, self.bench.bootloader, contents=self.contents, journal=self.run, kept=self.back.kept
+        )
 
     def prove_flash(self, finished: Finished) -> Passed:
         """Check 10: compare what the flash holds with the chain's record.

@@ -72,6 +72,7 @@ class JournalEntry:
         changes: what was to be done.
         operator: who did it, as the bench names people.
         started: when, in Unix seconds.
+        replaced: the version of the product that the board held before, if it held one.
     """
 
     unique_id: str
@@ -81,6 +82,7 @@ class JournalEntry:
     changes: Changes
     operator: str
     started: int
+    replaced: Version | None = None
 
     def explains(self, units: Sequence[FoundUnit], *, is_sealed: bool) -> bool:
         """Whether the flash holds what an interruption of this run can have left, and nobody else can have put there.
@@ -120,6 +122,7 @@ class JournalEntry:
             "sha256": self.sha256.hex(),
             "operator": self.operator,
             "started": self.started,
+            "replaced": str(self.replaced) if self.replaced else None,
             "atOnce": changes.at_once,
             "units": [vars(unit) for unit in changes.units],
             "preserved": [{"address": kept.address, "data": kept.data.hex()} for kept in changes.preserved],
@@ -170,7 +173,7 @@ class FlashJournal:
         """
         return find(self._folder, self._unique_id)
 
-    def begin(self, release: Release, changes: Changes) -> None:
+    def begin(self, release: Release, changes: Changes, *, replaced: Version | None = None) -> None:
         """Write down what is about to be done, in place of what was there; it survives a power cut of this machine.
 
         Raises:
@@ -185,6 +188,7 @@ class FlashJournal:
             changes=changes,
             operator=self._operator,
             started=int(self._now()),
+            replaced=replaced,
         )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -226,10 +230,12 @@ class JournaledRun:
     Attributes:
         journal: of the board.
         release: what is flashed.
+        replaced: the version that the board held before, if any.
     """
 
     journal: FlashJournal
     release: Release
+    replaced: Version | None = None
 
     def begin(self, changes: Changes) -> None:
         """Write down what is about to be done.
@@ -237,7 +243,7 @@ class JournaledRun:
         Raises:
             RefusedError: it cannot be written; then nothing may be erased.
         """
-        self.journal.begin(self.release, changes)
+        self.journal.begin(self.release, changes, replaced=self.replaced)
 
     def end(self) -> None:
         """Forget the run: the flash is proven."""
@@ -260,13 +266,9 @@ def find(folder: Path, unique_id: str) -> JournalEntry | None:
     return _read(path, unique_id) if path.exists() else None
 
 
-def entries(folder: Path) -> list[JournalEntry]:
-    """All interrupted runs in a folder, by unique id.
-
-    Raises:
-        RefusedError: a file cannot be read.
-    """
-    return [_read(path, path.stem) for path in sorted(folder.glob("*.json"))]
+def boards(folder: Path) -> list[str]:
+    """The unique ids of the boards of which a folder has journals; none of those is read."""
+    return sorted(path.stem for path in folder.glob("*.json"))
 
 
 def _path(folder: Path, unique_id: str) -> Path:
@@ -317,6 +319,7 @@ def _entry(fields: dict[str, Any], unique_id: str) -> JournalEntry:
         sha256=strict_json.digest(fields, "sha256", prefix=""),
         operator=strict_json.text(fields, "operator"),
         started=strict_json.integer(fields, "started"),
+        replaced=Version.parse(strict_json.text(fields, "replaced")) if fields.get("replaced") is not None else None,
         changes=Changes(
             units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
             at_once=strict_json.boolean(fields, "atOnce"),

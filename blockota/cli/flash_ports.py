@@ -108,7 +108,7 @@ def require_journals(orders: Orders) -> None:
     Raises:
         RefusedError: no run was interrupted, as far as the journals say.
     """
-    if not flash_journal.entries(orders.journals):
+    if not flash_journal.boards(orders.journals):
         raise RefusedError(
             "there is nothing to resume",
             why=f"{orders.journals} has no journal of an interrupted run",
@@ -142,5 +142,5 @@ def at_board(
 
 
 def _others(orders: Orders) -> str:
-    entries = flash_journal.entries(orders.journals)
-    return f", only of {', '.join(entry.unique_id for entry in entries)}" if entries else ""
+    boards = flash_journal.boards(orders.journals)
+    return f", only of {', '.join(boards)}" if boards else ""

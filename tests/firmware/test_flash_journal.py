@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from blockota.errors import RefusedError
+from blockota.release import Version
 from firmware_host.chips import EraseUnit
 from firmware_host.flash_journal import (
     Changes,
@@ -19,7 +20,7 @@ from firmware_host.flash_journal import (
     JournaledRun,
     JournalEntry,
     UnitChange,
-    entries,
+    boards,
     find,
 )
 from firmware_host.flash_memory import Preserved
@@ -58,14 +59,14 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
     """In a folder that is made for it, under the board's unique id, for its owner alone."""
     folder = tmp_path / "boards" / "journals"
     assert find(folder, BOARD) is None
-    run = JournaledRun(journal(folder), RELEASE)
+    run = JournaledRun(journal(folder), RELEASE, Version(1, 0, 9))
     run.begin(CHANGES)
-    assert find(folder, BOARD) == journal(folder).entry() == entry()
-    assert entries(folder) == [entry()]
+    assert find(folder, BOARD) == journal(folder).entry() == replace(entry(), replaced=Version(1, 0, 9))
+    assert boards(folder) == [BOARD]
     assert (folder / f"{BOARD}.json").stat().st_mode & 0o777 == 0o600
     assert find(folder, "00") is None
     run.end()
-    assert entries(folder) == []
+    assert boards(folder) == []
     run.end()
 
 
@@ -74,7 +75,7 @@ def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
     journal(tmp_path).begin(RELEASE, CHANGES)
     other = Changes((UnitChange(BASE, KIB, ODD, NEW),), at_once=True, preserved=())
     journal(tmp_path).begin(RELEASE, other)
-    assert entries(tmp_path) == [entry(other)]
+    assert find(tmp_path, BOARD) == entry(other)
 
 
 def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
@@ -82,9 +83,11 @@ def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None
     repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
     journal(tmp_path).begin(RELEASE, CHANGES)
     journal(tmp_path).begin(RELEASE, repeated)
-    assert entries(tmp_path) == [entry()]
+    assert find(tmp_path, BOARD) == entry()
     journal(tmp_path).begin(replace(RELEASE, sha256=b"\x01" * 32), repeated)
-    assert entries(tmp_path)[0].changes == repeated
+    last = find(tmp_path, BOARD)
+    assert last is not None
+    assert last.changes == repeated
 
 
 @pytest.mark.parametrize(
@@ -176,16 +179,18 @@ def written(folder: Path, **changes: Any) -> None:
         {"preserved": [{"address": 1, "data": "0"}]},
         {"preserved": "absent"},
         {"operator": None},
+        {"replaced": 1},
     ],
     ids=[
         *("format", "board", "product", "version", "sha256", "started", "at-once", "units", "before", "no-before"),
-        *("odd-hex", "no-preserved", "operator"),
+        *("odd-hex", "no-preserved", "operator", "replaced"),
     ],
 )
 def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     """Nobody knows then what was being done, and the error says what follows from that."""
-    written(tmp_path)
-    assert find(tmp_path, BOARD) == entry()
+    for older in ({}, {"replaced": "absent"}):
+        written(tmp_path, **older)
+        assert find(tmp_path, BOARD) == entry()
     written(tmp_path, **changes)
     with pytest.raises(RefusedError, match="cannot be read, so nobody knows") as refused:
         find(tmp_path, BOARD)
@@ -201,6 +206,14 @@ def test_a_file_that_is_no_journal_is_refused(content: bytes, tmp_path: Path) ->
     (tmp_path / f"{BOARD}.json").write_bytes(content)
     with pytest.raises(RefusedError, match="nobody knows what was being done"):
         journal(tmp_path).entry()
+
+
+def test_a_journal_of_another_board_is_not_read(tmp_path: Path) -> None:
+    """Damaged or not, it is counted by its name."""
+    written(tmp_path)
+    (tmp_path / "00.json").write_bytes(b"{")
+    assert boards(tmp_path) == ["00", BOARD]
+    assert find(tmp_path, BOARD) == entry()
 
 
 def test_a_folder_that_cannot_be_made_is_said_before_anything_is_erased(tmp_path: Path) -> None:

@@ -248,6 +248,23 @@ def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> N
         flash(board, tmp_path, proof=Proof.STUB)
 
 
+def test_an_interruption_is_no_way_around_a_downgrade(tmp_path: Path) -> None:
+    """Neither after one interrupted run nor after two: the journal tells what the board held."""
+    older, oldest = (proven(code(KIB, seed=seed), version=Version(0, seed, 0)) for seed in (9, 8))
+    board = SimulatedBoard(flash=CONTENTS)
+    for _ in range(2):
+        events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+        next(event for event in events if isinstance(event, Written))
+        events.close()
+        board = SimulatedBoard(flash=board.flash[: 2 * KIB] + b"\xff" * 62 * KIB)
+        bench = bench_on(RunningLink(board))
+        journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
+        for one in (older, oldest):
+            releases = known(WANTED.release, BEFORE.release, older.release, oldest.release)
+            with pytest.raises(VerificationError, match=r"held 1\.0\.0 when a run with 1\.1\.0 was interrupted"):
+                bench.prove(one, Consent(), known=releases, journal=journal)
+
+
 def test_a_run_that_is_completed_at_another_bench_says_what_is_lost(tmp_path: Path) -> None:
     """Check 6 tells it, before anything is changed: the bytes beside the image are in the other bench's journal."""
     board = SimulatedBoard(flash=CONTENTS)

@@ -116,6 +116,16 @@ def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(publishe
     assert cut.flash.startswith(IMAGE)
 
 
+def test_a_damaged_journal_of_another_board_is_in_nobodys_way(published: Workshop) -> None:
+    """Only the board's own is read."""
+    with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
+        begun(published, url)
+        (JOURNALS / f"{unique_id(2)}.json").write_text("{")
+        outcome = published.run("flash", "--resume", "--port", url, *RESUMED)
+    assert outcome.status == 0, outcome.err
+    assert cut.flash.startswith(IMAGE + REST)
+
+
 def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
     """And a board that was completed has nothing left to resume."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:

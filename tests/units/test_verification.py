@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from blockota.answers import BoardAnswer, ChainAnswer, Consent, Trust
+from blockota.answers import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Trust
 from blockota.errors import FlashProofError, VerificationError
 from blockota.release import Product, Region, Release, Status, Version
 from blockota.verification import Passed, prove_board, prove_flash, prove_release
@@ -76,6 +76,14 @@ def with_board(*, consent: Consent | None = None, **changes: Any) -> Bench:
     return Bench(board=replace(BOARD, **changes), consent=consent or NO_CONSENT)
 
 
+def interrupted(
+    version: Version, replaced: Version | None = None, *, is_revoked: bool = False, consent: Consent | None = None
+) -> Bench:
+    """A bench with a board on which a run was interrupted."""
+    run = InterruptedRun(version, replaced, is_revoked)
+    return with_board(half_written=True, installed=None, interrupted=run, consent=consent)
+
+
 def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) -> Bench:
     """A bench where the vendor published another image, which travelled well."""
     answer = answer_with(release=release_of(image, **changes))
@@ -108,6 +116,17 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start, 63))), ("0x0800003f", "0x0800003e", "Ask the vendor")),
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start + 1, 99))), ("leaves the product's region",)),
     (6, with_board(installed=Version(1, 1, 1)), ("1.1.0 is not newer", "holds 1.1.1", "--allow-downgrade")),
+    (
+        6,
+        interrupted(Version(1, 2, 0)),
+        ("1.1.0 is not newer", "a run with 1.2.0 was interrupted on the board", "--allow-downgrade"),
+    ),
+    (
+        6,
+        interrupted(Version(1, 2, 0), Version(1, 1, 1)),
+        ("1.1.0 is not newer", "held 1.1.1 when a run with 1.2.0", "--allow-downgrade"),
+    ),
+    (6, interrupted(Version(1, 2, 0), Version(1, 1, 1), is_revoked=True), ("held 1.1.1 when",)),
     (6, with_board(holds_unknown=True, installed=None), ("something unknown", "--replace-unknown")),
     (
         6,
@@ -159,6 +178,12 @@ BOUNDARIES: dict[str, Bench] = {
     "the board holds it already": with_board(installed=RELEASE.version),
     "another product may go": with_board(other=OTHER, installed=None, consent=Consent(replace_product="acme-lamp")),
     "the board holds half of it": with_board(half_written=True, installed=None),
+    "the interrupted run is completed": interrupted(Version(1, 1, 0), Version(1, 2, 0)),
+    "the interrupted run's release is older": interrupted(Version(1, 0, 0)),
+    "the interrupted run's release is revoked": interrupted(Version(1, 2, 0), Version(1, 1, 0), is_revoked=True),
+    "an older release than the interrupted run's": interrupted(
+        Version(1, 2, 0), Version(1, 1, 1), consent=Consent(allow_downgrade=True)
+    ),
     "nobody here knows what stood beside it": with_board(half_written=True, installed=None, lost=(FLASH,)),
     "unknown contents may go": with_board(holds_unknown=True, installed=None, consent=Consent(replace_unknown=True)),
     "a configuration without a vector table": with_image(
