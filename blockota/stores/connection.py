@@ -30,7 +30,7 @@ from blockota.stores.source import (
 )
 from blockota.stores.watch import Watch, WatchedResponse
 
-READ_SIZE = 1 << 18
+READ_SIZE = 1 << 19
 """Bytes that are read at a time."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_ADDRESSES = 4
@@ -136,6 +136,10 @@ class Session:
     def abort(self) -> None:
         """Break off whatever goes on, now and later."""
         self._aborted = True
+        self.abort_request()
+
+    def abort_request(self) -> None:
+        """Break off what goes on now; the next request makes a new connection."""
         with self._lock:
             if self._socket is not None:
                 with suppress(OSError):

@@ -5,13 +5,14 @@ Source: Trustless Gateway specification (specs.ipfs.tech/http-gateways/trustless
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
 from blockota.car import MAX_BLOCK_SIZE, overhead, read_car
 from blockota.cid import CID, Block
 from blockota.errors import ContentError
+from blockota.stores.ahead import ReadingAhead
 from blockota.stores.connection import Session
 from blockota.stores.source import Limits, Source, SourceError, Verdict
 
@@ -78,11 +79,12 @@ class TrustlessClient:
             answer = self._session.get(path, accept=CAR_REQUEST, limit=size + 2 * overhead(size) + _CAR_EXTRA)
             if not is_depth_first(answer.headers.get("Content-Type", "")):
                 return
-            parts = _Parts(answer.parts())
-            try:
-                yield from read_car(parts, cid, size=size, earlier=earlier)
-            except ContentError as error:
-                raise self._blamed(error, ended=parts.ended) from error
+            with ReadingAhead(answer.parts(), stop=self._session.abort_request) as ahead:
+                parts = _Parts(ahead)
+                try:
+                    yield from read_car(parts, cid, size=size, earlier=earlier)
+                except ContentError as error:
+                    raise self._blamed(error, ended=parts.ended) from error
 
     def has(self, cid: CID) -> bool:
         """Whether the source says that it has a block.
@@ -118,7 +120,7 @@ class TrustlessClient:
 class _Parts:
     """An iterator that remembers whether it came to its end."""
 
-    def __init__(self, parts: Iterator[bytes]) -> None:
+    def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = parts
         self.ended = False
 

@@ -1,0 +1,64 @@
+"""Reading ahead: the parts in their order, errors where they belong, and nobody left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from blockota.stores.ahead import PARTS_AHEAD, ReadingAhead
+
+
+def counted(asked: list[int], *, count: int) -> Iterator[bytes]:
+    """Parts, each noted when it is asked for."""
+    for number in range(count):
+        asked.append(number)
+        yield bytes((number,))
+
+
+def test_parts_come_in_their_order() -> None:
+    """All of them, and nothing is stopped."""
+    stops = list[str]()
+    with ReadingAhead(counted([], count=200), stop=lambda: stops.append("stop")) as ahead:
+        assert b"".join(ahead) == bytes(range(200))
+    assert not stops
+
+
+def test_only_a_few_are_read_before_they_are_taken() -> None:
+    """Memory is a few parts, however slow whoever takes them is."""
+    asked = list[int]()
+    with ReadingAhead(counted(asked, count=200), stop=lambda: None) as ahead:
+        for taken, _ in enumerate(ahead, 1):
+            assert len(asked) <= taken + PARTS_AHEAD + 1
+    assert len(asked) == 200
+
+
+def test_an_error_is_raised_where_the_parts_are_taken() -> None:
+    """Behind those that came before it."""
+
+    def breaking() -> Iterator[bytes]:
+        yield b"good"
+        raise ConnectionResetError("gone")
+
+    taken = list[bytes]()
+    with pytest.raises(ConnectionResetError, match="gone"), ReadingAhead(breaking(), stop=lambda: None) as ahead:
+        taken.extend(ahead)
+    assert taken == [b"good"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_whoever_leaves_early_leaves_no_thread(count: int) -> None:
+    """Whether the thread waits for the network or for room."""
+    gate, threads = threading.Event(), threading.active_count()
+
+    def waiting() -> Iterator[bytes]:
+        yield from (b"first", b"second", b"third")
+        gate.wait(30)
+        yield b"never taken"
+
+    with ReadingAhead(waiting(), stop=gate.set) as ahead:
+        for _ in range(count):
+            next(iter(ahead))
+    assert gate.is_set()
+    assert threading.active_count() == threads
