@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.boards import (
+    BENCH_LOG,
     PAGES,
     connected,
     described,
@@ -23,10 +24,13 @@ from blockota.cli.session import Session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from firmware_host.board_identity import BoardIdentity
     from firmware_host.board_line import BoardLine
     from firmware_host.bootloader import Bootloader
 
+_JOURNALS = BENCH_LOG.with_name("interrupted")
 _ALL = "all"
 _KIB = 1024
 _confirm = click.option("--confirm", metavar="ID", help="The board's unique id, in place of being asked.")
@@ -65,12 +69,14 @@ def erase(session: Session, /, line: BoardLine, **options: Any) -> None:
         units = units_to_erase(identity, pages)
         size = sum(unit.size for unit in units)
         which = "the whole flash" if pages is None else f"page {page_runs(pages)}"
-        consequence = f"Erasing {which} destroys {size:,} bytes; nothing brings them back."
+        consequence = f"Erasing {which} destroys {size:,} bytes; {_for_good(identity, pages)}."
         require_confirmation(session, identity, consequence=consequence, confirmed=options["confirm"])
         chip, flash_size = flash_of(identity)
         with progress_bar(session, "Proving", total=size) as bar:
             for done in erase_units(bootloader, chip, units=units, flash_size=flash_size):
                 bar(done)
+    if pages is None:
+        _forget_interruption(session, identity)
     fields = {"uniqueId": identity.unique_id, "pages": [unit.number for unit in units], "bytes": size}
     session.result(fields, lambda: session.done(f"{size:,} bytes are erased, and read as erased: {which}."))
 
@@ -129,7 +135,8 @@ def unprotect(session: Session, /, line: BoardLine, **options: Any) -> None:
 
     _one_protection(options["readout"], options["write"])
     consequence = (
-        "Lifting the readout protection destroys all that its flash holds; nothing brings it back."
+        "Lifting the readout protection destroys all that its flash holds; nothing brings it back, "
+        "and the journal of a run that was interrupted on it is removed."
         if options["readout"]
         else "Lifting the write protection lets every page be erased and written again; nothing is erased now."
     )
@@ -137,7 +144,32 @@ def unprotect(session: Session, /, line: BoardLine, **options: Any) -> None:
         _ = known_chip(identity) if options["readout"] else flash_of(identity)
         require_confirmation(session, identity, consequence=consequence, confirmed=options["confirm"])
         after = _unprotected(bootloader, identity, readout=options["readout"])
+        if options["readout"]:
+            _forget_interruption(session, after)
     _show(session, identity, after=after)
+
+
+def _journal(identity: BoardIdentity) -> Path | None:
+    """The journal of a run that was interrupted on the board, in this folder; None where there is none."""
+    path = _JOURNALS / f"{identity.unique_id}.json"
+    return path if identity.unique_id and path.exists() else None
+
+
+def _for_good(identity: BoardIdentity, pages: tuple[int, ...] | None) -> str:
+    if not (journal := _journal(identity)):
+        return "nothing brings them back"
+    if pages is None:
+        return f"nothing brings them back, and the journal of the run that was interrupted on it, {journal}, is removed"
+    return f"only those that {journal} has, the journal of the run that was interrupted on it, are put back by a flash"
+
+
+def _forget_interruption(session: Session, identity: BoardIdentity) -> None:
+    """What is erased on purpose is not put back by the next flash."""
+    if journal := _journal(identity):
+        try:
+            journal.unlink()
+        except OSError as error:
+            session.note(f"{journal} cannot be removed ({error.strerror}): remove it, or a flash puts its bytes back.")
 
 
 def _one_of(pages: tuple[int, ...] | None, *, everything: bool) -> tuple[int, ...] | None:

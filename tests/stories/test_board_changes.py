@@ -37,6 +37,26 @@ def test_pages_are_erased_and_proven(bench: Bench) -> None:
     assert not board.flash.strip(b"\xff")
 
 
+def test_what_is_erased_whole_is_not_put_back(bench: Bench) -> None:
+    """The journal of an interrupted run goes with the flash, and stays where only pages go: each is said before."""
+    journal = Path(".blockota/bench/interrupted") / f"{UNIQUE_ID}.json"
+    journal.parent.mkdir(parents=True)
+    board = SimulatedBoard(flash=FULL)
+    with serve_tcp(board) as url:
+        port = ("--port", url, *CONFIRMED)
+        for command in (("erase", "--all"), ("unprotect", "--readout")):
+            journal.write_text("{}")
+            ends(bench.run("erase", "--all", *port[:2], "--confirm", "0" * 24), 3, "nothing was changed")
+            outcome = bench.run("erase", "--pages", "3", *port)
+            assert "the journal of the run that was interrupted on it, are put back by a flash" in outcome.err
+            assert journal.exists()
+            outcome = bench.run(*command, *port)
+            assert outcome.status == 0, outcome.err
+            assert "the journal of " in outcome.err
+            assert "is removed" in outcome.err
+            assert not journal.exists()
+
+
 @pytest.mark.parametrize("name", ["stm32f407vg", "stm32l053r8", "stm32g071rb"])
 def test_other_chips_are_erased(bench: Bench, name: str) -> None:
     """Sectors of an F4, all 512 pages of an L0 that has no erase of everything, and a G0."""
