@@ -38,14 +38,14 @@ def put_back(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) ->
         BoardError: the board fell silent, or refused.
     """
     written = [one for one in entry.changes.preserved if one.data.strip(bytes((plan.chip.erased_byte,)))]
-    kept = [one for one in written if _is_erased(one, read_surely(bootloader, one.span), plan.chip.erased_byte)]
+    kept = [one for one in written if _is_erased(one, read_surely(bootloader, one.span), blank=plan.chip.erased_byte)]
     for one in kept:
         if common(one.span, plan.span) != one.span:
             raise _out_of_reach(one, entry)
     return PutBack(tuple(kept), tuple(_overtaken(one) for one in written if one not in kept))
 
 
-def _is_erased(kept: Preserved, found: bytes, blank: int) -> bool:
+def _is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
     """Whether no bit is programmed there that is not programmed in the kept bytes as well.
 
     So it is where the flash is blank, and where the power went while the bytes were erased or written.
