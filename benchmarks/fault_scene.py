@@ -10,7 +10,7 @@ from blockota.errors import NoAnswerError
 from blockota.release import Product, Region, Release, Status, Version
 from blockota.technician import KnownReleases
 from blockota.verification import ProvenRelease, prove_release
-from firmware_host.board import STM32F103C8, Faults, SimulatedBoard
+from firmware_host.board import STM32F103C8, BoardProfile, Faults, SimulatedBoard
 
 BASE, PAGE, CHIP_ID = 0x0800_0000, 1024, 0x410
 UNITS = 6
@@ -33,31 +33,43 @@ class Scene:
     """A board before a run, and after it.
 
     Attributes:
-        flash_size: of the board, in bytes.
+        flash_size: in bytes, as the board reports it.
         old: the image that it holds.
         new: the image that it is to hold.
-        beside: what stands behind either, up to the flash's end.
+        beside: what stands behind either, up to the end of the flash that the board reports.
+        hidden: what the flash holds beyond that.
+        may_erase_all: whether the person has said that nothing is there.
     """
 
     flash_size: int
     old: bytes
     new: bytes
     beside: bytes
+    hidden: bytes = b""
+    may_erase_all: bool = False
 
     @property
     def before(self) -> bytes:
         """What the flash holds at first."""
-        return self.old + self.beside
+        return self.old + self.beside + self.hidden
 
     @property
     def after(self) -> bytes:
         """What it must hold at the end, all of it."""
-        return self.new + self.beside
+        return self.new + self.beside + self.hidden
 
     def board(self, faults: Faults) -> SimulatedBoard:
         """The board, with something wrong."""
-        profile = replace(STM32F103C8, flash_size=self.flash_size)
-        return SimulatedBoard(profile, flash=self.before, faults=faults)
+        return SimulatedBoard(self._profile, flash=self.before, faults=faults)
+
+    def other_board(self) -> SimulatedBoard:
+        """Another board that holds the same, with nothing wrong."""
+        return SimulatedBoard(self._profile, flash=self.before, unique_id=b"another one ")
+
+    @property
+    def _profile(self) -> BoardProfile:
+        size = self.flash_size + len(self.hidden)
+        return replace(STM32F103C8, flash_size=size, reported_flash_size=self.flash_size)
 
     def proven(self) -> tuple[ProvenRelease, KnownReleases]:
         """The release that is to go in, past checks 1 to 5, and what a board may hold."""
@@ -90,9 +102,12 @@ def _older() -> bytes:
 _BESIDE = b"\xff" * 24 + hashlib.shake_128(b"beside").digest(UNITS * PAGE - IMAGE_SIZE - 24)
 SCENES = {
     "some pages": Scene(65536, _older(), _new(), _BESIDE.ljust(65536 - IMAGE_SIZE, b"\x11")),
-    "all by one command": Scene(UNITS * PAGE, bytes(_filled("another one")), _new(), _BESIDE),
+    "all by one command": Scene(UNITS * PAGE, bytes(_filled("another one")), _new(), _BESIDE, may_erase_all=True),
+    "a size that lies": Scene(
+        UNITS * PAGE, bytes(_filled("another one")), _new(), _BESIDE, hidden=hashlib.shake_128(b"hidden").digest(8192)
+    ),
 }
-"""Some pages of a larger flash change; all of a small one, which one command erases."""
+"""Some pages of a larger flash change; all of a small one, which one command erases; all that is reported of more."""
 
 
 def _answer(wanted: Release) -> ChainAnswer:
@@ -131,6 +146,7 @@ class Mishaps:
         lose_sent: number of a byte from the board that does not arrive.
         insert_received: number of a byte to the board before which another one arrives.
         insert_sent: number of a byte from the board before which another one arrives.
+        swap_after: another board is put in after that many bytes to the board.
         value: the byte that is inserted.
     """
 
@@ -138,6 +154,7 @@ class Mishaps:
     lose_sent: int = 0
     insert_received: int = 0
     insert_sent: int = 0
+    swap_after: int = 0
     value: int = 0x79
 
 
@@ -147,24 +164,28 @@ class WirelessLink:
     Args:
         board: at its far end.
         mishaps: to single bytes on the way.
+        other: the board that is put in where they say so.
 
     Attributes:
         received: bytes to the board so far.
         sent: bytes from the board so far.
         frames: to the board so far.
         erases: commands among them that erase.
+        identified: bytes to the board until it was identified.
     """
 
     name, baud, notes = "the simulated board", 115200, ()
 
-    def __init__(self, board: SimulatedBoard, mishaps: Mishaps) -> None:
+    def __init__(self, board: SimulatedBoard, mishaps: Mishaps, *, other: SimulatedBoard | None = None) -> None:
         """Plug the board in."""
         self._board, self._mishaps = board, mishaps
-        self.received = self.sent = self.frames = self.erases = 0
+        self._first, self._other = board, other
+        self.received = self.sent = self.frames = self.erases = self.identified = 0
         self._heard = board.connect()
 
     def put_back(self, *, reset: bool) -> None:
-        """Put the cable back, and press reset or not; what the host has not read is lost."""
+        """Put the board and its cable back, and press reset or not; what the host has not read is lost."""
+        self._board = self._first
         self._heard = self._board.plug_in(reset=reset)
         if reset:
             self._board.reset()
@@ -180,6 +201,10 @@ class WirelessLink:
         self.frames += 1
         self.erases += data == _ERASE
         arrives = _changed(data, passed, lost=mishaps.lose_received, before=mishaps.insert_received, by=mishaps)
+        if self._other and passed < mishaps.swap_after <= self.received:
+            self._board.feed(arrives[: mishaps.swap_after - passed])
+            self._board, self._heard = self._other, self._other.connect()
+            return
         self._hear(self._board.feed(arrives))
 
     def read(self, count: int, /, *, timeout: float) -> bytes:

@@ -23,8 +23,8 @@ from firmware_host.flash_on_chip import Proof
 
 LASTING = ("flipped_bit", "sticky_page")
 """Faults of the board that do not pass."""
-ON_THE_WAY = ("lose_received", "lose_sent", "insert_received", "insert_sent")
-"""Faults of the line, which are fields of `Mishaps`; all others are the board's."""
+ON_THE_WAY = ("lose_received", "lose_sent", "insert_received", "insert_sent", "swap_after")
+"""Faults of the line, and another board at its end, which are fields of `Mishaps`; all others are the board's."""
 Spoil = Callable[[ClearedBoard], ClearedBoard]
 """Changes what is about to flash: so is shown that the campaign can fail."""
 
@@ -96,13 +96,17 @@ def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outc
         spoil: changes the flasher.
     """
     board = SCENES[case.scene].board(case.faults)
-    try_once = partial(attempt, WirelessLink(board, case.mishaps), case, folder=folder, spoil=spoil)
+    other = SCENES[case.scene].other_board() if case.mishaps.swap_after else None
+    link = WirelessLink(board, case.mishaps, other=other)
+    try_once = partial(attempt, link, case, folder=folder, spoil=spoil)
     first = try_once(resumes=False)
     end, wrong = first.name, [*_wrong(first, _Seen(case, board.flash, journal=any(folder.iterdir())))]
     if first.error:
         again = try_once(resumes=True)
         wrong += _wrong_resumed(again, _Seen(case, board.flash, journal=any(folder.iterdir())))
         end += f", resumed: {again.name}"
+    if other and other.flash != SCENES[case.scene].before:
+        wrong.append("the other board is changed")
     for file in folder.iterdir():
         file.unlink()
     return Outcome(case, end, tuple(wrong))
@@ -188,7 +192,9 @@ def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> 
         if not case.resets:
             bootloader.conversation.resynchronise()
     bootloader.connect()
-    bench = Bench(bootloader, identify(bootloader), (), link.wait)
+    may_erase_all = SCENES[case.scene].may_erase_all
+    bench = Bench(bootloader, identify(bootloader), (), link.wait, may_erase_all)
+    link.identified = link.identified or link.received
     journal = FlashJournal(folder, bench.identity.unique_id or "unknown")
     wanted, known = _proven(case.scene)
     return bench.prove(wanted, Consent(), known=known, journal=journal, proof=case.proof)

@@ -86,6 +86,8 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
         **dict.fromkeys(("silent_after", "unplug_after"), received),
         **dict.fromkeys(("flip_sent", "lose_sent", "insert_sent", "unplug_after_sent"), sent),
         **dict.fromkeys(("power_cut_before_program", "power_cut_in_program"), programs),
+        # A board that is put in before the first one said who it is is the one that is flashed.
+        "swap_after": range(link.identified + 1, link.received + 1),
         "power_cut_in_erase": range(1, link.erases + 1),
         # Get and Get ID are acknowledged once more, twice each.
         "lost_ack": range(1, link.frames + 4),

@@ -127,7 +127,7 @@ class Desk:
         try:
             bootloader = Bootloader(link)
             bootloader.connect()
-            bench = Bench(bootloader, identify(bootloader), link.notes)
+            bench = Bench(bootloader, identify(bootloader), link.notes, may_erase_all=True)
             journal = FlashJournal(self.folder / "journals", bench.identity.unique_id or "")
             cleared = bench.prove(proven, Consent(), known=known, journal=journal, proof=proof)
             looked = time.perf_counter() - began

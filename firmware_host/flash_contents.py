@@ -149,7 +149,7 @@ def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Pre
     return is_there and all(contents.read(one.span) == one.data for one in beside)
 
 
-def confirm(contents: FlashContents, wanted: Memory, span: range) -> Iterator[int]:
+def confirm(contents: FlashContents, wanted: Memory, *, span: range) -> Iterator[int]:
     """Read what a digest of the chip's own says, where the proof is to be by reading and not all was read yet.
 
     Args:

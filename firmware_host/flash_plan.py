@@ -31,6 +31,7 @@ class FlashPlan:
         image: what is written to it.
         units: the pages or sectors that hold any of it, in order of address; the first holds its start.
         seal: addresses of the image's first words, to be written at the very end.
+        may_erase_all: whether a person said that the chip holds nothing else, beyond the flash that it reports.
     """
 
     chip: Chip
@@ -38,6 +39,7 @@ class FlashPlan:
     image: FirmwareImage
     units: tuple[EraseUnit, ...]
     seal: range
+    may_erase_all: bool = False
 
     @property
     def span(self) -> range:
@@ -85,13 +87,15 @@ class Work:
     at_once: bool
 
 
-def plan(chip: Chip, image: FirmwareImage, *, flash_size: int) -> FlashPlan:
+def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bool = False) -> FlashPlan:
     """Lay an image out over a chip's flash.
 
     Args:
         chip: the chip's row in the table.
         image: what is to be written.
         flash_size: in bytes, as the board says it.
+        may_erase_all: whether a person said that the chip holds nothing else; only then is it erased by one command
+            where its family has parts with more flash than it reports.
 
     Raises:
         ImageError: the image does not lie within the flash.
@@ -106,7 +110,7 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int) -> FlashPlan:
         )
     units = tuple(unit for unit in chip.erase_units(flash_size) if overlap(unit.span, image.span))
     seal = _seal(image.span.start, max(VECTOR_WORDS, chip.write_alignment))
-    return FlashPlan(chip, flash_size, image, units, seal)
+    return FlashPlan(chip, flash_size, image, units, seal, may_erase_all)
 
 
 def work(plan: FlashPlan, found: Sequence[Found]) -> Work:
@@ -173,7 +177,10 @@ def _seal(start: int, size: int) -> range:
 
 
 def _covers_chip(plan: FlashPlan) -> bool:
-    return len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
+    # Parts that report 64 KiB and have 128 are common, and a mass erase takes the half that is not reported as well.
+    # Reading there to find out would hang the bootloaders of true 64 KiB parts.
+    is_reported = plan.flash_size >= plan.chip.flash_limit or plan.may_erase_all
+    return is_reported and len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
 
 
 def _is_shorter(chip: Chip, units: int) -> bool:

@@ -142,7 +142,7 @@ class _Flashing:
 
     def _confirm(self) -> Iterator[Checked]:
         image = self._plan.image
-        for done in confirm(self._contents, self._wanted, image.span):
+        for done in confirm(self._contents, self._wanted, span=image.span):
             yield Checked(done, len(image.data))
 
     def _prepare(self) -> Work:

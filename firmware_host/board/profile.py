@@ -46,6 +46,7 @@ class BoardProfile:
         runs_code: whether programs for this chip can be run.
         program_error_nacks: whether the ROM answers NACK when a cell that is not erased was to
             be programmed; unknown for V2.2, so it can be set.
+        reported_flash_size: what the flash size register says, where that is not what the chip has; else 0.
     """
 
     name: str
@@ -85,6 +86,7 @@ class BoardProfile:
     greets_twice: bool = False
     runs_code: bool = False
     program_error_nacks: bool = False
+    reported_flash_size: int = 0
 
     @cached_property
     def _starts(self) -> tuple[int, ...]:

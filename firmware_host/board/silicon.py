@@ -98,8 +98,9 @@ class Silicon:
     def _engrave(self, unique_id: bytes) -> None:
         profile = self.profile
         start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
+        reported = profile.reported_flash_size or profile.flash_size
         for address, value in (
-            (profile.flash_size_register, (profile.flash_size // 1024).to_bytes(2, "little")),
+            (profile.flash_size_register, (reported // 1024).to_bytes(2, "little")),
             (profile.unique_id_register, unique_id),
         ):
             cells[address - start : address - start + len(value)] = value

@@ -47,9 +47,9 @@ def chip(product_id: int = 0x410) -> Chip:
     return found
 
 
-def planned(image: FirmwareImage) -> FlashPlan:
+def planned(image: FirmwareImage, *, may_erase_all: bool = False) -> FlashPlan:
     """The plan for the simulated board."""
-    return plan(chip(), image, flash_size=FLASH_SIZE)
+    return plan(chip(), image, flash_size=FLASH_SIZE, may_erase_all=may_erase_all)
 
 
 def connected(board: SimulatedBoard) -> Bootloader:
@@ -117,8 +117,8 @@ def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
     return KnownReleases(releases, lambda: others)
 
 
-def bench_on(link: RunningLink) -> Bench:
+def bench_on(link: RunningLink, *, may_erase_all: bool = False) -> Bench:
     """A bench with the board at the far end of a link."""
     bootloader = Bootloader(link)
     bootloader.connect()
-    return Bench(bootloader, identify(bootloader), (), link.wait)
+    return Bench(bootloader, identify(bootloader), (), link.wait, may_erase_all)

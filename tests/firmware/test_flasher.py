@@ -127,9 +127,22 @@ def test_the_whole_flash_is_erased_by_one_command(old: bytes) -> None:
     link = RecordingLink(SimulatedBoard(flash=old))
     bootloader = Bootloader(link)
     bootloader.connect()
-    *_, end = carry_out(planned(code(64 * KIB)), bootloader)
+    *_, end = carry_out(planned(code(64 * KIB), may_erase_all=True), bootloader)
     assert isinstance(end, Finished)
     assert link.erases == [b"\x00\x00\x00", b"\xff\x00"]
+
+
+@pytest.mark.parametrize("may_erase_all", [False, True], ids=["page by page", "all"])
+def test_flash_that_the_chip_does_not_report_stays(may_erase_all: object) -> None:
+    """A part that reports 64 KiB and has 128 keeps its upper half, unless a person said that nothing is there."""
+    hidden = OLD[::-1]
+    profile = replace(STM32F103C8, flash_size=128 * KIB, reported_flash_size=64 * KIB)
+    board = SimulatedBoard(profile, flash=OLD + hidden)
+    bootloader = connected(board)
+    assert identify(bootloader).flash_size == 64 * KIB
+    image = code(64 * KIB)
+    assert list(carry_out(planned(image, may_erase_all=bool(may_erase_all)), bootloader))
+    assert board.flash == image.data + (b"\xff" * len(hidden) if may_erase_all else hidden)
 
 
 def test_a_part_of_the_flash_is_never_erased_by_the_command_for_all() -> None:
