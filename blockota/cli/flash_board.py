@@ -66,7 +66,7 @@ class BusyBoards:
 
     @contextmanager
     def alone(self, unique_id: str) -> Iterator[None]:
-        """Work on one board.
+        """Work on one board; those that do not tell their unique id, as `unique_id` is empty, are not told apart.
 
         Raises:
             RefusedError: another port has a board of the same unique id.
@@ -78,7 +78,7 @@ class BusyBoards:
                     why=f"both say {unique_id}; either it is one board on two ports, or a chip is a copy",
                     remedy="name each board once; flash copies one after the other",
                 )
-            self._ids.add(unique_id)
+            self._ids |= {unique_id} - {""}
         try:
             yield
         finally:

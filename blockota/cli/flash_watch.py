@@ -86,7 +86,8 @@ class _Shift:
             self._is_stuck = True
             self._stop.pause(PAUSE_SECONDS)
             return
-        if self._is_over and bench.identity.unique_id == self._last:
+        # Nobody knows of a board without a unique id whether it is the last one.
+        if self._is_over and self._last and bench.identity.unique_id == self._last:
             self._say(f"Board {self._last} is there still or again, and is not flashed again; {self._next}.")
         else:
             self._flash(place, bench)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from blockota.cli.flash_board import BusyBoards
+from blockota.errors import RefusedError
 from firmware_host.bench_log import BenchLog
 from firmware_host.board import Faults, SimulatedBoard, TimeModel, serve_tcp
 from tests.conftest import ROOT
@@ -70,6 +72,15 @@ def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> No
     assert (outcome.json["error"]["what"], outcome.json["error"]["exitStatus"]) == ("2 of 4 boards failed", 4)
     assert boards[0].flash[:620] == boards[3].flash[:620] == NEW.read_bytes()
     assert boards[2].flash.startswith(b"somebody else's")
+
+
+def test_boards_that_do_not_tell_their_unique_id_are_no_copies() -> None:
+    """Two that are readout protected, at two ports at a time, are worked on; two of the same unique id are not."""
+    busy = BusyBoards()
+    with busy.alone(""), busy.alone(""), busy.alone(unique_id(1)):
+        again = busy.alone(unique_id(1))
+        with pytest.raises(RefusedError, match="the same unique id"), again:
+            pass
 
 
 def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None:

@@ -31,6 +31,8 @@ STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 SYNC = 0x7F
 SEVERAL_LOOKS = 4.0
 """Seconds."""
+A_MOMENT = 2.0
+"""Seconds in which a board is known to be out, and that nobody puts one in not yet."""
 NEXT = "Take the board out"
 
 
@@ -112,6 +114,25 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
     before = [(line.fields["before"], line.fields["after"]) for line in BenchLog(LOG).lines()]
     assert before == [("1.0.0", ""), ("half written", "1.1.0")]
     assert broken.flash.startswith(NEW.read_bytes())
+
+
+@pytest.mark.usefixtures("published")
+def test_boards_that_do_not_tell_their_unique_id_are_each_worked_on(jig: tuple[Jig, str]) -> None:
+    """Two that are readout protected: both are refused, and nobody takes the second for the first."""
+    place, url = jig
+    with running(*WORDS, "--watch", "--port", url) as work:
+        work.wait_for("Put a board in")
+        for number in (1, 2):
+            closed = board(number)
+            closed.protect(readout=True)
+            place.put(closed)
+            work.wait_for(f"Line {number} of the bench log")
+            place.put(None)
+            time.sleep(A_MOMENT)
+        work.interrupt()
+        work.end()
+    assert not any("None" in line for line in work.said)
+    assert [line.fields["board"] for line in BenchLog(LOG).lines()] == ["", ""]
 
 
 @pytest.mark.usefixtures("published")
