@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.closed_form import Line
 from benchmarks.fault_scene import BASE, PAGE, SCENES, Mishaps, WirelessLink
-from benchmarks.fault_trial import Case, run
+from benchmarks.fault_trial import Case, attempt, run
 from benchmarks.faults import campaign, cases
 from benchmarks.figure import Figure, report
 from benchmarks.flash_stages import Stages, WatchedLink
@@ -24,7 +24,7 @@ from firmware_host.flash_journal import FlashJournal
 from firmware_host.flash_memory import Memory
 from firmware_host.flash_on_chip import Proof
 
-SOME, ALL = SCENES
+SOME, ALL, LYING = SCENES
 FAULTS, SEED = 150, 6
 
 
@@ -37,13 +37,6 @@ class Believing(ReadBack):
         yield sum(map(len, spans))
 
 
-class NeverWritten(FlashJournal):
-    """Is lost whenever it would be needed."""
-
-    def begin(self, *_: object) -> None:
-        """Write nothing down."""
-
-
 def believing(ready: ClearedBoard) -> ClearedBoard:
     """The flasher without a proof."""
     return replace(ready, contents=Believing(ready.bench.bootloader))
@@ -51,7 +44,7 @@ def believing(ready: ClearedBoard) -> ClearedBoard:
 
 def without_journal(ready: ClearedBoard) -> ClearedBoard:
     """The flasher without a journal."""
-    return replace(ready, journal=NeverWritten(Path(), ""))
+    return replace(ready, run=None)
 
 
 def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
@@ -76,13 +69,13 @@ def test_no_single_fault_ends_in_a_flash_that_is_not_what_was_said() -> None:
     assert {outcome.end for outcome in outcomes} > {"done", "failed, resumed: done"}
 
 
-def test_the_campaign_draws_every_kind_at_both_scenes_and_the_same_again() -> None:
+def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> None:
     """A figure that cannot be had again is none."""
     chosen = cases(600, seed=SEED)
     assert chosen == cases(600, seed=SEED)
     assert len(chosen) == len({*chosen}) == 600
     kinds = {(case.scene, case.proof, case.kind, case.resets) for case in chosen}
-    assert len(kinds) == 2 * 3 * 22
+    assert len(kinds) == 3 * 3 * 23
 
 
 DEFECTIVE = [
@@ -97,6 +90,46 @@ def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path
     """It says that it is done, and the campaign sees that the flash is another; ours is not wrong there."""
     assert "said to be done, and the flash is not as it must be" in run(case, tmp_path, spoil=believing).wrong
     assert not run(case, tmp_path).wrong
+
+
+def erasing_all(ready: ClearedBoard) -> ClearedBoard:
+    """The flasher that takes the chip's word for its size."""
+    return replace(ready, bench=replace(ready.bench, may_erase_all=True))
+
+
+def recognising_nobody(ready: ClearedBoard) -> ClearedBoard:
+    """The flasher that takes whatever board answers for the one that it began with."""
+    ready.bench.bootloader.mark = None
+    return ready
+
+
+def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path: Path) -> None:
+    """The campaign looks at all of the flash, and not only at what the size register says."""
+    case = Case(LYING, Proof.NO_STUB, "flip_received", 1_000_000)
+    assert run(case, tmp_path, spoil=erasing_all).wrong
+    assert not run(case, tmp_path).wrong
+
+
+class Going(WirelessLink):
+    """Notes where a program is started on the chip."""
+
+    last = 0
+
+    def write(self, data: bytes, /) -> None:
+        """Note the end of the frame with its address."""
+        super().write(data)
+        if data == b"\x21\xde":
+            self.last = self.received + 5
+
+
+def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Path) -> None:
+    """One that is put in while the chip hashes is written then; ours leaves it alone."""
+    case = Case(ALL, Proof.STUB, "swap_after", 0)
+    link = Going(SCENES[ALL].board(Faults()), Mishaps())
+    assert attempt(link, case, folder=tmp_path, spoil=lambda ready: ready, resumes=False).name == "done"
+    swapped = replace(case, number=link.last)
+    assert "the other board is changed" in run(swapped, tmp_path, spoil=recognising_nobody).wrong
+    assert not run(swapped, tmp_path).wrong
 
 
 def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Path) -> None:
