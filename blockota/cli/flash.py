@@ -39,6 +39,7 @@ _STATE, _JOURNALS = "bench", "interrupted"
 @click.option("--replace-product", metavar="NAME", help="Replace a release of this other product.")
 @click.option("--configuration", is_flag=True, help="The image is data without a vector table.")
 @click.option("--read-back", is_flag=True, help="Prove the flash by reading all of it back.")
+@click.option("--erase-chip", is_flag=True, help="Erase by one command: nothing else is there.")
 @click.option("--no-stub", is_flag=True, help="Run no program in the chip's RAM at all.")
 @click.option("--log", type=click.Path(path_type=Path), help="Bench log, by default in .blockota/bench.")
 @click.option("--operator", metavar="NAME", help="Who works; your login name by default.")
@@ -91,6 +92,7 @@ def _orders(session: Session, options: Mapping[str, Any], *, stop: Stop) -> Orde
     orders = Orders(
         consent=Consent(**{name: options[name] for name in _CONSENTS}),
         proof=Proof.NO_STUB if options["no_stub"] else Proof.READ_BACK if options["read_back"] else Proof.STUB,
+        may_erase_all=options["erase_chip"],
         operator=options["operator"] or _login_name(),
         trust=session.trust,
         log=BenchLog(options["log"] or _made(state) / BENCH_LOG.name),

@@ -38,6 +38,7 @@ class Orders:
     Attributes:
         consent: what the person agreed to.
         proof: how the flash is looked at and proven.
+        may_erase_all: whether the person said that the chips hold nothing beyond the flash that they report.
         operator: who works.
         trust: whose record is believed.
         log: the bench's.
@@ -48,6 +49,7 @@ class Orders:
 
     consent: Consent
     proof: Proof
+    may_erase_all: bool
     operator: str
     trust: Trust
     log: BenchLog
@@ -132,7 +134,8 @@ class BoardWork:
 
     def __init__(self, orders: Orders, place: Place, *, bench: Bench, release: Release | None = None) -> None:
         """Nothing is done yet."""
-        self._orders, self._place, self._bench = orders, place, bench
+        self._orders, self._place = orders, place
+        self._bench = replace(bench, may_erase_all=orders.may_erase_all)
         self._result = BoardResult(place.line.url, bench.identity, release)
         self._started = time.monotonic()
 

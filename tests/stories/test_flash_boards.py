@@ -13,14 +13,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from blockota.bindings import publish_call
 from blockota.cli.flash_board import BusyBoards
+from blockota.draft import Draft, draft_release
 from blockota.errors import RefusedError
+from blockota.release import Version
+from blockota.vendor import paired_product
 from firmware_host.bench_log import BenchLog
-from firmware_host.board import Faults, SimulatedBoard, TimeModel, serve_tcp
+from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, TimeModel, serve_tcp
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.technicians import (
@@ -35,6 +40,8 @@ from tests.stories.technicians import (
     running,
     unique_id,
 )
+
+FLASH_SIZE = 1 << 16
 
 
 @pytest.fixture
@@ -159,14 +166,30 @@ def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
         assert published.flash(url, "--log", "mine.jsonl").status == 0
         before = target.flash
         log = Path("mine.jsonl")
-        log.write_bytes(log.read_bytes().splitlines(keepends=True)[0])
+        log.write_bytes(log.read_bytes().splitlines(keepends=True)[1])
         outcome = published.flash(url, "--log", "mine.jsonl", "--allow-downgrade", "--version", "1.0.0")
         log.unlink()
         gone = published.flash(url, "--log", "mine.jsonl")
     assert (outcome.status, gone.status) == (3, 3)
-    assert "the bench log is not whole from line 2 on" in outcome.err
+    assert "the bench log is not whole from line 1 on" in outcome.err
     assert "Compare it with a copy" in outcome.err
     assert target.flash == before
+
+
+@pytest.mark.parametrize("said", [True, False], ids=["said", "not-said"])
+def test_a_chip_is_erased_by_one_command_only_where_that_is_said(published: Workshop, *, said: bool) -> None:
+    """What lies beyond the flash that the chip reports goes with it."""
+    full = NEW.read_bytes() + bytes(index % 251 for index in range(FLASH_SIZE - len(NEW.read_bytes())))
+    Path("full.bin").write_bytes(full)
+    product = paired_product(published.contract, PRODUCT)
+    published.decide(publish_call([draft_release(Draft(PRODUCT, Version(2, 0, 0), full), product)]))
+    chip = replace(STM32F103C8, flash_size=2 * FLASH_SIZE, reported_flash_size=FLASH_SIZE)
+    hidden = bytes(range(256)) * (FLASH_SIZE // 256)
+    target = SimulatedBoard(chip, flash=bytes(FLASH_SIZE) + hidden)
+    with serve_tcp(target) as url:
+        outcome = published.flash(url, "--image", "full.bin", "--replace-unknown", *(["--erase-chip"] if said else []))
+    assert (outcome.status, target.flash[:FLASH_SIZE] == full) == (0, True), outcome.err
+    assert (target.flash[FLASH_SIZE:] == hidden) is not said
 
 
 def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:
