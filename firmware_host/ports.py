@@ -8,7 +8,7 @@ from typing import Protocol
 
 from blockota.errors import LinkError
 
-SLICE = 0.02
+SLICE = 0.01
 """Seconds that one look at a port waits at most; a deadline is kept to within it."""
 OPEN_TIMEOUT = 5.0
 """Seconds within which a connection is made, and a port takes a frame."""
