@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from blockota.agreement import Agreement
+from blockota.car import largest_block
 from blockota.cid import CID, RAW, read_links
 from blockota.errors import ContentError
 from blockota.finding import Candidate, announced
@@ -21,6 +22,8 @@ from blockota.stores.source import Limits, Source, SourceError, Verdict
 from blockota.stores.trustless import TrustlessClient
 
 _AT_ONCE = 8
+PROBE_SECONDS = 30.0
+"""How long one replica is asked at most: one that drips is as good as gone."""
 _MAX_DEPTH = 8
 
 
@@ -71,7 +74,7 @@ class Challenge:
     leaves: int = 3
     allow_private: bool = False
     credentials: Credentials = NOBODY
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=lambda: Limits(total=PROBE_SECONDS))
 
 
 def probe_all(replicas: Sequence[tuple[Agreement, Release]], challenge: Challenge) -> list[Probe]:
@@ -117,14 +120,15 @@ class _Walk:
 
     def _descend(self, client: TrustlessClient) -> None:
         """Follow a random byte of the image, so that each leaf is met as often as its size says."""
-        self.asked, offset = self._release.cid, self._challenge.randbelow(self._release.size)
+        size = self._release.size
+        self.asked, offset = self._release.cid, self._challenge.randbelow(size)
         for _ in range(_MAX_DEPTH):
-            block = client.block(self.asked)
+            block = client.block(self.asked, limit=largest_block(self.asked, size=size))
             self.count += 1
             if block.cid.codec == RAW:
                 return
             for link in read_links(block):
-                self.asked = link.cid
+                self.asked, size = link.cid, link.file_size
                 if offset < link.file_size:
                     break
                 offset -= link.file_size

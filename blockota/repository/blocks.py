@@ -90,7 +90,8 @@ class Blocks:
             return check_block(cid, self._store.read_block(cid))
         with self._store.open_block(cid) as file:
             state = _state(file)
-            data = file.read(MAX_BLOCK_SIZE + 1)
+            # Memory for what does not come would take longer than all the reading.
+            data = file.read(min(state[0], MAX_BLOCK_SIZE) + 1)
         if self._checked.get(cid) != state:
             check_block(cid, data)
             self._checked[cid] = state
