@@ -20,7 +20,7 @@ from firmware_host.tcp_port import TcpPort
 
 DEFAULT_BAUD = 115200
 """The highest speed that ST tests its bootloaders at, in bits a second."""
-QUIET = 0.03
+QUIET = 0.02
 """Seconds of silence after which a line counts as drained: more than a USB adapter's latency of 16 ms."""
 DRAIN_LIMIT = 1.0
 """Seconds after which draining gives up on a line that never falls silent."""
