@@ -33,16 +33,29 @@ def at_all_ports(lines: Sequence[BoardLine], work: PortWork, *, display: Display
     """
     with requests_counted() as requests, ThreadPoolExecutor(len(lines), thread_name_prefix="port") as pool:
         running = [pool.submit(work, line, BoardDisplay(display, line.url)) for line in lines]
-        told = 0
+        notes = _Notes(display)
         while not all(future.done() for future in running):
             wait(running, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
             # After a defect of ours, too, no other board may be left in the middle.
             if requests or _has_failed(running):
                 stop.ask()
-            if told < len(requests):
-                display.session.note(_STILL if told else _STOPPING)
-                told = len(requests)
+            notes.answer(len(requests))
+        notes.answer(len(requests))
     return [result for future in running for result in future.result()]
+
+
+class _Notes:
+    """Answers to whoever asks for the end, the first time and again."""
+
+    def __init__(self, display: Display) -> None:
+        self._display, self._answered = display, 0
+
+    def answer(self, requests: int) -> None:
+        if requests and not self._answered:
+            self._display.session.note(_STOPPING)
+        if requests > max(self._answered, 1):
+            self._display.session.note(_STILL)
+        self._answered = requests
 
 
 def _has_failed(running: Sequence[Future[list[BoardResult]]]) -> bool:

@@ -30,6 +30,8 @@ def interrupt_on_requests() -> None:
 def requests_counted() -> Iterator[list[int]]:
     """Interrupt nothing while this lasts; call it in the main thread.
 
+    Where one came, none interrupts afterwards either: the command is at its end, and what it has to tell must be told.
+
     Yields:
         The signals that came, which grow.
     """
@@ -46,8 +48,9 @@ def requests_counted() -> Iterator[list[int]]:
     try:
         yield came
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if not came:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _terminals() -> tuple[int, ...]:

@@ -108,11 +108,11 @@ def killed_until_done(workshop: Workshop, *options: str, apart: int = 1) -> int:
 
 def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
     """What was done and not remembered is found done: nothing is lost, announced twice or left behind."""
-    assert killed_until_done(agreed, "--vendor-source", vendor_url, apart=6) > 1
+    assert killed_until_done(agreed, "--vendor-source", vendor_url, apart=4) > 1
     assert is_kept(agreed)
     assert announcements(agreed) == 1
     decide(agreed, terminate_call(1))
-    assert killed_until_done(agreed, apart=4) > 0
+    assert killed_until_done(agreed) > 0
     assert (blocks(agreed), copies(agreed).pins(), announcements(agreed)) == ([], set(), 1)
 
 
@@ -120,7 +120,7 @@ def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: N
     """Files are made whole in a folder, pinned in the node and served from there; killed anywhere, nothing stays."""
     kubo = ("--store", f"kubo:{node.api}")
     before = node.pins()
-    assert killed_until_done(agreed, *kubo, "--vendor-source", vendor_url, apart=4) > 1
+    assert killed_until_done(agreed, *kubo, "--vendor-source", vendor_url) > 1
     assert (node.pins()[str(address("1.0.0"))], len(node.pins())) == ("recursive", len(before) + 2)
     assert arrivals(agreed) == []
     words = ("--as", "broker", "--broker", agreed.cast.broker.address, *kubo)
@@ -128,7 +128,7 @@ def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: N
         answer = requests.get(f"{ready.split()[-1]}/ipfs/{address('1.0.0')}?format=raw", timeout=WAIT_SECONDS)
         assert answer.content == image("1.0.0").read_bytes()
     decide(agreed, terminate_call(1))
-    assert killed_until_done(agreed, *kubo, apart=4) > 0
+    assert killed_until_done(agreed, *kubo) > 0
     assert (node.pins(), announcements(agreed)) == (before, 1)
 
 

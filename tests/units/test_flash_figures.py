@@ -25,7 +25,7 @@ from firmware_host.flash_memory import Memory
 from firmware_host.flash_on_chip import Proof
 
 SOME, ALL, LYING = SCENES
-FAULTS, SEED = 150, 6
+FAULTS, SEED = 300, 6
 
 
 class Believing(ReadBack):

@@ -71,6 +71,6 @@ def test_clients_that_do_not_read_cost_little_memory(repository: Running, turn: 
     slow = [repository.slow_reader(GET_CAR) for _ in range(100)]
     time.sleep(1)
     cost = (repository.peak_memory - before) / len(slow)
-    assert cost < 640 << 10, (turn, cost)
+    assert cost < 512 << 10, (turn, cost)
     for connection in slow:
         connection.close()
