@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 from eth_utils.address import to_checksum_address
 
-from blockota.abi import Interface
-from blockota.chain import Chain
+from blockota.approval.safe_transaction import SafeTransaction
+from blockota.bindings.safe import read_safe
+from blockota.chain.chain import Chain
+from blockota.chain.local import LocalChain, free_port
+from blockota.formats.abi import Interface
 from blockota.keys import dev_account
-from blockota.localchain import LocalChain, free_port
-from blockota.multisig import read_safe
-from blockota.safe_transaction import SafeTransaction
-from blockota.vendor import deploy_local_safe
+from blockota.vendor.publish import deploy_local_safe
 
 EXECUTE = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
 NOBODY = "0x" + "00" * 20

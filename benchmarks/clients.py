@@ -19,11 +19,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.figure import ROOT
-from blockota.cid import CID
 from blockota.errors import BlockOTAError, ContentError
-from blockota.stores.connection import Session
+from blockota.formats.cid import CID
 from blockota.stores.destinations import InFile
-from blockota.stores.fetching import fetch
+from blockota.stores.fetch import fetch
+from blockota.stores.http_connection import Session
 from blockota.stores.source import Limits, Source
 
 _HEAD_START = 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware_host.an3155 import MAX_BLOCK
+from firmware_host.bootloader.an3155 import MAX_BLOCK
 
 BITS_PER_BYTE = 11
 HALFWORD_PROGRAM = 52.5e-6

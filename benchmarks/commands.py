@@ -18,16 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.figure import ROOT, Figure, in_turns, report, seconds_of, throughput
-from blockota.approval import Reason, propose
-from blockota.bindings import BlockOTAContract, pair_call, publish_call
-from blockota.chain import Chain
-from blockota.cid import cid_of
+from blockota.approval.signature import sign
+from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
+from blockota.bindings.safe import execute
+from blockota.chain.chain import Chain
+from blockota.chain.local import LocalChain, free_port
+from blockota.formats.cid import cid_of
 from blockota.keys import dev_account
-from blockota.localchain import LocalChain, free_port
-from blockota.multisig import execute
-from blockota.release import Product, Region, Release, Status, Version
-from blockota.signature import sign
-from blockota.vendor import deploy_local_safe
+from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.vendor.propose import Reason, propose
+from blockota.vendor.publish import deploy_local_safe
 
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 20), minimum_version=None, paired=True)
 MANY_RELEASES, BATCH = 1000, 50

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from blockota.answers import ChainAnswer, Trust
 from blockota.errors import NoAnswerError
-from blockota.release import Product, Region, Release, Status, Version
-from blockota.technician import KnownReleases
-from blockota.verification import ProvenRelease, prove_release
-from firmware_host.board import STM32F103C8, BoardProfile, Faults, SimulatedBoard
+from blockota.model.facts import ChainAnswer, KnownReleases, Trust
+from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.model.verification import ProvenRelease, prove_release
+from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard
 
 BASE, PAGE, CHIP_ID = 0x0800_0000, 1024, 0x410
 UNITS = 6

@@ -9,17 +9,16 @@ from functools import cache, partial
 from pathlib import Path
 
 from benchmarks.fault_scene import IMAGE_SIZE, PAGE, SCENES, SEAL, UNITS, Mishaps, Scene, WirelessLink
-from blockota.answers import Consent
 from blockota.errors import BlockOTAError, BoardError
-from blockota.technician import KnownReleases
-from blockota.verification import ProvenRelease
-from firmware_host.bench import Bench, ClearedBoard
-from firmware_host.board import Faults
-from firmware_host.board_identity import identify
-from firmware_host.bootloader import Bootloader
-from firmware_host.flash_events import Finished
-from firmware_host.flash_journal import FlashJournal
-from firmware_host.flash_on_chip import Proof
+from blockota.model.facts import Consent, KnownReleases
+from blockota.model.verification import ProvenRelease
+from firmware_host.bench.session import Bench, ClearedBoard
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.events import Finished
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.simulator import Faults
 
 LASTING = ("flipped_bit", "sticky_page")
 """Faults of the board that do not pass."""

@@ -32,9 +32,9 @@ from rich.table import Table
 from benchmarks.fault_scene import BASE, PAGE, SCENES, UNITS, Mishaps, Scene, WirelessLink
 from benchmarks.fault_trial import Case, Outcome, Spoil, attempt, run
 from benchmarks.figure import Figure, report
-from firmware_host.an3155 import MAX_BLOCK
-from firmware_host.board import Faults
-from firmware_host.flash_on_chip import Proof
+from firmware_host.bootloader.an3155 import MAX_BLOCK
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.simulator import Faults
 
 COUNT, SEED = 10_000, 20_261
 PARTS = 64
@@ -121,7 +121,7 @@ def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None
         What became of each, in any order.
     """
     if workers == 1:
-        logging.getLogger("firmware_host.board").setLevel(logging.CRITICAL)
+        logging.getLogger("firmware_host.simulator").setLevel(logging.CRITICAL)
         # What makes a journal survive a cut of the host's power is nobody's question here, and takes time on a disk.
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
             alone = partial(run, spoil=spoil) if spoil else run

@@ -17,19 +17,18 @@ from benchmarks.boards import LINE, board
 from benchmarks.commands import local_chain
 from benchmarks.figure import ROOT, folder_on_disk, seconds_of
 from benchmarks.flash_stages import Stages, WatchedLink
-from blockota.answers import Consent, Trust
-from blockota.bindings import BlockOTAContract, pair_call, publish_call
+from blockota.bindings.block_ota import BlockOTAContract, known_releases, pair_call, publish_call
 from blockota.keys import dev_account
-from blockota.release import Product, Region, Release, Status, Version
-from blockota.technician import KnownReleases, known_releases
-from blockota.verification import ProvenRelease, prove_release
-from firmware_host.bench import Bench
-from firmware_host.board_identity import identify
-from firmware_host.bootloader import Bootloader
-from firmware_host.flash_events import Finished
-from firmware_host.flash_journal import FlashJournal
-from firmware_host.flash_on_chip import Proof
-from firmware_host.link import open_link
+from blockota.model.facts import Consent, KnownReleases, Trust
+from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.model.verification import ProvenRelease, prove_release
+from firmware_host.bench.session import Bench
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.events import Finished
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.line.link import open_link
 
 PAGE, PAGES = 1024, 64
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x0800_0000, PAGE * PAGES), minimum_version=None, paired=True)

@@ -6,8 +6,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from firmware_host.an3155 import SYNC, Command
-from firmware_host.link import Link
+from firmware_host.bootloader.an3155 import SYNC, Command
+from firmware_host.line.link import Link
 
 _FLASH, _RAM = range(0x0800_0000, 0x0900_0000), range(0x2000_0000, 0x3000_0000)
 _FRAMES = {

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.actors import DIRECT, SAFE
 from benchmarks.gas_scenarios import CREATION, Cost, own_contracts, reconstruction
-from blockota.abi import interface
+from blockota.formats.abi import interface
 from scripts.compilation import laid_out
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.actors import DIRECT, FOREVER, Actor, Deployed, cast, deploy, person
-from blockota.abi import artifact
+from blockota.formats.abi import artifact
 from blockota.keys import dev_account
-from blockota.release import Version, product_key
+from blockota.model.release import Version, product_key
 
 PRODUCT, OTHER_PRODUCT, OEM = product_key("acme-thermo2"), product_key("acme-thermo3"), product_key("acme")
 OEM_KEY = "0x" + hashlib.sha256(b"acme").hexdigest()[:40]

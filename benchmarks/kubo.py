@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.figure import Figure, duration, folder_on_disk, in_turns, seconds_of
 from scripts.install_kubo import find
-from tests.ipfs.node import Kind, Node, environment, running_node
+from tests.peers.kubo.node import Kind, Node, environment, running_node
 
 SIZE = 45 << 20
 RUNS = 9

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from benchmarks.commands import local_chain
 from benchmarks.figure import Figure, folder_on_disk
-from blockota.bindings import BlockOTAContract, pair_call, publish_call
-from blockota.chain import Chain
+from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
+from blockota.chain.chain import Chain
 from blockota.keys import dev_account
-from blockota.release import Product, Region, Release, Status, Version
+from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.stores.local import LocalStore
 from tests.stories import repositories
 from tests.stories.large_images import check_image, peak_of, write_image

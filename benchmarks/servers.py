@@ -21,12 +21,12 @@ from typing import Any
 from urllib.request import urlopen
 
 from benchmarks.figure import ROOT
-from blockota.cid import CID, DAG_PB
-from blockota.localchain import free_port
-from blockota.release import Release, Status, Version
+from blockota.bindings.serving_rights import Reading
+from blockota.chain.local import free_port
+from blockota.formats.cid import CID, DAG_PB
+from blockota.model.release import Release, Status, Version
+from blockota.model.rights import Claim
 from blockota.repository.guard import open_log
-from blockota.repository.reading import Reading
-from blockota.repository.rights import Claim
 from blockota.repository.service import Listening, serve
 from blockota.repository.shelf import Shelf
 from blockota.stores.local import LocalStore

@@ -1,7 +1,7 @@
 """Assemble the program that hashes the flash on the chip into package data, so that a bench needs no compiler.
 
-``.venv/bin/python -m scripts.build_stub`` writes ``firmware_host/stub/stub.bin``. With ``--check`` it writes nothing,
-and exits with 1 when that file is not what the source assembles to. It needs Debian's gcc-arm-none-eabi.
+``.venv/bin/python -m scripts.build_stub`` writes ``firmware_host/flashing/stub/stub.bin``. With ``--check`` it writes
+nothing, and exits with 1 when that file is not what the source assembles to. It needs Debian's gcc-arm-none-eabi.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from firmware_host.digest_stub import STUB_ADDRESS
+from firmware_host.flashing.digest_stub import STUB_ADDRESS
 
-STUB = Path(__file__).resolve().parent.parent / "firmware_host" / "stub"
+STUB = Path(__file__).resolve().parent.parent / "firmware_host" / "flashing" / "stub"
 TOOLS = "arm-none-eabi-"
 
 

@@ -13,13 +13,13 @@ import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
-from blockota.chain import LOCAL_CHAIN_IDS
+from blockota.chain.chain import LOCAL_CHAIN_IDS
 from blockota.cli.ape_scripts import node_chain, told_errors
 from blockota.cli.keys import key_option, open_named_key
 from blockota.deployment import Deployment
 from blockota.errors import UsageError
 from blockota.keys import dev_account
-from blockota.vendor import deploy, deploy_local_safe
+from blockota.vendor.publish import deploy, deploy_local_safe
 
 OWNERS, THRESHOLD = (1, 2, 3), 2
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import atheris  # type: ignore[import-untyped]  # it lives in the venv of this script alone
 
 with atheris.instrument_imports():
-    from blockota.car import unpack_car
-    from blockota.cid import CID, DAG_PB
     from blockota.errors import ContentError
+    from blockota.formats.car import unpack_car
+    from blockota.formats.cid import CID, DAG_PB
 
-from tests.units.car_samples import Tree, balanced, car, header, section
+from tests.support.car_samples import Tree, balanced, car, header, section
 
 SECONDS = 60
 FOLDER = Path(".build") / "fuzz"

@@ -16,9 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from blockota.abi import artifact
-from blockota.clear_signing import CONTRACTS, write_descriptors
 from blockota.deployment import Deployment
+from blockota.formats.abi import artifact
+from blockota.vendor.clear_signing import CONTRACTS, write_descriptors
 
 CLONE = Path(__file__).resolve().parent.parent
 LINTER_PYTHON = CLONE / ".build" / "clear-signing" / "bin" / "python"

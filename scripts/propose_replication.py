@@ -12,12 +12,12 @@ import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
-from blockota.broker import offer
+from blockota.bindings.replication import ReplicationContract
+from blockota.broker.agreements import offer
 from blockota.cli.ape_scripts import node_chain, told_errors
 from blockota.cli.keys import key_option, open_named_key
 from blockota.deployment import Deployment
-from blockota.release import Version
-from blockota.replication import ReplicationContract
+from blockota.model.release import Version
 
 LIFETIME = 90 * 86400
 """Seconds for which the release is to be served."""

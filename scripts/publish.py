@@ -14,16 +14,16 @@ import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
-from blockota.approval import Reason
+from blockota.approval.proposal import Proposal
 from blockota.cli.ape_proposals import deployed_contract, proposing_script, write_proposal
 from blockota.cli.ape_scripts import told_errors
 from blockota.cli.drafting import read_notes, with_image
 from blockota.cli.parameters import ENTRY, TIME, VERSION
-from blockota.draft import Draft
-from blockota.manifest import metadata_from
-from blockota.proposal import Proposal
+from blockota.model.draft import Draft
+from blockota.model.manifest import metadata_from
 from blockota.stores import open_store
-from blockota.vendor import propose_releases
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_releases
 
 FILE = click.Path(path_type=Path)
 

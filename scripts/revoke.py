@@ -12,13 +12,13 @@ import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
-from blockota.approval import Reason
+from blockota.approval.proposal import Proposal
 from blockota.cli.ape_proposals import deployed_contract, proposing_script, write_proposal
 from blockota.cli.ape_scripts import told_errors
 from blockota.cli.parameters import VERSION
-from blockota.proposal import Proposal
-from blockota.release import Version
-from blockota.vendor import propose_revocation
+from blockota.model.release import Version
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_revocation
 
 
 @click.command(cls=ConnectedProviderCommand)

@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 
-from blockota.approval import Reason
-from blockota.bindings import BlockOTAContract
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import to_json
+from blockota.bindings.block_ota import BlockOTAContract
 from blockota.cli.ape_scripts import node_chain
 from blockota.cli.keys import open_named_key
 from blockota.cli.outputs import write_all
 from blockota.cli.proposing import proposing_options, reason_from, refuse_existing
 from blockota.deployment import Deployment
-from blockota.proposal import Proposal
-from blockota.signature import to_json
-from blockota.vendor import sign_unattended
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import sign_unattended
 
 
 @dataclass(frozen=True)

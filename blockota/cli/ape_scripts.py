@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from blockota.chain import Chain, Sending
+from blockota.chain.chain import Chain, Sending
 from blockota.errors import BlockOTAError, UsageError
 from blockota.settings import load_settings
 from blockota.text import plain

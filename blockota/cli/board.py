@@ -18,12 +18,12 @@ from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, BoardError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from firmware_host.bench_log import Line
-    from firmware_host.board_identity import BoardIdentity
-    from firmware_host.board_line import BoardLine
-    from firmware_host.bootloader import Bootloader
-    from firmware_host.chips import Chip
-    from firmware_host.doctor import Finding
+    from firmware_host.bench.doctor import Finding
+    from firmware_host.bench.log import Line
+    from firmware_host.bootloader.board_line import BoardLine
+    from firmware_host.bootloader.chips import Chip
+    from firmware_host.bootloader.client import Bootloader
+    from firmware_host.bootloader.identity import BoardIdentity
 
 _KIB = 1024
 
@@ -71,7 +71,7 @@ def read(session: Session, /, line: BoardLine, **options: Any) -> None:
     """
     import hashlib
 
-    from firmware_host.erasure import flash_of
+    from firmware_host.flashing.erasure import flash_of
 
     output: Path = options["output"]
     refuse_overwriting(output, None, force=options["force"])
@@ -100,8 +100,8 @@ def doctor(session: Session, /, line: BoardLine) -> None:
     \b
     Example:  blockota board doctor --port /dev/ttyUSB0
     """
-    from firmware_host.doctor import findings
-    from firmware_host.line_trials import observe
+    from firmware_host.bench.doctor import findings
+    from firmware_host.bench.trials import observe
 
     session.note("Looking at the line; this takes some seconds, half a minute where nothing answers.")
     found = findings(observe(line))
@@ -121,7 +121,7 @@ def doctor(session: Session, /, line: BoardLine) -> None:
 def simulate(session: Session, /, options: tuple[str, ...]) -> None:
     """Serve a simulated board, to try everything on; it prints the URL to give to --port, and ends with Ctrl-C.
 
-    It is what `python -m firmware_host simulate` serves, with all OPTIONS of that command, which are listed by
+    It is what `python -m firmware_host.simulator` serves, with all OPTIONS of that command, which are listed by
     `blockota board simulate -- --help`: chips, faults, control lines, the time that things take.
 
     \b
@@ -129,7 +129,7 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
               blockota board simulate --rfc2217 3116 --wiring dtr-rts
               blockota board simulate --json -- --readout-protected
     """
-    from firmware_host.__main__ import simulate as serve
+    from firmware_host.simulator.__main__ import simulate as serve
 
     try:
         serve(options, lambda url: session.result({"url": url}, lambda: click.echo(url)))
@@ -152,7 +152,7 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
     \b
     Example:  blockota board log --board 0001
     """
-    from firmware_host.bench_log import BenchLog
+    from firmware_host.bench.log import BenchLog
 
     lines = list(BenchLog(path).lines())
     shown = [line for line in lines if str(line.fields.get("board", "")).endswith((wanted or "").lower())]
@@ -162,7 +162,7 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
 
 
 def _identity_fields(bootloader: Bootloader, identity: BoardIdentity) -> dict[str, Any]:
-    from firmware_host.an3155 import Command
+    from firmware_host.bootloader.an3155 import Command
 
     known = {int(command): command.title for command in Command}
     commands = sorted(bootloader.capabilities.commands)
@@ -213,7 +213,7 @@ def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None)
 
 def _parts(bootloader: Bootloader, span: range) -> Any:
     """Bytes done and the part that was read, part by part."""
-    from firmware_host.flash_plan import chunks
+    from firmware_host.flashing.plan import chunks
 
     for chunk in chunks(span):
         yield chunk.stop - span.start, bootloader.read(chunk.start, len(chunk))

@@ -26,9 +26,9 @@ from blockota.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firmware_host.board_identity import BoardIdentity
-    from firmware_host.board_line import BoardLine
-    from firmware_host.bootloader import Bootloader
+    from firmware_host.bootloader.board_line import BoardLine
+    from firmware_host.bootloader.client import Bootloader
+    from firmware_host.bootloader.identity import BoardIdentity
 
 _JOURNALS = BENCH_LOG.with_name("interrupted")
 _ALL = "all"
@@ -61,8 +61,8 @@ def erase(session: Session, /, line: BoardLine, **options: Any) -> None:
     Example:  blockota board erase --pages 3-7,9 --port /dev/ttyUSB0
               blockota board erase --all --confirm 424c4f434b4f544100000001 --port /dev/ttyUSB0
     """
-    from firmware_host.erasure import erase as erase_units
-    from firmware_host.erasure import flash_of, units_to_erase
+    from firmware_host.flashing.erasure import erase as erase_units
+    from firmware_host.flashing.erasure import flash_of, units_to_erase
 
     pages = _one_of(options["pages"], everything=options["everything"])
     with connected(session, line) as (bootloader, identity):
@@ -104,7 +104,7 @@ def protect(session: Session, /, line: BoardLine, **options: Any) -> None:
     Example:  blockota board protect --write 0-3 --port /dev/ttyUSB0
               blockota board protect --readout --port /dev/ttyUSB0
     """
-    from firmware_host.erasure import flash_of
+    from firmware_host.flashing.erasure import flash_of
 
     _one_protection(options["readout"], bool(options["pages"]))
     with connected(session, line) as (bootloader, identity):
@@ -131,7 +131,7 @@ def unprotect(session: Session, /, line: BoardLine, **options: Any) -> None:
     Example:  blockota board unprotect --write --port /dev/ttyUSB0
               blockota board unprotect --readout --confirm 0x410 --port /dev/ttyUSB0
     """
-    from firmware_host.erasure import flash_of, known_chip
+    from firmware_host.flashing.erasure import flash_of, known_chip
 
     _one_protection(options["readout"], options["write"])
     consequence = (
@@ -197,7 +197,7 @@ def _protecting(identity: BoardIdentity, pages: tuple[int, ...] | str | None) ->
 
 
 def _numbers(identity: BoardIdentity, pages: tuple[int, ...] | str) -> tuple[int, ...]:
-    from firmware_host.erasure import page_numbers
+    from firmware_host.flashing.erasure import page_numbers
 
     return page_numbers(identity, None if isinstance(pages, str) else pages)
 
@@ -205,8 +205,8 @@ def _numbers(identity: BoardIdentity, pages: tuple[int, ...] | str) -> tuple[int
 def _protected(
     bootloader: Bootloader, identity: BoardIdentity, *, pages: tuple[int, ...] | str | None
 ) -> BoardIdentity:
-    from firmware_host.erasure import known_chip
-    from firmware_host.protection import protect_pages, protect_readout
+    from firmware_host.bootloader.protection import protect_pages, protect_readout
+    from firmware_host.flashing.erasure import known_chip
 
     chip = known_chip(identity)
     if pages is None:
@@ -215,8 +215,8 @@ def _protected(
 
 
 def _unprotected(bootloader: Bootloader, identity: BoardIdentity, *, readout: bool) -> BoardIdentity:
-    from firmware_host.erasure import known_chip
-    from firmware_host.protection import unprotect_pages, unprotect_readout
+    from firmware_host.bootloader.protection import unprotect_pages, unprotect_readout
+    from firmware_host.flashing.erasure import known_chip
 
     chip = known_chip(identity)
     return unprotect_readout(bootloader, chip) if readout else unprotect_pages(bootloader, chip)

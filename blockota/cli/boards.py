@@ -18,15 +18,15 @@ from blockota.errors import RefusedError
 from blockota.settings import STATE_FOLDER
 
 if TYPE_CHECKING:
-    from firmware_host.board_identity import BoardIdentity
-    from firmware_host.board_line import BoardLine
-    from firmware_host.bootloader import Bootloader
+    from firmware_host.bootloader.board_line import BoardLine
+    from firmware_host.bootloader.client import Bootloader
+    from firmware_host.bootloader.identity import BoardIdentity
 
 P = ParamSpec("P")
 BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
 """Where the bench keeps its log, beside the other state in the folder in which commands are run."""
 WIRINGS = ("by-hand", "dtr-rts", "rts-dtr", "dtr", "rts", "break")
-"""The names in `firmware_host.entry`, whose module a command's help does not need."""
+"""The names in `firmware_host.bootloader.entry`, whose module a command's help does not need."""
 _WIRING_HELP = "by-hand, dtr-rts, rts-dtr, dtr, rts or break."
 _SLOWEST, _FASTEST = 1200, 1_000_000
 _TYPED = 4
@@ -44,7 +44,7 @@ class BaudWord(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the word."""
-        from firmware_host.board_line import FASTEST
+        from firmware_host.bootloader.board_line import FASTEST
 
         if value in ("auto", FASTEST):
             return FASTEST
@@ -119,8 +119,8 @@ def _way_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted.")
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        from firmware_host.board_line import BoardLine
-        from firmware_host.entry import find_entry
+        from firmware_host.bootloader.board_line import BoardLine
+        from firmware_host.bootloader.entry import find_entry
 
         baud, wiring = kwargs.pop("baud"), kwargs.pop("wiring")
         inversions = {name: kwargs.pop(name) for name in ("invert_reset", "invert_boot0")}
@@ -142,8 +142,8 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
         UsageError: the port's address or speed cannot be one.
         BoardError: no port, no answer, or an answer that is not AN3155's.
     """
-    from firmware_host.board_identity import identify
-    from firmware_host.board_line import FASTEST, open_bootloader
+    from firmware_host.bootloader.board_line import FASTEST, open_bootloader
+    from firmware_host.bootloader.identity import identify
 
     with open_bootloader(line) as bootloader:
         for note in bootloader.link.notes:

@@ -15,9 +15,9 @@ from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
-    from blockota.broker_plan import Desk
-    from blockota.broker_state import BrokerState
-    from blockota.broker_sync import Sync
+    from blockota.broker.plan import Desk
+    from blockota.broker.state import BrokerState
+    from blockota.broker.sync import Sync
     from blockota.cli.broker_rounds import Stop
 
 _STATE = "broker.sqlite"
@@ -46,7 +46,7 @@ def sync(session: Session, /, every: int | None, state: Path | None, **options: 
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\
                   --announce https://broker.example --key keystore:broker.json --every 60
     """
-    from blockota.broker_state import BrokerState
+    from blockota.broker.state import BrokerState
     from blockota.cli.broker_rounds import Rounds, stopped_by_signals
 
     desk_at = _desk(session, options, every=every)
@@ -64,8 +64,8 @@ def sync(session: Session, /, every: int | None, state: Path | None, **options: 
 
 def _desk(session: Session, options: dict[str, Any], *, every: int | None) -> Callable[[float], Desk]:
     """What the options say of sources and of our own URL, for each time of a round; mistakes are told at once."""
-    from blockota.broker import check_uri
-    from blockota.broker_plan import Desk, base_url
+    from blockota.broker.agreements import check_uri
+    from blockota.broker.plan import Desk, base_url
 
     if options.pop("once") and every:
         raise UsageError("--once and --every exclude each other", remedy="say one of them")
@@ -103,9 +103,9 @@ def _identity(session: Session, address: str) -> dict[str, str]:
 
 
 def _sync(session: Session, state: BrokerState, *, address: str, stop: Stop, options: dict[str, Any]) -> Sync:
-    from blockota.broker_facts import Depth, FactReader
-    from blockota.broker_sync import Means, Sync
-    from blockota.depot import open_depot
+    from blockota.broker.copies import open_depot
+    from blockota.broker.facts import Depth, FactReader
+    from blockota.broker.sync import Means, Sync
 
     settings = session.settings
     depth = Depth(settings.confirmations, settings.first_block)

@@ -24,8 +24,8 @@ from blockota.errors import (
 )
 
 if TYPE_CHECKING:
-    from blockota.broker_plan import Desk
-    from blockota.broker_sync import Done, Sync
+    from blockota.broker.plan import Desk
+    from blockota.broker.sync import Done, Sync
 
 _KINDS = (ContentError, ContractRefusalError, RefusedError, ChainError, StoreError)
 
@@ -143,7 +143,7 @@ class Rounds:
 
     def _show_standing(self, url: str, *, has_steps: bool) -> None:
         """Say what a person should know, but not in each round anew."""
-        from blockota.broker_standing import advice
+        from blockota.broker.standing import advice
 
         if self._work.facts is None or self._work.left:
             return
@@ -156,7 +156,7 @@ class Rounds:
             self._session.done("nothing to do: all is as agreed")
 
     def _as_fields(self, steps: Sequence[Done]) -> dict[str, Any]:
-        from blockota.broker_standing import standings
+        from blockota.broker.standing import standings
 
         facts = self._work.facts
         return {

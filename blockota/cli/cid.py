@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from blockota.cid import cid_of
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
+from blockota.formats.cid import cid_of
 
 
 @click.command()

@@ -12,7 +12,7 @@ from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
-    from blockota.chain_view import SafeState
+    from blockota.approval.chain_view import SafeState
 
 
 @click.group()
@@ -28,7 +28,7 @@ def show(session: Session, /) -> None:
     \b
     Example:  blockota contract show
     """
-    from blockota.multisig import read_safe
+    from blockota.bindings.safe import read_safe
 
     safe, paused = read_safe(session.chain, session.contract.owner()), session.contract.paused()
     fields = {
@@ -57,8 +57,8 @@ def pause(session: Session, /, key: str, password_fd: int | None, **proposing: A
     \b
     Example:  blockota contract pause --key keystore:alice.json
     """
-    from blockota.approval import propose
-    from blockota.bindings import pause_call
+    from blockota.bindings.block_ota import pause_call
+    from blockota.vendor.propose import propose
 
     if bool(key) == bool(proposing["output"]):
         raise UsageError(
@@ -85,8 +85,8 @@ def resume(session: Session, /, **proposing: Any) -> None:
     \b
     Example:  blockota contract resume --reason "1.4.1 is sound" -o resume.json
     """
-    from blockota.approval import propose
-    from blockota.bindings import resume_call
+    from blockota.bindings.block_ota import resume_call
+    from blockota.vendor.propose import propose
 
     save_proposal(session, lambda reason: propose(session.contract, resume_call(), reason=reason), **proposing)
 

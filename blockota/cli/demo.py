@@ -53,7 +53,7 @@ class _Walk:
     """Runs commands in the demonstration's folder, shows them, and keeps what they returned."""
 
     def __init__(self, session: Session, folder: Path) -> None:
-        from blockota.localchain import free_port
+        from blockota.chain.local import free_port
 
         self.session, self.folder, self.port = session, folder, free_port()
         self.steps: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ class _Walk:
 
     def stop_chain(self) -> None:
         """Stop the demonstration's chain, whatever happened."""
-        from blockota.localchain import LocalChain
+        from blockota.chain.local import LocalChain
 
         LocalChain(self.folder / ".blockota", self.port).stop()
 
@@ -136,7 +136,7 @@ def _flash(walk: _Walk, port: str, *options: str, version: str, expect: int = 0)
 
 def _tamper(store: Path, copy: Path, *, image: Path) -> None:
     """Copy a store, and change one byte of the block that is an image."""
-    from blockota.cid import cid_of
+    from blockota.formats.cid import cid_of
 
     shutil.copytree(store, copy)
     with image.open("rb") as stream:
@@ -153,7 +153,7 @@ def _digest(file: Path) -> str:
 
 @contextmanager
 def _simulated_board(folder: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "firmware_host", "simulate", "--tcp", "0", "--flash", str(folder / "board.flash")]
+    command = [sys.executable, "-m", "firmware_host.simulator", "--tcp", "0", "--flash", str(folder / "board.flash")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=_environment()
     ) as board:

@@ -10,9 +10,9 @@ from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, RefusedError
 
 if TYPE_CHECKING:
-    from blockota.cid import CID
-    from blockota.manifest import Manifest
-    from blockota.release import Release
+    from blockota.formats.cid import CID
+    from blockota.model.manifest import Manifest
+    from blockota.model.release import Release
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Description:
 
 def find_description(session: Session, found: Release) -> Description:
     """A release's manifest for showing: one that is missing or wrong is told, and is no error."""
-    from blockota.vendor import read_manifest
+    from blockota.vendor.publish import read_manifest
 
     address = None
     try:
@@ -71,9 +71,9 @@ def describe_argument(session: Session, argument: Mapping[str, Any]) -> Descript
         session: the command's; its store is asked.
         argument: the release, as ``publish`` is called with it.
     """
-    from blockota.bindings import argument_release
-    from blockota.cid import CID, RAW
-    from blockota.vendor import read_manifest
+    from blockota.bindings.block_ota import argument_release
+    from blockota.formats.cid import CID, RAW
+    from blockota.vendor.publish import read_manifest
 
     release = argument_release(argument)
     if release is None or release.manifest is None:
@@ -92,7 +92,7 @@ def read_described(session: Session, found: Release) -> Manifest:
         RefusedError: the release has none, or what the store holds is none.
         StoreError: the store does not hold it.
     """
-    from blockota.vendor import read_manifest
+    from blockota.vendor.publish import read_manifest
 
     address = session.contract.manifest_address(found, from_block=session.settings.first_block)
     if address is None:

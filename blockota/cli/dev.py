@@ -12,10 +12,10 @@ from blockota.cli.session import Session, with_session
 from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID
 
 if TYPE_CHECKING:
-    from blockota.bindings import BlockOTAContract
-    from blockota.chain import Chain
+    from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.chain.chain import Chain
+    from blockota.chain.local import LocalChain
     from blockota.deployment import Deployment
-    from blockota.localchain import LocalChain
 
 FOLDER = Path(".blockota")
 PORT = 8545
@@ -78,7 +78,7 @@ def status(session: Session, /, port: int | None) -> None:
     \b
     Example:  blockota dev status
     """
-    from blockota.chain import Chain
+    from blockota.chain.chain import Chain
 
     local = _local_chain(port)
     if local.pid is None:
@@ -113,7 +113,7 @@ def down(session: Session, /, port: int | None) -> None:
 
 
 def _local_chain(port: int | None) -> LocalChain:
-    from blockota.localchain import LocalChain
+    from blockota.chain.local import LocalChain
 
     return LocalChain(FOLDER, port or LocalChain.last_port(FOLDER) or PORT)
 
@@ -130,9 +130,9 @@ def _deployed(chain: Chain) -> Deployment | None:
 
 
 def _deploy(session: Session, chain: Chain) -> Deployment:
-    from blockota.bindings import BlockOTAContract
+    from blockota.bindings.block_ota import BlockOTAContract
     from blockota.keys import dev_account
-    from blockota.vendor import deploy, deploy_local_safe
+    from blockota.vendor.publish import deploy, deploy_local_safe
 
     session.note("Deploying the Safe and the contract, pairing a product ...")
     payer = dev_account(PAYER)
@@ -146,12 +146,12 @@ def _deploy(session: Session, chain: Chain) -> Deployment:
 
 def _pair(contract: BlockOTAContract) -> None:
     """Pair the example product, by the same road as a vendor's: propose, sign twice, execute."""
-    from blockota.approval import Reason
+    from blockota.approval.signature import sign
+    from blockota.bindings.safe import execute
     from blockota.keys import dev_account
-    from blockota.multisig import execute
-    from blockota.release import Product, Region
-    from blockota.signature import sign
-    from blockota.vendor import propose_pairing
+    from blockota.model.release import Product, Region
+    from blockota.vendor.propose import Reason
+    from blockota.vendor.publish import propose_pairing
 
     now = int(time.time())
     product = Product(PRODUCT, OEM, CHIP_ID, Region(FLASH_START, FLASH_SIZE), minimum_version=None, paired=True)

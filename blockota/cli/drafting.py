@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from blockota.bindings import BlockOTAContract
-from blockota.draft import SRAM, Draft
+from blockota.bindings.block_ota import BlockOTAContract
 from blockota.errors import ImageError, UsageError
 from blockota.files import read_input
-from blockota.manifest import MAX_NOTES_SIZE, notes_from
-from blockota.release import Region
-from blockota.vendor import paired_product
-from firmware_host.chips import find_chip
-from firmware_host.image import FirmwareImage, open_image
+from blockota.formats.firmware_image import FirmwareImage, open_image
+from blockota.model.draft import SRAM, Draft
+from blockota.model.manifest import MAX_NOTES_SIZE, notes_from
+from blockota.model.release import Region
+from blockota.vendor.publish import paired_product
+from firmware_host.bootloader.chips import find_chip
 
 
 def with_image(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from blockota.cli.flash_ports import PortWork
     from blockota.cli.flash_result import BoardResult
     from blockota.cli.flash_stop import Stop
-    from firmware_host.board_line import BoardLine
+    from firmware_host.bootloader.board_line import BoardLine
 
 _CONSENTS = ("allow_downgrade", "replace_unknown", "replace_product", "configuration")
 _STATE, _JOURNALS = "bench", "interrupted"
@@ -83,10 +83,10 @@ def _require_sense(lines: Sequence[BoardLine], options: Mapping[str, Any]) -> No
 
 
 def _orders(session: Session, options: Mapping[str, Any], *, stop: Stop) -> Orders:
-    from blockota.answers import Consent
     from blockota.cli.flash_board import BusyBoards, Orders
-    from firmware_host.bench_log import BenchLog
-    from firmware_host.flash_on_chip import Proof
+    from blockota.model.facts import Consent
+    from firmware_host.bench.log import BenchLog
+    from firmware_host.flashing.on_chip import Proof
 
     state = session.settings.transactions.with_name(_STATE)
     orders = Orders(

@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blockota.answers import Consent, Passed, Trust
 from blockota.cli.flash_display import BoardDisplay
 from blockota.cli.flash_offer import Offer
 from blockota.cli.flash_result import BoardResult
 from blockota.cli.flash_stop import Stop, StoppableLink
 from blockota.errors import BlockOTAError, BoardError, RefusedError, UsageError
-from blockota.release import Release
-from firmware_host.bench import Bench, ClearedBoard
-from firmware_host.bench_log import BenchEntry, BenchLog
-from firmware_host.board_line import BoardLine
-from firmware_host.flash_events import Finished
-from firmware_host.flash_journal import FlashJournal
-from firmware_host.flash_memory import Preserved
-from firmware_host.flash_on_chip import Proof
-from firmware_host.link import open_link
-from firmware_host.seat import Seat
+from blockota.model.facts import Consent, Passed, Trust
+from blockota.model.release import Release
+from firmware_host.bench.log import BenchEntry, BenchLog
+from firmware_host.bench.port import Seat
+from firmware_host.bench.session import Bench, ClearedBoard
+from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.flashing.events import Finished
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.memory import Preserved
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.line.link import open_link
 
 RESUME = "`blockota flash --resume`"
 """How errors of the flasher name the command that completes a run."""

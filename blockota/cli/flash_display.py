@@ -7,12 +7,12 @@ from typing import Self
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from blockota.answers import Passed, ProvenRelease
 from blockota.cli.flash_result import BoardResult
 from blockota.cli.session import Session
+from blockota.model.facts import Passed, ProvenRelease
 from blockota.text import plain
-from firmware_host.board_identity import BoardIdentity
-from firmware_host.flash_events import Checked, Erased, Event, Repeated, Written
+from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.flashing.events import Checked, Erased, Event, Repeated, Written
 
 _STAGES = {Erased: "erasing", Written: "writing", Checked: "proving"}
 

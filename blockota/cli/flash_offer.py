@@ -10,9 +10,9 @@ from pathlib import Path
 
 from blockota.cli.searching import search_image
 from blockota.cli.session import Session
-from blockota.release import Release, Version
-from blockota.technician import KnownReleases
-from blockota.verification import ProvenRelease
+from blockota.model.facts import KnownReleases
+from blockota.model.release import Release, Version
+from blockota.model.verification import ProvenRelease
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class Offers:
             VerificationError: number 1 to 5.
             UnreachableError: chain or store cannot be reached.
         """
-        from blockota.technician import KnownReleases, known_releases
-        from blockota.verification import prove_release
+        from blockota.bindings.block_ota import known_releases
+        from blockota.model.facts import KnownReleases
+        from blockota.model.verification import prove_release
 
         session = self._session
         with self._one_at_a_time:
@@ -77,7 +78,7 @@ class Offers:
         import hashlib
 
         from blockota.files import read_input
-        from firmware_host.image import MAX_IMAGE_SIZE, read_image
+        from blockota.formats.firmware_image import MAX_IMAGE_SIZE, read_image
 
         _refuse_beyond_flash(release, limit=MAX_IMAGE_SIZE)
         if self._file is None:

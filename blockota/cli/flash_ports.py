@@ -11,11 +11,11 @@ from blockota.cli.flash_display import BoardDisplay
 from blockota.cli.flash_offer import Offer, Offers
 from blockota.cli.flash_result import BoardResult
 from blockota.errors import BlockOTAError, BoardError, RefusedError, VerificationError
-from blockota.release import Version
-from firmware_host import flash_journal
-from firmware_host.bench import Bench
-from firmware_host.board_line import BoardLine
-from firmware_host.flash_journal import JournalEntry
+from blockota.model.release import Version
+from firmware_host.bench.session import Bench
+from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.flashing import journal as flash_journal
+from firmware_host.flashing.journal import JournalEntry
 
 
 class PortWork(Protocol):

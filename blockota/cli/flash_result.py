@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blockota.answers import Passed
 from blockota.errors import BlockOTAError, BoardError, RefusedError, UnreachableError, UsageError
-from blockota.release import Release
-from firmware_host.bench_log import Line
-from firmware_host.board_identity import BoardIdentity
-from firmware_host.flash_events import Finished
+from blockota.model.facts import Passed
+from blockota.model.release import Release
+from firmware_host.bench.log import Line
+from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.flashing.events import Finished
 
 _SEVERITY = (0, 2, 3, 5, 4, 1)
 """Exit statuses from good to bad: nothing changed is better than out of reach, and a changed board worse than both."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from firmware_host.link import ControlledLink
+from firmware_host.line.link import ControlledLink
 
 
 class Stop:

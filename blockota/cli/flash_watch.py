@@ -9,12 +9,12 @@ from blockota.cli.flash_display import BoardDisplay
 from blockota.cli.flash_offer import Offers
 from blockota.cli.flash_result import BoardResult
 from blockota.errors import BoardError, BoardProtocolError, LinkError, NoAnswerError
-from blockota.release import Release
-from firmware_host.bench import Bench
-from firmware_host.board_line import BoardLine
-from firmware_host.doctor import Reply
-from firmware_host.entry import SETTLE_SECONDS
-from firmware_host.seat import BOOTLOADER, Seat
+from blockota.model.release import Release
+from firmware_host.bench.doctor import Reply
+from firmware_host.bench.port import BOOTLOADER, Seat
+from firmware_host.bench.session import Bench
+from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.bootloader.entry import SETTLE_SECONDS
 
 PAUSE_SECONDS = 0.4
 """Between two looks at a port: a person does not notice it, and a board that comes up is seldom met by a byte."""

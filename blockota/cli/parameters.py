@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from blockota.errors import UsageError
-from blockota.release import Region, Version
+from blockota.model.release import Region, Version
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SPANS = {"m": 60, "h": 3600, "d": 86400}

@@ -9,12 +9,12 @@ from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, ContentError, StoreError
 
 if TYPE_CHECKING:
-    from blockota.probing import Probe
+    from blockota.stores.probe import Probe
 
 
 def failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     """What is wrong with replicas: a lie weighs more than an absence, None where all serve."""
-    from blockota.probing import Standing
+    from blockota.stores.probe import Standing
 
     liars = [one.agreement.uri for one in probes if one.standing is Standing.LIES]
     absent = [one.agreement.uri for one in probes if one.standing is Standing.GONE]

@@ -10,12 +10,12 @@ import click
 from blockota.cli.parameters import NUMBER, REGION, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
-from blockota.release import Product, Region, Release, Version, show_time
+from blockota.model.release import Product, Region, Release, Version, show_time
 
 if TYPE_CHECKING:
-    from blockota.approval import Reason
-    from blockota.proposal import Proposal
-    from blockota.vendor import Floor
+    from blockota.approval.proposal import Proposal
+    from blockota.vendor.propose import Reason
+    from blockota.vendor.publish import Floor
 
 MAX_CHIP_ID = 0xFFFF
 
@@ -38,7 +38,7 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, **
     \b
     Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 --region 0x08000000:64K -o pair.json
     """
-    from blockota.vendor import propose_pairing
+    from blockota.vendor.publish import propose_pairing
 
     if chip > MAX_CHIP_ID:
         raise click.BadParameter(f"0x{chip:x} is no chip id: it has at most 16 bits", param_hint="--chip")
@@ -58,8 +58,8 @@ def unpair(session: Session, /, name: str, **proposing: Any) -> None:
     \b
     Example:  blockota product unpair acme-thermo2 --reason "out of production" -o unpair.json
     """
-    from blockota.approval import propose
-    from blockota.bindings import unpair_call
+    from blockota.bindings.block_ota import unpair_call
+    from blockota.vendor.propose import propose
 
     save_proposal(session, lambda reason: propose(session.contract, unpair_call(name), reason=reason), **proposing)
 
@@ -78,7 +78,7 @@ def floor(session: Session, /, name: str, version: Version, *, above_newest: boo
     \b
     Example:  blockota product floor acme-thermo2 1.4.0 --reason "1.3 leaks keys" -o floor.json
     """
-    from blockota.vendor import find_floor, propose_floor
+    from blockota.vendor.publish import find_floor, propose_floor
 
     wanted = find_floor(session.contract, name, version=version)
 
@@ -116,7 +116,7 @@ def show(session: Session, name: str) -> None:
     \b
     Example:  blockota product show acme-thermo2
     """
-    from blockota.vendor import known_product
+    from blockota.vendor.publish import known_product
 
     found, newest = known_product(session.contract, name), session.contract.latest(name)
     fields = as_fields(found) | {

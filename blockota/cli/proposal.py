@@ -27,10 +27,10 @@ from blockota.cli.signing import execute, sign
 from blockota.errors import BlockOTAError, UsageError
 
 if TYPE_CHECKING:
-    from blockota.chain_view import ChainView, SafeState
-    from blockota.multisig import Rehearsal
-    from blockota.proposal import Proposal
-    from blockota.red_flags import RedFlag
+    from blockota.approval.chain_view import ChainView, SafeState
+    from blockota.approval.proposal import Proposal
+    from blockota.approval.red_flags import RedFlag
+    from blockota.bindings.safe import Rehearsal
 
 
 @click.group()
@@ -87,7 +87,7 @@ def reject(session: Session, /, **proposing: Any) -> None:
     \b
     Example:  blockota proposal reject --nonce 7 --reason "wrong image" -o reject-7.json
     """
-    from blockota.approval import propose_rejection
+    from blockota.vendor.propose import propose_rejection
 
     if proposing["nonce"] is None:
         raise UsageError(
@@ -108,8 +108,8 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> N
     \b
     Example:  blockota proposal simulate 1.4.0.json
     """
-    from blockota.multisig import check_nonce, rehearse
-    from blockota.red_flags import red_flags
+    from blockota.approval.red_flags import red_flags
+    from blockota.bindings.safe import check_nonce, rehearse
 
     found, now = files.read_proposal(file), int(time.time())
     safe = (view := files.open_view(session, [found], path=None)).safe
@@ -134,9 +134,9 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
     \b
     Example:  blockota proposal merge alice.signature.json bob.signature.json -o 1.4.0.signatures.json
     """
+    from blockota.approval.signature import merge as merge_signatures
+    from blockota.approval.signature import to_json
     from blockota.files import write_result
-    from blockota.signature import merge as merge_signatures
-    from blockota.signature import to_json
 
     refuse_existing(output, why="it may hold signatures")
     merged = merge_signatures(one for path in signatures for one in files.read_signatures(path))
@@ -182,8 +182,8 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
     \b
     Example:  blockota proposal export 1.4.0.json -o transaction-builder.json
     """
+    from blockota.approval.transaction_builder import to_builder
     from blockota.files import write_result
-    from blockota.transaction_builder import to_builder
 
     refuse_existing(output, why="it may be another one's")
     write_result(output, to_builder(files.read_proposal(file)))
@@ -202,7 +202,7 @@ def import_(session: Session, /, file: Path, **proposing: Any) -> None:
     \b
     Example:  blockota proposal import transaction-builder.json -o imported.json
     """
-    from blockota.approval import propose_built
+    from blockota.vendor.propose import propose_built
 
     found = files.read_builder(file)
     save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), **proposing)
@@ -212,7 +212,7 @@ def _look_around(
     session: Session, found: Proposal, *, path: Path | None
 ) -> tuple[ChainView | None, list[RedFlag] | None, str]:
     """What the chain says of a proposal, and its red flags; or why that is not known, where no view was named."""
-    from blockota.red_flags import red_flags
+    from blockota.approval.red_flags import red_flags
 
     try:
         view = files.open_view(session, [found], path=path)

@@ -15,10 +15,10 @@ from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, ProposalError, UsageError
 
 if TYPE_CHECKING:
-    from blockota.chain_view import ChainView
-    from blockota.proposal import Proposal
-    from blockota.signature import Signature
-    from blockota.transaction_builder import BuilderTransaction
+    from blockota.approval.chain_view import ChainView
+    from blockota.approval.proposal import Proposal
+    from blockota.approval.signature import Signature
+    from blockota.approval.transaction_builder import BuilderTransaction
 
 FILE = click.Path(path_type=Path)
 _HEAD_SIZE = 256
@@ -46,7 +46,7 @@ class Found:
 
 def read_proposal(path: Path) -> Proposal:
     """The proposal in a file."""
-    from blockota.proposal import Proposal
+    from blockota.approval.proposal import Proposal
 
     raw = _read(path)
     with _naming(path):
@@ -55,7 +55,7 @@ def read_proposal(path: Path) -> Proposal:
 
 def read_signatures(path: Path) -> list[Signature]:
     """The signatures in a file."""
-    from blockota import signature
+    from blockota.approval import signature
 
     raw = _read(path)
     with _naming(path):
@@ -64,7 +64,7 @@ def read_signatures(path: Path) -> list[Signature]:
 
 def read_builder(path: Path) -> BuilderTransaction:
     """The transaction in a file of Safe's Transaction Builder."""
-    from blockota.transaction_builder import from_builder
+    from blockota.approval.transaction_builder import from_builder
 
     raw = _read(path)
     with _naming(path):
@@ -83,7 +83,7 @@ def collect_signatures(
         named: files of signatures that the person named; whoever uses them refuses the bad ones.
         owners: whose signatures beside the file count; None takes any signer's.
     """
-    from blockota.signature import merge
+    from blockota.approval.signature import merge
 
     given = [signature for path in named for signature in read_signatures(path)]
     found = {signature.signer: signature for signature in _beside(session, file, proposal=proposal, named=named)}
@@ -97,7 +97,7 @@ def collect_signatures(
 
 def standing(proposal: Proposal, signature: Signature, *, view: ChainView | None) -> str:
     """What a signature is worth, in words."""
-    from blockota.signature import check_signature
+    from blockota.approval.signature import check_signature
 
     try:
         check_signature(proposal, signature)
@@ -114,12 +114,12 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     Raises:
         ProposalError: the file is of another chain or contract than the settings name.
     """
-    from blockota.approval import agreements_of, read_view
+    from blockota.vendor.propose import agreements_of, read_view
 
     if path is None:
         replication = session.replication if session.settings.replication else None
         return read_view(session.contract, replication, about=agreements_of(proposals))
-    from blockota.chain_view import ChainView
+    from blockota.approval.chain_view import ChainView
 
     raw = _read(path)
     with _naming(path):
@@ -202,7 +202,7 @@ def poses_as(path: Path, form: str) -> bool:
 
 def _beside(session: Session, file: Path, *, proposal: Proposal, named: Sequence[Path]) -> Iterator[Signature]:
     """The good signatures in files beside the proposal's; a bad file there must not keep others from executing."""
-    from blockota.signature import check_signature
+    from blockota.approval.signature import check_signature
 
     known = {path.resolve() for path in named}
     for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*signature*.json")):

@@ -11,14 +11,14 @@ from blockota.cli.described import Description, describe_argument
 from blockota.cli.proposal_search import ImageFile, ImageSearch, Sources, reading
 from blockota.cli.searching import progress_bar
 from blockota.cli.session import Session
-from blockota.difference import PAGE_SIZE, Placed, compare
 from blockota.errors import BlockOTAError, ProposalError, StoreError
+from blockota.model.difference import PAGE_SIZE, Placed, compare
 
 if TYPE_CHECKING:
-    from blockota.chain_view import ChainView
-    from blockota.difference import Difference
-    from blockota.proposal import Proposal
-    from blockota.release import Release, Version
+    from blockota.approval.chain_view import ChainView
+    from blockota.approval.proposal import Proposal
+    from blockota.model.difference import Difference
+    from blockota.model.release import Release, Version
 
 _Fields = dict[str, Any]
 
@@ -146,7 +146,7 @@ class _Desk:
 
     def check(self, release: _Fields) -> CheckedImage:
         """Find one image, hash it, and compare it."""
-        from blockota.vendor import check_image
+        from blockota.vendor.publish import check_image
 
         image = self._given.get(release["sha256"]) or self._find(release)
         with progress_bar(self._session, "Checking", total=image.size) as bar, reading(image.origin):
@@ -197,7 +197,7 @@ class _Desk:
         return image
 
     def _find(self, release: _Fields) -> ImageFile:
-        from blockota.bindings import argument_release
+        from blockota.bindings.block_ota import argument_release
 
         wanted, name = argument_release(release), _name(release)
         _check_size(release)
@@ -241,7 +241,7 @@ def _check_place(image: ImageFile, release: _Fields) -> None:
 
 
 def _check_size(release: _Fields) -> None:
-    from firmware_host.image import MAX_RAW_SIZE
+    from blockota.formats.firmware_image import MAX_RAW_SIZE
 
     if not 0 < release["size"] <= MAX_RAW_SIZE:
         raise ProposalError(
@@ -252,12 +252,12 @@ def _check_size(release: _Fields) -> None:
 
 
 def _name(release: _Fields) -> str:
-    from blockota.release import Version
+    from blockota.model.release import Version
 
     return f"{_product(release)} {Version.unpack(release['version']) or 'without a version'}"
 
 
 def _product(release: _Fields) -> str:
-    from blockota.release import product_name
+    from blockota.model.release import product_name
 
     return product_name(release["product"])

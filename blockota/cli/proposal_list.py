@@ -20,11 +20,11 @@ from blockota.cli.proposal_files import (
 )
 from blockota.cli.proposal_shown import headline
 from blockota.cli.session import Session, with_session
-from blockota.release import show_time
+from blockota.model.release import show_time
 
 if TYPE_CHECKING:
-    from blockota.chain_view import ChainView
-    from blockota.proposal import Proposal
+    from blockota.approval.chain_view import ChainView
+    from blockota.approval.proposal import Proposal
 
 _Rivals = Mapping[tuple[int, str, int], Mapping[Path, bytes]]
 """The safeTxHash of each proposal, by chain, Safe and nonce."""
@@ -62,7 +62,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
 
 def _tell_past(session: Session, rows: list[dict[str, Any]], *, safe: str) -> None:
     """Say of proposals whose nonce is used whether it was they that were executed."""
-    from blockota.multisig import executed_hashes
+    from blockota.bindings.safe import executed_hashes
 
     executed = executed_hashes(session.chain, safe, from_block=session.settings.first_block)
     for row in rows:

@@ -20,10 +20,10 @@ from blockota.cli.session import Session
 from blockota.errors import ImageError, StoreError, VerificationError
 
 if TYPE_CHECKING:
-    from blockota.chain_view import ChainView
-    from blockota.finding import Candidate
-    from blockota.release import Release
-    from firmware_host.image import Format
+    from blockota.approval.chain_view import ChainView
+    from blockota.formats.firmware_image import Format
+    from blockota.model.release import Release
+    from blockota.stores.search import Candidate
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class ImageSearch:
 
     def __init__(self, session: Session, *, named: Sequence[str], view: ChainView | None) -> None:
         """Nothing is opened yet."""
-        from blockota.finding import named as candidates
+        from blockota.stores.search import named as candidates
 
         self._session, self._named = session, tuple(named)
         self._candidates = list(candidates(named, session.credentials))
@@ -153,7 +153,7 @@ class ImageSearch:
             ImageError: it is no image, larger than any that is looked for, or cannot be read.
         """
         from blockota.cli.drafting import naming_image
-        from firmware_host.image import MAX_IMAGE_SIZE, RawFile, read_image
+        from blockota.formats.firmware_image import MAX_IMAGE_SIZE, RawFile, read_image
 
         sizes = {size for size, _ in wanted}
         size = _size_of(path)
@@ -189,7 +189,7 @@ class ImageSearch:
         into: BinaryIO,
         note: Callable[[str], object] = lambda _: None,
     ) -> None:
-        from blockota.finding import Listener, Stage, find_image
+        from blockota.stores.search import Listener, Stage, find_image
 
         stage = Stage("what --source names", lambda: candidates)
         with progress_bar(self._session, "Reading", total=release.size) as bar:

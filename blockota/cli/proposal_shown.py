@@ -14,15 +14,15 @@ import click
 from blockota.cli.replica import as_shown
 from blockota.cli.session import Session
 from blockota.errors import RefusedError, UsageError
-from blockota.release import Region, show_time
+from blockota.model.release import Region, show_time
 from blockota.text import plain
 
 if TYPE_CHECKING:
-    from blockota.chain_view import ChainView
+    from blockota.approval.chain_view import ChainView
+    from blockota.approval.proposal import Proposal
+    from blockota.approval.red_flags import RedFlag
     from blockota.cli.described import Description
     from blockota.cli.proposal_images import CheckedImage, UncheckedImage
-    from blockota.proposal import Proposal
-    from blockota.red_flags import RedFlag
 
 Rows = dict[str, object]
 _LONGEST = 400
@@ -48,7 +48,7 @@ def show_groups(session: Session, groups: Sequence[Rows]) -> None:
 
 def headline(proposal: Proposal) -> str:
     """What it does, in a few words."""
-    from blockota.intent import describe
+    from blockota.approval.intent import describe
 
     groups = describe(proposal)
     first = groups[0]
@@ -62,8 +62,8 @@ def meaning(
     proposal: Proposal, *, view: ChainView | None, images: Sequence[CheckedImage | UncheckedImage]
 ) -> list[Rows]:
     """What it does, decoded from the calldata, and what the chain says of the things that it names."""
-    from blockota.approval import agreements_of
-    from blockota.intent import describe
+    from blockota.approval.intent import describe
+    from blockota.vendor.propose import agreements_of
 
     groups: list[Rows] = []
     for number, group in enumerate(describe(proposal)):

@@ -14,8 +14,8 @@ from blockota.cli.session import Session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
-    from blockota.approval import Reason
-    from blockota.proposal import Proposal
+    from blockota.approval.proposal import Proposal
+    from blockota.vendor.propose import Reason
 
 _WEEK = 7 * 86400
 
@@ -61,8 +61,8 @@ def reason_from(options: Mapping[str, Any]) -> Reason:
     Raises:
         ProposalError: a text cannot be shown safely.
     """
-    from blockota.approval import Reason
-    from blockota.intent import one_line
+    from blockota.approval.intent import one_line
+    from blockota.vendor.propose import Reason
 
     return Reason(
         one_line(options["reason"]),

@@ -16,13 +16,13 @@ from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.searching import counting_bar, parts_of, search_image, source_option
 from blockota.cli.session import Session, with_session
 from blockota.errors import RefusedError
-from blockota.release import Release, Status, Version, show_time
+from blockota.model.release import Release, Status, Version, show_time
 
 if TYPE_CHECKING:
-    from blockota.approval import Reason
-    from blockota.draft import Draft
-    from blockota.proposal import Proposal
-    from blockota.verification import ProvenRecord
+    from blockota.approval.proposal import Proposal
+    from blockota.model.draft import Draft
+    from blockota.model.verification import ProvenRecord
+    from blockota.vendor.propose import Reason
 
 _FILE = click.Path(path_type=Path)
 _ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
@@ -54,7 +54,7 @@ def publish(session: Session, /, image: Path, product: str, version: Version, **
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
     """
-    from blockota.vendor import propose_releases
+    from blockota.vendor.publish import propose_releases
 
     drafts = _drafts(session, image, product=product, version=version, options=options)
     releases: list[Release] = []
@@ -84,7 +84,7 @@ def revoke(session: Session, /, product: str, version: Version, **proposing: Any
     \b
     Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 --reason "reboots" -o revoke.json
     """
-    from blockota.vendor import propose_revocation
+    from blockota.vendor.publish import propose_revocation
 
     def propose(reason: Reason) -> Proposal:
         return propose_revocation(session.contract, product, version=version, reason=reason)
@@ -101,7 +101,7 @@ def list_(session: Session, /, product: str | None) -> None:
     \b
     Example:  blockota release list --product acme-thermo2
     """
-    from blockota.vendor import known_product
+    from blockota.vendor.publish import known_product
 
     names = (
         [known_product(session.contract, product).name] if product else [p.name for p in session.contract.products()]
@@ -126,7 +126,7 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
     \b
     Example:  blockota release show --product acme-thermo2 --version 1.4.0
     """
-    from blockota.vendor import known_product
+    from blockota.vendor.publish import known_product
 
     known_product(session.contract, product)
     found = session.contract.release(product, version) if version else session.contract.latest(product)
@@ -157,7 +157,7 @@ def fetch(session: Session, /, product: str, version: Version | None, output: Pa
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
     """
-    from blockota.verification import prove_record
+    from blockota.model.verification import prove_record
 
     beside: Path | None = options["manifest"]
     refuse_overwriting(output, beside, force=options["force"])
@@ -190,9 +190,9 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     Example:  blockota release verify thermo2.bin --product acme-thermo2
     """
     from blockota.cli.drafting import naming_image
-    from blockota.vendor import known_product
-    from blockota.verification import prove_record
-    from firmware_host.image import open_image
+    from blockota.formats.firmware_image import open_image
+    from blockota.model.verification import prove_record
+    from blockota.vendor.publish import known_product
 
     start = known_product(session.contract, product).region.start
     with naming_image(image):
@@ -232,7 +232,7 @@ def as_published(made: Release) -> dict[str, Any]:
 
 
 def _manifest_address(made: Release) -> str | None:
-    from blockota.cid import CID, RAW
+    from blockota.formats.cid import CID, RAW
 
     return str(CID(RAW, made.manifest)) if made.manifest else None
 
@@ -240,8 +240,8 @@ def _manifest_address(made: Release) -> str | None:
 def _drafts(session: Session, image: Path, *, product: str, version: Version, options: dict[str, Any]) -> list[Draft]:
     """The drafts that the options of ``publish`` ask for; takes these options out."""
     from blockota.cli.drafting import read_notes, with_image
-    from blockota.draft import Draft
-    from blockota.manifest import metadata_from
+    from blockota.model.draft import Draft
+    from blockota.model.manifest import metadata_from
 
     common = Draft(
         product,

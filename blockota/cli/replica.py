@@ -12,14 +12,14 @@ from blockota.cli.parameters import SPAN, VERSION
 from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
-from blockota.release import Version, show_time
+from blockota.model.release import Version, show_time
 
 if TYPE_CHECKING:
-    from blockota.agreement import Agreement
-    from blockota.approval import Reason
-    from blockota.probing import Challenge
-    from blockota.proposal import Proposal
-    from blockota.release import Release
+    from blockota.approval.proposal import Proposal
+    from blockota.model.agreement import Agreement
+    from blockota.model.release import Release
+    from blockota.stores.probe import Challenge
+    from blockota.vendor.propose import Reason
 
 _QUARTER = 90 * 86400
 _NUMBER = click.IntRange(1, (1 << 64) - 1)
@@ -43,7 +43,7 @@ def propose(session: Session, /, product: str, version: Version, expires_in: int
     \b
     Example:  blockota replica propose --product acme-thermo2 --version 1.4.0 --key keystore:broker.json
     """
-    from blockota.broker import offer
+    from blockota.broker.agreements import offer
 
     expires_at = session.chain.head().time + expires_in
     made = offer(
@@ -62,7 +62,7 @@ def accept(session: Session, /, number: int, **proposing: Any) -> None:
     \b
     Example:  blockota replica accept 3 -o accept-3.json
     """
-    from blockota.replication import accept_call
+    from blockota.bindings.replication import accept_call
 
     _decide(session, number, call=accept_call, **proposing)
 
@@ -77,7 +77,7 @@ def decline(session: Session, /, number: int, **proposing: Any) -> None:
     \b
     Example:  blockota replica decline 3 -o decline-3.json
     """
-    from blockota.replication import decline_call
+    from blockota.bindings.replication import decline_call
 
     _decide(session, number, call=decline_call, **proposing)
 
@@ -92,7 +92,7 @@ def terminate(session: Session, /, number: int, **proposing: Any) -> None:
     \b
     Example:  blockota replica terminate 3 -o terminate-3.json
     """
-    from blockota.replication import terminate_call
+    from blockota.bindings.replication import terminate_call
 
     _decide(session, number, call=terminate_call, **proposing)
 
@@ -108,7 +108,7 @@ def announce(session: Session, /, number: int, uri: str, **signing: Any) -> None
     \b
     Example:  blockota replica announce 3 https://broker.example/ipfs --key keystore:broker.json
     """
-    from blockota import broker
+    from blockota.broker import agreements as broker
 
     broker.announce(session.replication, session.open_key(**signing), number=number, uri=uri)
     sentence = f"agreement {number} is served from {uri}"
@@ -125,7 +125,7 @@ def withdraw(session: Session, /, number: int, **signing: Any) -> None:
     \b
     Example:  blockota replica withdraw 3 --key keystore:broker.json
     """
-    from blockota.broker import find_agreement
+    from blockota.broker.agreements import find_agreement
 
     session.replication.withdraw(session.open_key(**signing), number)
     fields = as_fields(find_agreement(session.replication, number))
@@ -165,7 +165,7 @@ def check(session: Session, /, product: str | None, version: Version | None, **o
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0
     """
     from blockota.cli.probes import failure_of, show_probes
-    from blockota.probing import probe_all
+    from blockota.stores.probe import probe_all
 
     _require_both(product, version)
     found = _wanted(session, product, version=version, everything=False)
@@ -217,7 +217,7 @@ def _challenge(session: Session, *, leaves: int, allow_private: bool) -> Challen
     import secrets
     import time
 
-    from blockota.probing import Challenge
+    from blockota.stores.probe import Challenge
 
     is_private_allowed = allow_private or session.is_local_chain
     return Challenge(
@@ -230,8 +230,8 @@ def _challenge(session: Session, *, leaves: int, allow_private: bool) -> Challen
 
 
 def _decide(session: Session, number: int, *, call: Callable[[int], bytes], **proposing: Any) -> None:
-    from blockota.approval import propose as propose_to_safe
-    from blockota.broker import find_agreement
+    from blockota.broker.agreements import find_agreement
+    from blockota.vendor.propose import propose as propose_to_safe
 
     replication = session.replication
     find_agreement(replication, number)

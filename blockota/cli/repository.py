@@ -18,8 +18,8 @@ from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
+    from blockota.bindings.serving_rights import Reader
     from blockota.repository.catalogue import BlockStore
-    from blockota.repository.reading import Reader
     from blockota.repository.service import Listening
     from blockota.repository.shelf import Shelf
     from blockota.repository.tokens import Tokens
@@ -170,8 +170,8 @@ def _check_proxy(word: str) -> None:
 
 
 def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
-    from blockota.repository.confirmed import Span
-    from blockota.repository.reading import BrokerReader, VendorReader
+    from blockota.bindings.serving_rights import BrokerReader, VendorReader
+    from blockota.chain.confirmed import Span
 
     if (role == "broker") != (broker is not None):
         raise UsageError("--as broker and --broker ADDRESS go together", why="agreements are looked up by address")
@@ -204,7 +204,7 @@ def _check_store(store: BlockStore) -> None:
         UsageError: the folder does not exist.
         StoreError: it cannot be read, or the node is out of reach.
     """
-    from blockota.cid import CID, RAW
+    from blockota.formats.cid import CID, RAW
     from blockota.stores.local import LocalStore
 
     store.has(CID.of(RAW, b""))

@@ -13,7 +13,7 @@ from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from blockota.chain_view import SafeState
+    from blockota.approval.chain_view import SafeState
 
 _THRESHOLD = click.IntRange(1, 256)
 
@@ -31,7 +31,7 @@ def owners(session: Session) -> None:
     \b
     Example:  blockota safe owners
     """
-    from blockota.multisig import read_safe
+    from blockota.bindings.safe import read_safe
 
     state = read_safe(session.chain, session.contract.owner())
     fields = {
@@ -60,7 +60,7 @@ def add(session: Session, /, owner: str, threshold: int | None, **proposing: Any
     \b
     Example:  blockota safe add 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "Dora joins" -o add.json
     """
-    from blockota.safe_owners import add_call
+    from blockota.vendor.safe_owners import add_call
 
     _propose(session, lambda state: add_call(state, owner, threshold=threshold), **proposing)
 
@@ -76,7 +76,7 @@ def remove(session: Session, /, owner: str, threshold: int | None, **proposing: 
     \b
     Example:  blockota safe remove 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "lost key" -o remove.json
     """
-    from blockota.safe_owners import remove_call
+    from blockota.vendor.safe_owners import remove_call
 
     _propose(session, lambda state: remove_call(state, owner, threshold=threshold), **proposing)
 
@@ -91,12 +91,12 @@ def threshold(session: Session, /, number: int, **proposing: Any) -> None:
     \b
     Example:  blockota safe threshold 3 --reason "we are five now" -o threshold.json
     """
-    from blockota.safe_owners import threshold_call
+    from blockota.vendor.safe_owners import threshold_call
 
     _propose(session, lambda state: threshold_call(state, number), **proposing)
 
 
 def _propose(session: Session, call: Callable[[SafeState], bytes], **proposing: Any) -> None:
-    from blockota.approval import propose_to_itself
+    from blockota.vendor.propose import propose_to_itself
 
     save_proposal(session, lambda reason: propose_to_itself(session.contract, call, reason=reason), **proposing)

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from blockota.cli.session import Session
 
 if TYPE_CHECKING:
-    from blockota.finding import Candidate, Stage
-    from blockota.release import Release
+    from blockota.model.release import Release
+    from blockota.stores.search import Candidate, Stage
 
 _PART_SIZE = 1 << 20
 
@@ -38,7 +38,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
         VerificationError: number 4, only something else was found.
         StoreError: nobody serves the image.
     """
-    from blockota.finding import Listener, find_image
+    from blockota.stores.search import Listener, find_image
 
     stages = _stages(session, release, named=named)
     with progress_bar(session, "Fetching", total=release.size) as bar:
@@ -98,8 +98,8 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
 
 def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tuple[Stage, ...]:
     """Who is asked, in this order; what the person has written is read at once, so that mistakes are told at once."""
-    from blockota.finding import Stage
-    from blockota.finding import named as candidates
+    from blockota.stores.search import Stage
+    from blockota.stores.search import named as candidates
 
     settings = session.settings
     first, vendor, gateways = (
@@ -113,7 +113,7 @@ def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tupl
 
 
 def _announced(session: Session, release: Release) -> Iterator[Candidate]:
-    from blockota.finding import announced
+    from blockota.stores.search import announced
 
     if session.settings.replication is not None:
         replicas = session.replication.replicas(release.product, release.version)

@@ -22,10 +22,10 @@ from blockota.text import plain
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-    from blockota.answers import Trust
-    from blockota.bindings import BlockOTAContract
-    from blockota.chain import Chain
-    from blockota.replication import ReplicationContract
+    from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.bindings.replication import ReplicationContract
+    from blockota.chain.chain import Chain
+    from blockota.model.facts import Trust
     from blockota.stores import Store
     from blockota.stores.credentials import Credentials
 
@@ -59,7 +59,7 @@ class Session:
     @functools.cached_property
     def chain(self) -> Chain:
         """The configured chain."""
-        from blockota.chain import Chain, Sending
+        from blockota.chain.chain import Chain, Sending
 
         settings = self.settings
         sending = Sending(settings.confirmations, settings.max_fee, settings.transactions, purpose=_command())
@@ -83,7 +83,7 @@ class Session:
     @functools.cached_property
     def contract(self) -> BlockOTAContract:
         """The configured contract."""
-        from blockota.bindings import BlockOTAContract
+        from blockota.bindings.block_ota import BlockOTAContract
 
         address = self.contract_address
         return BlockOTAContract(self.chain, address)
@@ -101,7 +101,7 @@ class Session:
             UsageError: nothing names one.
             RefusedError: it belongs to another BlockOTA contract.
         """
-        from blockota.replication import ReplicationContract
+        from blockota.bindings.replication import ReplicationContract
 
         address = self.settings.replication
         if address is None:
@@ -122,7 +122,7 @@ class Session:
     @property
     def trust(self) -> Trust:
         """What the settings say is to be believed."""
-        from blockota.answers import Trust
+        from blockota.model.facts import Trust
 
         return Trust(self.settings.chain_id, self.contract_address, self.settings.confirmations)
 
@@ -148,7 +148,7 @@ class Session:
     @property
     def is_local_chain(self) -> bool:
         """Whether the chain is a development node's."""
-        from blockota.chain import LOCAL_CHAIN_IDS
+        from blockota.chain.chain import LOCAL_CHAIN_IDS
 
         return self.settings.chain_id in LOCAL_CHAIN_IDS
 

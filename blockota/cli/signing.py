@@ -37,8 +37,8 @@ from blockota.cli.session import Session, with_session
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-    from blockota.proposal import Proposal
-    from blockota.red_flags import RedFlag
+    from blockota.approval.proposal import Proposal
+    from blockota.approval.red_flags import RedFlag
 
 
 @click.command()
@@ -59,10 +59,10 @@ def sign(session: Session, /, file: Path, key: str, password_fd: int | None, **o
     Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
               blockota proposal sign 1.4.0.json --key ape:alice --image app.bin --view view.json
     """
+    from blockota.approval.red_flags import red_flags
+    from blockota.approval.signature import sign as sign_proposal
+    from blockota.approval.signature import to_json
     from blockota.files import write_result
-    from blockota.red_flags import red_flags
-    from blockota.signature import sign as sign_proposal
-    from blockota.signature import to_json
 
     proposal = read_proposal(file)
     view = open_view(session, [proposal], path=options["view"])
@@ -99,8 +99,8 @@ def execute(session: Session, /, file: Path, key: str, password_fd: int | None, 
     \b
     Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
     """
-    from blockota.multisig import execute as execute_proposal
-    from blockota.red_flags import red_flags
+    from blockota.approval.red_flags import red_flags
+    from blockota.bindings.safe import execute as execute_proposal
 
     proposal = read_proposal(file)
     now = int(time.time())

@@ -8,11 +8,11 @@ import click
 
 from blockota.cli.keys import key_option
 from blockota.cli.session import Session, with_session
-from blockota.release import show_time
+from blockota.model.release import show_time
 
 if TYPE_CHECKING:
-    from blockota.journal import Entry
-    from blockota.tracking import Situation
+    from blockota.chain.journal import Entry
+    from blockota.chain.tracking import Situation
 
 _HASH = click.argument("transaction", metavar="HASH")
 

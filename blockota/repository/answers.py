@@ -11,8 +11,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Scope, Send
 
-from blockota.cid import CID, varint
 from blockota.errors import ContentError
+from blockota.formats.cid import CID, varint
 from blockota.repository.blocks import Blocks
 from blockota.repository.connection import PART_SIZE
 from blockota.repository.request import Wanted

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Lifespan
 
-from blockota.cid import CID
 from blockota.errors import ContentError, StoreError
+from blockota.formats.cid import CID
 from blockota.repository import answers
 from blockota.repository.request import RefusedRequestError, Wanted, byte_range, names, read_address, read_wanted
 from blockota.repository.shelf import Shelf

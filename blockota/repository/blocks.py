@@ -8,9 +8,9 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 
-from blockota.car import MAX_BLOCK_SIZE
-from blockota.cid import CID, check_block
 from blockota.errors import StoreError
+from blockota.formats.car import MAX_BLOCK_SIZE
+from blockota.formats.cid import CID, check_block
 from blockota.repository.catalogue import BlockStore, FileStore
 
 CAPACITY = 64 << 20

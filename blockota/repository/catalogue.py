@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from io import FileIO
 from typing import Protocol, runtime_checkable
 
-from blockota.cid import CID, RAW, check_block
 from blockota.errors import ContentError, StoreError
-from blockota.repository.rights import Rights
+from blockota.formats.cid import CID, RAW, check_block
+from blockota.model.rights import Rights
 from blockota.repository.tree import Entry, below, read_tree
 
 _NOTHING = CID.of(RAW, b"")

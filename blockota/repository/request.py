@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from blockota.cid import CID
 from blockota.errors import BlockOTAError, RefusedError
-from blockota.stores.trustless import CAR_TYPE, RAW_TYPE
+from blockota.formats.cid import CID
+from blockota.stores.gateway import CAR_TYPE, RAW_TYPE
 
 SCOPES = ("all", "entity", "block")
 _CAR_PARAMETERS = {"version": ("1",), "order": ("dfs", "unk"), "dups": ("y", "n")}

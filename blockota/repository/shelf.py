@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from blockota.bindings.serving_rights import Reader
 from blockota.errors import BlockOTAError, StoreError
+from blockota.model.rights import Rights, rights_at
 from blockota.repository.blocks import Blocks
 from blockota.repository.catalogue import BlockStore, catalogue_of
-from blockota.repository.reading import Reader
-from blockota.repository.rights import Rights, rights_at
 
 _STORE_PATIENCE = 30.0
 """Seconds that a look through the store may take before it is told that it does not answer."""

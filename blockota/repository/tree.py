@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from blockota.cid import CHUNK_SIZE, CID, RAW, Block, Link, check_block, read_links
 from blockota.errors import ContentError
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, Link, check_block, read_links
 
 _MAX_DEPTH = 8
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from blockota.cid import CID
 from blockota.errors import ContentError, UsageError
 from blockota.files import home_path
+from blockota.formats.cid import CID
 from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.http import HttpStore
 from blockota.stores.local import LocalStore

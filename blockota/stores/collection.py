@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from blockota.cid import CID, RAW, Block, check_block, read_links
 from blockota.errors import ContentError, StoreError
+from blockota.formats.cid import CID, RAW, Block, check_block, read_links
 from blockota.stores.local import LocalStore
 
 

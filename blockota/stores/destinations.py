@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from blockota.cid import CID, Block
 from blockota.errors import StoreError
+from blockota.formats.cid import CID, Block
 from blockota.stores.local import LocalStore
 
 

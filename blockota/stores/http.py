@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NoReturn
 
-from blockota.cid import CID, read_file
 from blockota.errors import ContentError, UsageError
+from blockota.formats.cid import CID, read_file
+from blockota.stores.gateway import TrustlessClient
 from blockota.stores.source import Limits, Source, SourceError, Verdict
-from blockota.stores.trustless import TrustlessClient
 
 
 class HttpStore:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import BinaryIO
 
-from blockota.car import join_car, read_car
-from blockota.cid import CID, RAW, Block, dag
 from blockota.errors import StoreError
+from blockota.formats.car import join_car, read_car
+from blockota.formats.cid import CID, RAW, Block, dag
 from blockota.stores.kubo_api import ABSENT, PATIENCE, KuboApi
 
 _NOT_PINNED = ("not pinned",)

@@ -17,10 +17,10 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.car import MAX_BLOCK_SIZE
-from blockota.cid import CID, RAW, Block, dag, read_file
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.files import whole_file
+from blockota.formats.car import MAX_BLOCK_SIZE
+from blockota.formats.cid import CID, RAW, Block, dag, read_file
 from blockota.stores.absence import NotHeldError
 
 _LOCK_PAUSE = 0.02

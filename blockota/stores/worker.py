@@ -6,10 +6,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from blockota.cid import RAW, Block
-from blockota.stores.plan import Plan
+from blockota.formats.cid import RAW, Block
+from blockota.stores.fetch_plan import Plan
+from blockota.stores.gateway import TrustlessClient
 from blockota.stores.source import BAD, Limits, Source, SourceError, SourceReport, Verdict
-from blockota.stores.trustless import TrustlessClient
 
 _TICK = 0.1
 _BACKOFF = 0.2

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from blockota.approval import Reason
-from blockota.proposal import Proposal
-from blockota.vendor import propose_pairing
-from tests.ipfs.conftest import kubo
-from tests.ipfs.node import running_node
+from blockota.approval.proposal import Proposal
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_pairing
+from tests.peers.kubo.conftest import kubo
+from tests.peers.kubo.node import running_node
 from tests.stories.conftest import Workshop, execute_signed, workshop
 from tests.stories.large_images import MEBIBYTE, PRODUCT, check_image, peak_of, walk, write_image
 

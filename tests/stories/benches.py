@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from blockota.cli.main import run
-from firmware_host.board import STM32F103C8, BoardProfile
+from firmware_host.simulator import STM32F103C8, BoardProfile
 from tests.conftest import IMAGES
 from tests.stories.conftest import Outcome
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockota.replication import accept_call
+from blockota.bindings.replication import accept_call
 from blockota.stores.local import LocalStore
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from blockota.approval import Reason, propose
-from blockota.bindings import BlockOTAContract
-from blockota.chain import Chain
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import sign
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.safe import execute
+from blockota.chain.chain import Chain
+from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
-from blockota.localchain import LocalChain, free_port
-from blockota.multisig import execute
-from blockota.proposal import Proposal
-from blockota.release import Product, Region
-from blockota.signature import sign
-from blockota.vendor import deploy, deploy_local_safe, propose_pairing
-from firmware_host.board import SimulatedBoard, serve_tcp
+from blockota.model.release import Product, Region
+from blockota.vendor.propose import Reason, propose
+from blockota.vendor.publish import deploy, deploy_local_safe, propose_pairing
+from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import ROOT, Cast, wait_for_chain
 
 PRODUCT = "acme-thermo2"

@@ -10,11 +10,11 @@ import sys
 import time
 from pathlib import Path
 
-from blockota.approval import Reason
-from blockota.bindings import BlockOTAContract
-from blockota.proposal import Proposal
-from blockota.release import Product, Region
-from blockota.vendor import propose_pairing
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.model.release import Product, Region
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import propose_pairing
 from tests.conftest import ROOT
 from tests.stories import repositories
 from tests.stories.conftest import Workshop, execute_signed

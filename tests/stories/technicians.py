@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blockota.errors import NoAnswerError
-from firmware_host.board import STM32F103C8, BoardProfile, Faults, SimulatedBoard
-from firmware_host.board.server import TICK, arriving, serve_connections
+from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard
+from firmware_host.simulator.server import TICK, arriving, serve_connections
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from blockota.bindings import revoke_call
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import sign, to_json
+from blockota.bindings.block_ota import revoke_call
 from blockota.keys import dev_account
-from blockota.proposal import Proposal
-from blockota.release import Version
-from blockota.signature import sign, to_json
-from firmware_host.board import PROFILES, SimulatedBoard, serve_tcp
-from firmware_host.board.faults import Faults
+from blockota.model.release import Version
+from firmware_host.simulator import PROFILES, SimulatedBoard, serve_tcp
+from firmware_host.simulator.faults import Faults
 from tests.conftest import IMAGES
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_road import NEW, OLD, tamper

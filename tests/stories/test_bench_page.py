@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_host.board import SimulatedBoard, serve_rfc2217, serve_tcp
+from firmware_host.simulator import SimulatedBoard, serve_rfc2217, serve_tcp
 from tests.conftest import ROOT
 from tests.stories.benches import APPLICATION, FULL, Bench
 from tests.stories.pages import commands, exit_status, missing

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_host.board import PROFILES, Faults, SimulatedBoard, serve_tcp
+from firmware_host.simulator import PROFILES, Faults, SimulatedBoard, serve_tcp
 from tests.conftest import ROOT
 from tests.stories.benches import CONFIRMED, FULL, UNIQUE_ID, Bench, ends, with_product_id
 

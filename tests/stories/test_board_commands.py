@@ -16,15 +16,15 @@ import pytest
 from blockota.cli.board import board as board_group
 from blockota.cli.boards import BENCH_LOG, WIRINGS, page_runs
 from blockota.cli.main import run
-from firmware_host.bench_log import BenchEntry, BenchLog
-from firmware_host.board import (
+from firmware_host.bench.log import BenchEntry, BenchLog
+from firmware_host.bootloader.entry import PRESETS
+from firmware_host.simulator import (
     Faults,
     SimulatedBoard,
     Wiring,
     serve_rfc2217,
     serve_tcp,
 )
-from firmware_host.entry import PRESETS
 from tests.conftest import ROOT
 from tests.stories.benches import APPLICATION, FULL, UNIQUE_ID, Bench, ends, with_product_id
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blockota.replication import terminate_call
+from blockota.bindings.replication import terminate_call
 from tests.stories.brokers import (
     ALL_DONE,
     URL,

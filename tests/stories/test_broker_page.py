@@ -15,8 +15,8 @@ from pathlib import Path
 import click
 import pytest
 
+from blockota.chain.local import free_port
 from blockota.cli.main import cli
-from blockota.localchain import free_port
 from tests.conftest import IMAGES, ROOT
 from tests.stories.brokers import serving_as_typed
 from tests.stories.conftest import Workshop

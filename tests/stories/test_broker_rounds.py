@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from blockota.localchain import free_port
-from blockota.replication import accept_call, terminate_call
-from tests import hostile_gateway
-from tests.hostile_gateway import Gateway, Handler, honest
-from tests.networks import line_to
+from blockota.bindings.replication import accept_call, terminate_call
+from blockota.chain.local import free_port
 from tests.stories.brokers import (
     ALL_DONE,
     Process,
@@ -33,6 +30,9 @@ from tests.stories.conftest import Workshop
 from tests.stories.repositories import WAIT_SECONDS, serving
 from tests.stories.test_replication import propose, rpc
 from tests.stories.test_repository import address, decide, image
+from tests.support import hostile_gateway
+from tests.support.hostile_gateway import Gateway, Handler, honest
+from tests.support.networks import line_to
 
 DONE, INTERRUPTED = 0, 130
 OFTEN, SELDOM = ("--every", "1"), ("--every", "3600")

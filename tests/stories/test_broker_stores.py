@@ -18,17 +18,15 @@ from pathlib import Path
 import pytest
 import requests
 
-from blockota.bindings import publish_call, revoke_call
-from blockota.cid import CID, dag
-from blockota.localchain import CHAIN_ID
-from blockota.release import Release, Status, Version
-from blockota.replication import accept_call, terminate_call
+from blockota.bindings.block_ota import publish_call, revoke_call
+from blockota.bindings.replication import accept_call, terminate_call
+from blockota.chain.local import CHAIN_ID
+from blockota.formats.cid import CID, dag
+from blockota.model.release import Release, Status, Version
 from blockota.repository.tokens import new_token
 from scripts.install_kubo import find
-from tests import hostile_gateway
 from tests.conftest import ROOT, stride
-from tests.ipfs.node import Node, running_node
-from tests.networks import post, stand_in
+from tests.peers.kubo.node import Node, running_node
 from tests.stories import large_images
 from tests.stories.brokers import (
     OPTIONS,
@@ -48,6 +46,8 @@ from tests.stories.repositories import WAIT_SECONDS, serving
 from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_replication import listed
 from tests.stories.test_repository import address, decide, image
+from tests.support import hostile_gateway
+from tests.support.networks import post, stand_in
 
 UNREACHABLE = 5
 _KILLED_AT = """

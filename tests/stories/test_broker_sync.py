@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from blockota.bindings import revoke_call
-from blockota.release import Version
-from blockota.replication import accept_call, terminate_call
-from tests import hostile_gateway
+from blockota.bindings.block_ota import revoke_call
+from blockota.bindings.replication import accept_call, terminate_call
+from blockota.model.release import Version
 from tests.conftest import ROOT, stride
 from tests.stories.brokers import (
     ALL_DONE,
@@ -39,6 +38,7 @@ from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.stories.test_replication import listed, propose, rpc
 from tests.stories.test_repository import address, decide, image
+from tests.support import hostile_gateway
 
 UNREACHABLE = 5
 _KILLED_AT = """

@@ -104,7 +104,7 @@ def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
         names = set(archive.namelist())
         artifact = json.loads(archive.read("blockota/artifacts/BlockOTA.json"))
     assert artifact["bytecode"].startswith("0x")
-    assert {"blockota/py.typed", "firmware_host/py.typed", "firmware_host/stub/stub.bin"} <= names
+    assert {"blockota/py.typed", "firmware_host/py.typed", "firmware_host/flashing/stub/stub.bin"} <= names
     assert {f"blockota/clear-signing/calldata-{name}.json" for name in ("BlockOTA", "FirmwareReplication")} <= names
     assert not [name for name in names if name.startswith(("tests/", "contracts/"))]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
-from blockota.localchain import LocalChain, free_port
 from tests.conftest import IMAGES, ROOT
 
 IMAGE = str(IMAGES / "bluepill-1.0.0.bin")

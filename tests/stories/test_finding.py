@@ -18,18 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from blockota.approval import Reason
-from blockota.approval import propose as propose_to_safe
-from blockota.cid import CID
-from blockota.replication import accept_call
+from blockota.bindings.replication import accept_call
+from blockota.formats.cid import CID
 from blockota.stores.local import LocalStore
-from tests import hostile_gateway as vices
+from blockota.vendor.propose import Reason
+from blockota.vendor.propose import propose as propose_to_safe
 from tests.conftest import IMAGES, ROOT
-from tests.hostile_gateway import Gateway, Handler, serving
 from tests.stories import repositories
 from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
-from tests.units.fetch_samples import blocks_of
+from tests.support import hostile_gateway as vices
+from tests.support.fetch_samples import blocks_of
+from tests.support.hostile_gateway import Gateway, Handler, serving
 
 IMAGE = IMAGES / "bluepill-1.0.0.bin"
 RELEASE = ("--product", PRODUCT, "--version", "1.0.0")

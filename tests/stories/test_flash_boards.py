@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from blockota.bindings import publish_call
+from blockota.bindings.block_ota import publish_call
 from blockota.cli.flash_board import BusyBoards
-from blockota.draft import Draft, draft_release
 from blockota.errors import RefusedError
-from blockota.release import Version
-from blockota.vendor import paired_product
-from firmware_host.bench_log import BenchLog
-from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, TimeModel, serve_tcp
+from blockota.model.draft import Draft, draft_release
+from blockota.model.release import Version
+from blockota.vendor.publish import paired_product
+from firmware_host.bench.log import BenchLog
+from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, TimeModel, serve_tcp
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.technicians import (

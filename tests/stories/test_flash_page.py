@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import ExitStack
 
-from firmware_host.board import SimulatedBoard, serve_tcp
+from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import ROOT
 from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, exit_status, missing

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from blockota.bindings import publish_call, revoke_call
-from blockota.release import Version
-from firmware_host.bench_log import BenchLog
-from firmware_host.board import Faults, SimulatedBoard, TimeModel, serve_rfc2217, serve_tcp
+from blockota.bindings.block_ota import publish_call, revoke_call
+from blockota.model.release import Version
+from firmware_host.bench.log import BenchLog
+from firmware_host.simulator import Faults, SimulatedBoard, TimeModel, serve_rfc2217, serve_tcp
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.technicians import (
     INTERRUPTED,
@@ -26,7 +26,7 @@ from tests.stories.technicians import (
     running,
     unique_id,
 )
-from tests.units.samples import release_of
+from tests.support.samples import release_of
 
 IMAGE = LARGE.read_bytes()
 REST = b"\x5a" * 300

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from blockota.bindings import revoke_call
-from blockota.release import Version
-from firmware_host.an3155 import Command
-from firmware_host.bench_log import BenchLog
-from firmware_host.board import STM32F103C8, Faults, serve_rfc2217, serve_tcp
+from blockota.bindings.block_ota import revoke_call
+from blockota.model.release import Version
+from firmware_host.bench.log import BenchLog
+from firmware_host.bootloader.an3155 import Command
+from firmware_host.simulator import STM32F103C8, Faults, serve_rfc2217, serve_tcp
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.technicians import (
     INTERRUPTED,

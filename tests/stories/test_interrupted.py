@@ -11,21 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from blockota.answers import Consent
 from blockota.errors import BoardError, NoAnswerError, VerificationError
-from blockota.release import Region, Release, Version
-from blockota.technician import KnownReleases
-from blockota.verification import ProvenRelease, prove_release
-from firmware_host.bench import Bench
-from firmware_host.board import STM32F103C8, Faults, SimulatedBoard, serve_tcp
-from firmware_host.board_identity import identify
-from firmware_host.bootloader import Bootloader
-from firmware_host.flash_events import Finished, Written
+from blockota.model.facts import Consent, KnownReleases
+from blockota.model.release import Region, Release, Version
+from blockota.model.verification import ProvenRelease, prove_release
+from firmware_host.bench.session import Bench
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.events import Finished, Written
+from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, serve_tcp
 from tests.conftest import IMAGES
-from tests.firmware.direct_link import DirectLink
-from tests.firmware.flashing import RunningLink, bench_on
+from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.flash_scene import RunningLink, bench_on
 from tests.stories.conftest import Workshop
-from tests.units.samples import PRODUCT, TRUST, answer_with, release_of
+from tests.support.samples import PRODUCT, TRUST, answer_with, release_of
 
 IMAGE, NEXT, LARGE = ((IMAGES / f"bluepill-{version}.bin").read_bytes() for version in ("1.0.0", "1.1.0", "1.2.0"))
 FOREIGN = b"\xff" * 256 + b"somebody else's program"

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.install_kubo import find
 from tests.conftest import IMAGES, ROOT
-from tests.ipfs.node import Kind, Node, running_node
+from tests.peers.kubo.node import Kind, Node, running_node
 from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, missing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from blockota.proposal import Proposal
+from blockota.approval.proposal import Proposal
 from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.large_images import MEBIBYTE, pair, walk, write_image
 from tests.stories.large_images import PRODUCT as LARGE_PRODUCT

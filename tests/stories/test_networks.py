@@ -16,8 +16,8 @@ from threading import Event
 import pytest
 
 from tests.conftest import ROOT, Cast
-from tests.networks import Line, fresh_anvil, line_to, rpc
 from tests.stories.conftest import Workshop, furnish
+from tests.support.networks import Line, fresh_anvil, line_to, rpc
 
 PATIENCE = 30.0
 EXECUTE = ("proposal", "execute", "pair.json", "--key", "dev:0")

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import sign as sign_knowingly
+from blockota.approval.signature import to_json
 from blockota.keys import dev_account
-from blockota.proposal import Proposal
-from blockota.signature import sign as sign_knowingly
-from blockota.signature import to_json
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused

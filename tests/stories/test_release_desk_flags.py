@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from blockota.abi import encode_signature_call, interface
-from blockota.bindings import floor_call, publish_call
-from blockota.proposal import Proposal
-from blockota.release import Release, Status, Version
-from blockota.safe_transaction import DELEGATECALL
+from blockota.approval.proposal import Proposal
+from blockota.approval.safe_transaction import DELEGATECALL
+from blockota.bindings.block_ota import floor_call, publish_call
+from blockota.formats.abi import encode_signature_call, interface
+from blockota.model.release import Release, Status, Version
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_bad_input import REFUSED, refused

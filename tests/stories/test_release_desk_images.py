@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from blockota.cid import CID
-from tests import hostile_gateway as vices
-from tests.hostile_gateway import serving
+from blockota.formats.cid import CID
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
 from tests.stories.test_finding import announce, settings
 from tests.stories.test_release_desk import at_home, ok, propose, sign, without_network
 from tests.stories.test_road import NEW, OLD
-from tests.units.fetch_samples import blocks_of
+from tests.support import hostile_gateway as vices
+from tests.support.fetch_samples import blocks_of
+from tests.support.hostile_gateway import serving
 
 NOBODY = "http://127.0.0.1:9"
 

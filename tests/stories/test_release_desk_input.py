@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from blockota.abi import interface
-from blockota.bindings import pair_call, revoke_call
-from blockota.proposal import Proposal
-from blockota.release import Product, Region, Version
-from blockota.signature import sign as sign_proposal
-from blockota.signature import to_json
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import sign as sign_proposal
+from blockota.approval.signature import to_json
+from blockota.bindings.block_ota import pair_call, revoke_call
+from blockota.formats.abi import interface
+from blockota.model.release import Product, Region, Version
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
 from tests.stories.test_release_desk import ok, propose, sign

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import hostile_gateway as vices
 from tests.conftest import ROOT
-from tests.hostile_gateway import serving
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.large_images import MEBIBYTE, pair
 from tests.stories.large_images import PRODUCT as LARGE_PRODUCT
@@ -24,6 +22,8 @@ from tests.stories.test_finding import on_a_terminal
 from tests.stories.test_release_desk import propose
 from tests.stories.test_release_desk_images import blocks
 from tests.stories.test_road import NEW, OLD
+from tests.support import hostile_gateway as vices
+from tests.support.hostile_gateway import serving
 
 INTERRUPTED = 130
 AT_ONCE = 5.0

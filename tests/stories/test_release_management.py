@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from blockota.manifest import MAX_NOTES_SIZE, Manifest
-from firmware_host.board import SimulatedBoard, serve_tcp
+from blockota.model.manifest import MAX_NOTES_SIZE, Manifest
+from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.stories.test_replication import rpc

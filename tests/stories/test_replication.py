@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from blockota.bindings import revoke_call
-from blockota.release import Version
+from blockota.bindings.block_ota import revoke_call
+from blockota.model.release import Version
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_bad_input import REFUSED, USAGE, refused

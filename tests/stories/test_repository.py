@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from blockota.approval import Reason
-from blockota.approval import propose as propose_to_safe
-from blockota.bindings import revoke_call
-from blockota.car import unpack_car
-from blockota.cid import CID, RAW, cid_of
-from blockota.release import Version
-from blockota.replication import accept_call, terminate_call
+from blockota.bindings.block_ota import revoke_call
+from blockota.bindings.replication import accept_call, terminate_call
+from blockota.formats.car import unpack_car
+from blockota.formats.cid import CID, RAW, cid_of
+from blockota.model.release import Version
 from blockota.stores.local import LocalStore
+from blockota.vendor.propose import Reason
+from blockota.vendor.propose import propose as propose_to_safe
 from tests.conftest import IMAGES
 from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.repositories import CAR, serving

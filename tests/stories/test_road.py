@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blockota.cid import cid_of
-from firmware_host.board import SimulatedBoard, serve_tcp
+from blockota.formats.cid import cid_of
+from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import IMAGES
 from tests.stories.conftest import PRODUCT, Workshop
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blockota.signature import from_json
+from blockota.approval.signature import from_json
 from tests.conftest import IMAGES, ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_bad_input import REFUSED, USAGE

@@ -1,0 +1,1 @@
+"""What the owners of a Safe sign: transactions, proposals, signatures, red flags."""

@@ -1,0 +1,1 @@
+"""The contracts of BlockOTA and the Safe, one module each."""

@@ -1,0 +1,314 @@
+"""The BlockOTA contract as Python: its calls as calldata, its answers as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from eth_abi.exceptions import DecodingError
+from eth_account.signers.base import BaseAccount
+from eth_utils.crypto import keccak
+
+from blockota.bindings.contract import PAGE, Contract
+from blockota.chain.chain import BlockHead, Chain, Log, Receipt
+from blockota.errors import ChainError, RefusedError
+from blockota.formats.abi import interface
+from blockota.formats.cid import CID, RAW
+from blockota.model.facts import ChainAnswer, KnownReleases
+from blockota.model.release import Product, Region, Release, Status, Version, product_key, product_name
+
+_RELEASE_PUBLISHED = keccak(
+    text="ReleasePublished(bytes32,uint64,bytes32,uint32,uint32,uint40,bytes32,bytes32)",
+)
+
+
+class BlockOTAContract(Contract):
+    """The contract that records releases."""
+
+    NAME, SETTING = "BlockOTA", "contract"
+
+    @classmethod
+    def deploy(cls, chain: Chain, account: BaseAccount, *, owner: str) -> tuple[Self, Receipt]:
+        """Put a new contract on the chain, owned by the vendor's Safe."""
+        return cls._create(chain, account, owner)
+
+    def owner(self, *, block: int | None = None) -> str:
+        """Address of the owner, the vendor's Safe."""
+        return str(self._ask("owner", block=block))
+
+    def latest(self, product: str, *, block: int | None = None) -> Release | None:
+        """The greatest version that is not revoked."""
+        return _release(self._ask("latest", product_key(product), block=block))
+
+    def release(self, product: str, version: Version, *, block: int | None = None) -> Release | None:
+        """One release."""
+        return _release(self._ask("release", product_key(product), version.packed, block=block))
+
+    def find(self, product: str, sha256: bytes, *, block: int | None = None) -> Release | None:
+        """The release that an image is."""
+        return _release(self._ask("find", product_key(product), sha256, block=block))
+
+    def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
+        """All releases of a product, newest first, page by page.
+
+        Raises:
+            RefusedError: the versions do not fall from one to the next, as a lying node's could without end.
+        """
+        start: Version | None = None
+        before: Version | None = None
+        while True:
+            cursor = start.packed if start else 0
+            page = self._ask("history", product_key(product), cursor, PAGE, block=block)
+            releases = [release for record in page if (release := _release(record))]
+            for release in releases:
+                _require_older(release.version, before)
+                before = release.version
+                yield release
+            start = releases[-1].previous if releases else None
+            if start is None:
+                return
+
+    def product(self, name: str, *, block: int | None = None) -> Product | None:
+        """One product."""
+        return _product(self._ask("productRecord", product_key(name), block=block))
+
+    def products(self, *, block: int | None = None) -> list[Product]:
+        """All products, in the order of their first pairing."""
+        products: list[Product] = []
+        while True:
+            page = self._ask("products", len(products), PAGE, block=block)
+            products += [product for record in page if (product := _product(record))]
+            if len(page) < PAGE:
+                return products
+
+    def paused(self) -> bool:
+        """Whether the vendor stopped all releases."""
+        return bool(self._ask("paused"))
+
+    def pause(self, account: BaseAccount) -> Receipt:
+        """Stop all releases at once, as the owner or as one owner of the Safe that owns the contract.
+
+        Raises:
+            ContractRefusalError: the account is none of these, or it is paused already.
+        """
+        return self._send(account, "pause")
+
+    def manifest_address(self, release: Release, *, from_block: int = 0) -> CID | None:
+        """The content address of the manifest that a release was published with; None where it has none.
+
+        Args:
+            release: as it is recorded.
+            from_block: a block before which nothing was published, such as that of the deployment.
+
+        Raises:
+            RefusedError: the node knows of no event in which the release was published.
+        """
+        topics = [
+            _RELEASE_PUBLISHED,
+            product_key(release.product),
+            release.version.packed.to_bytes(32, "big"),
+            release.sha256,
+        ]
+        events = [_published(log) for log in self.chain.logs(self.address, topics, from_block=from_block)]
+        if not events:
+            raise RefusedError(
+                f"the event that published {release.product} {release.version} cannot be found",
+                why="the node has no such log of the contract",
+                remedy="ask another node: some keep the logs of recent blocks only",
+            )
+        digest: bytes = events[-1]["manifest"]
+        return CID(RAW, digest) if any(digest) else None
+
+    def _newest_active(self, product: str, head: BlockHead) -> Release | None:
+        """The newest release that is active at a block; where all are postponed, the newest of those."""
+        newest = self.latest(product, block=head.number)
+        if newest is None or newest.active_from <= head.time:
+            return newest
+        older = self.history(product, block=head.number)
+        return next((r for r in older if r.status is Status.ACTIVE and r.active_from <= head.time), newest)
+
+    def answer(self, product: str, version: Version | None, *, confirmations: int) -> ChainAnswer:
+        """All that the verification asks the chain, at one block that is `confirmations` deep.
+
+        Args:
+            product: the product's name.
+            version: the version wanted; None means the newest that is active at that block.
+            confirmations: blocks that must lie above the block of the answer.
+
+        Raises:
+            ChainError: that block was replaced by another one in the meantime.
+        """
+        newest = self.chain.head()
+        head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
+        at = head.number
+        release = self.release(product, version, block=at) if version else self._newest_active(product, head)
+        answer = ChainAnswer(
+            chain_id=self.chain.chain_id,
+            contract=self.address,
+            block_number=at,
+            block_time=head.time,
+            newest_block=newest.number,
+            paused=bool(self._ask("paused", block=at)),
+            product=self.product(product, block=at),
+            version=version,
+            release=release,
+        )
+        if self.chain.head(at).hash != head.hash:
+            raise ChainError(
+                "the chain was rewritten while it was asked", remedy="try again, or ask for more confirmations"
+            )
+        return answer
+
+
+def publish_call(releases: Sequence[Release]) -> bytes:
+    """Calldata that publishes releases, oldest first."""
+    return interface("BlockOTA").encode_call("publish", [_release_argument(release) for release in releases])
+
+
+def pair_call(product: Product) -> bytes:
+    """Calldata that pairs a product with its OEM, chip and region."""
+    return interface("BlockOTA").encode_call(
+        "pairOem",
+        product_key(product.name),
+        product_key(product.oem),
+        product.chip_id,
+        product.region.start,
+        product.region.size,
+    )
+
+
+def revoke_call(product: str, version: Version, *, reason: str) -> bytes:
+    """Calldata that revokes a release for good."""
+    return interface("BlockOTA").encode_call("revoke", product_key(product), version.packed, reason)
+
+
+def unpair_call(product: str) -> bytes:
+    """Calldata that dissolves a product's pairing."""
+    return interface("BlockOTA").encode_call("unpairOem", product_key(product))
+
+
+def floor_call(product: str, version: Version) -> bytes:
+    """Calldata that raises a product's floor, which nothing lowers again."""
+    return interface("BlockOTA").encode_call("setMinimumVersion", product_key(product), version.packed)
+
+
+def pause_call() -> bytes:
+    """Calldata that stops all releases."""
+    return interface("BlockOTA").encode_call("pause")
+
+
+def resume_call() -> bytes:
+    """Calldata that allows releases again."""
+    return interface("BlockOTA").encode_call("resume")
+
+
+def _published(log: Log) -> dict[str, Any]:
+    try:
+        event = interface("BlockOTA").decode_event(log.topics, log.data)
+    except DecodingError:
+        event = None
+    if event is None:
+        raise RefusedError(
+            "the node's answer cannot be understood",
+            why="what it gives for an event of the contract is none",
+            remedy="ask another node: correct the network's url in blockota.toml",
+        )
+    return event.arguments
+
+
+def _release_argument(release: Release) -> dict[str, Any]:
+    return {
+        "product": product_key(release.product),
+        "version": release.version.packed,
+        "sha256": release.sha256,
+        "size": release.size,
+        "loadAddress": release.load_address,
+        "activeFrom": release.active_from,
+        "dagRoot": release.dag_root or bytes(32),
+        "manifest": release.manifest or bytes(32),
+    }
+
+
+def argument_release(argument: Mapping[str, Any]) -> Release | None:
+    """The release that an argument of ``publish`` stands for; its chip is the product's, which is not named there.
+
+    Args:
+        argument: as `Interface.decode_call` gives it.
+
+    Returns:
+        None where the argument names no version, which the contract refuses.
+    """
+    return _release({**argument, "chipId": 0, "status": Status.ACTIVE.value, "previous": 0})
+
+
+def _release(record: Mapping[str, Any]) -> Release | None:
+    version = Version.unpack(record["version"])
+    if version is None:
+        return None
+    return Release(
+        product=product_name(record["product"]),
+        version=version,
+        sha256=record["sha256"],
+        size=record["size"],
+        load_address=record["loadAddress"],
+        active_from=record["activeFrom"],
+        chip_id=record["chipId"],
+        status=_status(record["status"]),
+        previous=Version.unpack(record["previous"]),
+        dag_root=_word(record["dagRoot"]),
+        # The contract's record has none: it stands in the event alone.
+        manifest=_word(record.get("manifest", b"")),
+    )
+
+
+def _word(value: bytes) -> bytes | None:
+    return value if any(value) else None
+
+
+def _require_older(version: Version, before: Version | None) -> None:
+    if before is not None and version >= before:
+        raise RefusedError(
+            "the contract's answer cannot be believed",
+            why=f"its history names {version} after {before}, and versions only fall there",
+            remedy="ask another node: correct the network's url in blockota.toml",
+        )
+
+
+def _status(number: int) -> Status:
+    try:
+        return Status(number)
+    except ValueError as error:
+        raise RefusedError(
+            "the contract's answer cannot be understood",
+            why=f"a release has the status {number}, which this version does not know",
+            remedy="update BlockOTA, or check the contract's address in blockota.toml",
+        ) from error
+
+
+def _product(record: dict[str, Any]) -> Product | None:
+    if not any(record["product"]):
+        return None
+    return Product(
+        name=product_name(record["product"]),
+        oem=product_name(record["oem"]),
+        chip_id=record["chipId"],
+        region=Region(record["flashStart"], record["flashSize"]),
+        minimum_version=Version.unpack(record["minimumVersion"]),
+        paired=record["paired"],
+    )
+
+
+def known_releases(contract: BlockOTAContract, product: str, *, block: int) -> KnownReleases:
+    """What the record knows at one block.
+
+    Args:
+        contract: whose record it is.
+        product: what is to be flashed.
+        block: the block whose record counts.
+    """
+
+    def others() -> list[Release]:
+        names = [known.name for known in contract.products(block=block) if known.name != product]
+        return [release for name in names for release in contract.history(name, block=block)]
+
+    return KnownReleases(tuple(contract.history(product, block=block)), others)

@@ -1,0 +1,71 @@
+"""A contract of ours on a chain: put there, asked, and sent transactions; its refusals become sentences here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+from eth_abi.exceptions import DecodingError
+from eth_account.signers.base import BaseAccount
+
+from blockota.bindings.refusals import explain
+from blockota.chain.chain import Chain, Receipt
+from blockota.errors import RefusedError, RevertedError
+from blockota.formats.abi import artifact, interface
+
+PAGE = 64
+"""Records asked for in one call."""
+
+
+@contextmanager
+def refusals_in_words() -> Iterator[None]:
+    """Turn raw revert data into sentences while the block runs."""
+    try:
+        yield
+    except RevertedError as error:
+        raise explain(error) from error
+
+
+class Contract:
+    """One deployed contract; a subclass names it and knows its functions.
+
+    Args:
+        chain: where it lies.
+        address: where on it.
+    """
+
+    NAME: ClassVar[str]
+    """As in the Solidity source."""
+    SETTING: ClassVar[str]
+    """The setting that holds its address."""
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        """Remember both; nothing is asked yet."""
+        self.chain, self.address = chain, address
+
+    @classmethod
+    def _create(cls, chain: Chain, account: BaseAccount, *arguments: Any) -> tuple[Self, Receipt]:
+        creation = bytes.fromhex(artifact(cls.NAME)["bytecode"].removeprefix("0x"))
+        with refusals_in_words():
+            receipt = chain.send(account, creation + interface(cls.NAME).encode_constructor(*arguments))
+        if receipt.contract is None:
+            raise AssertionError("a creation transaction has a contract address")
+        return cls(chain, receipt.contract), receipt
+
+    def _send(self, account: BaseAccount, function: str, *arguments: Any) -> Receipt:
+        with refusals_in_words():
+            return self.chain.send(account, interface(self.NAME).encode_call(function, *arguments), to=self.address)
+
+    def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+        known = interface(self.NAME)
+        question = known.encode_call(function, *arguments)
+        try:
+            return known.decode_result(function, self.chain.call(self.address, question, block=block))
+        except (DecodingError, RevertedError) as error:
+            when = "" if block is None else f", at block {block},"
+            raise RefusedError(
+                f"there is no {self.NAME} contract at {self.address}",
+                why=f"what lies there on chain {self.chain.chain_id}{when} does not answer {function}()",
+                remedy=f"correct the setting {self.SETTING} in blockota.toml, or deploy with `ape run deploy`",
+            ) from error

@@ -1,0 +1,174 @@
+"""What a contract's refusal means to a person: one sentence for every custom error and every Safe code.
+
+Sources: NatSpec of ``contracts/interfaces/IBlockOTA.sol``; OpenZeppelin Contracts 5 (Ownable, Pausable);
+Safe smart account 1.5, ``docs/error_codes.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from blockota.approval.intent import CONTRACTS, show_value
+from blockota.errors import ContractRefusalError, RevertedError
+from blockota.formats.abi import interface, revert_text
+
+_ASK_VENDOR = "this is the vendor's decision, made through its Safe"
+SENTENCES: Mapping[str, tuple[str, str, str]] = {
+    "NothingToPublish": ("the list of releases is empty", "there is nothing to publish", "name at least one release"),
+    "ProductNotPaired": (
+        "{product} is not paired with an OEM",
+        "nothing can be published for it until it is",
+        "pair it with `blockota product pair`, or check the name with `blockota product list`",
+    ),
+    "VersionNotNewer": (
+        "{product} {version} is not newer than the last release",
+        "the last version published is {head}, and versions only grow",
+        "choose a version above {head}",
+    ),
+    "VersionBelowMinimum": (
+        "{product} {version} is below the floor",
+        "nothing older than {minimumVersion} may be published",
+        "choose {minimumVersion} or newer",
+    ),
+    "DigestMissing": ("{product} {version} has no SHA-256", "an image must be named by its digest", ""),
+    "ImageAlreadyPublished": (
+        "this image is already published for {product}",
+        "it is version {version}, with SHA-256 {sha256}",
+        "build a new image, or leave the release as it is",
+    ),
+    "ImageEmpty": ("the image of {product} {version} is empty", "its size is 0 bytes", "publish the built image"),
+    "ImageOutsideRegion": (
+        "the image does not fit the region of {product}",
+        "it has {size} bytes at {loadAddress}, the region has {flashSize} bytes at {flashStart}",
+        "link the image for the region, or pair the product anew",
+    ),
+    "DagRootMismatch": (
+        "the DAG root of {product} {version} does not suit its size",
+        "an image above 1048576 bytes needs one, a smaller one must come without; this one has {size} bytes",
+        "make the proposal with this tool, which knows when to give a DAG root",
+    ),
+    "ReleaseUnknown": (
+        "there is no release {product} {version}",
+        "the contract has no record of it",
+        "see `blockota release list`",
+    ),
+    "ReleaseAlreadyRevoked": ("{product} {version} is revoked already", "a release is revoked once, for good", ""),
+    "MinimumVersionNotRaised": (
+        "the floor of {product} cannot become {requested}",
+        "it is {minimumVersion}, and a floor only rises",
+        "choose a version above {minimumVersion}",
+    ),
+    "NameInvalid": (
+        "a name is not acceptable to the contract",
+        "{name} is not 1 to 31 printable ASCII characters",
+        "choose another name",
+    ),
+    "RegionInvalid": (
+        "the flash region cannot be used",
+        "it has {flashSize} bytes at {flashStart}, and must lie within 32-bit addresses",
+        "give the region of the chip's flash",
+    ),
+    "RenouncingRefused": (
+        "the contract must keep an owner",
+        "without one nothing could ever be revoked",
+        "transfer the ownership instead",
+    ),
+    "PausingNotAllowed": (
+        "{account} may not pause the contract",
+        "the Safe and each of its owners may",
+        "ask one of them",
+    ),
+    "NotAContract": ("{account} is no contract", "the replication contract needs the address of BlockOTA", ""),
+    "NotTheVendor": ("{caller} may not decide that", "the vendor's Safe {vendor} decides on agreements", _ASK_VENDOR),
+    "NotTheBroker": (
+        "agreement {id} is another broker's",
+        "it was proposed by {broker}, and {caller} asks",
+        "use the key that proposed it",
+    ),
+    "AgreementUnknown": ("there is no agreement {id}", "nobody proposed it", "see `blockota replica list --all`"),
+    "AgreementStatusUnfit": (
+        "agreement {id} does not allow that",
+        "it is {status}",
+        "see `blockota replica list --all`",
+    ),
+    "AgreementExpired": ("agreement {id} has expired", "it was good until {expiresAt}", "propose it again"),
+    "AgreementStillOpen": (
+        "there is an agreement for that release already",
+        "agreement {id} is open until {expiresAt}",
+        "use that one, or withdraw it first",
+    ),
+    "ExpiryNotAhead": (
+        "the agreement would expire at once",
+        "{expiresAt} is not after the chain's time, {blockTime}",
+        "choose a later time",
+    ),
+    "ReleaseRevokedAlready": (
+        "{product} {version} is revoked",
+        "a revoked release has no replicas",
+        "choose a release that is active",
+    ),
+    "UriLengthInvalid": (
+        "the URL cannot be announced",
+        "it has {length} bytes, 1 to {limit} are allowed",
+        "choose a shorter address",
+    ),
+    "OwnableUnauthorizedAccount": ("{account} may not do that", "only the contract's owner may", _ASK_VENDOR),
+    "OwnableInvalidOwner": ("{owner} cannot own the contract", "the zero address owns nothing", "name the Safe"),
+    "EnforcedPause": ("the contract is paused", "the vendor stopped all releases", _ASK_VENDOR),
+    "ExpectedPause": ("the contract is not paused", "there is nothing to resume", ""),
+}
+"""Custom errors of the contracts: what, why, remedy; the names in braces are the error's own parameters."""
+
+SAFE_CODES: Mapping[str, tuple[str, str]] = {
+    "GS000": ("the Safe could not finish its setup", "the call given for the setup failed"),
+    "GS001": ("the address is no Safe that was set up", "it has no threshold"),
+    "GS002": ("the Safe cannot be set up with that call", "its target is no contract"),
+    "GS010": ("the transaction needs more gas", "less is left than the proposal asks for"),
+    "GS011": ("the Safe could not pay the refund", "it holds too little ether"),
+    "GS012": ("the Safe could not pay the refund", "it holds too little of that token"),
+    "GS013": ("the contract refused what the Safe asked", "the call inside the proposal was reverted"),
+    "GS020": ("there are too few signatures", "fewer than the Safe's threshold were given"),
+    "GS021": ("a contract signature cannot be read", "it points into the other signatures"),
+    "GS022": ("a contract signature cannot be read", "its length lies outside the data"),
+    "GS023": ("a contract signature cannot be read", "it reaches beyond the data"),
+    "GS024": ("a contract signature was refused", "the contract that signs did not confirm it"),
+    "GS025": ("a hash was not approved", "the owner who should have approved it on the chain did not"),
+    "GS026": (
+        "the signatures are not those of the Safe's owners for this proposal",
+        "one is by a stranger, given twice, out of order, or for another Safe, chain, nonce or call",
+    ),
+    "GS030": ("only an owner may approve a hash", "the sender is none of the Safe's owners"),
+    "GS031": ("only the Safe itself may do that", "the call did not come through it"),
+    "GS100": ("the Safe's modules are set up already", "this happens once"),
+    "GS101": ("that module cannot be used", "its address is zero or the sentinel"),
+    "GS102": ("that module is enabled already", "a module is enabled once"),
+    "GS103": ("the module list does not match", "the module named as the one before is not"),
+    "GS104": ("that module is not enabled", "only an enabled module may act for the Safe"),
+    "GS105": ("the module list cannot begin there", "the module named as the start is not enabled"),
+    "GS106": ("a page of the module list is empty", "its size must be above zero"),
+    "GS200": ("the Safe is set up already", "its owners are changed by proposals"),
+    "GS201": ("the threshold is too high", "it is greater than the number of owners"),
+    "GS202": ("the threshold is too low", "at least one owner must sign"),
+    "GS203": ("an owner's address cannot be used", "it is zero, the sentinel, or the Safe itself"),
+    "GS204": ("an owner is named twice", "each owner has one vote"),
+    "GS205": ("the owner list does not match", "the owner named as the one before is not"),
+    "GS300": ("that guard cannot be used", "it does not answer as a transaction guard"),
+    "GS301": ("that module guard cannot be used", "it does not answer as a module guard"),
+    "GS400": ("that fallback handler cannot be used", "it is the Safe itself"),
+}
+"""Codes that the Safe answers with: what, why."""
+
+
+def explain(error: RevertedError) -> ContractRefusalError:
+    """A refusal in words: what was asked, why not, and what to do."""
+    decoded = next(filter(None, (interface(name).decode_call(error.data) for name in CONTRACTS)), None)
+    if decoded is not None and decoded.name in SENTENCES:
+        what, why, remedy = SENTENCES[decoded.name]
+        shown = {name: show_value(name, value) for name, value in decoded.arguments.items()}
+        return ContractRefusalError(what.format(**shown), why=why.format(**shown), remedy=remedy.format(**shown))
+    text = revert_text(error.data) or error.message
+    code = next((code for code in SAFE_CODES if code in text), None)
+    if code is None:
+        return error
+    what, why = SAFE_CODES[code]
+    return ContractRefusalError(what, why=f"{why} ({code})")

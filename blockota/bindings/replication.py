@@ -1,0 +1,115 @@
+"""The FirmwareReplication contract as Python: its calls as calldata or transactions, its answers as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+from eth_account.signers.base import BaseAccount
+
+from blockota.bindings.contract import PAGE, Contract
+from blockota.chain.chain import Chain, Receipt
+from blockota.errors import RefusedError
+from blockota.formats.abi import interface
+from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.release import Version, product_key, product_name
+
+
+class ReplicationContract(Contract):
+    """The contract that keeps agreements with brokers."""
+
+    NAME, SETTING = "FirmwareReplication", "replication"
+
+    @classmethod
+    def deploy(cls, chain: Chain, account: BaseAccount, *, block_ota: str) -> Self:
+        """Put a new contract on the chain, beside the BlockOTA contract whose owner decides."""
+        return cls._create(chain, account, block_ota)[0]
+
+    def block_ota(self) -> str:
+        """Address of the BlockOTA contract whose releases the agreements are about."""
+        return str(self._ask("blockOta"))
+
+    def agreement(self, number: int, *, block: int | None = None) -> Agreement | None:
+        """One agreement."""
+        return _agreement(self._ask("agreement", number, block=block))
+
+    def agreements(self, *, block: int | None = None) -> Iterator[Agreement]:
+        """All agreements, in the order in which they were proposed, page by page."""
+        start = 1
+        while page := self._ask("agreements", start, PAGE, block=block):
+            yield from (found for record in page if (found := _agreement(record)))
+            start += len(page)
+
+    def replicas(self, product: str, version: Version, *, block: int | None = None) -> Iterator[Agreement]:
+        """The replicas that serve a release now, or at a block, page by page."""
+        skipped = 0
+        while page := self._ask("replicas", product_key(product), version.packed, skipped, PAGE, block=block):
+            yield from (found for record in page if (found := _agreement(record)))
+            skipped += len(page)
+
+    def propose(self, account: BaseAccount, product: str, *, version: Version, expires_at: int) -> tuple[int, Receipt]:
+        """Propose to serve a release, as a broker; the first of the two is the agreement's id.
+
+        Raises:
+            ContractRefusalError: the release is unknown or revoked, or an agreement is open already.
+        """
+        receipt = self._send(account, "propose", product_key(product), version.packed, expires_at)
+        for log in receipt.logs:
+            event = interface(self.NAME).decode_event(log.topics, log.data)
+            if event and event.name == "AgreementProposed":
+                return int(event.arguments["id"]), receipt
+        raise AssertionError("a proposed agreement is told by an event")
+
+    def announce(self, account: BaseAccount, number: int, *, uri: str) -> Receipt:
+        """Tell where the replica of an accepted agreement is, as its broker."""
+        return self._send(account, "announce", number, uri)
+
+    def is_announcing(self, sender: str, number: int, *, uri: str) -> bool:
+        """Whether the journal has such an announcement, which `announce` would go on with."""
+        data = interface(self.NAME).encode_call("announce", number, uri)
+        return self.chain.outbox.holds(sender, data, to=self.address)
+
+    def withdraw(self, account: BaseAccount, number: int) -> Receipt:
+        """End a proposal or an agreement, as its broker."""
+        return self._send(account, "withdraw", number)
+
+
+def accept_call(number: int) -> bytes:
+    """Calldata by which the vendor accepts a proposal."""
+    return interface(ReplicationContract.NAME).encode_call("accept", number)
+
+
+def decline_call(number: int) -> bytes:
+    """Calldata by which the vendor declines a proposal."""
+    return interface(ReplicationContract.NAME).encode_call("decline", number)
+
+
+def terminate_call(number: int) -> bytes:
+    """Calldata by which the vendor ends an agreement."""
+    return interface(ReplicationContract.NAME).encode_call("terminate", number)
+
+
+def _agreement(record: dict[str, Any]) -> Agreement | None:
+    version = Version.unpack(record["version"])
+    if not record["id"] or version is None:
+        return None
+    return Agreement(
+        number=record["id"],
+        broker=record["broker"],
+        product=product_name(record["product"]),
+        version=version,
+        expires_at=record["expiresAt"],
+        status=_status(record["status"]),
+        uri=record["uri"],
+    )
+
+
+def _status(number: int) -> AgreementStatus:
+    try:
+        return AgreementStatus(number)
+    except ValueError as error:
+        raise RefusedError(
+            "the contract's answer cannot be understood",
+            why=f"an agreement has the status {number}, which this version does not know",
+            remedy="update BlockOTA, or check the setting replication in blockota.toml",
+        ) from error

@@ -1,0 +1,260 @@
+"""The vendor's Safe: its state, its execution of a proposal, and a fresh one for a local chain.
+
+Source: Safe smart account 1.5 (``Safe.sol``, ``SafeProxyFactory.sol``). On public networks the Safe is there
+already; locally it is deployed from the artifacts that the npm package ships.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_abi.exceptions import DecodingError
+from eth_account.signers.base import BaseAccount
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from blockota.approval.chain_view import SafeState
+from blockota.approval.proposal import Proposal
+from blockota.approval.safe_transaction import CALL, NOBODY
+from blockota.approval.signature import Signature, accept
+from blockota.bindings.contract import refusals_in_words
+from blockota.chain.chain import Chain, Receipt
+from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
+from blockota.formats.abi import decode, encode_signature_call
+
+_SUCCESS = keccak(text="ExecutionSuccess(bytes32,uint256)")
+_FAILURE = keccak(text="ExecutionFailure(bytes32,uint256)")
+SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
+"""Where the npm package keeps the Safe's prebuilt artifacts."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What an execution would come to today.
+
+    Attributes:
+        call: whether the call itself was tried, as the Safe; a delegatecall, one with a value and a rejection are not.
+        execution: whether the whole execution was tried, with signatures of enough owners.
+    """
+
+    call: bool
+    execution: bool
+
+
+def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeState:
+    """Ask a Safe for its owners, threshold and nonce.
+
+    Args:
+        chain: where it lies.
+        address: where on it.
+        block: answer as of that block; None means the newest.
+
+    Raises:
+        RefusedError: no Safe lies there.
+    """
+
+    def ask(signature: str, kind: str) -> Any:
+        return decode([kind], chain.call(address, encode_signature_call(signature), block=block))[0]
+
+    try:
+        owners = ask("getOwners()", "address[]")
+        threshold, nonce = ask("getThreshold()", "uint256"), ask("nonce()", "uint256")
+    except (DecodingError, RevertedError) as error:
+        raise RefusedError(
+            f"there is no Safe at {address}",
+            why=f"what lies there on chain {chain.chain_id} does not answer getOwners()",
+            remedy="check that the contract's owner is the vendor's Safe",
+        ) from error
+    return SafeState(to_checksum_address(address), tuple(map(to_checksum_address, owners)), threshold, nonce)
+
+
+def execute(
+    chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: BaseAccount, now: int
+) -> Receipt:
+    """Check a signed proposal as the Safe will, simulate it, and send it. Anyone may.
+
+    Args:
+        chain: where the Safe lies.
+        proposal: what was signed.
+        signatures: of at least as many owners as the Safe's threshold.
+        account: pays for the transaction; needs not be an owner.
+        now: Unix time, in seconds.
+
+    Raises:
+        ProposalError: expired, for another chain or nonce, or the signatures are not enough.
+        ContractRefusalError: the contract would not do it, or did not.
+    """
+    proposal.check_time(now)
+    _check_chain(proposal, chain)
+    safe = read_safe(chain, proposal.safe)
+    ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
+    call = proposal.execution_call(_joined(ordered))
+    _check_alone(chain, proposal, call=call, sender=account.address)
+    with refusals_in_words():
+        if not chain.outbox.holds(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
+            check_nonce(proposal, safe)
+            _try_call(chain, proposal)
+            _try_execution(chain, proposal, call=call, sender=account.address)
+        receipt = chain.send(account, call, to=proposal.safe)
+    _check_success(receipt, proposal)
+    return receipt
+
+
+def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[bytes]:
+    """The safeTxHash of every transaction that a Safe executed, by its events; indexed from Safe 1.4 on."""
+    found = chain.logs(safe, [_SUCCESS], from_block=from_block)
+    return frozenset(log.topics[1] if log.topics[1:] else log.data[:32] for log in found)
+
+
+def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
+    """Try what an execution would do today, without sending anything.
+
+    Args:
+        chain: where the Safe lies.
+        proposal: what is to be tried.
+        signatures: where they are enough, the whole execution is tried; a forged one is refused.
+
+    Raises:
+        ProposalError: for another chain, or a signature is not valid.
+        ContractRefusalError: the contract or the Safe would refuse.
+    """
+    _check_chain(proposal, chain)
+    safe = read_safe(chain, proposal.safe)
+    ordered = accept(proposal, signatures, owners=safe.owners, threshold=0)
+    is_whole = len(ordered) >= safe.threshold and proposal.nonce == safe.nonce
+    with refusals_in_words():
+        tried = _try_call(chain, proposal)
+        if is_whole:
+            call = proposal.execution_call(_joined(ordered))
+            _try_execution(chain, proposal, call=call, sender=ordered[0].signer)
+    return Rehearsal(call=tried, execution=is_whole)
+
+
+def _try_call(chain: Chain, proposal: Proposal) -> bool:
+    """Make the call as the Safe would, for the sentence of the contract that refuses it."""
+    if proposal.operation != CALL or proposal.value or proposal.is_rejection:
+        return False
+    chain.call(proposal.to, proposal.data, sender=proposal.safe)
+    return True
+
+
+def _try_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
+    """Try all of it: a Safe that was given safeTxGas or a gas price answers false where its call fails."""
+    if not int.from_bytes(chain.call(proposal.safe, call, sender=sender)):
+        raise ContractRefusalError(
+            "the Safe's call would fail",
+            why=f"safeTxGas or a gas price is set, so the Safe would take nonce {proposal.nonce} and change nothing",
+            remedy="make the proposal again without them",
+        )
+
+
+def _check_chain(proposal: Proposal, chain: Chain) -> None:
+    if proposal.chain_id != chain.chain_id:
+        raise ProposalError(
+            "the proposal is for another chain",
+            why=f"it names chain id {proposal.chain_id}, this is {chain.chain_id}",
+            remedy="choose the network it was made for",
+        )
+
+
+def _check_alone(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
+    """Refuse to pay a second time for what another account of this machine has under way."""
+    others = (entry for entry in chain.outbox.unsettled() if entry.sender != sender)
+    for entry in others:
+        if entry.does(call, to=proposal.safe):
+            raise ProposalError(
+                "the proposal is being executed already",
+                why=f"{entry.sender} sent the transaction {entry.hash}, which is not settled",
+                remedy=f"run `blockota transaction resume {entry.hash}`",
+            )
+
+
+def _check_success(receipt: Receipt, proposal: Proposal) -> None:
+    """A Safe that was given safeTxGas or a gas price takes the nonce also where its call fails, with an event.
+
+    The event names the transaction, indexed from Safe 1.4 on: what is called may leave one of the same kind.
+    """
+    if any(
+        log.topics[:1] == (_FAILURE,) and proposal.safe_tx_hash in b"".join(log.topics[1:]) + log.data
+        for log in receipt.logs
+    ):
+        raise ContractRefusalError(
+            "the Safe's call failed",
+            why=f"nonce {proposal.nonce} is taken in block {receipt.block_number}, and nothing else was changed",
+            remedy="make the proposal again without safeTxGas and gas price",
+        )
+
+
+def check_nonce(proposal: Proposal, safe: SafeState) -> None:
+    """Refuse a proposal whose nonce is not the Safe's next.
+
+    Raises:
+        ProposalError: it was executed already or replaced, or others come first.
+    """
+    if proposal.nonce < safe.nonce:
+        raise ProposalError(
+            "the proposal cannot be executed any more",
+            why=f"it takes nonce {proposal.nonce}, the Safe is at {safe.nonce}: it, or another one, was executed",
+            remedy="see `blockota release list`; make the proposal again if it is still wanted",
+        )
+    if proposal.nonce > safe.nonce:
+        raise ProposalError(
+            "other proposals come first",
+            why=f"it takes nonce {proposal.nonce}, the Safe is at {safe.nonce}",
+            remedy="execute those first",
+        )
+
+
+def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path) -> str:
+    """Put a Safe on a local chain: singleton, factory, and a proxy with these owners.
+
+    Args:
+        chain: a local chain.
+        account: pays.
+        owners: addresses.
+        threshold: how many of them must sign.
+        artifacts: the folder that `SAFE_ARTIFACTS` names.
+
+    Returns:
+        The Safe's checksummed address.
+
+    Raises:
+        UsageError: the npm package is not installed.
+    """
+    singleton = _created(chain, account, bytecode=_bytecode(artifacts / "Safe.sol/Safe.json"))
+    factory = _created(
+        chain, account, bytecode=_bytecode(artifacts / "proxies/SafeProxyFactory.sol/SafeProxyFactory.json")
+    )
+    setup = encode_signature_call(
+        "setup(address[],uint256,address,bytes,address,address,uint256,address)",
+        *(list(owners), threshold, NOBODY, b"", NOBODY, NOBODY, 0, NOBODY),
+    )
+    creation = encode_signature_call("createProxyWithNonce(address,bytes,uint256)", singleton, setup, 0)
+    address = decode(["address"], chain.call(factory, creation))[0]
+    chain.send(account, creation, to=factory)
+    return str(to_checksum_address(address))
+
+
+def _joined(signatures: Sequence[Signature]) -> bytes:
+    return b"".join(signature.signature for signature in signatures)
+
+
+def _created(chain: Chain, account: BaseAccount, *, bytecode: bytes) -> str:
+    address = chain.send(account, bytecode).contract
+    if address is None:
+        raise AssertionError("a creation transaction has a contract address")
+    return address
+
+
+def _bytecode(path: Path) -> bytes:
+    try:
+        artifact = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            "no Safe can be deployed", why=f"{path} is missing", remedy="run `npm ci` in the BlockOTA folder"
+        ) from error
+    return bytes.fromhex(artifact["bytecode"].removeprefix("0x"))

@@ -1,0 +1,1 @@
+"""The broker: keeps copies of releases under agreements on the chain."""

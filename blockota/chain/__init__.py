@@ -1,0 +1,1 @@
+"""One Ethereum chain: its node, its transactions, its newest confirmed block."""

@@ -1,0 +1,198 @@
+"""The manifest of a release: what people want to know of it, as a JSON file that lies beside the image.
+
+The contract keeps the manifest's SHA-256 in the event ``ReleasePublished``. A manifest fits one block, so that this
+digest is also that of its content address. Whatever it says, it says of one image, whose SHA-256 it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from blockota.errors import BlockOTAError, RefusedError
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW
+from blockota.model.release import Release, Version, product_key
+from blockota.strict_json import load_object
+
+MAX_SIZE = CHUNK_SIZE
+"""Bytes of the largest manifest, which must be a single block."""
+MAX_NOTES_SIZE = 1 << 16
+"""Bytes of the longest notes, in UTF-8."""
+MAX_ENTRIES, MAX_VALUE_LENGTH = 64, 1024
+"""Entries of metadata, and characters of a value."""
+_FORMAT = "blockota-manifest-1"
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_TAB_WIDTH = 4
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a vendor says of a release beside its record.
+
+    Attributes:
+        product: the product's name.
+        version: the release's version.
+        sha256: the 32 bytes of the image's SHA-256.
+        size: the image's bytes.
+        notes: for people; lines of printable text.
+        metadata: ⟨key, value⟩ pairs by ascending key; values are one line each.
+    """
+
+    product: str
+    version: Version
+    sha256: bytes
+    size: int
+    notes: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be shown safely, or is too much.
+
+        Raises:
+            RefusedError: notes or metadata cannot be published.
+        """
+        if (size := len(self.notes.encode("utf-8", "surrogatepass"))) > MAX_NOTES_SIZE:
+            raise _unusable("the notes are too long", f"they have {size} bytes, at most {MAX_NOTES_SIZE} are allowed")
+        for number, line in enumerate(self.notes.split("\n"), 1):
+            _require_printable(f"line {number} of the notes", line)
+        if len(self.metadata) > MAX_ENTRIES:
+            raise _unusable("there is too much metadata", f"{len(self.metadata)} entries, {MAX_ENTRIES} are allowed")
+        for key, value in self.metadata:
+            _require_entry(key, value)
+        keys = [key for key, _ in self.metadata]
+        if keys != sorted(set(keys)):
+            raise _unusable("the metadata is ambiguous", "a key stands twice, or the keys are not in order")
+
+    @property
+    def cid(self) -> CID:
+        """Its content address; the digest in it is what the contract's event names."""
+        return CID(RAW, hashlib.sha256(self.to_json()).digest())
+
+    def to_json(self) -> bytes:
+        """The file's bytes, the same for equal manifests."""
+        fields = {
+            "format": _FORMAT,
+            "product": self.product,
+            "version": str(self.version),
+            "sha256": self.sha256.hex(),
+            "size": self.size,
+            "notes": self.notes,
+            "metadata": dict(self.metadata),
+        }
+        return (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Manifest:
+        """Read a file.
+
+        Raises:
+            RefusedError: it is too large, no manifest of ours, or holds what cannot be shown safely.
+        """
+        if len(raw) > MAX_SIZE:
+            raise _unreadable(f"it has {len(raw)} bytes, at most {MAX_SIZE} are allowed")
+        try:
+            fields = load_object(raw)
+            manifest = _from_fields(fields)
+        except BlockOTAError as error:
+            raise _unreadable(f"{error.what}, {error.why}" if error.why else error.what) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unreadable(f"{_fault(error)}") from error
+        if json.loads(manifest.to_json()) != fields:
+            raise _unreadable("it has fields that do not belong there")
+        return manifest
+
+    def require_about(self, release: Release) -> None:
+        """Refuse a manifest that is about something else.
+
+        Raises:
+            RefusedError: another product, version or image.
+        """
+        said = (self.product, self.version, self.sha256, self.size)
+        if said != (release.product, release.version, release.sha256, release.size):
+            raise RefusedError(
+                f"the manifest is not about {release.product} {release.version}",
+                why=f"it says {self.product} {self.version}, {self.size} bytes with SHA-256 {self.sha256.hex()}",
+                remedy="do not believe its notes; tell the vendor",
+            )
+
+
+def notes_from(raw: bytes) -> str:
+    """Release notes as a file of text holds them: a line feed after each line, spaces for tabs.
+
+    Raises:
+        RefusedError: it is no UTF-8.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unusable("the notes cannot be read", f"byte {error.start} is no UTF-8") from error
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(line.expandtabs(_TAB_WIDTH).rstrip(" ") for line in lines).strip("\n")
+
+
+def metadata_from(entries: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Metadata in the order that a manifest wants; a key given twice stays twice, and is refused there."""
+    return tuple(sorted(entries))
+
+
+def _from_fields(fields: Any) -> Manifest:
+    if not isinstance(fields, dict) or fields.get("format") != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT}")
+    sha256, metadata = _text(fields, "sha256"), fields["metadata"]
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError("sha256 is no 64 hex digits")
+    if type(fields["size"]) is not int or not 0 < fields["size"] < 1 << 32:
+        raise ValueError("size is no number of bytes")
+    if not isinstance(metadata, dict):
+        raise TypeError("metadata is no object")
+    product_key(_text(fields, "product"))
+    return Manifest(
+        product=_text(fields, "product"),
+        version=Version.parse(_text(fields, "version")),
+        sha256=bytes.fromhex(sha256),
+        size=fields["size"],
+        notes=_text(fields, "notes"),
+        metadata=metadata_from((key, _text(metadata, key)) for key in metadata),
+    )
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def _require_entry(key: str, value: str) -> None:
+    if not _KEY.fullmatch(key):
+        why = "a key has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
+        raise _unusable(f"{key[:80]!a} cannot be a key of the metadata", why)
+    if len(value) > MAX_VALUE_LENGTH:
+        why = f"it has {len(value)} characters, at most {MAX_VALUE_LENGTH} are allowed"
+        raise _unusable(f"the metadata {key} is too long", why)
+    _require_printable(f"the metadata {key}", value)
+
+
+def _require_printable(where: str, text: str) -> None:
+    odd = next((letter for letter in text if not letter.isprintable()), None)
+    if odd is not None:
+        name = unicodedata.name(odd, "a control character")
+        raise _unusable(f"{where} cannot be shown safely", f"it has U+{ord(odd):04X} ({name})")
+
+
+def _unusable(what: str, why: str) -> RefusedError:
+    return RefusedError(what, why=why, remedy="correct it, then publish again")
+
+
+def _unreadable(why: str) -> RefusedError:
+    return RefusedError("the manifest cannot be read", why=why, remedy="do not believe it; tell the vendor")
+
+
+def _fault(error: Exception) -> str:
+    return f"its field {error} is missing" if isinstance(error, KeyError) else f"it is no manifest of ours ({error})"

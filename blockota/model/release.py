@@ -1,0 +1,190 @@
+"""Products, versions and releases: the facts that the chain keeps, as values."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from blockota.errors import UsageError
+from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, RAW
+
+_PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", re.ASCII)
+_NUMBER = r"(0|[1-9]\d{0,99})"
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
+_MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
+SINGLE_BLOCK_SIZE = CHUNK_SIZE
+"""Largest image, in bytes, whose SHA-256 is also its content address."""
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """A version as the contract orders it: major (16 bits), minor (24 bits), patch (24 bits)."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Read ``MAJOR.MINOR.PATCH`` (semver.org, without pre-release or build parts).
+
+        Raises:
+            UsageError: it is none, a number is too large, or it is 0.0.0.
+        """
+        match = _VERSION.fullmatch(text)
+        if not match:
+            raise _no_version(text, "a version is three numbers, such as 1.4.0")
+        version = cls(*(int(part) for part in match.groups()))
+        if version.major > _MAX_MAJOR or max(version.minor, version.patch) > _MAX_MINOR:
+            raise _no_version(text, f"the largest version is {_MAX_MAJOR}.{_MAX_MINOR}.{_MAX_MINOR}")
+        if not version.packed:
+            raise _no_version(text, "0.0.0 stands for 'no version' on the chain")
+        return version
+
+    @classmethod
+    def unpack(cls, packed: int) -> Version | None:
+        """The version in a uint64 of the contract; None for 0, which stands for none."""
+        return cls(packed >> 48, packed >> 24 & _MAX_MINOR, packed & _MAX_MINOR) if packed else None
+
+    @property
+    def packed(self) -> int:
+        """The uint64 of the contract."""
+        return self.major << 48 | self.minor << 24 | self.patch
+
+    def __str__(self) -> str:
+        """``MAJOR.MINOR.PATCH``."""
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+@dataclass(frozen=True)
+class Region:
+    """A range of flash addresses.
+
+    Attributes:
+        start: the first address.
+        size: bytes.
+    """
+
+    start: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """The first address behind the region."""
+        return self.start + self.size
+
+    def contains(self, other: Region) -> bool:
+        """Whether `other` lies wholly inside."""
+        return self.start <= other.start and other.end <= self.end
+
+    def __str__(self) -> str:
+        """``0x08000000-0x0800ffff (65,536 bytes)``."""
+        return f"0x{self.start:08x}-0x{self.end - 1:08x} ({self.size:,} bytes)"
+
+
+@dataclass(frozen=True)
+class Product:
+    """What an image is for, as the chain keeps it.
+
+    Attributes:
+        name: at most 31 ASCII characters.
+        oem: the original equipment manufacturer it is paired with.
+        chip_id: the product id that the chip's bootloader reports (AN3155, Get ID).
+        region: the flash that its images may occupy.
+        minimum_version: the floor; nothing below it may be installed.
+        paired: whether releases can be published and installed.
+    """
+
+    name: str
+    oem: str
+    chip_id: int
+    region: Region
+    minimum_version: Version | None
+    paired: bool
+
+
+class Status(enum.Enum):
+    """What the vendor says of a release today."""
+
+    ACTIVE = 1
+    REVOKED = 2
+
+    def __str__(self) -> str:
+        """The word, in lower case."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Release:
+    """⟨product, version⟩ and the facts that the chain keeps of it.
+
+    Attributes:
+        product: the product's name.
+        version: its version.
+        sha256: the 32 bytes of the image's SHA-256.
+        size: the image's bytes.
+        load_address: where the image's first byte goes.
+        active_from: Unix time, in seconds, before which it must not be installed.
+        chip_id: the chip that it was published for.
+        status: active or revoked.
+        previous: the version published before it.
+        dag_root: digest of the DAG's root, for an image of more than `SINGLE_BLOCK_SIZE` bytes.
+        manifest: SHA-256 of the manifest that it is to be published with; a record read back has none, since the
+            contract keeps it in the event alone.
+    """
+
+    product: str
+    version: Version
+    sha256: bytes
+    size: int
+    load_address: int
+    active_from: int
+    chip_id: int
+    status: Status
+    previous: Version | None = None
+    dag_root: bytes | None = None
+    manifest: bytes | None = None
+
+    @property
+    def cid(self) -> CID:
+        """The image's content address, which follows from the record."""
+        return CID(DAG_PB, self.dag_root) if self.dag_root else CID(RAW, self.sha256)
+
+    @property
+    def region(self) -> Region:
+        """The flash that the image occupies."""
+        return Region(self.load_address, self.size)
+
+
+def product_key(name: str) -> bytes:
+    """The bytes32 that stands for a product (or an OEM) on the chain.
+
+    Raises:
+        UsageError: the name is empty, longer than 31 characters, or has other characters.
+    """
+    if not _PRODUCT.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be a name on the chain",
+            why="a name has 1 to 31 letters, digits, '.', '_' or '-', and begins with a letter or digit",
+        )
+    return name.encode().ljust(32, b"\0")
+
+
+def product_name(key: bytes) -> str:
+    """The name in a bytes32 of the chain; unusual bytes are shown as escapes, never printed as they are."""
+    name = key.rstrip(b"\0").decode("ascii", "backslashreplace")
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def show_time(seconds: int) -> str:
+    """A Unix time, in seconds, for people."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970, beyond the calendar"
+
+
+def _no_version(text: str, why: str) -> UsageError:
+    return UsageError(f"{text!r} is no version", why=why)

@@ -1,0 +1,1 @@
+"""The vendor: publishes releases, and reviews what its owners sign."""

@@ -1,0 +1,1 @@
+"""The bench: a technician flashes boards over their serial ports."""

@@ -1,0 +1,1 @@
+"""The client of the STM32 boot loader (AN3155)."""

@@ -1,0 +1,1 @@
+"""What is written to a board's flash, and the proof of it."""

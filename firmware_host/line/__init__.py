@@ -1,0 +1,1 @@
+"""Serial lines and TCP connections to a board."""

@@ -1,0 +1,184 @@
+"""Runs an application on a Cortex-M3 under Unicorn, until it crashes or asks for a reset.
+
+Each instruction counts as the same number of clock cycles. There are no interrupts but SysTick, no memory
+protection, no bit-banding, and the application cannot program the flash.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, UC_PROT_EXEC, UC_PROT_READ
+from unicorn.arm_const import (
+    UC_ARM_REG_LR,
+    UC_ARM_REG_PC,
+    UC_ARM_REG_PRIMASK,
+    UC_ARM_REG_SP,
+    UC_CPU_ARM_CORTEX_M3,
+)
+from unicorn.unicorn_py3 import Uc, UcError
+
+from firmware_host.simulator.peripherals import LEFT_BY_ROM, RESET_VALUES, SCB_VTOR, SYST_CSR, Peripherals
+
+if TYPE_CHECKING:
+    from firmware_host.simulator.silicon import Silicon
+
+PAGE = 0x1000
+HANDLER_RETURN = 0x1000_0000
+"""Where an exception handler returns to, in place of EXC_RETURN, which Unicorn cannot take."""
+HANDLER_LIMIT = 1_000_000
+SLICE = 2400
+"""Cycles at a time, 0.1 ms at 24 MHz: to within them it is known when the application asked for a reset."""
+SYSTICK_VECTOR = 15
+WAIT_INSTRUCTIONS = (b"\x30\xbf", b"\x20\xbf")
+"""WFI and WFE, where the core sleeps until the next interrupt."""
+REGISTER_BLOCKS = ((0x4000_0000, 0x3_0000), (0xE000_E000, PAGE))
+
+
+class CrashError(Exception):
+    """The application did what a Cortex-M3 answers with a fault."""
+
+
+class Application:
+    """A program in flash or RAM, as it runs after reset or after the ROM's Go command.
+
+    Args:
+        silicon: the memories; RAM is copied in here and back by `stop`.
+        vector_table: address of the initial stack pointer and the reset vector.
+        from_rom: whether Go started it: clocks and USART1 are then as the ROM left them, and
+            address 0 shows the system memory.
+        cycles_per_instruction: on the average.
+
+    Attributes:
+        seconds_left: what the last `run` did not need, because the application asked for a reset.
+
+    Raises:
+        CrashError: there is no plausible vector table.
+    """
+
+    def __init__(
+        self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float = 1.0
+    ) -> None:
+        """Map the memories, and set stack pointer and program counter."""
+        self.seconds_left, self._cycles_per_instruction = 0.0, cycles_per_instruction
+        self._silicon, profile = silicon, silicon.profile
+        stack = _word(silicon.read(vector_table, 4))
+        self._pc = _word(silicon.read(vector_table + 4, 4))
+        if not profile.ram_start < stack <= profile.ram_start + profile.ram_size or not self._pc & 1:
+            raise CrashError(f"no vector table at {vector_table:#010x}: {stack:#010x} {self._pc:#010x}")
+        self.peripherals = Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES)
+        self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
+        self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M3)
+        self._map_memories(from_rom=from_rom)
+        self._uc.reg_write(UC_ARM_REG_SP, stack)
+        self._until_tick = 0
+        self._asleep = self._tick_pending = False
+
+    def run(self, seconds: float) -> bytes:
+        """Run for that much of the board's time; return what USART1 sent.
+
+        Raises:
+            CrashError: the core faulted. What was sent before stands in `peripherals.sent`.
+        """
+        clock_hz = self.peripherals.clock_hz
+        cycles = round(seconds * clock_hz)
+        while cycles > 0 and not self.peripherals.reset_requested:
+            cycles -= self._step(cycles)
+        self.seconds_left = cycles / clock_hz
+        return self.take_sent()
+
+    def take_sent(self) -> bytes:
+        """Return what USART1 sent since the last call."""
+        sent = bytes(self.peripherals.sent)
+        self.peripherals.sent.clear()
+        return sent
+
+    def stop(self) -> None:
+        """Keep the RAM: it survives a reset."""
+        profile = self._silicon.profile
+        self._silicon.ram[:] = self._uc.mem_read(profile.ram_start, profile.ram_size)
+
+    def _step(self, cycles: int) -> int:
+        period = self.peripherals.tick_cycles
+        if period and not 0 < self._until_tick <= period:
+            self._until_tick = period
+        cycles = min(cycles, SLICE, self._until_tick if period else SLICE)
+        if not self._asleep:
+            # A count of zero would have no end.
+            self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
+            self._asleep = self._just_executed() in WAIT_INSTRUCTIONS
+        self._until_tick -= cycles
+        if period and self._until_tick <= 0:
+            self._tick()
+        return cycles
+
+    def _execute(self, start: int, count: int) -> int:
+        try:
+            self._uc.emu_start(start, HANDLER_RETURN, count=count)
+        except UcError as error:
+            at = self._uc.reg_read(UC_ARM_REG_PC)
+            raise CrashError(f"{error} at {at:#010x}") from error
+        return int(self._uc.reg_read(UC_ARM_REG_PC))
+
+    def _just_executed(self) -> bytes:
+        try:
+            return bytes(self._uc.mem_read(self._pc - 2, 2))
+        except UcError:  # the memory starts here
+            return b""
+
+    def _tick(self) -> None:
+        self.peripherals.ticked = True
+        self._tick_pending |= bool(self.peripherals[SYST_CSR] & 2)
+        if self._tick_pending:
+            self._asleep = False
+        if self._tick_pending and not self._uc.reg_read(UC_ARM_REG_PRIMASK) & 1:
+            self._tick_pending = False
+            self._handle_tick()
+
+    def _handle_tick(self) -> None:
+        try:
+            handler = _word(self._uc.mem_read(self.peripherals[SCB_VTOR] + 4 * SYSTICK_VECTOR, 4))
+        except UcError as error:
+            raise CrashError(f"no SysTick vector: {error}") from error
+        # Registers are kept here, not in the frame that the core would push; its room is left.
+        kept = self._uc.context_save()
+        self._uc.reg_write(UC_ARM_REG_SP, (self._uc.reg_read(UC_ARM_REG_SP) - 32) & ~7)
+        self._uc.reg_write(UC_ARM_REG_LR, HANDLER_RETURN | 1)
+        if not handler & 1 or self._execute(handler, HANDLER_LIMIT) != HANDLER_RETURN:
+            raise CrashError(f"the SysTick handler at {handler:#010x} does not return")
+        self._uc.context_restore(kept)
+
+    def _map_memories(self, *, from_rom: bool) -> None:
+        silicon, profile = self._silicon, self._silicon.profile
+        system = bytes(silicon.system + silicon.options.raw)
+        self._map_fixed(0, system if from_rom else bytes(silicon.flash.cells))
+        self._map_fixed(profile.flash_start, bytes(silicon.flash.cells))
+        self._map_fixed(profile.system_start, system)
+        self._map_fixed(HANDLER_RETURN, bytes(PAGE))
+        self._uc.mem_map(profile.ram_start, _whole_pages(profile.ram_size))
+        self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
+        for start, size in REGISTER_BLOCKS:
+            self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
+
+    def _map_fixed(self, start: int, content: bytes) -> None:
+        self._uc.mem_map(start, _whole_pages(len(content)), UC_PROT_READ | UC_PROT_EXEC)
+        self._uc.mem_write(start, content)
+
+    # Unicorn gives all arguments by position; the last one is chosen above, the block's start.
+    def _read_register(self, _uc: Uc, offset: int, *rest: Any) -> int:
+        size, start = rest
+        return self.peripherals.read(start + offset, size)
+
+    def _write_register(self, uc: Uc, offset: int, *rest: Any) -> None:
+        size, value, start = rest
+        self.peripherals.write(start + offset, value, size=size)
+        if self.peripherals.reset_requested:
+            uc.emu_stop()
+
+
+def _whole_pages(size: int) -> int:
+    return (size + PAGE - 1) & -PAGE
+
+
+def _word(data: bytes | bytearray) -> int:
+    return int.from_bytes(data, "little")

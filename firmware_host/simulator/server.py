@@ -1,0 +1,209 @@
+"""Puts a simulated board on a TCP port or a pseudo-terminal, from a thread of its own.
+
+Opening the line is plugging the board in and pressing reset: each new connection finds it in
+its boot ROM (or, with BOOT0 at 0, running what is in flash). On a pseudo-terminal, the first
+program that opens it after every other one has closed it counts as a new connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import sys
+import termios
+import threading
+import time
+import tty
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from blockota.errors import LinkError
+from firmware_host.simulator.uart import LineSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from firmware_host.simulator.device import SimulatedBoard
+
+HOST = "127.0.0.1"
+TICK = 0.01
+"""Seconds between two looks at the line of a boot ROM, which only answers."""
+APPLICATION_TICK = 0.001
+"""The same while an application runs, which says something by itself."""
+PATIENCE = 5.0
+"""Seconds after which a host that reads nothing loses its connection."""
+CHUNK = 4096
+TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
+"""Linux tells a terminal's rate as a number: the request, the size of its answer, and where the number stands."""
+
+
+@contextmanager
+def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
+    """Serve the board on 127.0.0.1, one connection at a time; yield its ``socket://`` URL.
+
+    Args:
+        board: the board; leave it alone while it is served.
+        port: the TCP port, 0 for any free one.
+
+    Raises:
+        LinkError: the port is in use or not allowed.
+    """
+    with serve_connections(partial(_talk, board), port=port) as address:
+        yield f"socket://{address}"
+
+
+@contextmanager
+def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *, port: int) -> Iterator[str]:
+    """Let `talk` serve connections to 127.0.0.1, one at a time, from a thread; yield ``host:port``.
+
+    Args:
+        talk: serves one connection until it ends or the event is set.
+        port: the TCP port, 0 for any free one.
+
+    Raises:
+        LinkError: the port is in use or not allowed.
+    """
+    with _listening(port) as listener, _thread(partial(_accept, talk, listener)):
+        yield f"{HOST}:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def serve_pty(board: SimulatedBoard) -> Iterator[str]:
+    """Serve the board on a new pseudo-terminal; yield its path, as in ``/dev/pts/3``."""
+    master, slave = os.openpty()
+    path = os.ttyname(slave)
+    tty.setraw(slave)
+    # Without a program on it, and only then, the master reports a hang-up.
+    os.close(slave)
+    os.set_blocking(master, False)
+    try:
+        with _thread(partial(_serve_terminal, board, master, path=path)):
+            yield path
+    finally:
+        os.close(master)
+
+
+def _listening(port: int) -> socket.socket:
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise LinkError(
+            f"Port {port} cannot be served",
+            why=error.strerror or str(error),
+            remedy="choose another port, or 0 for any that is free",
+        ) from error
+    listener.settimeout(TICK)
+    return listener
+
+
+@contextmanager
+def _thread(serve: Callable[..., None]) -> Iterator[None]:
+    ended = threading.Event()
+    thread = threading.Thread(target=serve, kwargs={"ended": ended}, name="simulated board", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        # A daemon thread that is stuck must not keep the process from ending.
+        thread.join(timeout=PATIENCE)
+
+
+def _accept(
+    talk: Callable[[socket.socket, threading.Event], None], listener: socket.socket, *, ended: threading.Event
+) -> None:
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(PATIENCE)
+            # A host that leaves, or stops reading, in the middle of an answer is no fault of the board's.
+            with connection, contextlib.suppress(ConnectionError, TimeoutError):
+                talk(connection, ended)
+
+
+def _talk(board: SimulatedBoard, connection: socket.socket, *rest: threading.Event) -> None:
+    (ended,) = rest
+    connection.sendall(board.connect())
+    for data in arriving(connection, ended, tick=partial(tick, board)):
+        connection.sendall(board.feed(data) + board.idle(tick(board)))
+
+
+def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
+    """Yield what arrives, or nothing after each tick without it, until the host leaves or the event is set.
+
+    Args:
+        connection: to the host.
+        ended: ends it.
+        tick: how many seconds to wait next.
+    """
+    while not ended.is_set():
+        data = b""
+        if select.select([connection], [], [], tick())[0]:
+            data = connection.recv(CHUNK)
+            _acknowledge_at_once(connection)
+            if not data:
+                return
+        yield data
+
+
+def tick(board: SimulatedBoard) -> float:
+    """Return the seconds until the board wants to be looked at again."""
+    return APPLICATION_TICK if board.application else TICK
+
+
+def _acknowledge_at_once(connection: socket.socket) -> None:
+    # A host that sends a frame in parts would else wait 40 ms for each (Nagle and delayed ACK),
+    # which no serial line does. Linux forgets the option after a while.
+    if sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: threading.Event) -> None:
+    poll = select.poll()
+    poll.register(master, select.POLLIN)
+    connected = False
+    while not ended.is_set():
+        events = dict(poll.poll(tick(board) * 1000)).get(master, 0)
+        if events & ~select.POLLIN:
+            if connected:
+                _forget_unread(path)
+            connected = False
+            time.sleep(TICK)
+        elif not connected:
+            connected = True
+            _send(master, board.connect())
+        if events & select.POLLIN:
+            board.set_line(LineSettings(_terminal_baud(master)))
+            _send(master, board.feed(os.read(master, CHUNK)))
+        if connected:
+            _send(master, board.idle(tick(board)))
+
+
+def _terminal_baud(master: int) -> int:
+    """The rate that the program on the terminal has set, in bits a second; parity has none there."""
+    if sys.platform != "linux":
+        return 0
+    settings = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))
+    return int.from_bytes(settings[INPUT_SPEED : INPUT_SPEED + 4], sys.byteorder)
+
+
+def _forget_unread(path: str) -> None:
+    # A real port forgets when it is closed; the kernel keeps it for the next program.
+    slave = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    termios.tcflush(slave, termios.TCIFLUSH)
+    os.close(slave)
+
+
+def _send(master: int, data: bytes) -> None:
+    # What a program does not read is lost, as on any serial line.
+    with contextlib.suppress(BlockingIOError):
+        os.write(master, data)

@@ -1,0 +1,151 @@
+"""Puts a simulated board behind a serial server that speaks RFC 2217: rate, parity, break and control lines.
+
+The protocol is pyserial's `PortManager`; what a port does here stands below. A board whose NRST is wired to a control
+line is not reset by opening the port: the host has to do it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from serial import rfc2217
+
+from firmware_host.simulator.server import arriving, serve_connections, tick
+from firmware_host.simulator.uart import LineSettings
+from firmware_host.simulator.wiring import DTR_RTS, ControlLines, Wiring
+
+if TYPE_CHECKING:
+    import socket
+    import threading
+    from collections.abc import Iterator
+
+    from firmware_host.simulator.device import SimulatedBoard
+
+
+@contextmanager
+def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_RTS) -> Iterator[str]:
+    """Serve the board on 127.0.0.1, one connection at a time; yield its ``rfc2217://`` URL.
+
+    Args:
+        board: the board; leave it alone while it is served.
+        port: the TCP port, 0 for any free one.
+        wiring: how the control lines reach NRST and BOOT0.
+
+    Raises:
+        LinkError: the port is in use or not allowed.
+    """
+    with serve_connections(partial(_talk, board, wiring), port=port) as address:
+        yield f"rfc2217://{address}"
+
+
+def _talk(board: SimulatedBoard, wiring: Wiring, *rest: Any) -> None:
+    connection, ended = rest
+    port = _BoardPort(board, connection, wiring=wiring)
+    port.send(board.plug_in(reset=not wiring.reset))
+    # A host that garbles the protocol itself loses its connection.
+    with contextlib.suppress(LookupError, ValueError, struct.error):
+        port.serve(connection, ended)
+
+
+class _BoardPort:
+    """A serial port as `PortManager` wants to have one, with a board on it; whatever else it sets is kept."""
+
+    cts = dsr = cd = True
+    ri = xonxoff = rtscts = False
+    stopbits = 1
+
+    def __init__(self, board: SimulatedBoard, connection: socket.socket, *, wiring: Wiring) -> None:
+        self._board, self._connection = board, connection
+        self._lines, self._pending = ControlLines(board, wiring), bytearray()
+        self._settings = LineSettings(9600, "N")
+        manager: Any = rfc2217.PortManager
+        self._manager = manager(self, self)
+
+    def serve(self, connection: socket.socket, ended: threading.Event) -> None:
+        for data in arriving(connection, ended, tick=partial(tick, self._board)):
+            for byte in self._manager.filter(data):
+                self._pending += byte
+            self._pass_on()
+            self.send(self._board.idle(tick(self._board)))
+
+    def write(self, data: bytes) -> None:
+        """Send what belongs to the protocol."""
+        self._connection.sendall(data)
+
+    def send(self, data: bytes) -> None:
+        """Send what the board says."""
+        self._connection.sendall(b"".join(self._manager.escape(data)))
+
+    def _pass_on(self) -> None:
+        """Give the board what came before a setting changes, and what came last."""
+        if self._pending:
+            data = bytes(self._pending)
+            self._pending.clear()
+            self.send(self._board.feed(data))
+
+    def _set_line(self, settings: LineSettings) -> None:
+        self._pass_on()
+        self._settings = settings
+        self._board.set_line(settings)
+
+    def _set_control(self, line: str, *, asserted: bool) -> None:
+        self._pass_on()
+        self._lines.set(line, asserted=asserted)
+
+    @property
+    def baudrate(self) -> int:
+        return self._settings.baud
+
+    @baudrate.setter
+    def baudrate(self, baud: int) -> None:
+        self._set_line(LineSettings(baud, self.parity, self.bytesize))
+
+    @property
+    def parity(self) -> str:
+        return self._settings.parity
+
+    @parity.setter
+    def parity(self, parity: str) -> None:
+        self._set_line(LineSettings(self.baudrate, parity, self.bytesize))
+
+    @property
+    def bytesize(self) -> int:
+        return self._settings.data_bits
+
+    @bytesize.setter
+    def bytesize(self, data_bits: int) -> None:
+        self._set_line(LineSettings(self.baudrate, self.parity, data_bits))
+
+    @property
+    def dtr(self) -> bool:
+        return self._lines.is_asserted("dtr")
+
+    @dtr.setter
+    def dtr(self, asserted: bool) -> None:
+        self._set_control("dtr", asserted=asserted)
+
+    @property
+    def rts(self) -> bool:
+        return self._lines.is_asserted("rts")
+
+    @rts.setter
+    def rts(self, asserted: bool) -> None:
+        self._set_control("rts", asserted=asserted)
+
+    @property
+    def break_condition(self) -> bool:
+        return self._lines.is_asserted("break")
+
+    @break_condition.setter
+    def break_condition(self, asserted: bool) -> None:
+        self._set_control("break", asserted=asserted)
+
+    def reset_input_buffer(self) -> None:
+        """Nothing is kept back here."""
+
+    def reset_output_buffer(self) -> None:
+        """The same."""

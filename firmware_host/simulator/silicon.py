@@ -1,0 +1,126 @@
+"""The memories of a simulated chip, each where the core and the boot ROM find it.
+
+Nothing here knows the serial protocol. Addresses are absolute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from firmware_host.simulator.flash import Flash
+from firmware_host.simulator.option_bytes import option_bytes
+from firmware_host.simulator.power import Supply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from firmware_host.simulator.faults import Faults
+    from firmware_host.simulator.profile import BoardProfile
+
+
+class BusFaultError(Exception):
+    """The core touched an address where nothing answers; it stops until reset."""
+
+
+class Silicon:
+    """Flash, RAM, system memory and option bytes of one chip.
+
+    Args:
+        profile: the chip.
+        flash: first contents of the flash, or a file that keeps them (made where it is absent).
+        faults: cells that are worn out, and a supply that fails.
+        unique_id: the 96-bit device id.
+
+    Attributes:
+        flash: the main flash and its controller.
+        options: the option bytes.
+        ram: what it holds.
+        system: the system memory.
+        factory: what the factory left outside of it.
+
+    Raises:
+        UsageError: the first contents are larger than the flash.
+        LinkError: the file cannot be used.
+    """
+
+    def __init__(self, profile: BoardProfile, flash: bytes | Path, *, faults: Faults, unique_id: bytes) -> None:
+        """Power the memories up."""
+        self.profile = profile
+        supply = Supply(faults)
+        self.flash = Flash(profile, flash, faults=faults, supply=supply)
+        self.options = option_bytes(profile, supply=supply)
+        self.ram = bytearray(profile.ram_size)
+        self.system, self.factory = bytearray(profile.system_size), bytearray(len(profile.factory))
+        self._engrave(unique_id)
+        self.load_options()
+
+    def load_options(self) -> None:
+        """Let the option bytes take effect, as every reset does."""
+        self.options.load()
+        self.flash.protected = self.options.protected_pages
+
+    def lose_power(self) -> None:
+        """Forget what RAM held: it comes up with anything."""
+        self.ram[:] = hashlib.shake_128(b"power-on").digest(len(self.ram))
+
+    def protect(self, *, readout: bool, sectors: Iterable[int]) -> None:
+        """Leave the option bytes as somebody may have set them before, from the next reset on."""
+        self.options.keep(self.options.with_readout(protected=readout))
+        self.options.keep(self.options.with_write_protection(sectors))
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return `length` bytes.
+
+        Raises:
+            BusFaultError: not all of them exist.
+        """
+        data = b""
+        while len(data) < length:
+            data += self._read_region(address + len(data), length - len(data))
+        return data
+
+    def _read_region(self, address: int, most: int) -> bytes:
+        profile = self.profile
+        regions = (
+            (profile.flash_start, self.flash.cells),
+            (profile.ram_start, self.ram),
+            (profile.system_start, self.system),
+            (profile.option_start, self.options.raw),
+            (profile.factory.start, self.factory),
+        )
+        for start, cells in regions:
+            if start <= address < start + len(cells):
+                return bytes(cells[address - start : address - start + most])
+        raise BusFaultError(f"reading at {address:#010x}")
+
+    def _engrave(self, unique_id: bytes) -> None:
+        profile = self.profile
+        start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
+        reported = profile.reported_flash_size or profile.flash_size
+        for address, value in (
+            (profile.flash_size_register, (reported // 1024).to_bytes(2, "little")),
+            (profile.unique_id_register, unique_id),
+        ):
+            cells[address - start : address - start + len(value)] = value
+
+    def write_ram(self, address: int, data: bytes) -> None:
+        """Write to RAM.
+
+        Raises:
+            BusFaultError: the data run past its end.
+        """
+        first = address - self.profile.ram_start
+        if first + len(data) > len(self.ram):
+            raise BusFaultError(f"writing {len(data)} bytes at {address:#010x}")
+        self.ram[first : first + len(data)] = data
+
+    def forget_everything(self) -> None:
+        """Erase flash and RAM, protected or not: what lifting readout protection does.
+
+        Raises:
+            PowerCutError: power failed on the way.
+        """
+        self.flash.forget()
+        self.ram[:] = bytes(len(self.ram))

@@ -1,0 +1,302 @@
+"""What a signer knows of the chain, as a file: read back as it was written, and believed in no other spelling."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import from_json as read_signatures
+from blockota.approval.transaction_builder import from_builder
+from blockota.errors import ProposalError
+from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.strict_json import load_object
+from tests.support.samples import CONTRACT, NOW, PRODUCT, SAFE, code, release_of
+from tests.support.strategies import addresses, json_values, names, uint64, versions
+
+AGREEMENT = Agreement(
+    3, CONTRACT, PRODUCT.name, Version(1, 1, 0), NOW + 60, AgreementStatus.ACCEPTED, "https://broker.example/"
+)
+VIEW = ChainView(
+    chain_id=1337,
+    block_number=100,
+    block_hash=bytes(range(32)),
+    block_time=NOW,
+    contract=CONTRACT,
+    replication=SAFE,
+    safe=SafeState(SAFE, (CONTRACT, SAFE), 2, 7),
+    products=(replace(PRODUCT, minimum_version=Version(1, 0, 0)),),
+    newest=(replace(release_of(code()), previous=Version(1, 0, 0), dag_root=bytes(32)),),
+    agreements=(AGREEMENT,),
+)
+RAW = VIEW.to_json()
+
+hashes = st.binary(min_size=32, max_size=32)
+products = st.builds(
+    Product,
+    name=names,
+    oem=names,
+    chip_id=uint64,
+    region=st.builds(Region, uint64, uint64),
+    minimum_version=st.none() | versions,
+    paired=st.booleans(),
+)
+releases = st.builds(
+    Release,
+    product=names,
+    version=versions,
+    sha256=hashes,
+    size=uint64,
+    load_address=uint64,
+    active_from=uint64,
+    chip_id=uint64,
+    status=st.sampled_from(Status),
+    previous=st.none() | versions,
+    dag_root=st.none() | hashes,
+)
+agreements = st.builds(
+    Agreement,
+    number=uint64,
+    broker=addresses,
+    product=names,
+    version=versions,
+    expires_at=uint64,
+    status=st.sampled_from(AgreementStatus),
+    uri=st.text(max_size=20),
+)
+views = st.builds(
+    ChainView,
+    chain_id=uint64,
+    block_number=uint64,
+    block_hash=hashes,
+    block_time=uint64,
+    contract=addresses,
+    replication=st.none() | addresses,
+    safe=st.builds(SafeState, addresses, st.lists(addresses, max_size=4).map(tuple), uint64, uint64),
+    products=st.lists(products, max_size=3, unique_by=lambda product: product.name).map(tuple),
+    newest=st.lists(releases, max_size=3, unique_by=lambda release: release.product).map(tuple),
+    agreements=st.lists(agreements, max_size=3, unique_by=lambda agreement: agreement.number).map(tuple),
+)
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Paths of everything within a JSON value, the value itself included."""
+    inside: dict[Any, Any] = {}
+    if isinstance(value, (dict, list)):
+        inside = value if isinstance(value, dict) else dict(enumerate(value))
+    return [path, *(place for key, child in inside.items() for place in places(child, (*path, key)))]
+
+
+def changed(path: tuple[str | int, ...], value: Any) -> bytes:
+    """The file with another value in one place."""
+    root = json.loads(RAW)
+    target = root
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    return json.dumps(root).encode()
+
+
+PLACES = places(json.loads(RAW))[1:]
+
+
+def refusal(raw: bytes) -> str:
+    """The sentence with which a file is refused."""
+    with pytest.raises(ProposalError) as refused:
+        ChainView.from_json(raw)
+    assert refused.value.why
+    return str(refused.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(views)
+def test_a_file_is_read_back(view: ChainView) -> None:
+    """Writing and reading are inverse, and equal views are the same bytes."""
+    assert ChainView.from_json(view.to_json()) == view
+    assert ChainView.from_json(view.to_json()).to_json() == view.to_json()
+
+
+def test_a_view_is_asked_by_name_and_number() -> None:
+    """What it does not hold is none."""
+    assert VIEW.product(PRODUCT.name) == VIEW.products[0]
+    assert VIEW.newest_of(PRODUCT.name) == VIEW.newest[0]
+    assert VIEW.agreement(3) == AGREEMENT
+    assert (VIEW.product("other"), VIEW.newest_of("other"), VIEW.agreement(4)) == (None, None, None)
+
+
+WRONG_VALUES: tuple[Any, ...] = (
+    -1,
+    1 << 64,
+    True,
+    "\x1b[2J",
+    "x" * 500,
+    [[]],
+    {"a": 1},
+    "0x",
+    "1.0",
+    "\u202e1.0.0",
+    "\ud800",
+)
+
+
+@pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
+def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -> None:
+    """The sentence names the field, fits on the screen, and nothing of the value acts on a terminal."""
+    names = [key.rstrip("s") for key in path if isinstance(key, str)]
+    for value in WRONG_VALUES:
+        if path[-1] == "uri" and isinstance(value, str):
+            continue  # a URI is a broker's own words; whoever shows it escapes it
+        if (path[-1], value) == ("paired", True) or (path[-1] in ("product", "oem") and value in ("0x", "1.0")):
+            continue
+        sentence = refusal(changed(path, value))
+        assert sentence.startswith(("the file is no chain view: its field", "the file is of another kind: its format"))
+        assert sentence.isprintable()
+        assert len(sentence) < 250
+        assert any(name in sentence for name in names) or "is missing" in sentence
+
+
+@settings(max_examples=150, deadline=None)
+@given(path=st.sampled_from(PLACES), value=json_values)
+def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ...], value: Any) -> None:
+    """No value is bent into another one: what is accepted is written back as the same file."""
+    raw = changed(path, value)
+    try:
+        found = ChainView.from_json(raw)
+    except ProposalError:
+        return
+    assert repr(json.loads(found.to_json())) == repr(json.loads(raw))
+
+
+@pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
+def test_a_missing_field_is_refused(path: tuple[str | int, ...]) -> None:
+    """No field has a default; a list may be shorter."""
+    root = json.loads(RAW)
+    target = root
+    for key in path[:-1]:
+        target = target[key]
+    del target[path[-1]]
+    raw = json.dumps(root).encode()
+    if isinstance(path[-1], int):
+        ChainView.from_json(raw)
+    else:
+        assert f"'{path[-1]}' is missing" in refusal(raw) or path[-1] == "format"
+
+
+@pytest.mark.parametrize("path", [(), ("block",), ("contracts",), ("safe",), ("products", 0), ("newest", 0)], ids=str)
+def test_a_field_that_does_not_belong_is_refused(path: tuple[str | int, ...]) -> None:
+    """Nothing is passed over in silence."""
+    assert "fields that do not belong there" in refusal(changed((*path, "note"), "believe me"))
+
+
+@pytest.mark.parametrize(("name", "key"), [("products", "product"), ("newest", "product"), ("agreements", "number")])
+def test_two_entries_about_one_thing_are_refused(name: str, key: str) -> None:
+    """Nobody could say with which of two newest releases a proposal was compared."""
+    entry = json.loads(RAW)[name][0]
+    assert f"{name} has two entries with the same {key}" in refusal(changed((name,), [entry, entry]))
+
+
+DEEP = b"[" * 400 + b"]" * 400
+WRONG_FILES = {
+    "empty": b"",
+    "no JSON": b"{",
+    "a list": b"[]",
+    "cut": RAW[:-9],
+    "two objects": RAW + RAW,
+    "a key twice": RAW.replace(b'"nonce": 7', b'"nonce": 7, "nonce": 8'),
+    "a key twice by an escape": RAW.replace(b'"nonce": 7', b'"nonce": 7, "n\\u006fnce": 8'),
+    "the format twice": RAW.replace(b"{", b'{"format": "blockota-view-1",', 1),
+    "a number of 5000 digits": RAW.replace(b'"nonce": 7', b'"nonce": ' + b"7" * 5000),
+    "an exponent": RAW.replace(b'"nonce": 7', b'"nonce": 7e0'),
+    "a fraction": RAW.replace(b'"nonce": 7', b'"nonce": 7.0'),
+    "infinity": RAW.replace(b'"nonce": 7', b'"nonce": Infinity'),
+    "no number": RAW.replace(b'"nonce": 7', b'"nonce": NaN'),
+    "UTF-16": RAW.decode().encode("utf-16"),
+    "a byte order mark": b"\xef\xbb\xbf" + RAW,
+    "no UTF-8": b"\xff" + RAW,
+    "nested": RAW.replace(b'"nonce": 7', b'"nonce": ' + DEEP),
+    "nested without end": b"[" * 500_000,
+    "nested objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+}
+
+
+@pytest.mark.parametrize("raw", WRONG_FILES.values(), ids=WRONG_FILES)
+def test_a_file_that_is_no_view_is_refused(raw: bytes) -> None:
+    """Whatever the bytes are, the answer is one printable sentence."""
+    assert refusal(raw).isprintable()
+
+
+@pytest.mark.parametrize("depth", [33, 300, 470, 950, 5000])
+@pytest.mark.parametrize("key", ["meta", "nonce", "safe", "owners", "transactions", "signatures", "intent"])
+def test_no_reader_is_worn_out_by_nesting(depth: int, key: str) -> None:
+    """Each reader refuses what is nested deeper than any file of ours, before it compares or prints it."""
+    inner = b'{"a":' * depth + b"[]" + b"}" * depth
+    for form in ("blockota-proposal-1", "blockota-view-1", "blockota-signatures-1"):
+        raw = b'{"format":"%s","%s":%s}' % (form.encode(), key.encode(), inner)
+        for read in (Proposal.from_json, ChainView.from_json, read_signatures, from_builder):
+            with pytest.raises(ProposalError) as refused:
+                read(raw)
+            assert "nested in more than 32 levels" in str(refused.value)
+
+
+BRACKETS = {
+    "in a text": (b'{"a":"' + b"[" * 1000 + b'"}', True),
+    "behind an escaped quote": (b'{"a":"\\"' + b"[" * 1000 + b'"}', True),
+    "behind an escaped backslash": (b'{"a":"\\\\","b":' + b"[" * 33 + b"]" * 33 + b"}", False),
+    "side by side": (b'{"a":[' + b",".join([b"[]"] * 1000) + b"]}", True),
+    "at the limit": (b'{"a":' + b"[" * 31 + b"]" * 31 + b"}", True),
+    "beyond the limit": (b'{"a":' + b"[" * 32 + b"]" * 32 + b"}", False),
+    "in a text without end": (b'{"a":"' + b"[" * 1000, False),
+    "many escaped quotes without end": (b'{"a":"' + b'\\"' * 300_000 + b"\\", False),
+}
+
+
+@pytest.mark.parametrize(("raw", "good"), BRACKETS.values(), ids=BRACKETS)
+def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:  # noqa: FBT001 - a row of a table
+    """Before the parser sees the file, for a process whose recursion limit was raised would end without a word."""
+    if good:
+        assert load_object(raw) == json.loads(raw)
+        return
+    with pytest.raises(ProposalError):
+        load_object(raw)
+
+
+def test_a_raised_recursion_limit_is_no_danger() -> None:
+    """Ape's and Safe's libraries raise it to 100 000 and more as they are imported; the parser would overflow."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+            with pytest.raises(ProposalError, match="nested"):
+                load_object(opening * 150_000 + b"1" + closing * 150_000)
+    finally:
+        sys.setrecursionlimit(before)
+
+
+@settings(max_examples=200, deadline=None)
+@given(json_values, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
+def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
+    """Any JSON whatever, also under our formats, is refused with a reason."""
+    forms = ("blockota-proposal-1", "blockota-view-1", "blockota-signatures-1", "meta")
+    for fields in (value, *({"format": form, **value} for form in forms if isinstance(value, dict))):
+        with pytest.raises(ProposalError) as refused:
+            read(json.dumps(fields).encode())
+        assert refused.value.why
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_no_bytes_are_answered_by_a_traceback(raw: bytes) -> None:
+    """Any bytes whatever are an object, or refused."""
+    try:
+        found = load_object(raw)
+    except ProposalError:
+        return
+    assert found == json.loads(raw)

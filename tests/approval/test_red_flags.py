@@ -1,0 +1,315 @@
+"""What makes an owner hesitate: each flag for its own reason, and none for a proposal in good order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eth_utils.address import to_checksum_address
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.intent import SAFE as SAFE_INTERFACE
+from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import FAR_EXPIRY, FAR_POSTPONED, MUCH_LARGER, OLD_VIEW, SLOW_CLOCK, RedFlag, red_flags
+from blockota.approval.safe_transaction import CALL, DELEGATECALL
+from blockota.bindings.block_ota import pair_call, publish_call, revoke_call
+from blockota.errors import ProposalError
+from blockota.formats.abi import encode_signature_call, interface
+from blockota.keys import dev_account
+from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.release import Release, Version, product_key
+from tests.support.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
+
+OWNERS = tuple(dev_account(number).address for number in range(1, 4))
+MALLORY, REPLICATION = dev_account(6).address, dev_account(13).address
+SIZE = 100
+NEWEST = release_of(code(SIZE), version=Version(1, 0, 0))
+
+
+def agreement(number: int, status: AgreementStatus) -> Agreement:
+    """An agreement as far as it came."""
+    return Agreement(number, MALLORY, PRODUCT.name, NEWEST.version, NOW + 86400, status, "")
+
+
+VIEW = ChainView(
+    chain_id=1337,
+    block_number=100,
+    block_hash=bytes(32),
+    block_time=NOW,
+    contract=CONTRACT,
+    replication=REPLICATION,
+    safe=SafeState(SAFE, OWNERS, 2, 7),
+    products=(PRODUCT, replace(PRODUCT, name="other")),
+    newest=(NEWEST,),
+    agreements=(agreement(1, AgreementStatus.PROPOSED), agreement(2, AgreementStatus.ACCEPTED)),
+)
+
+
+def flags(proposal: Proposal, view: ChainView = VIEW, *, signer: str | None = OWNERS[0], now: int = NOW) -> list[str]:
+    """The words of a proposal's flags."""
+    return [flag.word for flag in red_flags(proposal, view, signer=signer, now=now)]
+
+
+def publishing(*releases: Release) -> Proposal:
+    """A proposal that publishes these."""
+    return proposal_with(data=publish_call(releases))
+
+
+def image(version: Version, *, size: int = SIZE, product: str = PRODUCT.name) -> Release:
+    """A release of another size."""
+    return release_of(code(size), version=version, product=product)
+
+
+def vendor_call(function: str, *arguments: Any) -> bytes:
+    """A call of the contract."""
+    return interface("BlockOTA").encode_call(function, *arguments)
+
+
+def safe_call(function: str, *arguments: Any) -> Proposal:
+    """A proposal by which the Safe calls itself."""
+    return proposal_with(to=SAFE, data=interface(SAFE_INTERFACE).encode_call(function, *arguments))
+
+
+def replication_call(function: str, *arguments: Any) -> Proposal:
+    """A proposal about an agreement."""
+    return proposal_with(to=REPLICATION, data=interface("FirmwareReplication").encode_call(function, *arguments))
+
+
+NEW_OWNER = dev_account(9).address
+SENTINEL = "0x" + "00" * 19 + "01"
+GOOD: Mapping[str, Proposal] = {
+    "publish": proposal_with(),
+    "the first of a product": publishing(image(Version(1, 0, 0), product="other", size=10 * SIZE)),
+    "several": publishing(*(image(Version(1, 1, n), size=SIZE + n) for n in range(3))),
+    "several products": publishing(image(Version(1, 1, 0)), image(Version(1, 0, 0), product="other")),
+    "revoke": proposal_with(data=revoke_call(PRODUCT.name, Version(1, 0, 0), reason="bricks")),
+    "pair": proposal_with(data=pair_call(replace(PRODUCT, name="other"))),
+    "pair again": proposal_with(data=pair_call(PRODUCT)),
+    "unpair": proposal_with(data=vendor_call("unpairOem", product_key(PRODUCT.name))),
+    "floor": proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), NEWEST.version.packed)),
+    "pause": proposal_with(data=vendor_call("pause")),
+    "resume": proposal_with(data=vendor_call("resume")),
+    "take over": proposal_with(data=vendor_call("acceptOwnership")),
+    "accept": replication_call("accept", 1),
+    "decline": replication_call("decline", 1),
+    "terminate": replication_call("terminate", 2),
+    "remove an owner": safe_call("removeOwner", SENTINEL, OWNERS[0], 2),
+    "raise the threshold": safe_call("changeThreshold", 3),
+    "reject": proposal_with(to=SAFE, data=b""),
+    "expires in 30 days": proposal_with(expires=NOW + FAR_EXPIRY),
+    "grows by half": publishing(image(Version(1, 1, 0), size=int(SIZE * MUCH_LARGER))),
+    "shrinks": publishing(image(Version(1, 1, 0), size=1)),
+}
+
+
+@pytest.mark.parametrize("proposal", GOOD.values(), ids=GOOD)
+def test_what_is_in_good_order_has_no_flag(proposal: Proposal) -> None:
+    """A flag that came every day would be typed away."""
+    assert flags(proposal) == []
+
+
+OTHER_PLACE = to_checksum_address("0x" + "ab" * 20)
+TRANSFER = encode_signature_call("transfer(address,uint256)", MALLORY, 5)
+ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
+    "delegatecall": (proposal_with(operation=DELEGATECALL), ["delegatecall"]),
+    "a value": (proposal_with(value=1), ["value"]),
+    "safeTxGas": (proposal_with(safe_tx_gas=1), ["refund"]),
+    "baseGas": (proposal_with(base_gas=1), ["refund"]),
+    "gasPrice": (proposal_with(gas_price=1), ["refund"]),
+    "gasToken": (proposal_with(gas_token=MALLORY), ["refund"]),
+    "refundReceiver": (proposal_with(refund_receiver=MALLORY), ["refund"]),
+    "gas of a rejection": (proposal_with(to=SAFE, data=b"", safe_tx_gas=1), ["refund", "selector"]),
+    "a look-alike contract": (proposal_with(to=OTHER_PLACE), ["target"]),
+    "a call of the other contract": (proposal_with(to=REPLICATION), ["target"]),
+    "an agreement at the contract": (replace(replication_call("accept", 1), to=CONTRACT), ["target"]),
+    "a foreign function": (proposal_with(data=TRANSFER), ["selector"]),
+    "trailing bytes": (proposal_with(data=proposal_with().data + b"\0"), ["selector"]),
+    "no calldata": (proposal_with(data=b""), ["selector"]),
+    "a token": (proposal_with(to=OTHER_PLACE, data=TRANSFER), ["selector", "target"]),
+    "ether to somebody": (proposal_with(to=MALLORY, data=b"", value=1), ["value", "selector", "target"]),
+    "a publication by the Safe to itself": (proposal_with(to=SAFE), ["selector"]),
+    "ether to itself": (proposal_with(to=SAFE, data=b"", value=1), ["value", "selector"]),
+    "a delegatecall in place of a rejection": (
+        proposal_with(to=SAFE, data=b"", operation=DELEGATECALL),
+        ["delegatecall", "selector"],
+    ),
+    "the nonce before": (proposal_with(nonce=6), ["nonce"]),
+    "a nonce ahead": (proposal_with(nonce=8), ["nonce"]),
+    "expires now": (proposal_with(expires=NOW), ["expired"]),
+    "expires after 30 days": (proposal_with(expires=NOW + FAR_EXPIRY + 1), ["far"]),
+    "expires beyond the calendar": (proposal_with(expires=(1 << 64) - 1), ["far"]),
+    "the same version": (publishing(image(NEWEST.version)), ["lower"]),
+    "a lower version": (publishing(image(Version(0, 9, 9))), ["lower"]),
+    "more than half larger": (publishing(image(Version(1, 1, 0), size=int(SIZE * MUCH_LARGER) + 1)), ["grown"]),
+    "another owner": (proposal_with(data=vendor_call("transferOwnership", MALLORY)), ["ownership"]),
+    "no owner": (proposal_with(data=vendor_call("renounceOwnership")), ["ownership"]),
+    "a floor above the newest": (
+        proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), Version(1, 0, 1).packed)),
+        ["floor"],
+    ),
+    "a floor for nothing": (
+        proposal_with(data=vendor_call("setMinimumVersion", product_key("other"), Version(0, 0, 1).packed)),
+        ["floor"],
+    ),
+    "another chip": (proposal_with(data=pair_call(replace(PRODUCT, chip_id=0x414))), ["pairing"]),
+    "another OEM": (proposal_with(data=pair_call(replace(PRODUCT, oem="mallory"))), ["pairing"]),
+    "another region": (
+        proposal_with(data=pair_call(replace(PRODUCT, region=replace(FLASH, size=FLASH.size + 1)))),
+        ["pairing"],
+    ),
+    "threshold 1": (safe_call("changeThreshold", 1), ["threshold"]),
+    "another owner of the Safe": (safe_call("addOwnerWithThreshold", NEW_OWNER, 2), ["owner"]),
+    "threshold 1 with a new owner": (safe_call("addOwnerWithThreshold", NEW_OWNER, 1), ["owner", "threshold"]),
+    "an agreement that does not exist": (replication_call("accept", 3), ["agreement"]),
+    "accepting twice": (replication_call("accept", 2), ["agreement"]),
+    "terminating what was not accepted": (replication_call("terminate", 1), ["agreement"]),
+    "a getter": (proposal_with(data=vendor_call("paused")), ["selector"]),
+    "nothing to publish": (proposal_with(data=publish_call([])), ["selector"]),
+    "a product that nobody paired": (publishing(image(Version(1, 0, 0), product="third")), ["unpaired"]),
+    "a release in a year": (
+        publishing(replace(image(Version(1, 1, 0)), active_from=NOW + FAR_POSTPONED + 1)),
+        ["postponed"],
+    ),
+    "a release beyond the calendar": (
+        publishing(replace(image(Version(1, 1, 0)), active_from=(1 << 40) - 1)),
+        ["postponed"],
+    ),
+    "threshold 1 with an owner less": (safe_call("removeOwner", SENTINEL, OWNERS[0], 1), ["threshold"]),
+    "another one's vote": (safe_call("swapOwner", SENTINEL, OWNERS[0], MALLORY), ["swap"]),
+    "an owner change at the contract": (replace(safe_call("changeThreshold", 2), to=CONTRACT), ["selector"]),
+}
+
+
+@pytest.mark.parametrize(("proposal", "expected"), ONE_CHANGE.values(), ids=ONE_CHANGE)
+def test_one_change_makes_its_own_flag(proposal: Proposal, expected: list[str]) -> None:
+    """What is unusual is named by its own word, and nothing else is."""
+    assert flags(proposal) == expected
+
+
+def test_a_lower_threshold_is_flagged() -> None:
+    """Where three must sign, two are fewer."""
+    view = replace(VIEW, safe=replace(VIEW.safe, threshold=3))
+    assert flags(safe_call("changeThreshold", 2), view) == ["threshold"]
+
+
+BEHIND_THE_SAFE = {
+    "setGuard(address)": (MALLORY,),
+    "setModuleGuard(address)": (MALLORY,),
+    "enableModule(address)": (MALLORY,),
+    "disableModule(address,address)": (SENTINEL, MALLORY),
+    "setFallbackHandler(address)": (MALLORY,),
+    "setup(address[],uint256,address,bytes,address,address,uint256,address)": None,
+    "execTransactionFromModule(address,uint256,bytes,uint8)": (MALLORY, 0, b"", 1),
+    "approveHash(bytes32)": (bytes(32),),
+    "simulateAndRevert(address,bytes)": (MALLORY, b""),
+}
+
+
+@pytest.mark.parametrize("signature", BEHIND_THE_SAFE)
+def test_the_safe_s_back_doors_are_unknown(signature: str) -> None:
+    """Modules, guards and handlers act without signatures later: none of them is a call that anybody here reads."""
+    arguments = BEHIND_THE_SAFE[signature]
+    call = bytes.fromhex("b63e800d") + bytes(256) if arguments is None else encode_signature_call(signature, *arguments)
+    proposal = proposal_with(to=SAFE, data=call)
+    assert flags(proposal) == ["selector"]
+    assert not proposal.is_known
+
+
+@pytest.mark.parametrize("operation", [CALL, DELEGATECALL])
+def test_a_multisend_is_flagged(operation: int) -> None:
+    """Several transactions behind one call are never ours, however they are sent."""
+    inner = bytes(1) + bytes.fromhex(CONTRACT[2:]) + bytes(32) + len(proposal_with().data).to_bytes(32, "big")
+    call = encode_signature_call("multiSend(bytes)", inner + proposal_with().data)
+    expected = ["delegatecall"] * operation + ["selector", "target"]
+    assert flags(proposal_with(to=OTHER_PLACE, data=call, operation=operation)) == expected
+
+
+def test_agreements_need_a_replication_contract() -> None:
+    """Where the view knows none, no address is the right one."""
+    assert flags(replication_call("accept", 1), replace(VIEW, replication=None)) == ["target"]
+
+
+def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
+    """Until that one begins, no bench could install anything."""
+    later = replace(NEWEST, version=Version(2, 0, 0), active_from=NOW + 60, previous=Version(1, 0, 0))
+    floor = proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), later.version.packed))
+    assert flags(floor, replace(VIEW, newest=(later,))) == ["floor"]
+    assert flags(floor, replace(VIEW, newest=(replace(later, active_from=NOW),))) == []
+
+
+def test_a_view_that_no_settings_hold_is_flagged() -> None:
+    """Where the signer's machine does not know the contract, whoever wrote the view chose it."""
+    found = red_flags(proposal_with(), replace(VIEW, source="view.json"), signer=None, now=NOW, is_pinned=False)
+    assert found == [RedFlag("unconfigured", "no settings here name your contract; view.json alone does")]
+
+
+def test_a_stranger_is_told() -> None:
+    """Whoever is no owner would sign in vain; where nobody is to sign, nobody is a stranger."""
+    assert flags(proposal_with(), signer=MALLORY) == ["stranger"]
+    assert flags(proposal_with(), signer=None) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(OLD_VIEW, []), (OLD_VIEW + 1, ["old"]), (-SLOW_CLOCK, []), (-SLOW_CLOCK - 1, ["clock"])],
+)
+def test_a_view_and_a_clock_far_apart_are_told(seconds: int, expected: list[str]) -> None:
+    """After a day the chain may have moved on; before it, the clock is wrong and cannot tell what expired."""
+    proposal = proposal_with(expires=NOW + 2 * OLD_VIEW)
+    assert flags(proposal, now=NOW + seconds) == expected
+
+
+SEVERAL: Mapping[str, tuple[list[Release], list[str]]] = {
+    "falling": ([image(Version(1, 2, 0)), image(Version(1, 1, 0))], ["lower"]),
+    "twice the same": ([image(Version(1, 1, 0)), image(Version(1, 1, 0))], ["lower"]),
+    "both too low": ([image(Version(0, 1, 0)), image(Version(0, 0, 1))], ["lower", "lower"]),
+    "from too low to newer": ([image(Version(0, 1, 0)), image(Version(1, 1, 0))], ["lower"]),
+    "growing in steps": ([image(Version(1, 1, 0), size=150), image(Version(1, 2, 0), size=225)], ["grown"]),
+    "growing at the second": ([image(Version(1, 1, 0), size=50), image(Version(1, 2, 0), size=76)], ["grown"]),
+    "falling in a new product": (
+        [image(Version(2, 0, 0), product="other"), image(Version(1, 0, 0), product="other")],
+        ["lower"],
+    ),
+    "two products between each other": (
+        [image(Version(1, 1, 0)), image(Version(9, 0, 0), product="other"), image(Version(1, 2, 0))],
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("releases", "expected"), SEVERAL.values(), ids=SEVERAL)
+def test_releases_of_one_proposal_are_compared_with_each_other(releases: list[Release], expected: list[str]) -> None:
+    """The second release of a product has the first one of the same proposal before it."""
+    assert flags(publishing(*releases)) == expected
+
+
+def test_a_version_of_nothing_is_flagged() -> None:
+    """Zero stands for no version, and is newer than none."""
+    empty = image(Version(0, 0, 0), product="other")
+    (flag,) = red_flags(publishing(empty), VIEW, signer=None, now=NOW)
+    assert flag == RedFlag("lower", "other no version is not newer than no version")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"chain_id": 1}, "names chain id 1, the chain that was asked is 1337"), ({"safe": MALLORY}, f"names {MALLORY}")],
+)
+def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> None:
+    """There is no word that passes it."""
+    with pytest.raises(ProposalError, match=why):
+        red_flags(proposal_with(**changes), VIEW, signer=None, now=NOW)
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.binary(max_size=32), version=st.integers(0, (1 << 64) - 1), data=st.binary(max_size=40))
+def test_nothing_in_a_flag_acts_on_a_terminal(name: bytes, version: int, data: bytes) -> None:
+    """Names and numbers come out of calldata that a stranger may have written."""
+    floor = vendor_call("setMinimumVersion", name.ljust(32, b"\0"), version)
+    for call in (floor, data):
+        for flag in red_flags(proposal_with(data=call), VIEW, signer=None, now=NOW):
+            assert flag.what.isprintable()
+            assert flag.word.isalpha()

@@ -1,0 +1,180 @@
+"""The second opinion: hashes and signatures are what safe-eth-py computes, accepts and makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from eth_account.signers.local import LocalAccount
+from eth_typing import URI
+from eth_utils.address import to_checksum_address
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safe_eth.eth import EthereumClient
+from safe_eth.safe.exceptions import InvalidMultisigTx
+from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEOA
+from safe_eth.safe.safe_tx import SafeTx
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.safe_transaction import CALL, DELEGATECALL, NOBODY, SafeTransaction
+from blockota.approval.signature import Signature, accept, sign
+from blockota.bindings.block_ota import publish_call
+from blockota.bindings.safe import execute, read_safe
+from blockota.errors import ProposalError
+from blockota.keys import dev_account
+from blockota.model.release import Product, Version
+from blockota.vendor.propose import propose
+from tests.conftest import REASON, Vendor
+from tests.support.samples import NOW, proposal_with, release_of
+
+NOWHERE = EthereumClient(URI("http://127.0.0.1:9"))
+"""A client that is never asked anything: all that a hash needs is given."""
+SAFE_VERSION = "1.5.0"
+OWNERS = tuple(dev_account(number) for number in range(1, 4))
+uint256 = st.integers(0, (1 << 256) - 1)
+addresses = st.binary(min_size=20, max_size=20).map(to_checksum_address)
+transactions = st.builds(
+    SafeTransaction,
+    chain_id=st.integers(0, (1 << 64) - 1),
+    safe=addresses,
+    nonce=st.integers(0, (1 << 64) - 1),
+    to=addresses,
+    data=st.binary(max_size=300),
+    value=uint256,
+    operation=st.sampled_from([CALL, DELEGATECALL]),
+    safe_tx_gas=uint256,
+    base_gas=uint256,
+    gas_price=uint256,
+    gas_token=st.just(NOBODY) | addresses,
+    refund_receiver=st.just(NOBODY) | addresses,
+)
+
+
+def theirs(transaction: SafeTransaction, client: EthereumClient = NOWHERE, *, signatures: bytes = b"") -> SafeTx:
+    """The same transaction in safe-eth-py's words."""
+    return SafeTx(
+        client,
+        to_checksum_address(transaction.safe),
+        to_checksum_address(transaction.to),
+        transaction.value,
+        transaction.data,
+        transaction.operation,
+        transaction.safe_tx_gas,
+        transaction.base_gas,
+        transaction.gas_price,
+        to_checksum_address(transaction.gas_token),
+        to_checksum_address(transaction.refund_receiver),
+        signatures=signatures,
+        safe_nonce=transaction.nonce,
+        safe_version=SAFE_VERSION,
+        chain_id=transaction.chain_id,
+    )
+
+
+def joined(signatures: Sequence[Signature]) -> bytes:
+    """Signatures as the Safe gets them."""
+    return b"".join(signature.signature for signature in signatures)
+
+
+def made_by_safe_eth(proposal: Proposal, signer: LocalAccount) -> Signature:
+    """A signature that safe-eth-py makes, in our file's words."""
+    made = theirs(proposal).sign(signer.key.hex())
+    return Signature(proposal.digest, proposal.safe_tx_hash, signer.address, bytes(made))
+
+
+@settings(max_examples=100, deadline=None)
+@given(transactions)
+def test_the_hash_is_safe_eth_py_s(transaction: SafeTransaction) -> None:
+    """Over any transaction, every field included; so are the two hashes that a hardware wallet shows."""
+    other = theirs(transaction)
+    assert transaction.safe_tx_hash == bytes(other.safe_tx_hash)
+    preimage = b"\x19\x01" + transaction.domain_hash + transaction.message_hash
+    assert preimage == bytes(other.safe_tx_hash_preimage)
+
+
+@settings(max_examples=12, deadline=None)
+@given(transaction=transactions, signers=st.permutations(OWNERS), threshold=st.integers(1, 3))
+def test_our_signatures_are_read_by_safe_eth_py(
+    transaction: SafeTransaction, signers: list[LocalAccount], threshold: int
+) -> None:
+    """Each as an owner's own (not a contract's, nor an approved hash), in the order that the Safe wants."""
+    proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
+    made = [sign(proposal, signer) for signer in signers[:threshold]]
+    owners = [owner.address for owner in OWNERS]
+    ordered = accept(proposal, made, owners=owners, threshold=threshold)
+    read = SafeSignature.parse_signature(joined(ordered), proposal.safe_tx_hash)
+    assert all(isinstance(one, SafeSignatureEOA) and one.is_valid() for one in read)
+    assert [one.owner for one in read] == [one.signer for one in ordered]
+    assert SafeSignature.export_signatures(read) == joined(ordered)
+    assert theirs(transaction, signatures=joined(ordered)).sorted_signers == [one.signer for one in ordered]
+
+
+@settings(max_examples=12, deadline=None)
+@given(transaction=transactions, signer=st.sampled_from(OWNERS))
+def test_both_make_the_same_signature(transaction: SafeTransaction, signer: LocalAccount) -> None:
+    """Deterministic (RFC 6979), over the same hash."""
+    proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
+    made = made_by_safe_eth(proposal, signer)
+    assert made == sign(proposal, signer)
+    assert accept(proposal, [made], owners=[signer.address], threshold=1) == [made]
+
+
+def test_an_eth_sign_signature_is_refused() -> None:
+    """Safe-eth-py makes one with a v above 30; the Safe would take it, and no file of ours holds it."""
+    proposal = proposal_with()
+    made = made_by_safe_eth(proposal, OWNERS[0])
+    other_kind = Signature(made.proposal, made.safe_tx_hash, made.signer, made.signature[:64] + b"\x1f")
+    with pytest.raises(ProposalError, match="is forged"):
+        accept(proposal, [other_kind], owners=[OWNERS[0].address], threshold=1)
+
+
+@pytest.fixture(scope="module")
+def client(vendor: Vendor) -> EthereumClient:
+    """safe-eth-py at our chain."""
+    return EthereumClient(URI(vendor.chain.url))
+
+
+@pytest.fixture
+def proposal(vendor: Vendor, product: Product) -> Proposal:
+    """A proposal to publish a release, at the Safe's next nonce."""
+    image = product.name.encode()
+    return propose(vendor.contract, publish_call([release_of(image, product=product.name)]), reason=REASON)
+
+
+def test_safe_eth_py_executes_with_our_signatures(
+    vendor: Vendor, client: EthereumClient, proposal: Proposal, product: Product
+) -> None:
+    """It asks the Safe for its nonce, version and chain by itself, finds our hash, and the Safe does it."""
+    state = read_safe(vendor.chain, vendor.safe)
+    made = [sign(proposal, vendor.cast.owner_b), sign(proposal, vendor.cast.owner_c)]
+    ordered = accept(proposal, made, owners=state.owners, threshold=state.threshold)
+    safe, target = to_checksum_address(vendor.safe), to_checksum_address(proposal.to)
+    asked = SafeTx(client, safe, target, 0, proposal.data, CALL, 0, 0, 0, None, None, signatures=joined(ordered))
+    assert bytes(asked.safe_tx_hash) == proposal.safe_tx_hash
+    assert asked.call(tx_sender_address=vendor.cast.broker.address)
+    sent, _ = asked.execute(vendor.cast.broker.key.hex())
+    assert client.get_transaction_receipt(sent, timeout=20) is not None
+    assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
+
+
+def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Proposal, product: Product) -> None:
+    """One owner uses another tool, and the file carries both."""
+    made = [made_by_safe_eth(proposal, vendor.cast.owner_a), sign(proposal, vendor.cast.owner_c)]
+    execute(vendor.chain, proposal, signatures=made, account=vendor.cast.broker, now=NOW)
+    assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
+
+
+def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, client: EthereumClient, proposal: Proposal) -> None:
+    """Too few signatures, a stranger's, and those of another nonce."""
+    cast = vendor.cast
+    spoiled = (
+        [sign(proposal, cast.owner_a)],
+        [sign(proposal, cast.owner_a), sign(proposal, cast.mallory)],
+        [made_by_safe_eth(proposal_with(safe=vendor.safe, nonce=99), owner) for owner in (cast.owner_a, cast.owner_b)],
+    )
+    for signatures in spoiled:
+        ordered = sorted(signatures, key=lambda one: int(one.signer, 16))
+        with pytest.raises(InvalidMultisigTx):
+            theirs(proposal, client, signatures=joined(ordered)).call()
+        with pytest.raises(ProposalError):
+            execute(vendor.chain, proposal, signatures=signatures, account=cast.broker, now=NOW)

@@ -1,0 +1,275 @@
+"""Settings: what goes before what, and what cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blockota.deployment import Deployment
+from blockota.errors import UsageError
+from blockota.settings import DEFAULT_CONFIRMATIONS, LOCAL_URL, Settings, load_settings
+from tests.support.samples import CONTRACT, SAFE
+
+JOURNAL = Path(".blockota") / "transactions"
+OTHER = "0x" + "5a" * 20
+FILE = f"""
+network = "field"
+store = "file:images"
+
+[networks.field]
+url = "https://node.example"
+chain_id = 100
+contract = "{CONTRACT}"
+confirmations = 3
+max_fee_gwei = 0.5
+
+[networks.local]
+url = "http://127.0.0.1:9999"
+"""
+LOCAL = Deployment(1337, CONTRACT, OTHER, SAFE, [SAFE], 1, 5)
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes ``blockota.toml`` into the folder in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+
+    def write_file(text: str) -> Path:
+        path = tmp_path / "blockota.toml"
+        path.write_text(text)
+        return path
+
+    return write_file
+
+
+def load(path: Path | None = None, *, network: str | None = None, **variables: str) -> Settings:
+    """Read the settings with these variables."""
+    return with_variables(variables, path=path, network=network)
+
+
+def with_variables(variables: dict[str, str], *, path: Path | None = None, network: str | None = None) -> Settings:
+    """Read the settings with these variables, named without ``BLOCKOTA_``."""
+    environment = {f"BLOCKOTA_{name}": value for name, value in variables.items()}
+    return load_settings(path, network=network, environment=environment)
+
+
+def test_nothing_at_all_means_the_local_chain(write: Write) -> None:
+    """Without a file and a variable the local chain is meant, and no contract is known."""
+    del write
+    assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store", None, JOURNAL, 0)
+
+
+def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path) -> None:
+    """``deployments/1337.json`` names the contract."""
+    del write
+    assert LOCAL.write(tmp_path) == tmp_path / "deployments" / "1337.json"
+    assert (load().contract, load().replication) == (CONTRACT, OTHER)
+    assert load().first_block == LOCAL.block_number
+    assert load(CONTRACT=OTHER).first_block == 0
+    assert load(CONTRACT=OTHER, FIRST_BLOCK="7").first_block == 7
+
+
+def test_the_file_says_all(write: Write, tmp_path: Path) -> None:
+    """The file's own choice of a network is taken, and its store lies beside the file."""
+    path = write(FILE)
+    store, journal = f"file:{tmp_path / 'images'}", tmp_path / JOURNAL
+    expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, store, 500_000_000, journal, 0)
+    assert load(path) == expected
+    assert load().contract == CONTRACT
+    assert load(CONFIG=str(path)) == expected
+
+
+def test_the_command_line_goes_before_the_variable_before_the_file(write: Write) -> None:
+    """A network is named in three places; the nearest to the person counts."""
+    write(FILE)
+    assert load().network == "field"
+    assert load(NETWORK="local").network == "local"
+    assert load(NETWORK="field", network="local").url == "http://127.0.0.1:9999"
+
+
+def test_a_variable_goes_before_the_file(write: Write) -> None:
+    """Every single setting can be given by a variable."""
+    write(FILE)
+    where = {"URL": "http://x", "CHAIN_ID": "5", "CONTRACT": OTHER, "REPLICATION": SAFE}
+    found = with_variables(where | {"CONFIRMATIONS": "7", "STORE": "file:/srv/images", "MAX_FEE_GWEI": "30"})
+    assert found == Settings("field", "http://x", 5, OTHER, SAFE, 7, "file:/srv/images", 30 * 10**9, JOURNAL, 0)
+
+
+def test_an_empty_variable_counts_as_unset(write: Write) -> None:
+    """A CI that exports nothing under a name changes nothing."""
+    write(FILE)
+    empty = dict.fromkeys(
+        ("CONFIG", "NETWORK", "URL", "CHAIN_ID", "CONTRACT", "CONFIRMATIONS", "STORE", "MAX_FEE_GWEI"), ""
+    )
+    assert with_variables(empty) == load()
+
+
+def test_confirmations_are_asked_for_everywhere_but_locally(write: Write) -> None:
+    """Where the settings leave it out, twelve blocks must lie above an answer."""
+    write('[networks.main]\nurl = "https://x"\nchain_id = 1')
+    assert load(network="main").confirmations == DEFAULT_CONFIRMATIONS
+    assert load().confirmations == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "wei"),
+    [("0", 0), ("30", 30 * 10**9), ("0.1", 10**8), ("0.000000001", 1), ("1e-05", 10_000), ("2.50", 2_500_000_000)],
+)
+def test_a_fee_is_taken_to_the_digit(write: Write, said: str, wei: int) -> None:
+    """The ceiling is said in gwei, with or without decimals; nothing is rounded."""
+    assert load(write(f"[networks.local]\nmax_fee_gwei = {said}")).max_fee == wei
+    assert load(write("")).max_fee is None
+
+
+def test_a_deployment_belongs_to_its_chain(write: Write, tmp_path: Path) -> None:
+    """The file of another chain id is not taken."""
+    write('[networks.main]\nurl = "https://x"\nchain_id = 1')
+    LOCAL.write(tmp_path)
+    assert load(network="main").contract is None
+
+
+def test_a_store_in_a_home_is_found_from_everywhere(write: Write) -> None:
+    """A leading tilde means the home, not a folder of that name beside the file."""
+    assert load(write('store = "file:~/images"')).store == f"file:{Path.home() / 'images'}"
+    assert load(write('store = "https://gateway.example"')).store == "https://gateway.example"
+    assert load(write('store = "file:"')).store == "file:"
+
+
+def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
+    """A network's own list takes the place of the file's, and a variable that of both; an empty one asks nobody."""
+    write('gateways = ["https://a"]\nvendor_sources = ["https://b"]\n[networks.local]\ngateways = ["https://c"]')
+    assert (load().gateways, load().vendor_sources) == (("https://c",), ("https://b",))
+    found = load(GATEWAYS="https://d https://e", VENDOR_SOURCES="")
+    assert (found.gateways, found.vendor_sources) == (("https://d", "https://e"), ())
+
+
+def test_tokens_are_named_and_not_told(write: Write, tmp_path: Path) -> None:
+    """By a table, with a file found from the settings, or by a variable in its place."""
+    write('[tokens]\n"https://a" = "env:TOKEN_A"\n"https://b:8443/x" = "file:b.token"')
+    assert load().tokens == {"https://a": "env:TOKEN_A", "https://b:8443/x": "file:b.token"}
+    beside = load_settings(tmp_path / "blockota.toml", network=None, environment={}).tokens
+    assert beside["https://b:8443/x"] == f"file:{tmp_path / 'b.token'}"
+    words = "https://c/a=b=env:TOKEN_C http://localhost:80=file:/run/c=d"
+    assert load(TOKENS=words).tokens == {"https://c/a=b": "env:TOKEN_C", "http://localhost:80": "file:/run/c=d"}
+    assert load(TOKENS="").tokens == {}
+
+
+@pytest.mark.parametrize("text", ['tokens = "S3"', "[tokens]\n'https://a' = 'S3'", "tokens = ['S3']", "tokens.S3 = 5"])
+def test_a_token_in_the_settings_is_refused_unread(write: Write, text: str) -> None:
+    """The sentence says where it belongs, and does not repeat it; nor does the one for the variable."""
+    write(text)
+    with pytest.raises(UsageError, match="a token itself never stands in the settings") as caught:
+        load()
+    assert "S3" not in str(caught.value)
+    write("")
+    for words in ("S3", "https://a=S3", "https://a=env:A S3", "https://a=env:S-3"):
+        with pytest.raises(UsageError, match=r"BLOCKOTA_TOKENS cannot be used: it is written URL=env:NAME") as caught:
+            load(TOKENS=words)
+        assert "S3" not in str(caught.value)
+
+
+WRONG_FILES = {
+    "no TOML": ("network = ", "is no TOML"),
+    "no UTF-8": ("\udcff", "is no TOML"),
+    "nested without end": ("a = " + "[" * 30_000, "is no TOML"),
+    "an unknown key": (
+        'netwrok = "x"',
+        "says 'netwrok': only gateways, network, networks, store, tokens, vendor_sources are known",
+    ),
+    "an unknown key of a network": ("[networks.x]\nchain = 5", r"\[networks.x\] says 'chain': only chain_id"),
+    "a network that is not there": ('network = "y"\n[networks.x]', "no network 'y': the settings know local, x"),
+    "networks as a number": ("networks = 5", "5 is no table"),
+    "a network as a number": ("[networks]\nlocal = 5", "5 is no table"),
+    "a network as a text": ('[networks]\nlocal = "abc"', "'abc' is no table"),
+    "networks as a list": ("networks = [1]", "is no table"),
+    "the network's name as a list": ("network = ['x']", "setting network cannot be used"),
+    "the store as a number": ("store = 5", "setting store cannot be used: 5 is no text"),
+    "a url as a number": ("[networks.local]\nurl = 5", "setting url cannot be used: 5 is no text"),
+    "a contract as a number": ("[networks.local]\ncontract = 5", "setting contract .*5 is no address"),
+    "a short address": ("[networks.local]\ncontract = '0x12'", "'0x12' is no address"),
+    "a chain id with a fraction": ("[networks.local]\nchain_id = 1.9", "setting chain_id .*1.9 is no whole number"),
+    "a chain id as a truth": ("[networks.local]\nchain_id = true", "True is no whole number"),
+    "a chain id as a list": ("[networks.local]\nchain_id = [1]", "is no whole number"),
+    "confirmations without end": ("[networks.local]\nconfirmations = inf", "inf is no whole number"),
+    "a fee below zero": ("[networks.local]\nmax_fee_gwei = -1", "max_fee_gwei .*-1 is no amount in gwei, such as 30"),
+    "a fee without end": ("[networks.local]\nmax_fee_gwei = inf", "inf is no amount"),
+    "a fee that is none": ("[networks.local]\nmax_fee_gwei = nan", "nan is no amount"),
+    "a fee as a truth": ("[networks.local]\nmax_fee_gwei = true", "True is no amount"),
+    "a fee in another unit": ("[networks.local]\nmax_fee_gwei = '30 gwei'", "'30 gwei' is no amount"),
+    "a fee beyond measure": ("[networks.local]\nmax_fee_gwei = 1e10", "no amount"),
+    "a fee below the wei": ("[networks.local]\nmax_fee_gwei = 1e-10", "at most nine decimals"),
+    "a gateway without a list": ('gateways = "https://x"', "setting gateways .*'https://x' is no list of addresses"),
+    "a vendor's source as a number": ("[networks.local]\nvendor_sources = [5]", "setting vendor_sources .*no list"),
+    "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is no whole number"),
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG_FILES.values(), ids=WRONG_FILES)
+def test_a_file_that_cannot_be_used_is_told(write: Write, tmp_path: Path, text: str, sentence: str) -> None:
+    """The sentence names the place and the value."""
+    write("")
+    (tmp_path / "blockota.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(UsageError, match=sentence):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CHAIN_ID", "x"), ("CHAIN_ID", "1.5"), ("CHAIN_ID", "9" * 5000), ("CONFIRMATIONS", "-1"), ("CONTRACT", "0x12")]
+    + [("MAX_FEE_GWEI", word) for word in ("-1", "1e3", "1,5", "nan", "0x5", " ", "٣")],
+)
+def test_a_variable_that_cannot_be_used_is_told(write: Write, name: str, value: str) -> None:
+    """The sentence names the variable."""
+    write(FILE)
+    with pytest.raises(UsageError, match=f"BLOCKOTA_{name}"):
+        with_variables({name: value})
+
+
+def test_a_named_file_must_be_there(write: Write, tmp_path: Path) -> None:
+    """The default file may be missing, a named one may not; a folder is no file."""
+    del write
+    missing = tmp_path / "other.toml"
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        load(missing)
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        load(CONFIG=str(missing))
+    with pytest.raises(UsageError, match="is no file"):
+        load(tmp_path)
+
+
+def test_a_deployment_is_read_back(tmp_path: Path) -> None:
+    """Writing and reading are inverse."""
+    assert Deployment.read(LOCAL.write(tmp_path)) == LOCAL
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "5", "null", "[" * 60_000, json.dumps({"chain_id": 1}), json.dumps({"contract": 5, "extra": 1})],
+    ids=range(8),
+)
+def test_a_deployment_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+    """The sentence says how to make a new one."""
+    path = tmp_path / "1337.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"is no deployment of ours\. Remove it and run `blockota dev up`"):
+        Deployment.read(path)
+
+
+@pytest.mark.parametrize("changes", [{"contract": 5}, {"owners": 5}, {"owners": [5]}, {"threshold": "2"}])
+def test_a_deployment_with_a_wrong_field_is_told(tmp_path: Path, changes: dict[str, object]) -> None:
+    """A field of another kind is found when the file is read, not later."""
+    path = LOCAL.write(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UsageError, match="is no deployment of ours"):
+        Deployment.read(path)
+
+
+def test_a_deployment_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """A file in the folder's place is named."""
+    (tmp_path / "deployments").touch()
+    with pytest.raises(UsageError, match="deployments cannot be made"):
+        LOCAL.write(tmp_path)

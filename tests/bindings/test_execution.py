@@ -1,0 +1,180 @@
+"""Executing and rehearsing what is unusual: gas limits, values, delegatecalls, and calls that fail only in earnest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.safe_transaction import DELEGATECALL
+from blockota.approval.signature import sign
+from blockota.bindings.block_ota import publish_call
+from blockota.bindings.safe import Rehearsal, execute, read_safe, rehearse
+from blockota.chain.chain import Receipt
+from blockota.errors import ContractRefusalError, ProposalError
+from blockota.formats.abi import encode_signature_call
+from blockota.model.release import Product, Version
+from blockota.vendor.propose import Reason, propose, propose_rejection
+from tests.conftest import REASON, Cast, Vendor, rpc
+from tests.support.samples import NOW, release_of
+
+ENOUGH_GAS, TOO_LITTLE_GAS = 500_000, 30_000
+REVERTS_IN_EARNEST = bytes.fromhex("3a15600a5760006000fd5b00")
+"""GASPRICE ISZERO PUSH1 10 JUMPI, PUSH1 0 PUSH1 0 REVERT, JUMPDEST STOP: a simulation has no gas price."""
+LEAVES_A_FALSE_ALARM = (
+    bytes.fromhex("7f")
+    + bytes.fromhex("23428b18acfb3ea64b08dc0c1d296ea9c09702c09083ca5272e64d115b687d23")
+    + b"\x60\0\x60\0\xa1\0"
+)
+"""PUSH32 topic, PUSH1 0 PUSH1 0 LOG1 STOP: an ExecutionFailure that is not the Safe's."""
+
+
+@pytest.fixture
+def proposal(vendor: Vendor, product: Product) -> Proposal:
+    """A proposal to publish a release, at the Safe's next nonce."""
+    image = product.name.encode()
+    return propose(vendor.contract, publish_call([release_of(image, product=product.name)]), reason=REASON)
+
+
+def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Receipt:
+    """Have the broker execute a proposal with these owners' signatures, or those of the first two."""
+    signatures = [sign(proposal, signer) for signer in signers or (vendor.cast.owner_a, vendor.cast.owner_b)]
+    return execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.broker, now=NOW)
+
+
+def try_out(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Rehearsal:
+    """Rehearse a proposal with these owners' signatures."""
+    return rehearse(vendor.chain, proposal, signatures=[sign(proposal, signer) for signer in signers])
+
+
+def nonce(vendor: Vendor) -> int:
+    """The Safe's next nonce."""
+    return read_safe(vendor.chain, vendor.safe).nonce
+
+
+def contract_with(vendor: Vendor, runtime: bytes) -> str:
+    """Put a contract of this code on the chain."""
+    size = bytes((len(runtime),))
+    creation = b"\x60" + size + b"\x60\x0c\x60\0\x39\x60" + size + b"\x60\0\xf3" + runtime
+    address = vendor.chain.send(vendor.cast.payer, creation).contract
+    assert address is not None
+    return address
+
+
+def test_gas_limits_that_suffice_do_no_harm(vendor: Vendor, proposal: Proposal, product: Product) -> None:
+    """The release is published; so that a wallet's proposal with an estimate can be executed here."""
+    run(vendor, replace(proposal, safe_tx_gas=ENOUGH_GAS))
+    assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
+
+
+def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: Vendor, proposal: Proposal) -> None:
+    """With safeTxGas, or too little of it for its price, the Safe would not revert; it stays untouched."""
+    rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(10**18))
+    priced = replace(proposal, gas_price=1, safe_tx_gas=TOO_LITTLE_GAS)
+    paying = replace(proposal, value=1, safe_tx_gas=1)
+    for doomed in (priced, paying):
+        with pytest.raises(ContractRefusalError, match=f"the Safe's call would fail: .* take nonce {proposal.nonce} a"):
+            run(vendor, doomed)
+        with pytest.raises(ContractRefusalError, match="the Safe's call would fail"):
+            try_out(vendor, doomed, vendor.cast.owner_a, vendor.cast.owner_b)
+    rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(0))
+    assert nonce(vendor) == proposal.nonce
+
+
+def test_a_call_that_fails_only_in_earnest_is_told(vendor: Vendor, proposal: Proposal) -> None:
+    """Simulated it succeeds; in the block it fails, the Safe takes the nonce, and nobody calls that a success."""
+    trap = contract_with(vendor, REVERTS_IN_EARNEST)
+    trapped = replace(proposal, to=trap, data=b"", safe_tx_gas=ENOUGH_GAS)
+    assert try_out(vendor, trapped, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=True, execution=True)
+    with pytest.raises(
+        ContractRefusalError, match=rf"the Safe's call failed: nonce {proposal.nonce} is taken in block"
+    ):
+        run(vendor, trapped)
+    assert nonce(vendor) == proposal.nonce + 1
+
+
+def test_the_failure_of_another_safe_is_no_failure(vendor: Vendor, proposal: Proposal) -> None:
+    """What is called may leave an event of the same name, for another transaction."""
+    crier = contract_with(vendor, LEAVES_A_FALSE_ALARM)
+    receipt = run(vendor, replace(proposal, to=crier, data=b""))
+    assert any(log.topics[0].hex().startswith("23428b18") for log in receipt.logs)
+
+
+def test_a_failing_call_without_gas_limits_is_refused_by_the_safe(vendor: Vendor, proposal: Proposal) -> None:
+    """With a value the call is not tried alone; the execution is, and it reverts as its call does (Safe 1.5)."""
+    paying = replace(proposal, value=1)
+    with pytest.raises(ContractRefusalError, match="the contract refused"):
+        run(vendor, paying)
+    with pytest.raises(ContractRefusalError, match="the contract refused"):
+        try_out(vendor, paying, vendor.cast.owner_a, vendor.cast.owner_b)
+    assert nonce(vendor) == proposal.nonce
+
+
+def test_a_refund_that_the_safe_cannot_pay_is_refused(vendor: Vendor, proposal: Proposal) -> None:
+    """An empty Safe pays nobody for executing."""
+    with pytest.raises(ContractRefusalError, match=r"could not pay the refund.*GS011"):
+        run(vendor, replace(proposal, gas_price=1, safe_tx_gas=ENOUGH_GAS))
+
+
+def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """Odd, but the owners' decision: what they signed is what happens."""
+    rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(100))
+    before = int(rpc(vendor.chain, "eth_getBalance", cast.mallory.address, "latest"), 16)
+    run(vendor, replace(proposal, to=cast.mallory.address, data=b"", value=60))
+    assert int(rpc(vendor.chain, "eth_getBalance", cast.mallory.address, "latest"), 16) == before + 60
+    assert int(rpc(vendor.chain, "eth_getBalance", vendor.safe, "latest"), 16) == 40
+
+
+def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> None:
+    """Its call is not tried alone, for it would run as the contract; the execution is."""
+    crier = contract_with(vendor, LEAVES_A_FALSE_ALARM)
+    foreign = replace(proposal, to=crier, data=b"", operation=DELEGATECALL)
+    assert try_out(vendor, foreign, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=False, execution=True)
+    run(vendor, foreign)
+    assert nonce(vendor) == proposal.nonce + 1
+
+
+def test_a_rejection_takes_the_nonce(vendor: Vendor, proposal: Proposal, product: Product) -> None:
+    """What it rejects can never be executed, and nothing else was done."""
+    rejection = propose_rejection(vendor.contract, reason=Reason("wrong image", NOW, 3600, nonce=proposal.nonce))
+    assert rejection.is_rejection
+    assert try_out(vendor, rejection) == Rehearsal(call=False, execution=False)
+    run(vendor, rejection)
+    with pytest.raises(ProposalError, match="it, or another one, was executed"):
+        run(vendor, proposal)
+    assert vendor.contract.release(product.name, Version(1, 1, 0)) is None
+
+
+def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product: Product, cast: Cast) -> None:
+    """With too few signatures, or ahead of its turn, only the call is tried; with enough, all of it."""
+    assert try_out(vendor, proposal) == Rehearsal(call=True, execution=False)
+    assert try_out(vendor, proposal, cast.owner_a) == Rehearsal(call=True, execution=False)
+    ahead = replace(proposal, nonce=proposal.nonce + 1)
+    assert try_out(vendor, ahead, cast.owner_a, cast.owner_b) == Rehearsal(call=True, execution=False)
+    assert try_out(vendor, proposal, cast.owner_c, cast.owner_a) == Rehearsal(call=True, execution=True)
+    assert nonce(vendor) == proposal.nonce
+    assert vendor.contract.release(product.name, Version(1, 1, 0)) is None
+
+
+def test_a_rehearsal_refuses_what_an_execution_would(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """Another chain, a stranger, a forged signature, and a call that the contract refuses."""
+    with pytest.raises(ProposalError, match="names chain id 1, this is 1337"):
+        try_out(vendor, replace(proposal, chain_id=1))
+    with pytest.raises(ProposalError, match="is no owner"):
+        try_out(vendor, proposal, cast.mallory)
+    forged = replace(sign(proposal, cast.mallory), signer=cast.owner_a.address)
+    with pytest.raises(ProposalError, match="is forged"):
+        rehearse(vendor.chain, proposal, signatures=[forged])
+    unknown = publish_call([release_of(b"x", product="never-paired")])
+    with pytest.raises(ContractRefusalError, match="never-paired is not paired"):
+        try_out(vendor, replace(proposal, data=unknown))
+
+
+def test_the_safe_is_not_opened_by_its_own_functions(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """A stranger's direct call of an owner change is refused by the Safe: only it may call itself."""
+    call = encode_signature_call("addOwnerWithThreshold(address,uint256)", cast.mallory.address, 1)
+    with pytest.raises(ContractRefusalError, match="GS031"):
+        vendor.chain.send(cast.mallory, call, to=vendor.safe)
+    assert nonce(vendor) == proposal.nonce

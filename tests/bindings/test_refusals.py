@@ -1,0 +1,129 @@
+"""A sentence for every refusal: none missing, none left over, each with the values that the error carries."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from blockota.approval.intent import CONTRACTS
+from blockota.bindings.refusals import SAFE_CODES, SENTENCES, explain
+from blockota.errors import RevertedError
+from blockota.formats.abi import artifact, interface
+from blockota.model.release import Version, product_key
+from tests.conftest import ROOT
+from tests.support.samples import SAFE
+
+SAFE_SOURCES = ROOT / "node_modules" / "@safe-global" / "safe-smart-account" / "contracts"
+ERRORS = {e["name"]: e for contract in CONTRACTS for e in artifact(contract)["abi"] if e["type"] == "error"}
+VALUES: dict[str, Any] = {
+    "product": product_key("acme-thermo2"),
+    "name": b"two words".ljust(32, b"\0"),
+    "version": Version(1, 2, 3).packed,
+    "head": Version(4, 5, 6).packed,
+    "minimumVersion": Version(7, 8, 9).packed,
+    "requested": Version(1, 0, 0).packed,
+    "sha256": bytes(range(32)),
+    "dagRoot": bytes(32),
+    "size": 70_000,
+    "loadAddress": 0x0800_0000,
+    "flashStart": 0x0800_4000,
+    "flashSize": 65_536,
+    "account": SAFE,
+    "owner": SAFE,
+    "caller": SAFE,
+    "vendor": SAFE,
+    "broker": SAFE,
+    "id": 3,
+    "status": 2,
+    "expiresAt": 1_800_000_000,
+    "blockTime": 1_700_000_000,
+    "length": 300,
+    "limit": 256,
+}
+
+
+def reverted(name: str) -> RevertedError:
+    """What a node answers when the contract raises an error."""
+    entry = ERRORS[name]
+    types, values = [i["type"] for i in entry["inputs"]], [VALUES[i["name"]] for i in entry["inputs"]]
+    return RevertedError(keccak(text=f"{name}({','.join(types)})")[:4] + encode(types, values), "no")
+
+
+def codes_of_the_safe() -> set[str]:
+    """Every code in the Safe's sources."""
+    return {code for path in SAFE_SOURCES.rglob("*.sol") for code in re.findall(r"GS\d{3}", Path(path).read_text())}
+
+
+def test_every_error_of_the_contract_has_a_sentence() -> None:
+    """The table has exactly the custom errors of the packaged interfaces."""
+    assert set(SENTENCES) == set().union(*(interface(contract).errors for contract in CONTRACTS)) == set(ERRORS)
+
+
+def test_every_code_of_the_safe_has_a_sentence() -> None:
+    """The table leaves out none of the codes in the npm package's sources."""
+    codes = codes_of_the_safe()
+    assert len(codes) > 25
+    assert codes <= set(SAFE_CODES)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_a_sentence_uses_only_what_its_error_carries(name: str) -> None:
+    """No template asks for a value that the error does not have."""
+    asked = {key for part in SENTENCES[name] for _, key, _, _ in string.Formatter().parse(part) if key}
+    assert asked <= {entry["name"] for entry in ERRORS[name]["inputs"]}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_error_becomes_a_sentence(name: str) -> None:
+    """The refusal says what and why without a brace left over, and keeps exit status 3."""
+    refusal = explain(reverted(name))
+    assert not isinstance(refusal, RevertedError)
+    assert refusal.what
+    assert refusal.why
+    assert not set("{}") & set(str(refusal))
+    assert refusal.exit_status == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("VersionNotNewer", ("acme-thermo2 1.2.3 is not newer", "4.5.6", "above 4.5.6")),
+        ("VersionBelowMinimum", ("acme-thermo2 1.2.3 is below", "older than 7.8.9")),
+        ("ImageAlreadyPublished", ("version 1.2.3", bytes(range(32)).hex())),
+        ("ImageOutsideRegion", ("70000 bytes at 0x08000000", "65536 bytes at 0x08004000")),
+        ("DagRootMismatch", ("acme-thermo2 1.2.3", "70000 bytes")),
+        ("MinimumVersionNotRaised", ("cannot become 1.0.0", "7.8.9")),
+        ("NameInvalid", ("two words",)),
+        ("AgreementStatusUnfit", ("agreement 3", "it is accepted")),
+        ("AgreementExpired", ("agreement 3", "2027-01-15")),
+        ("OwnableUnauthorizedAccount", (SAFE, "only the contract's owner")),
+    ],
+)
+def test_a_sentence_names_the_values(name: str, words: tuple[str, ...]) -> None:
+    """Versions, names, addresses and digests stand in it as people write them."""
+    text = str(explain(reverted(name)))
+    assert [word for word in words if word not in text] == []
+
+
+@pytest.mark.parametrize("code", sorted(SAFE_CODES))
+def test_every_code_becomes_a_sentence(code: str) -> None:
+    """A code is found in the revert data, or in what the node says beside it, and stays in the sentence."""
+    data = bytes.fromhex("08c379a0") + encode(["string"], [code])
+    for error in (RevertedError(data, ""), RevertedError(b"", f"execution reverted: {code}")):
+        refusal = explain(error)
+        assert (refusal.what, code in refusal.why) == (SAFE_CODES[code][0], True)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x12\x34", bytes(4), bytes(36), bytes.fromhex("4e487b71") + bytes(32)])
+def test_an_unknown_refusal_is_told_as_it_is(data: bytes) -> None:
+    """What no table knows keeps its data or the node's words."""
+    error = RevertedError(data, "execution reverted")
+    assert explain(error) is error
+    assert "execution reverted" in str(error)
+    assert f"0x{data.hex()}" in str(RevertedError(data, ""))

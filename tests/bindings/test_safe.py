@@ -1,0 +1,186 @@
+"""The vendor's Safe on a real chain: its state, its execution, and everything that it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import Signature, sign
+from blockota.bindings.block_ota import publish_call
+from blockota.bindings.contract import refusals_in_words
+from blockota.bindings.safe import SAFE_ARTIFACTS, check_nonce, deploy_safe, execute, read_safe
+from blockota.chain.chain import Chain, Receipt
+from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
+from blockota.formats.abi import encode_signature_call
+from blockota.model.release import Product, Version
+from blockota.vendor.propose import propose
+from tests.conftest import REASON, ROOT, Cast, Vendor
+from tests.support.samples import NOW, release_of
+
+NOBODY = "0x" + "00" * 20
+
+
+@pytest.fixture
+def proposal(vendor: Vendor, product: Product) -> Proposal:
+    """A proposal to publish a release, at the Safe's next nonce."""
+    image = product.name.encode()
+    return propose(vendor.contract, publish_call([release_of(image, product=product.name)]), reason=REASON)
+
+
+def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount, now: int = NOW) -> Receipt:
+    """Have the broker execute a proposal with these signatures."""
+    signatures = [sign(proposal, signer) for signer in signers]
+    return execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.broker, now=now)
+
+
+def test_a_safe_tells_its_state(vendor: Vendor, cast: Cast) -> None:
+    """Owners, threshold and nonce; the address may come in any case."""
+    state = read_safe(vendor.chain, vendor.safe.lower())
+    assert set(state.owners) == {cast.owner_a.address, cast.owner_b.address, cast.owner_c.address}
+    assert (state.address, state.threshold) == (vendor.safe, 2)
+
+
+def test_anyone_executes_what_two_owners_signed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """The release is there, the nonce is taken, and whoever paid is no owner."""
+    receipt = run(vendor, proposal, cast.owner_c, cast.owner_a)
+    product = proposal.call.arguments["releases"][0]["product"].rstrip(b"\0").decode()
+    assert vendor.contract.release(product, Version(1, 1, 0)) is not None
+    assert read_safe(vendor.chain, vendor.safe).nonce == proposal.nonce + 1
+    assert receipt.gas_used < 200_000
+
+
+def test_all_three_owners_may_sign(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """More signatures than needed are no error."""
+    assert run(vendor, proposal, cast.owner_a, cast.owner_b, cast.owner_c).block_number > 0
+
+
+def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """The second time its nonce is taken, and the sentence names both numbers."""
+    run(vendor, proposal, cast.owner_a, cast.owner_b)
+    words = f"takes nonce {proposal.nonce}, the Safe is at {proposal.nonce + 1}: it, or another one, was executed"
+    with pytest.raises(ProposalError, match=words):
+        run(vendor, proposal, cast.owner_a, cast.owner_b)
+
+
+def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """A nonce ahead of the Safe's is told to wait, and good once the others were executed."""
+    later = replace(proposal, nonce=proposal.nonce + 1)
+    with pytest.raises(ProposalError, match=r"other proposals come first: it takes nonce .* Execute those first"):
+        run(vendor, later, cast.owner_a, cast.owner_b)
+    vendor.decide(publish_call([release_of(b"before", product=product_of(proposal), version=Version(1, 0, 0))]))
+    run(vendor, later, cast.owner_a, cast.owner_b)
+
+
+def product_of(proposal: Proposal) -> str:
+    """The product that a proposal publishes for."""
+    name: bytes = proposal.call.arguments["releases"][0]["product"]
+    return name.rstrip(b"\0").decode()
+
+
+def test_an_expired_proposal_is_not_executed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """From its expiry on, before the chain is asked."""
+    with pytest.raises(ProposalError, match="has expired"):
+        run(vendor, proposal, cast.owner_a, cast.owner_b, now=proposal.expires)
+
+
+def test_a_proposal_for_another_chain_is_not_executed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """Both numbers are named."""
+    with pytest.raises(ProposalError, match="names chain id 1, this is 1337"):
+        run(vendor, replace(proposal, chain_id=1), cast.owner_a, cast.owner_b)
+
+
+def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """They are refused before a transaction is made, and the proposal stays good."""
+    with pytest.raises(ProposalError, match="1 of 2 needed"):
+        run(vendor, proposal, cast.owner_a)
+    with pytest.raises(ProposalError, match="is no owner"):
+        run(vendor, proposal, cast.owner_a, cast.mallory)
+    run(vendor, proposal, cast.owner_a, cast.owner_b)
+
+
+def test_what_the_contract_would_refuse_is_told_in_its_words(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """A proposal that was overtaken is simulated first, so that the reason comes through the Safe."""
+    release = release_of(b"faster", product=product_of(proposal), version=Version(3, 0, 0))
+    vendor.decide(publish_call([release]))
+    overtaken = replace(proposal, nonce=proposal.nonce + 1)
+    with pytest.raises(ContractRefusalError, match=r"1\.1\.0 is not newer .* the last version published is 3\.0\.0"):
+        run(vendor, overtaken, cast.owner_a, cast.owner_b)
+
+
+def unchecked_call(proposal: Proposal, signatures: list[Signature]) -> bytes:
+    """Calldata that gives the Safe these signatures as they are."""
+    joined = b"".join(signature.signature for signature in signatures)
+    return encode_signature_call(
+        "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",
+        *(proposal.to, 0, proposal.data, 0, 0, 0, 0, NOBODY, NOBODY, joined),
+    )
+
+
+def safe_s_answer(vendor: Vendor, proposal: Proposal, signatures: list[Signature]) -> str:
+    """What the Safe itself says of signatures that were not checked before."""
+    with pytest.raises(ContractRefusalError) as refusal, refusals_in_words():
+        vendor.chain.call(proposal.safe, unchecked_call(proposal, signatures))
+    assert not isinstance(refusal.value, RevertedError)
+    return str(refusal.value)
+
+
+def test_the_safe_s_own_codes_come_in_words(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """Were our check gone, the Safe would still refuse, and its codes would be told."""
+    a, b = sorted((cast.owner_a, cast.owner_b), key=lambda owner: int(owner.address, 16))
+    in_order = [sign(proposal, a), sign(proposal, b)]
+    stranger = [sign(proposal, a), sign(proposal, cast.mallory)]
+    assert "GS020" in safe_s_answer(vendor, proposal, in_order[:1])
+    assert "GS026" in safe_s_answer(vendor, proposal, in_order[::-1])
+    assert "GS026" in safe_s_answer(vendor, proposal, in_order[:1] * 2)
+    assert "GS026" in safe_s_answer(vendor, proposal, stranger)
+    assert "GS026" in safe_s_answer(vendor, replace(proposal, nonce=proposal.nonce + 1), other_nonce(proposal, a, b))
+
+
+def other_nonce(proposal: Proposal, *signers: LocalAccount) -> list[Signature]:
+    """Signatures for a nonce that is not the Safe's next."""
+    return [sign(replace(proposal, nonce=proposal.nonce + 9), signer) for signer in signers]
+
+
+def test_what_is_no_safe_is_told(vendor: Vendor, cast: Cast) -> None:
+    """An account and a contract of another kind in the Safe's place are named."""
+    for address in (cast.mallory.address, vendor.contract.address):
+        with pytest.raises(RefusedError, match=f"there is no Safe at {address}: .* on chain 1337"):
+            read_safe(vendor.chain, address)
+
+
+def test_a_nonce_is_checked_by_itself(vendor: Vendor, proposal: Proposal) -> None:
+    """Who signs may ask whether it is still of use."""
+    state = read_safe(vendor.chain, vendor.safe)
+    check_nonce(proposal, state)
+    with pytest.raises(ProposalError, match="cannot be executed any more"):
+        check_nonce(proposal, replace(state, nonce=state.nonce + 1))
+    with pytest.raises(ProposalError, match="other proposals come first"):
+        check_nonce(replace(proposal, nonce=state.nonce + 1), state)
+
+
+def test_a_safe_is_deployed_with_its_owners(anvil: Chain, cast: Cast) -> None:
+    """Twice gives two Safes."""
+    owners = [cast.broker.address, cast.technician.address]
+    first, second = (
+        deploy_safe(anvil, cast.payer, owners=owners, threshold=1, artifacts=ROOT / SAFE_ARTIFACTS) for _ in range(2)
+    )
+    assert first != second
+    assert set(read_safe(anvil, first).owners) == set(owners)
+
+
+@pytest.mark.parametrize("threshold", [0, 3])
+def test_a_threshold_that_cannot_be_is_refused(anvil: Chain, cast: Cast, threshold: int) -> None:
+    """The Safe's factory refuses a threshold that its owners cannot reach, or none."""
+    owners = [cast.owner_a.address, cast.owner_b.address]
+    with pytest.raises(ContractRefusalError):
+        deploy_safe(anvil, cast.payer, owners=owners, threshold=threshold, artifacts=ROOT / SAFE_ARTIFACTS)
+
+
+def test_missing_artifacts_are_told(anvil: Chain, cast: Cast, tmp_path: Path) -> None:
+    """The sentence says how to install them."""
+    with pytest.raises(UsageError, match=r"Safe\.json is missing\. Run `npm ci`"):
+        deploy_safe(anvil, cast.payer, owners=[], threshold=1, artifacts=tmp_path)

@@ -1,0 +1,222 @@
+"""A repository and its chain: a right begins when it is deep enough, and ends when the chain takes it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call, revoke_call
+from blockota.bindings.replication import ReplicationContract, accept_call
+from blockota.bindings.serving_rights import BrokerReader, Reader, Reading, VendorReader
+from blockota.chain.chain import BlockHead, Chain, Log
+from blockota.chain.confirmed import Span
+from blockota.errors import ChainError
+from blockota.formats.cid import CID, RAW
+from blockota.model.release import Release, Version
+from blockota.model.rights import Rights, rights_at
+from blockota.repository.shelf import Shelf
+from blockota.stores.local import LocalStore
+from tests.conftest import Cast
+from tests.support.networks import fresh_anvil, rpc
+from tests.support.samples import PRODUCT, release_of
+
+DEPTH = 3
+MANIFESTS = [bytes((number,)) * 32 for number in (1, 2)]
+
+
+class Forgetful(Chain):
+    """A node as public ones are: it refuses to search for events from too early a block on."""
+
+    first_block = 0
+
+    def logs(self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0) -> list[Log]:
+        """Events, unless the search begins too early."""
+        if from_block < self.first_block:
+            raise ChainError("the node cannot do that", why="it has no history of that block")
+        return super().logs(address, topics, from_block=from_block)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A vendor's contracts on a chain of their own, with a release of two in view."""
+
+    contract: BlockOTAContract
+    replication: ReplicationContract
+    cast: Cast
+    first_block: int
+
+    @property
+    def chain(self) -> Chain:
+        """The chain."""
+        return self.contract.chain
+
+    def send(self, call: bytes, *, to: str = "") -> None:
+        """Have the vendor do something, in a block of its own."""
+        self.chain.send(self.cast.payer, call, to=to or self.contract.address)
+
+    def publish(self, image: bytes, version: Version, *, manifest: bytes) -> Release:
+        """Publish a release."""
+        made = release_of(image, version=version, manifest=manifest)
+        self.send(publish_call([made]))
+        return made
+
+    def mine(self, blocks: int) -> None:
+        """Let time pass."""
+        rpc(self.chain, "anvil_mine", hex(blocks))
+
+    def vendor(self, chain: Chain | None = None) -> VendorReader:
+        """A vendor's reader."""
+        contract = BlockOTAContract(chain or self.chain, self.contract.address)
+        return VendorReader(contract, Span(DEPTH, self.first_block))
+
+    def broker(self) -> BrokerReader:
+        """A broker's reader."""
+        span = Span(DEPTH, self.first_block)
+        return BrokerReader(self.contract, self.replication, broker=self.cast.broker.address, span=span)
+
+
+@pytest.fixture
+def scene(cast: Cast) -> Iterator[Scene]:
+    """Contracts, old enough, and a paired product; the vendor is an account here."""
+    with fresh_anvil() as chain:
+        rpc(chain, "anvil_mine", hex(20))
+        contract, receipt = BlockOTAContract.deploy(chain, cast.payer, owner=cast.payer.address)
+        replication = ReplicationContract.deploy(chain, cast.payer, block_ota=contract.address)
+        found = Scene(contract, replication, cast, receipt.block_number)
+        found.send(pair_call(PRODUCT))
+        found.mine(DEPTH)
+        yield found
+
+
+def rights(reader: Reader) -> Rights:
+    """What may be served now."""
+    reading = reader.read()
+    return rights_at(reading.time, reading.claims)
+
+
+def test_a_release_is_served_when_it_is_deep_enough(scene: Scene) -> None:
+    """Not a block sooner; and a revocation counts as deep."""
+    reader = scene.vendor()
+    made = scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
+    scene.mine(DEPTH - 1)
+    assert rights(reader).roots == {}
+    scene.mine(1)
+    assert set(rights(reader).roots) == {made.cid, CID(RAW, MANIFESTS[0])}
+    scene.send(revoke_call(PRODUCT.name, Version(1, 1, 0), reason="recalled"))
+    scene.mine(DEPTH - 1)
+    assert set(rights(reader).roots) == {made.cid, CID(RAW, MANIFESTS[0])}
+    scene.mine(1)
+    assert rights(reader).gone == {made.cid, CID(RAW, MANIFESTS[0])}
+
+
+def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
+    """The broker's right begins with the confirmed acceptance, not with its block."""
+    made = scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
+    expires_at = scene.chain.head().time + 3600
+    scene.replication.propose(scene.cast.broker, PRODUCT.name, version=made.version, expires_at=expires_at)
+    reader = scene.broker()
+    scene.send(accept_call(1), to=scene.replication.address)
+    scene.mine(DEPTH - 1)
+    assert rights(reader).roots == {}
+    scene.mine(1)
+    assert set(rights(reader).roots) == {made.cid}
+    rpc(scene.chain, "anvil_reorg", DEPTH + 1, [])
+    scene.mine(DEPTH)
+    found = rights(reader)
+    assert (found.roots, found.gone) == ({}, frozenset())
+
+
+def test_a_reorganisation_takes_a_right_back(scene: Scene) -> None:
+    """It is deeper than the confirmations: the release is unknown, and may come again with another manifest."""
+    reader = scene.vendor()
+    made = scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
+    scene.mine(DEPTH)
+    assert made.cid in rights(reader).roots
+    rpc(scene.chain, "anvil_reorg", DEPTH + 1, [])
+    scene.mine(1)
+    found = rights(reader)
+    assert (found.roots, found.gone) == ({}, frozenset())
+    scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[1])
+    scene.mine(DEPTH)
+    assert set(rights(reader).roots) == {made.cid, CID(RAW, MANIFESTS[1])}
+
+
+def test_agreements_expire_by_the_newest_block(scene: Scene) -> None:
+    """Time needs no confirmations."""
+    reading = scene.vendor().read()
+    newest = scene.chain.head()
+    assert (reading.block, reading.time) == (newest.number - DEPTH, newest.time)
+
+
+def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) -> None:
+    """One of several behind one address may lag: what was confirmed stays, and health tells of it."""
+    scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
+    early = scene.chain.head().number
+    scene.mine(DEPTH)
+    chain = Lagging(scene.chain.url)
+    shelf = Shelf(scene.vendor(chain), LocalStore(tmp_path))
+    assert shelf.health()["chainBlock"] == early
+    chain.newest = early
+    shelf.refresh()
+    assert (shelf.health()["status"], shelf.health()["releases"]) == ("stale", 1)
+    assert "is behind" in str(shelf.health()["trouble"])
+    chain.newest = None
+    shelf.refresh()
+    assert (shelf.health()["status"], shelf.health()["trouble"]) == ("incomplete", "")
+
+
+class Lagging(Chain):
+    """A node that may know no newer block than some number."""
+
+    newest: int | None = None
+
+    def head(self, number: int | None = None) -> BlockHead:
+        """A block."""
+        return super().head(self.newest if number is None else number)
+
+
+def test_a_chain_that_was_begun_anew_is_read_anew(scene: Scene, cast: Cast) -> None:
+    """A development chain may start from its first block again, lower than before."""
+    reader = scene.vendor()
+    scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
+    scene.mine(50)
+    assert rights(reader).releases == 1
+    rpc(scene.chain, "anvil_reset")
+    rpc(scene.chain, "anvil_mine", hex(20))
+    contract, _ = BlockOTAContract.deploy(scene.chain, cast.payer, owner=cast.payer.address)
+    rpc(scene.chain, "anvil_setCode", scene.contract.address, code_at(scene.chain, contract.address))
+    scene.mine(DEPTH)
+    assert rights(reader).releases == 0
+
+
+def code_at(chain: Chain, address: str) -> str:
+    """A contract's code."""
+    found: str = rpc(chain, "eth_getCode", address, "latest")
+    return found
+
+
+def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
+    """A node that refuses a search from block 0 tells the manifests all the same, and no manifest is forgotten."""
+    chain = Forgetful(scene.chain.url)
+    chain.first_block = scene.first_block
+    reader = scene.vendor(chain)
+    scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
+    scene.mine(DEPTH)
+    for _ in range(2):
+        found = reader.read()
+        assert (found.manifests_known, found.claims[0].manifest) == (True, CID(RAW, MANIFESTS[0]))
+    scene.mine(600)
+    chain.first_block = scene.chain.head().number - 300
+    assert reader.read().claims[0].manifest == CID(RAW, MANIFESTS[0])
+
+
+def test_a_contract_that_is_too_new_is_waited_for(scene: Scene) -> None:
+    """The sentence says how many blocks are missing, and not that there is no contract."""
+    reader = VendorReader(scene.contract, Span(DEPTH, scene.chain.head().number - DEPTH + 1))
+    with pytest.raises(ChainError, match=r"not deep enough .*the newest is \d+, and 3 must lie above"):
+        reader.read()
+    scene.mine(1)
+    assert isinstance(reader.read(), Reading)

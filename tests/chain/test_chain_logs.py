@@ -1,0 +1,99 @@
+"""Events of a contract, asked for in ranges that the node accepts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+
+from blockota.bindings.block_ota import BlockOTAContract, pair_call
+from blockota.chain.chain import Chain, Log
+from blockota.errors import ChainError
+from blockota.model.release import Product, Region
+from tests.conftest import Cast, Vendor
+from tests.support.networks import post, stand_in
+
+OWNERSHIP = keccak(text="OwnershipTransferred(address,address)")
+FLASH = Region(0x08000000, 1 << 16)
+
+
+@pytest.fixture(scope="module")
+def paired(anvil: Chain, cast: Cast) -> BlockOTAContract:
+    """A contract with three events of pairing, in three blocks."""
+    contract, _ = BlockOTAContract.deploy(anvil, cast.payer, owner=cast.payer.address)
+    for name in ("one", "two", "three"):
+        product = Product(name, "acme", 0x410, FLASH, None, paired=True)
+        anvil.send(cast.payer, pair_call(product), to=contract.address)
+    return contract
+
+
+@contextmanager
+def stingy(chain: Chain, *, span: int, status: int) -> Iterator[str]:
+    """A node in front of another that refuses to look into more than `span` blocks at once."""
+
+    def answer(body: bytes) -> tuple[int, bytes]:
+        return (status, REFUSAL) if is_too_much(json.loads(body), span=span) else (200, post(chain.url, body))
+
+    with stand_in(answer) as url:
+        yield url
+
+
+REFUSAL = b'{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"block range too large"}}'
+
+
+def is_too_much(request: dict[str, Any], *, span: int) -> bool:
+    """Whether a request looks into more than `span` blocks."""
+    if request["method"] != "eth_getLogs":
+        return False
+    asked = request["params"][0]
+    return int(asked["toBlock"], 16) - int(asked["fromBlock"], 16) >= span
+
+
+def pairings(chain: Chain, contract: BlockOTAContract) -> list[Log]:
+    """All events of pairing, whatever the product is."""
+    every = chain.logs(contract.address, [])
+    return chain.logs(contract.address, [every[-1].topics[0]])
+
+
+def test_events_are_told_oldest_first(anvil: Chain, paired: BlockOTAContract) -> None:
+    """Each says its block and its transaction; the block holds it."""
+    found = pairings(anvil, paired)
+    assert len(found) == 3
+    assert [log.block_number for log in found] == sorted(log.block_number for log in found)
+    assert len({log.transaction for log in found}) == 3
+    assert anvil.logs(paired.address, found[1].topics) == [found[1]]
+
+
+def test_topics_and_the_first_block_choose(anvil: Chain, paired: BlockOTAContract, cast: Cast) -> None:
+    """None stands for any topic; earlier blocks and other contracts are left out."""
+    found = pairings(anvil, paired)
+    assert anvil.logs(paired.address, [None, found[2].topics[1]]) == [found[2]]
+    assert anvil.logs(paired.address, [found[0].topics[0]], from_block=found[1].block_number) == found[1:]
+    assert len(anvil.logs(paired.address, [OWNERSHIP])) == 1
+    assert not anvil.logs(paired.address, [bytes(32)])
+    assert not anvil.logs(cast.mallory.address, [])
+    assert not anvil.logs(paired.address, [], from_block=10**9)
+
+
+def test_a_receipt_has_the_same_events(vendor: Vendor) -> None:
+    """What `send` returns and what `logs` finds are equal."""
+    contract, receipt = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
+    assert vendor.chain.logs(contract.address, []) == list(receipt.logs)
+
+
+@pytest.mark.parametrize("status", [200, 400, 413])
+def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
+    """A public node that looks into two blocks at once, and says so in its own way, gives all events all the same."""
+    with stingy(anvil, span=2, status=status) as url:
+        assert pairings(Chain(url), paired) == pairings(anvil, paired)
+
+
+@pytest.mark.parametrize("status", [200, 413, 429, 500])
+def test_a_node_that_keeps_no_events_is_told(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
+    """A refusal that does not go away in parts ends as a sentence."""
+    with stingy(anvil, span=0, status=status) as url, pytest.raises(ChainError, match=url):
+        Chain(url).logs(paired.address, [])

@@ -1,0 +1,157 @@
+"""What a transaction offers: a ceiling that holds, chains without EIP-1559, and a higher offer where one is stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from eth_account import Account
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockota.chain.chain import Chain, Sending
+from blockota.chain.tracking import State
+from blockota.chain.transaction import GWEI, Fees, Market, SignedTransaction, gwei
+from blockota.errors import ChainError, RefusedError, UsageError
+from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow, until
+from tests.conftest import Cast
+from tests.support.networks import fresh_anvil, rpc
+from tests.support.samples import SAFE
+
+__all__ = ["desk", "pool", "slow"]
+amounts = st.integers(0, 10**15)
+
+
+@given(amounts, amounts, amounts)
+def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int) -> None:
+    """It is refused where the base fee does, and no tip is above the limit."""
+    market = Market(base_fee, tip)
+    if base_fee > ceiling:
+        with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
+            market.offer(ceiling)
+        return
+    fees = market.offer(ceiling)
+    assert base_fee <= fees.limit <= ceiling
+    assert fees.tip is not None
+    assert fees.tip <= fees.limit
+
+
+@given(amounts, amounts, st.integers(1, 10**15), amounts)
+def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
+    """Both parts rise by what every node asks for, or the ceiling refuses."""
+    before = Fees(limit, min(old_tip, limit))
+    raised = Market(base_fee, tip).outbid(before, ceiling=None)
+    assert raised.tip is not None
+    assert before.tip is not None
+    assert 8 * raised.limit >= 9 * before.limit
+    assert 8 * raised.tip >= 9 * before.tip
+    assert raised.tip <= raised.limit
+    with pytest.raises(RefusedError, match="nothing was sent"):
+        Market(base_fee, tip).outbid(before, ceiling=-(-9 * limit // 8) - 1)
+
+
+def test_amounts_are_told_in_gwei() -> None:
+    """Six digits that count, without an exponent."""
+    told = [gwei(amount) for amount in (0, 1, 30 * GWEI, 1_500_000_000, 123_456_789, 10**18)]
+    assert told == ["0", "0.000000001", "30", "1.5", "0.123457", "1000000000"]
+
+
+def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -> None:
+    """The sentence names both numbers and where the ceiling is set."""
+    chain = Chain(anvil.url, sending=Sending(max_fee=1))
+    used = anvil.count(cast.broker.address)
+    with pytest.raises(RefusedError, match=r"base fee is \S+ gwei, your max_fee_gwei is 0\.000000001") as refused:
+        chain.send(cast.broker, b"", to=SAFE)
+    assert "BLOCKOTA_MAX_FEE_GWEI" in refused.value.remedy
+    assert refused.value.exit_status == 3
+    assert anvil.count(cast.broker.address) == used
+
+
+def test_a_ceiling_caps_the_offer(anvil: Chain, cast: Cast) -> None:
+    """What is signed offers the ceiling where more would be usual."""
+    base_fee = anvil.market().base_fee or 0
+    receipt = Chain(anvil.url, sending=Sending(max_fee=base_fee + 1)).send(cast.broker, b"", to=SAFE)
+    sent = rpc(anvil, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
+    assert int(sent["maxFeePerGas"], 16) == base_fee + 1
+
+
+@pytest.fixture(scope="module")
+def berlin() -> Iterator[Chain]:
+    """A chain without EIP-1559."""
+    with fresh_anvil("--hardfork", "berlin", "--gas-price", str(2 * GWEI)) as chain:
+        yield chain
+
+
+def test_a_chain_without_eip_1559_gets_a_gas_price(berlin: Chain, cast: Cast) -> None:
+    """The transaction is of the old kind, bound to its chain, and confirmed as any other."""
+    assert berlin.market() == Market(None, 2 * GWEI)
+    receipt = berlin.send(cast.broker, b"data", to=SAFE)
+    sent = rpc(berlin, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
+    assert (int(sent["type"], 16), int(sent["gasPrice"], 16), int(sent["chainId"], 16)) == (0, 2 * GWEI, 1337)
+
+
+def test_the_ceiling_holds_for_a_gas_price(berlin: Chain, cast: Cast) -> None:
+    """A price above it is refused by its name."""
+    with pytest.raises(RefusedError, match="its gas price is 2 gwei, your max_fee_gwei is 1"):
+        Chain(berlin.url, sending=Sending(max_fee=GWEI)).send(cast.broker, b"", to=SAFE)
+
+
+@pytest.fixture
+def stuck(desk: Desk) -> Iterator[Desk]:
+    """A desk whose transaction waits with an offer below what the chain asks for."""
+    ceiling = 2 * (desk.chain.market().base_fee or 0)
+    with pytest.raises(ChainError):
+        desk.outbox(max_fee=ceiling, timeout=0).send(desk.payer, b"stuck", to=SAFE)
+    before = desk.chain.market().base_fee or 0
+    rpc(desk.chain, "anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
+    desk.mine()
+    yield replace(desk, sending=replace(desk.sending, max_fee=ceiling))
+    rpc(desk.chain, "anvil_setNextBlockBaseFeePerGas", hex(before))
+    desk.mine()
+
+
+def test_an_offer_that_is_too_low_is_told(stuck: Desk) -> None:
+    """Both numbers, and what to do; a ceiling that allows no more leaves it waiting."""
+    now = stuck.outbox().look(stuck.entries[0])
+    assert now.state is State.UNDERPAID
+    with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*resume it with --key"):
+        stuck.outbox(timeout=0).send(stuck.payer, b"stuck", to=SAFE)
+    with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
+        stuck.outbox().resume(stuck.entries[0].hash, account=stuck.payer)
+    assert len(stuck.entries[0].attempts) == 1
+
+
+def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
+    """The attempt that took the first one's place at the node."""
+    until(
+        lambda: stuck.entries and stuck.entries[0].newest != first and stuck.chain.knows(stuck.entries[0].newest.hash)
+    )
+    return stuck.entries[0].newest
+
+
+def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: ThreadPoolExecutor) -> None:
+    """The same nonce is signed again; one of the two gets into a block."""
+    first = stuck.entries[0].newest
+    sent = pool.submit(stuck.outbox(max_fee=None).send, stuck.payer, b"stuck", to=SAFE)
+    second = newest_after(stuck, first)
+    assert (second.nonce, second.data, second.to) == (first.nonce, first.data, first.to)
+    stuck.mine()
+    assert sent.result(PATIENCE).transaction == second.hash
+    assert stuck.used == 1
+    assert not stuck.entries
+
+
+def test_a_transaction_is_resumed_by_its_first_hash(stuck: Desk, pool: ThreadPoolExecutor) -> None:
+    """Its key makes a higher offer, and another account's key none."""
+    first = stuck.entries[0].newest
+    name = f"0x{first.hash.hex()}"
+    stranger = Account.create()
+    with pytest.raises(UsageError, match=f"the key is not that of {stuck.payer.address}: it is that of 0x"):
+        stuck.outbox(max_fee=None).resume(name, account=stranger)
+    resumed = pool.submit(stuck.outbox(max_fee=None).resume, name, account=stuck.payer)
+    second = newest_after(stuck, first)
+    stuck.mine()
+    assert resumed.result(PATIENCE).transaction == second.hash
+    assert stuck.used == 1

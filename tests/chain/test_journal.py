@@ -1,0 +1,167 @@
+"""The journal's files and the signed bytes in them: what is read back, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.chain.journal import Entry, Journal
+from blockota.chain.rlp import decode
+from blockota.chain.transaction import Fees, SignedTransaction
+from blockota.errors import RefusedError
+from tests.support.samples import CONTRACT, SAFE
+
+ACCOUNT: LocalAccount = Account.from_key(bytes(31) + b"\1")
+WANTED = SignedTransaction(b"", 1337, 5, gas=70_000, fees=Fees(9, 2), to=SAFE, data=b"data")
+SIGNED = WANTED.signed_by(ACCOUNT)
+ENTRY = Entry((SIGNED, WANTED.offering(Fees(20, 4)).signed_by(ACCOUNT)), "blockota test", 1_700_000_000)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """The journal of the local chain."""
+    return Journal(tmp_path, 1337)
+
+
+@pytest.fixture
+def path(journal: Journal, tmp_path: Path) -> Path:
+    """The file of the one entry in it."""
+    journal.write(ENTRY)
+    (path,) = tmp_path.rglob("*.json")
+    return path
+
+
+@settings(max_examples=40)
+@given(
+    nonce=st.integers(0, 2**64 - 1),
+    fees=st.builds(Fees, st.integers(0, 2**90), st.none() | st.integers(0, 2**90)),
+    to=st.none() | st.binary(min_size=20, max_size=20).map(lambda raw: f"0x{raw.hex()}"),
+    data=st.binary(max_size=300),
+)
+def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, data: bytes) -> None:
+    """Both kinds of transaction, with and without a target, say what was asked for and who signed it."""
+    fees = Fees(fees.limit, None if fees.tip is None else min(fees.tip, fees.limit))
+    signed = SignedTransaction(b"", 1337, nonce, gas=50_000, fees=fees, to=to, data=data).signed_by(ACCOUNT)
+    assert (signed.nonce, signed.fees, (signed.to or "").lower(), signed.data) == (nonce, fees, to or "", data)
+    assert signed.sender == ACCOUNT.address
+
+
+@settings(max_examples=60)
+@given(st.integers(0, len(SIGNED.raw) - 1), st.integers(1, 255))
+def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) -> None:
+    """No changed byte goes unnoticed: it cannot be read, or another account seems to have signed something."""
+    raw = bytearray(SIGNED.raw)
+    raw[place] ^= change
+    try:
+        found = SignedTransaction.decode(bytes(raw))
+        is_other = (found.sender, found.data, found.nonce) != (ACCOUNT.address, SIGNED.data, SIGNED.nonce)
+    except ValueError:
+        is_other = True
+    assert is_other
+
+
+@given(st.binary(max_size=60))
+def test_bytes_from_elsewhere_are_read_or_refused(data: bytes) -> None:
+    """Nothing but a ValueError comes out of bytes that are no transaction."""
+    for read in (decode, SignedTransaction.decode):
+        try:
+            read(data)
+        except ValueError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "encoded", ["", "8100", "b800", "b90001ff", "c2", "c180c0", "f800", "83ff", "0000", "c1" * 20], ids=range(10)
+)
+def test_an_encoding_that_is_not_canonical_is_refused(encoded: str) -> None:
+    """Each value has one encoding (Yellow Paper, appendix B)."""
+    with pytest.raises(ValueError, match=r"\w"):
+        decode(bytes.fromhex(encoded))
+
+
+def test_a_signature_for_every_chain_is_refused() -> None:
+    """An old transaction without a chain id could be played on another chain."""
+    signed = ACCOUNT.sign_transaction({"nonce": 0, "gas": 21_000, "gasPrice": 1, "to": SAFE, "value": 0})
+    with pytest.raises(ValueError, match="EIP-155"):
+        SignedTransaction.decode(bytes(signed.raw_transaction))
+
+
+class Deceiver(LocalAccount):
+    """A key that signs for somebody else's contract, as a broken wallet would."""
+
+    def sign_transaction(self, transaction_dict: Any, blobs: Any = None) -> Any:
+        """Sign another transaction than the one that was given."""
+        return super().sign_transaction({**transaction_dict, "to": CONTRACT}, blobs)
+
+
+def test_a_key_that_signs_something_else_is_told() -> None:
+    """What a wallet gives back is read before it is sent."""
+    with pytest.raises(RefusedError, match="the key signed another transaction than it was asked to"):
+        WANTED.signed_by(Deceiver(ACCOUNT._key_obj, Account()))  # noqa: SLF001 - eth-account has no public copy
+
+
+def test_an_entry_is_read_back(journal: Journal, path: Path) -> None:
+    """It is found by each of its hashes, and says in words what the bytes say."""
+    assert journal.entries() == [ENTRY]
+    for attempt in ENTRY.attempts:
+        assert journal.find(f"0x{attempt.hash.hex().upper()}") == ENTRY
+    fields = json.loads(path.read_text())
+    assert (fields["from"], fields["nonce"], fields["to"]) == (ACCOUNT.address, 5, SAFE)
+    journal.remove(ENTRY)
+    journal.remove(ENTRY)
+    assert journal.entries() == []
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "another nonce": {"nonce": 6},
+    "another target": {"to": CONTRACT},
+    "another sender": {"from": SAFE},
+    "another chain": {"chainId": 1},
+    "another calldata": {"dataSha256": "00"},
+    "no attempts": {"attempts": []},
+    "attempts as a number": {"attempts": 5},
+    "no bytes": {"attempts": [{"hash": "0x00", "raw": "0x"}]},
+    "no hex": {"attempts": [{"hash": "0x00", "raw": "0xzz"}]},
+    "another format": {"format": "blockota-transaction-2"},
+    "a field too many": {"note": "x"},
+    "a purpose that is no text": {"purpose": 5},
+    "a time that is none": {"written": "now"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_file_that_says_something_else_is_refused(journal: Journal, path: Path, change: dict[str, Any]) -> None:
+    """What nobody signed is not believed, and the sentence names the file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(RefusedError, match=f"{path} cannot be read, so nobody knows what was sent"):
+        journal.entries()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", "[" * 50_000, "\0"], ids=range(7))
+def test_a_damaged_file_is_refused(journal: Journal, path: Path, text: str) -> None:
+    """So is what is no JSON object."""
+    path.write_text(text)
+    with pytest.raises(RefusedError, match="then move the file away"):
+        journal.entries()
+
+
+def test_a_file_of_another_chain_or_place_is_refused(journal: Journal, path: Path) -> None:
+    """A copied file would hide a transaction, or show one twice."""
+    path.rename(path.with_name(f"{SAFE.lower()}-5.json"))
+    with pytest.raises(RefusedError, match="it lies in a wrong place"):
+        journal.entries()
+
+
+def test_what_is_unreadable_is_no_empty_journal(journal: Journal, path: Path) -> None:
+    """A folder in a file's place is told."""
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(RefusedError, match="is no file"):
+        journal.entries()

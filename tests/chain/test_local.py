@@ -1,0 +1,137 @@
+"""The local chain: it starts, keeps its state, and says what stands in its way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.chain.chain import Chain
+from blockota.chain.local import CHAIN_ID, LocalChain, find_anvil, free_port, project_folders
+from blockota.errors import ChainError, UsageError
+from tests.conftest import ROOT, Cast, rpc
+from tests.support.samples import SAFE
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalChain]:
+    """A chain that was never started; it is stopped afterwards."""
+    chain = LocalChain(tmp_path / "deep" / "folder", free_port())
+    yield chain
+    chain.stop()
+
+
+def balance(chain: Chain, address: str) -> int:
+    """An account's balance, in wei."""
+    return int(rpc(chain, "eth_getBalance", address, "latest"), 16)
+
+
+def test_a_chain_keeps_its_state(local: LocalChain, cast: Cast) -> None:
+    """Stopped and started again it goes on from the block it had, with the same balances."""
+    chain = local.start()
+    rpc(chain, "anvil_setBalance", SAFE, hex(12345))
+    block = chain.send(cast.payer, b"", to=SAFE).block_number
+    assert local.stop()
+    assert local.pid is None
+    again = local.start()
+    assert (again.chain_id, again.head().number, balance(again, SAFE)) == (CHAIN_ID, block, 12345)
+
+
+def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a signer would be told the next morning that what is known of the chain is old."""
+    before = local.start().head()
+    assert local.start().head() == before
+    monkeypatch.setattr("blockota.chain.local._IDLE", -1)
+    assert local.start().head().number == before.number + 1
+
+
+def test_starting_and_stopping_twice_does_nothing(local: LocalChain) -> None:
+    """The process that runs is kept; what does not run is not stopped."""
+    assert not local.stop()
+    local.start()
+    process = local.pid
+    local.start()
+    assert local.pid == process is not None
+    assert local.stop()
+    assert not local.stop()
+
+
+def test_a_port_that_is_taken_is_told(local: LocalChain) -> None:
+    """Another program at the port is not talked to, and nothing is made in the folder."""
+    with socket.create_server(("127.0.0.1", local.port)):
+        with pytest.raises(ChainError, match=rf"port {local.port} is taken: .*--port"):
+            local.start()
+        assert not local.folder.exists()
+
+
+def test_a_port_that_was_bound_behind_our_back_is_told(local: LocalChain) -> None:
+    """A program that holds the port without answering is found by anvil, whose own words are shown."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", local.port))
+        with pytest.raises(ChainError, match=r"anvil did not start: .*(in use|os error 98)"):
+            local.start()
+    assert local.pid is None
+
+
+def test_a_damaged_state_is_told_and_the_previous_one_helps(local: LocalChain) -> None:
+    """The sentence names the log and the remedy; following it brings the chain back."""
+    chain = local.start()
+    rpc(chain, "anvil_setBalance", SAFE, hex(7))
+    local.stop()
+    local.start()
+    local.stop()
+    (local.folder / "chain.json").write_text('{"block": ')
+    with pytest.raises(ChainError, match=r"anvil did not start: .*chain\.previous\.json"):
+        local.start()
+    (local.folder / "chain.json").write_bytes((local.folder / "chain.previous.json").read_bytes())
+    assert balance(local.start(), SAFE) == 7
+
+
+def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
+    """A process that was killed is not taken for a running one, although its number stands in the file."""
+    local.start()
+    process = local.pid
+    assert process is not None
+    os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while local.pid is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert local.pid is None
+    local.start()
+    assert local.pid not in (None, process)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no number", "0", "-5", str(2**40), str(os.getpid())],
+    ids=["empty", "word", "zero", "negative", "huge", "ours"],
+)
+def test_a_process_number_of_something_else_is_not_believed(local: LocalChain, text: str) -> None:
+    """Garbage, and the number of a process that is no anvil, mean that the chain does not run."""
+    local.folder.mkdir(parents=True)
+    (local.folder / "anvil.pid").write_text(text)
+    assert local.pid is None
+    assert not local.stop()
+
+
+def test_a_folder_that_cannot_be_made_is_told() -> None:
+    """The sentence names it."""
+    with pytest.raises(UsageError, match="/proc/blockota cannot be used"):
+        LocalChain(Path("/proc/blockota"), free_port()).start()
+
+
+def test_the_real_binary_is_found() -> None:
+    """It is the platform package's program, not npm's wrapper."""
+    assert find_anvil().is_relative_to(ROOT / "node_modules" / "@foundry-rs")
+    assert ROOT in project_folders()
+
+
+def test_a_free_port_is_free() -> None:
+    """A server can be opened on it."""
+    with socket.create_server(("127.0.0.1", free_port())):
+        pass

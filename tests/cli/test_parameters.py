@@ -1,0 +1,71 @@
+"""Words of the command line: what they mean, and what they cannot mean."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import pytest
+
+from blockota.cli.parameters import ENTRY, NUMBER, REGION, SPAN, TIME, VERSION
+from blockota.model.release import Region, Version
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "value"),
+    [
+        (VERSION, "1.4.0", Version(1, 4, 0)),
+        (VERSION, Version(1, 4, 0), Version(1, 4, 0)),
+        (NUMBER, "0x410", 0x410),
+        (NUMBER, "1040", 1040),
+        (NUMBER, "0", 0),
+        (NUMBER, "0xffffffff", 0xFFFF_FFFF),
+        (REGION, "0x08000000:64K", Region(0x0800_0000, 1 << 16)),
+        (REGION, "0x0:1", Region(0, 1)),
+        (REGION, "0x08000000:1M", Region(0x0800_0000, 1 << 20)),
+        (REGION, "0xffff0000:65536", Region(0xFFFF_0000, 1 << 16)),
+        (SPAN, "30m", 1800),
+        (SPAN, "12h", 43_200),
+        (SPAN, "7d", 604_800),
+        (SPAN, 604_800, 604_800),
+        (TIME, 0, 0),
+        (TIME, "2026-12-01T08:00+01:00", 1_796_108_400),
+        (TIME, "2026-12-01T07:00Z", 1_796_108_400),
+        (TIME, "2026-12-01 07:00:00.9+00:00", 1_796_108_400),
+        (ENTRY, "commit=4f2a", ("commit", "4f2a")),
+        (ENTRY, "query=a=b", ("query", "a=b")),
+        (ENTRY, "empty=", ("empty", "")),
+    ],
+)
+def test_a_word_becomes_a_value(kind: click.ParamType, word: object, value: object) -> None:
+    """Each in its own form, and a default as it is."""
+    assert kind.convert(word, None, None) == value
+
+
+WRONG_WORDS: tuple[tuple[click.ParamType, str], ...] = (
+    *((VERSION, word) for word in ("", "1.4", "v1.4.0", "0.0.0", "1.0." + "9" * 5000)),
+    *((NUMBER, word) for word in ("", "x", "-1", "0x100000000", "1.5", "0410", "9" * 5000)),
+    *((REGION, word) for word in ("", "0x08000000", "0x08000000:0", "8000000:64K", "0x08000000:64k")),
+    *((REGION, word) for word in ("0x108000000:1", "0x08000000:64G", "0x08000000:-1", "0xffff0000:65537", ":64K")),
+    *((TIME, word) for word in ("", "x", "1.12.2026", "2026-12-01", "2026-12-01T08:00", "1970-01-01T00:00Z", "-7d")),
+    *((TIME, word) for word in ("2026-12-01T24:01Z", "10000-01-01T00:00Z", "now", "1796108400")),
+    *((ENTRY, word) for word in ("", "commit", "=4f2a", "=")),
+    *((SPAN, word) for word in ("", "0d", "7", "7w", "-7d", "1.5h", "99999d", "d")),
+)
+
+
+@pytest.mark.parametrize(("kind", "word"), WRONG_WORDS, ids=range(len(WRONG_WORDS)))
+def test_a_word_without_meaning_is_a_usage_error(kind: click.ParamType, word: str) -> None:
+    """It is repeated, with an example of what it should look like."""
+    with pytest.raises(click.BadParameter) as refused:
+        kind.convert(word, None, None)
+    assert repr(word) in refused.value.message
+    assert refused.value.exit_code == 2
+
+
+def test_a_span_from_now_is_a_time() -> None:
+    """``+12h`` is meant by the clock of this machine; what is no span is told as one."""
+    assert TIME.convert("+12h", None, None) == pytest.approx(time.time() + 43_200, abs=5)
+    for word in ("+", "+7w", "+ 7d"):
+        with pytest.raises(click.BadParameter, match="no span of time"):
+            TIME.convert(word, None, None)

@@ -1,0 +1,202 @@
+"""A board that is taken out in the middle of a run, and another one put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import BoardError, FlashProofError
+from blockota.model.facts import Consent
+from blockota.model.release import Version
+from firmware_host.bench.session import ClearedBoard
+from firmware_host.flashing.events import Event, Finished, Repeated, Written
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.simulator import PROFILES, SimulatedBoard
+from tests.firmware_host.flash_scene import KIB, OLD, RunningLink, bench_on, code, known, proven
+
+IMAGE, BEFORE = code(6 * KIB + 100), code(6 * KIB, seed=5)
+FIRST, SECOND = bytes(11) + b"\xda", bytes(11) + b"\xdb"
+GO = b"\x21\xde"
+IDENTITY = 20
+"""Bytes of the block that says who a board is."""
+QUESTIONS = {b"\x7f", b"\x00\xff", b"\x02\xfd", b"\x11\xee", b"\x1f\xff\xf7\xe0\xf7", b"\x13\xec"}
+"""What the other board may be asked: whether it listens, what it can do, and who it is."""
+
+
+class Bed(RunningLink):
+    """A test bed that another board is put into.
+
+    Attributes:
+        second: the other board.
+        swap_at: number of the started program at which the other board is put in; 0 waits for `swap`.
+        heard: what the other board was sent.
+        garbles: whether the next answer that says who a board is has a wrong bit.
+        awake: whether it is in conversation already, as one behind a switch of lines.
+    """
+
+    def __init__(self, board: SimulatedBoard, second: SimulatedBoard) -> None:
+        """Put the first board in."""
+        super().__init__(board)
+        self.second, self.swap_at, self.garbles, self.awake = second, 0, False, False
+        self.heard: list[bytes] = []
+        self._gos, self._is_swapped = 0, False
+
+    def swap(self) -> None:
+        """Put the other board in."""
+        self._board, self._is_swapped, self.swap_at = self.second, True, 0
+        self._received = self.second.connect()
+        if self.awake:
+            self.second.feed(b"\x7f")
+
+    def write(self, data: bytes, /) -> None:
+        """Hand a frame to the board that is there."""
+        if self._is_swapped:
+            self.heard.append(data)
+        self._gos += data == GO
+        super().write(data)
+        if self.swap_at and self._gos == self.swap_at and len(data) == 5 and not self._is_swapped:
+            acknowledged = super().read(1, timeout=1)
+            self.swap()
+            self._received = acknowledged + self._received
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Hand an answer over, one of them with a bit that is wrong."""
+        data = super().read(count, timeout=timeout)
+        if self.garbles and count == IDENTITY:
+            self.garbles = False
+            return bytes((*data[:-1], data[-1] ^ 1))
+        return data
+
+    def put_back(self, board: SimulatedBoard) -> None:
+        """Put the first board back in, and press reset."""
+        self._board, self._is_swapped = board, False
+        self._received = b""
+        board.reset()
+
+
+def boards(second: SimulatedBoard | None = None) -> tuple[SimulatedBoard, SimulatedBoard]:
+    """One board with the older release, and another one with something else."""
+    return SimulatedBoard(flash=BEFORE.data, unique_id=FIRST), second or SimulatedBoard(flash=OLD, unique_id=SECOND)
+
+
+def cleared(bed: Bed, folder: Path, *, proof: Proof = Proof.STUB) -> ClearedBoard:
+    """The board past checks 6 to 9."""
+    before = proven(BEFORE, version=Version(1, 0, 0)).release
+    journal = FlashJournal(folder, FIRST.hex())
+    return bench_on(bed).prove(proven(IMAGE), Consent(), known=known(before), journal=journal, proof=proof)
+
+
+def left_alone(bed: Bed) -> None:
+    """Assert that the other board was asked who it is, and nothing else."""
+    assert bed.heard
+    assert set(bed.heard) <= QUESTIONS
+
+
+def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
+    """Assert that the first board, put back, is completed by its journal."""
+    assert [*folder.iterdir()]
+    bed.put_back(board)
+    assert isinstance([*cleared(bed, folder).flash()][-1], Finished)
+    assert board.flash[: len(IMAGE.data)] == IMAGE.data
+
+
+def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path) -> None:
+    """It answers when the chip should come back; the error names both, and the first one is completed later."""
+    board, second = boards()
+    bed = Bed(board, second)
+    bed.swap_at = 2
+    with pytest.raises(BoardError, match="another board answers on the simulated board") as swapped:
+        list(cleared(bed, tmp_path).flash())
+    assert FIRST.hex() in swapped.value.why
+    assert SECOND.hex() in swapped.value.why
+    assert "will not start a half written image" in swapped.value.why
+    assert swapped.value.remedy.startswith("put the first one back")
+    assert "`blockota flash --resume`" in swapped.value.remedy
+    left_alone(bed)
+    assert second.flash == OLD
+    completes(bed, board, tmp_path)
+
+
+def test_another_board_at_the_look_is_named(tmp_path: Path) -> None:
+    """Nothing was begun then, and there is nothing to resume."""
+    board, second = boards()
+    bed = Bed(board, second)
+    bed.swap_at = 1
+    with pytest.raises(BoardError, match=r"another board answers .* nothing was changed") as swapped:
+        cleared(bed, tmp_path)
+    assert "--resume" not in swapped.value.remedy
+    left_alone(bed)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
+    """Where its identity stands is another family's affair."""
+    board, second = boards(SimulatedBoard(PROFILES["stm32f103c6"], unique_id=FIRST))
+    bed = Bed(board, second)
+    bed.swap_at = 2
+    with pytest.raises(BoardError, match=r"the board of another family \(0x412\) answers now"):
+        list(cleared(bed, tmp_path).flash())
+    left_alone(bed)
+    assert b"\x11\xee" not in bed.heard
+
+
+def test_another_board_after_a_silence_is_not_read_back(tmp_path: Path) -> None:
+    """It is put in while the chip is thought to hash, and answers only when reading is fallen back to."""
+    board, second = boards()
+    bed = Bed(board, second)
+    bed.swap_at = 2
+    second.feed(b"\x7f\x11")  # it refuses the first question, being in a frame
+    with pytest.raises(BoardError, match="another board answers"):
+        list(cleared(bed, tmp_path).flash())
+    assert second.flash == OLD
+
+
+def swapped_when(bed: Bed, ready: ClearedBoard, *, at: Callable[[Event], bool]) -> None:
+    """Flash, and put the other board in at an event, in conversation already."""
+    bed.awake = True
+    for event in ready.flash():
+        if at(event):
+            bed.swap()
+
+
+def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) -> None:
+    """A proof that fails because the other board answers is not followed by writing everything to it."""
+    board, second = boards()
+    bed = Bed(board, second)
+
+    def at(event: Event) -> bool:
+        return isinstance(event, Written) and event.done == event.total - 8
+
+    with pytest.raises(BoardError, match="another board answers") as swapped:
+        swapped_when(bed, cleared(bed, tmp_path, proof=Proof.READ_BACK), at=at)
+    assert not isinstance(swapped.value, FlashProofError)
+    assert second.flash == OLD
+    completes(bed, board, tmp_path)
+
+
+def test_another_board_after_the_checks_is_not_begun(tmp_path: Path) -> None:
+    """A person may take a while to agree, and put another board in meanwhile."""
+    board, second = boards()
+    bed = Bed(board, second)
+    ready = cleared(bed, tmp_path)
+    bed.awake = True
+    bed.swap()
+    with pytest.raises(BoardError, match=r"another board answers .* nothing was changed"):
+        list(ready.flash())
+    left_alone(bed)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_one_garbled_answer_is_no_other_board(tmp_path: Path) -> None:
+    """Who it is is asked twice before the run is given up."""
+    board, second = boards()
+    bed = Bed(board, second)
+    ready = cleared(bed, tmp_path)
+    bed.garbles = True
+    kinds = {type(event) for event in ready.flash()}
+    assert not bed.garbles
+    assert Finished in kinds
+    assert Repeated not in kinds

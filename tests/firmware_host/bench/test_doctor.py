@@ -1,0 +1,255 @@
+"""What is said of lines that are wrong: by the pure function, and by looking at simulated boards."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import BoardProtocolError, LinkError
+from firmware_host.bench.doctor import Finding, Observations, Reply, Trial, findings
+from firmware_host.bench.trials import observe
+from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.bootloader.chips import find_chip
+from firmware_host.bootloader.entry import PRESETS, find_entry
+from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.simulator import (
+    STM32F103C8,
+    Faults,
+    LineSettings,
+    SimulatedBoard,
+    Wiring,
+    serve_pty,
+    serve_rfc2217,
+    serve_tcp,
+)
+from tests.conftest import IMAGES
+
+USB = BoardLine("/dev/ttyUSB0")
+APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
+IDENTITY = BoardIdentity(
+    0x410,
+    "2.2",
+    find_chip(0x410),
+    readout_protected=False,
+    flash_size=65536,
+    unique_id="00" * 12,
+    write_protected_pages=(),
+)
+
+
+def trial(first: bytes = b"", second: bytes = b"", *, unasked: bytes = b"", line: BoardLine = USB) -> Trial:
+    """An attempt, by default without an answer."""
+    return Trial(line, unasked, first, second)
+
+
+def hindrance(seen: Observations) -> Finding:
+    """The one thing that hinders."""
+    (found,) = (finding for finding in findings(seen) if finding.hinders)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reply"),
+    [
+        (b"\x79", b"", Reply.FRESH),
+        (b"\x00\x79", b"", Reply.FRESH),
+        (b"\x79\x79", b"", Reply.FRESH),
+        (b"", b"\x79", Reply.FRESH),
+        (b"", b"\x1f", Reply.IN_CONVERSATION),
+        (b"\x1f\x1f", b"", Reply.IN_CONVERSATION),
+        (b"", b"", Reply.SILENCE),
+        (b"\x7f", b"", Reply.ECHO),
+        (b"\x7f\x79", b"", Reply.ECHO),
+        (b"hello", b"", Reply.OTHER),
+        (b"\x00", b"", Reply.OTHER),
+    ],
+    ids=range(11),
+)
+def test_answers_are_told_apart(first: bytes, second: bytes, reply: Reply) -> None:
+    """A fresh bootloader, one in conversation, an echo, silence, and everything else."""
+    assert trial(first, second).reply is reply
+
+
+def test_a_port_that_is_not_there_is_told_with_those_that_are() -> None:
+    """The person sees at once which name was meant."""
+    failed = LinkError("the port /dev/ttyUSB0 cannot be opened", why="No such file", remedy="plug it in")
+    seen = Observations(USB, ports=("/dev/ttyACM0",), failed=failed)
+    assert hindrance(seen).what.endswith("No such file; this machine has /dev/ttyACM0")
+
+
+def test_a_program_that_talks_is_told() -> None:
+    """Its words come before anything was asked."""
+    found = hindrance(Observations(USB, asked=trial(b"garbage", unasked=b"up 1 s\r\n")))
+    assert found.about == "application"
+    assert "'up 1 s" in found.what
+    assert "BOOT0 to 1" in found.remedy
+
+
+def test_joined_lines_and_silence_and_garbage_are_told() -> None:
+    """Each has its remedy; what else was tried is told beside silence."""
+    assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
+    silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
+    assert (silent.about, silent.what) == ("silence", "nothing answers; 2 other wirings and speeds were tried as well")
+    assert all(word in silent.remedy for word in ("power", "BOOT0", "TX", "grounds"))
+    assert "--baud 9600" in hindrance(Observations(USB, asked=trial(b"\xfe\x00"))).remedy
+
+
+def test_another_wiring_that_works_is_named() -> None:
+    """The options are printed as they have to be typed, and hinder only because they were not."""
+    line = BoardLine(USB.url, 115200, find_entry("dtr-rts", invert_boot0=True))
+    found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
+    assert found[0].hinders
+    assert "--wiring dtr-rts --invert-boot0 --baud 115200" in found[0].remedy
+    assert "ready" not in {finding.about for finding in found}
+
+
+def test_a_wiring_that_resets_nothing_is_told() -> None:
+    """A bootloader that is in conversation after its reset was not reset."""
+    line = BoardLine(USB.url, 115200, PRESETS["dtr"])
+    found = hindrance(Observations(line, asked=trial(b"", b"\x1f", line=line), others=(trial(line=line),)))
+    assert (found.about, "no wiring resets it" in found.what) == ("reset", True)
+
+
+def test_a_line_without_parity_is_told() -> None:
+    """0x7F looks the same with even parity and without; what follows does not."""
+    misunderstood = BoardProtocolError("the board refused Get", why="NACK")
+    found = hindrance(Observations(USB, asked=trial(b"\x79"), misunderstood=misunderstood))
+    assert (found.about, "even parity" in found.remedy) == ("parity", True)
+
+
+def test_protections_and_unknown_chips_hinder() -> None:
+    """Each names the command that helps, and what it costs."""
+    alive = Observations(USB, asked=trial(b"\x79"))
+    closed = BoardIdentity(0x410, "2.2", find_chip(0x410), readout_protected=True)
+    assert "erases the whole flash" in hindrance(replace(alive, identity=closed)).remedy
+    guarded = replace(IDENTITY, write_protected_pages=(0, 1, 2, 3))
+    assert "0x08000000-0x08000fff" in hindrance(replace(alive, identity=guarded)).what
+    assert "0x999" in hindrance(replace(alive, identity=BoardIdentity(0x999, "2.2", chip=None))).what
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [(USB, "devices/ttyUSB0/latency_timer"), (BoardLine("rfc2217://host:1"), "nearer to the board")],
+    ids=["usb", "network"],
+)
+def test_a_slow_adapter_is_a_hint(line: BoardLine, remedy: str) -> None:
+    """The board can be flashed; what it costs, and how it is mended, is told."""
+    seen = Observations(line, asked=trial(b"\x79"), identity=IDENTITY, latency=0.016)
+    ready, latency = findings(seen)
+    assert ready.about == "ready"
+    assert "16.0 ms" in latency.what
+    assert "12 s longer" in latency.what
+    assert remedy in latency.remedy
+    assert not findings(replace(seen, latency=0.004))[1].remedy
+
+
+@contextmanager
+def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
+    """A line at whose far end somebody answers each packet; yields its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            far, _ = server.accept()
+            with far:
+                while data := far.recv(256):
+                    far.sendall(answer(data))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"socket://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def abouts(line: BoardLine) -> list[str]:
+    """What is found on a line, in a word each."""
+    return [finding.about for finding in findings(observe(line, listen=0.1))]
+
+
+def test_a_good_board_is_ready() -> None:
+    """Over TCP and a pseudo-terminal, whose missing parity is a note."""
+    with serve_tcp(SimulatedBoard()) as url:
+        assert abouts(BoardLine(url)) == ["ready", "latency"]
+    with serve_pty(SimulatedBoard()) as path:
+        assert abouts(BoardLine(path)) == ["ready", "note", "latency"]
+
+
+def test_a_board_is_ready_with_noise_a_leading_zero_and_a_second_ack() -> None:
+    """What the client tolerates the doctor does not complain of."""
+    for faults in (Faults(noise_at_open=7), Faults(leading_zero=1), Faults(extra_ack=1)):
+        with serve_tcp(SimulatedBoard(faults=faults)) as url:
+            assert abouts(BoardLine(url))[0] == "ready"
+
+
+def test_boards_that_cannot_be_flashed_are_told(tmp_path: Path) -> None:
+    """A missing port, a running program, an echo, a cut cable, a protected board, a chip that is not in the table."""
+    running = SimulatedBoard(flash=APPLICATION)
+    running.boot0 = False
+    closed = SimulatedBoard()
+    closed.protect(readout=True)
+    guarded = SimulatedBoard()
+    guarded.protect(pages=[3])
+    for board, about in (
+        (running, "application"),
+        (closed, "readout-protection"),
+        (guarded, "write-protection"),
+        (SimulatedBoard(faults=Faults(silent_after=0)), "silence"),
+        (SimulatedBoard(replace(STM32F103C8, product_id=0x999)), "unknown-chip"),
+    ):
+        with serve_tcp(board) as url:
+            assert abouts(BoardLine(url))[0] == about
+    with answering(lambda data: data) as url:
+        assert abouts(BoardLine(url)) == ["echo"]
+    with answering(lambda data: b"$ " * len(data)) as url:
+        assert abouts(BoardLine(url)) == ["garbage"]
+    assert abouts(BoardLine(str(tmp_path / "ttyUSB9"))) == ["port"]
+
+
+@pytest.mark.parametrize(
+    ("wiring", "asked", "found"),
+    [
+        (Wiring(reset="dtr", boot0="rts"), "by-hand", "--wiring dtr-rts --baud"),
+        (Wiring(reset="rts", boot0="dtr", invert_boot0=True), "dtr-rts", "--wiring rts-dtr --invert-boot0 --baud"),
+    ],
+    ids=["by-hand", "swapped"],
+)
+def test_the_wiring_is_found(wiring: Wiring, asked: str, found: str) -> None:
+    """A running board behind control lines is reset until its bootloader answers, and the wiring is named."""
+    board = SimulatedBoard(flash=APPLICATION)
+    board.boot0 = False
+    board.reset()
+    with serve_rfc2217(board, wiring=wiring) as url:
+        seen = observe(BoardLine(url, entry=PRESETS[asked]), listen=0.1)
+    first = findings(seen)[0]
+    assert (first.about, first.hinders) == ("wiring", True)
+    assert found in first.remedy
+
+
+def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> None:
+    """What was woken before still answers, and yet the wiring that was named does not reset it."""
+    with serve_rfc2217(SimulatedBoard()) as url:
+        by_hand = BoardLine(url)
+        assert abouts(by_hand)[0] == "ready"
+        assert abouts(by_hand)[:2] == ["ready", "conversation"]
+        first = findings(observe(replace(by_hand, entry=PRESETS["rts-dtr"])))[0]
+    assert "--wiring dtr-rts --baud 115200" in first.remedy
+
+
+def test_a_speed_that_is_too_high_is_found() -> None:
+    """A board that is deaf at the named speed is reset and spoken to at a lower one."""
+    with serve_rfc2217(SimulatedBoard()) as url:
+        first = findings(observe(BoardLine(url, 460800, PRESETS["dtr-rts"])))[0]
+    assert "--wiring dtr-rts --baud 115200" in first.remedy
+
+
+def test_a_serial_server_without_parity_is_found() -> None:
+    """A bare socket's far end is set by nobody here: 0x7F passes without parity, and the answers come garbled."""
+    board = SimulatedBoard()
+    board.set_line(LineSettings(115200, "N"))
+    with serve_tcp(board) as url:
+        assert abouts(BoardLine(url))[0] == "parity"

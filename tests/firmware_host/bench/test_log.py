@@ -1,0 +1,220 @@
+"""The bench log: whole, or it shows."""
+
+from __future__ import annotations
+
+import json
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import BlockOTAError, ContentError, UsageError
+from firmware_host.bench.log import BenchEntry, BenchLog
+
+ENTRY = BenchEntry(
+    time=1_790_000_000,
+    operator="technician",
+    board="424c4f434b4f544100000001",
+    chip_id=0x410,
+    chain_id=1337,
+    contract="0x" + "11" * 20,
+    product="acme-thermo2",
+    before="1.0.0",
+    after="1.1.0",
+    sha256="ab" * 32,
+    flash_sha256="ab" * 32,
+    proof="stub",
+    result="done",
+)
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """The system lets this process write 50 kB into a file and no more."""
+    limit, ceiling = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, ceiling))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, ceiling))
+
+
+def filled(folder: Path, count: int = 4) -> BenchLog:
+    """A log of some lines."""
+    folder.mkdir(exist_ok=True)
+    log = BenchLog(folder / "bench-log.jsonl")
+    for _ in range(count):
+        log.append(ENTRY)
+    return log
+
+
+def rows(log: BenchLog) -> list[bytes]:
+    """The lines as they stand in the file."""
+    return log.path.read_bytes().splitlines(keepends=True)
+
+
+def test_lines_come_back_in_order(tmp_path: Path) -> None:
+    """Each with its number, what it says, and the hash of the one before."""
+    log = filled(tmp_path)
+    lines = list(log.lines())
+    assert [line.number for line in lines] == [1, 2, 3, 4]
+    assert [line.fields["previous"] for line in lines[1:]] == [line.sha256.hex() for line in lines[:-1]]
+    assert lines[0].fields["product"] == "acme-thermo2"
+    assert log.append(ENTRY).number == 5
+
+
+def test_an_empty_log_is_whole(tmp_path: Path) -> None:
+    """A file without a line has nothing to prove; no file at all is a mistake in the path."""
+    log = BenchLog(tmp_path / "log")
+    with pytest.raises(UsageError, match="cannot be read"):
+        list(log.lines())
+    log.path.touch()
+    assert not list(log.lines())
+
+
+SPOILT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "first removed": lambda lines: lines[1:],
+    "middle removed": lambda lines: lines[:1] + lines[2:],
+    "two last removed": lambda lines: lines[:-2],
+    "all removed": lambda _: [],
+    "swapped": lambda lines: [lines[0], lines[2], lines[1], lines[3]],
+    "twice": lambda lines: [lines[0], *lines],
+    "changed": lambda lines: [lines[0], lines[1].replace(b"1.1.0", b"1.0.9"), *lines[2:]],
+    "last changed": lambda lines: [*lines[:-1], lines[-1].replace(b"1.1.0", b"1.0.9")],
+    "cut off twice": lambda lines: [*lines[:-2], lines[-2][:-5]],
+    "cut off elsewhere": lambda lines: [*lines[:-1], b"x" + lines[-1][:-5]],
+    "something behind": lambda lines: [*lines, b"{"],
+    "no JSON": lambda lines: [*lines[:2], b"\n", *lines[2:]],
+    "a key twice": lambda lines: [lines[0].replace(b"{", b'{"number":1,', 1), *lines[1:]],
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_removed_or_changed_line_shows(tmp_path: Path, name: str) -> None:
+    """Wherever it stood, at the end as well."""
+    log = filled(tmp_path)
+    log.path.write_bytes(b"".join(SPOILT[name](rows(log))))
+    with pytest.raises(ContentError, match="not whole"):
+        list(log.lines())
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_changed_byte_shows(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """No byte of the log can be another."""
+    log = filled(tmp_path_factory.mktemp("log"), 3)
+    content = bytearray(log.path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    log.path.write_bytes(content)
+    with pytest.raises(ContentError):
+        list(log.lines())
+
+
+def test_nothing_is_appended_to_a_shortened_log(tmp_path: Path) -> None:
+    """Else the gap would be sealed by the next line."""
+    log = filled(tmp_path)
+    log.path.write_bytes(b"".join(rows(log)[:-2]))
+    before = log.path.read_bytes()
+    with pytest.raises(ContentError, match="not whole from line 3"):
+        log.append(ENTRY)
+    assert log.path.read_bytes() == before
+
+
+def test_a_line_that_follows_well_is_not_believed(tmp_path: Path) -> None:
+    """Who has no hold of the head file cannot put one in at the end."""
+    log, other = filled(tmp_path), filled(tmp_path / "other", 5)
+    log.path.write_bytes(other.path.read_bytes())
+    with pytest.raises(ContentError, match="not whole from line 5 on"):
+        log.check()
+    with pytest.raises(ContentError, match="not whole from line 5 on"):
+        list(log.lines())
+
+
+@pytest.mark.parametrize("kept", [0, 7, -1])
+def test_a_line_that_the_head_alone_has_is_whole(tmp_path: Path, kept: int) -> None:
+    """A crash, or a full disk, cut the log's last line off; it is read, and put back by the next."""
+    log = filled(tmp_path)
+    *lines, last = rows(log)
+    log.path.write_bytes(b"".join(lines) + last[:kept])
+    assert len(list(log.lines())) == 4
+    assert log.append(ENTRY).number == 5
+    assert rows(log)[3] == last
+    assert len(list(log.lines())) == 5
+
+
+def test_a_full_disk_takes_nothing_and_breaks_nothing(tmp_path: Path, small_files_only: None) -> None:
+    """The head is written first: where that fails, the log is as before, and goes on when there is space."""
+    del small_files_only
+    log = BenchLog(tmp_path / "log")
+    huge = replace(ENTRY, result="x" * 100_000)
+    log.append(ENTRY)
+    for _ in range(3):
+        with pytest.raises(UsageError, match="cannot be written"):
+            log.append(huge)
+    assert log.append(ENTRY).number == 2
+    assert len(list(log.lines())) == 2
+
+
+def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Path, small_files_only: None) -> None:
+    """It is told of, and read; the next one needs space for both."""
+    del small_files_only
+    log = BenchLog(tmp_path / "log")
+    large = replace(ENTRY, result="x" * 40_000)
+    log.append(large)
+    assert log.append(large).number == 2
+    assert len(list(log.lines())) == 2
+    with pytest.raises(UsageError, match="cannot be written"):
+        log.check()
+    assert len(list(log.lines())) == 2
+
+
+def test_a_spoilt_head_is_told(tmp_path: Path) -> None:
+    """It is not taken for a fresh log."""
+    log = filled(tmp_path)
+    log.path.with_name("bench-log.jsonl.head").write_text(json.dumps({"number": "4"}))
+    with pytest.raises(ContentError, match=r"head file .* cannot be read"):
+        list(log.lines())
+
+
+def test_many_write_at_once(tmp_path: Path) -> None:
+    """Every line gets a number of its own."""
+    log = BenchLog(tmp_path / "log")
+
+    def write() -> None:
+        for _ in range(10):
+            BenchLog(log.path).append(ENTRY)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [line.number for line in log.lines()] == [*range(1, 41)]
+
+
+@pytest.mark.parametrize("name", ["", "missing/log"])
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None:
+    """A folder in its place, or no folder to put it in."""
+    with pytest.raises(BlockOTAError, match=r"cannot be written.*--log"):
+        BenchLog(tmp_path / name).append(ENTRY)
+
+
+def test_a_check_tells_beforehand_what_an_append_would(tmp_path: Path) -> None:
+    """A line cut off by a crash is put back, a gap in the middle is found, and a log that cannot be made is told."""
+    log = filled(tmp_path)
+    *lines, last = rows(log)
+    log.path.write_bytes(b"".join(lines) + last[:9])
+    log.check()
+    assert rows(log) == [*lines, last]
+    log.append(ENTRY)
+    log.check()
+    kept = rows(log)
+    log.path.write_bytes(b"".join([kept[0], *kept[2:]]))
+    with pytest.raises(ContentError, match="not whole from line 2"):
+        BenchLog(log.path).check()
+    with pytest.raises(UsageError, match="cannot be written"):
+        BenchLog(tmp_path / "nowhere" / "log").check()

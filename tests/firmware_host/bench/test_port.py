@@ -1,0 +1,105 @@
+"""A bootloader that waits in the middle of a frame, brought back without a reset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from blockota.errors import NoAnswerError
+from firmware_host.bench.doctor import Reply
+from firmware_host.bench.port import Seat
+from firmware_host.bootloader import an3155
+from firmware_host.bootloader.an3155 import Exchange
+from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.bootloader.exchange import Conversation
+from firmware_host.simulator import STM32F103C8, SimulatedBoard
+from tests.firmware_host.direct_link import DirectLink
+
+STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
+OLD = bytes(index * 7 % 251 for index in range(STM32F103CB.flash_size))
+PAGE_OF_DATA = bytes(index % 253 for index in range(256))
+EXCHANGES: dict[str, Exchange] = {
+    "get": an3155.get(),
+    "get-id": an3155.get_id(),
+    "read": an3155.read_memory(0x0800_0400, 256),
+    "write": an3155.write_memory(0x0800_0400, PAGE_OF_DATA),
+    "go": an3155.go(0x0800_0000),
+    "erase": an3155.erase([5]),
+    "erase-many": an3155.erase(list(range(40))),
+    "write-protect": an3155.write_protect([3]),
+}
+
+
+def beginnings() -> Iterator[tuple[str, bytes]]:
+    """Every frame of every exchange, cut after each byte but the last."""
+    for name, exchange in EXCHANGES.items():
+        sent = b""
+        for frame in exchange.frames:
+            for cut in range(1, len(frame)):
+                yield f"{name}-{len(sent) + cut}", sent + frame[:cut]
+            sent += frame
+            if frame is not exchange.frames[-1]:
+                yield f"{name}-{len(sent)}", sent
+
+
+BEGINNINGS = dict(beginnings())
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
+    """Wherever the cable came off, the board obeys again; its flash and its option bytes are as they were."""
+    board = SimulatedBoard(STM32F103CB, flash=OLD)
+    link = DirectLink(board)
+    conversation = Conversation(link)
+    conversation.connect()
+    link.write(BEGINNINGS[name])
+    link.drain()
+    conversation.resynchronise()
+    assert conversation.connect().version_text == "2.2"
+    assert board.flash == OLD
+    assert not board.protected_pages
+
+
+def test_a_fresh_board_is_found_as_well() -> None:
+    """The first byte is the ordinary 0x7F, so that the line's speed is measured rightly."""
+    conversation = Conversation(DirectLink(SimulatedBoard()))
+    conversation.resynchronise()
+    assert conversation.connect()
+
+
+def test_a_dead_line_is_told() -> None:
+    """The feeding ends after the longest frame's length."""
+    board = SimulatedBoard()
+    board.boot0 = False
+    board.reset()
+    with pytest.raises(NoAnswerError, match="no bootloader answers"):
+        Conversation(DirectLink(board)).resynchronise()
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
+    """Told that a conversation broke off, the first look brings the board back, and changes nothing on it."""
+    board = SimulatedBoard(STM32F103CB, flash=OLD)
+    link = DirectLink(board)
+    Conversation(link).connect()
+    link.write(BEGINNINGS[name])
+    link.drain()
+    assert Seat(link, BoardLine("socket://bench:3115")).look(reset=True, is_stuck=True) is Reply.IN_CONVERSATION
+    assert Conversation(link).connect().version_text == "2.2"
+    assert board.flash == OLD
+    assert not board.protected_pages
+
+
+@pytest.mark.parametrize("before", range(3))
+@pytest.mark.parametrize("name", ["erase-2", "write-7"])
+def test_looks_never_complete_a_frame(name: str, before: int) -> None:
+    """Cut before the number of its pages or bytes, a frame would take 130 looks for 128 of them and a checksum."""
+    board = SimulatedBoard(STM32F103CB, flash=OLD)
+    link = DirectLink(board)
+    Conversation(link).connect()
+    link.write(BEGINNINGS[name] + b"\x7f" * before)
+    seat = Seat(link, BoardLine("socket://bench:3115"))
+    assert Reply.IN_CONVERSATION in {seat.look(reset=True) for _ in range(400)}
+    assert board.flash == OLD

@@ -1,0 +1,143 @@
+"""The frames are those that AN3155 prints."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockota.errors import BoardProtocolError, RefusedError
+from firmware_host.bootloader import an3155
+from firmware_host.bootloader.an3155 import Command, Exchange, SpecialErase
+
+ADDRESS = 0x0800_0400
+ADDRESS_FRAME = bytes.fromhex("08 00 04 00 0c")
+
+
+@pytest.mark.parametrize(
+    ("exchange", "frames"),
+    [
+        (an3155.get(), ["00 ff"]),
+        (an3155.get_version(), ["01 fe"]),
+        (an3155.get_id(), ["02 fd"]),
+        (an3155.read_memory(ADDRESS, 256), ["11 ee", "08 00 04 00 0c", "ff 00"]),
+        (an3155.read_memory(ADDRESS, 1), ["11 ee", "08 00 04 00 0c", "00 ff"]),
+        (an3155.go(ADDRESS), ["21 de", "08 00 04 00 0c"]),
+        (an3155.write_memory(ADDRESS, b"\x01\x02\x04\x08"), ["31 ce", "08 00 04 00 0c", "03 01 02 04 08 0c"]),
+        (an3155.erase([5]), ["43 bc", "00 05 05"]),
+        (an3155.erase([1, 2, 3]), ["43 bc", "02 01 02 03 02"]),
+        (an3155.erase_all(), ["43 bc", "ff 00"]),
+        (an3155.extended_erase([0x0102]), ["44 bb", "00 00 01 02 03"]),
+        (an3155.extended_erase_special(SpecialErase.MASS), ["44 bb", "ff ff 00"]),
+        (an3155.extended_erase_special(SpecialErase.BANK_1), ["44 bb", "ff fe 01"]),
+        (an3155.extended_erase_special(SpecialErase.BANK_2), ["44 bb", "ff fd 02"]),
+        (an3155.write_protect([0, 7]), ["63 9c", "01 00 07 06"]),
+        (an3155.write_unprotect(), ["73 8c"]),
+        (an3155.readout_protect(), ["82 7d"]),
+        (an3155.readout_unprotect(), ["92 6d"]),
+    ],
+)
+def test_frames_are_those_of_the_application_note(exchange: Exchange, frames: list[str]) -> None:
+    """Each command is sent as the bytes worked out by hand from AN3155 sections 3.1 to 3.12."""
+    assert exchange.frames == tuple(bytes.fromhex(frame) for frame in frames)
+
+
+@pytest.mark.parametrize("exchange", [an3155.write_unprotect(), an3155.readout_protect(), an3155.readout_unprotect()])
+def test_protection_commands_wait_for_a_second_ack(exchange: Exchange) -> None:
+    """The three commands that acknowledge twice say so; the others do not."""
+    assert exchange.closing_ack
+    assert not an3155.write_protect([0]).closing_ack
+
+
+@given(data=st.binary(min_size=1, max_size=64).map(lambda data: data * 4), address=st.integers(0, 0xFFFF_FFFF))
+def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> None:
+    """Every frame of a write adds up to zero by exclusive-or, and carries the address, length and data."""
+    command, where, what = an3155.write_memory(address, data).frames
+    assert command == b"\x31\xce"
+    assert (an3155.checksum(where), an3155.checksum(what)) == (0, 0)
+    assert int.from_bytes(where[:4], "big") == address
+    assert (what[0] + 1, what[1:-1]) == (len(data), data)
+
+
+@given(pages=st.lists(st.integers(0, 255), min_size=1, max_size=255))
+def test_no_page_list_looks_like_the_global_erase(pages: list[int]) -> None:
+    """An erase frame never begins with 0xFF, which would erase everything or be acknowledged in vain."""
+    assert an3155.erase(pages).frames[1][0] == len(pages) - 1 < 0xFF
+
+
+@given(pages=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=600))
+def test_an_extended_erase_frame_can_be_taken_apart_again(pages: list[int]) -> None:
+    """Count and pages stand in two bytes each, and the frame adds up to zero by exclusive-or."""
+    frame = an3155.extended_erase(pages).frames[1]
+    words = [int.from_bytes(frame[at : at + 2], "big") for at in range(0, len(frame) - 1, 2)]
+    assert words == [len(pages) - 1, *pages]
+    assert an3155.checksum(frame) == 0
+
+
+@pytest.mark.parametrize("length", [-1, 0, 257])
+def test_reads_longer_than_a_block_are_refused(length: int) -> None:
+    """A read of no bytes, or of more than 256, has no frame."""
+    with pytest.raises(RefusedError, match="reads 1 to 256 bytes"):
+        an3155.read_memory(ADDRESS, length)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 254, 257, 260])
+def test_writes_that_are_no_multiple_of_four_are_refused(length: int) -> None:
+    """A write of no bytes, of more than 256, or of a number that is no multiple of four, has no frame."""
+    with pytest.raises(RefusedError, match="a multiple of 4"):
+        an3155.write_memory(ADDRESS, bytes(length))
+
+
+@pytest.mark.parametrize("pages", [[], [0] * 256, [256], [-1]])
+def test_page_lists_that_a_byte_cannot_count_are_refused(pages: list[int]) -> None:
+    """No page, more than 255 pages, or a page number above a byte, has no erase frame."""
+    with pytest.raises(RefusedError):
+        an3155.erase(pages)
+
+
+@pytest.mark.parametrize("pages", [[], [0] * 0xFFF1, [0x1_0000]])
+def test_page_lists_that_two_bytes_cannot_count_are_refused(pages: list[int]) -> None:
+    """The reserved counts from 0xFFF0 on can never be sent by a list of pages."""
+    with pytest.raises(RefusedError):
+        an3155.extended_erase(pages)
+
+
+@pytest.mark.parametrize("sectors", [[], [0] * 257, [256]])
+def test_sector_lists_that_a_byte_cannot_count_are_refused(sectors: list[int]) -> None:
+    """No sector, more than 256, or a number above a byte, has no write-protect frame."""
+    with pytest.raises(RefusedError):
+        an3155.write_protect(sectors)
+
+
+@pytest.mark.parametrize("address", [-1, 0x1_0000_0000])
+def test_addresses_of_more_than_32_bits_are_refused(address: int) -> None:
+    """An address outside the chip's address space has no frame."""
+    with pytest.raises(RefusedError, match="in 4 bytes"):
+        an3155.go(address)
+
+
+def test_capabilities_are_read_from_the_answer_to_get() -> None:
+    """The first byte is the version, packed decimal; the others are command codes."""
+    capabilities = an3155.parse_capabilities(bytes.fromhex("22 00 01 02 11 21 31 43 63 73 82 92"))
+    assert capabilities.version_text == "2.2"
+    assert Command.ERASE in capabilities.commands
+    assert Command.EXTENDED_ERASE not in capabilities.commands
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x22"])
+def test_an_answer_to_get_without_commands_is_refused(payload: bytes) -> None:
+    """A bootloader that obeys nothing is none."""
+    with pytest.raises(BoardProtocolError, match="names no command"):
+        an3155.parse_capabilities(payload)
+
+
+@pytest.mark.parametrize(("payload", "product_id"), [("04 10", 0x410), ("10", 0x10), ("04 79 01 02", 0x479)])
+def test_the_product_id_is_the_first_two_bytes(payload: str, product_id: int) -> None:
+    """One byte is what bootloader 2.0 sends, and some devices send more than two."""
+    assert an3155.parse_product_id(bytes.fromhex(payload)) == product_id
+
+
+def test_an_exchange_names_itself_for_messages() -> None:
+    """A person reads the application note's name of the command, and the address."""
+    assert an3155.read_memory(ADDRESS, 4).title == "Read Memory at 0x08000400"
+    assert an3155.get_id().title == "Get Id"

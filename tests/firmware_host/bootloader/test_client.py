@@ -1,0 +1,273 @@
+"""The client against boards that follow a script, byte for byte, over a real connection."""
+
+from __future__ import annotations
+
+import socket
+import time
+from functools import reduce
+from operator import xor
+
+import pytest
+
+from blockota.errors import BoardProtocolError, LinkError, NoAnswerError, RefusedError
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.line.link import open_link
+from tests.firmware_host.scripted_board import (
+    ACK,
+    ERASE,
+    EXTENDED_ERASE,
+    GET,
+    GET_EXTENDED,
+    GO,
+    KIB,
+    NACK,
+    PAGE_1,
+    READ,
+    SYNC,
+    WRITE,
+    blue_pill,
+    board,
+    chip,
+)
+
+# Connecting
+
+
+def test_a_board_fresh_from_reset_acknowledges() -> None:
+    """0x7F, ACK, then Get: the ordinary case."""
+    with board(SYNC, GET) as bootloader:
+        assert bootloader.connect().version_text == "2.2"
+
+
+def test_a_board_in_conversation_refuses_the_second_sync() -> None:
+    """It takes the first 0x7F for half a command, and the NACK to the second shows that it is alive."""
+    with board(("7f 7f", NACK), GET) as bootloader:
+        assert bootloader.connect().version == 0x22
+
+
+@pytest.mark.parametrize("answer", ["00 79", "79 79"])
+def test_an_odd_acknowledgement_of_the_sync_is_understood(answer: str) -> None:
+    """Some boards put one 0x00 before their first ACK; the STM32L412 sends two."""
+    with board(("7f", answer), GET) as bootloader:
+        assert bootloader.connect()
+
+
+def test_noise_at_open_is_drained_once() -> None:
+    """What came before the sync, and an answer that is neither ACK nor NACK, are thrown away."""
+    with board(("7f", "55 aa"), ("7f", NACK), GET, greeting=b"\xa5\xac\x12") as bootloader:
+        assert bootloader.connect()
+
+
+def test_a_silent_board_is_explained() -> None:
+    """The error says what to check, since silence has four common reasons."""
+    with board(silent_at_end=True) as bootloader:
+        began = time.monotonic()
+        with pytest.raises(NoAnswerError, match=r"no bootloader answers.*BOOT0.*reset.*TX and RX.*parity"):
+            bootloader.connect()
+        assert time.monotonic() - began < 1.5
+
+
+def test_a_running_application_is_no_bootloader() -> None:
+    """Text instead of an ACK: the board runs its application."""
+    with (
+        board(("7f", b"Hello".hex()), ("7f", b"Hello".hex()), ("7f", b"Hello".hex())) as bootloader,
+        pytest.raises(BoardProtocolError, match=r"no STM32 bootloader: it said b'HelloHello.*application runs"),
+    ):
+        bootloader.connect()
+
+
+def test_get_cut_short_is_silence() -> None:
+    """A board that stops in the middle of its answer is named as silent in that command."""
+    with (
+        board(SYNC, ("00 ff", "79 0b 22 00")) as bootloader,
+        pytest.raises(NoAnswerError, match="fell silent in Get: 2 of 12 bytes"),
+    ):
+        bootloader.connect()
+
+
+def test_the_product_id_is_asked_for() -> None:
+    """Get ID carries two bytes; a third, which some boards send, is tolerated."""
+    with board(SYNC, GET, ("02 fd", "79 01 04 10 79"), ("02 fd", "79 02 04 79 00 79")) as bootloader:
+        bootloader.connect()
+        assert (bootloader.product_id(), bootloader.product_id()) == (0x410, 0x479)
+
+
+# Reading, writing, starting
+
+
+def test_a_block_is_read() -> None:
+    """Command, address and length each wait for their ACK; the data follow the last."""
+    data = bytes(range(256))
+    with blue_pill(READ, PAGE_1, ("ff 00", "79" + data.hex())) as bootloader:
+        assert bootloader.read(0x0800_0400, 256) == data
+
+
+def test_a_block_is_written() -> None:
+    """Each frame waits for its ACK; 0x76, which AN3155 does not have, stands for patience in its sister protocols."""
+    with blue_pill(WRITE, PAGE_1, ("03 de ad be ef 21", "76 76 79")) as bootloader:
+        bootloader.write(0x0800_0400, bytes.fromhex("de ad be ef"))
+
+
+def test_a_program_is_started() -> None:
+    """Go is acknowledged once, and ends the conversation."""
+    with blue_pill(GO, ("08 00 00 00 08", ACK)) as bootloader:
+        bootloader.go(0x0800_0000)
+        with pytest.raises(RefusedError, match="not asked yet"):
+            bootloader.product_id()
+
+
+@pytest.mark.parametrize(
+    ("address", "length"),
+    [(0x0801_0000, 4), (0x0800_FFFE, 4), (0x2000_01FC, 4), (0x2000_5000, 4), (0x0000_0000, 4), (0xFFFF_FFFC, 8)],
+)
+def test_an_address_that_the_chip_does_not_have_is_never_sent(address: int, length: int) -> None:
+    """Old bootloaders do not refuse a wrong address, they lose step: so the host refuses it."""
+    with blue_pill() as bootloader:
+        with pytest.raises(RefusedError, match="was not sent"):
+            bootloader.read(address, length)
+        with pytest.raises(RefusedError, match="was not sent"):
+            bootloader.write(address, bytes(length))
+        with pytest.raises(RefusedError, match="was not sent"):
+            bootloader.go(address)
+
+
+def test_system_memory_can_be_read_but_not_written() -> None:
+    """The flash size register lies there; nothing is ever written beside flash and RAM."""
+    with blue_pill(READ, ("1f ff f7 e0 f7", ACK), ("01 fe", "79 40 00")) as bootloader:
+        assert bootloader.read(0x1FFF_F7E0, 2) == b"\x40\x00"
+        with pytest.raises(RefusedError, match="was not sent"):
+            bootloader.write(0x1FFF_F7E0, bytes(4))
+
+
+def test_no_address_is_sent_before_the_chip_is_known() -> None:
+    """Addresses are not probed."""
+    with board(SYNC, GET) as bootloader:
+        bootloader.connect()
+        with pytest.raises(RefusedError, match="chip is not known"):
+            bootloader.read(0x0800_0000, 4)
+
+
+def test_a_write_out_of_alignment_is_never_sent() -> None:
+    """An STM32L4 programs eight bytes at once."""
+    with board() as bootloader:
+        bootloader.target(chip(0x435), flash_size=256 * KIB)
+        with pytest.raises(RefusedError, match="multiples of 8"):
+            bootloader.write(0x0800_0004, bytes(8))
+
+
+def test_a_command_that_the_bootloader_lacks_is_never_sent() -> None:
+    """Only what Get named is used."""
+    with board(SYNC, ("00 ff", "79 03 10 00 02 11 79")) as bootloader:
+        bootloader.connect()
+        bootloader.target(chip(), flash_size=64 * KIB)
+        with pytest.raises(RefusedError, match=r"Go at 0x08000000 was not sent: this bootloader \(version 1.0\)"):
+            bootloader.go(0x0800_0000)
+
+
+# Refusals and silence
+
+
+def test_a_refusal_names_command_and_address() -> None:
+    """A person reads what was refused, and where."""
+    with (
+        blue_pill(WRITE, ("08 00 04 00 0c", NACK)) as bootloader,
+        pytest.raises(BoardProtocolError, match="refused Write Memory at 0x08000400: it answered NACK"),
+    ):
+        bootloader.write(0x0800_0400, bytes(4))
+
+
+def test_a_second_refusal_does_not_disturb_the_next_command() -> None:
+    """Some boards answer NACK twice; the line is drained after the first."""
+    with blue_pill(("11 ee", "1f 1f"), ("02 fd", "79 01 04 10 79")) as bootloader:
+        with pytest.raises(BoardProtocolError, match="refused Read Memory"):
+            bootloader.read(0x0800_0400, 4)
+        assert bootloader.product_id() == 0x410
+
+
+def test_an_answer_that_is_neither_ack_nor_nack_is_named() -> None:
+    """A wrong speed or a loose cable looks like this."""
+    with (
+        blue_pill(READ, ("08 00 04 00 0c", "e0 fe")) as bootloader,
+        pytest.raises(BoardProtocolError, match=r"neither ACK nor NACK: it said b'\\xe0\\xfe'"),
+    ):
+        bootloader.read(0x0800_0400, 4)
+
+
+def test_silence_names_command_and_address() -> None:
+    """A board that falls silent within a command is told apart from one that never spoke."""
+    with (
+        blue_pill(WRITE, PAGE_1, silent_at_end=True) as bootloader,
+        pytest.raises(NoAnswerError, match=r"fell silent in Write Memory at 0x08000400.*reset the board"),
+    ):
+        bootloader.write(0x0800_0400, bytes(4))
+
+
+def test_nothing_is_sent_into_a_silence() -> None:
+    """No pattern is fed into a half-finished frame: FF 00 there would erase the whole flash."""
+    with blue_pill(ERASE, ("00 05 05", "")) as bootloader, pytest.raises(NoAnswerError):
+        bootloader.erase_pages([5])
+
+
+def test_a_port_lost_in_a_command_is_a_lost_port() -> None:
+    """A pulled cable is not called a silent board."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bootloader = Bootloader(open_link(f"socket://127.0.0.1:{server.getsockname()[1]}"))
+        server.accept()[0].close()
+        with pytest.raises(LinkError, match="was lost"):
+            bootloader.connect()
+
+
+# Erasing
+
+
+def test_pages_are_erased_by_the_command_that_get_names() -> None:
+    """0x43 counts in bytes."""
+    with blue_pill(ERASE, ("01 00 3f 3e", ACK)) as bootloader:
+        bootloader.erase_pages([0, 63])
+
+
+def test_pages_are_erased_by_the_extended_command_where_get_names_it() -> None:
+    """0x44 counts in pairs of bytes."""
+    with board(SYNC, GET_EXTENDED, EXTENDED_ERASE, ("00 01 00 00 01 00 00", ACK)) as bootloader:
+        bootloader.connect()
+        bootloader.target(chip(0x430), flash_size=1024 * KIB)
+        bootloader.erase_pages([0, 256])
+
+
+def test_more_than_255_pages_take_two_commands() -> None:
+    """N = 255 would be the global erase: 256 pages of a high-density chip are 255 and 1."""
+    first = bytes((254, *range(255)))
+    frame = (first + bytes((reduce(xor, first),))).hex()
+    with board(SYNC, GET, ERASE, (frame, ACK), ERASE, ("00 ff ff", ACK)) as bootloader:
+        bootloader.connect()
+        bootloader.target(chip(0x414), flash_size=512 * KIB)
+        bootloader.erase_pages(range(256))
+
+
+@pytest.mark.parametrize("page", [-1, 64, 255])
+def test_a_page_that_the_chip_does_not_have_is_never_sent(page: int) -> None:
+    """A bootloader acknowledges pages beyond the flash as well, so the host refuses them."""
+    with blue_pill() as bootloader, pytest.raises(RefusedError, match="the last is 63"):
+        bootloader.erase_pages([0, page])
+
+
+def test_erasing_takes_as_long_as_the_data_sheet_allows() -> None:
+    """The deadline grows with the number of pages: forty pages may take more than the half second of an answer."""
+    pages = bytes((39, *range(40)))
+    frame = (pages + bytes((reduce(xor, pages),))).hex()
+    with board(SYNC, GET, ERASE, (frame, ACK), last_answer_after=1.2) as bootloader:
+        bootloader.connect()
+        bootloader.target(chip(), flash_size=64 * KIB)
+        bootloader.erase_pages(range(40))
+
+
+# Protection
+
+
+def test_a_refused_address_is_not_taken_for_protection() -> None:
+    """When the address is refused and not the command, something else is wrong."""
+    with (
+        blue_pill(READ, ("1f ff f7 e0 f7", NACK)) as bootloader,
+        pytest.raises(BoardProtocolError, match="refused Read Memory at 0x1ffff7e0"),
+    ):
+        bootloader.readout_protected()

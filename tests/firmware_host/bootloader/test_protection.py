@@ -1,0 +1,156 @@
+"""Protecting a simulated board, lifting it, and boards that acknowledge and do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from blockota.errors import BoardProtocolError, NoAnswerError, RefusedError
+from firmware_host.bootloader.chips import Chip, find_chip
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.bootloader.protection import (
+    protect_pages,
+    protect_readout,
+    unprotect_pages,
+    unprotect_readout,
+    write_option_bytes,
+)
+from firmware_host.simulator import SimulatedBoard
+from tests.firmware_host.direct_link import DirectLink
+
+CONTENTS = bytes(range(1, 256)) * 8
+OPEN = bytes.fromhex("a5 ff 12 34 ff ff ff ff")
+WITH_COMPLEMENTS = bytes.fromhex("a5 5a ff 00 12 ed 34 cb ff 00 ff 00 ff 00 ff 00")
+
+
+def no_wait(seconds: float) -> None:
+    """The simulated board needs no time."""
+    assert seconds > 0
+
+
+def chip(product_id: int = 0x410) -> Chip:
+    """The table's row, which must be there."""
+    found = find_chip(product_id)
+    assert found is not None
+    return found
+
+
+def connected(board: SimulatedBoard) -> Bootloader:
+    """A client that knows the board."""
+    bootloader = Bootloader(DirectLink(board))
+    bootloader.connect()
+    identify(bootloader)
+    return bootloader
+
+
+def test_pages_are_protected_and_freed() -> None:
+    """A bit covers four pages; what was protected before is not any more; the flash is left alone."""
+    board = SimulatedBoard(flash=CONTENTS)
+    bootloader = connected(board)
+    assert protect_pages(bootloader, chip(), pages=[5], wait=no_wait).write_protected_pages == (4, 5, 6, 7)
+    assert protect_pages(bootloader, chip(), pages=[0, 63], wait=no_wait).write_protected_pages == (
+        *range(4),
+        *range(60, 64),
+    )
+    assert board.protected_pages == {*range(4), *range(60, 64)}
+    assert unprotect_pages(bootloader, chip(), wait=no_wait).write_protected_pages == ()
+    assert board.flash.startswith(CONTENTS)
+
+
+def test_reading_out_is_closed_and_opened() -> None:
+    """Closed, the board tells neither its size nor its id; opened again, it is erased whole."""
+    board = SimulatedBoard(flash=CONTENTS)
+    bootloader = connected(board)
+    closed = protect_readout(bootloader, chip(), wait=no_wait)
+    assert (closed.readout_protected, closed.unique_id) == (True, None)
+    assert board.readout_protected
+    opened = unprotect_readout(bootloader, chip(), wait=no_wait)
+    assert opened.readout_protected is False
+    assert set(board.flash) == {0xFF}
+
+
+def test_option_bytes_are_written_with_their_complements() -> None:
+    """User and data bytes arrive, and bits of write protection take effect."""
+    board = SimulatedBoard()
+    bootloader = connected(board)
+    values = OPEN[:4] + bytes((0xFE, 0xFF, 0xFF, 0xFF))
+    assert write_option_bytes(bootloader, chip(), values=values, wait=no_wait).write_protected_pages == (0, 1, 2, 3)
+    assert bootloader.read(0x1FFF_F804, 4) == bytes.fromhex("12 ed 34 cb")
+
+
+def test_option_bytes_may_close_the_flash() -> None:
+    """What cannot be read afterwards is not compared."""
+    identity = write_option_bytes(connected(SimulatedBoard()), chip(), values=bytes(8), wait=no_wait)
+    assert identity.readout_protected
+
+
+@pytest.mark.parametrize("values", [b"", OPEN[:7], OPEN + b"\xff"])
+def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
+    """The bootloader would erase them all first."""
+    bootloader = connected(SimulatedBoard())
+    with pytest.raises(RefusedError, match="has 8"):
+        write_option_bytes(bootloader, chip(), values=values, wait=no_wait)
+    assert bootloader.read(0x1FFF_F800, 1) == b"\xa5"
+
+
+def test_a_chip_whose_protection_is_not_known_is_left_alone() -> None:
+    """No sector is guessed."""
+    bootloader = connected(SimulatedBoard())
+    with pytest.raises(RefusedError, match="does not know how STM32F411 keeps its write protection"):
+        protect_pages(bootloader, chip(0x431), pages=[0], wait=no_wait)
+
+
+class Intercepted(DirectLink):
+    """A line on which some frames are answered in the board's stead, once each, and go nowhere."""
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        """Pass everything on at first."""
+        super().__init__(board)
+        self.answers: dict[bytes, bytes] = {}
+
+    def write(self, data: bytes, /) -> None:
+        """Answer, or pass the frame on."""
+        if data in self.answers:
+            self._received += self.answers.pop(data)
+        else:
+            super().write(data)
+
+
+Change = Callable[[Bootloader], object]
+IGNORED: dict[str, tuple[Change, dict[str, str]]] = {
+    "protect pages": (
+        lambda bootloader: protect_pages(bootloader, chip(), pages=[8], wait=no_wait),
+        {"63 9c": "79", "00 02 02": "79"},
+    ),
+    "unprotect pages": (lambda bootloader: unprotect_pages(bootloader, chip(), wait=no_wait), {"73 8c": "79 79"}),
+    "protect readout": (lambda bootloader: protect_readout(bootloader, chip(), wait=no_wait), {"82 7d": "79 79"}),
+    "option bytes": (
+        lambda bootloader: write_option_bytes(bootloader, chip(), values=OPEN, wait=no_wait),
+        {"31 ce": "79", "1f ff f8 00 18": "79", f"0f {WITH_COMPLEMENTS.hex()} 0f": "79"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_an_acknowledgement_is_not_believed(name: str) -> None:
+    """The board is asked again after the reset."""
+    board = SimulatedBoard()
+    board.protect(pages=[0])
+    link = Intercepted(board)
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    change, answers = IGNORED[name]
+    link.answers = {bytes.fromhex(frame): bytes.fromhex(answer) for frame, answer in answers.items()}
+    with pytest.raises(BoardProtocolError, match="acknowledged, and"):
+        change(bootloader)
+
+
+def test_a_board_that_does_not_come_back_is_told() -> None:
+    """BOOT0 went to 0 meanwhile: the command was acknowledged, and the reset leads into the flash."""
+    board = SimulatedBoard()
+    bootloader = connected(board)
+    board.boot0 = False
+    with pytest.raises(NoAnswerError, match=r"acknowledged Write Unprotect and did not come back.*board identify"):
+        unprotect_pages(bootloader, chip(), wait=no_wait)

@@ -1,0 +1,124 @@
+"""What tests of flashing begin with: images, plans, boards, and a run of the flasher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from blockota.errors import NoAnswerError
+from blockota.formats.firmware_image import FirmwareImage
+from blockota.model.facts import KnownReleases
+from blockota.model.release import Release, Version
+from blockota.model.verification import ProvenRelease, prove_release
+from firmware_host.bench.session import Bench
+from firmware_host.bootloader.chips import Chip, find_chip
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.events import Event
+from firmware_host.flashing.flasher import carry_out
+from firmware_host.flashing.plan import FlashPlan, plan
+from firmware_host.line.link import QUIET
+from firmware_host.simulator import SimulatedBoard
+from tests.firmware_host.board_clock import Clock
+from tests.firmware_host.direct_link import DirectLink
+from tests.support.samples import TRUST, answer_with, release_of
+
+KIB = 1024
+STEP = 0.0005
+"""Seconds at a time that a host waits for an answer."""
+BASE = 0x0800_0000
+FLASH_SIZE = 64 * KIB
+OLD = bytes(index * 7 % 251 for index in range(FLASH_SIZE))
+VERSION = Version(1, 1, 0)
+EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
+
+
+def code(size: int, *, at: int = BASE, seed: int = 1) -> FirmwareImage:
+    """An image of a size, with a plausible vector table and no blank stretch."""
+    vectors = (0x2000_5000).to_bytes(4, "little") + (at + 9).to_bytes(4, "little")
+    body = bytes((index * 31 + index // 256 + seed) % 255 for index in range(size))
+    return FirmwareImage((vectors + body)[:size], at, "bin")
+
+
+def chip(product_id: int = 0x410) -> Chip:
+    """The table's row, which must be there."""
+    found = find_chip(product_id)
+    assert found is not None
+    return found
+
+
+def planned(image: FirmwareImage, *, may_erase_all: bool = False) -> FlashPlan:
+    """The plan for the simulated board."""
+    return plan(chip(), image, flash_size=FLASH_SIZE, may_erase_all=may_erase_all)
+
+
+def connected(board: SimulatedBoard) -> Bootloader:
+    """A client that has found the board."""
+    bootloader = Bootloader(DirectLink(board))
+    bootloader.connect()
+    return bootloader
+
+
+def flash(board: SimulatedBoard, image: FirmwareImage) -> list[Event]:
+    """Flash an image the ordinary way."""
+    return list(carry_out(planned(image), connected(board)))
+
+
+class RunningLink(DirectLink):
+    """A link to a board that runs while the host waits, and takes no time otherwise."""
+
+    def wait(self, seconds: float) -> None:
+        """Let the board run."""
+        self._received += self._board.run(seconds)
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Take an answer, for which the board may run."""
+        if len(self._received) < count:
+            self.wait(timeout)
+        return super().read(count, timeout=timeout)
+
+
+class TimedLink(RunningLink):
+    """A link on which waiting lets the board's clock run, as a real one does."""
+
+    def __init__(self, board: SimulatedBoard, clock: Clock) -> None:
+        """Plug the board in."""
+        super().__init__(board)
+        self._clock = clock
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and hear what the board says of itself."""
+        self._clock.wait(seconds)
+        self._received += self._board.idle(seconds)
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Wait for an answer."""
+        deadline = self._clock.now() + timeout
+        while len(self._received) < count:
+            if self._clock.now() >= deadline:
+                raise NoAnswerError("The board is silent", why=f"for {timeout:.1f} s")
+            self.wait(STEP)
+        return super().read(count, timeout=timeout)
+
+    def drain(self) -> bytes:
+        """Wait until the line is quiet."""
+        self.wait(QUIET)
+        return super().drain()
+
+
+def proven(image: FirmwareImage, *, version: Version = VERSION) -> ProvenRelease:
+    """An image that passed checks 1 to 5 as that version."""
+    release = release_of(image.data, version=version, load_address=image.load_address)
+    return prove_release(answer_with(release=release), TRUST, read_image=lambda _: image.data)
+
+
+def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
+    """Those releases, as the chain's record."""
+    return KnownReleases(releases, lambda: others)
+
+
+def bench_on(link: RunningLink, *, may_erase_all: bool = False) -> Bench:
+    """A bench with the board at the far end of a link."""
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    return Bench(bootloader, identify(bootloader), (), link.wait, may_erase_all)

@@ -1,0 +1,329 @@
+"""The host's side of hashing the flash on the chip, against the simulated board."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from blockota.errors import BlockOTAError, BoardProtocolError, NoAnswerError, RefusedError
+from firmware_host.bootloader.chips import Chip, find_chip
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.flashing.digest_stub import CYCLES_PER_INSTRUCTION, DONE, PATIENCE, RESET_SECONDS, DigestStub, Pages
+from firmware_host.simulator import PROFILES, SimulatedBoard
+from tests.conftest import IMAGES
+from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.stub_harness import SLICE, run_stub
+
+KIB = 1024
+FLASH = 0x0800_0000
+CONTENTS = hashlib.shake_256(b"firmware").digest(64 * KIB)
+GO_FRAME = b"\x21\xde"
+
+
+class RunningLink(DirectLink):
+    """A link to a board on which the time that the host waits passes, with a record of what went over it."""
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        """Plug the board in."""
+        super().__init__(board)
+        self.sent: list[bytes] = []
+        self.waited, self.stands_still = 0.0, False
+        self.garble: Callable[[bytes], bytes] = bytes
+        self.garble_answer: Callable[[bytes], bytes] = bytes
+
+    def write(self, data: bytes, /) -> None:
+        """Hand a frame over."""
+        self.sent.append(data)
+        super().write(self.garble(data))
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Take an answer, for which the board may run."""
+        if len(self._received) < count:
+            self.wait(timeout)
+        return self.garble_answer(super().read(count, timeout=timeout))
+
+    def wait(self, seconds: float) -> None:
+        """Let the board run."""
+        self.waited += seconds
+        self._received += b"" if self.stands_still else self._board.run(seconds)
+
+    @property
+    def bytes_sent(self) -> int:
+        """How many bytes went to the board."""
+        return sum(map(len, self.sent))
+
+
+class Bench:
+    """A board with its bootloader connected, and a stub for it."""
+
+    def __init__(self, name: str = "stm32f103c8", *, contents: bytes = CONTENTS) -> None:
+        """Power it up and connect."""
+        profile = PROFILES[name]
+        self.board = SimulatedBoard(profile, flash=contents)
+        self.link = RunningLink(self.board)
+        self.bootloader = Bootloader(self.link)
+        self.bootloader.connect()
+        self.chip = chip(profile.product_id)
+        self.bootloader.target(self.chip, flash_size=profile.flash_size)
+        self.stub = self.new_stub()
+        self.link.sent.clear()
+
+    def new_stub(self) -> DigestStub:
+        """A session of its own, which knows nothing of what is in the RAM."""
+        size = self.board.profile.flash_size
+        return DigestStub(self.bootloader, self.chip, flash_size=size, wait=self.link.wait)
+
+
+def chip(product_id: int = 0x410) -> Chip:
+    """The table's row, which must be there."""
+    found = find_chip(product_id)
+    assert found is not None
+    return found
+
+
+def sha256(start: int, length: int, *, contents: bytes = CONTENTS) -> bytes:
+    """What hashlib says of a stretch of the flash."""
+    return hashlib.sha256(contents[start - FLASH :][:length]).digest()
+
+
+def twice_flipped(at: int) -> Callable[[bytes], bytes]:
+    """Spoil long frames by the same bit in two bytes, which their checksum does not show."""
+
+    def garble(frame: bytes) -> bytes:
+        spoilt = bytearray(frame)
+        if len(frame) > at + 8:
+            spoilt[at] ^= 0x04
+            spoilt[at + 3] ^= 0x04
+        return bytes(spoilt)
+
+    return garble
+
+
+def test_several_lengths_and_pages_in_one_pass() -> None:
+    """Digests come in the order asked for, twice where a length is asked for twice."""
+    lengths = [64 * KIB, 0, 1000, 61_234, 1000]
+    digests = Bench().stub.run(FLASH, lengths, pages=Pages(FLASH, KIB, 64))
+    assert digests.sha256 == tuple(sha256(FLASH, length) for length in lengths)
+    assert digests.pages == tuple(zlib.crc32(CONTENTS[at : at + KIB]) for at in range(0, 64 * KIB, KIB))
+
+
+def test_neither_lengths_nor_pages_are_needed() -> None:
+    """Pages alone are summed, a stretch alone is hashed, from an odd address too."""
+    stub = Bench().stub
+    assert stub.run(FLASH, [], pages=Pages(FLASH + KIB, KIB, 2)).sha256 == ()
+    assert stub.run(FLASH + 8193, [5000]).sha256 == (sha256(FLASH + 8193, 5000),)
+
+
+@pytest.mark.parametrize("name", ["stm32f103c6", "stm32f103c8", "stm32f103rc"])
+def test_every_density(name: str) -> None:
+    """Low density has 10 KiB of RAM, high density pages of 2 KiB."""
+    profile = PROFILES[name]
+    contents = hashlib.shake_256(name.encode()).digest(profile.flash_size)
+    pages = Pages(FLASH, profile.page_size, profile.page_count)
+    digests = Bench(name, contents=contents).stub.run(FLASH, [profile.flash_size], pages=pages)
+    assert digests.sha256 == (hashlib.sha256(contents).digest(),)
+    assert digests.pages[-1] == zlib.crc32(contents[-profile.page_size :])
+
+
+def test_the_program_is_written_once_a_session() -> None:
+    """The second run writes only the parameters, and sees what has changed in between."""
+    bench = Bench()
+    bench.stub.run(FLASH, [2 * KIB])
+    uploaded = bench.link.bytes_sent
+    bench.bootloader.erase_pages([1])
+    bench.link.sent.clear()
+    contents = CONTENTS[:KIB] + bytes([0xFF]) * KIB
+    assert bench.stub.run(FLASH, [2 * KIB]).sha256 == (sha256(FLASH, 2 * KIB, contents=contents),)
+    assert bench.link.bytes_sent < uploaded - 900
+
+
+def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
+    """A board that was without power, or was exchanged for another, does not run what lies in its RAM."""
+    bench = Bench()
+    bench.stub.run(FLASH, [KIB])
+    bench.bootloader.write(0x2000_0E00, bytes(4))
+    bench.link.sent.clear()
+    assert bench.stub.run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
+    assert bench.link.bytes_sent > 900
+
+
+def test_the_byte_that_it_says_at_its_end_ends_the_wait() -> None:
+    """The host waits the foreseen time and for the reset, no longer."""
+    bench = Bench()
+    bench.stub.run(FLASH, [64 * KIB])
+    assert bench.link.waited == pytest.approx(bench.stub.seconds(FLASH, [64 * KIB]) + RESET_SECONDS)
+
+
+@pytest.mark.parametrize("heard", [b"", b"\x00"], ids=["nothing", "noise"])
+def test_it_works_where_that_byte_is_not_heard(heard: bytes) -> None:
+    """The patience that a chip three times as slow needs has passed then; noise is not taken for the byte."""
+    bench = Bench()
+
+    def without_done(answer: bytes) -> bytes:
+        if answer == DONE and not heard:
+            raise NoAnswerError("The board is silent")
+        return heard if answer == DONE else answer
+
+    bench.link.garble_answer = without_done
+    assert bench.stub.run(FLASH, [64 * KIB]).sha256 == (sha256(FLASH, 64 * KIB),)
+    if heard:
+        assert bench.link.waited > PATIENCE * bench.stub.seconds(FLASH, [64 * KIB])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "pages"),
+    [([0], 0), ([63], 1), ([KIB, 5000, 64 * KIB], 0), ([60_000], 64), (list(range(8)), 3)],
+    ids=["least", "two-blocks", "three", "whole", "eight"],
+)
+def test_the_foreseen_time_is_enough_and_not_much_more(lengths: list[int], pages: int) -> None:
+    """It is counted in instructions: never fewer than are executed, and 2 ms more at most."""
+    seconds = Bench().stub.seconds(FLASH, lengths, pages=Pages(FLASH, KIB, pages))
+    outcome = run_stub(CONTENTS, FLASH, lengths=lengths, pages=Pages(FLASH, KIB, pages))
+    executed = (outcome.instructions - SLICE) * CYCLES_PER_INSTRUCTION / 24e6
+    assert executed <= seconds <= executed + 0.002
+
+
+def test_nothing_is_sent_while_it_runs() -> None:
+    """Between Go's address and the first 0x7F no byte goes out, or the bootloader would measure a wrong speed."""
+    bench = Bench()
+    bench.stub.run(FLASH, [4 * KIB])
+    after = bench.link.sent[bench.link.sent.index(GO_FRAME) + 2 :]
+    assert after[0] == b"\x7f"
+
+
+def test_a_board_that_resets_into_its_application() -> None:
+    """With BOOT0 at 0 the bootloader does not come back, and the technician is told what to do."""
+    bench = Bench()
+    bench.board.boot0 = False
+    with pytest.raises(NoAnswerError) as caught:
+        bench.stub.run(FLASH, [KIB])
+    assert "BOOT0" in caught.value.remedy
+    assert "--no-stub" in caught.value.remedy
+
+
+def test_a_board_that_resets_into_an_application_that_talks() -> None:
+    """What an application says is no bootloader's answer, and the advice is the same."""
+    bench = Bench(contents=(IMAGES / "bluepill-1.1.0.bin").read_bytes())
+    bench.board.boot0 = False
+    with pytest.raises(NoAnswerError, match="no STM32 bootloader"):
+        bench.stub.run(FLASH, [500])
+
+
+def test_a_program_that_does_not_end() -> None:
+    """A core that stands still answers nothing."""
+    bench = Bench()
+    bench.link.stands_still = True
+    with pytest.raises(NoAnswerError, match="did not come back"):
+        bench.stub.run(FLASH, [KIB])
+
+
+def test_a_program_that_arrived_wrong_in_its_head_is_not_started() -> None:
+    """Go is not sent after a head that reads back otherwise."""
+    bench = Bench()
+    bench.link.garble = twice_flipped(20)
+    with pytest.raises(BoardProtocolError, match="not started"):
+        bench.stub.run(FLASH, [KIB])
+    assert GO_FRAME not in bench.link.sent
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["fresh", "stale"])
+def test_a_program_that_arrived_wrong_behind_its_head_says_nothing(*, stale: bool) -> None:
+    """It refuses itself, and results of a run before are not taken for its own."""
+    bench = Bench()
+    if stale:
+        bench.stub.run(FLASH, [KIB])
+    bench.link.garble = twice_flipped(200)
+    with pytest.raises(BoardProtocolError, match="without the digest"):
+        bench.new_stub().run(FLASH, [KIB])
+    bench.link.garble = bytes
+    assert bench.new_stub().run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
+
+
+def test_parameters_that_arrived_wrong_are_noticed() -> None:
+    """A second run's parameters are protected as the program is, and the run after it starts afresh."""
+    bench = Bench()
+    bench.stub.run(FLASH, [KIB])
+    bench.link.garble = twice_flipped(24)
+    with pytest.raises(BoardProtocolError, match="without the digest"):
+        bench.stub.run(FLASH, [KIB])
+    bench.link.garble = bytes
+    assert bench.stub.run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
+
+
+@pytest.mark.parametrize("at", [0, 3, 4, 7])
+def test_a_wrong_nonce_or_closing_word(at: int) -> None:
+    """Results that are not marked as this run's are none."""
+    bench = Bench()
+
+    def garbled(answer: bytes) -> bytes:
+        return answer[:at] + bytes((answer[at] ^ 1,)) + answer[at + 1 :] if len(answer) == 40 else answer
+
+    bench.link.garble_answer = garbled
+    with pytest.raises(BoardProtocolError, match="without the digest"):
+        bench.stub.run(FLASH, [KIB])
+
+
+@pytest.mark.parametrize(
+    ("start", "lengths", "pages"),
+    [
+        (FLASH, [64 * KIB + 1], None),
+        (FLASH - 1, [10], None),
+        (FLASH + 64 * KIB, [1], None),
+        (FLASH, range(9), None),
+        (FLASH, [-1], None),
+        (FLASH, [], Pages(FLASH, KIB, 65)),
+        (FLASH, [], Pages(FLASH - KIB, KIB, 1)),
+        (FLASH, [], Pages(FLASH + 2, KIB, 1)),
+        (FLASH, [], Pages(FLASH, 1022, 1)),
+        (FLASH, [], Pages(FLASH, 0, 1)),
+        (FLASH, [], Pages(FLASH + KIB, KIB, -1)),
+        (FLASH, [], Pages(FLASH, 4, 16 * KIB)),
+    ],
+    ids=["end", "before", "after", "nine", "negative", "pages", "page-before", "odd", "broken", "none", "less", "ram"],
+)
+def test_what_it_cannot_do_is_refused_before_a_byte_goes_out(
+    start: int, lengths: list[int], pages: Pages | None
+) -> None:
+    """Flash that the chip does not have would stop the core; nine lengths have no room."""
+    bench = Bench()
+    with pytest.raises(RefusedError, match="cannot be hashed on the chip"):
+        bench.stub.run(start, lengths, pages=pages or Pages(FLASH, KIB, 0))
+    assert bench.link.sent == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        chip(0x413),
+        replace(chip(), ram=range(0x2000_0000, 0x2000_0F00)),
+        replace(chip(), free_ram=0x2000_0800),
+    ],
+    ids=["no-stub", "little-ram", "rom-needs-more"],
+)
+def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:
+    """Chips whose clock is not known, or whose RAM is too small or taken, are read back instead."""
+    bench = Bench()
+    with pytest.raises(RefusedError) as caught:
+        DigestStub(bench.bootloader, other, flash_size=64 * KIB).run(FLASH, [KIB])
+    assert "--no-stub" in caught.value.remedy
+    assert bench.link.sent == []
+
+
+def test_each_error_has_its_three_parts() -> None:
+    """What happened, why, and what to do."""
+    bench = Bench()
+    bench.link.garble = twice_flipped(200)
+    with pytest.raises(BlockOTAError) as caught:
+        bench.stub.run(FLASH, [KIB])
+    assert caught.value.what
+    assert caught.value.why
+    assert caught.value.remedy
+
+
+def test_the_longest_wait_is_bounded() -> None:
+    """Silence is told after six times the foreseen time, which is less than reading back takes."""
+    assert (1 + PATIENCE) * Bench().stub.seconds(FLASH, [64 * KIB], pages=Pages(FLASH, KIB, 64)) < 1.0

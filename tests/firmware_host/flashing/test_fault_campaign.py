@@ -1,0 +1,173 @@
+"""The figures of the bench can fail: the closed form is the protocol's, and a flasher that believes ACKs is caught."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.closed_form import Line
+from benchmarks.fault_scene import BASE, PAGE, SCENES, Mishaps, WirelessLink
+from benchmarks.fault_trial import Case, attempt, run
+from benchmarks.faults import campaign, cases
+from benchmarks.figure import Figure, report
+from benchmarks.flash_stages import Stages, WatchedLink
+from blockota.model.facts import Consent
+from firmware_host.bench.session import Bench, ClearedBoard
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.contents import ReadBack
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.memory import Memory
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.simulator import Faults
+
+SOME, ALL, LYING = SCENES
+FAULTS, SEED = 300, 6
+
+
+class Believing(ReadBack):
+    """Believes that what was acknowledged was done."""
+
+    def prove(self, wanted: Memory, spans: Sequence[range]) -> Iterator[int]:
+        """Look at nothing."""
+        del wanted
+        yield sum(map(len, spans))
+
+
+def believing(ready: ClearedBoard) -> ClearedBoard:
+    """The flasher without a proof."""
+    return replace(ready, contents=Believing(ready.bench.bootloader))
+
+
+def without_journal(ready: ClearedBoard) -> ClearedBoard:
+    """The flasher without a journal."""
+    return replace(ready, run=None)
+
+
+def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
+    """By hand: 268 bytes of 11 bits a block each way, 128 half-words of 52.5 us, one erase of all, three answers."""
+    block, program = 268 * 11 / 115200, 128 * 52.5e-6
+    assert Line(115200, 0).flash_seconds(65536) == pytest.approx(0.03 + 256 * (2 * block + program))
+    assert Line(115200, 0).flash_seconds(65536) == pytest.approx(14.85, abs=0.01)
+    assert Line(115200, 0.001).flash_seconds(65536) == pytest.approx(14.85 + 1.536, abs=0.01)
+
+
+def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is met whatever it is, and the report says no limit for it."""
+    assert report([Figure("seconds of another tool", 20.0, "s")]) == 0
+    assert '"limit": null' in capsys.readouterr().out
+
+
+def test_no_single_fault_ends_in_a_flash_that_is_not_what_was_said() -> None:
+    """Some faults of every kind, drawn anew for no run; `python -m benchmarks.faults` injects ten thousand."""
+    outcomes = list(campaign(cases(FAULTS, seed=SEED), workers=1))
+    assert len(outcomes) >= FAULTS
+    assert not [(str(outcome.case), outcome.wrong) for outcome in outcomes if outcome.wrong]
+    assert {outcome.end for outcome in outcomes} > {"done", "failed, resumed: done"}
+
+
+def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> None:
+    """A figure that cannot be had again is none."""
+    chosen = cases(600, seed=SEED)
+    assert chosen == cases(600, seed=SEED)
+    assert len(chosen) == len({*chosen}) == 600
+    kinds = {(case.scene, case.proof, case.kind, case.resets) for case in chosen}
+    assert len(kinds) == 3 * 3 * 23
+
+
+DEFECTIVE = [
+    Case(SOME, Proof.NO_STUB, "flipped_bit", BASE + PAGE + 300),
+    Case(SOME, Proof.STUB, "sticky_page", 5),
+    Case(ALL, Proof.STUB, "sticky_page", 1),
+]
+
+
+@pytest.mark.parametrize("case", DEFECTIVE, ids=["worn cell", "sticky page", "sticky page in the erase of all"])
+def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path: Path) -> None:
+    """It says that it is done, and the campaign sees that the flash is another; ours is not wrong there."""
+    assert "said to be done, and the flash is not as it must be" in run(case, tmp_path, spoil=believing).wrong
+    assert not run(case, tmp_path).wrong
+
+
+def erasing_all(ready: ClearedBoard) -> ClearedBoard:
+    """The flasher that takes the chip's word for its size."""
+    return replace(ready, bench=replace(ready.bench, may_erase_all=True))
+
+
+def recognising_nobody(ready: ClearedBoard) -> ClearedBoard:
+    """The flasher that takes whatever board answers for the one that it began with."""
+    ready.bench.bootloader.mark = None
+    return ready
+
+
+def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path: Path) -> None:
+    """The campaign looks at all of the flash, and not only at what the size register says."""
+    case = Case(LYING, Proof.NO_STUB, "flip_received", 1_000_000)
+    assert run(case, tmp_path, spoil=erasing_all).wrong
+    assert not run(case, tmp_path).wrong
+
+
+class Going(WirelessLink):
+    """Notes where a program is started on the chip."""
+
+    last = 0
+
+    def write(self, data: bytes, /) -> None:
+        """Note the end of the frame with its address."""
+        super().write(data)
+        if data == b"\x21\xde":
+            self.last = self.received + 5
+
+
+def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Path) -> None:
+    """One that is put in while the chip hashes is written then; ours leaves it alone."""
+    case = Case(ALL, Proof.STUB, "swap_after", 0)
+    link = Going(SCENES[ALL].board(Faults()), Mishaps())
+    assert attempt(link, case, folder=tmp_path, spoil=lambda ready: ready, resumes=False).name == "done"
+    swapped = replace(case, number=link.last)
+    assert "the other board is changed" in run(swapped, tmp_path, spoil=recognising_nobody).wrong
+    assert not run(swapped, tmp_path).wrong
+
+
+def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Path) -> None:
+    """Without a journal they are nowhere once their page is erased."""
+    case = Case(SOME, Proof.STUB, "power_cut_before_program", 600)
+    wrong = run(case, tmp_path, spoil=without_journal).wrong
+    assert any("nothing says how to complete it" in sentence for sentence in wrong)
+    assert any("the flash is not as it must be" in sentence for sentence in wrong)
+    assert not run(case, tmp_path).wrong
+
+
+@pytest.mark.parametrize("kind", ["lose_received", "lose_sent", "insert_received", "insert_sent"])
+def test_a_mishap_befalls_one_byte(kind: str) -> None:
+    """The byte with that number, and no other."""
+    link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps(**{kind: 2}, value=0))
+    link.write(b"\x7f")
+    link.write(b"\x02")
+    link.write(b"\xfd")
+    said = link.drain()
+    expected = {"lose_sent": b"\x79\x01\x04\x10\x79", "insert_sent": b"\x79\x00\x79\x01\x04\x10\x79"}
+    # Half of the command is missing, or another byte is its first half.
+    expected |= {"lose_received": b"\x79", "insert_received": b"\x79\x1f"}
+    assert said == expected[kind]
+
+
+def test_stages_tell_where_the_time_goes(tmp_path: Path) -> None:
+    """Each frame is taken for what it is, and every second is some stage's."""
+    moments = iter(range(1_000_000))
+    stages = Stages(lambda: float(next(moments)))
+    link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps())
+    bootloader = Bootloader(WatchedLink(link, stages))
+    bootloader.connect()
+    bench = Bench(bootloader, identify(bootloader), (), link.wait)
+    wanted, known = SCENES[SOME].proven()
+    assert list(bench.prove(wanted, Consent(), known=known, journal=FlashJournal(tmp_path, "board")).flash())
+    stages.turn_to("end")
+    assert sum(stages.seconds.values()) == next(moments) - 1
+    assert {*stages.seconds} == {
+        *("connect", "identify", "upload", "hash", "come back", "results", "erase", "write", "read back"),
+        "wait for a quiet line",
+    }

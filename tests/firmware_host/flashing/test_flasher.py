@@ -1,0 +1,318 @@
+"""Flashing against the strict simulated board: what has to change is written, and the whole is proven."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import BoardError, FlashProofError, RefusedError
+from blockota.formats.firmware_image import FirmwareImage, read_image
+from firmware_host.bootloader.application import start
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.events import Checked, Erased, Finished, Part, Repeated, Summary, Written
+from firmware_host.flashing.flasher import carry_out
+from firmware_host.flashing.memory import Preserved
+from firmware_host.flashing.plan import plan
+from firmware_host.line.link import open_link
+from firmware_host.simulator import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard, serve_pty, serve_tcp
+from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.flash_scene import BASE, EXAMPLES, KIB, OLD, chip, code, connected, flash, planned
+
+# The ordinary case
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
+def test_an_example_is_flashed_and_starts(version: str) -> None:
+    """The example firmware goes in, reads back as itself, and says its version."""
+    image = read_image(EXAMPLES / f"bluepill-{version}.elf")
+    with serve_tcp(SimulatedBoard(flash=OLD)) as url:
+        bootloader = Bootloader(open_link(url))
+        bootloader.connect()
+        identify(bootloader)
+        *_, end = carry_out(planned(image), bootloader)
+        assert isinstance(end, Finished)
+        assert end.sha256 == hashlib.sha256(image.data).digest()
+        assert f"bluepill {version}" in start(bootloader, BASE, listen=5)
+        bootloader.link.close()
+
+
+def test_a_board_on_a_pseudo_terminal_is_flashed() -> None:
+    """The same over a pseudo-terminal, where there is no parity."""
+    board = SimulatedBoard()
+    with serve_pty(board) as path:
+        bootloader = Bootloader(open_link(path))
+        bootloader.connect()
+        assert list(carry_out(planned(code(2 * KIB)), bootloader))
+        bootloader.link.close()
+    assert board.flash[: 2 * KIB] == code(2 * KIB).data
+
+
+def test_progress_is_told_in_bytes() -> None:
+    """Each kind of event counts up to its total, and they come in order."""
+    events = flash(SimulatedBoard(flash=OLD), code(3 * KIB))
+    kinds = [type(event) for event in events]
+    assert kinds[:3] == [Erased] * 3
+    assert kinds.index(Written) < kinds.index(Checked) < kinds.index(Finished) == len(kinds) - 1
+    for kind in (Erased, Written, Checked):
+        counts = [event for event in events if isinstance(event, kind)]
+        assert counts[-1] == kind(3 * KIB, 3 * KIB)
+        assert [event.done for event in counts] == sorted(event.done for event in counts)
+
+
+def changed(image: FirmwareImage, *pages: int) -> FirmwareImage:
+    """The same image, with another byte in some pages."""
+    data = bytearray(image.data)
+    for page in pages:
+        data[page * KIB + 700] ^= 0x55
+    return replace(image, data=bytes(data))
+
+
+def finished(board: SimulatedBoard, image: FirmwareImage) -> Finished:
+    """Flash an image, and return how it ended."""
+    *_, end = flash(board, image)
+    assert isinstance(end, Finished)
+    assert (end.sha256, end.method) == (hashlib.sha256(image.data).digest(), "read-back")
+    assert board.flash[: len(image.data)] == image.data
+    return end
+
+
+def test_the_same_image_again_changes_nothing() -> None:
+    """Nothing is erased, nothing is written, and it is proven all the same."""
+    image = code(5 * KIB + 100)
+    board = SimulatedBoard(flash=image.data)
+    assert finished(board, image).summary == Summary(identical=Part(6, 6 * KIB))
+
+
+def test_only_changed_pages_are_written_and_the_first() -> None:
+    """The page with the vector table goes first and comes last, because the image is not whole in between."""
+    new = code(8 * KIB)
+    board = SimulatedBoard(flash=changed(new, 3, 5).data)
+    end = finished(board, new)
+    assert end.summary == Summary(Part(3, 3 * KIB), Part(3, 3 * KIB), Part(5, 5 * KIB))
+    assert str(end.summary) == (
+        "erased 3 pages (3,072 bytes), programmed 3 pages (3,072 bytes), identical 5 pages (5,120 bytes)"
+    )
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
+    """Pages of 128 bytes and sectors of 128 KiB alike; what stands beside the image stays."""
+    row = chip(profile.product_id)
+    units = row.erase_units(profile.flash_size)[:4]
+    image = code(units[3].address + 40 - BASE)
+    old = bytearray(image.data + b"beside")
+    old[units[2].address - BASE + 9] ^= 0xFF
+    board = SimulatedBoard(profile, flash=bytes(old))
+    *_, end = carry_out(plan(row, image, flash_size=profile.flash_size), connected(board))
+    assert isinstance(end, Finished)
+    assert (end.summary.erased.units, end.summary.identical.units) == (2, 2)
+    assert board.flash == (image.data + b"beside").ljust(profile.flash_size, profile.erased)
+
+
+def test_blank_pages_are_not_erased() -> None:
+    """A board fresh from the factory needs no erase at all."""
+    image = code(3 * KIB)
+    assert finished(SimulatedBoard(), image).summary == Summary(Part(), Part(3, 3 * KIB), Part())
+
+
+@pytest.mark.parametrize("old", [OLD, OLD[: 60 * KIB]], ids=["full", "partly blank"])
+def test_the_whole_flash_is_erased_by_one_command(old: bytes) -> None:
+    """After the first page, whose erase is proven before: one command instead of 63 (1.9 s less)."""
+    link = RecordingLink(SimulatedBoard(flash=old))
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    *_, end = carry_out(planned(code(64 * KIB), may_erase_all=True), bootloader)
+    assert isinstance(end, Finished)
+    assert link.erases == [b"\x00\x00\x00", b"\xff\x00"]
+
+
+@pytest.mark.parametrize("may_erase_all", [False, True], ids=["page by page", "all"])
+def test_flash_that_the_chip_does_not_report_stays(may_erase_all: object) -> None:
+    """A part that reports 64 KiB and has 128 keeps its upper half, unless a person said that nothing is there."""
+    hidden = OLD[::-1]
+    profile = replace(STM32F103C8, flash_size=128 * KIB, reported_flash_size=64 * KIB)
+    board = SimulatedBoard(profile, flash=OLD + hidden)
+    bootloader = connected(board)
+    assert identify(bootloader).flash_size == 64 * KIB
+    image = code(64 * KIB)
+    assert list(carry_out(planned(image, may_erase_all=bool(may_erase_all)), bootloader))
+    assert board.flash == image.data + (b"\xff" * len(hidden) if may_erase_all else hidden)
+
+
+def test_a_part_of_the_flash_is_never_erased_by_the_command_for_all() -> None:
+    """What is not the image's stays, whatever time it costs."""
+    link = RecordingLink(SimulatedBoard(flash=OLD))
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    assert list(carry_out(planned(code(63 * KIB)), bootloader))
+    assert link.erases == [bytes((0, page, page)) for page in range(63)]
+
+
+class RecordingLink(DirectLink):
+    """A link that keeps what the host sends."""
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        """Nothing is sent yet."""
+        super().__init__(board)
+        self.frames: list[bytes] = []
+
+    @property
+    def erases(self) -> list[bytes]:
+        """What was sent after each Erase."""
+        return [after for frame, after in pairwise(self.frames) if frame == b"\x43\xbc"]
+
+    def write(self, data: bytes, /) -> None:
+        """Keep a frame, and hand it over."""
+        self.frames.append(data)
+        super().write(data)
+
+
+@given(start=st.integers(0, 8 * KIB - 1), size=st.integers(1, 4 * KIB))
+@settings(max_examples=40, deadline=None)
+def test_bytes_beside_the_image_stay(start: int, size: int) -> None:
+    """Wherever an image begins and ends, only its own bytes change."""
+    board, image = SimulatedBoard(flash=OLD), code(size, at=BASE + start)
+    flash(board, image)
+    assert board.flash == OLD[:start] + image.data + OLD[start + size :]
+
+
+def test_preserved_bytes_are_handed_over_before_anything_is_erased() -> None:
+    """A caller can keep them in a file, in case the board is unplugged halfway."""
+    first, second, *_ = flash(SimulatedBoard(flash=OLD), code(100, at=BASE + 1000))
+    assert first == Preserved(BASE, OLD[:1000])
+    assert second == Preserved(BASE + 1100, OLD[1100 : 2 * KIB])
+
+
+def test_blank_blocks_are_not_written() -> None:
+    """What is 0xFF after the erase needs no writing, but it is read back."""
+    image = FirmwareImage(code(KIB).data + b"\xff" * (6 * KIB) + b"end!", BASE, "bin")
+    board = SimulatedBoard(flash=OLD[: 8 * KIB])
+    events = flash(board, image)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert end.written < 3 * KIB
+    assert board.flash[: len(image.data)] == image.data
+
+
+def test_an_image_that_is_blank_all_over_is_erased_and_proven() -> None:
+    """A configuration of nothing but 0xFF is a valid, if odd, image."""
+    board = SimulatedBoard(flash=OLD)
+    *_, end = flash(board, FirmwareImage(b"\xff" * KIB, BASE + KIB, "bin"))
+    assert isinstance(end, Finished)
+    assert (end.written, end.sha256) == (0, hashlib.sha256(b"\xff" * KIB).digest())
+    assert board.flash[KIB : 2 * KIB] == b"\xff" * KIB
+
+
+# What goes wrong
+
+
+def test_a_bootloader_that_cannot_write_is_refused_before_anything_is_erased() -> None:
+    """The commands that are needed are looked up first."""
+    commands = bytes((0x00, 0x01, 0x02, 0x11, 0x43))
+    board = SimulatedBoard(replace(STM32F103C8, commands=commands), flash=OLD)
+    with pytest.raises(RefusedError, match="cannot flash: its commands are 00, 01, 02, 11, 43"):
+        flash(board, code(KIB))
+    assert board.flash == OLD
+
+
+@pytest.mark.parametrize(
+    ("faults", "protected"),
+    [(Faults(flipped_bit=BASE + 700), ()), (Faults(sticky_page=1), ()), (Faults(flipped_bit=BASE + 2046), ())],
+)
+def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, protected: tuple[int, ...]) -> None:
+    """A bad bit, a page that does not erase and protected pages are all acknowledged; reading finds them."""
+    board = SimulatedBoard(flash=OLD, faults=faults)
+    board.protect(pages=protected)
+    with pytest.raises(
+        FlashProofError,
+        match=r"^check 10 failed, the flash does not hold what was written: at 0x0800.* it reads 0x.. instead of 0x",
+    ) as failure:
+        flash(board, code(2 * KIB))
+    assert "replace the board" in failure.value.remedy
+    assert "this was the second attempt; erased 2 of 2 pages, wrote 1 of 2" in failure.value.why
+
+
+def test_flash_that_went_wrong_once_is_written_once_more() -> None:
+    """A single fault on the line while the whole is proven costs time, and nobody has to do anything."""
+    image = code(3 * KIB)
+    sent = _sent_until(image, kind=Checked)
+    board = SimulatedBoard(flash=changed(image, 1).data, faults=Faults(flip_sent=sent - 20))
+    events = flash(board, image)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert [event.why[:11] for event in events if isinstance(event, Repeated)] == ["at 0x080000"]
+    assert end.summary == Summary(Part(5, 5 * KIB), Part(5, 5 * KIB), Part())
+    assert board.flash[: 3 * KIB] == image.data
+
+
+def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
+    """How many bytes a board with one changed page sends until the first event of a kind."""
+
+    class Counting(DirectLink):
+        """A link that counts what the host receives."""
+
+        count = 0
+
+        def read(self, count: int, /, *, timeout: float) -> bytes:
+            """Count, and hand over."""
+            self.count += count
+            return super().read(count, timeout=timeout)
+
+    link = Counting(SimulatedBoard(flash=changed(image, 1).data))
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    next(event for event in carry_out(planned(image), bootloader) if isinstance(event, kind))
+    return link.count
+
+
+def test_a_garbled_answer_never_becomes_somebody_elses_bytes() -> None:
+    """What stands beside the image is read twice, because Read Memory has no checksum."""
+    image = code(100)
+    for number in range(1, 4000, 37):
+        board = SimulatedBoard(flash=OLD, faults=Faults(flip_sent=number))
+        said = failure_of(board, image)
+        assert board.flash in (OLD, image.data + OLD[100:]) or "will not start" in said
+        assert said or board.flash == image.data + OLD[100:]
+
+
+def failure_of(board: SimulatedBoard, image: FirmwareImage) -> str:
+    """Flash an image; return what went wrong, if anything."""
+    try:
+        flash(board, image)
+    except BoardError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(("faults", "protected"), [(Faults(sticky_page=0), ()), (Faults(), (0, 1, 2, 3))])
+def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protected: tuple[int, ...]) -> None:
+    """The old program stays whole: no other page goes before the old vector table is seen to be gone."""
+    old, new = ((EXAMPLES / f"bluepill-{version}.bin").read_bytes() for version in ("1.1.0", "1.2.0"))
+    board = SimulatedBoard(flash=old, faults=faults)
+    board.protect(pages=protected)
+    before = board.flash
+    with pytest.raises(FlashProofError, match=r"page 0 does not erase, .* nothing else was changed") as failure:
+        flash(board, FirmwareImage(new, BASE, "bin"))
+    assert "replace the board" in failure.value.remedy
+    assert board.flash == before
+
+
+@pytest.mark.parametrize("behind", [0, 1, 50])
+def test_a_byte_that_changes_beside_the_image_is_found(behind: int) -> None:
+    """All that was erased is read back: what is not the image's has to be what it was."""
+    image = code(KIB + 584)
+    board = SimulatedBoard(faults=Faults(flipped_bit=image.span.stop + behind))
+    with pytest.raises(FlashProofError, match=f"at {image.span.stop + behind:#010x} it reads 0xfe instead of 0xff"):
+        flash(board, image)
+
+
+def test_a_bad_bit_in_the_vector_table_is_found_last() -> None:
+    """When the very first words read back wrong, the error says that all is written and they are not right."""
+    with pytest.raises(BoardError, match=r"at 0x08000001 .* wrote 2 of 2; everything is written, but its first words"):
+        flash(SimulatedBoard(faults=Faults(flipped_bit=BASE + 1)), code(2 * KIB))

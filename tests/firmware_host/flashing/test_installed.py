@@ -1,0 +1,130 @@
+"""What a board is found to hold: a release, another product, a half written one, nothing, or nobody knows what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from blockota.errors import VerificationError
+from blockota.model.facts import Consent
+from blockota.model.release import Release, Version
+from firmware_host.bench.session import ClearedBoard
+from firmware_host.flashing.contents import ReadBack
+from firmware_host.flashing.events import Finished
+from firmware_host.flashing.installed import Holdings, holdings
+from firmware_host.simulator import PROFILES, SimulatedBoard
+from tests.firmware_host.flash_scene import BASE, KIB, OLD, RunningLink, bench_on, code, known, planned, proven
+
+IMAGE = code(3 * KIB)
+LAMP = replace(proven(code(2 * KIB, seed=9), version=Version(4, 0, 0)).release, product="acme-lamp")
+LAMP_FLASH = code(2 * KIB, seed=9).data
+
+
+def held(flash: bytes, *own: Release, others: Callable[[], list[Release]] = list) -> Holdings:
+    """What a board with such a flash holds."""
+    bootloader = bench_on(RunningLink(SimulatedBoard(flash=flash))).bootloader
+    return holdings(planned(IMAGE), ReadBack(bootloader), known=replace(known(*own), others=others))
+
+
+def of(image_size: int, *, version: str, seed: int = 1, at: int = BASE) -> Release:
+    """A release of the product."""
+    return proven(code(image_size, seed=seed, at=at), version=Version.parse(version)).release
+
+
+def test_the_greatest_release_that_is_there_is_found() -> None:
+    """Where one image begins with another the board holds the newer one."""
+    short, long, other = of(KIB, version="1.0.0"), of(3 * KIB, version="1.1.0"), of(KIB, version="2.0.0", seed=5)
+    assert held(IMAGE.data, short, long, other) == Holdings(release=long)
+    assert held(IMAGE.data[: 2 * KIB], short, long, other) == Holdings(release=short)
+
+
+def test_a_release_among_many_is_found() -> None:
+    """However many sizes there are, and wherever they begin."""
+    many = [of(KIB + size, version=f"3.0.{size}", seed=7) for size in range(1, 30)]
+    moved = of(KIB, version="4.0.0", at=BASE + 60 * KIB)
+    assert held(IMAGE.data, *many, moved, of(3 * KIB, version="1.0.0")) == Holdings(
+        release=of(3 * KIB, version="1.0.0")
+    )
+
+
+def test_a_release_that_leaves_the_flash_is_not_looked_for() -> None:
+    """It can have been published for a larger chip."""
+    large = replace(of(KIB, version="9.0.0"), size=70 * KIB)
+    assert held(OLD, large).unknown
+
+
+@pytest.mark.parametrize(
+    ("flash", "expected"),
+    [
+        (b"", Holdings()),
+        (b"\xff" * 3 * KIB + b"neighbours", Holdings()),
+        (b"\xff" * 8 + IMAGE.data[8:], Holdings(half_written=True)),
+        (b"\xff" * KIB + IMAGE.data[KIB:2000], Holdings(half_written=True)),
+        (IMAGE.data[:2000], Holdings(unknown=True)),
+        (OLD, Holdings(unknown=True)),
+        (b"\xff" * 2 * KIB + b"\x00", Holdings(unknown=True)),
+    ],
+    ids=["blank", "blank but beside", "without seal", "half", "torn", "foreign", "one byte"],
+)
+def test_what_is_no_release_is_told_apart(flash: bytes, expected: Holdings) -> None:
+    """Blank, what an interrupted run leaves, and everything else."""
+    assert held(flash, of(KIB, version="1.0.0", seed=5)) == expected
+
+
+def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash() -> None:
+    """The chain is not searched for a board that is blank, or holds its own product."""
+    asked: list[int] = []
+
+    def others() -> list[Release]:
+        asked.append(1)
+        return [LAMP]
+
+    own = of(3 * KIB, version="1.0.0")
+    assert not [held(flash, own, others=others).unknown for flash in (b"", IMAGE.data) if asked]
+    assert held(LAMP_FLASH, own, others=others) == Holdings(other=LAMP)
+    assert held(LAMP_FLASH[:-1], own, others=others) == Holdings(unknown=True)
+    assert len(asked) == 2
+
+
+def test_another_product_elsewhere_in_the_flash_does_not_count() -> None:
+    """Configuration behind the program is not in the program's way."""
+    beside = code(KIB, at=BASE + 8 * KIB, seed=9)
+    release = replace(proven(beside).release, product="acme-settings")
+    assert held(OLD[: 8 * KIB] + beside.data, others=lambda: [release]) == Holdings(unknown=True)
+
+
+def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:
+    """A board with another product, as the bench sees it."""
+    return bench_on(RunningLink(board)).prove(proven(IMAGE), consent, known=known(others=[LAMP]))
+
+
+@pytest.mark.parametrize(
+    "consent",
+    [Consent(), Consent(allow_downgrade=True, replace_unknown=True), Consent(replace_product="acme-gate")],
+    ids=["none", "others", "another name"],
+)
+def test_a_board_with_another_product_is_refused(consent: Consent) -> None:
+    """Only its own name opens it: a flag that is always given must not turn lamps into thermometers."""
+    board = SimulatedBoard(flash=LAMP_FLASH)
+    with pytest.raises(VerificationError, match=r"another product: its flash is acme-lamp 4\.0\.0") as refused:
+        cleared(board, consent)
+    assert (refused.value.number, board.flash[: 2 * KIB]) == (6, LAMP_FLASH)
+    assert refused.value.remedy.endswith("--replace-product acme-lamp")
+
+
+def test_a_board_with_another_product_is_flashed_where_the_person_names_it() -> None:
+    """The log says what was replaced."""
+    board = SimulatedBoard(flash=LAMP_FLASH)
+    ready = cleared(board, Consent(replace_product="acme-lamp"))
+    assert "1.1.0 replaces acme-lamp 4.0.0" in ready.passed[0].what
+    assert isinstance([*ready.flash()][-1], Finished)
+    assert board.flash[: 3 * KIB] == IMAGE.data
+
+
+def test_a_board_with_less_flash_than_the_product_is_for_is_refused() -> None:
+    """The image fits this time; the product does not."""
+    small = SimulatedBoard(replace(PROFILES["stm32f103c8"], flash_size=32 * KIB))
+    with pytest.raises(VerificationError, match="check 7 failed, the board's flash is not what the product is for"):
+        bench_on(RunningLink(small)).prove(proven(IMAGE), Consent(), known=known())

@@ -1,0 +1,223 @@
+"""The journal of a board: what is written down, what it explains, and files that cannot be believed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.errors import RefusedError
+from blockota.model.release import Version
+from firmware_host.bootloader.chips import EraseUnit
+from firmware_host.flashing.journal import (
+    Changes,
+    FlashJournal,
+    FoundUnit,
+    JournaledRun,
+    JournalEntry,
+    UnitChange,
+    boards,
+    find,
+)
+from firmware_host.flashing.memory import Preserved
+from tests.firmware_host.flash_scene import BASE, KIB, code, proven
+
+BOARD = "424c4f434b4f544100000001"
+RELEASE = proven(code(KIB)).release
+UNITS = tuple(EraseUnit(number, BASE + number * KIB, KIB) for number in range(4))
+OLD, NEW, ODD = 0x1111, 0x2222, 0x3333
+CHANGES = Changes(
+    units=tuple(UnitChange(unit.address, unit.size, OLD, NEW) for unit in UNITS),
+    at_once=False,
+    preserved=(Preserved(BASE + 4 * KIB - 8, b"neighbor"),),
+)
+
+
+BLANK = zlib.crc32(b"\xff" * KIB)
+
+
+def found(*checksums: int) -> list[FoundUnit]:
+    """What the units hold."""
+    return [FoundUnit(unit, one, one == BLANK) for unit, one in zip(UNITS, checksums, strict=False)]
+
+
+def journal(folder: Path) -> FlashJournal:
+    """The board's journal."""
+    return FlashJournal(folder, BOARD, operator="technician", now=lambda: 1_800_000_000.9)
+
+
+def entry(changes: Changes = CHANGES) -> JournalEntry:
+    """What a run with those changes leaves."""
+    return JournalEntry(BOARD, RELEASE.product, RELEASE.version, RELEASE.sha256, changes, "technician", 1_800_000_000)
+
+
+def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
+    """In a folder that is made for it, under the board's unique id, for its owner alone."""
+    folder = tmp_path / "boards" / "journals"
+    assert find(folder, BOARD) is None
+    run = JournaledRun(journal(folder), RELEASE, Version(1, 0, 9))
+    run.begin(CHANGES)
+    assert find(folder, BOARD) == journal(folder).entry() == replace(entry(), replaced=Version(1, 0, 9))
+    assert boards(folder) == [BOARD]
+    assert (folder / f"{BOARD}.json").stat().st_mode & 0o777 == 0o600
+    assert find(folder, "00") is None
+    run.end()
+    assert boards(folder) == []
+    run.end()
+
+
+def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    """A board has one journal, of what was begun last."""
+    journal(tmp_path).begin(RELEASE, CHANGES)
+    other = Changes((UnitChange(BASE, KIB, ODD, NEW),), at_once=True, preserved=())
+    journal(tmp_path).begin(RELEASE, other)
+    assert find(tmp_path, BOARD) == entry(other)
+
+
+def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
+    """It does not know itself what was there before; an attempt at another release tells nothing about that."""
+    repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
+    journal(tmp_path).begin(RELEASE, CHANGES)
+    journal(tmp_path).begin(RELEASE, repeated)
+    assert find(tmp_path, BOARD) == entry()
+    journal(tmp_path).begin(replace(RELEASE, sha256=b"\x01" * 32), repeated)
+    last = find(tmp_path, BOARD)
+    assert last is not None
+    assert last.changes == repeated
+
+
+@pytest.mark.parametrize(
+    ("checksums", "at_once", "explained"),
+    [
+        ([BLANK, OLD, NEW, OLD], False, True),
+        ([ODD, OLD, NEW, BLANK], False, True),
+        ([BLANK, BLANK, ODD, OLD], False, True),
+        ([BLANK, ODD, ODD, OLD], False, False),
+        ([ODD, ODD, OLD, OLD], False, False),
+        ([BLANK, ODD, ODD, ODD], True, True),
+        ([ODD, ODD, ODD, ODD], True, False),
+        ([ODD, BLANK, ODD, ODD], True, False),
+    ],
+    ids=["mixture", "first", "one", "two", "first two", "at once", "at once and first", "first and others"],
+)
+def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_once: object, explained: object) -> None:
+    """One page may be in between; where all were erased by one command, all but the first, which is blank by then."""
+    changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
+    assert entry(changes).explains(found(*checksums), is_sealed=False) is explained
+
+
+@pytest.mark.parametrize(
+    ("checksums", "explained"),
+    [
+        ([OLD, OLD, OLD, OLD], True),
+        ([NEW, NEW, NEW, NEW], True),
+        ([ODD, OLD, OLD, OLD], True),
+        ([ODD, NEW, NEW, NEW], True),
+        ([OLD, OLD, NEW, OLD], False),
+        ([OLD, OLD, ODD, OLD], False),
+        ([ODD, OLD, OLD, BLANK], False),
+        ([ODD], False),
+        ([OLD], True),
+    ],
+    ids=["before", "after", "torn", "torn at the end", "mixture", "odd", "blank", "alone", "alone as before"],
+)
+@pytest.mark.parametrize("at_once", [False, True], ids=["one-by-one", "at-once"])
+def test_with_its_first_words_only_the_first_page_may_be_odd(
+    checksums: list[int], explained: object, at_once: object
+) -> None:
+    """A program that can start is somebody else's, unless all but the first page is as before, or as wanted."""
+    changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
+    assert entry(changes).explains(found(*checksums), is_sealed=True) is explained
+
+
+def test_an_odd_first_page_before_blank_ones_is_not_explained() -> None:
+    """Somebody else's short program in an erased chip looks the same."""
+    units = tuple(replace(unit, before=BLANK) for unit in CHANGES.units)
+    assert not entry(replace(CHANGES, units=units)).explains(found(ODD, *[BLANK] * 3), is_sealed=True)
+
+
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["blank", "sealed"])
+def test_what_nobody_knows_explains_nothing(is_sealed: object) -> None:
+    """A second attempt without the first one's sums explains no contents but its own."""
+    units = tuple(replace(unit, before=None) for unit in CHANGES.units)
+    unknown = entry(replace(CHANGES, units=units))
+    assert not unknown.explains(found(ODD, ODD, ODD, ODD), is_sealed=bool(is_sealed))
+    assert unknown.explains(found(NEW, NEW, NEW, NEW), is_sealed=bool(is_sealed))
+
+
+def test_a_page_that_the_run_did_not_touch_is_not_explained() -> None:
+    """Unless it is blank; nor is what begins at another page."""
+    changes = Changes(CHANGES.units[:3], at_once=False, preserved=())
+    assert entry(changes).explains(found(OLD, OLD, NEW, BLANK), is_sealed=False)
+    assert not entry(changes).explains(found(OLD, OLD, NEW, OLD), is_sealed=False)
+    assert not entry(changes).explains(found(OLD, OLD, NEW)[1:], is_sealed=False)
+
+
+def written(folder: Path, **changes: Any) -> None:
+    """Write a journal with other fields."""
+    fields = {name: value for name, value in (entry().fields | changes).items() if value != "absent"}
+    (folder / f"{BOARD}.json").write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "another"},
+        {"uniqueId": "00"},
+        {"product": 1},
+        {"version": "1.x"},
+        {"sha256": "00"},
+        {"started": -1},
+        {"atOnce": "yes"},
+        {"units": "none"},
+        {"units": [{"address": 1, "size": 2, "before": "x", "wanted": 3}]},
+        {"units": [{"address": 1, "size": 2, "wanted": 3}]},
+        {"preserved": [{"address": 1, "data": "0"}]},
+        {"preserved": "absent"},
+        {"operator": None},
+        {"replaced": 1},
+    ],
+    ids=[
+        *("format", "board", "product", "version", "sha256", "started", "at-once", "units", "before", "no-before"),
+        *("odd-hex", "no-preserved", "operator", "replaced"),
+    ],
+)
+def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Nobody knows then what was being done, and the error says what follows from that."""
+    for older in ({}, {"replaced": "absent"}):
+        written(tmp_path, **older)
+        assert find(tmp_path, BOARD) == entry()
+    written(tmp_path, **changes)
+    with pytest.raises(RefusedError, match="cannot be read, so nobody knows") as refused:
+        find(tmp_path, BOARD)
+    assert "--replace-unknown" in refused.value.remedy
+    assert refused.value.why
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[" * 100, b"[]"], ids=["none", "cut", "text", "deep", "list"]
+)
+def test_a_file_that_is_no_journal_is_refused(content: bytes, tmp_path: Path) -> None:
+    """A torn or foreign file ends in a sentence."""
+    (tmp_path / f"{BOARD}.json").write_bytes(content)
+    with pytest.raises(RefusedError, match="nobody knows what was being done"):
+        journal(tmp_path).entry()
+
+
+def test_a_journal_of_another_board_is_not_read(tmp_path: Path) -> None:
+    """Damaged or not, it is counted by its name."""
+    written(tmp_path)
+    (tmp_path / "00.json").write_bytes(b"{")
+    assert boards(tmp_path) == ["00", BOARD]
+    assert find(tmp_path, BOARD) == entry()
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_erased(tmp_path: Path) -> None:
+    """The board stays as it is."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(RefusedError, match=r"not flashed, because .* nothing was changed"):
+        journal(tmp_path / "file").begin(RELEASE, CHANGES)

@@ -1,0 +1,114 @@
+"""What the journal of an interrupted run is not believed for: contents and bytes of somebody else, and downgrades."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import BoardError, FlashProofError, RefusedError, VerificationError
+from blockota.formats.firmware_image import FirmwareImage
+from blockota.model.facts import Consent
+from blockota.model.release import Version
+from firmware_host.flashing.events import Finished, Written
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.simulator import Faults, SimulatedBoard
+from tests.firmware_host.flash_scene import BASE, KIB, RunningLink, bench_on, code, known, proven
+from tests.firmware_host.flashing.test_resume import AT, BEFORE, CONTENTS, NEW, WANTED, cleared, flash
+
+
+def test_an_interruption_is_no_way_around_a_downgrade(tmp_path: Path) -> None:
+    """Neither after one interrupted run nor after two: the journal tells what the board held."""
+    older, oldest = (proven(code(KIB, seed=seed), version=Version(0, seed, 0)) for seed in (9, 8))
+    board = SimulatedBoard(flash=CONTENTS)
+    for _ in range(2):
+        events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+        next(event for event in events if isinstance(event, Written))
+        events.close()
+        board = SimulatedBoard(flash=board.flash[: 2 * KIB] + b"\xff" * 62 * KIB)
+        bench = bench_on(RunningLink(board))
+        journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
+        for one in (older, oldest):
+            releases = known(WANTED.release, BEFORE.release, older.release, oldest.release)
+            with pytest.raises(VerificationError, match=r"held 1\.0\.0 when a run with 1\.1\.0 was interrupted"):
+                bench.prove(one, Consent(), known=releases, journal=journal)
+
+
+def test_a_run_that_is_completed_at_another_bench_says_what_is_lost(tmp_path: Path) -> None:
+    """Check 6 tells it, before anything is changed: the bytes beside the image are in the other bench's journal."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    next(event for event in events if isinstance(event, Written))
+    events.close()
+    assert "another bench" not in cleared(board, tmp_path, proof=Proof.STUB).passed[0].what
+    said = cleared(board, tmp_path / "elsewhere", proof=Proof.STUB).passed[0].what
+    assert "begun at another bench: bytes that stood beside the image in 0x0800092c-0x08000bff" in said
+    assert "are erased, and only the journal there can have them" in said
+
+
+def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Path) -> None:
+    """Another tool's program is asked about, though a run was interrupted before."""
+    board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
+    with pytest.raises(BoardError):
+        flash(board, tmp_path, proof=Proof.STUB)
+    with pytest.raises(RefusedError, match="holds something unknown"):
+        flash(SimulatedBoard(flash=code(3 * KIB, seed=99).data), tmp_path, proof=Proof.STUB)
+
+
+def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp_path: Path) -> None:
+    """After a run that failed its proof twice, the board comes back with another product, or with something unknown."""
+    board = SimulatedBoard(flash=CONTENTS, faults=Faults(flipped_bit=BASE + 2 * KIB + 20))
+    with pytest.raises(FlashProofError):
+        flash(board, tmp_path, proof=Proof.STUB)
+    lamp = code(3 * KIB, seed=99)
+    release = replace(proven(lamp, version=Version(5, 0, 0)).release, product="acme-lamp")
+    bench = bench_on(RunningLink(SimulatedBoard(flash=lamp.data)))
+    journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
+    for others, says in (([release], r"its flash is acme-lamp 5\.0\.0"), ([], "something unknown")):
+        releases = known(WANTED.release, BEFORE.release, others=others)
+        with pytest.raises(VerificationError, match=says):
+            bench.prove(WANTED, Consent(), known=releases, journal=journal)
+
+
+def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
+    """The cable came off after the first words: the board runs, and its program saves what it likes."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    while board.flash[: len(NEW.data)] != NEW.data:
+        next(events)
+    events.close()
+    newer = board.flash[:AT].ljust(3 * KIB, b"\x99") + board.flash[3 * KIB :]
+    board = SimulatedBoard(flash=newer)
+    flash(board, tmp_path, proof=Proof.STUB)
+    assert board.flash == newer
+    assert not list(tmp_path.iterdir())
+
+
+def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
+    """Whatever put them there, the journal's are older; a note says that those are not put back."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    next(event for event in events if isinstance(event, Written))
+    events.close()
+    newer = board.flash[: 3 * KIB - 8] + b"settings" + board.flash[3 * KIB :]
+    board = SimulatedBoard(flash=newer)
+    ready = cleared(board, tmp_path, proof=Proof.STUB)
+    assert "are not put back" in " ".join(ready.notes)
+    assert isinstance([*ready.flash()][-1], Finished)
+    assert board.flash == NEW.data + newer[len(NEW.data) :]
+
+
+def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path: Path) -> None:
+    """It is refused where it does not reach as far: the interrupted one is completed first."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    next(event for event in events if isinstance(event, Written))
+    events.close()
+    bench = bench_on(RunningLink(board))
+    journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
+    short = proven(FirmwareImage(NEW.data[:KIB], BASE, "bin"), version=Version(1, 2, 0))
+    with pytest.raises(RefusedError, match="are in the journal only") as refused:
+        bench.prove(short, Consent(replace_unknown=True), known=known(WANTED.release), journal=journal)
+    assert "--resume" in refused.value.remedy

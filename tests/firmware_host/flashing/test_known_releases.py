@@ -1,0 +1,104 @@
+"""The technician's module: what a board holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from blockota.bindings.block_ota import known_releases, pair_call, publish_call, revoke_call
+from blockota.model.release import Product, Release, Version
+from firmware_host.flashing.installed import Digests, held_release
+from tests.conftest import Vendor
+from tests.support.samples import FLASH, code, release_of
+
+
+def published(vendor: Vendor, product: Product) -> list[Release]:
+    """Three releases of different sizes."""
+    images = [code(64), code(65), code(66)]
+    releases = [
+        release_of(image, product=product.name, version=Version(1, number, 0)) for number, image in enumerate(images)
+    ]
+    vendor.decide(publish_call(releases))
+    return releases
+
+
+def digests_of(flash: bytes) -> Digests:
+    """What a board answers when asked for digests of its flash."""
+
+    def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
+        start = address - FLASH.start
+        return [hashlib.sha256(flash[start : start + length]).digest() for length in lengths]
+
+    return digests
+
+
+def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Version | None:
+    """Which version of the product a flash holds, by the record of a block."""
+    known = known_releases(vendor.contract, product.name, block=block)
+    found = held_release(known.own, digests=digests_of(flash))
+    return found.version if found else None
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [(code(64), Version(1, 0, 0)), (code(66), Version(1, 2, 0)), (b"\xff" * 64, None), (code(63), None)],
+)
+def test_the_installed_version_is_known_from_the_flash(
+    vendor: Vendor, product: Product, image: bytes, version: Version | None
+) -> None:
+    """The flash itself says which release it holds, behind it blank bytes; anything else is none."""
+    published(vendor, product)
+    flash = image.ljust(FLASH.size, b"\xff")
+    block = vendor.chain.head().number
+    found = held(vendor, product, flash=flash, block=block)
+    assert found == version
+
+
+def test_the_greatest_of_several_that_fit_counts(vendor: Vendor, product: Product) -> None:
+    """Where one image begins with another, the board holds the newer one, revoked or not."""
+    releases = published(vendor, product)
+    flash = code(66)
+    vendor.decide(revoke_call(product.name, releases[2].version, reason=""))
+    block = vendor.chain.head().number
+    found = held(vendor, product, flash=flash, block=block)
+    assert found == Version(1, 2, 0)
+
+
+def test_only_what_the_block_knows_counts(vendor: Vendor, product: Product) -> None:
+    """A release published after the block that counts is unknown there."""
+    block = vendor.chain.head().number
+    published(vendor, product)
+    found = held(vendor, product, flash=code(), block=block)
+    assert found is None
+
+
+def test_releases_of_other_products_are_known_and_asked_for_when_they_are_needed(
+    vendor: Vendor, product: Product
+) -> None:
+    """A board may hold another product of the same contract, which is not looked up where it holds its own."""
+    published(vendor, product)
+    other = replace(product, name=f"{product.name[:20]}-lamp")
+    lamp = release_of(code(80), product=other.name, version=Version(7, 0, 0))
+    vendor.decide(pair_call(other))
+    vendor.decide(publish_call([lamp]))
+    known = known_releases(vendor.contract, product.name, block=vendor.chain.head().number)
+    assert {release.product for release in known.own} == {product.name}
+    found = held_release(known.others(), digests=digests_of(code(80)))
+    assert found is not None
+    assert (found.product, found.version) == (other.name, Version(7, 0, 0))
+
+
+def test_each_address_and_length_is_asked_for_once() -> None:
+    """One question an address names every length there, because a board answers them all in one run."""
+    asked: list[tuple[int, list[int]]] = []
+
+    def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
+        asked.append((address, list(lengths)))
+        return [bytes(32)] * len(lengths)
+
+    images = [release_of(code(size), load_address=at) for at in (FLASH.start, FLASH.start + 1024) for size in (66, 64)]
+    assert held_release([*images, *images], digests=digests) is None
+    assert asked == [(FLASH.start, [64, 66]), (FLASH.start + 1024, [64, 66])]

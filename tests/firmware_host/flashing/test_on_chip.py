@@ -1,0 +1,335 @@
+"""Hashing on the chip as the flasher uses it, and reading back where it cannot be had."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from blockota.errors import BoardProtocolError, FlashProofError, NoAnswerError
+from blockota.model.facts import Consent
+from blockota.model.release import Version
+from firmware_host.bench.session import ClearedBoard
+from firmware_host.flashing.contents import FlashContents, ReadBack, read_surely
+from firmware_host.flashing.digest_stub import DigestStub
+from firmware_host.flashing.events import Finished, Repeated, Written
+from firmware_host.flashing.memory import wanted_memory
+from firmware_host.flashing.on_chip import OnChip, Proof
+from firmware_host.flashing.plan import FlashPlan
+from firmware_host.simulator import Faults, SimulatedBoard
+from tests.firmware_host.flash_scene import (
+    BASE,
+    FLASH_SIZE,
+    KIB,
+    OLD,
+    RunningLink,
+    bench_on,
+    chip,
+    code,
+    known,
+    planned,
+    proven,
+)
+
+IMAGE = code(6 * KIB + 100)
+PLAN = planned(IMAGE)
+GO = b"\x21\xde"
+RESULTS = 40
+"""Bytes of an answer with one digest."""
+HASHED_FROM = 2049
+"""Bytes from which on it takes less time to hash them on the chip."""
+
+
+class Watched(RunningLink):
+    """A link that keeps what the host sends, and may change what goes over it.
+
+    Attributes:
+        sent: the host's frames.
+        change: what becomes of a frame.
+        change_answer: what becomes of an answer.
+        stands_still: whether no program on the chip goes on.
+    """
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        """Nothing is changed at first."""
+        super().__init__(board)
+        self.sent: list[bytes] = []
+        self.change: Callable[[bytes], bytes] = bytes
+        self.change_answer: Callable[[bytes], bytes] = bytes
+        self.stands_still = False
+
+    def write(self, data: bytes, /) -> None:
+        """Keep a frame, and hand it over."""
+        self.sent.append(data)
+        super().write(self.change(data))
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Hand an answer over."""
+        return self.change_answer(super().read(count, timeout=timeout))
+
+    def wait(self, seconds: float) -> None:
+        """Let the board run, or not."""
+        if not self.stands_still:
+            super().wait(seconds)
+
+    @property
+    def runs(self) -> int:
+        """How often the program on the chip was started."""
+        return self.sent.count(GO)
+
+    @property
+    def blocks(self) -> int:
+        """How often 256 bytes were read, whole blocks of flash."""
+        return self.sent.count(b"\xff\x00")
+
+    @property
+    def reads(self) -> int:
+        """How often memory was read."""
+        return self.sent.count(b"\x11\xee")
+
+
+def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Proof.STUB) -> tuple[Watched, OnChip]:
+    """A link to a board, and its contents as the chip hashes them."""
+    link = Watched(board)
+    bench = bench_on(link)
+    stub = DigestStub(bench.bootloader, chip(), flash_size=FLASH_SIZE, wait=link.wait)
+    link.sent.clear()
+    return link, OnChip(bench.bootloader, stub, plan=plan, proof=proof)
+
+
+def same_answers(one: FlashContents, other: FlashContents) -> None:
+    """Ask both the same."""
+    lengths = [HASHED_FROM, len(IMAGE.data), 5]
+    assert one.sha256(BASE, lengths) == other.sha256(BASE, lengths)
+    assert [one.checksum(unit) for unit in PLAN.units] == [other.checksum(unit) for unit in PLAN.units]
+    assert one.read(range(BASE + 3, BASE + 600)) == other.read(range(BASE + 3, BASE + 600)) == OLD[3:600]
+
+
+def test_both_ways_give_the_same_answers() -> None:
+    """Digests, sums and bytes are those of the flash, however they are looked at."""
+    link, contents = on_chip(SimulatedBoard(flash=OLD))
+    same_answers(contents, ReadBack(bench_on(RunningLink(SimulatedBoard(flash=OLD))).bootloader))
+    assert contents.sha256(BASE, [7000]) == (hashlib.sha256(OLD[:7000]).digest(),)
+    assert contents.checksum(PLAN.units[2]) == zlib.crc32(OLD[2 * KIB : 3 * KIB])
+    assert link.runs == 2
+
+
+def test_one_run_answers_what_was_announced() -> None:
+    """The sums of all pages come with the digests that will be asked for, and nothing is asked twice."""
+    link, contents = on_chip(SimulatedBoard(flash=OLD))
+    contents.expect(BASE, [3000, 4000, 5000])
+    assert contents.checksum(PLAN.units[6]) == zlib.crc32(OLD[6 * KIB : 7 * KIB])
+    assert contents.sha256(BASE, [5000, 3000]) == tuple(hashlib.sha256(OLD[:end]).digest() for end in (5000, 3000))
+    assert link.runs == 1
+    contents.changed()
+    assert contents.checksum(PLAN.units[0]) == zlib.crc32(OLD[:KIB])
+    assert link.runs == 2
+
+
+def test_more_lengths_than_one_run_takes() -> None:
+    """Eight at a time; so many that reading takes less time are read."""
+    link, contents = on_chip(SimulatedBoard(flash=OLD))
+    lengths = range(9000, 9020)
+    expected = tuple(hashlib.sha256(OLD[:length]).digest() for length in lengths)
+    assert contents.sha256(BASE, lengths) == expected
+    assert link.runs == 3
+    contents.changed()
+    link.sent.clear()
+    assert contents.sha256(BASE, range(3000, 3020)) == tuple(
+        hashlib.sha256(OLD[:length]).digest() for length in range(3000, 3020)
+    )
+    assert (link.runs, link.reads) == (0, 12)
+
+
+@pytest.mark.parametrize(
+    ("proof", "method", "read"), [(Proof.STUB, "stub", 4), (Proof.READ_BACK, "read-back", 25)], ids=["stub", "read"]
+)
+def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: int) -> None:
+    """By one run, who the board is then, and its results, or by reading every block."""
+    link, contents = on_chip(SimulatedBoard(flash=IMAGE.data), proof=proof)
+    assert list(contents.prove(wanted_memory(PLAN), [IMAGE.span]))[-1] == len(IMAGE.data)
+    assert contents.method == method
+    assert link.reads == read
+
+
+def test_the_proof_names_the_byte_that_is_wrong() -> None:
+    """The page that differs is read, because a digest names nothing."""
+    wrong = bytearray(IMAGE.data)
+    wrong[3 * KIB + 77] ^= 1
+    _, contents = on_chip(SimulatedBoard(flash=bytes(wrong)))
+    with pytest.raises(FlashProofError, match=r"at 0x08000c4d it reads 0x.. instead of 0x"):
+        list(contents.prove(wanted_memory(PLAN), [IMAGE.span]))
+
+
+def test_a_garbled_digest_is_asked_for_again() -> None:
+    """What differs in no page differs on the line only; a second answer that is right is a proof."""
+    link, contents = on_chip(SimulatedBoard(flash=IMAGE.data))
+
+    def garbled(data: bytes) -> bytes:
+        if len(data) != RESULTS:
+            return data
+        link.change_answer = bytes
+        return bytes([*data[:-1], data[-1] ^ 0x40])
+
+    link.change_answer = garbled
+    assert list(contents.prove(wanted_memory(PLAN), [IMAGE.span])) == [len(IMAGE.data)]
+    assert link.runs == 2
+
+
+def cleared(link: RunningLink, *, proof: Proof = Proof.STUB) -> ClearedBoard:
+    """A board that holds an older release, ready to be flashed."""
+    before = proven(code(6 * KIB, seed=5), version=Version(1, 0, 0)).release
+    return bench_on(link).prove(proven(IMAGE), Consent(), known=known(before), proof=proof)
+
+
+def old_board(faults: Faults | None = None) -> SimulatedBoard:
+    """A board with the older release."""
+    return SimulatedBoard(flash=code(6 * KIB, seed=5).data, faults=faults or Faults())
+
+
+def no_go(data: bytes) -> bytes:
+    """Garble every Go, which the board refuses then."""
+    return b"\x21\x00" if data == GO else data
+
+
+def test_a_board_that_refuses_the_program_is_read_back() -> None:
+    """It is flashed all the same, and the person is told why it takes longer."""
+    board = old_board()
+    link = Watched(board)
+    link.change = no_go
+    ready = cleared(link)
+    *_, end = ready.flash()
+    assert isinstance(end, Finished)
+    assert (end.method, board.flash[: len(IMAGE.data)]) == ("read-back", IMAGE.data)
+    assert ready.notes[0].startswith("The flash is read back, because the chip did not hash it itself (")
+    assert link.runs == 1
+
+
+def test_a_board_that_refuses_the_program_at_the_end_is_read_back() -> None:
+    """What was written is proven then by reading, in the same run."""
+    board = old_board()
+    link = Watched(board)
+    ready = cleared(link)
+    events = ready.flash()
+    next(event for event in events if isinstance(event, Written))
+    link.change = no_go
+    *_, end = events
+    assert isinstance(end, Finished)
+    assert (end.method, len(ready.notes)) == ("read-back", 1)
+    assert board.flash[: len(IMAGE.data)] == IMAGE.data
+
+
+def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
+    """Nobody can help it from here; the error says how to do without the program."""
+    board = old_board()
+    before = board.flash
+    link = Watched(board)
+    link.stands_still = True
+    with pytest.raises(NoAnswerError, match=r"did not come back .* nothing was changed") as silent:
+        cleared(link)
+    assert "--no-stub" in silent.value.remedy
+    assert board.flash == before
+
+
+def test_a_board_that_does_not_come_back_at_the_end_is_told_to_do_without() -> None:
+    """Everything is written; the same command without the program proves and seals it."""
+    link = Watched(old_board())
+    events = cleared(link).flash()
+    next(event for event in events if isinstance(event, Written))
+    link.stands_still = True
+    with pytest.raises(NoAnswerError, match="will not start a half written image") as silent:
+        list(events)
+    assert silent.value.remedy.endswith("add --no-stub")
+
+
+def test_no_program_is_run_where_the_person_says_so() -> None:
+    """Both the looking and the proof are by reading then."""
+    link = Watched(old_board())
+    *_, end = cleared(link, proof=Proof.NO_STUB).flash()
+    assert isinstance(end, Finished)
+    assert (end.method, link.runs) == ("read-back", 0)
+
+
+def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, Watched]:
+    """Flash a board that holds the release already."""
+    link = Watched(board)
+    ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=proof)
+    *_, end = ready.flash()
+    assert isinstance(end, Finished)
+    assert end.summary.identical.units == 7
+    return end, link
+
+
+def test_the_same_image_is_proven_as_it_was_asked_for() -> None:
+    """Where nothing is to be written, every block is read all the same, or the look's digest is the proof."""
+    end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.READ_BACK)
+    assert (end.method, link.runs, link.blocks) == ("read-back", 1, 24)
+    end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.STUB)
+    assert (end.method, link.runs, link.blocks) == ("stub", 1, 0)
+    end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.NO_STUB)
+    assert (end.method, link.runs, link.blocks) == ("read-back", 0, 25)
+
+
+def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
+    """The chip's own digest decides what is written, and nothing is said to be proven that was not read."""
+    board = SimulatedBoard(flash=IMAGE.data)
+    link = Watched(board)
+    ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=Proof.READ_BACK)
+    link.change_answer = lambda data: bytes([*data[:-1], data[-1] ^ 1]) if len(data) == 100 else data
+    with pytest.raises(FlashProofError, match=r"at 0x08001863 it reads .*; nothing was changed"):
+        list(ready.flash())
+    assert board.flash[: len(IMAGE.data)] == IMAGE.data
+
+
+@pytest.mark.parametrize(
+    ("size", "seed", "method"),
+    [(2048, 1, "stub"), (2048, 2, "read-back"), (2052, 1, "stub"), (2052, 2, "stub")],
+    ids=["same short", "short", "same", "longer"],
+)
+def test_what_is_read_is_not_said_to_be_hashed(size: int, seed: int, method: str) -> None:
+    """A short image that was written is read; where it was there already, the look's digest is the proof."""
+    image = code(size, at=BASE + 512)
+    before = proven(code(size, at=BASE + 512, seed=seed), version=Version(1, 0, 0))
+    link = Watched(SimulatedBoard(flash=bytes(512) + before.image))
+    ready = bench_on(link).prove(proven(image), Consent(), known=known(before.release))
+    looked = link.runs if seed > 1 else 0
+    *_, end = ready.flash()
+    assert isinstance(end, Finished)
+    assert (end.method, link.runs > looked) == (method, method == "stub")
+
+
+def test_a_short_flash_is_read() -> None:
+    """The program takes as long to get into the RAM."""
+    link = Watched(SimulatedBoard())
+    ready = bench_on(link).prove(proven(code(2 * KIB)), Consent(), known=known())
+    assert isinstance([*ready.flash()][-1], Finished)
+    assert link.runs == 0
+
+
+def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
+    """A page that is taken for identical and is not shows in the digest of the whole: then all is written."""
+    board = old_board()
+    link, wanted = Watched(board), wanted_memory(PLAN)
+    sums = [wanted.checksum(unit.span) for unit in PLAN.units]
+
+    def colliding(data: bytes) -> bytes:
+        return data[:12] + sums[3].to_bytes(4, "little") + data[16:] if len(data) == 4 * len(sums) else data
+
+    link.change_answer = colliding
+    ready = cleared(link)
+    events = list(ready.flash())
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert sum(isinstance(event, Repeated) for event in events) == 1
+    assert end.summary.identical.units == 0
+    assert board.flash[: len(IMAGE.data)] == IMAGE.data
+
+
+def test_bytes_that_are_read_twice_must_be_the_same() -> None:
+    """The answer of Read Memory has no checksum."""
+    link = RunningLink(SimulatedBoard(flash=OLD, faults=Faults(flip_sent=500)))
+    bootloader = bench_on(link).bootloader
+    with pytest.raises(BoardProtocolError, match="garbles bytes"):
+        read_surely(bootloader, range(BASE, BASE + KIB))

@@ -1,0 +1,268 @@
+"""Runs that power, cable, a lost answer or a person cuts short, and the run with the journal that completes them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import BlockOTAError, BoardError, RefusedError
+from blockota.formats.firmware_image import FirmwareImage
+from blockota.model.facts import Consent
+from blockota.model.release import Version
+from firmware_host.bench.session import ClearedBoard
+from firmware_host.flashing.events import Finished, Written
+from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.simulator import Faults, SimulatedBoard
+from tests.firmware_host.flash_scene import BASE, KIB, RunningLink, bench_on, code, known, proven
+
+FULL = code(2 * KIB + 300, seed=7)
+NEW = FirmwareImage(FULL.data[:KIB] + b"\xff" * 700 + FULL.data[KIB + 700 :], BASE, "bin")
+"""What goes in: three pages, the second mostly blank, the last not full."""
+OLD = code(2 * KIB + 200, seed=3)
+BESIDE = b"\xff" * 40 + bytes(range(1, 200))
+AT = 2 * KIB + 500
+CONTENTS = OLD.data.ljust(AT, b"\xff") + BESIDE.ljust(64 * KIB - AT, b"\x11")
+WANTED, BEFORE = proven(NEW), proven(OLD, version=Version(1, 0, 0))
+PROOFS = [Proof.NO_STUB, Proof.STUB]
+
+
+def cleared(board: SimulatedBoard, folder: Path, *, proof: Proof) -> ClearedBoard:
+    """Plug the board in, and let it pass the checks 6 to 9."""
+    bench = bench_on(RunningLink(board))
+    journal = FlashJournal(folder, bench.identity.unique_id or "", operator="technician", now=lambda: 1_800_000_000)
+    releases = known(WANTED.release, BEFORE.release)
+    return bench.prove(WANTED, Consent(), known=releases, journal=journal, proof=proof)
+
+
+def flash(board: SimulatedBoard, folder: Path, *, proof: Proof) -> Finished:
+    """One whole run."""
+    ready = cleared(board, folder, proof=proof)
+    *_, end = ready.flash()
+    assert isinstance(end, Finished)
+    assert ready.prove_flash(end).number == 10
+    return end
+
+
+def whole(board: SimulatedBoard) -> bool:
+    """Whether image and neighbours are what they should be."""
+    return board.flash == NEW.data + CONTENTS[len(NEW.data) :]
+
+
+def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
+    """Flash a board with a fault; if that fails, look at what is left, and resume."""
+    board = SimulatedBoard(flash=CONTENTS, faults=faults)
+    try:
+        flash(board, folder, proof=proof)
+    except BoardError as error:
+        said = str(error)
+    else:
+        assert whole(board)
+        assert not list(folder.iterdir())
+        return "done"
+    left = board.flash
+    was_changed = "No bootloader" not in said and left != CONTENTS
+    assert list(folder.iterdir()) or not was_changed
+    assert "blockota flash --resume" in said or not was_changed
+    # The cable is put back, and the person presses reset, as the error says.
+    board.connect()
+    board.reset()
+    flash(board, folder, proof=proof)
+    assert whole(board), said
+    assert not list(folder.iterdir())
+    return _state(left, said)
+
+
+def _state(left: bytes, said: str) -> str:
+    """Which of the states that the error can speak of the flash was in; the error must have spoken of it."""
+    states = {
+        "nothing was changed": left == CONTENTS,
+        "what the board will start": left[KIB:] == CONTENTS[KIB:],
+        "will not start a half written image": left[:8] == b"\xff" * 8,
+        "whether those are written is unknown": left[8 : len(NEW.data)] == NEW.data[8:],
+        "its first words are not proven": left[: len(NEW.data)] == NEW.data,
+        "that is proven": left[: len(NEW.data)] == NEW.data,
+    }
+    spoken = [words for words in states if words in said]
+    assert len(spoken) == 1 or left == CONTENTS, said
+    assert all(states[words] for words in spoken), said
+    return spoken[0] if spoken else "nothing was changed"
+
+
+def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[str]:
+    """The outcomes of one fault at every place, until it comes too late to do anything."""
+    outcomes: Counter[str] = Counter()
+    for number in itertools.count(1, step):
+        outcomes[outcome(Faults(**{name: number}, seed=number), folder, proof=proof)] += 1
+        if outcomes["done"]:
+            return outcomes
+    raise AssertionError
+
+
+@pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
+def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path) -> None:
+    """A page is left as a mixture of what it held and nothing: three erases, and a fourth that does not come."""
+    outcomes = ladder("power_cut_in_erase", folder=tmp_path, proof=proof)
+    assert outcomes == {"what the board will start": 1, "will not start a half written image": 2, "done": 1}
+
+
+@pytest.mark.parametrize("fault", ["power_cut_before_program", "power_cut_in_program"])
+@pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
+def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
+    """Before a half-word of each block, and within one, which leaves it half programmed."""
+    outcomes = ladder(fault, step=101, folder=tmp_path, proof=proof)
+    assert outcomes["will not start a half written image"] > 6
+    assert set(outcomes) <= {"will not start a half written image", "whether those are written is unknown", "done"}
+
+
+@pytest.mark.parametrize("fault", ["power_cut_before_program", "power_cut_in_program"])
+@pytest.mark.parametrize("number", range(4))
+def test_a_power_cut_in_the_first_words_is_resumed(fault: str, number: int, tmp_path: Path) -> None:
+    """The four half-words that are written last: whatever of them is there, the run with the journal completes it."""
+    last = _programs() - number
+    said = outcome(Faults(**{fault: last}), tmp_path, proof=Proof.STUB)
+    assert said == "whether those are written is unknown"
+
+
+def _programs() -> int:
+    """How many half-words the run programs: all blocks that are not blank."""
+    pages = [CONTENTS[at : at + 256] for at in range(0, 3 * KIB, 256)]
+    wanted = NEW.data + CONTENTS[len(NEW.data) : 3 * KIB]
+    blocks = [wanted[at : at + 256] for at in range(0, len(wanted), 256)]
+    assert len(pages) == len(blocks)
+    return sum(len(block) // 2 for block in blocks if block.strip(b"\xff"))
+
+
+@pytest.mark.parametrize("fault", ["power_cut_after", "silent_after", "unplug_after_sent"])
+@pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
+def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
+    """Power or cable go after some bytes, wherever in a frame or an answer that is."""
+    outcomes = ladder(fault, step=163, folder=tmp_path, proof=proof)
+    assert outcomes["will not start a half written image"] > 3
+
+
+@pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
+def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> None:
+    """Each answer of the whole run is lost once."""
+    numbers = range(1, _answers(proof))
+    outcomes = Counter(outcome(Faults(lost_ack=number), tmp_path, proof=proof) for number in numbers)
+    assert set(outcomes) >= {
+        "nothing was changed",
+        "what the board will start",
+        "will not start a half written image",
+        "whether those are written is unknown",
+        "its first words are not proven",
+    }
+
+
+def _answers(proof: Proof) -> int:
+    """More than the acknowledgements of a whole run: no frame has two, but for those of Get and Get ID."""
+
+    class Counting(RunningLink):
+        """A link that counts frames."""
+
+        frames = 16
+
+        def write(self, data: bytes, /) -> None:
+            """Count, and hand over."""
+            self.frames += 1 + (data == b"\x02\xfd")
+            super().write(data)
+
+    link = Counting(SimulatedBoard(flash=CONTENTS))
+    releases = known(WANTED.release, BEFORE.release)
+    assert list(bench_on(link).prove(WANTED, Consent(), known=releases, proof=proof).flash())
+    return link.frames
+
+
+def test_a_resumed_run_that_is_cut_is_resumed_as_well(tmp_path: Path) -> None:
+    """The journal of the second run knows what the first one left."""
+    for first, third in itertools.product((1, 2, 3), (5, 300, 500)):
+        left = cut_short(CONTENTS, Faults(power_cut_in_erase=first, seed=first), tmp_path)
+        left = cut_short(left, Faults(power_cut_in_erase=1, seed=third), tmp_path)
+        left = cut_short(left, Faults(power_cut_in_program=third), tmp_path)
+        board = SimulatedBoard(flash=left)
+        flash(board, tmp_path, proof=Proof.STUB)
+        assert whole(board)
+
+
+def cut_short(contents: bytes, faults: Faults, folder: Path) -> bytes:
+    """What a flash with these contents holds after a run that such a fault ends."""
+    board = SimulatedBoard(flash=contents, faults=faults)
+    with pytest.raises(BoardError):
+        flash(board, folder, proof=Proof.STUB)
+    return board.flash
+
+
+def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
+    """Flash, with Control-C at one event after the other."""
+    for count in itertools.count():
+        events = cleared(board, folder, proof=Proof.STUB).flash()
+        if isinstance(next(itertools.islice(events, count, None), None), (Finished, type(None))):
+            return
+        try:
+            events.throw(KeyboardInterrupt())
+        except BoardError as error:
+            yield str(error)
+
+
+def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
+    """Each run goes a little further than the one before, from what that left."""
+    board = SimulatedBoard(flash=CONTENTS)
+    told = list(interruptions(board, tmp_path))
+    assert whole(board)
+    assert len(told) > 6
+    assert all("flashing was interrupted" in said for said in told)
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_path: Path) -> None:
+    """The first page is erased by itself; then one command leaves all others in any state."""
+    whole_flash = proven(code(64 * KIB, seed=7))
+    board = SimulatedBoard(flash=code(64 * KIB, seed=3).data, faults=Faults(power_cut_in_erase=cut, seed=seed))
+    releases = known(proven(code(64 * KIB, seed=3), version=Version(1, 0, 0)).release)
+
+    def run() -> None:
+        bench = bench_on(RunningLink(board))
+        journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
+        assert isinstance([*bench.prove(whole_flash, Consent(), known=releases, journal=journal).flash()][-1], Finished)
+
+    with pytest.raises(BoardError, match=f"erased {cut - 1} of 64 pages"):
+        run()
+    run()
+    assert board.flash == whole_flash.image
+
+
+def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> None:
+    """What the journal explains nobody else can: the person is asked."""
+    board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
+    with pytest.raises(BoardError):
+        flash(board, tmp_path, proof=Proof.STUB)
+    next(tmp_path.iterdir()).unlink()
+    with pytest.raises(RefusedError, match="holds something unknown"):
+        flash(board, tmp_path, proof=Proof.STUB)
+
+
+def test_the_bytes_beside_the_image_come_from_the_journal(tmp_path: Path) -> None:
+    """They are nowhere else once their page is erased."""
+    board = SimulatedBoard(flash=CONTENTS)
+    events = cleared(board, tmp_path, proof=Proof.STUB).flash()
+    next(event for event in events if isinstance(event, Written))
+    events.close()
+    assert board.flash[AT : 3 * KIB] == b"\xff" * (3 * KIB - AT)
+    assert flash(board, tmp_path, proof=Proof.STUB).summary.erased.units == 0 or whole(board)
+    assert whole(board)
+
+
+def test_nothing_is_erased_without_a_journal_on_the_disk(tmp_path: Path) -> None:
+    """A folder that cannot be written ends it before the first page."""
+    board = SimulatedBoard(flash=CONTENTS)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BlockOTAError, match="cannot be written down first") as refused:
+        flash(board, tmp_path / "file", proof=Proof.STUB)
+    assert refused.value.exit_status == 3
+    assert board.flash == CONTENTS

@@ -1,0 +1,115 @@
+"""What a second attempt begins with, and what is said when it is cut short as well."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+
+import pytest
+
+from benchmarks.fault_scene import PAGE, SCENES, Mishaps, WirelessLink
+from blockota.errors import BoardError
+from blockota.model.facts import Consent
+from firmware_host.bench.session import Bench, ClearedBoard
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.events import Checked, Erased, Finished, Repeated
+from firmware_host.flashing.on_chip import Proof
+from firmware_host.simulator import Faults, SimulatedBoard
+
+SCENE = SCENES["some pages"]
+PROOFS = pytest.mark.parametrize("proof", Proof, ids=[proof.value for proof in Proof])
+
+
+def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[ClearedBoard, WirelessLink]:
+    """A board past the checks 6 to 9, and the way to it."""
+    link = WirelessLink(board, mishaps)
+    bootloader = Bootloader(link)
+    bootloader.connect()
+    bench = Bench(bootloader, identify(bootloader), (), link.wait)
+    proven, known = SCENE.proven()
+    return bench.prove(proven, Consent(), known=known, proof=proof), link
+
+
+def reading_starts(proof: Proof) -> int:
+    """Number of a byte from the board that belongs to an answer of Read Memory in the proof at the end."""
+    ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=proof)
+    sent = [link.sent for event in ready.flash() if isinstance(event, Checked)]
+    return sent[-2] - 20
+
+
+def stray_byte(proof: Proof) -> Mishaps:
+    """A byte too many on the line in the middle of the proof."""
+    return Mishaps(insert_sent=reading_starts(proof), value=0x13)
+
+
+@PROOFS
+def test_a_byte_too_many_in_the_proof_costs_a_second_attempt(proof: Proof) -> None:
+    """What is behind it on the line is not taken for the answer to the next command."""
+    board = SCENE.board(Faults())
+    ready, _ = cleared(board, stray_byte(proof), proof=proof)
+    events = list(ready.flash())
+    assert isinstance(events[-1], Finished)
+    assert any(isinstance(event, Repeated) for event in events)
+    assert board.flash == SCENE.after
+
+
+def cut_in_erase(number: int) -> tuple[SimulatedBoard, str]:
+    """A board whose second attempt ends in an erase, and what is said."""
+    board = SCENE.board(Faults(power_cut_in_erase=number))
+    ready, _ = cleared(board, stray_byte(Proof.NO_STUB), proof=Proof.NO_STUB)
+    with pytest.raises(BoardError) as error:
+        deque(ready.flash(), maxlen=0)
+    return board, str(error.value)
+
+
+def test_a_second_attempt_does_not_say_that_nothing_else_was_changed() -> None:
+    """The first one has written everything; only that of the first pages can be unknown."""
+    ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
+    assert list(ready.flash())
+    board, said = cut_in_erase(link.erases + 1)
+    assert board.flash[PAGE:] == SCENE.after[PAGE:]
+    assert "this was the second attempt; erased 0 of 6 pages" in said
+    assert "what the board will start; the other pages were written, and are not proven" in said
+
+
+def test_every_erase_of_a_second_attempt_can_be_the_last() -> None:
+    """The first one leaves the flash of the first attempt, each later one no first words."""
+    told = [cut_in_erase(number)[1] for number in range(1, 9)]
+    assert ["nothing else was changed" in said for said in told] == [True] + [False] * 7
+    assert all("will not start a half written image" in said for said in told[1:3] + told[4:])
+
+
+@pytest.mark.parametrize("kind", ["flip_sent", "insert_sent"])
+def test_a_garbled_look_at_the_first_words_condemns_no_page(kind: str) -> None:
+    """It is looked at twice before a person is told to replace the board."""
+    ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
+    at = next(link.sent for event in ready.flash() if isinstance(event, Erased)) - 3
+    faults = Faults(flip_sent=at) if kind == "flip_sent" else Faults()
+    mishaps = Mishaps() if kind == "flip_sent" else Mishaps(insert_sent=at)
+    board = SCENE.board(faults)
+    ready, _ = cleared(board, mishaps, proof=Proof.NO_STUB)
+    events = list(ready.flash())
+    assert isinstance(events[-1], Finished)
+    assert not any(isinstance(event, Repeated) for event in events)
+    assert board.flash == SCENE.after
+
+
+def test_bytes_beside_the_image_count_as_lost_until_they_are_proven() -> None:
+    """A frame of which bytes have moved can be acknowledged, and has put other bytes there."""
+    said = [interrupted(number) for number in range(20)]
+    spoken = [next((words for words in BESIDE if words in text), "") for text in said]
+    assert [words for words, _ in itertools.groupby(spoken)] == ["", *BESIDE, ""]
+
+
+BESIDE = ("beside the image are not all written back", "beside the image are written back, and not proven")
+
+
+def interrupted(number: int) -> str:
+    """What is said where a person ends flashing after so many events."""
+    ready, _ = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.STUB)
+    events = ready.flash()
+    deque(itertools.islice(events, number + 1), maxlen=0)
+    with pytest.raises(BoardError) as error:
+        events.throw(KeyboardInterrupt())
+    return str(error.value)

@@ -1,0 +1,73 @@
+"""The example firmware's committed images are what its sources give."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from firmware_host.simulator import SimulatedBoard
+
+BLUEPILL = Path(__file__).parents[3] / "examples" / "bluepill"
+VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
+COMPILER = "12.2.1"
+"""GCC of the committed images: Debian's gcc-arm-none-eabi 15:12.2.rel1-1."""
+
+compiler, make = shutil.which("arm-none-eabi-gcc"), shutil.which("make")
+needs_compiler = pytest.mark.skipif(
+    not (compiler and make),
+    reason="arm-none-eabi-gcc or make is absent (Debian: apt install gcc-arm-none-eabi make)",
+)
+
+
+def compiler_version() -> str:
+    """Return the version of the compiler that is present."""
+    arguments = [str(compiler), "-dumpfullversion"]
+    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def banner(image: bytes) -> bytes:
+    """Return what the image says when a board boots it."""
+    board = SimulatedBoard(flash=image)
+    board.boot0 = False
+    board.reset()
+    return board.run(0.01)
+
+
+@needs_compiler
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> None:
+    """Bit for bit with the compiler they were made with; with another one, the same banner."""
+    # A copy in another folder: nothing of the path may show in the files.
+    sources = shutil.copytree(BLUEPILL, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("images", "build"))
+    subprocess.run([str(make), "-s", f"VERSION={version}"], cwd=sources, check=True)
+    for kind in ("elf", "bin", "hex"):
+        built = (sources / "build" / f"bluepill-{version}.{kind}").read_bytes()
+        committed = (BLUEPILL / "images" / f"bluepill-{version}.{kind}").read_bytes()
+        if compiler_version() == COMPILER:
+            assert built == committed, f"bluepill-{version}.{kind}"
+        elif kind == "bin":
+            assert banner(built) == banner(committed)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_committed_image_says_its_version(version: str) -> None:
+    """The banner names product and version, and both can be found in the file."""
+    image = (BLUEPILL / "images" / f"bluepill-{version}.bin").read_bytes()
+    words = f"BlockOTA bluepill {version} (".encode()
+    assert banner(image).startswith(words)
+    assert words in image
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_folder_of_the_build_is_in_an_image(version: str) -> None:
+    """An ELF file of ours names no path, source file or compiler."""
+    image = (BLUEPILL / "images" / f"bluepill-{version}.elf").read_bytes()
+    assert not [word for word in (b"src/", b"main.c", b"bluepill/", b"GCC") if word in image]
+
+
+def test_the_largest_image_nearly_fills_the_flash() -> None:
+    """1.2.0 is about 60 KiB, so that all pages but a few are written."""
+    assert 59 * 1024 < (BLUEPILL / "images" / "bluepill-1.2.0.bin").stat().st_size < 62 * 1024

@@ -1,0 +1,141 @@
+"""Whatever is sent to the simulated board, it stands, and its flash changes only when told to."""
+
+from __future__ import annotations
+
+import re
+from functools import reduce
+from operator import xor
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from firmware_host.simulator import SimulatedBoard
+
+IMAGE = Path(__file__).parents[3] / "examples" / "bluepill" / "images" / "bluepill-1.1.0.bin"
+PATTERN = bytes(range(256)) * 128
+
+fragments = st.one_of(
+    st.binary(max_size=12),
+    st.sampled_from(
+        [
+            b"\x7f",
+            b"\x31\xce",
+            b"\x43\xbc",
+            b"\x63\x9c",
+            b"\x92",
+            b"\x11\xee",
+            b"\x21\xde",
+            b"\x08\x00\x80\x00\x88",
+            b"\x20\x00\x02\x00\x22",
+            b"\x1f\xff\xf8\x00\x18",
+            b"\x03abcd",
+            b"\x03abcd\x07",
+            b"\xff",
+            b"\x00",
+            b"\x01\x00\x02\x03",
+        ]
+    ),
+)
+conversations = st.lists(fragments, max_size=40).map(b"".join)
+
+
+def summed(frame: bytes) -> bool:
+    """Return whether the XOR over the frame is right."""
+    return reduce(xor, frame) == 0
+
+
+def holds_a_change(sent: bytes) -> bool:
+    """Return whether a whole, valid frame that writes or erases flash stands in `sent`."""
+    after_write = (sent[match.end() :] for match in re.finditer(b"(?=(\x31\xce))", sent))
+    writes = any(is_write(rest[2:]) for rest in after_write)
+    after_erase = (sent[match.start() + 2 :] for match in re.finditer(b"(?=\x43\xbc)", sent))
+    return writes or any(is_erase(rest) for rest in after_erase) or b"\x92\x6d" in sent
+
+
+def is_write(rest: bytes) -> bool:
+    """Return whether address and data of Write Memory follow, each with its checksum."""
+    data = rest[5 : 5 + rest[5] + 3] if len(rest) > 5 else b""
+    return len(data) > 2 and len(data) == data[0] + 3 and summed(rest[:5]) and summed(data)
+
+
+def is_erase(rest: bytes) -> bool:
+    """Return whether a page list with its checksum, or the global form, follows."""
+    if rest[:1] == b"\xff":
+        return rest[1:2] == b"\x00"
+    return len(rest) > 2 and len(rest) >= rest[0] + 3 and summed(rest[: rest[0] + 3])
+
+
+@settings(max_examples=400)
+@given(sent=conversations)
+@example(sent=b"\x31\xce\x08\x00\x80\x00\x88\x03abcd\x07")
+@example(sent=b"\x43\xbc\xff\x00")
+def test_flash_changes_only_by_a_whole_valid_frame(sent: bytes) -> None:
+    """Random bytes and broken frames never crash the board nor touch its flash."""
+    board = SimulatedBoard(flash=PATTERN)
+    before = board.flash
+    board.feed(b"\x7f" + sent)
+    assert board.flash == before or holds_a_change(sent)
+
+
+@given(length=st.integers(0, 12))
+def test_a_write_that_breaks_off_writes_nothing(length: int) -> None:
+    """Every true prefix of a write leaves the flash as it was."""
+    whole = b"\x31\xce\x08\x00\x80\x00\x88\x03abcd\x07"
+    board = SimulatedBoard(flash=PATTERN)
+    before = board.flash
+    board.feed(b"\x7f" + whole[:length])
+    assert board.flash == before
+    board.feed(whole[length:])
+    assert board.flash[0x8000:0x8004] == b"abcd"
+
+
+HALF_FINISHED = [
+    b"\x00",
+    b"\x11\xee",
+    b"\x11\xee\x08\x00",
+    b"\x11\xee\x08\x00\x00\x00\x08",
+    b"\x21\xde\x08",
+    b"\x31\xce",
+    b"\x31\xce\x08\x00\x80\x00\x88",
+    b"\x31\xce\x08\x00\x80\x00\x88\xff",
+    b"\x31\xce\x08\x00\x80\x00\x88\x0fabc",
+    b"\x43\xbc",
+    b"\x43\xbc\x05\x01",
+    b"\x63\x9c",
+]
+
+
+@pytest.mark.parametrize("begun", HALF_FINISHED)
+def test_0x80_leads_out_of_every_half_finished_command(begun: bytes) -> None:
+    """A host without a reset line feeds 0x80 until NACK: the flash stays, and the ROM listens."""
+    board = SimulatedBoard(flash=PATTERN)
+    before = board.flash
+    board.feed(b"\x7f" + begun)
+    fed = next(count for count in range(1, 300) if board.feed(b"\x80").endswith(b"\x1f"))
+    assert fed <= 260
+    assert board.flash == before
+    assert board.feed(b"\x02\xfd") == b"\x79\x01\x04\x10\x79"
+
+
+def test_ff_00_is_no_way_out_of_a_begun_erase() -> None:
+    """What some tools feed to resynchronise is the global-erase frame."""
+    board = SimulatedBoard(flash=PATTERN)
+    board.feed(b"\x7f\x43\xbc")
+    board.feed(b"\xff\x00")
+    assert board.flash == b"\xff" * len(board.flash)
+
+
+@settings(max_examples=100, deadline=None)
+@given(flips=st.lists(st.tuples(st.integers(0, 619), st.integers(0, 7)), max_size=12), length=st.integers(0, 620))
+def test_a_damaged_image_never_takes_the_simulator_down(flips: list[tuple[int, int]], length: int) -> None:
+    """A program with flipped bits or a missing end runs, hangs or crashes, and reset helps."""
+    image = bytearray(IMAGE.read_bytes())
+    for index, bit in flips:
+        image[index] ^= 1 << bit
+    board = SimulatedBoard(flash=bytes(image[:length]))
+    board.feed(b"\x7f\x21\xde\x08\x00\x00\x00\x08")
+    board.run(0.01)
+    board.reset()
+    assert board.feed(b"\x7f") == b"\x79"

@@ -1,0 +1,279 @@
+"""Each chip that can be simulated answers and behaves as its profile says."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from functools import reduce
+from operator import xor
+from pathlib import Path
+
+import pytest
+
+from firmware_host.bootloader.chips import find_chip
+from firmware_host.simulator import PROFILES, BoardProfile, SimulatedBoard
+from firmware_host.simulator.crc import crc32_of_words
+from firmware_host.simulator.profiles import STM32F103RC
+
+IMAGE = Path(__file__).parents[3] / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
+ACK, NACK, SILENCE = b"\x79", b"\x1f", b""
+READ, WRITE, ERASE, EXTENDED = b"\x11\xee", b"\x31\xce", b"\x43\xbc", b"\x44\xbb"
+PRODUCT_IDS = {
+    *(0x410, 0x412, 0x414, 0x418, 0x420, 0x428, 0x430),
+    *(0x413, 0x419, 0x421, 0x431, 0x433),
+    *(0x417, 0x447, 0x457, 0x415, 0x435, 0x461, 0x464, 0x460, 0x466, 0x467),
+}
+L053, L433, F407, F429 = (PROFILES[name] for name in ("stm32l053r8", "stm32l433rc", "stm32f407vg", "stm32f429zi"))
+DUAL_BANK = [profile for profile in PROFILES.values() if profile.banks > 1 and profile.erases_all]
+
+every_chip = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+
+
+def summed(payload: bytes) -> bytes:
+    """Return the payload and the XOR of its bytes."""
+    return payload + bytes([reduce(xor, payload)])
+
+
+def at(address: int) -> bytes:
+    """Return the address frame."""
+    return summed(address.to_bytes(4, "big"))
+
+
+def writing(address: int, data: bytes) -> bytes:
+    """Return a whole Write Memory command."""
+    return WRITE + at(address) + summed(bytes([len(data) - 1]) + data)
+
+
+def reading(address: int, length: int) -> bytes:
+    """Return a whole Read Memory command."""
+    return READ + at(address) + bytes((length - 1, (length - 1) ^ 0xFF))
+
+
+def erasing(profile: BoardProfile, *pages: int) -> bytes:
+    """Return a whole erase command, of the form that this ROM has."""
+    if 0x43 in profile.commands:
+        return ERASE + summed(bytes([len(pages) - 1, *pages]))
+    return EXTENDED + summed(b"".join(number.to_bytes(2, "big") for number in (len(pages) - 1, *pages)))
+
+
+def ready(profile: BoardProfile, *, used: bool = False) -> SimulatedBoard:
+    """Return a board with its ROM initialised, its flash erased or with nothing erased in it."""
+    board = SimulatedBoard(profile, flash=b"\x5a" * profile.flash_size if used else b"")
+    assert board.feed(b"\x7f") == ACK * (2 if profile.greets_twice else 1)
+    return board
+
+
+def test_every_product_id_has_a_profile() -> None:
+    """Twenty-two, each once."""
+    assert sorted(profile.product_id for profile in PROFILES.values()) == sorted(PRODUCT_IDS)
+
+
+@every_chip
+def test_the_rom_tells_the_chips_product_id(profile: BoardProfile) -> None:
+    """Get ID answers the profile's id."""
+    assert ready(profile).feed(b"\x02\xfd") == b"\x79\x01" + profile.product_id.to_bytes(2, "big") + ACK
+
+
+@every_chip
+def test_the_rom_has_one_of_the_two_erase_commands(profile: BoardProfile) -> None:
+    """Get lists it, and the other is refused."""
+    listed = {0x43, 0x44} & set(ready(profile).feed(b"\x00\xff")[3:-1])
+    assert len(listed) == 1
+    other = 0x43 ^ 0x44 ^ listed.pop()
+    assert ready(profile).feed(bytes((other, other ^ 0xFF))) == NACK
+
+
+@every_chip
+def test_the_last_page_can_be_erased_and_no_other_is(profile: BoardProfile) -> None:
+    """Pages and sectors have the profile's sizes."""
+    span = profile.page_span(profile.page_count - 1)
+    board = ready(profile, used=True)
+    board.feed(erasing(profile, profile.page_count - 1))
+    assert board.flash == b"\x5a" * span.start + profile.erased * len(span)
+
+
+@every_chip
+def test_our_clients_table_fits_the_chip(profile: BoardProfile) -> None:
+    """Two readings of the same documents: where the client keeps to its table, this chip takes what it does."""
+    chip = find_chip(profile.product_id)
+    assert chip is not None
+    pages = [
+        range(unit.address - 0x0800_0000, unit.span.stop - 0x0800_0000) for unit in chip.erase_units(profile.flash_size)
+    ]
+    assert pages == [profile.page_span(page) for page in range(profile.page_count)]
+    assert profile.flash_size <= chip.flash_limit
+    assert bytes([chip.erased_byte]) == profile.erased
+    assert chip.write_alignment % profile.write_alignment == 0
+    assert chip.erase_limit <= profile.erase_limit
+    assert chip.unit_erase_seconds >= max(profile.erase_time(page) for page in range(profile.page_count))
+    assert chip.free_ram >= profile.ram_start + profile.ram_reserved
+    assert not chip.stub_clock_hz or profile.runs_code
+
+
+@every_chip
+def test_the_factorys_words_are_read_in_the_block_that_the_rom_gives(profile: BoardProfile) -> None:
+    """F4: 256 bytes at least. L0: from the option bytes on only. Others: as one likes."""
+    board, unique_id = ready(profile), profile.unique_id_register
+    start, length = {"F4": (unique_id, 256), "L0": (profile.option_start, 128)}.get(
+        profile.option_format, (unique_id, 12)
+    )
+    answer = board.feed(reading(start, length))
+    assert answer[3 + unique_id - start :][:12] == b"BLOCKOTA\0\0\0\x01"
+    short = board.feed(reading(profile.flash_size_register, 2))
+    expected = {"F4": ACK * 2 + NACK, "L0": ACK + NACK}.get(profile.option_format, ACK * 3)
+    assert short.startswith(expected)
+
+
+@every_chip
+def test_an_address_that_the_rom_cannot_use(profile: BoardProfile) -> None:
+    """Silence before V3.1, NACK from then on (AN3155 table 3)."""
+    board = ready(profile)
+    board.feed(WRITE)
+    assert board.feed(at(0x0800_0000 + profile.flash_size)) == (NACK if profile.bootloader_version >= 0x31 else SILENCE)
+
+
+@every_chip
+def test_an_erased_unit_takes_a_write_and_a_used_one_keeps_to_its_family(profile: BoardProfile) -> None:
+    """F4 clears bits, L0 refuses any change, the others take only zero: each with an ACK."""
+    board, first, second = ready(profile), bytes([0xF0] * 8), bytes([0x3C] * 8)
+    board.feed(writing(0x0800_0000, first) + writing(0x0800_0000, second))
+    assert board.flash[:8] == (bytes([0x30] * 8) if profile.option_format == "F4" else first)
+    board.feed(writing(0x0800_0000, bytes(8)))
+    assert board.flash[:8] == (first if profile.option_format == "L0" else bytes(8))
+
+
+@pytest.mark.parametrize(("profile", "answer"), [(L433, NACK), (F407, ACK), (L053, ACK)], ids=["l4", "f4", "l0"])
+def test_half_a_double_word_is_refused_where_the_flash_has_no_less(profile: BoardProfile, answer: bytes) -> None:
+    """Of L4 and G0, a start or a length that is no multiple of eight gets a NACK; words do elsewhere."""
+    for frame in (writing(0x0800_0004, b"abcdefgh"), writing(0x0800_0000, b"abcd")):
+        board = ready(profile)
+        assert board.feed(frame) == ACK * 2 + answer
+        assert (board.flash != profile.erased * profile.flash_size) == (answer == ACK)
+
+
+@every_chip
+def test_an_extended_erase_with_a_special_number(profile: BoardProfile) -> None:
+    """Everything, where the ROM has it; the reserved numbers and a wrong checksum are refused."""
+    if 0x44 not in profile.commands:
+        return
+    refused = [b"\xff\xf0\x0f", b"\xff\xfc\x03", b"\xff\xff\x01", b"\xff\xfe\x00"]
+    for special in refused if profile.erases_all else [*refused, b"\xff\xff\x00"]:
+        board = ready(profile, used=True)
+        assert board.feed(EXTENDED + special) == ACK + NACK
+        assert board.flash == b"\x5a" * profile.flash_size
+    if profile.erases_all:
+        assert board.feed(EXTENDED + b"\xff\xff\x00") == ACK * 2
+        assert board.flash == profile.erased * profile.flash_size
+
+
+@pytest.mark.parametrize("profile", DUAL_BANK, ids=lambda profile: profile.name)
+def test_a_bank_is_erased_by_itself(profile: BoardProfile) -> None:
+    """The other one stays."""
+    half = profile.flash_size // 2
+    for special, flash in (
+        (b"\xff\xfe\x01", profile.erased * half + b"\x5a" * half),
+        (b"\xff\xfd\x02", b"\x5a" * half + profile.erased * half),
+    ):
+        board = ready(profile, used=True)
+        assert board.feed(EXTENDED + special) == ACK * 2
+        assert board.flash == flash
+
+
+def test_a_chip_with_one_bank_has_no_bank_to_erase() -> None:
+    """FFFE and FFFD are refused."""
+    assert ready(F407).feed(EXTENDED + b"\xff\xfe\x01") == ACK + NACK
+
+
+def test_an_l0_takes_511_pages_at_a_time() -> None:
+    """One more is refused after its whole frame."""
+    board = ready(L053, used=True)
+    assert board.feed(erasing(L053, *range(512))) == ACK + NACK
+    assert board.feed(erasing(L053, *range(511))) == ACK * 2
+    assert board.flash == bytes(511 * 128) + b"\x5a" * 128
+
+
+@every_chip
+def test_a_write_protected_sector_covers_the_pages_of_its_family(profile: BoardProfile) -> None:
+    """Write Protect's numbers: 4 KiB of an F1, a sector of an F4, 4 KiB of an L0, a page of an L4."""
+    board = ready(profile, used=True)
+    assert board.feed(b"\x63\x9c" + summed(b"\x00\x01")) == ACK * 2
+    sizes = {"F1": 4096, "F4": 16384, "L0": 4096, "L4": 2048}
+    size = sizes[profile.option_format]
+    spans = [profile.page_span(page) for page in sorted(board.protected_pages)]
+    assert (spans[0].start, spans[-1].stop) == (size, 2 * size)
+    assert board.feed(b"\x7f")[:1] == ACK
+    board.feed(erasing(profile, *range(min(profile.page_count, 255))))
+    assert board.flash[size : 2 * size] == b"\x5a" * size
+    assert board.feed(b"\x73\x8c") == ACK * 2
+    assert not board.protected_pages
+
+
+@every_chip
+def test_readout_protection_is_set_and_lifted(profile: BoardProfile) -> None:
+    """Reading is refused in between, and lifting it erases flash and RAM."""
+    board = ready(profile, used=True)
+    assert board.feed(b"\x82\x7d") == ACK * 2
+    assert board.feed(b"\x7f")[:1] == ACK
+    set_now = board.readout_protected
+    assert set_now
+    assert board.feed(READ) == NACK
+    assert board.feed(b"\x01\xfe")[:1] == ACK
+    assert board.feed(b"\x92\x6d") == ACK * 2
+    assert not board.readout_protected
+    assert board.flash == profile.erased * profile.flash_size
+
+
+@pytest.mark.parametrize("profile", [F407, L053, L433], ids=["f4", "l0", "l4"])
+def test_level_2_of_readout_protection_ends_the_boot_rom(profile: BoardProfile) -> None:
+    """Option bytes with 0xCC in RDP: no reset brings the ROM back."""
+    board = ready(profile)
+    data = bytes([0xFF, 0xCC, 0xFF, 0xFF]) if profile is F407 else bytes([0xCC, 0, 0, 0])
+    assert board.feed(writing(profile.option_start, data)) == ACK * 3
+    board.connect()
+    assert board.feed(b"\x7f\x7f") == SILENCE
+
+
+@every_chip
+def test_the_firmware_reads_the_chips_flash_size(profile: BoardProfile) -> None:
+    """The example boots on every F10x but the F107, and prints the factory's flash-size register."""
+    board = SimulatedBoard(profile, flash=IMAGE.read_bytes())
+    board.boot0 = False
+    board.reset()
+    # The stack of the example lies at the end of 20 KiB of RAM.
+    runs = profile.runs_code and profile.ram_size >= 20 * 1024
+    assert (b"(%d KiB flash" % (profile.flash_size // 1024) in board.run(0.01)) == runs
+
+
+def test_go_on_a_chip_whose_code_is_not_simulated_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """The ROM leaves, and the log says why nothing is heard any more."""
+    board = ready(F407)
+    assert board.feed(b"\x21\xde" + at(0x2000_4000)) == ACK * 2
+    assert "running code on the stm32f407vg is not simulated" in caplog.text
+    assert board.feed(b"\x7f\x7f") == SILENCE
+
+
+def test_the_last_protection_bit_of_a_high_density_chip_covers_the_rest() -> None:
+    """Bit 31 protects everything from page 62 on (RM0008)."""
+    board = SimulatedBoard(STM32F103RC)
+    board.protect(pages=[0, 62])
+    assert board.protected_pages == {0, 1, *range(62, 128)}
+
+
+def test_get_checksum_is_there_where_get_lists_it() -> None:
+    """From V3.3 on: a CRC over words, which no profile has by itself; an F4 refuses it."""
+    assert ready(F407).feed(b"\xa1\x5e") == NACK
+    board = ready(replace(F407, bootloader_version=0x33, commands=F407.commands + b"\xa1"), used=True)
+    assert board.feed(b"\xa1\x5e" + at(0x0800_0000)) == ACK * 2
+    assert board.feed(at(64)) + board.feed(at(0x04C1_1DB7)) == ACK * 2
+    answer = board.feed(at(0xFFFF_FFFF))
+    crc = crc32_of_words(b"\x5a" * 256).to_bytes(4, "big")
+    assert answer == ACK * 2 + summed(crc)
+
+
+def test_the_checksum_unit_is_that_of_the_reference_manual() -> None:
+    """CRC-32/MPEG-2 over each word from its highest byte: zlib's, with all bits the other way round."""
+    data = bytes(range(200))
+    words = b"".join(data[i : i + 4][::-1] for i in range(0, len(data), 4))
+    mirrored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in words)
+    expected = int(f"{zlib.crc32(mirrored) ^ 0xFFFF_FFFF:032b}"[::-1], 2)
+    assert crc32_of_words(data) == expected

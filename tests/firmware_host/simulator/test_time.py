@@ -1,0 +1,170 @@
+"""What takes time on the simulated board, and what is lost because something else still runs."""
+
+from __future__ import annotations
+
+import struct
+import time
+from functools import reduce
+from operator import xor
+
+import pytest
+
+from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, TimeModel
+from tests.firmware_host.board_clock import Clock
+
+ACK = b"\x79"
+RAM, STACK, AIRCR_RESET = 0x2000_0200, 0x2000_5000, (0xE000_ED0C, 0x05FA_0004)
+BYTE = 11 / 115200
+LOOPS = 100_000
+PROGRAM_SECONDS = 2 * LOOPS * 1.3 / 24e6
+"""Two instructions a loop, 1.3 cycles each, at the 24 MHz that the ROM leaves (AN2606)."""
+BOOT = STM32F103C8.boot_seconds
+
+
+def summed(payload: bytes) -> bytes:
+    """Return the payload and the XOR of its bytes."""
+    return payload + bytes([reduce(xor, payload)])
+
+
+def counting(loops: int) -> bytes:
+    """Return a program for RAM that counts down, leaves 0x600D0001 behind itself, and asks for a reset."""
+    # ldr r0, loops; 1: subs r0, #1; bne 1b; ldr r1, at; ldr r2, mark; str r2, [r1]; the same for AIRCR; b .
+    code = bytes.fromhex("0448 0138 fdd1 0449 044a 0a60 0449 054a 0a60 fee7")
+    data = struct.pack("<5I", loops, RAM + 0x100, 0x600D_0001, *AIRCR_RESET)
+    return struct.pack("<2I", STACK, RAM + 9) + code + data
+
+
+def uploaded(board: SimulatedBoard, program: bytes) -> None:
+    """Let the ROM write a program to RAM."""
+    frames = (b"\x7f", b"\x31\xce", summed(RAM.to_bytes(4, "big")), summed(bytes([len(program) - 1]) + program))
+    assert b"".join(map(board.feed, frames)) == ACK * 4
+
+
+def gone(board: SimulatedBoard) -> None:
+    """Send Go to RAM."""
+    assert board.feed(b"\x21\xde") + board.feed(summed(RAM.to_bytes(4, "big"))) == ACK * 2
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until something waits."""
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock) -> SimulatedBoard:
+    """A board at 115200 baud on which a program in RAM has just been started."""
+    board = SimulatedBoard(times=clock.times())
+    uploaded(board, counting(LOOPS))
+    gone(board)
+    return board
+
+
+def test_a_program_in_ram_takes_its_instructions_time(board: SimulatedBoard, clock: Clock) -> None:
+    """It runs before its end is due and has asked for its reset soon after, at 24 MHz and 1.3 cycles each."""
+    clock.wait(PROGRAM_SECONDS - 3e-4)
+    board.idle(0)
+    assert board.application is not None
+    clock.wait(6e-4)
+    board.idle(0)
+    assert board.application is None
+
+
+def test_what_a_program_left_in_ram_is_read_after_its_reset(board: SimulatedBoard, clock: Clock) -> None:
+    """The ROM is back, and reads the word that the program stored."""
+    clock.wait(PROGRAM_SECONDS + BOOT + 1e-3)
+    assert board.feed(b"\x7f") == ACK
+    reading = (b"\x11\xee", summed((RAM + 0x100).to_bytes(4, "big")), b"\x03\xfc")
+    assert b"".join(map(board.feed, reading)) == ACK * 3 + b"\x01\x00\x0d\x60"
+
+
+def test_without_a_model_a_program_runs_as_long_as_it_is_let() -> None:
+    """`run` is then all the time that passes, at one cycle an instruction."""
+    board = SimulatedBoard()
+    uploaded(board, counting(LOOPS))
+    gone(board)
+    board.run(PROGRAM_SECONDS)
+    assert board.feed(b"\x7f") == ACK
+
+
+def test_a_byte_while_a_program_runs_is_lost(board: SimulatedBoard, clock: Clock) -> None:
+    """The ROM that comes afterwards has not heard it, and takes the next 0x7F for the first."""
+    assert board.feed(b"\x7f") == b""
+    clock.wait(PROGRAM_SECONDS + BOOT + 1e-3)
+    assert board.feed(b"\x7f") == ACK
+    assert board.feed(b"\x02\xfd")[:1] == ACK
+
+
+def test_a_byte_across_the_reset_makes_the_rom_deaf(clock: Clock) -> None:
+    """It measures only the rest of the byte: a wrong rate."""
+    board = SimulatedBoard(times=clock.times(baud=1200))
+    uploaded(board, counting(LOOPS))
+    gone(board)
+    clock.wait(PROGRAM_SECONDS - 11 / 1200 / 2)
+    assert board.feed(b"\x7f") == b""
+    clock.wait(1)
+    assert board.feed(b"\x7f") == b""
+    board.reset()
+    assert board.feed(b"\x7f") == ACK
+
+
+@pytest.mark.parametrize(("early", "later"), [(BYTE + 1e-4, ACK), (BYTE / 2, b"")], ids=["lost", "deaf"])
+def test_the_rom_listens_a_while_after_the_reset(clock: Clock, early: float, *, later: bytes) -> None:
+    """A byte before is lost; one into which it begins to listen makes it deaf (AN2606: 1.227 ms)."""
+    board = SimulatedBoard(times=clock.times())
+    assert board.feed(b"\x7f") + board.feed(b"\x73\x8c") == ACK * 3
+    clock.wait(BOOT - early)
+    assert board.feed(b"\x7f") == b""
+    clock.wait(1)
+    assert board.feed(b"\x7f") == later
+
+
+def test_an_answer_comes_at_its_moment_whatever_the_simulator_computed() -> None:
+    """Time that passed since the frame was complete is not waited for again."""
+    clock, looks, waits = Clock(), list[float](), list[float]()
+
+    def now() -> float:
+        """Let a tenth of a second go by between the first look at the clock and the next."""
+        looks.append(clock.now())
+        return looks[-1] + (0.1 if len(looks) > 1 else 0.0)
+
+    board = SimulatedBoard(times=TimeModel(baud=9600, latency=0.2, wait=waits.append, now=now))
+    clock.wait(1)
+    looks.clear()
+    assert board.feed(b"\x7f") == ACK
+    assert waits == [pytest.approx(0.1 + 2 * 11 / 9600)]
+
+
+def test_frames_take_the_line_one_after_the_other(clock: Clock) -> None:
+    """A host that writes a frame in parts is not faster than the line."""
+    board = SimulatedBoard(times=clock.times())
+    before = clock.now()
+    board.feed(b"\x7f")
+    for byte in b"\x02\xfd":
+        board.feed(bytes([byte]))
+    assert clock.now() - before == pytest.approx(9 * BYTE)
+
+
+def test_the_clock_of_the_machine_is_kept() -> None:
+    """Twenty reads of 256 bytes take what the line takes: never less, and hardly more."""
+    board = SimulatedBoard(times=TimeModel(baud=460800))
+    board.feed(b"\x7f")
+    begun = time.monotonic()
+    for _ in range(20):
+        board.feed(b"\x11\xee")
+        board.feed(b"\x08\x00\x00\x00\x08")
+        board.feed(b"\xff\x00")
+    spent = time.monotonic() - begun
+    assert 0 <= spent / (20 * 268 * 11 / 460800) - 1 < 0.5
+
+
+def test_a_power_cut_ends_a_program_in_ram_and_ram_is_lost(clock: Clock) -> None:
+    """Whatever RAM holds when power is back, it is not what was there."""
+    board = SimulatedBoard(times=clock.times(), faults=Faults(power_cut_after=60))
+    uploaded(board, counting(LOOPS)[:40])
+    board.feed(b"\x7f" * 12)
+    assert not board.powered
+    board.connect()
+    assert board.feed(b"\x7f") == ACK
+    reading = (b"\x11\xee", summed(RAM.to_bytes(4, "big")), b"\x03\xfc")
+    assert b"".join(map(board.feed, reading))[3:] != counting(LOOPS)[:4]

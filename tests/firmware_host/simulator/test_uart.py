@@ -1,0 +1,141 @@
+"""What a wrong rate or parity makes of bytes, and what the boot ROM measures."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firmware_host.simulator import STM32F103C8, LineSettings, SimulatedBoard
+from firmware_host.simulator.uart import received
+from tests.firmware_host.board_clock import Clock
+
+ACK, SILENCE, GET_ID, ID = b"\x79", b"", b"\x02\xfd", b"\x79\x01\x04\x10\x79"
+EVEN = LineSettings(115200)
+NONE = LineSettings(115200, "N")
+
+
+@given(data=st.binary(max_size=40), error=st.floats(-0.02, 0.02))
+def test_two_clocks_may_differ_by_two_per_cent(data: bytes, error: float) -> None:
+    """AN3155 section 2 asks for less than 2.5."""
+    assert received(data, EVEN, heard=LineSettings(round(115200 * (1 + error)))) == data
+
+
+@given(byte=st.integers(0, 255), parity=st.sampled_from("NO"))
+def test_one_byte_alone_arrives_whatever_its_parity(byte: int, parity: str) -> None:
+    """Its eight bits stand where they should, and a parity error holds nothing back."""
+    assert received(bytes([byte]), LineSettings(115200, parity), heard=EVEN) == bytes([byte])
+
+
+def test_bytes_without_parity_that_follow_each_other_are_garbled() -> None:
+    """The next start bit comes where the stop bit is waited for."""
+    assert received(bytes(range(32)), NONE, heard=EVEN) != bytes(range(32))
+
+
+@pytest.mark.parametrize("baud", [57600, 100000, 128000, 230400])
+def test_another_rate_garbles(baud: int) -> None:
+    """Neither direction survives it."""
+    other, data = LineSettings(baud), b"BlockOTA"
+    assert received(data, other, heard=EVEN) != data
+    assert received(data, EVEN, heard=other) != data
+
+
+def test_a_line_whose_rate_nobody_told_is_never_garbled() -> None:
+    """A TCP connection has none."""
+    assert received(b"abc", LineSettings(), heard=EVEN) == b"abc"
+
+
+def test_the_rom_keeps_the_rate_of_the_first_byte_until_reset() -> None:
+    """A host that changes its rate is not understood, and nor is the board; a reset measures anew."""
+    board = SimulatedBoard()
+    board.set_line(LineSettings(57600))
+    assert board.feed(b"\x7f") + board.feed(GET_ID) == ACK + ID
+    board.set_line(EVEN)
+    assert board.feed(GET_ID) != ID
+    board.reset()
+    assert board.feed(b"\x7f") + board.feed(GET_ID) == ACK + ID
+
+
+@pytest.mark.parametrize(("baud", "answer"), [(256_000, ACK), (460_800, SILENCE)])
+def test_a_rate_above_the_chips_makes_the_rom_deaf(
+    baud: int, *, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever comes after it, until a reset at a lower one."""
+    caplog.set_level(logging.INFO)
+    board = SimulatedBoard()
+    board.set_line(LineSettings(baud))
+    assert board.feed(b"\x7f") == answer
+    assert ("too many for this ROM" in caplog.text) == (answer == SILENCE)
+    board.set_line(EVEN)
+    board.reset()
+    assert board.feed(b"\x7f") == ACK
+
+
+def test_a_faster_chip_can_be_had() -> None:
+    """460800 baud sometimes work on a bench."""
+    board = SimulatedBoard(replace(STM32F103C8, max_baud=460_800))
+    board.set_line(LineSettings(460_800))
+    assert board.feed(b"\x7f") == ACK
+
+
+def test_without_parity_the_rom_answers_single_bytes_and_no_frame() -> None:
+    """0x7F looks the same either way; a command written at once does not."""
+    board = SimulatedBoard()
+    board.set_line(NONE)
+    assert board.feed(b"\x7f") == ACK
+    assert board.feed(GET_ID) != ID
+
+
+def test_a_model_with_a_rate_of_its_own_ignores_the_hosts() -> None:
+    """So a tool that sets any rate is measured at the model's."""
+    board = SimulatedBoard(times=Clock().times(baud=9600))
+    board.set_line(LineSettings(460_800, "N"))
+    assert board.feed(b"\x7f") + board.feed(GET_ID) == ACK + ID
+
+
+def test_a_model_without_a_rate_takes_the_hosts() -> None:
+    """Two bytes at 1200 baud."""
+    clock = Clock()
+    board = SimulatedBoard(times=clock.times(baud=0))
+    board.set_line(LineSettings(1200))
+    before = clock.now()
+    board.feed(b"\x7f")
+    assert clock.now() - before == pytest.approx(22 / 1200)
+
+
+def test_a_break_is_no_0x7f_and_later_a_zero() -> None:
+    """A ROM that waits for its first byte is deaf; one that serves takes half a command."""
+    board = SimulatedBoard()
+    board.hear_break()
+    assert board.feed(b"\x7f") == SILENCE
+    board.reset()
+    assert board.feed(b"\x7f") == ACK
+    board.hear_break()
+    assert board.feed(b"\xff")[:1] == ACK
+
+
+def test_nrst_holds_the_board_and_its_release_starts_what_boot0_says() -> None:
+    """Nothing is heard while it is low."""
+    board = SimulatedBoard()
+    board.hold_reset(low=True)
+    assert board.feed(b"\x7f") == SILENCE
+    board.hold_reset(low=False)
+    assert board.feed(b"\x7f") == ACK
+    board.boot0 = False
+    board.hold_reset(low=True)
+    board.hold_reset(low=False)
+    assert board.feed(b"\x7f") == SILENCE
+
+
+def test_a_rom_listens_a_while_after_nrst_rises() -> None:
+    """1.227 ms on an F103: what comes and goes before is lost."""
+    clock = Clock()
+    board = SimulatedBoard(times=clock.times())
+    board.hold_reset(low=True)
+    board.hold_reset(low=False)
+    assert board.feed(b"\x7f") == SILENCE
+    clock.wait(STM32F103C8.boot_seconds)
+    assert board.feed(b"\x7f") == ACK

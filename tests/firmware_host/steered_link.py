@@ -1,0 +1,74 @@
+"""A link without a wire whose control lines and speed reach a simulated board, for tests of what steers it."""
+
+from __future__ import annotations
+
+from firmware_host.bootloader.entry import Entry, Wire
+from firmware_host.simulator import SimulatedBoard
+from tests.firmware_host.direct_link import DirectLink
+
+GLITCH = b"\0"
+"""What a ROM measures in place of 0x7F when the line is too fast for it."""
+
+
+class SteeredLink(DirectLink):
+    """A link to a board in the same process, wired as an `Entry` says: an asserted line pulls its pin low.
+
+    Args:
+        board: the board.
+        wiring: what its NRST and BOOT0 hang on.
+
+    Attributes:
+        can_steer: whether there are lines at all.
+        baud: the line's speed now.
+        resets: how often the board came out of a reset.
+    """
+
+    can_steer = True
+
+    def __init__(self, board: SimulatedBoard, wiring: Entry) -> None:
+        """Plug the board in; both lines are high."""
+        super().__init__(board)
+        self.baud, self.resets = 115200, 0
+        self._wiring, self._pins = wiring, {Wire.DTR: True, Wire.RTS: True}
+        self._measured = 0
+        self._follow()
+
+    @property
+    def _in_reset(self) -> bool:
+        return self._pins.get(self._wiring.reset, True) is self._wiring.invert_reset
+
+    def set_baud(self, baud: int, /) -> None:
+        """Go on at another speed."""
+        self.baud = baud
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        """Pull the pins; a board that leaves its reset looks at BOOT0."""
+        was_in_reset = self._in_reset
+        self._pins = {Wire.DTR: not dtr, Wire.RTS: not rts}
+        self._follow()
+        if was_in_reset and not self._in_reset:
+            self._reset()
+
+    def send_break(self, seconds: float, /) -> None:
+        """Reset a board whose circuit takes a break for that."""
+        assert seconds > 0
+        if self._wiring.reset is Wire.BREAK:
+            self._reset()
+
+    def write(self, data: bytes, /) -> None:
+        """Hand a frame over, if the board is not held in reset and can follow the line's speed."""
+        if self._in_reset:
+            return
+        self._measured = self._measured or self.baud
+        is_understood = self._measured == self.baud <= self._board.profile.max_baud
+        super().write(data if is_understood or self._board.application else GLITCH * len(data))
+
+    def _follow(self) -> None:
+        if self._wiring.boot0 in self._pins:
+            self._board.boot0 = self._pins[self._wiring.boot0] is not self._wiring.invert_boot0
+
+    def _reset(self) -> None:
+        self.resets += 1
+        self._measured, self._received = 0, b""
+        self._board.reset()
+        self._received += self._board.idle(0.01)

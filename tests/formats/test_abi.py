@@ -1,0 +1,210 @@
+"""Calldata and answers against web3's contract object, which encodes and decodes them independently."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, cast
+
+import pytest
+from eth_abi.abi import encode
+from eth_abi.exceptions import DecodingError
+from eth_typing import ABIEvent
+from eth_utils.abi import event_abi_to_log_topic
+from eth_utils.crypto import keccak
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from web3 import Web3
+from web3.contract import Contract
+
+from blockota.errors import UsageError
+from blockota.formats.abi import artifact, encode_signature_call, interface, revert_text
+from tests.support.samples import CONTRACT, SAFE
+
+ABI: list[dict[str, Any]] = artifact("BlockOTA")["abi"]
+OURS = interface("BlockOTA")
+FUNCTIONS = {entry["name"]: entry for entry in ABI if entry["type"] == "function"}
+ERRORS = {entry["name"]: entry for entry in ABI if entry["type"] == "error"}
+EVENTS = {entry["name"]: entry for entry in ABI if entry["type"] == "event"}
+word = st.binary(min_size=32, max_size=32)
+PLAIN = {
+    "bytes32": word,
+    "address": st.sampled_from([CONTRACT, SAFE]),
+    "string": st.text(max_size=50),
+    "bool": st.booleans(),
+} | {f"uint{bits}": st.integers(0, (1 << bits) - 1) for bits in range(8, 257, 8)}
+
+
+def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that a parameter can take, structs as dicts."""
+    kind: str = parameter["type"]
+    if kind.endswith("[]"):
+        return st.lists(values_of(parameter | {"type": kind[:-2]}), max_size=3)
+    if kind == "tuple":
+        parts = parameter["components"]
+        return st.tuples(*map(values_of, parts)).map(
+            lambda values: {p["name"]: v for p, v in zip(parts, values, strict=True)}
+        )
+    return PLAIN[kind]
+
+
+def calls_of(entries: dict[str, Any], side: str = "inputs") -> st.SearchStrategy[tuple[str, list[Any]]]:
+    """A name with values for its parameters."""
+    return st.sampled_from(sorted(entries)).flatmap(
+        lambda name: st.tuples(st.just(name), st.tuples(*map(values_of, entries[name][side])).map(list))
+    )
+
+
+@pytest.fixture(scope="module")
+def theirs() -> type[Contract]:
+    """The contract as web3 knows it, without a chain."""
+    return Web3().eth.contract(abi=ABI)
+
+
+@settings(deadline=None)
+@given(call=calls_of(FUNCTIONS))
+def test_calls_are_encoded_as_web3_does(theirs: type[Contract], call: tuple[str, list[Any]]) -> None:
+    """Every function with any arguments becomes the same calldata, and is decoded to the same values."""
+    name, arguments = call
+    data = OURS.encode_call(name, *arguments)
+    assert data == bytes.fromhex(theirs.encode_abi(name, arguments)[2:])
+    decoded = OURS.decode_call(data)
+    assert decoded is not None
+    assert (decoded.name, list(decoded.arguments.values())) == call
+
+
+@settings(deadline=None)
+@given(call=calls_of(FUNCTIONS), junk=st.binary(min_size=1, max_size=40))
+def test_calldata_with_junk_behind_it_is_not_decoded(call: tuple[str, list[Any]], junk: bytes) -> None:
+    """What was not read to the last byte is not believed; the same for calldata that was cut."""
+    data = OURS.encode_call(call[0], *call[1])
+    assert OURS.decode_call(data + junk) is None
+    assert OURS.decode_call(data[:-1]) is None
+
+
+@settings(deadline=None)
+@given(call=calls_of(FUNCTIONS, "outputs"))
+def test_answers_are_decoded_as_web3_encodes_them(call: tuple[str, list[Any]]) -> None:
+    """What a function returns comes back under the names of the interface."""
+    name, values = call
+    if values:
+        types = [canonical(output) for output in FUNCTIONS[name]["outputs"]]
+        data = encode(types, [as_tuples(value) for value in values])
+        assert OURS.decode_result(name, data) == values[0]
+
+
+@settings(deadline=None)
+@given(call=calls_of(ERRORS))
+def test_errors_are_decoded(call: tuple[str, list[Any]]) -> None:
+    """Revert data becomes the error's name and its arguments."""
+    name, arguments = call
+    entry = ERRORS[name]
+    types = [canonical(parameter) for parameter in entry["inputs"]]
+    selector = keccak(text=f"{name}({','.join(types)})")[:4]
+    decoded = OURS.decode_call(selector + encode(types, arguments))
+    assert decoded is not None
+    assert (decoded.name, list(decoded.arguments.values())) == call
+
+
+@settings(deadline=None)
+@given(event=calls_of(EVENTS))
+def test_events_are_decoded(event: tuple[str, list[Any]]) -> None:
+    """A log entry becomes the event's name and its arguments, indexed and others."""
+    name, arguments = event
+    pairs = list(zip(EVENTS[name]["inputs"], arguments, strict=True))
+    indexed = [encode([entry["type"]], [value]) for entry, value in pairs if entry["indexed"]]
+    rest = [(entry["type"], value) for entry, value in pairs if not entry["indexed"]]
+    data = encode([kind for kind, _ in rest], [value for _, value in rest])
+    decoded = OURS.decode_event([event_abi_to_log_topic(cast("ABIEvent", EVENTS[name])), *indexed], data)
+    assert decoded is not None
+    assert decoded.arguments == {entry["name"]: value for entry, value in pairs}
+
+
+def test_a_strange_event_is_none() -> None:
+    """A log of another contract, or without topics, is none of ours."""
+    assert OURS.decode_event([bytes(32)], b"") is None
+    assert OURS.decode_event([], b"") is None
+
+
+@settings(deadline=None, max_examples=300)
+@given(name=st.sampled_from(sorted(FUNCTIONS)), data=st.binary(max_size=200))
+def test_noise_is_decoded_to_nothing(name: str, data: bytes) -> None:
+    """Whatever stands behind a selector, it is a call that encodes to the same bytes, or none."""
+    selector = OURS.encode_call(name, *[default_of(i) for i in FUNCTIONS[name]["inputs"]])[:4]
+    decoded = OURS.decode_call(selector + data)
+    if decoded is not None:
+        assert OURS.encode_call(decoded.name, *decoded.arguments.values()) == selector + data
+
+
+@settings(deadline=None, max_examples=300)
+@given(name=st.sampled_from(sorted(name for name in FUNCTIONS if FUNCTIONS[name]["outputs"])), noise=st.data())
+def test_a_strange_answer_is_a_decoding_error(name: str, noise: st.DataObject) -> None:
+    """An answer of another contract is decoded to something, or raises what the bindings translate."""
+    size = noise.draw(st.integers(0, 12))
+    words = noise.draw(st.lists(st.integers(0, 400).map(lambda n: n.to_bytes(32, "big")) | word, max_size=size))
+    try:
+        OURS.decode_result(name, b"".join(words))
+    except DecodingError:
+        return
+
+
+@pytest.mark.parametrize(("chip", "size"), [(1 << 16, 1), (1, 1 << 32), (-1, 1)])
+def test_a_value_that_does_not_fit_is_a_usage_error(chip: int, size: int) -> None:
+    """A number larger than the contract's type is told, and not cut."""
+    with pytest.raises(UsageError, match="cannot be asked to pairOem"):
+        OURS.encode_call("pairOem", bytes(32), bytes(32), chip, 0, size)
+
+
+def test_a_signature_call_has_the_selector_of_its_text() -> None:
+    """Functions of other contracts are known by their signature alone."""
+    assert encode_signature_call("getOwners()") == keccak(text="getOwners()")[:4]
+    assert encode_signature_call("f(uint256,bytes)", 5, b"x")[4:] == encode(["uint256", "bytes"], [5, b"x"])
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (bytes.fromhex("08c379a0") + encode(["string"], ["GS026"]), "GS026"),
+        (bytes.fromhex("4e487b71") + encode(["uint256"], [0x11]), "panic 0x11"),
+        (bytes.fromhex("08c379a0"), None),
+        (bytes.fromhex("4e487b71") + bytes(3), None),
+        (b"", None),
+        (bytes(40), None),
+    ],
+)
+def test_plain_reverts_are_read(data: bytes, text: str | None) -> None:
+    """The text of a require or a panic's number; nothing where there is neither."""
+    assert revert_text(data) == text
+
+
+def canonical(parameter: dict[str, Any]) -> str:
+    """A parameter's type as signatures write it."""
+    kind: str = parameter["type"]
+    parts = ",".join(canonical(part) for part in parameter.get("components", []))
+    return kind.replace("tuple", f"({parts})")
+
+
+def as_tuples(value: Any) -> Any:
+    """Dicts as tuples, all the way down."""
+    if isinstance(value, list):
+        return [as_tuples(item) for item in value]
+    return tuple(map(as_tuples, value.values())) if isinstance(value, dict) else value
+
+
+def default_of(parameter: dict[str, Any]) -> Any:
+    """Some value of a parameter's type."""
+    kind: str = parameter["type"]
+    return {"bytes32": bytes(32), "address": SAFE, "string": ""}.get(kind, [] if kind.endswith("[]") else 0)
+
+
+def test_the_leniency_of_others_does_not_reach_us() -> None:
+    """Ape's import teaches the shared registry to pad short numbers; ours refuses them, also when Ape was first."""
+    script = (
+        "import ape.utils.abi; from blockota.formats.abi import revert_text; "
+        "print(revert_text(bytes.fromhex(sys.argv[1])))"
+    )
+    short = "4e487b71" + bytes(3).hex()
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; {script}", short], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "None"

@@ -1,0 +1,104 @@
+"""CARs that somebody spoilt: every one is refused, or yields the very file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import ContentError
+from blockota.formats.car import unpack_car
+from tests.support.car_samples import Tree, balanced, car, flips, header, section, sections
+
+TREE = balanced([b"vector table", b"\xff\xff", b"code", b"\xff\xff", b"data"], width=3)
+HEADER = header(TREE.root)
+Change = Callable[[list[bytes]], None]
+
+
+def is_safe(stream: bytes, tree: Tree = TREE) -> bool:
+    """Whether a stream is refused; if it is read, it must be the file, and what was yielded a beginning of it."""
+    found = b""
+    try:
+        for data in unpack_car([stream], tree.root, size=len(tree.data), into=io.BytesIO()):
+            found += data
+    except ContentError:
+        assert tree.data.startswith(found)
+        return True
+    assert found == tree.data
+    return False
+
+
+@pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
+def test_every_flipped_bit_is_refused(*, repeat: bool) -> None:
+    """All of them, but for those in the header's roots, which say nothing."""
+    right = car(TREE, repeat=repeat)
+    taken = [place for place, changed in flips(right) if not is_safe(changed)]
+    roots = range(HEADER.index(b"roots") + 5, HEADER.index(b"\x67version"))
+    assert set(taken) == set(roots)
+
+
+@pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
+def test_every_truncation_is_refused(*, repeat: bool) -> None:
+    """Wherever the connection breaks, the file is not taken for whole."""
+    right = car(TREE, repeat=repeat)
+    assert all(is_safe(right[:size]) for size in range(len(right)))
+
+
+@settings(max_examples=500, deadline=None)
+@given(noise=st.binary(max_size=300), has_header=st.booleans())
+def test_noise_is_refused(noise: bytes, *, has_header: bool) -> None:
+    """Random bytes, in the place of everything or behind a right header."""
+    assert is_safe(HEADER + noise if has_header else noise)
+
+
+@settings(max_examples=500, deadline=None)
+@given(start=st.integers(0, 2000), length=st.integers(0, 80), other=st.binary(max_size=80), repeat=st.booleans())
+def test_bytes_that_were_exchanged_are_refused(start: int, length: int, other: bytes, *, repeat: bool) -> None:
+    """A piece of the stream is cut out, another put in."""
+    right = car(TREE, repeat=repeat)
+    start %= len(right)
+    is_safe(right[:start] + other + right[start + length :])
+
+
+def spoilt(data: st.DataObject, parts: list[bytes]) -> Iterator[bytes]:
+    """Sections in another order, repeated, left out, and with strange ones between."""
+    strange = st.builds(section, st.sampled_from(list(TREE.blocks)), st.binary(max_size=20))
+    for part in data.draw(st.permutations(parts) | st.just(parts)):
+        if data.draw(st.integers(0, 9)) == 0:
+            yield data.draw(strange)
+        for _ in range(data.draw(st.sampled_from([1, 1, 1, 1, 1, 1, 0, 2]))):
+            yield part
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data(), repeat=st.booleans())
+def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) -> None:
+    """Every block hashes to its address, and still only the one order counts."""
+    parts = sections(TREE, repeat=repeat)
+    stream = list(spoilt(data, parts))
+    refused = is_safe(HEADER + b"".join(stream))
+    assert refused == (stream not in (sections(TREE, repeat=True), sections(TREE, repeat=False)) and not mixed(stream))
+
+
+def mixed(stream: list[bytes]) -> bool:
+    """Whether a stream is the file with some of the repeated blocks repeated and others not."""
+    wanted = sections(TREE, repeat=True)
+    seen: list[bytes] = []
+    for part in wanted:
+        if stream[:1] == [part]:
+            stream = stream[1:]
+        elif part not in seen:
+            return False
+        seen.append(part)
+    return not stream
+
+
+@settings(max_examples=200, deadline=None)
+@given(tree=st.lists(st.binary(min_size=1, max_size=9), min_size=2, max_size=9).map(lambda x: balanced(x, width=2)))
+def test_another_file_is_refused(tree: Tree) -> None:
+    """A right CAR of something else is not what was asked for."""
+    if tree.root != TREE.root:
+        assert is_safe(car(tree))

@@ -1,0 +1,192 @@
+"""Content addresses: Kubo's published vectors, sizes around the leaf's, and every tree read back."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import threading
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+import pytest
+from Crypto.Cipher import ChaCha20
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import ContentError, UsageError
+from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, MAX_LINKS, RAW, Block, check_block, cid_of, dag, read_file
+
+HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+EMPTY = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+LEAF = bytes(CHUNK_SIZE)
+SIZES = (1, CHUNK_SIZE - 1, CHUNK_SIZE, CHUNK_SIZE + 1, 2 * CHUNK_SIZE, 2 * CHUNK_SIZE + 7)
+any_cid = st.builds(CID, st.sampled_from((RAW, DAG_PB)), st.binary(min_size=32, max_size=32))
+
+
+class KeyStream:
+    """The bytes that Kubo's tests make a large file of: ChaCha20 under the seed's SHA-256, nonce zero.
+
+    Source: ipfs/kubo, test/cli/cid_profiles_test.go.
+    """
+
+    def __init__(self, seed: str, size: int) -> None:
+        """Start at the beginning of the stream."""
+        self._cipher = ChaCha20.new(key=hashlib.sha256(seed.encode()).digest(), nonce=bytes(12))
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, as many as asked for while there are any."""
+        size = min(size, self._left)
+        self._left -= size
+        return self._cipher.encrypt(LEAF[:size])
+
+
+class Zeros:
+    """Many zeros, then a tail."""
+
+    def __init__(self, size: int, tail: bytes) -> None:
+        """Start at the first zero."""
+        self._left, self._tail = size, tail
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        zeros, self._left = min(size, self._left), self._left - min(size, self._left)
+        part = LEAF[:zeros] or self._tail
+        self._tail = self._tail if zeros else b""
+        return part
+
+
+def blocks_of(data: bytes) -> list[Block]:
+    """The DAG of some bytes."""
+    return list(dag(io.BytesIO(data)))
+
+
+def read_back(blocks: list[Block]) -> bytes:
+    """The file that the blocks hold; the last is the root."""
+    held = {block.cid: block.data for block in blocks}
+    return b"".join(read_file(blocks[-1].cid, held.__getitem__))
+
+
+@pytest.mark.parametrize(("data", "cid"), [(b"hello world", HELLO), (b"", EMPTY)])
+def test_small_vectors(data: bytes, cid: str) -> None:
+    """A small file has the address that Kubo gives it."""
+    assert str(cid_of(io.BytesIO(data))) == cid
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "cid"),
+    [
+        (1024, "bafybeihmf37wcuvtx4hpu7he5zl5qaf2ineo2lqlfrapokkm5zzw7zyhvm"),
+        (1025, "bafybeihmzokxxjqwxjcryerhp5ezpcog2wcawfryb2xm64xiakgm4a5jue"),
+    ],
+)
+def test_large_vectors(mebibytes: int, cid: str) -> None:
+    """A tree of one full inner block, and one block more, have the addresses that Kubo publishes."""
+    stream = KeyStream("v1-2025-seed", mebibytes << 20)
+    assert str(cid_of(cast("BinaryIO", stream))) == cid
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sizes_around_the_leaf(size: int) -> None:
+    """A file is one raw block up to 1 MiB, and a tree of leaves above; both are read back whole."""
+    data = os.urandom(size)
+    blocks = blocks_of(data)
+    leaves = -(-size // CHUNK_SIZE)
+    assert [block.cid.codec for block in blocks] == [RAW] * leaves + [DAG_PB] * (leaves > 1)
+    assert read_back(blocks) == data
+
+
+def test_the_digest_of_one_block_is_the_sha256_of_the_file() -> None:
+    """What the chain keeps of a small image is the digest inside its address."""
+    data = os.urandom(CHUNK_SIZE)
+    assert cid_of(io.BytesIO(data)).digest == hashlib.sha256(data).digest()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.binary(max_size=64), size=st.integers(0, 3 * CHUNK_SIZE + 1))
+def test_every_file_is_read_back(seed: bytes, size: int) -> None:
+    """Cutting and reading are inverse, children come before parents, and each block has its address."""
+    data = hashlib.shake_128(seed).digest(size)
+    blocks = blocks_of(data)
+    assert read_back(blocks) == data
+    assert all(CID.of(block.cid.codec, block.data) == block.cid for block in blocks)
+
+
+def test_a_tree_of_three_levels_is_read_back() -> None:
+    """A file of 1025 leaves has two inner blocks below its root and comes back in order."""
+    held: dict[CID, bytes] = {}
+    for block in dag(cast("BinaryIO", Zeros(MAX_LINKS * CHUNK_SIZE, tail=b"the end"))):
+        held[block.cid] = block.data
+        root = block.cid
+    *leaves, last = read_file(root, held.__getitem__)
+    assert (len(held), last) == (5, b"the end")
+    assert leaves == [LEAF] * MAX_LINKS
+
+
+@pytest.mark.parametrize("size", [0, 10, CHUNK_SIZE + 100_000])
+def test_a_pipe_has_the_address_of_the_file(size: int) -> None:
+    """Short reads, as an unbuffered pipe gives them, do not change how a file is cut."""
+    data = os.urandom(size)
+    reader, writer = os.pipe()
+    thread = threading.Thread(target=write_slowly, args=(writer, data))
+    thread.start()
+    with open(reader, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor has no path
+        assert cid_of(cast("BinaryIO", stream)) == cid_of(io.BytesIO(data))
+    thread.join()
+
+
+def write_slowly(descriptor: int, data: bytes) -> None:
+    """Write in pieces of an odd size, and close."""
+    with open(descriptor, "wb", buffering=0) as pipe:
+        pipe.writelines(data[start : start + 40_009] for start in range(0, len(data), 40_009))
+
+
+@given(any_cid)
+def test_both_forms_of_an_address_are_inverse(cid: CID) -> None:
+    """An address is read back from its text and from its bytes."""
+    assert CID.parse(str(cid)) == cid
+    assert CID.decode(bytes(cid)) == cid
+
+
+def wrong_texts() -> Iterator[str]:
+    """Texts that are near to an address."""
+    yield from ("", "b", "bafy", HELLO.upper(), f" {HELLO}", HELLO[:-1], f"{HELLO}a", HELLO.replace("f", "1"))
+    yield from (HELLO[:-1] + "f", "z" + HELLO[1:], HELLO[:-1] + "é", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG")
+
+
+@pytest.mark.parametrize("text", wrong_texts())
+def test_a_text_that_is_no_address_is_named(text: str) -> None:
+    """A mistyped address, or a second spelling of one, is refused with a word on where to copy it from."""
+    with pytest.raises((UsageError, ContentError)) as refused:
+        CID.parse(text)
+    assert refused.value.why
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        bytes(36),
+        b"\x01\x55\x12\x20" + bytes(31),
+        b"\x01\x55\x12\x20" + bytes(33),
+        b"\x02\x55\x12\x20" + bytes(32),
+        b"\x01\x71\x12\x20" + bytes(32),
+        b"\x01\x55\x1b\x20" + bytes(32),
+        b"\x01\x55\x12\x1f" + bytes(32),
+    ],
+)
+def test_other_kinds_of_address_are_refused(raw: bytes) -> None:
+    """Another version, codec, hash function or length is refused, and the bytes are shown."""
+    with pytest.raises(ContentError, match=f"0x{raw.hex()} cannot be used"):
+        CID.decode(raw)
+
+
+@given(data=st.binary(min_size=1, max_size=200), bit=st.integers(0, 1599))
+def test_a_block_is_known_by_every_bit(data: bytes, bit: int) -> None:
+    """A block with one bit changed is not the block of its address."""
+    changed = bytearray(data)
+    changed[bit // 8 % len(data)] ^= 1 << bit % 8
+    assert check_block(CID.of(RAW, data), data) == data
+    with pytest.raises(ContentError, match="corrupt"):
+        check_block(CID.of(RAW, data), bytes(changed))

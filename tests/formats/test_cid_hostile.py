@@ -1,0 +1,183 @@
+"""Trees that somebody made up: every block has its address, and still the file is refused."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import ContentError
+from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, MAX_LINKS, RAW, read_file
+
+Child = tuple[CID, int, int]
+"""A child as its parent names it: address, bytes of all its blocks, bytes of the file."""
+LEAVES = (b"first", b"second leaf")
+CHILDREN = [(CID.of(RAW, leaf), len(leaf), len(leaf)) for leaf in LEAVES]
+
+
+def varint(number: int) -> bytes:
+    """A number as protobuf writes it."""
+    return bytes((number & 0x7F | 0x80,)) + varint(number >> 7) if number > 0x7F else bytes((number,))
+
+
+def field(tag: int, value: bytes) -> bytes:
+    """A length-delimited field."""
+    return bytes((tag,)) + varint(len(value)) + value
+
+
+def link(cid: CID, total: int, name: bytes = b"") -> bytes:
+    """A PBLink of the DAG-PB specification."""
+    return field(0x12, field(0x0A, bytes(cid)) + field(0x12, name) + b"\x18" + varint(total))
+
+
+def unixfs(sizes: Sequence[int], *, kind: int = 2, total: int | None = None) -> bytes:
+    """The Data field of an inner block: type, file size, sizes of the children."""
+    whole = sum(sizes) if total is None else total
+    return field(0x0A, bytes((0x08, kind, 0x18)) + varint(whole) + b"".join(b"\x20" + varint(s) for s in sizes))
+
+
+def inner(children: Sequence[Child]) -> bytes:
+    """An inner block as the profile has it, encoded by this file alone."""
+    return b"".join(link(cid, total) for cid, total, _ in children) + unixfs([size for _, _, size in children])
+
+
+def read(root: bytes, *others: bytes) -> bytes:
+    """Read the file under an inner block; the store holds the leaves and the other inner blocks."""
+    held = {CID.of(RAW, leaf): leaf for leaf in LEAVES} | {CID.of(DAG_PB, block): block for block in (root, *others)}
+    return b"".join(read_file(CID.of(DAG_PB, root), held.__getitem__))
+
+
+def chain_of(depth: int) -> list[bytes]:
+    """Inner blocks of one child each, the deepest first."""
+    blocks = [inner(CHILDREN[:1])]
+    for _ in range(depth - 1):
+        child = (CID.of(DAG_PB, blocks[-1]), len(blocks[-1]) + len(LEAVES[0]), len(LEAVES[0]))
+        blocks.append(inner([child]))
+    return blocks
+
+
+def changed_links() -> Iterator[bytes]:
+    """Inner blocks of the right children, not written as the profile writes them."""
+    right = inner(CHILDREN)
+    links, data = b"".join(link(cid, total) for cid, total, _ in CHILDREN), unixfs([len(leaf) for leaf in LEAVES])
+    yield from (b"", right[:-1], right + b"\0", data + links, links, data, links + data + data)
+    yield links + unixfs([5, 11], kind=1)
+    yield links + unixfs([5, 11], total=17)
+    yield links + unixfs([5])
+    yield links + unixfs([5, 11, 0])
+    yield link(*CHILDREN[0][:2], name=b"a") + link(*CHILDREN[1][:2]) + data
+    yield right.replace(b"\x18\x05", b"\x18\x85\x00", 1)
+    yield field(0x12, field(0x0A, b"\x12\x20" + bytes(32))) + unixfs([5])
+    yield field(0x12, b"\x18\x05") + unixfs([5])
+    yield b"\x12" + b"\xff" * 12
+    yield b"\x12\x7f"
+    yield b"\xff" * 9 + b"\x01"
+
+
+def test_the_profile_s_own_form_is_read() -> None:
+    """The encoder of this file writes what `read_file` reads, so that the refusals below mean something."""
+    assert read(inner(CHILDREN)) == b"".join(LEAVES)
+
+
+@pytest.mark.parametrize("root", changed_links())
+def test_other_forms_of_an_inner_block_are_refused(root: bytes) -> None:
+    """Trailing bytes, another order, long numbers, names, wrong sums and cut blocks are refused."""
+    with pytest.raises(ContentError):
+        read(root)
+
+
+def test_every_flipped_bit_of_an_inner_block_is_refused() -> None:
+    """A store that changes one bit of an inner block is caught, whichever it is."""
+    right = inner(CHILDREN)
+    for _, changed in flips(right):
+        with pytest.raises(ContentError, match="corrupt"):
+            list(read_file(CID.of(DAG_PB, right), {CID.of(DAG_PB, right): changed}.__getitem__))
+
+
+def test_every_flipped_bit_of_a_made_up_root_is_refused() -> None:
+    """Where the address is changed with the block, the form still tells, or a child is not to be found."""
+    for position, changed in flips(inner(CHILDREN)):
+        if not is_total_size(position):
+            with pytest.raises((ContentError, KeyError)):
+                read(changed)
+
+
+def flips(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every block that differs in one bit, and the position of its byte."""
+    for bit in range(8 * len(block)):
+        changed = bytearray(block)
+        changed[bit // 8] ^= 1 << bit % 8
+        yield bit // 8, bytes(changed)
+
+
+def is_total_size(position: int) -> bool:
+    """Whether a byte is a link's total size, which nothing in the file depends upon."""
+    ends = itertools.accumulate(len(link(cid, total)) for cid, total, _ in CHILDREN)
+    return position + 1 in ends
+
+
+@pytest.mark.parametrize("sizes", [(4, 12), (6, 10), (16, 0), (0, 16), (1 << 40, 11)])
+def test_wrong_sizes_are_refused(sizes: tuple[int, int]) -> None:
+    """A parent that says other sizes than its children have is refused, also where the sum is right."""
+    children = [(cid, total, size) for (cid, total, _), size in zip(CHILDREN, sizes, strict=True)]
+    with pytest.raises(ContentError, match="is no file that can be read"):
+        read(inner(children))
+
+
+def test_a_tree_may_be_eight_deep_and_no_deeper() -> None:
+    """Eight levels hold more than any disk; the ninth is refused before it is followed."""
+    eight, nine = chain_of(8), chain_of(9)
+    assert read(eight[-1], *eight) == LEAVES[0]
+    with pytest.raises(ContentError, match="deeper than 8"):
+        read(nine[-1], *nine)
+
+
+def test_a_tree_of_empty_children_is_refused_at_once() -> None:
+    """A thousand empty children a level, eight levels deep, would take for ever and yield nothing."""
+    held: dict[CID, bytes] = {CID.of(RAW, b""): b""}
+    child = CID.of(RAW, b"")
+    for _ in range(8):
+        block = inner([(child, 0, 0)] * MAX_LINKS)
+        child = CID.of(DAG_PB, block)
+        held[child] = block
+    with pytest.raises(ContentError, match="not in the profile's form"):
+        list(read_file(child, held.__getitem__))
+
+
+def test_an_inner_block_larger_than_any_is_refused() -> None:
+    """A block of more links than the profile allows is refused before it is taken apart."""
+    child = (CID.of(RAW, bytes(CHUNK_SIZE)), CHUNK_SIZE, CHUNK_SIZE)
+    with pytest.raises(ContentError, match="larger than any"):
+        read(inner([child] * 3 * MAX_LINKS))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_noise_is_refused_as_an_inner_block(noise: bytes) -> None:
+    """Whatever bytes a made-up root consists of, the answer is a refusal."""
+    with pytest.raises(ContentError):
+        read(noise)
+
+
+@settings(max_examples=300, deadline=None)
+@given(position=st.integers(0, 200), value=st.integers(0, 255), cut=st.integers(0, 3))
+def test_damaged_inner_blocks_are_refused_or_read_right(position: int, value: int, cut: int) -> None:
+    """A block with one other byte and a cut end gives the file, or a refusal, and nothing else."""
+    right = inner(CHILDREN)
+    damaged = bytearray(right)
+    damaged[position % len(right)] = value
+    try:
+        found = read(bytes(damaged)[: len(right) - cut])
+    except (ContentError, KeyError):
+        return
+    assert found == b"".join(LEAVES)
+
+
+def test_a_block_that_is_missing_is_the_store_s_to_say() -> None:
+    """Nothing is caught on the way: what `fetch` raises comes out as it is."""
+    nothing: dict[CID, bytes] = {}
+    with pytest.raises(KeyError):
+        list(read_file(CID.of(RAW, b"nowhere"), nothing.__getitem__))

@@ -1,0 +1,303 @@
+"""Images are told apart by content, read strictly, and equal to what objcopy makes of them."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockota.errors import ImageError, UsageError
+from blockota.formats.firmware_image import MAX_IMAGE_SIZE, FirmwareImage, read_image
+
+BASE = 0x0800_0000
+EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
+END = b":00000001FF\n"
+OBJCOPY = shutil.which("arm-none-eabi-objcopy")
+GCC = shutil.which("arm-none-eabi-gcc")
+
+
+def record(kind: int, offset: int, data: bytes = b"") -> bytes:
+    """One line of Intel HEX."""
+    body = bytes((len(data),)) + offset.to_bytes(2, "big") + bytes((kind,)) + data
+    return b":" + (body + bytes((-sum(body) % 256,))).hex().upper().encode() + b"\n"
+
+
+def linear(address: int) -> bytes:
+    """The line that sets the upper half of the addresses that follow."""
+    return record(4, 0, (address >> 16).to_bytes(2, "big"))
+
+
+def elf(*, segments: list[tuple[int, bytes]], kind: int = 2, machine: int = 40, ident: bytes = b"\x01\x01") -> bytes:
+    """A small ELF file with one loadable segment for each address and its bytes, and no sections."""
+    table, body = b"", b""
+    start = 52 + 32 * len(segments)
+    for address, data in segments:
+        table += struct.pack("<8I", 1, start + len(body), address, address, len(data), len(data), 5, 4)
+        body += data
+    magic = (b"\x7fELF" + ident + b"\x01").ljust(16, b"\0")
+    return (
+        struct.pack("<16sHHIIIIIHHHHHH", magic, kind, machine, 1, BASE, 52, 0, 0, 52, 32, len(segments), 40, 0, 0)
+        + table
+        + body
+    )
+
+
+# What each file is
+
+
+def test_raw_bytes_take_the_given_address() -> None:
+    """A raw image says nothing of its address, so the caller does."""
+    image = read_image(b"\x00\x50\x00\x20firmware", load_address=BASE)
+    assert image == FirmwareImage(b"\x00\x50\x00\x20firmware", BASE, "bin")
+    assert image.span == range(BASE, BASE + 12)
+
+
+def test_raw_bytes_without_an_address_are_a_question() -> None:
+    """Nothing is guessed: the caller is asked for the load address."""
+    with pytest.raises(UsageError, match="Give its load address"):
+        read_image(b"firmware")
+
+
+@pytest.mark.parametrize("address", [-1, 0xFFFF_FFFF])
+def test_images_outside_the_address_space_are_refused(address: int) -> None:
+    """A load address below zero, or so high that the image wraps, is refused."""
+    with pytest.raises(ImageError, match="outside the address space"):
+        read_image(b"firmware", load_address=address)
+
+
+def test_content_counts_and_not_the_name(tmp_path: Path) -> None:
+    """An ELF file called .bin is still read as ELF: its header never reaches a board."""
+    path = tmp_path / "firmware.bin"
+    path.write_bytes(elf(segments=[(BASE, b"code")]))
+    assert read_image(path, load_address=0x0801_0000) == FirmwareImage(b"code", BASE, "elf")
+
+
+@pytest.mark.parametrize(
+    ("content", "name"), [(b"S00600004844521B\n", "S-record"), (b"UF2\nWQ]\x9e", "UF2"), (b"DfuSe\x01", "DfuSe")]
+)
+def test_containers_that_are_not_read_are_not_written_raw(content: bytes, name: str) -> None:
+    """A file in a foreign container is named, instead of being flashed with its wrapping."""
+    with pytest.raises(ImageError, match=name):
+        read_image(content, load_address=BASE)
+
+
+# Files
+
+
+def test_a_missing_file_is_a_matter_of_the_command() -> None:
+    """The error has the status of wrong usage."""
+    with pytest.raises(UsageError, match="there is no file missing") as refusal:
+        read_image(Path("missing.bin"), load_address=BASE)
+    assert refusal.value.exit_status == 2
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    """A folder given as image is refused before anything is opened."""
+    with pytest.raises(ImageError, match="is no file"):
+        read_image(tmp_path, load_address=BASE)
+
+
+def test_a_file_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
+    """What the system says of the path is passed on."""
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(ImageError, match="cannot be read: Not a directory"):
+        read_image(tmp_path / "file" / "image.bin", load_address=BASE)
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(Path("a\0b"), load_address=BASE)
+
+
+def test_an_empty_file_is_no_image(tmp_path: Path) -> None:
+    """Neither a file nor bytes may be empty."""
+    path = tmp_path / "empty.bin"
+    path.touch()
+    for source in (path, b""):
+        with pytest.raises(ImageError, match="is empty"):
+            read_image(source, load_address=BASE)
+
+
+def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
+    """The limit holds for files and bytes, and the file's size is known before it is read."""
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        file.truncate(MAX_IMAGE_SIZE + 1)
+    with pytest.raises(ImageError, match="16,777,217 bytes, the limit is 16,777,216"):
+        read_image(path, load_address=BASE)
+    with pytest.raises(ImageError, match="9 bytes, the limit is 8"):
+        read_image(b"firmware!", load_address=BASE, limit=8)
+
+
+# Intel HEX
+
+
+def test_hex_is_read_with_its_address() -> None:
+    """Linear addresses, data, an entry point and the end record: the common case."""
+    content = linear(BASE) + record(0, 0x1000, b"abcd") + record(5, 0, b"\x08\0\0\1") + END
+    assert read_image(content, load_address=0) == FirmwareImage(b"abcd", BASE + 0x1000, "hex")
+
+
+def test_hex_segments_shift_by_four_bits() -> None:
+    """Record type 2 gives a paragraph, type 3 an entry point that does not matter."""
+    content = record(2, 0, b"\x10\x00") + record(0, 4, b"abcd") + record(3, 0, bytes(4)) + END
+    assert read_image(content).load_address == 0x1_0004
+
+
+def test_hex_lines_may_come_in_any_order_and_case() -> None:
+    """Order, lower case, carriage returns and empty lines at the end do not change the image."""
+    lines = linear(BASE) + record(0, 4, b"efgh") + record(0, 0, b"abcd") + END
+    crlf = lines.lower().replace(b"\n", b"\r\n") + b"\r\n"
+    assert read_image(lines).data == read_image(crlf).data == b"abcdefgh"
+
+
+def test_hex_gaps_are_filled_with_erased_flash() -> None:
+    """What lies between two parts stays as an erased flash reads."""
+    content = linear(BASE) + record(0, 0, b"ab") + record(0, 6, b"gh") + END
+    assert read_image(content).data == b"ab\xff\xff\xff\xffgh"
+
+
+def test_hex_for_two_places_is_refused() -> None:
+    """Firmware with option bytes behind it would be hundreds of megabytes when filled."""
+    content = linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END
+    with pytest.raises(ImageError, match="in two places: nothing is between 0x08000004 and 0x1ffff800"):
+        read_image(content)
+
+
+def test_hex_above_the_limit_is_refused() -> None:
+    """The limit holds for the image too, since gaps make it larger than its file."""
+    content = linear(BASE) + record(0, 0, b"a") + record(0, 0xF000, b"b") + END
+    with pytest.raises(ImageError, match="too large"):
+        read_image(content, limit=0x1000)
+
+
+def test_hex_that_overlaps_is_refused() -> None:
+    """Two values for one address: nobody knows which was meant."""
+    content = linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END
+    with pytest.raises(ImageError, match="overlap at 0x08000003"):
+        read_image(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b":0100000041BF\n" + END, "line 1 .* checksum is wrong"),
+        (linear(BASE) + b":02000000414\n" + END, "line 2 .* pairs of hexadecimal digits"),
+        (linear(BASE) + b":0200000041BE\n" + END, "announces 2 bytes of data and has 1"),
+        (record(0, 0, b"a") + b":00\n" + END, "too short"),
+        (record(0, 0, b"a") + b"junk\n" + END, "line 2 .* begin with a colon"),
+        (record(0, 0, b"a") + record(6, 0) + END, "no record type 06"),
+        (record(4, 0, b"\x08") + END, "type 04 does not look like this"),
+        (record(4, 1, b"\x08\x00") + END, "type 04 does not look like this"),
+        (record(0, 0, b"a") + record(1, 0, b"\x00"), "type 01 does not look like this"),
+        (record(0, 0xFFFF, b"ab") + END, "over the end of its 64 KiB"),
+        (record(0, 0, b"a") + END + record(0, 1, b"b"), "follows the end record"),
+        (record(0, 0, b"a") + END + b"\x1a", "begin with a colon"),
+        (record(0, 0, b"a"), "no end record"),
+        (END, "holds no data"),
+        (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "line 1 .* begin with a colon"),
+    ],
+)
+def test_hex_that_is_not_as_the_specification_says_is_refused(content: bytes, why: str) -> None:
+    """Each kind of damage is named with its line, and none is taken for a raw image."""
+    with pytest.raises(ImageError, match=why):
+        read_image(content, load_address=BASE)
+
+
+@given(data=st.binary(min_size=1, max_size=2000), offset=st.integers(0, 0x3_0000), width=st.integers(1, 255))
+def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -> None:
+    """Any bytes at any address survive being written as HEX with any line length."""
+    lines = []
+    for at in range(0, len(data), width):
+        address = BASE + offset + at
+        part = data[at : at + width]
+        fits = min(len(part), 0x1_0000 - address % 0x1_0000)
+        lines += [linear(address), record(0, address % 0x1_0000, part[:fits])]
+        lines += [linear(address + fits), record(0, 0, part[fits:])] if part[fits:] else []
+    assert read_image(b"".join(lines) + END) == FirmwareImage(data, BASE + offset, "hex")
+
+
+# ELF
+
+
+def test_elf_segments_count_by_physical_address() -> None:
+    """Segments are ordered and joined, and what is between them is erased flash."""
+    content = elf(segments=[(BASE + 8, b"data"), (BASE, b"code")])
+    assert read_image(content) == FirmwareImage(b"code\xff\xff\xff\xffdata", BASE, "elf")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (elf(segments=[(BASE, b"x")], machine=62, ident=b"\x02\x01"), "it is for x86-64 with 64 bits"),
+        (elf(segments=[(BASE, b"x")], machine=183, ident=b"\x02\x01"), "it is for 64-bit ARM"),
+        (elf(segments=[(BASE, b"x")], machine=243), "it is for RISC-V with 32 bits and little-endian"),
+        (elf(segments=[(BASE, b"x")], machine=0x2800, ident=b"\x01\x02"), "it is for ARM with 32 bits and big-endian"),
+        (elf(segments=[(BASE, b"x")], machine=999), "it is for machine 999"),
+        (elf(segments=[(BASE, b"x")], kind=3), "it is a shared object"),
+        (elf(segments=[(BASE, b"x")], kind=1), "not linked yet"),
+        (elf(segments=[]), "no loadable segment"),
+        (elf(segments=[(BASE, b"x")])[:60], "a table in it is cut off"),
+        (elf(segments=[(BASE, b"xyz")])[:-1], "bytes are cut off"),
+        (elf(segments=[(BASE, b"xy"), (BASE + 1, b"z")]), "overlap"),
+        (b"\x7fELF", "for another machine"),
+    ],
+)
+def test_elf_that_is_not_for_this_target_is_refused(content: bytes, why: str) -> None:
+    """The error says what the file is for, or what is broken in it."""
+    with pytest.raises(ImageError, match=why):
+        read_image(content, load_address=BASE)
+
+
+def test_the_interpreter_that_runs_this_is_no_firmware() -> None:
+    """A real program for the host is refused as such."""
+    with pytest.raises(ImageError, match=r"another machine|not an executable"):
+        read_image(Path("/proc/self/exe"), limit=1 << 30)
+
+
+@given(content=st.binary(max_size=300))
+def test_no_bytes_bring_the_reader_down(content: bytes) -> None:
+    """Whatever comes, the answer is an image or an `ImageError`."""
+    for start in (b"", b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x28\x00", b":"):
+        with suppress(ImageError):
+            assert read_image(start + content, load_address=BASE).data
+
+
+# The real thing
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
+def test_the_three_forms_of_an_example_are_one_image(version: str) -> None:
+    """The committed .bin, .hex and .elf of the example firmware hold the same bytes at the same address."""
+    raw, *others = (
+        read_image(EXAMPLES / f"bluepill-{version}.{form}", load_address=BASE) for form in ("bin", "hex", "elf")
+    )
+    assert [image.format for image in others] == ["hex", "elf"]
+    assert {(image.data, image.load_address) for image in (raw, *others)} == {(raw.data, BASE)}
+
+
+@pytest.mark.skipif(OBJCOPY is None, reason="arm-none-eabi-objcopy is not installed")
+def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
+    """Both outputs of objcopy from the same ELF file equal what is read here."""
+    source = EXAMPLES / "bluepill-1.2.0.elf"
+    wanted = read_image(source)
+    for form in ("binary", "ihex"):
+        target = tmp_path / form
+        subprocess.run([str(OBJCOPY), "--gap-fill", "0xff", "-O", form, source, target], check=True)
+        assert read_image(target, load_address=BASE).data == wanted.data
+
+
+@pytest.mark.skipif(GCC is None or OBJCOPY is None, reason="the ARM compiler is not installed")
+def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
+    """Behind a boot loader GNU ld maps the file's header into the first segment; objcopy and we leave it out."""
+    (tmp_path / "a.s").write_text(".section .text\n.global _start\n_start: .word 0x20005000, 0x08002109\n nop\n nop\n")
+    path, raw = tmp_path / "a.elf", tmp_path / "a.bin"
+    command = [str(GCC), "-nostdlib", "-Wl,-Ttext=0x08002100", "-mcpu=cortex-m3", "-mthumb", "a.s", "-o", str(path)]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    subprocess.run([str(OBJCOPY), "-O", "binary", path, raw], check=True)
+    image = read_image(path)
+    assert struct.unpack_from("<2I", path.read_bytes(), 52) == (1, 0), "the first segment begins with the header"
+    assert (image.data, image.load_address) == (raw.read_bytes(), 0x0800_2100)

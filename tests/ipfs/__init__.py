@@ -1,1 +1,0 @@
-"""The Kubo store, on a real Kubo daemon that runs offline on loopback."""

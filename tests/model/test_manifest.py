@@ -1,0 +1,148 @@
+"""The manifest: one encoding, nothing in it that could deceive a reader, and about one release alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockota.errors import RefusedError
+from blockota.formats.cid import RAW
+from blockota.model.manifest import MAX_NOTES_SIZE, MAX_SIZE, Manifest, metadata_from, notes_from
+from blockota.model.release import Version
+from tests.support.samples import PRODUCT, code, release_of
+
+RELEASE = release_of(code())
+MANIFEST = Manifest(PRODUCT.name, RELEASE.version, RELEASE.sha256, RELEASE.size, "Fixes the clock.", (("commit", "1"),))
+printable = st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=40)
+manifests = st.builds(
+    Manifest,
+    product=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", fullmatch=True),
+    version=st.builds(Version, st.integers(1, 65535), st.integers(0, 1 << 24 - 1), st.integers(0, 1 << 24 - 1)),
+    sha256=st.binary(min_size=32, max_size=32),
+    size=st.integers(1, (1 << 32) - 1),
+    notes=st.lists(printable.filter(str.isprintable)).map("\n".join),
+    metadata=st.dictionaries(
+        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True), printable.filter(str.isprintable)
+    ).map(lambda entries: metadata_from(entries.items())),
+)
+
+
+def changed(**changes: Any) -> bytes:
+    """The sample's file with other fields."""
+    return json.dumps(json.loads(MANIFEST.to_json()) | changes).encode()
+
+
+@given(manifests)
+def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
+    """Its file says all of it, and its address is that of the file's only block."""
+    raw = manifest.to_json()
+    assert Manifest.from_json(raw) == manifest
+    assert Manifest.from_json(raw).to_json() == raw
+    assert (manifest.cid.codec, manifest.cid.digest) == (RAW, hashlib.sha256(raw).digest())
+
+
+def test_the_file_is_for_people_as_well() -> None:
+    """It names its format, the release and the image, and keeps letters as they are."""
+    manifest = replace(MANIFEST, notes="Größer.\nSchöner.")
+    assert list(json.loads(manifest.to_json())) == [
+        *("format", "product", "version", "sha256", "size", "notes", "metadata")
+    ]
+    assert "Größer.\\nSchöner." in manifest.to_json().decode()
+
+
+UNREADABLE = {
+    "empty": (b"", "no JSON object of ours"),
+    "binary": (b"\xff\xfe", "no JSON object of ours"),
+    "list": (b"[]", "holds no JSON object"),
+    "deep": (b"[" * 100_000, "more than 32 levels"),
+    "digits": (b'{"size": ' + b"9" * 5000 + b"}", "no JSON object of ours"),
+    "large": (b" " * (MAX_SIZE + 1), "1048577 bytes"),
+    "twice": (MANIFEST.to_json().replace(b'"size"', b'"notes": "a", "size"'), "a key stands twice"),
+    "format": (changed(format="blockota-manifest-2"), "format is not"),
+    "extra": (changed(author="mallory"), "fields that do not belong there"),
+    "no-notes": (changed().replace(b'"notes"', b'"note"'), "'notes' is missing"),
+    "no-text": (changed(notes=7), "notes is no text"),
+    "product": (changed(product="a b"), "cannot be a name on the chain"),
+    "version": (changed(version="1"), "is no version"),
+    "sha256": (changed(sha256="AB" * 32), "no 64 hex digits"),
+    "size-text": (changed(size="64"), "size is no number of bytes"),
+    "size-bool": (changed(size=True), "size is no number of bytes"),
+    "size-zero": (changed(size=0), "size is no number of bytes"),
+    "size-huge": (changed(size=1 << 32), "size is no number of bytes"),
+    "metadata": (changed(metadata=[]), "metadata is no object"),
+    "value": (changed(metadata={"a": 1}), "a is no text"),
+    "escape": (changed(notes="ok\x1b[2J"), r"line 1 of the notes cannot be shown safely, it has U\+001B"),
+    "surrogate": (changed(notes="\ud800"), r"U\+D800"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_is_no_manifest_is_refused(name: str) -> None:
+    """Each with its reason, whatever the bytes are."""
+    raw, why = UNREADABLE[name]
+    with pytest.raises(RefusedError, match=rf"the manifest cannot be read: .*{why}.*Do not believe it"):
+        Manifest.from_json(raw)
+
+
+@pytest.mark.parametrize("letter", ["\x00", "\x1b", "\x07", "\r", "\t", "\x85", "\u2028", "\u202e", "\u2066", "\u200f"])
+def test_text_that_could_deceive_is_refused(letter: str) -> None:
+    """Controls, line and direction characters are named by number, in notes and in metadata."""
+    number = rf"U\+{ord(letter):04X}"
+    with pytest.raises(RefusedError, match=rf"line 2 of the notes cannot be shown safely: it has {number}"):
+        replace(MANIFEST, notes=f"fine\nnot {letter} fine")
+    with pytest.raises(RefusedError, match=rf"the metadata commit cannot be shown safely: it has {number}"):
+        replace(MANIFEST, metadata=(("commit", f"a{letter}b"),))
+
+
+@pytest.mark.parametrize("key", ["", "a b", "-a", "ä", "a=b", "\x1b", "k" * 65])
+def test_a_key_is_a_word(key: str) -> None:
+    """Other keys are repeated without their letters doing anything."""
+    with pytest.raises(RefusedError, match="cannot be a key of the metadata") as refused:
+        replace(MANIFEST, metadata=((key, "x"),))
+    assert str(refused.value).isprintable()
+
+
+def test_limits_are_told() -> None:
+    """Notes of 64 KiB are taken, a byte more is not; nor are 65 entries, long values or a key twice."""
+    assert replace(MANIFEST, notes="x" * MAX_NOTES_SIZE).cid
+    with pytest.raises(RefusedError, match="65537 bytes, at most 65536"):
+        replace(MANIFEST, notes="x" * (MAX_NOTES_SIZE - 1) + "ä")
+    with pytest.raises(RefusedError, match="65 entries, 64 are allowed"):
+        replace(MANIFEST, metadata=metadata_from((f"k{number}", "") for number in range(65)))
+    with pytest.raises(RefusedError, match="1025 characters, at most 1024"):
+        replace(MANIFEST, metadata=(("k", "x" * 1025),))
+    with pytest.raises(RefusedError, match="a key stands twice"):
+        replace(MANIFEST, metadata=metadata_from([("k", "1"), ("k", "2")]))
+
+
+def test_the_largest_manifest_is_one_block() -> None:
+    """Even where each character takes four bytes or an escape."""
+    entries = metadata_from((f"{number:02}".ljust(64, "k"), "😀" * 1024) for number in range(64))
+    assert len(replace(MANIFEST, notes='"' * MAX_NOTES_SIZE, metadata=entries).to_json()) <= MAX_SIZE
+
+
+def test_a_manifest_is_about_one_release() -> None:
+    """Another product, version or image is refused, naming what it says."""
+    MANIFEST.require_about(RELEASE)
+    for other in (
+        replace(RELEASE, product="acme-thermo3"),
+        replace(RELEASE, version=Version(1, 2, 0)),
+        replace(RELEASE, sha256=bytes(32)),
+        replace(RELEASE, size=65),
+    ):
+        with pytest.raises(RefusedError, match=r"not about .* it says acme-thermo2 1\.1\.0, 64 bytes"):
+            MANIFEST.require_about(other)
+
+
+def test_notes_are_read_from_any_editors_file() -> None:
+    """A byte order mark, carriage returns, tabs and empty lines around are what editors leave."""
+    assert notes_from(b"\xef\xbb\xbf\r\n- one  \r\n\t- two\r\n\r\n") == "- one\n    - two"
+    assert notes_from(b"") == ""
+    with pytest.raises(RefusedError, match=r"the notes cannot be read: byte 3 is no UTF-8"):
+        notes_from(b"abc\xff")

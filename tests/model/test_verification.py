@@ -1,0 +1,296 @@
+"""The ten checks: each fails by itself when one thing is wrong, and holds up to its boundary."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from blockota.errors import FlashProofError, VerificationError
+from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Trust
+from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.model.verification import Passed, prove_board, prove_flash, prove_release
+from tests.support.samples import (
+    BOARD,
+    CHIP_ID,
+    CONTRACT,
+    FLASH,
+    NOW,
+    OTHER_CHIP_ID,
+    PRODUCT,
+    RAM,
+    SAFE,
+    TRUST,
+    answer_with,
+    code,
+    release_of,
+)
+
+IMAGE = code()
+RELEASE = release_of(IMAGE)
+OTHER = replace(RELEASE, product="acme-lamp", version=Version(3, 2, 1))
+FLOOR = replace(PRODUCT, minimum_version=Version(1, 1, 1))
+ANSWER, NO_CONSENT = answer_with(), Consent()
+EVERY_CONSENT = Consent(allow_downgrade=True, replace_unknown=True, configuration=True)
+LARGEST_TIME = (1 << 40) - 1
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that the ten checks look at."""
+
+    answer: ChainAnswer = ANSWER
+    trust: Trust = TRUST
+    image: bytes = IMAGE
+    board: BoardAnswer = BOARD
+    consent: Consent = NO_CONSENT
+    flash: tuple[bytes, ...] = (IMAGE[:10], IMAGE[10:])
+
+    def walk(self) -> list[Passed]:
+        """Take the checks in their order."""
+        proven = prove_release(self.answer, self.trust, read_image=lambda _: self.image)
+        before = [*proven.passed, *prove_board(proven, self.board, consent=self.consent)]
+        digest = hashlib.sha256(b"".join(self.flash)).digest()
+        return [*before, prove_flash(proven.release, digest, method="read-back")]
+
+
+def with_answer(**changes: Any) -> Bench:
+    """A bench whose chain says something else."""
+    return Bench(answer=answer_with(**changes))
+
+
+def with_product(product: Product | None) -> Bench:
+    """A bench whose chain keeps another product record."""
+    return with_answer(product=product)
+
+
+def with_release(**changes: Any) -> Bench:
+    """A bench whose chain keeps another release record."""
+    return with_answer(release=replace(RELEASE, **changes))
+
+
+def with_board(*, consent: Consent | None = None, **changes: Any) -> Bench:
+    """A bench with another board."""
+    return Bench(board=replace(BOARD, **changes), consent=consent or NO_CONSENT)
+
+
+def interrupted(
+    version: Version, replaced: Version | None = None, *, is_revoked: bool = False, consent: Consent | None = None
+) -> Bench:
+    """A bench with a board on which a run was interrupted."""
+    run = InterruptedRun(version, replaced, is_revoked)
+    return with_board(half_written=True, installed=None, interrupted=run, consent=consent)
+
+
+def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) -> Bench:
+    """A bench where the vendor published another image, which travelled well."""
+    answer = answer_with(release=release_of(image, **changes))
+    return Bench(answer=answer, image=image, flash=(image,), consent=consent or NO_CONSENT)
+
+
+ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
+    (1, with_answer(chain_id=1), ("another chain", "says chain id 1", "say 1337", "blockota.toml")),
+    (1, with_answer(contract=SAFE), ("another contract", SAFE, CONTRACT, "blockota.toml")),
+    (1, with_answer(newest_block=111), ("can still change", "11 blocks", "ask for 12", "Wait for more blocks")),
+    (1, with_answer(newest_block=99), ("can still change", "-1 blocks")),
+    (2, with_product(None), ("not paired", "blockota product list")),
+    (2, with_product(replace(PRODUCT, paired=False)), ("not paired", "blockota product list")),
+    (2, with_answer(paused=True), ("paused", "stopped all releases", "Ask the vendor")),
+    (3, with_answer(release=None), ("no release to install", "block 100", "blockota release list")),
+    (3, with_answer(release=None, version=Version(9, 8, 7)), ("no release 9.8.7",)),
+    (3, with_release(status=Status.REVOKED), ("acme-thermo2 1.1.0 is revoked", "newest release")),
+    (
+        3,
+        with_release(product="acme-other"),
+        ("another release", "it is acme-other 1.1.0", "asked for was acme-thermo2"),
+    ),
+    (3, with_answer(version=Version(1, 0, 9)), ("another release", "1.1.0", "was acme-thermo2 1.0.9", "another node")),
+    (3, with_release(active_from=NOW + 1), ("not active yet", "2027-01-15 08:00:01 UTC", "08:00:00 UTC", "Wait")),
+    (3, with_release(active_from=LARGEST_TIME), ("not active yet", f"{LARGEST_TIME} s after 1970")),
+    (4, Bench(image=IMAGE[:-1]), ("not the release", "has 63 bytes", "says 64", "Fetch the image again")),
+    (4, Bench(image=IMAGE + b"\xff"), ("not the release", "has 65 bytes", "says 64")),
+    (4, Bench(image=b""), ("not the release", "has 0 bytes", "says 64")),
+    (4, Bench(image=IMAGE[:-1] + b"\xa4"), ("not the release", RELEASE.sha256.hex(), "Fetch the image again")),
+    (5, with_product(replace(PRODUCT, region=Region(FLASH.start, 63))), ("0x0800003f", "0x0800003e", "Ask the vendor")),
+    (5, with_product(replace(PRODUCT, region=Region(FLASH.start + 1, 99))), ("leaves the product's region",)),
+    (6, with_board(installed=Version(1, 1, 1)), ("1.1.0 is not newer", "holds 1.1.1", "--allow-downgrade")),
+    (
+        6,
+        interrupted(Version(1, 2, 0)),
+        ("1.1.0 is not newer", "a run with 1.2.0 was interrupted on the board", "--allow-downgrade"),
+    ),
+    (
+        6,
+        interrupted(Version(1, 2, 0), Version(1, 1, 1)),
+        ("1.1.0 is not newer", "held 1.1.1 when a run with 1.2.0", "--allow-downgrade"),
+    ),
+    (6, interrupted(Version(1, 2, 0), Version(1, 1, 1), is_revoked=True), ("held 1.1.1 when",)),
+    (6, with_board(holds_unknown=True, installed=None), ("something unknown", "--replace-unknown")),
+    (
+        6,
+        with_board(other=OTHER, installed=None),
+        ("holds another product", "acme-lamp 3.2.1, and acme-thermo2 would replace it", "--replace-product acme-lamp"),
+    ),
+    (6, with_product(FLOOR), ("1.1.0 is below the floor", "older than 1.1.1", "Take 1.1.1 or newer")),
+    (7, with_board(chip_id=OTHER_CHIP_ID), ("another chip", "0x414", "0x410", "Take the board")),
+    (7, with_board(flash=Region(FLASH.start, 63)), ("does not fit", "64 bytes", "63 bytes", "Take the board")),
+    (
+        7,
+        with_board(flash=Region(FLASH.start, 0x8000)),
+        ("flash is not what the product is for", "acme-thermo2 has the region", "(65,536 bytes)", "(32,768 bytes)"),
+    ),
+    (8, with_board(readout_protected=True), ("readout protected", "blockota board unprotect --readout")),
+    (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4,096 bytes", "Remove")),
+    (9, with_image(code(7)), ("vector table", "too short", "--configuration")),
+    (9, with_image(code(stack=RAM.start)), ("vector table", "0x20000000", "0x20000000-0x20004fff", "linked image")),
+    (9, with_image(code(stack=RAM.end + 4)), ("vector table", "0x20005004")),
+    (9, with_image(code(stack=RAM.end - 2)), ("vector table", "0x20004ffe")),
+    (9, with_image(b"\xff" * 64), ("vector table", "0xffffffff")),
+    (9, with_image(code(reset=FLASH.start + 8)), ("reset vector 0x08000008", "Thumb")),
+    (9, with_image(code(reset=FLASH.start + 65)), ("reset vector 0x08000041", "inside the image")),
+    (9, with_image(code(reset=FLASH.start - 1)), ("reset vector 0x07ffffff", "inside the image")),
+    (10, Bench(flash=(IMAGE[:-1], b"\xa4")), ("does not hold", RELEASE.sha256.hex(), "Flash the board again")),
+    (10, Bench(flash=(IMAGE[:-1],)), ("does not hold", hashlib.sha256(IMAGE[:-1]).hexdigest())),
+    (10, Bench(flash=(IMAGE, b"\xff")), ("does not hold",)),
+    (10, Bench(flash=()), ("does not hold",)),
+)
+BOUNDARIES: dict[str, Bench] = {
+    "everything in order": Bench(),
+    "exactly deep enough": with_answer(newest_block=112),
+    "no depth asked for": Bench(answer=answer_with(newest_block=100), trust=replace(TRUST, confirmations=0)),
+    "the contract's address in another case": with_answer(contract=CONTRACT.lower()),
+    "active from the block's own time": with_release(active_from=NOW),
+    "the image ends where the region ends": with_product(replace(PRODUCT, region=Region(FLASH.start, 64))),
+    "the image and the region end where the flash ends": replace(
+        with_product(replace(PRODUCT, region=Region(FLASH.start, 64))),
+        board=replace(BOARD, flash=Region(FLASH.start, 64)),
+    ),
+    "the version is the floor": with_product(replace(PRODUCT, minimum_version=Version(1, 1, 0))),
+    "the board is blank": with_board(installed=None),
+    "protected up to the image": with_board(write_protected=(Region(FLASH.start - 64, 64),)),
+    "protected behind the image": with_board(write_protected=(Region(FLASH.start + 64, 64),)),
+    "the stack begins in the last word of RAM": with_image(code(stack=RAM.start + 4)),
+    "the stack begins at the end of RAM": with_image(code(stack=RAM.end)),
+    "the program begins in the image's last instruction": with_image(code(reset=FLASH.start + 63)),
+    "a downgrade is allowed": with_board(installed=Version(2, 0, 0), consent=Consent(allow_downgrade=True)),
+    "the board holds it already": with_board(installed=RELEASE.version),
+    "another product may go": with_board(other=OTHER, installed=None, consent=Consent(replace_product="acme-lamp")),
+    "the board holds half of it": with_board(half_written=True, installed=None),
+    "the interrupted run is completed": interrupted(Version(1, 1, 0), Version(1, 2, 0)),
+    "the interrupted run's release is older": interrupted(Version(1, 0, 0)),
+    "the interrupted run's release is revoked": interrupted(Version(1, 2, 0), Version(1, 1, 0), is_revoked=True),
+    "an older release than the interrupted run's": interrupted(
+        Version(1, 2, 0), Version(1, 1, 1), consent=Consent(allow_downgrade=True)
+    ),
+    "nobody here knows what stood beside it": with_board(half_written=True, installed=None, lost=(FLASH,)),
+    "unknown contents may go": with_board(holds_unknown=True, installed=None, consent=Consent(replace_unknown=True)),
+    "a configuration without a vector table": with_image(
+        b"\xff" * 64, consent=Consent(configuration=True), load_address=FLASH.end - 64
+    ),
+    "a configuration of one byte": with_image(b"\x01", consent=Consent(configuration=True), load_address=FLASH.end - 1),
+}
+CONSENT_IS_NOT_ENOUGH: dict[str, tuple[int, Bench]] = {
+    "a downgrade below the floor": (6, replace(with_product(FLOOR), consent=Consent(allow_downgrade=True))),
+    "unknown contents when only a downgrade is allowed": (
+        6,
+        with_board(holds_unknown=True, installed=None, consent=Consent(allow_downgrade=True)),
+    ),
+    "another product when unknown contents may go": (
+        6,
+        with_board(other=OTHER, installed=None, consent=Consent(allow_downgrade=True, replace_unknown=True)),
+    ),
+    "another product than the one that may go": (
+        6,
+        with_board(other=OTHER, installed=None, consent=Consent(replace_product="acme-gate")),
+    ),
+    "the same version below the floor": (
+        6,
+        replace(with_product(FLOOR), board=replace(BOARD, installed=RELEASE.version)),
+    ),
+    "a downgrade when only unknown contents may go": (
+        6,
+        with_board(installed=Version(2, 0, 0), consent=Consent(replace_unknown=True)),
+    ),
+    "a configuration at the start of the flash": (9, with_image(b"\xff" * 64, consent=Consent(configuration=True))),
+    "a configuration outside the region": (
+        5,
+        with_image(b"\1", consent=Consent(configuration=True), load_address=FLASH.end),
+    ),
+    "a revoked release": (3, replace(with_release(status=Status.REVOKED), consent=EVERY_CONSENT)),
+}
+
+
+@pytest.mark.parametrize(("number", "bench", "words"), ONE_THING_WRONG)
+def test_one_thing_wrong_fails_its_check(number: int, bench: Bench, words: tuple[str, ...]) -> None:
+    """One value changed on a bench that passes all ten makes that check fail, with the values and a remedy."""
+    expected: type[FlashProofError | VerificationError] = FlashProofError if number == 10 else VerificationError
+    with pytest.raises(expected) as failed:
+        bench.walk()
+    assert getattr(failed.value, "number", 0) == number
+    assert failed.value.exit_status == (4 if number == 10 else 3)
+    assert [word for word in (f"check {number} failed", *words) if word not in str(failed.value)] == []
+    assert failed.value.why
+    assert failed.value.remedy
+
+
+def test_every_check_has_its_failure() -> None:
+    """The list above leaves none of the ten out."""
+    assert {number for number, _, _ in ONE_THING_WRONG} == set(range(1, 11))
+
+
+@pytest.mark.parametrize("bench", BOUNDARIES.values(), ids=BOUNDARIES)
+def test_the_boundary_belongs_to_what_is_allowed(bench: Bench) -> None:
+    """On the boundary all ten checks hold, and come in their order."""
+    assert [passed.number for passed in bench.walk()] == list(range(1, 11))
+
+
+@pytest.mark.parametrize(("number", "bench"), CONSENT_IS_NOT_ENOUGH.values(), ids=CONSENT_IS_NOT_ENOUGH)
+def test_consent_covers_only_what_it_says(number: int, bench: Bench) -> None:
+    """What the person agreed to opens one door, and the floor, the region and the vendor's word none at all."""
+    with pytest.raises(VerificationError) as failed:
+        bench.walk()
+    assert getattr(failed.value, "number", 0) == number
+
+
+def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
+    """Nothing is fetched for a release that is revoked."""
+    asked: list[Release] = []
+
+    def read_image(release: Release) -> bytes:
+        asked.append(release)
+        return IMAGE
+
+    with pytest.raises(VerificationError):
+        prove_release(with_release(status=Status.REVOKED).answer, TRUST, read_image=read_image)
+    assert asked == []
+
+
+def test_a_passed_check_says_what_was_compared() -> None:
+    """What passed is told with its values, so that a log is evidence."""
+    told = " ".join(passed.what for passed in Bench().walk())
+    values = ("1337", CONTRACT, "block 100", "acme-thermo2", "1.1.0", RELEASE.sha256.hex(), f"0x{CHIP_ID:03x}")
+    assert [value for value in (*values, "0x20005000", "0x08000009") if value not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("bench", "words"),
+    [
+        (Bench(), "1.1.0 replaces 1.0.0,"),
+        (BOUNDARIES["the board is blank"], "replaces blank flash,"),
+        (BOUNDARIES["the board holds half of it"], "replaces an interrupted run,"),
+        (BOUNDARIES["unknown contents may go"], "replaces unknown contents,"),
+        (BOUNDARIES["another product may go"], "replaces acme-lamp 3.2.1,"),
+        (BOUNDARIES["the board holds it already"], "the board holds 1.1.0 already,"),
+    ],
+)
+def test_check_6_says_what_is_replaced(bench: Bench, words: str) -> None:
+    """The log tells what was on the board before."""
+    assert words in bench.walk()[5].what
+
+
+def test_write_protection_that_a_chip_does_not_tell_is_said() -> None:
+    """Where the chip cannot be asked, the log says so instead of claiming that protection is off."""
+    eighth = with_board(write_protected=None).walk()[7]
+    assert "does not tell" in eighth.what

@@ -1,0 +1,27 @@
+"""A Kubo node that tests share; each stores files of its own in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.install_kubo import find
+from tests.peers.kubo.node import Node, running_node
+
+
+@pytest.fixture(scope="session")
+def kubo() -> Path:
+    """The ``ipfs`` that is here."""
+    program = find()
+    if program is None:
+        pytest.skip("there is no Kubo: `make kubo` builds one")
+    return program
+
+
+@pytest.fixture(scope="session")
+def node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with the settings of a new one."""
+    with running_node(kubo, tmp_path_factory.mktemp("kubo")) as node:
+        yield node

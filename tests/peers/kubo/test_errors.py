@@ -1,0 +1,263 @@
+"""Nodes that are old, stopped, full, guarded or none: what a person is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import ContentError, StoreError, UsageError
+from blockota.formats.cid import CHUNK_SIZE, cid_of
+from blockota.stores import open_store
+from blockota.stores.kubo import KuboStore
+from tests.peers.kubo.node import OWN_MOUNTS, Kind, Node, running_node
+from tests.peers.kubo.samples import car_of, content
+from tests.peers.kubo.wire import Answer, post, stranger
+
+DATA = content("an image", 3 * CHUNK_SIZE)
+CID_OF_DATA = cid_of(io.BytesIO(DATA))
+SECRET = "correct-horse"  # noqa: S105 - of a node that lives for a second
+FORMS = (f"bearer:{SECRET}", f"basic:vendor:{SECRET}", "basic:" + b64encode(f"vendor:{SECRET}".encode()).decode())
+AUTHORIZATIONS = {
+    "ci": {"AuthSecret": f"bearer:{SECRET}", "AllowedPaths": ["/api/v0"]},
+    "vendor": {"AuthSecret": f"basic:vendor:{SECRET}", "AllowedPaths": ["/api/v0"]},
+    "reader": {"AuthSecret": "bearer:reader", "AllowedPaths": ["/api/v0/version", "/api/v0/block/stat"]},
+}
+TINY_DISK = "mkdir -p blocks && mount -t tmpfs -o size=6m tmpfs blocks"
+NEW = json.dumps({"Version": "0.43.1"}).encode()
+
+
+@pytest.fixture(scope="module")
+def guarded_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that wants to know who asks."""
+    with running_node(
+        kubo, tmp_path_factory.mktemp("guarded"), kind=Kind(config={"API.Authorizations": AUTHORIZATIONS})
+    ) as node:
+        yield node
+
+
+@pytest.mark.parametrize("secret", FORMS, ids=["bearer", "basic", "base64"])
+def test_an_authorization_opens_the_api(
+    guarded_node: Node, secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """(f) Every form of the node's own secrets does, taken from the environment, and .netrc does not interfere."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login mallory password nothing")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BLOCKOTA_KUBO_AUTHORIZATION", secret)
+    assert open_store(f"kubo:{guarded_node.api}").put(io.BytesIO(DATA)) == CID_OF_DATA
+
+
+@pytest.mark.parametrize("secret", ["", "bearer:wrong", "basic:vendor:wrong"], ids=["none", "bearer", "basic"])
+def test_without_it_the_node_refuses(guarded_node: Node, secret: str) -> None:
+    """(f) No secret or a wrong one is told as such, with where it belongs, and without the secret itself."""
+    with pytest.raises(StoreError, match="Set BLOCKOTA_KUBO_AUTHORIZATION") as caught:
+        KuboStore(guarded_node.api, authorization=secret).put(io.BytesIO(DATA))
+    assert "it answers 403" in caught.value.why
+    assert "wrong" not in str(caught.value)
+
+
+def test_an_authorization_may_be_narrow(guarded_node: Node) -> None:
+    """(f) Who may look but not write is told so when he writes, not when he looks."""
+    reader = KuboStore(guarded_node.api, authorization="bearer:reader")
+    assert not reader.has(cid_of(io.BytesIO(b"nobody has this")))
+    with pytest.raises(StoreError, match="allows this one less"):
+        reader.put(io.BytesIO(DATA))
+
+
+@pytest.mark.parametrize(
+    "text", [SECRET, f"basic:{SECRET}", f"bearer: {SECRET}", f"digest:a:{SECRET}", f"bearer:ä{SECRET}\n"], ids=range(5)
+)
+def test_an_authorization_has_a_form(text: str) -> None:
+    """What is neither form is refused before anybody is asked, and is not shown."""
+    with pytest.raises(UsageError, match="BLOCKOTA_KUBO_AUTHORIZATION") as caught:
+        KuboStore("http://127.0.0.1:5001", authorization=text)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_stopped_node_is_named() -> None:
+    """Where nobody listens, the address and what to start are named."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(StoreError, match=f"{port} could not store the file: Connection refused. Check that `ipfs dae"):
+        KuboStore(f"http://127.0.0.1:{port}").put(io.BytesIO(DATA))
+
+
+def test_a_node_may_stop_in_the_midst(kubo: Path, tmp_path: Path) -> None:
+    """When it stops while a file is sent, or read, that is told."""
+    with running_node(kubo, tmp_path) as node:
+        store = node.store
+        with pytest.raises(StoreError, match="could not store the file"):
+            store.put(io.BytesIO(DATA), on_progress=lambda _: node.kill())
+    with pytest.raises(StoreError, match="could not read"):
+        next(store.open(CID_OF_DATA))
+
+
+def test_a_silent_node_is_given_up() -> None:
+    """One that accepts the connection and says nothing is waited for only so long."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(StoreError, match=r"could not look for .*: it said nothing for long. .*look for in vain"),
+    ):
+        KuboStore(f"http://127.0.0.1:{server.getsockname()[1]}", patience=0.2).has(CID_OF_DATA)
+
+
+def test_a_node_may_look_in_vain(kubo: Path, tmp_path: Path) -> None:
+    """A node that is online can look on the network for what it does not hold, and is waited for only so long."""
+    with running_node(kubo, tmp_path, kind=Kind(is_online=True)) as node:
+        store = KuboStore(node.api, patience=0.5)
+        assert not store.has(CID_OF_DATA)
+        with pytest.raises(StoreError, match=r"could not read .*does not hold all of it"):
+            next(store.open(CID_OF_DATA))
+        with pytest.raises(StoreError, match=r"could not read .*look for in vain"):
+            next(store.search(CID_OF_DATA))
+        with pytest.raises(StoreError, match=r"could not pin .*does not hold all of it"):
+            store.pin(CID_OF_DATA)
+
+
+def test_a_full_node_says_so(kubo: Path, tmp_path: Path) -> None:
+    """A node whose disk is full says so with the remedy; nothing was pinned, and what was there is whole."""
+    if subprocess.run([*OWN_MOUNTS, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a small disk in a namespace")
+    with running_node(kubo, tmp_path, kind=Kind(before=TINY_DISK)) as node:
+        small = node.store.put(io.BytesIO(b"fits"))
+        with pytest.raises(StoreError, match=r"could not store the file: it is full: .*no space left") as caught:
+            node.store.put(io.BytesIO(content("too large", 8 << 20)))
+        assert "ipfs repo gc" in caught.value.remedy
+        assert b"".join(node.store.open(small)) == b"fits"
+
+
+def test_storage_max_is_no_limit(kubo: Path, tmp_path: Path) -> None:
+    """``Datastore.StorageMax`` only tells when garbage is collected: a node takes, and keeps, more than that."""
+    with running_node(kubo, tmp_path, kind=Kind(config={"Datastore.StorageMax": "1MB"})) as node:
+        assert b"".join(node.store.open(node.store.put(io.BytesIO(DATA)))) == DATA
+
+
+def test_the_gateway_is_not_the_api(node: Node) -> None:
+    """Who gives the gateway's port is told which one to give."""
+    with pytest.raises(StoreError, match=r"is no RPC API of Kubo: it answers 404. Give .*Addresses.API"):
+        KuboStore(node.gateway).put(io.BytesIO(DATA))
+
+
+STRANGERS: Mapping[str, Answer] = {
+    "a web page": Answer(200, b"<html>Welcome!</html>", "text/html"),
+    "nothing": Answer(200, b""),
+    "two answers": Answer(200, NEW + b"\n" + NEW),
+    "a list": Answer(200, b"[]"),
+    "a word": Answer(200, b'"0.43.1"'),
+    "no version": Answer(200, b'{"version": "0.43.1"}'),
+    "a number": Answer(200, b'{"Version": 43}'),
+    "a name": Answer(200, b'{"Version": "newest"}'),
+    "no UTF-8": Answer(200, b'{"Version": "\xff"}'),
+    "an error page": Answer(502, b"<html>Bad Gateway</html>", "text/html"),
+    "no method": Answer(405, b"405 - Method Not Allowed", "text/plain"),
+}
+
+
+@pytest.mark.parametrize("what", STRANGERS)
+def test_something_else_is_not_kubo(what: str) -> None:
+    """Whatever else listens there and whatever it says, it is told to be no Kubo."""
+    with stranger({"version": STRANGERS[what]}) as url, pytest.raises(StoreError, match="is no RPC API of Kubo"):
+        KuboStore(url).has(CID_OF_DATA)
+
+
+@pytest.mark.parametrize("version", ["0.4.23", "0.22.0", "0.39.0", "0.39.0-rc1"])
+def test_an_old_node_is_refused(version: str) -> None:
+    """A node older than what was tried is refused with its version and the one that is needed."""
+    answer = Answer(200, json.dumps({"Version": version}).encode())
+    with (
+        stranger({"version": answer}) as url,
+        pytest.raises(StoreError, match=f"too old: it is version {version}, and 0.40 or newer is needed. Update"),
+    ):
+        KuboStore(url).put(io.BytesIO(DATA))
+
+
+@pytest.mark.parametrize("version", ["0.40.0", "0.44.0-dev", "1.0.0"])
+def test_a_new_node_is_taken(version: str) -> None:
+    """Newer ones are spoken to, whatever the client library thinks of them."""
+    absent = Answer(500, json.dumps({"Message": "ipld: could not find it", "Code": 0, "Type": "error"}).encode())
+    answers = {"version": Answer(200, json.dumps({"Version": version}).encode()), "block/stat": absent}
+    with stranger(answers) as url:
+        assert not KuboStore(url).has(CID_OF_DATA)
+
+
+@contextmanager
+def importer(answer: object) -> Iterator[KuboStore]:
+    """A new node that answers an import in its own way."""
+    with stranger({"version": Answer(200, NEW), "dag/import": Answer(200, json.dumps(answer).encode())}) as url:
+        yield KuboStore(url)
+
+
+def test_another_address_is_refused() -> None:
+    """A node that names another root than ours has not stored our file."""
+    other = str(cid_of(io.BytesIO(b"other")))
+    with (
+        importer({"Root": {"Cid": {"/": other}, "PinErrorMsg": ""}}) as store,
+        pytest.raises(StoreError, match=f"stored another file: it names {other}"),
+    ):
+        store.put(io.BytesIO(DATA))
+
+
+def test_a_failed_pin_is_an_error() -> None:
+    """Kubo tells of a pin that failed with status 200; a file that the next collection drops is not stored."""
+    with (
+        importer({"Root": {"Cid": {"/": str(CID_OF_DATA)}, "PinErrorMsg": "the pinner is closed"}}) as store,
+        pytest.raises(StoreError, match=r"did not pin it: the pinner is closed. Try `ipfs pin add"),
+    ):
+        store.put(io.BytesIO(DATA))
+
+
+@pytest.mark.parametrize("answer", [{}, {"Root": None}, {"Root": {"Cid": {}}}, [], "done"], ids=str)
+def test_an_unknown_answer_is_no_success(answer: object) -> None:
+    """An import whose answer is not understood has not happened."""
+    with importer(answer) as store, pytest.raises(StoreError, match="is no RPC API of Kubo"):
+        store.put(io.BytesIO(DATA))
+
+
+def test_redirects_are_not_followed(node: Node) -> None:
+    """An API that sends us elsewhere is not followed there."""
+    with stranger({"version": Answer(307, b"", location=f"{node.api}/api/v0/version")}) as url:
+        assert post(f"{node.api}/api/v0/version").status == 200
+        with pytest.raises(StoreError, match="could not look for"):
+            KuboStore(url).has(CID_OF_DATA)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:5001", "ftp://127.0.0.1:5001", "http://", "http://:5001", "http://[::1", "http://a:b"],
+)
+def test_an_address_has_a_form(url: str) -> None:
+    """What is no HTTP URL is refused before anybody is asked."""
+    with pytest.raises(UsageError, match="no address of a Kubo node"):
+        KuboStore(url)
+
+
+@pytest.mark.parametrize("url", [f"http://vendor:{SECRET}@127.0.0.1:5001", f"http://{SECRET}@127.0.0.1:5001"])
+def test_a_secret_does_not_stand_in_a_url(url: str) -> None:
+    """A URL with a secret is refused with the place where it belongs, and is not repeated."""
+    with pytest.raises(UsageError, match="BLOCKOTA_KUBO_AUTHORIZATION") as caught:
+        open_store(f"kubo:{url}")
+    assert SECRET not in str(caught.value)
+
+
+def test_addresses_of_every_kind(node: Node) -> None:
+    """A name does as well as a number, and a path before the API as a proxy puts it is asked for."""
+    port = node.api.rpartition(":")[2]
+    assert not KuboStore(f"http://localhost:{port}").has(cid_of(io.BytesIO(b"by name")))
+    with pytest.raises(StoreError, match="no RPC API"):
+        KuboStore(f"http://127.0.0.1:{port}/behind/a/proxy").has(CID_OF_DATA)
+
+
+def test_a_lying_node_is_refused() -> None:
+    """A block that does not hash to its address is refused, wherever it comes from."""
+    car = car_of(DATA)[1].replace(DATA[:100], DATA[:99] + b"\x00")
+    answers = {"version": Answer(200, NEW), "dag/export": Answer(200, car, "application/vnd.ipld.car")}
+    with stranger(answers) as url, pytest.raises(ContentError, match="corrupt"):
+        next(KuboStore(url).open(CID_OF_DATA))

@@ -1,0 +1,159 @@
+"""What Kubo really does, where the store relies on it; docs/ipfs.md answers by these tests."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.formats.car import read_car
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW, cid_of
+from blockota.stores import read_whole
+from tests.peers.kubo.node import Kind, Node, running_node
+from tests.peers.kubo.samples import SIZES, car_of, content, padded
+from tests.peers.kubo.wire import get, post
+
+EXPLICIT = ("--cid-version=1", "--raw-leaves", "--chunker=size-1048576", "--max-file-links=1024", "--hash=sha2-256")
+ODD_IMPORT = {
+    "Import.CidVersion": 0,
+    "Import.UnixFSRawLeaves": False,
+    "Import.UnixFSChunker": "size-65536",
+    "Import.UnixFSFileMaxLinks": 7,
+}
+WHOLE = 1 << 26
+"""More than any file here has."""
+
+
+@pytest.fixture(scope="module")
+def odd_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node whose owner wants quite other DAGs."""
+    with running_node(kubo, tmp_path_factory.mktemp("odd"), kind=Kind(config=ODD_IMPORT)) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def profiled_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with the profile that docs/ipfs.md advises."""
+    with running_node(kubo, tmp_path_factory.mktemp("profiled"), kind=Kind(profile="unixfs-v1-2025")) as node:
+        yield node
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_imports_pin_and_say_so(node: Node, shape: str) -> None:
+    """(a) Our CAR, blocks of 1 MiB among it, is imported with its root pinned recursively, and no pin error."""
+    data = content(f"imported {shape}", SIZES[shape])
+    root, car = car_of(data)
+    answer = json.loads(node.ipfs("dag", "import", "--enc=json", data=car))
+    assert answer == {"Root": {"Cid": {"/": str(root)}, "PinErrorMsg": ""}}
+    assert node.pins()[str(root)] == "recursive"
+
+
+def test_a_failed_pin_is_a_success_on_the_wire(node: Node) -> None:
+    """(a) A root that cannot be pinned is told in PinErrorMsg alone: whoever does not look believes it is kept."""
+    root, car = car_of(content("never sent", 2 * CHUNK_SIZE))
+    answer = json.loads(node.ipfs("dag", "import", "--enc=json", data=car[: 1 + car[0]]))
+    assert answer["Root"]["Cid"]["/"] == str(root)
+    assert "could not find" in answer["Root"]["PinErrorMsg"]
+
+
+@pytest.mark.parametrize("shape", SIZES)
+@pytest.mark.parametrize("settings", ["new", "odd"])
+def test_explicit_options_give_our_address(request: pytest.FixtureRequest, settings: str, shape: str) -> None:
+    """(b) ``ipfs add`` with every option named gives our address, whatever the node's Import settings are."""
+    node: Node = request.getfixturevalue({"new": "node", "odd": "odd_node"}[settings])
+    data = content(f"added {shape}", SIZES[shape])
+    assert node.ipfs("add", "-Q", *EXPLICIT, data=data).strip() == str(cid_of(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_the_profile_gives_our_address(profiled_node: Node, shape: str) -> None:
+    """(b) With the profile unixfs-v1-2025 a plain ``ipfs add`` gives our address."""
+    data = content(f"profiled {shape}", SIZES[shape])
+    assert profiled_node.ipfs("add", "-Q", data=data).strip() == str(cid_of(io.BytesIO(data)))
+
+
+def test_defaults_give_another_address(node: Node) -> None:
+    """(b) Without profile and options it gives another one; with CIDv1 alone, from the second 256 KiB on."""
+    small, large = content("small", 256 << 10), content("large", (256 << 10) + 1)
+    assert node.ipfs("add", "-Q", data=small).startswith("Qm")
+    assert node.ipfs("add", "-Q", "--cid-version=1", data=small).strip() == str(cid_of(io.BytesIO(small)))
+    assert node.ipfs("add", "-Q", "--cid-version=1", data=large).strip() != str(cid_of(io.BytesIO(large)))
+
+
+def test_settings_do_not_touch_what_we_push(odd_node: Node) -> None:
+    """(b) Our blocks keep their address on a node whose Import settings say otherwise."""
+    data = content("pushed", 3 * CHUNK_SIZE)
+    assert odd_node.store.put(io.BytesIO(data)) == cid_of(io.BytesIO(data))
+
+
+def test_pythons_booleans_are_understood(node: Node) -> None:
+    """(c) The client sends ``True`` where Go writes ``true``; the node takes it, and refuses what is neither."""
+    cid = node.store.put(io.BytesIO(b"booleans"))
+    assert post(f"{node.api}/api/v0/block/stat?arg={cid}&offline=True").status == 200
+    refused = post(f"{node.api}/api/v0/block/stat?arg={cid}&offline=Ja")
+    assert refused.status == 400
+    assert b"could not convert" in refused.body
+
+
+@pytest.mark.parametrize("command", ["cat", "dag/export"])
+def test_an_error_in_the_midst_is_a_trailer(node: Node, command: str) -> None:
+    """(d) Where a block is missing the answer has status 200, ends early, and tells why in a trailer alone."""
+    data = content(f"hole for {command}", 4 * CHUNK_SIZE)
+    cid = node.store.put(io.BytesIO(data))
+    node.store.unpin(cid)
+    node.ipfs("block", "rm", str(CID.of(RAW, data[2 * CHUNK_SIZE : 3 * CHUNK_SIZE])))
+    answer = post(f"{node.api}/api/v0/{command}?arg={cid}")
+    assert answer.status == 200
+    assert len(answer.body) < 3 * CHUNK_SIZE
+    assert answer.trailer.startswith("X-Stream-Error: ")
+
+
+def test_export_is_depth_first_without_repetition(node: Node) -> None:
+    """(e) ``dag/export`` sends blocks depth first and each once: byte for byte our CAR with ``dups=n``."""
+    data = padded("exported")
+    cid = node.store.put(io.BytesIO(data))
+    assert post(f"{node.api}/api/v0/dag/export?arg={cid}").body == car_of(data, repeat=False)[1]
+
+
+@pytest.mark.parametrize("repeats", [True, False], ids=["dups", "no-dups"])
+def test_the_gateway_says_how_it_orders(node: Node, repeats: bool) -> None:  # noqa: FBT001 - a parametrized value
+    """(g) The gateway sends what is asked for: our CAR, with or without repetition, and its headers say which."""
+    data = padded("served")
+    cid = node.store.put(io.BytesIO(data))
+    wanted = f"application/vnd.ipld.car; version=1; order=dfs; dups={'y' if repeats else 'n'}"
+    headers, body = get(f"{node.gateway}/ipfs/{cid}?dag-scope=entity", accept=wanted)
+    assert headers["Content-Type"] == wanted
+    assert headers["X-Ipfs-Roots"] == str(cid)
+    assert headers["Content-Length"] is None
+    assert body == car_of(data, repeat=repeats)[1]
+
+
+def test_the_gateway_serves_blocks(node: Node) -> None:
+    """(g) One block comes with ``?format=raw``, its length and an ETag."""
+    data = content("a raw block", 64 << 10)
+    cid = node.store.put(io.BytesIO(data))
+    headers, body = get(f"{node.gateway}/ipfs/{cid}?format=raw")
+    assert headers["Content-Type"] == "application/vnd.ipld.raw"
+    assert headers["Content-Length"] == str(len(data))
+    assert headers["ETag"] == f'"{cid}.raw"'
+    assert hashlib.sha256(body).digest() == cid.digest
+
+
+def test_a_car_of_the_gateway_is_read(node: Node) -> None:
+    """(g) Our verifier reads what the gateway sends when nothing is said about repetition."""
+    data = padded("read back")
+    cid = node.store.put(io.BytesIO(data))
+    _, body = get(f"{node.gateway}/ipfs/{cid}?format=car")
+    blocks = read_car([body], cid, size=WHOLE, earlier=node.store.read_block)
+    assert b"".join(block.data for block in blocks if block.cid.codec == RAW) == data
+
+
+def test_what_add_stores_is_read(node: Node) -> None:
+    """A file that somebody put with ``ipfs add`` and the profile's options is a file of the store."""
+    data = content("added by hand", 3 * CHUNK_SIZE)
+    node.ipfs("add", "-Q", *EXPLICIT, data=data)
+    assert read_whole(node.store, cid_of(io.BytesIO(data)), size=len(data)) == data

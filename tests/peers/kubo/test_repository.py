@@ -1,0 +1,56 @@
+"""A repository whose blocks lie in a Kubo node."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+from blockota.stores.destinations import InFile
+from blockota.stores.fetch import fetch
+from blockota.stores.source import Source
+from tests.peers.kubo.node import Node, running_node
+from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
+from tests.support.repository_process import SECRET, Running, running
+
+
+def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
+    """What the chain allows comes from the node, block by block checked, and what else it holds does not."""
+    for data in (IMAGE, SMALL):
+        node.store.put(io.BytesIO(data))
+    secret = node.store.put(io.BytesIO(SECRET))
+    with running(tmp_path, store=f"kubo:{node.store.url}") as repository:
+        with (tmp_path / "image").open("w+b") as file:
+            fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=InFile(file))
+        assert (tmp_path / "image").read_bytes() == IMAGE
+        assert repository.get(f"/ipfs/{SMALL_ROOT}?format=raw").content == SMALL
+        assert repository.get(f"/ipfs/{secret}?format=raw").status_code == 404
+        assert len(repository.get("/health").json()["missing"]) == 1
+
+
+def test_a_node_that_stops_is_told_at_once(kubo: Path, tmp_path: Path) -> None:
+    """Health fails and says why, clients are sent to other sources, and the log has it."""
+    (tmp_path / "node").mkdir()
+    with running_node(kubo, tmp_path / "node") as node:
+        node.store.put(io.BytesIO(SMALL))
+        with running(tmp_path, store=f"kubo:{node.store.url}", refresh=0.2) as repository:
+            assert await_health(repository, "incomplete")["files"] == 1
+            node.kill()
+            health = await_health(repository, "failing")
+            assert "Check that `ipfs daemon` runs" in str(health["storeTrouble"])
+            assert (repository.get("/health").status_code, health["files"]) == (503, 1)
+            refused = repository.get(f"/ipfs/{SMALL_ROOT}?format=raw")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
+            deadline = time.monotonic() + 10
+            while not any(line.get("part") == "store" for line in repository.lines):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
+def await_health(repository: Running, status: str) -> dict[str, object]:
+    """Wait until health is so."""
+    deadline = time.monotonic() + 20
+    while (found := repository.get("/health").json())["status"] != status:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return dict(found)

@@ -1,0 +1,203 @@
+"""What a store promises, kept by a Kubo node."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import socket
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import StoreError
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW, cid_of
+from blockota.stores import open_store, read_whole
+from blockota.stores.kubo import KuboStore
+from tests.peers.kubo.node import Kind, Node, running_node
+from tests.peers.kubo.samples import SIZES, content, padded
+
+
+@pytest.mark.parametrize("shape", SIZES)
+def test_a_file_comes_back(node: Node, shape: str) -> None:
+    """Whatever its size, a file is stored under our address, pinned, and read back as it was."""
+    data = content(f"comes back {shape}", SIZES[shape])
+    cid = node.store.put(io.BytesIO(data))
+    assert cid == cid_of(io.BytesIO(data))
+    assert node.pins()[str(cid)] == "recursive"
+    assert read_whole(node.store, cid, size=len(data)) == data
+
+
+def test_45_mib_go_through(node: Node) -> None:
+    """An image of 45 MiB goes up in one chunked request and comes back, without a warning of any library."""
+    data = content("45 MiB", 45 << 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cid = node.store.put(io.BytesIO(data))
+        assert read_whole(node.store, cid, size=len(data)) == data
+
+
+def test_repeated_blocks_come_back(node: Node) -> None:
+    """The node sends a repeated block once; it is asked for it again where the file repeats it."""
+    data = padded("repeated")
+    cid = node.store.put(io.BytesIO(data))
+    assert read_whole(node.store, cid, size=len(data)) == data
+
+
+def test_a_pipe_can_be_put(node: Node) -> None:
+    """A file is read once, so it may come from a program."""
+    data = content("a pipe", 2 * CHUNK_SIZE + 5)
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as end:
+            end.write(data)
+
+    threading.Thread(target=write).start()
+    with os.fdopen(reading, "rb") as end:
+        assert node.store.put(end) == cid_of(io.BytesIO(data))
+
+
+def test_a_file_is_put_from_where_it_stands(node: Node) -> None:
+    """Like every reader, the store takes what comes from the file's position on."""
+    file = io.BytesIO(b"header" + content("position", CHUNK_SIZE + 1))
+    file.seek(6)
+    cid = node.store.put(file)
+    assert read_whole(node.store, cid, size=1 << 22) == content("position", CHUNK_SIZE + 1)
+
+
+def test_progress_counts_every_block(node: Node) -> None:
+    """Whoever shows a bar is told every byte of the file, also where a block is sent once and repeated often."""
+    data = padded("progress")
+    told: list[int] = []
+    node.store.put(io.BytesIO(data), on_progress=told.append)
+    inner = told.pop()
+    assert told == [CHUNK_SIZE] * 5 + [9]
+    assert inner < 1 << 10
+
+
+class BrokenFile(io.BytesIO):
+    """A file whose medium fails behind the first chunk."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The first chunk, and no more."""
+        if self.tell() >= CHUNK_SIZE:
+            raise RuntimeError("the medium is gone")
+        return super().read(size)
+
+
+def test_a_file_that_breaks_off_is_not_stored(node: Node) -> None:
+    """When the file cannot be read to its end, nothing is pinned, and the error is the file's."""
+    before = node.pins()
+    with pytest.raises(RuntimeError, match="the medium is gone"):
+        node.store.put(BrokenFile(content("breaks off", 3 * CHUNK_SIZE)))
+    assert node.pins() == before
+
+
+def test_has_tells_what_is_there(node: Node) -> None:
+    """A root that is there is there, and one that was never put is not."""
+    assert node.store.has(node.store.put(io.BytesIO(b"here")))
+    assert not node.store.has(cid_of(io.BytesIO(b"never put")))
+
+
+def test_what_is_not_there_is_said(node: Node) -> None:
+    """Reading what the node does not hold is a store's error that says so, on the first byte."""
+    with pytest.raises(StoreError, match="does not hold all of it"):
+        next(node.store.open(cid_of(io.BytesIO(b"never put either"))))
+
+
+def test_pinned_survives_garbage_collection(node: Node) -> None:
+    """What is pinned stays whole when the node collects garbage; what was unpinned goes."""
+    kept, dropped = content("kept", 3 * CHUNK_SIZE), content("dropped", 3 * CHUNK_SIZE)
+    store = node.store
+    kept_cid, dropped_cid = store.put(io.BytesIO(kept)), store.put(io.BytesIO(dropped))
+    store.unpin(dropped_cid)
+    assert store.has(dropped_cid)
+    node.ipfs("repo", "gc")
+    assert read_whole(store, kept_cid, size=len(kept)) == kept
+    assert not store.has(dropped_cid)
+
+
+def test_pins_are_marks(node: Node) -> None:
+    """Pinning and unpinning twice is as good as once."""
+    store = node.store
+    cid = store.put(io.BytesIO(b"marked"))
+    store.pin(cid)
+    store.unpin(cid)
+    store.unpin(cid)
+    assert str(cid) not in node.pins()
+    store.pin(cid)
+    assert node.pins()[str(cid)] == "recursive"
+
+
+def test_what_is_not_there_cannot_be_pinned(node: Node) -> None:
+    """A pin on what the node does not hold is refused at once: it would promise what is not there."""
+    with pytest.raises(StoreError, match="could not pin"):
+        node.store.pin(cid_of(io.BytesIO(b"absent")))
+
+
+def test_a_missing_block_is_named(node: Node) -> None:
+    """When a block in the midst is gone, the bytes before it are checked ones, and the error names what is missing."""
+    data = content("a hole", 4 * CHUNK_SIZE)
+    store = node.store
+    cid = store.put(io.BytesIO(data))
+    missing = CID.of(RAW, data[2 * CHUNK_SIZE : 3 * CHUNK_SIZE])
+    store.unpin(cid)
+    node.ipfs("block", "rm", str(missing))
+    parts = store.open(cid)
+    assert next(parts) + next(parts) == data[: 2 * CHUNK_SIZE]
+    with pytest.raises(StoreError, match=str(missing)):
+        next(parts)
+    with pytest.raises(StoreError, match="could not pin"):
+        store.pin(cid)
+
+
+def test_an_image_has_its_own_hash_as_address(node: Node) -> None:
+    """A device that knows no IPFS checks an image of one block by plain SHA-256, also when Kubo serves it."""
+    data = content("one block", 64 << 10)
+    cid = node.store.put(io.BytesIO(data))
+    assert node.store.read_block(cid) == data
+    assert hashlib.sha256(data).digest() == cid.digest
+
+
+def test_the_url_names_the_store(node: Node) -> None:
+    """``kubo:URL`` opens it, with or without a slash at the end."""
+    assert isinstance(open_store(f"kubo:{node.api}/"), KuboStore)
+    data = b"by its URL"
+    assert open_store(f"kubo:{node.api}/").put(io.BytesIO(data)) == cid_of(io.BytesIO(data))
+
+
+def test_proxies_are_not_asked(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An office's proxy settings do not send the node's API, and its secret, to the proxy."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert not node.store.has(cid_of(io.BytesIO(b"asked without a proxy")))
+
+
+def test_the_folder_of_a_file_is_not_told(node: Node, tmp_path: Path) -> None:
+    """A file with a name is put like any other."""
+    path = tmp_path / "thermo.bin"
+    path.write_bytes(content("named", CHUNK_SIZE + 3))
+    with path.open("rb") as file:
+        assert node.store.has(node.store.put(file))
+
+
+def test_other_nodes_are_asked(kubo: Path, tmp_path: Path) -> None:
+    """A node that is online fetches what another one holds; what it fetched can be pinned then."""
+    data, online = content("elsewhere", 3 * CHUNK_SIZE), Kind(is_online=True)
+    for name in ("vendor", "broker"):
+        (tmp_path / name).mkdir()
+    with (
+        running_node(kubo, tmp_path / "vendor", kind=online) as vendor,
+        running_node(kubo, tmp_path / "broker", kind=online) as broker,
+    ):
+        cid = vendor.store.put(io.BytesIO(data))
+        broker.ipfs("swarm", "connect", json.loads(vendor.ipfs("id"))["Addresses"][0])
+        assert not broker.store.has(cid)
+        assert b"".join(broker.store.search(cid)) == data
+        broker.store.pin(cid)
+        assert broker.pins()[str(cid)] == "recursive"

@@ -1,0 +1,271 @@
+"""The trustless gateway protocol as a repository speaks it, over real connections."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.formats.car import MAX_BLOCK_SIZE, read_car, unpack_car
+from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, RAW
+from blockota.stores.destinations import InFile
+from blockota.stores.fetch import fetch
+from blockota.stores.source import Source
+from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
+from tests.support.repository_process import SECRET, Running, running
+
+SECRET_ROOT = CID.of(RAW, SECRET)
+TEN = {"Range": "bytes=10-19"}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A repository of three images."""
+    with running(tmp_path_factory.mktemp("repository")) as found:
+        yield found
+
+
+def raw(cid: CID) -> str:
+    """Where a block is."""
+    return f"/ipfs/{cid}?format=raw"
+
+
+def car(cid: CID, more: str = "") -> str:
+    """Where a CAR is."""
+    return f"/ipfs/{cid}?format=car{more}"
+
+
+def test_blocks_come_as_they_are(repository: Running) -> None:
+    """Every block of every image, by its address alone; twice, since the second time the system sends the file."""
+    for _ in range(2):
+        for cid, data in BLOCKS.items():
+            assert repository.get(raw(cid)).content == data
+        assert repository.get(raw(SMALL_ROOT)).content == SMALL
+
+
+def test_headers_are_those_of_the_specification(repository: Running) -> None:
+    """Content never changes, is no web page, and says what it is."""
+    headers = repository.get(raw(SMALL_ROOT)).headers
+    assert headers["Content-Type"] == "application/vnd.ipld.raw"
+    assert headers["Content-Disposition"] == f'attachment; filename="{SMALL_ROOT}.bin"'
+    assert headers["Cache-Control"] == "public, max-age=29030400, immutable"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Ipfs-Path"] == f"/ipfs/{SMALL_ROOT}"
+    assert headers["X-Ipfs-Roots"] == str(SMALL_ROOT)
+    assert "Content-Location" not in headers
+
+
+def test_the_accept_header_will_do(repository: Running) -> None:
+    """Then the answer names the address at which caches may keep it."""
+    answer = repository.get(f"/ipfs/{SMALL_ROOT}", headers={"Accept": "application/vnd.ipld.raw"})
+    assert answer.content == SMALL
+    assert (answer.headers["Content-Location"], answer.headers["Vary"]) == (raw(SMALL_ROOT), "Accept")
+
+
+@pytest.mark.parametrize(
+    "path", [raw(ROOT), raw(SMALL_ROOT), car(ROOT), car(ROOT, "&car-dups=y"), "/ipfs/bafkqaaa?format=raw"]
+)
+def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
+    """The same status and headers, the length among them."""
+    got, asked = repository.get(path), repository.get(path, method="HEAD")
+    assert (asked.status_code, asked.content) == (got.status_code, b"")
+    assert {**asked.headers, "date": ""} == {**got.headers, "date": ""}
+    assert int(asked.headers["Content-Length"]) == len(got.content)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "expected"),
+    [
+        ("bytes=0-0", 206, SMALL[:1]),
+        ("bytes=10-19", 206, SMALL[10:20]),
+        ("bytes=2990-", 206, SMALL[2990:]),
+        ("bytes=-7", 206, SMALL[-7:]),
+        ("bytes=-99999", 206, SMALL),
+        ("bytes=2999-99999999999", 206, SMALL[2999:]),
+        ("bytes=0-1,5-6", 200, SMALL),
+        ("bytes=9-3", 200, SMALL),
+        ("lines=1-2", 200, SMALL),
+        ("bytes=3000-", 416, None),
+        ("bytes=-0", 416, None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_ranges(repository: Running, asked: str, status: int, expected: bytes | None) -> None:
+    """One range is served; what lies outside is refused with the size, the rest is left aside."""
+    for _ in range(2):
+        answer = repository.get(raw(SMALL_ROOT), headers={"Range": asked})
+        assert answer.status_code == status
+        if expected is None:
+            assert answer.headers["Content-Range"] == "bytes */3000"
+        else:
+            assert answer.content == expected
+
+
+def test_a_range_of_something_else_is_the_whole(repository: Running) -> None:
+    """If-Range holds the range back when the validator is another's."""
+    etag = repository.get(raw(SMALL_ROOT)).headers["ETag"]
+    assert repository.get(raw(SMALL_ROOT), headers={**TEN, "If-Range": etag}).content == SMALL[10:20]
+    assert repository.get(raw(SMALL_ROOT), headers={**TEN, "If-Range": '"other"'}).content == SMALL
+    assert repository.get(raw(SMALL_ROOT), headers=TEN, method="HEAD").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", [raw(SMALL_ROOT), car(ROOT), car(ROOT, "&dag-scope=block")], ids=["raw", "car", "block"]
+)
+def test_what_a_client_has_is_not_sent_again(repository: Running, path: str) -> None:
+    """If-None-Match with the validator, in either strength, or any."""
+    etag = repository.get(path, method="HEAD").headers["ETag"]
+    for told in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+        answer = repository.get(path, headers={"If-None-Match": told})
+        assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", etag)
+    assert repository.get(path, headers={"If-None-Match": '"x"'}, method="HEAD").status_code == 200
+
+
+def test_each_form_has_its_own_validator(repository: Running) -> None:
+    """A cache must not take one for another."""
+    forms = [raw(ROOT), *(car(ROOT, more) for more in ("", "&car-dups=y", "&dag-scope=block", "&entity-bytes=0:1"))]
+    assert len({repository.get(path, method="HEAD").headers["ETag"] for path in forms}) == len(forms)
+
+
+def blocks_in(repository: Running, more: str) -> list[CID]:
+    """What a CAR of the image has, in its order, each block checked."""
+    answer = repository.get(car(ROOT, more))
+    assert answer.headers["Content-Type"].startswith("application/vnd.ipld.car; version=1; order=dfs; dups=")
+    data, found = answer.content, []
+    position = data[0] + 1
+    while position < len(data):
+        length, shift = 0, 0
+        while True:
+            byte, position = data[position], position + 1
+            length, shift = length | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                break
+        cid = CID.decode(data[position : position + 36])
+        assert CID.of(cid.codec, data[position + 36 : position + length]) == cid
+        position += length
+        found.append(cid)
+    return found
+
+
+def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
+    """With and without repeated blocks, the root alone, and what proves a few bytes."""
+    leaves = [CID.of(RAW, IMAGE[at : at + CHUNK_SIZE]) for at in range(0, len(IMAGE), CHUNK_SIZE)]
+    assert blocks_in(repository, "&car-dups=y") == [ROOT, *leaves]
+    assert blocks_in(repository, "&dag-scope=entity") == [ROOT, *dict.fromkeys(leaves)]
+    assert blocks_in(repository, "&dag-scope=block") == [ROOT]
+    assert blocks_in(repository, "&entity-bytes=0:0") == [ROOT, leaves[0]]
+    assert blocks_in(repository, f"&entity-bytes={CHUNK_SIZE - 1}:{CHUNK_SIZE}") == [ROOT, *leaves[:2]]
+    assert blocks_in(repository, "&entity-bytes=-2:*") == [ROOT, leaves[4]]
+    assert blocks_in(repository, "&entity-bytes=99999999:*") == [ROOT]
+
+
+def test_a_leaf_is_a_car_too(repository: Running) -> None:
+    """Any block that is served is a root for whoever asks for it."""
+    leaf = next(cid for cid in BLOCKS if cid.codec == RAW)
+    content = repository.get(car(leaf)).content
+    assert [block.cid for block in read_car([content], leaf, size=MAX_BLOCK_SIZE, earlier=lambda _: None)] == [leaf]
+
+
+def test_curl_and_our_own_fetch_get_the_image(repository: Running, tmp_path: Path) -> None:
+    """Two independent clients."""
+    command = ["curl", "--silent", "--fail", "--output", "-", repository.url + car(ROOT, "&car-dups=y")]
+    content = subprocess.run(command, check=True, capture_output=True).stdout
+    with (tmp_path / "a").open("w+b") as file:
+        assert b"".join(unpack_car([content], ROOT, size=len(IMAGE), into=file)) == IMAGE
+    with (tmp_path / "b").open("w+b") as file:
+        fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=InFile(file))
+    assert (tmp_path / "b").read_bytes() == IMAGE
+
+
+def test_the_probe_is_answered(repository: Running) -> None:
+    """A client finds out that this is a trustless gateway."""
+    assert (
+        repository.get("/ipfs/bafkqaaa?format=raw").status_code,
+        repository.get("/ipfs/bafkqaaa?format=raw").content,
+    ) == (200, b"")
+    assert (
+        repository.get("/ipfs/bafkqaaa?format=car").content[1:]
+        == b"\xa2\x65roots\x81\xd8\x2a\x45\x00\x01\x55\x00\x00\x67version\x01"
+    )
+    assert repository.get("/ipfs/bafkqaaa?format=car").content[0] == 25
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status"),
+    [
+        (f"/ipfs/{SMALL_ROOT}", "", 400),
+        (f"/ipfs/{SMALL_ROOT}", "*/*", 400),
+        (f"/ipfs/{SMALL_ROOT}", "text/html", 406),
+        (f"/ipfs/{SMALL_ROOT}?format=tar", "*/*", 406),
+        (f"/ipfs/{SMALL_ROOT}", "application/vnd.ipld.car; version=2", 406),
+        (car(SMALL_ROOT, "&car-version=2"), "*/*", 406),
+        (car(SMALL_ROOT, "&car-order=bfs"), "*/*", 406),
+        (car(SMALL_ROOT, "&dag-scope=some"), "*/*", 400),
+        (car(SMALL_ROOT, "&entity-bytes=1"), "*/*", 400),
+        (raw(SECRET_ROOT), "*/*", 404),
+        (car(SECRET_ROOT), "*/*", 404),
+        (raw(CID(DAG_PB, SMALL_ROOT.digest)), "*/*", 404),
+        ("/ipfs/bnothing?format=raw", "*/*", 400),
+        ("/ipfs/QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG?format=raw", "*/*", 400),
+        (f"/ipfs/{SMALL_ROOT}/manifest.json?format=raw", "*/*", 400),
+        (f"/ipns/{SMALL_ROOT}?format=raw", "*/*", 404),
+        ("/", "*/*", 404),
+    ],
+    ids=range(17),
+)
+def test_refusals_have_a_status_and_a_sentence(repository: Running, path: str, accept: str, status: int) -> None:
+    """What cannot be served is said in one plain sentence that no cache keeps."""
+    answer = repository.get(path, headers={"Accept": accept})
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.text.endswith(".\n")
+
+
+def test_only_reading_is_possible(repository: Running) -> None:
+    """Nothing can be put, changed or deleted."""
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        answer = repository.get(raw(SMALL_ROOT), method=method)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_a_proxy_cache_is_told_that_it_is_not_here(repository: Running) -> None:
+    """Only-if-cached has its own answer."""
+    headers = {"Cache-Control": "only-if-cached"}
+    assert repository.get(raw(SECRET_ROOT), headers=headers).status_code == 412
+    assert repository.get(raw(SMALL_ROOT), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/ipfs/../store/blocks",
+        f"/ipfs/%2e%2e/{SECRET_ROOT}",
+        f"/ipfs/..%2f..%2fpins%2f{SECRET_ROOT}",
+        f"/ipfs/{SECRET_ROOT}%00?format=raw",
+        f"/ipfs/{str(SECRET_ROOT).upper()}?format=raw",
+        f"//{SECRET_ROOT}?format=raw",
+        f"/ipfs//{SECRET_ROOT}?format=raw",
+        f"/IPFS/{SECRET_ROOT}?format=raw",
+        f"/ipfs/{SMALL_ROOT}/../{SECRET_ROOT}?format=raw",
+        f"/ipfs/{'b' * 9000}?format=raw",
+        "/ipfs/\xff\xfe",
+        f"http://elsewhere/ipfs/{SECRET_ROOT}?format=raw",
+    ],
+    ids=range(12),
+)
+def test_no_path_leads_out_of_the_catalogue(repository: Running, target: str) -> None:
+    """Whatever is written where an address belongs: a refusal, and never a byte of the file that is not published."""
+    request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1")
+    answer = repository.say(request)
+    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404"), answer[:100]
+    assert SECRET not in answer
+
+
+def test_health_is_for_machines(repository: Running) -> None:
+    """How many releases, and how old the chain's answer is."""
+    answer = repository.get("/health")
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+    assert (answer.json()["status"], answer.json()["releases"], answer.json()["missing"]) == ("ok", 3, {})

@@ -1,0 +1,286 @@
+"""A repository among bad clients, and its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from blockota.formats.car import unpack_car
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW
+from blockota.repository.connection import MAX_HEADER_SIZE
+from blockota.repository.tokens import new_token
+from tests.support.fetch_samples import SMALL, SMALL_ROOT
+from tests.support.repository_process import (
+    HEADER_SECONDS,
+    LARGE,
+    LARGE_ROOT,
+    STALL_SECONDS,
+    Running,
+    receive_all,
+    running,
+)
+
+RAW_PATH, CAR_PATH = f"/ipfs/{SMALL_ROOT}?format=raw", f"/ipfs/{LARGE_ROOT}?format=car&car-dups=y"
+GET_CAR = f"GET {CAR_PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+LAST = CID.of(RAW, LARGE[-CHUNK_SIZE:])
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Running]:
+    """A repository of three images."""
+    with running(tmp_path) as found:
+        yield found
+
+
+def image_of(answer: bytes, folder: Path) -> bytes:
+    """The image in a whole HTTP answer that is a CAR."""
+    with (folder / "image").open("w+b") as file:
+        return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE), into=file))
+
+
+def drip(connection: socket.socket, words: bytes) -> None:
+    """Say something a byte at a time."""
+    for byte in words:
+        connection.sendall(bytes((byte,)))
+        time.sleep(0.05)
+
+
+def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
+    """Clients that say nothing, or a byte at a time, are cut off, also on a connection that was of use before."""
+    began = time.monotonic()
+    with repository.connect() as silent, repository.connect() as second:
+        second.sendall(f"HEAD {RAW_PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert second.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        assert receive_all(silent) == b""
+        with pytest.raises(ConnectionError):
+            drip(second, b"GET /health HTTP/1.1\r\nX-Slow: " + b"a" * 100)
+    assert HEADER_SECONDS <= time.monotonic() - began < 5 * HEADER_SECONDS
+    assert repository.get(RAW_PATH).content == SMALL
+
+
+def test_headers_have_a_greatest_size(repository: Running) -> None:
+    """One line of a mebibyte, or a hundred thousand lines, are refused when the limit is reached."""
+    for huge in (b"X-Big: " + b"a" * (1 << 20), b"A: b\r\n" * 100_000):
+        answer = repository.say(b"GET /health HTTP/1.1\r\nHost: x\r\n" + huge + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 400") or answer == b"", answer[:80]
+    fits = {"X-Large": "a" * (MAX_HEADER_SIZE // 2)}
+    assert repository.get(RAW_PATH, headers=fits).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "words", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 9000], ids=range(4)
+)
+def test_what_is_no_http_ends_the_connection(repository: Running, words: bytes) -> None:
+    """Noise is answered with 400 or nothing, and others are served on."""
+    answer = repository.say(words)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
+    assert repository.get(RAW_PATH).content == SMALL
+
+
+def test_who_does_not_read_is_cut_off(repository: Running) -> None:
+    """A client that takes nothing loses its connection, and the log says that it did not get all."""
+    for turn in range(2):  # the first time blocks are read and checked, the second time the system sends the files
+        with repository.slow_reader(GET_CAR) as connection:
+            began = time.monotonic()
+            line = repository.line(2 * turn)
+            assert STALL_SECONDS * 0.9 <= time.monotonic() - began < STALL_SECONDS * 4
+            assert (line["complete"], line["trouble"].startswith("TimeoutError")) == (False, True)
+            assert len(receive_all(connection)) < len(LARGE)
+        assert repository.get(CAR_PATH).ok
+
+
+def test_slow_readers_do_not_hold_up_others(repository: Running, tmp_path: Path) -> None:
+    """Fifty clients that read slowly, and one that gets its block at once; those who go on reading get all."""
+    slow = [repository.slow_reader(GET_CAR) for _ in range(50)]
+    began = time.monotonic()
+    assert repository.get(RAW_PATH).content == SMALL
+    assert time.monotonic() - began < 1
+    assert image_of(receive_all(slow[7]), tmp_path) == LARGE
+    for connection in slow:
+        connection.close()
+
+
+def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
+    """Above the limit there is 503, and below it again the block."""
+    with running(tmp_path, clients=3) as repository:
+        waiting = [repository.slow_reader(GET_CAR) for _ in range(3)]
+        time.sleep(0.3)
+        refused = repository.get(RAW_PATH)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert repository.get("/health").status_code == 200
+        for connection in waiting:
+            connection.close()
+        time.sleep(0.5)
+        assert repository.get(RAW_PATH).content == SMALL
+
+
+@pytest.mark.parametrize(
+    ("before", "connections", "is_told"),
+    [("ulimit -S -n 100", 4 * 30 + 64, False), ("ulimit -n 160", 80, True)],
+    ids=["soft", "hard"],
+)
+def test_connections_end_before_open_files_do(tmp_path: Path, before: str, connections: int, *, is_told: bool) -> None:
+    """The limit of files is raised as far as the system lets; above what that allows there is 503 and no silence."""
+    with running(tmp_path, clients=30, before=before) as repository:
+        idle = [repository.connect() for _ in range(connections - 2)]
+        assert repository.get(RAW_PATH).content == SMALL
+        idle += [repository.connect() for _ in range(4)]
+        assert repository.get(RAW_PATH).status_code == 503
+        for connection in idle:
+            connection.close()
+        told = [line["trouble"] for line in repository.lines if line.get("part") == "connections"]
+    assert told == (["the system lets 160 files be open: at most 80 connections are taken"] if is_told else [])
+
+
+def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
+    """Clients that begin no TLS are not counted as connections; they cost a line, and others come in after them."""
+    with running(tmp_path, tls=True, clients=30, before="ulimit -n 160") as repository:
+        idle = [socket.create_connection(("127.0.0.1", repository.port)) for _ in range(300)]
+        time.sleep(1)
+        for connection in idle:
+            connection.close()
+        assert repository.get(RAW_PATH).content == SMALL
+        assert [line["part"] for line in repository.lines if "event" in line] == ["connections", "server"]
+
+
+def test_a_stop_lets_transfers_finish(repository: Running, tmp_path: Path) -> None:
+    """After SIGTERM who is being served gets all, nobody else is let in, and the exit status is 0."""
+    with repository.slow_reader(GET_CAR) as connection:
+        first = connection.recv(1 << 12)
+        repository.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(requests.ConnectionError):
+            repository.get("/health")
+        assert image_of(first + receive_all(connection), tmp_path) == LARGE
+    assert repository.process.wait(10) == 0
+    assert repository.line(0)["complete"] is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
+    """A client that does not read cannot keep the repository from ending."""
+    with running(tmp_path, stop_seconds=1) as repository, repository.slow_reader(GET_CAR) as connection:
+        connection.recv(1 << 12)
+        began = time.monotonic()
+        repository.process.send_signal(number)
+        assert repository.process.wait(20) == 0
+        assert time.monotonic() - began < 5
+
+
+def test_a_corrupt_block_is_not_sent(repository: Running) -> None:
+    """Neither alone nor within a CAR; the operator is told why, the client only that it did not get it."""
+    name = str(LAST)
+    path = repository.store.folder / "blocks" / name[-3:-1] / name
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    answer = repository.get(f"/ipfs/{LAST}?format=raw")
+    assert (answer.status_code, "another source" in answer.text, str(repository.store.folder) in answer.text) == (
+        500,
+        True,
+        False,
+    )
+    assert "corrupt" in repository.line(0)["trouble"]
+    with pytest.raises(requests.RequestException):
+        repository.get(CAR_PATH)
+    assert "corrupt" in repository.line(1)["trouble"]
+    path.unlink()
+    assert repository.get(f"/ipfs/{LAST}?format=raw").status_code == 500
+    assert repository.get(RAW_PATH).content == SMALL
+
+
+def test_tokens_open_the_door(tmp_path: Path) -> None:
+    """Only who has one is served, the log has the holder's name and nowhere the token; health is for everybody."""
+    token, line = new_token("plant-7")
+    (tmp_path / "tokens").write_text(f"# gateways\n\n{new_token('other')[1]}\n{line}\n")
+    with running(tmp_path, tokens=str(tmp_path / "tokens")) as repository:
+        for wrong in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {token}"}, {"Authorization": token}):
+            answer = repository.get(RAW_PATH, headers=wrong)
+            assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="repository"')
+        answer = repository.get(RAW_PATH, headers={"Authorization": f"Bearer {token}"})
+        assert (answer.content, answer.headers["Cache-Control"].split(",")[0]) == (SMALL, "private")
+        assert repository.line(4)["holder"] == "plant-7"
+        assert token not in repository.log.read_text()
+        health = repository.get("/health").json()
+        assert (health["status"], health["tokens"], health["tokensTrouble"]) == ("ok", 2, "")
+
+
+def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_path: Path) -> None:
+    """A mistake in another line is told in health and log, and lets nobody in; once mended, the file counts."""
+    token, line = new_token("plant-7")
+    mine, file = {"Authorization": f"Bearer {token}"}, tmp_path / "tokens"
+    file.write_text(line)
+    with running(tmp_path, tokens=str(file), refresh=0.2) as repository:
+        assert repository.get(RAW_PATH, headers=mine).content == SMALL
+        file.write_text("# plant-7 was stolen\nplant-8 thetoken\n")
+        await_status(repository, mine, 401)
+        health = repository.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "closed")
+        assert health.json()["tokensTrouble"] == "line 2 is no NAME and SHA-256"
+        assert str(tmp_path) not in health.text
+        file.write_text(new_token("plant-8")[1])
+        await_status(repository, mine, 401)
+        file.unlink()
+        file.write_text(line)
+        await_status(repository, mine, 200)
+        events = [line for line in repository.lines if "event" in line]
+    assert [(event["event"], event["part"]) for event in events[:2]] == [("trouble", "tokens"), ("recovered", "tokens")]
+    assert f"{file} cannot be used" in events[0]["trouble"]
+
+
+def await_status(repository: Running, headers: dict[str, str], status: int) -> None:
+    """Wait until a block is answered so."""
+    deadline = time.monotonic() + 10
+    while (found := repository.get(RAW_PATH, headers=headers).status_code) != status:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def test_tls_with_certificate_files(tmp_path: Path) -> None:
+    """Clients that know the certificate get the image; those that do not refuse."""
+    with running(tmp_path, tls=True) as repository:
+        assert repository.url.startswith("https://")
+        for _ in range(2):
+            answer = repository.get(CAR_PATH)
+            assert image_of(b"\r\n\r\n" + answer.content, tmp_path) == LARGE
+        with pytest.raises(requests.exceptions.SSLError):
+            repository.get(RAW_PATH, verify=True)
+
+
+def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
+    """X-Forwarded-For from anybody else says nothing."""
+    told = {"X-Forwarded-For": "203.0.113.9"}
+    for proxies, client in (((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.9"), (("192.0.2.1",), "127.0.0.1")):
+        folder = tmp_path / client / str(len(proxies))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "access.jsonl").unlink(missing_ok=True)
+        with running(folder, proxies=proxies) as repository:
+            assert repository.get(RAW_PATH, headers=told).ok
+            assert repository.line(0)["client"] == client
+
+
+def test_behind_a_proxy_the_client_is_the_last_that_it_saw(tmp_path: Path) -> None:
+    """What a client wrote itself before the proxy's word says nothing, and TLS at the proxy changes no answer."""
+    told = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https"}
+    with running(tmp_path, proxies=("127.0.0.1",)) as repository:
+        for number in range(2):
+            answer = repository.get(CAR_PATH, headers=told | {"X-Forwarded-Host": "elsewhere"})
+            assert image_of(b"\r\n\r\n" + answer.content, tmp_path) == LARGE
+            assert "elsewhere" not in str(answer.headers)
+            assert repository.line(number)["client"] == "203.0.113.9"
+
+
+def test_a_line_of_the_log_is_a_line(repository: Running) -> None:
+    """Whatever a client says of itself, one request is one JSON object with what was sent."""
+    repository.get(RAW_PATH, headers={"User-Agent": 'x"}, {"status": 200', "Range": "bytes=0-9"})
+    line = repository.line(0)
+    assert (line["status"], line["bytes"], line["range"], line["complete"]) == (206, 10, "bytes=0-9", True)
+    repository.get("/ipfs/%0a%22%7d?format=raw")
+    assert repository.line(1)["path"] == '/ipfs/\n"}'
+    for method in ("GET", "GET", "HEAD"):
+        repository.get(CAR_PATH, method=method)
+    assert [repository.line(number)["bytes"] > len(LARGE) for number in (2, 3, 4)] == [True, True, False]

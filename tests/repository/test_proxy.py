@@ -1,0 +1,131 @@
+"""A repository behind nginx that has the certificate, as in most computer centres."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import shutil
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from blockota.chain.local import free_port
+from blockota.repository.tokens import new_token
+from blockota.stores.destinations import InFile
+from blockota.stores.fetch import fetch
+from blockota.stores.source import Source, Verdict
+from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
+from tests.support.repository_process import Running, running
+
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx, which is the proxy here, is not installed")
+CONFIGURATION = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; user {user} {group}; worker_processes 1;
+events {{}}
+http {{
+  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{
+    listen 127.0.0.2:{port} ssl; ssl_certificate {folder}/tls.pem; ssl_certificate_key {folder}/tls.key;
+    location /firmware/ {{
+      proxy_pass {upstream}/; proxy_http_version 1.1;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto https;
+    }}
+  }}
+}}
+"""
+RAW = f"/ipfs/{SMALL_ROOT}?format=raw"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A repository and the proxy before it.
+
+    Attributes:
+        repository: the repository.
+        url: where the proxy answers for it.
+        authority: the file of the certificate.
+        token: what it wants.
+    """
+
+    repository: Running
+    url: str
+    authority: Path
+    token: str
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """Ask through the proxy."""
+        told = {"Authorization": f"Bearer {self.token}"} | headers
+        return requests.get(self.url + path, headers=told, verify=str(self.authority), timeout=10)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A repository that lets in whom it knows, below a path of nginx."""
+    folder = tmp_path_factory.mktemp("site")
+    token, line = new_token("plant-7")
+    (folder / "tokens").write_text(line)
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=proxy"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.2", "-keyout", str(folder / "tls.key")]
+    subprocess.run(["openssl", *words, "-out", str(folder / "tls.pem")], check=True, capture_output=True)  # noqa: S607
+    with running(folder, proxies=["127.0.0.1"], tokens=str(folder / "tokens")) as repository:
+        facts = {"user": getpass.getuser(), "group": folder.group(), "upstream": repository.url}
+        (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, port=(port := free_port()), **facts))
+        with subprocess.Popen([str(NGINX), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL) as proxy:
+            try:
+                found = Site(repository, f"https://127.0.0.2:{port}/firmware", folder / "tls.pem", token)
+                await_answer(found)
+                yield found
+            finally:
+                proxy.terminate()
+
+
+def await_answer(site: Site) -> None:
+    """Wait until the proxy answers."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert site.get("/health").status_code == 200
+        except requests.ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
+def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
+    """With TLS, a path in front and a token; as a CAR from one source, and block by block from two."""
+    source = Source(site.url, token=site.token, tls=ssl.create_default_context(cafile=str(site.authority)))
+    direct = Source(site.repository.url, token=site.token)
+    for sources in ([source], [source, direct]):
+        file = io.BytesIO()
+        report = fetch(ROOT, sources, size=len(IMAGE), into=InFile(file))
+        assert file.getvalue() == IMAGE
+        assert not report.bad
+        assert report.sources[0].verdict is Verdict.SERVED
+
+
+def test_what_clients_and_caches_need_passes_a_proxy(site: Site) -> None:
+    """Ranges, validators, and the refusal of who has no token."""
+    answer = site.get(RAW, Range="bytes=10-19")
+    assert (answer.status_code, answer.content) == (206, SMALL[10:20])
+    etag = answer.headers["ETag"]
+    assert site.get(RAW, **{"If-None-Match": etag}).status_code == 304
+    refused = site.get(RAW, Authorization="Bearer wrong")
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="repository"')
+
+
+def test_the_log_has_the_client_and_not_the_proxy(site: Site) -> None:
+    """Whatever the client says of itself."""
+    before = len(site.repository.lines)
+    command = ["curl", "--silent", "--fail", "--interface", "127.0.0.9", "--cacert", str(site.authority)]
+    command += ["--header", f"Authorization: Bearer {site.token}", "--header", "X-Forwarded-For: 203.0.113.66"]
+    assert subprocess.run([*command, site.url + RAW], check=True, capture_output=True).stdout == SMALL
+    line = site.repository.line(before)
+    assert (line["client"], line["holder"]) == ("127.0.0.9", "plant-7")

@@ -1,0 +1,76 @@
+"""Slow clients: who takes something is served to the end, who takes nothing is cut off, and neither costs much."""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from blockota.formats.car import unpack_car
+from tests.support.repository_process import LARGE, LARGE_ROOT, STALL_SECONDS, Running, receive_all, running
+
+GET_CAR = f"GET /ipfs/{LARGE_ROOT}?format=car&car-dups=y HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+TURNS = {"read": 0, "again": 1}
+"""The first time blocks are read and checked; the second time the system sends the files, where TLS lets it."""
+
+
+@pytest.fixture(scope="module", params=["http", "https"])
+def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A repository of three images."""
+    with running(tmp_path_factory.mktemp("repository"), tls=request.param == "https") as found:
+        yield found
+
+
+def take(connection: socket.socket, rate: int, *, seconds: float) -> bytes:
+    """Read so many bytes a second, for a time; less where the connection ends."""
+    data, began = bytearray(), time.monotonic()
+    while (elapsed := time.monotonic() - began) < seconds:
+        part = connection.recv(max(rate // 20, 1)) if len(data) <= rate * elapsed else None
+        if part == b"":
+            break
+        data += part or b""
+        time.sleep(0.02)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_who_takes_something_is_not_cut_off(repository: Running, turn: str) -> None:
+    """A block takes five times as long as a client may take nothing, and all of the image comes."""
+    before = len(repository.lines)
+    with repository.slow_reader(GET_CAR) as connection:
+        first = take(connection, 100_000, seconds=3 * STALL_SECONDS)
+        answer = first + receive_all(connection)
+    assert len(first) < len(LARGE) // 4, turn
+    image = unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE), into=io.BytesIO())
+    assert b"".join(image) == LARGE
+    assert repository.line(before)["complete"] is True
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_byte_now_and_then_is_not_enough(repository: Running, turn: str) -> None:
+    """Who reads ten bytes a second would keep an answer for a day, and nobody else could have it."""
+    before = len(repository.lines)
+    with repository.slow_reader(GET_CAR) as connection:
+        began = time.monotonic()
+        connection.settimeout(0.1)
+        while len(repository.lines) == before and time.monotonic() - began < 5 * STALL_SECONDS:
+            connection.recv(2)
+            time.sleep(0.2)
+    line = repository.line(before)
+    assert (line["complete"], line["trouble"].startswith("TimeoutError")) == (False, True), turn
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_clients_that_do_not_read_cost_little_memory(repository: Running, turn: str) -> None:
+    """A hundred of them want 1.2 GiB together; of each a part of a block waits here, and what TLS needs for itself."""
+    assert repository.get("/health").ok
+    before = repository.peak_memory
+    slow = [repository.slow_reader(GET_CAR) for _ in range(100)]
+    time.sleep(1)
+    cost = (repository.peak_memory - before) / len(slow)
+    assert cost < 512 << 10, (turn, cost)
+    for connection in slow:
+        connection.close()

@@ -1,0 +1,241 @@
+"""A repository between its chain and its store: what it serves when one of them fails, loses something, or is back."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.bindings.serving_rights import Reading
+from blockota.errors import ChainError, ContentError, StoreError
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, dag
+from blockota.model.rights import Claim
+from blockota.repository.blocks import Blocks
+from blockota.repository.shelf import Pace, Shelf
+from blockota.stores.local import LocalStore
+from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
+from tests.support.repository_process import BIG_CLAIM, CLAIMS, LARGE, LARGE_ROOT, NOW, SMALL_CLAIM, revoked
+
+
+class Scripted:
+    """A chain that answers, or is out of reach."""
+
+    def __init__(self) -> None:
+        """It answers."""
+        self.answer: tuple[Claim, ...] | None = CLAIMS
+
+    def read(self) -> Reading:
+        """What it says now."""
+        if self.answer is None:
+            raise ChainError("no node answers")
+        return Reading(NOW, self.answer)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """A store with two of the three images."""
+    found = LocalStore(tmp_path)
+    found.put(io.BytesIO(IMAGE))
+    found.put(io.BytesIO(SMALL))
+    return found
+
+
+def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> None:
+    """Its last answer counts, agreements expire nevertheless, in the end nothing is served, and it recovers."""
+    chain, clock = Scripted(), Clock()
+    chain.answer = (BIG_CLAIM, replace(SMALL_CLAIM, expires_at=NOW + 50))
+    shelf = Shelf(chain, store, pace=Pace(30, 100), clock=clock)
+    assert (shelf.health()["status"], shelf.pause, shelf.health()["releases"]) == ("ok", 30, 2)
+    chain.answer, clock.now = None, 60
+    shelf.refresh()
+    assert (shelf.health()["status"], shelf.health()["releases"], shelf.is_open) == ("stale", 1, True)
+    assert "no node answers" in str(shelf.health()["trouble"])
+    clock.now = 101
+    assert (shelf.health()["status"], shelf.is_open) == ("closed", False)
+    chain.answer = CLAIMS
+    shelf.refresh()
+    assert (shelf.health()["status"], shelf.is_open, shelf.health()["trouble"]) == ("incomplete", True, "")
+
+
+def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
+    """A repository that never knew what it may serve does not start."""
+    chain = Scripted()
+    chain.answer = None
+    with pytest.raises(ChainError):
+        Shelf(chain, store)
+
+
+def test_what_comes_later_is_served_later(store: LocalStore) -> None:
+    """An image that is not whole in the store is missing, and found at the next look."""
+    shelf = Shelf(Scripted(), store)
+    assert shelf.catalogue.missing.keys() == {LARGE_ROOT}
+    assert shelf.catalogue.find(LARGE_ROOT) is None
+    blocks = list(dag(io.BytesIO(LARGE)))
+    store.write_block(blocks[-1])
+    shelf.refresh()
+    assert "12 of its blocks are missing" in shelf.catalogue.missing[LARGE_ROOT]
+    for block in blocks:
+        store.write_block(block)
+    shelf.refresh()
+    assert (shelf.catalogue.missing, shelf.catalogue.find(LARGE_ROOT) is not None) == ({}, True)
+
+
+def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> None:
+    """Another process may drop a file that is served; where it comes back, it is served again."""
+    shelf = Shelf(Scripted(), store)
+    assert shelf.catalogue.find(SMALL_ROOT)
+    store.remove_block(SMALL_ROOT)
+    shelf.refresh()
+    assert (shelf.catalogue.find(SMALL_ROOT), SMALL_ROOT in shelf.catalogue.missing) == (None, True)
+    store.put(io.BytesIO(SMALL))
+    shelf.refresh()
+    assert shelf.catalogue.find(SMALL_ROOT)
+
+
+@pytest.mark.parametrize("harm", ["gone", "rotten"])
+def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, harm: str) -> None:
+    """One that is gone is seen at the next look, one that is rotten once somebody asked for it; both may come back."""
+    shelf = Shelf(Scripted(), store)
+    leaf = CID.of(RAW, IMAGE[:CHUNK_SIZE])
+    if harm == "gone":
+        store.remove_block(leaf)
+    else:
+        next(store.folder.glob(f"blocks/*/{leaf}")).write_bytes(bytes(CHUNK_SIZE))
+        with pytest.raises(ContentError):
+            asyncio.run(shelf.blocks.get(leaf))
+    shelf.refresh()
+    assert (shelf.catalogue.find(ROOT), shelf.health()["status"]) == (None, "incomplete")
+    assert {"gone": "1 of its blocks are missing", "rotten": f"{leaf} is corrupt"}[harm] in shelf.catalogue.missing[
+        ROOT
+    ]
+    store.write_block(Block(leaf, IMAGE[:CHUNK_SIZE]))
+    shelf.refresh()
+    assert shelf.catalogue.find(ROOT)
+    assert asyncio.run(shelf.blocks.get(leaf)) == IMAGE[:CHUNK_SIZE]
+
+
+class Unsteady(LocalStore):
+    """A store that can be out of reach, as a node that was stopped; or silent, as one that hangs."""
+
+    is_down = False
+    asked: Callable[[], object] = staticmethod(lambda: None)
+
+    def has(self, cid: CID) -> bool:
+        """Whether it has a block."""
+        self.asked()
+        if self.is_down:
+            raise StoreError("the node cannot be reached", why="connection refused")
+        return super().has(cid)
+
+
+def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> None:
+    """Health fails and says why, clients are told to come again, what was revoked is gone, and all of it comes back."""
+    chain, unsteady = Scripted(), Unsteady(store.folder)
+    shelf = Shelf(chain, unsteady)
+    unsteady.is_down, chain.answer = True, (BIG_CLAIM, revoked(SMALL_CLAIM))
+    shelf.refresh()
+    health = shelf.health()
+    assert (health["status"], health["files"], health["missing"]) == ("failing", 1, {})
+    assert "connection refused" in str(health["storeTrouble"])
+    assert (shelf.catalogue.find(SMALL_ROOT), SMALL_ROOT in shelf.catalogue.rights.gone) == (None, True)
+    unsteady.is_down = False
+    shelf.refresh()
+    assert (shelf.health()["status"], shelf.health()["storeTrouble"]) == ("ok", "")
+    assert shelf.catalogue.find(ROOT)
+
+
+def test_a_store_that_hangs_is_told_while_it_does(store: LocalStore) -> None:
+    """Whoever asks for health does not wait for the store."""
+    clock, unsteady = Clock(), Unsteady(store.folder)
+    shelf = Shelf(Scripted(), unsteady, clock=clock)
+    told: list[object] = []
+
+    def hang() -> None:
+        told.append(shelf.health()["status"])
+        clock.now += 40
+        told.append(shelf.health()["status"])
+        unsteady.asked = lambda: None
+
+    unsteady.asked = hang
+    shelf.refresh()
+    assert told == ["incomplete", "failing"]
+    assert shelf.health()["status"] == "incomplete"
+
+
+def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalStore) -> None:
+    """It would serve nothing, and say that all is missing."""
+    unsteady = Unsteady(store.folder)
+    unsteady.is_down = True
+    with pytest.raises(StoreError):
+        Shelf(Scripted(), unsteady)
+
+
+def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
+    """Blocks without memory of which one was read and checked; then something happens to the store."""
+    blocks = Blocks(store, capacity=0)
+    assert asyncio.run(blocks.get(SMALL_ROOT)) == SMALL
+    work(blocks)
+    return blocks
+
+
+def test_a_checked_file_is_sent_until_it_changes(store: LocalStore) -> None:
+    """A block's file is trusted while nobody writes to it, and checked again after that."""
+    path = next(store.folder.glob(f"blocks/*/{SMALL_ROOT}"))
+    blocks = checked(store, lambda _: None)
+    with blocks.file(SMALL_ROOT, size=len(SMALL)) or io.BytesIO() as file:
+        assert file.read() == SMALL
+    assert blocks.file(SMALL_ROOT, size=len(SMALL) - 1) is None
+    path.write_bytes(b"x" * len(SMALL))
+    assert blocks.file(SMALL_ROOT, size=len(SMALL)) is None
+    with pytest.raises(ContentError, match="corrupt"):
+        asyncio.run(blocks.get(SMALL_ROOT))
+    path.unlink()
+    assert blocks.file(SMALL_ROOT, size=len(SMALL)) is None
+    with pytest.raises(StoreError):
+        asyncio.run(blocks.get(SMALL_ROOT))
+
+
+class Slow:
+    """A store that counts what is read from it."""
+
+    def __init__(self) -> None:
+        """Nothing was read."""
+        self.reads = 0
+
+    def has(self, cid: CID) -> bool:
+        """Whether it has a block."""
+        return cid in BLOCKS
+
+    def read_block(self, cid: CID) -> bytes:
+        """A block."""
+        self.reads += 1
+        return BLOCKS[cid]
+
+
+def test_a_block_is_read_once_for_all_who_want_it() -> None:
+    """A hundred clients at once cost one reading, and memory has its limit."""
+    store, leaves = Slow(), [cid for cid in BLOCKS if cid.codec == RAW]
+
+    async def play() -> None:
+        blocks = Blocks(store, capacity=2 << 20)
+        await asyncio.gather(*(blocks.get(leaves[0]) for _ in range(100)))
+        assert store.reads == 1
+        for leaf in leaves * 2:
+            await blocks.get(leaf)
+        assert store.reads > len(leaves)
+
+    asyncio.run(play())

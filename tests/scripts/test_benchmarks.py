@@ -1,0 +1,119 @@
+"""The figures can fail: a measurement whose count could only ever be zero would say nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from benchmarks.clients import Task, crowd
+from benchmarks.figure import Figure, duration, in_turns, report, throughput
+from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
+from tests.support.hostile_gateway import Server, flips_bit, honest, serving
+
+CLIENTS = 4
+SHA256 = hashlib.sha256(IMAGE).hexdigest()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves the files of a folder, and prints nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library names it so
+        """Say nothing."""
+
+
+@contextmanager
+def plain_files(folder: Path) -> Iterator[str]:
+    """A server of the plain image and of a corrupted copy, as nginx is in the measurement."""
+    (folder / "right").write_bytes(IMAGE)
+    (folder / "wrong").write_bytes(IMAGE[:-1] + b"x")
+    with Server(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def plain_task(url: str, name: str, *, is_checked: bool) -> Task:
+    """The task of fetching a plain file."""
+    return Task(url, len(IMAGE), SHA256, cid=str(ROOT), path=f"/{name}", is_checked=is_checked)
+
+
+def test_clients_accept_the_published_copy_and_nothing_is_unverified(tmp_path: Path) -> None:
+    """Every client of a crowd has a time, nobody refuses, and no byte is counted."""
+    with serving(BLOCKS) as gateway, crowd(tmp_path, clients=CLIENTS) as clients:
+        outcome = clients.fetch(Task(gateway.url, len(IMAGE), SHA256, cid=str(ROOT)))
+    assert (len(outcome.times), outcome.refusals, outcome.unverified) == (CLIENTS, [], 0)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.999], ids=["early", "late"])
+def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
+    """Where one bit differs every client refuses the file, is counted as refusing, and accepts no byte unverified."""
+    with serving(BLOCKS, flips_bit(place)) as lying, crowd(tmp_path, clients=CLIENTS) as clients:
+        outcome = clients.fetch(Task(lying.url, len(IMAGE), SHA256, cid=str(ROOT)))
+        assert (outcome.times, len(outcome.refusals), outcome.unverified) == ([], CLIENTS, 0)
+        assert all("lied" in refusal for refusal in outcome.refusals)
+        lying.vice = honest
+        again = clients.fetch(Task(lying.url, len(IMAGE), SHA256, cid=str(ROOT)))
+    assert (len(again.times), again.refusals, again.unverified) == (CLIENTS, [], 0)
+
+
+def test_what_is_accepted_unverified_is_counted(tmp_path: Path) -> None:
+    """Clients that check nothing take the corrupted copy, and every byte of it is counted; of the right one, none."""
+    with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
+        for name, counted in (("wrong", CLIENTS * len(IMAGE)), ("right", 0)):
+            outcome = clients.fetch(plain_task(url, name, is_checked=False))
+            assert (len(outcome.times), outcome.refusals, outcome.unverified) == (CLIENTS, [], counted)
+
+
+def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
+    """Those against which ours are measured refuse the corrupted copy, too."""
+    with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
+        refused = clients.fetch(plain_task(url, "wrong", is_checked=True))
+        accepted = clients.fetch(plain_task(url, "right", is_checked=True))
+    assert (refused.times, len(refused.refusals), refused.unverified) == ([], CLIENTS, 0)
+    assert (len(accepted.times), accepted.refusals, accepted.unverified) == (CLIENTS, [], 0)
+
+
+def test_turns_alternate_and_the_first_does_not_count() -> None:
+    """Who begins changes with every turn, something is done after each, and the warming turn is left out."""
+    done: list[str] = []
+
+    def way(name: str, seconds: float) -> float:
+        done.append(name)
+        return seconds * (100 if len(done) <= 4 else 1)
+
+    pairs = in_turns(lambda: way("ours", 2), lambda: way("theirs", 1), runs=2, between=lambda: done.append("|"))
+    assert "".join(done) == "theirs|ours|ours|theirs|theirs|ours|"
+    assert pairs == [(2, 1), (2, 1)]
+
+
+MET = {
+    "half": throughput("put", [(2.0, 1.0), (4.0, 1.0), (1.0, 1.0)], at_least=50, times=""),
+    "just": duration("push", [(3.0, 2.0)], at_most=150, times=""),
+    "none": Figure("unverified", 0, "bytes", 0),
+}
+MISSED = {
+    "less": throughput("put", [(2.0, 1.0), (4.0, 1.0), (4.0, 1.0)], at_least=50, times=""),
+    "slower": duration("push", [(3.1, 2.0)], at_most=150, times=""),
+    "one": Figure("unverified", 1, "bytes", 0),
+}
+
+
+@pytest.mark.parametrize("name", MET)
+def test_a_figure_may_reach_its_limit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The median of the turns counts, and the limit itself is still allowed."""
+    assert report([MET[name]]) == 0
+    assert '"met": true' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_a_figure_that_misses_its_limit_fails_the_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that misses it among others that do not makes the exit status 1."""
+    assert report([*MET.values(), MISSED[name]]) == 1
+    assert capsys.readouterr().out.count('"met": false') == 1

@@ -1,0 +1,98 @@
+"""Files leave the embedded store, and take nothing with them that another file needs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+
+from blockota.formats.cid import CHUNK_SIZE, CID
+from blockota.stores.collection import collect
+from blockota.stores.local import LocalStore
+
+SHARED = hashlib.shake_128(b"shared").digest(CHUNK_SIZE)
+OLD, NEW = SHARED + b"old", SHARED + b"new"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """An empty store."""
+    return LocalStore(tmp_path / "store")
+
+
+def put(store: LocalStore, data: bytes) -> CID:
+    """Store and pin a file."""
+    return store.put(io.BytesIO(data))
+
+
+def blocks(store: LocalStore) -> int:
+    """How many files lie among the blocks."""
+    return sum(path.is_file() for path in (store.folder / "blocks").rglob("*"))
+
+
+def test_an_unpinned_file_is_removed_but_for_what_others_need(store: LocalStore) -> None:
+    """Root and last leaf go, the shared leaf stays, and the other file is whole."""
+    old, new = put(store, OLD), put(store, NEW)
+    store.unpin(old)
+    assert collect(store, [old], keep=()) == 2
+    assert b"".join(store.open(new)) == NEW
+    assert not store.has(old)
+
+
+def test_a_pinned_file_stays(store: LocalStore) -> None:
+    """Whoever pinned it."""
+    old = put(store, OLD)
+    assert collect(store, [old], keep=()) == 0
+    assert b"".join(store.open(old)) == OLD
+
+
+def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
+    """It has no pin yet, and is named."""
+    old, new = put(store, OLD), put(store, NEW)
+    for root in (old, new):
+        store.unpin(root)
+    collect(store, [old], keep=[new])
+    assert b"".join(store.open(new)) == NEW
+
+
+def test_files_that_nobody_named_stay(store: LocalStore) -> None:
+    """A cache that is not pinned is not ours to empty."""
+    other, old = put(store, b"a cached image"), put(store, OLD)
+    store.unpin(other)
+    store.unpin(old)
+    collect(store, [old], keep=())
+    assert store.has(other)
+    assert blocks(store) == 1
+
+
+@pytest.mark.parametrize("leaf", [SHARED, b"old"], ids=["first", "last"])
+def test_a_sweep_that_was_cut_short_is_finished(store: LocalStore, leaf: bytes) -> None:
+    """Leaves go before the root that names them, so the same call finds the rest."""
+    old = put(store, OLD)
+    store.unpin(old)
+    store.remove_block(CID.of(0x55, leaf))
+    assert store.has(old)
+    assert collect(store, [old], keep=()) == 2
+    assert blocks(store) == 0
+
+
+def test_what_an_interrupted_writing_left_goes_along(store: LocalStore) -> None:
+    """A temporary file beside a block belongs to it."""
+    cid = put(store, b"one block")
+    store.unpin(cid)
+    [path] = [path for path in (store.folder / "blocks").rglob("*") if path.is_file()]
+    path.with_name(f".{path.name}.abc.partial").write_bytes(b"one")
+    collect(store, [cid], keep=())
+    assert blocks(store) == 0
+
+
+def test_a_pin_without_its_blocks_does_no_harm(store: LocalStore) -> None:
+    """A missing or corrupt kept file does not hinder the removal of another one."""
+    old, new = put(store, OLD), put(store, NEW)
+    store.remove_block(new)
+    (store.folder / "pins" / "bnothing").touch()
+    store.unpin(old)
+    collect(store, [old], keep=())
+    assert not store.has(old)

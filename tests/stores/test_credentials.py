@@ -1,0 +1,174 @@
+"""Bearer tokens: from an environment variable or a file, to one source, and nowhere else."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import StoreError, UsageError
+from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.release import Version
+from blockota.stores import open_store, read_whole
+from blockota.stores.addresses import Endpoint, look_up
+from blockota.stores.credentials import Credentials
+from blockota.stores.gateway import RAW_TYPE, TrustlessClient
+from blockota.stores.http_connection import Session
+from blockota.stores.search import announced, named
+from blockota.stores.source import Origin, Source, SourceError, SourceReport, Verdict
+from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
+from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
+
+TOKEN = "a-Token_that.is~long+enough/=="  # noqa: S105 - no secret: it opens the tests' own gateways
+
+
+def known(url: str, reference: str = "env:T", **variables: str) -> Credentials:
+    """Credentials with one token."""
+    return Credentials({url: reference}, variables or {"T": TOKEN})
+
+
+def read(source: Source) -> bytes:
+    """The small image from a source."""
+    with TrustlessClient(source, LIMITS) as client:
+        return client.block(SMALL_ROOT).data
+
+
+def test_a_token_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
+    """Space around it is left away, as an editor puts it there."""
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
+        for credentials in (known(gateway.url), known(gateway.url, f"file:{path}"), known(gateway.url, T=f" {TOKEN} ")):
+            assert read(credentials.source(gateway.url)) == SMALL
+        assert read_whole(open_store(gateway.url, credentials=known(gateway.url)), SMALL_ROOT, size=len(SMALL)) == SMALL
+
+
+@pytest.mark.parametrize(
+    ("named_url", "url", "is_shown"),
+    [
+        ("https://host", "https://host", True),
+        ("https://host/", "https://HOST:443/", True),
+        ("https://host/acme", "https://host/acme/ipfs", True),
+        ("https://host", "https://host/mallory", False),
+        ("https://host/acme", "https://host/acme/../mallory", False),
+        ("https://host/acme", "https://host/acmes", False),
+        ("https://host", "https://host:8443", False),
+        ("https://host", "http://host", False),
+        ("https://host", "https://host.", False),
+        ("https://host", "https://other", False),
+    ],
+    ids=range(10),
+)
+def test_a_token_belongs_to_one_source(named_url: str, url: str, *, is_shown: bool) -> None:
+    """By scheme, host, port and path: several may share a host."""
+    assert bool(known(named_url).source(url).token) is is_shown
+
+
+def test_an_announced_source_gets_the_token_of_its_address() -> None:
+    """The settings named it; what a stranger announces beside it gets none."""
+    agreements = [
+        Agreement(1, "0x", "p", Version(1, 0, 0), 0, AgreementStatus.ACCEPTED, uri)
+        for uri in ("https://host/ipfs", "https://host/mallory")
+    ]
+    found = announced(agreements, is_local_chain=False, credentials=known("https://host"))
+    assert [isinstance(one, Source) and (one.token, one.public_only) for one in found] == [(TOKEN, True), ("", True)]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host", "http://192.168.1.5:8080", "http://[2001:db8::1]", "http://localhost.x"]
+)
+def test_a_token_goes_over_tls_or_to_this_machine(url: str) -> None:
+    """Anything else is refused when it is named; this machine may be named in three ways."""
+    with pytest.raises(UsageError, match=r"no token can be sent .*could read it\. Use .*https://"):
+        known(url)
+    for mine in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
+        assert known(mine).source(mine).token == TOKEN
+
+
+class Misled(Session):
+    """A session whose name leads to another address of this machine than it should."""
+
+    def _endpoints(self, origin: Origin) -> list[Endpoint]:
+        return look_up(own_address(), origin.port)
+
+
+def own_address() -> str:
+    """An address of this machine that is no loopback one; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback ones")
+        return str(probe.getsockname()[0])
+
+
+def test_a_name_of_this_machine_that_leads_elsewhere_gets_nothing() -> None:
+    """Whoever answers for names decides where they lead, so the connection itself is looked at."""
+    with serving(SMALL_BLOCKS, host=own_address()) as gateway:
+        url = "http://localhost:" + gateway.url.rpartition(":")[2]
+        session = Misled(Source(url, token=TOKEN), LIMITS)
+        with pytest.raises(SourceError, match=f"it leads to {own_address()}, where a token would go unencrypted"):
+            session.has(f"/ipfs/{SMALL_ROOT}?format=raw", accept=RAW_TYPE)
+        session.close()
+    assert not gateway.asked
+
+
+def test_a_token_is_not_kept_across_a_redirect() -> None:
+    """Neither to another port, nor to another path of the same server, nor from there back to the source."""
+
+    def beside(handler: Handler, data: bytes) -> None:
+        (honest if handler.path.startswith("/sub") else redirects_to("/sub{path}"))(handler, data)
+
+    with serving(SMALL_BLOCKS, token=TOKEN) as other, serving(SMALL_BLOCKS, beside) as here:
+        source = known(here.url).source(here.url)
+        assert read(source) == SMALL
+        here.vice = redirects_to(other.url + "{path}")
+        with pytest.raises(SourceError, match="status 401"):
+            read(source)
+        other.token, other.vice, here.vice = "", redirects_to(here.url + "/sub{path}"), beside
+        assert read(known(other.url).source(other.url)) == SMALL
+        assert (len(here.shown), len(other.shown), here.asked.total()) == (2, 1, 4)
+
+
+def test_a_wrong_token_is_told_without_it() -> None:
+    """The sentence says where tokens are named."""
+    with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
+        for source in (Source(gateway.url), Source(gateway.url, token="wrong")):  # noqa: S106
+            with pytest.raises(SourceError, match=r"status 401: it wants a token .*\[tokens\]") as caught:
+                read(source)
+            assert "wrong" not in str(caught.value)
+            assert caught.value.verdict is Verdict.REFUSED
+        with pytest.raises(StoreError, match="401"):
+            read_whole(open_store(gateway.url), SMALL_ROOT, size=len(SMALL))
+
+
+SECRETS = {
+    "unset": ("env:UNSET", r"environment variable UNSET, which is not set"),
+    "empty": ("env:EMPTY", r"environment variable EMPTY, which is not set"),
+    "two words": ("env:TWO", r"what env:TWO holds is no token"),
+    "a missing file": ("file:/nowhere/token", r"/nowhere/token cannot be read \(No such file"),
+    "a folder": ("file:/", r"/ is no file"),
+    "an endless file": ("file:/dev/zero", r"/dev/zero is no file"),
+}
+
+
+@pytest.mark.parametrize(("reference", "why"), SECRETS.values(), ids=SECRETS)
+def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: str) -> None:
+    """Others may serve; as the store it is an error, and what was found is not printed."""
+    credentials = known("https://host", reference, EMPTY=" ", TWO="secret words")
+    report, other = named(["https://host", "https://other"], credentials)
+    assert isinstance(report, SourceReport)
+    assert isinstance(other, Source)
+    with pytest.raises(UsageError, match=rf"the token for https://host cannot be read: .*{why}") as caught:
+        open_store("https://host", credentials=credentials)
+    assert "secret" not in f"{caught.value} {report}"
+
+
+def test_nothing_prints_a_token() -> None:
+    """Neither a source nor the credentials, nor the error for an address with a password in it."""
+    credentials = known("https://host")
+    assert TOKEN not in f"{credentials!r} {credentials.source('https://host')!r}"
+    with pytest.raises(UsageError, match="names no gateway") as caught:
+        Source("https://user:password@host")
+    assert "password" not in str(caught.value)

@@ -1,0 +1,167 @@
+"""Fetching from honest gateways: as a CAR, block by block, from many at once, and going on where one broke off."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import ContentError, StoreError
+from blockota.formats.cid import CHUNK_SIZE, CID
+from blockota.stores.destinations import InFile, InStore
+from blockota.stores.fetch import Fetch, Report, fetch
+from blockota.stores.local import LocalStore
+from blockota.stores.source import Source, Verdict
+from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT, blocks_of
+from tests.support.hostile_gateway import (
+    Gateway,
+    Handler,
+    chunked,
+    closes_after_every_block,
+    honest,
+    serving,
+    truncates,
+)
+
+
+def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tuple[bytes, Report]:
+    """The file that gateways serve, and the report; every request was a proper one."""
+    file = io.BytesIO()
+    sources = [Source(gateway.url) for gateway in gateways]
+    report = Fetch(cid, sources, size=size, into=InFile(file), limits=LIMITS).run()
+    assert not [request for gateway in gateways for request in gateway.refused]
+    return file.getvalue(), report
+
+
+@pytest.mark.parametrize("vice", [honest, chunked])
+@pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
+def test_one_source_is_asked_once(vice: Callable[[Handler, bytes], None], *, repeat: bool) -> None:
+    """A CAR holds everything, whether it repeats the blank blocks or not."""
+    with serving(BLOCKS, vice, repeat=repeat) as gateway:
+        data, report = fetched(gateway)
+    assert data == IMAGE
+    assert sum(gateway.asked.values()) == 1
+    assert report.bad == ()
+    assert report.sources[0].verdict == Verdict.SERVED
+    assert report.sources[0].size > 3 * CHUNK_SIZE
+
+
+@pytest.mark.parametrize(("has_car", "order"), [(False, ""), (True, "version=1"), (True, "version=1; order=unk")])
+def test_without_a_car_in_order_blocks_are_asked_for(order: str, *, has_car: bool) -> None:
+    """Every block once, also those that the file repeats."""
+    with serving(BLOCKS, has_car=has_car, order=order) as gateway:
+        data, report = fetched(gateway)
+    assert data == IMAGE
+    assert sum(gateway.asked.values()) == 1 + len(BLOCKS)
+    assert str(report.sources[0]) == f"{gateway.url} served"
+
+
+def test_a_small_image_is_one_block() -> None:
+    """No CAR is asked for where one block is all."""
+    with serving(SMALL_BLOCKS) as gateway:
+        data, _ = fetched(gateway, cid=SMALL_ROOT, size=len(SMALL))
+    assert data == SMALL
+    assert list(gateway.asked) == [f"/ipfs/{SMALL_ROOT}?format=raw"]
+
+
+def test_an_empty_image_is_fetched() -> None:
+    """Its block is empty, and still has to come."""
+    root, blocks = blocks_of(b"")
+    with serving(blocks) as gateway:
+        data, _ = fetched(gateway, cid=root, size=0)
+    assert data == b""
+    assert sum(gateway.asked.values()) == 1
+
+
+def test_many_sources_share_the_work() -> None:
+    """Nothing is fetched twice while all are quick, and the file is whole."""
+    image = bytes(range(256)) * 4096 * 4 + b"".join(bytes((n,)) * CHUNK_SIZE for n in range(20))
+    root, blocks = blocks_of(image)
+    with ExitStack() as stack:
+        gateways = [stack.enter_context(serving(blocks)) for _ in range(3)]
+        data, report = fetched(*gateways, cid=root, size=len(image))
+    assert data == image
+    assert sum(source.size for source in report.sources) >= sum(map(len, blocks.values()))
+    assert [source.url for source in report.sources] == [gateway.url for gateway in gateways]
+    assert sum(source.verdict == Verdict.SERVED for source in report.sources) > 1
+
+
+@pytest.mark.parametrize("vice", [truncates, closes_after_every_block])
+def test_a_broken_car_is_gone_on_with_by_blocks(vice: Callable[[Handler, bytes], None]) -> None:
+    """What came before the connection broke is not asked for again; a new connection a block is no fault."""
+    with serving(BLOCKS, lambda handler, data: (vice if "car" in handler.path else honest)(handler, data)) as gateway:
+        data, report = fetched(gateway)
+    assert data == IMAGE
+    assert report.bad == ()
+    assert 1 < sum(gateway.asked.values()) < 1 + len(BLOCKS)
+
+
+def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    """Blocks that are in the store are not asked for again; corrupt ones are."""
+    store = LocalStore(tmp_path)
+    leaves = [cid for cid in BLOCKS if cid != ROOT]
+    partial = {cid: BLOCKS[cid] for cid in (ROOT, *leaves[:2])}
+    with serving(partial) as gateway, pytest.raises(StoreError, match="does not hold"):
+        Fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InStore(store), limits=LIMITS).run()
+    spoilt = tmp_path / "blocks" / str(leaves[0])[-3:-1] / str(leaves[0])
+    spoilt.write_bytes(b"spoilt")
+    file, told = io.BytesIO(), list[int]()
+    with serving(BLOCKS) as gateway:
+        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InFile(file, store=store), on_progress=told.append)
+    assert file.getvalue() == IMAGE
+    assert sorted(gateway.asked) == sorted(f"/ipfs/{cid}?format=raw" for cid in (leaves[0], *leaves[2:]))
+    assert sum(told) == len(IMAGE)
+    assert b"".join(store.open(ROOT)) == IMAGE
+
+
+def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
+    """A file that the store holds whole is not asked for at all."""
+    store = LocalStore(tmp_path)
+    store.put(io.BytesIO(IMAGE))
+    file = io.BytesIO()
+    assert fetch(ROOT, [], size=len(IMAGE), into=InFile(file, store=store)).sources == ()
+    assert file.getvalue() == IMAGE
+
+
+def test_without_a_source_nothing_comes() -> None:
+    """The sentence says so."""
+    with pytest.raises(StoreError, match="there is no source to ask"):
+        fetch(ROOT, [], size=len(IMAGE), into=InFile(io.BytesIO()))
+
+
+@pytest.mark.parametrize("size", [len(IMAGE) - 1, len(IMAGE) + 1, 0])
+def test_a_file_of_another_size_is_refused(size: int) -> None:
+    """The record says how large the image is; a root that says otherwise is refused before its leaves are fetched."""
+    with serving(BLOCKS, has_car=False) as gateway, pytest.raises(ContentError, match="is not the image"):
+        fetched(gateway, size=size)
+    assert sum(gateway.asked.values()) <= 2
+
+
+def test_a_source_named_twice_is_asked_once() -> None:
+    """Announced by two, with and without a slash."""
+    with serving(BLOCKS) as gateway:
+        sources = [Source(gateway.url), Source(gateway.url + "/")]
+        report = fetch(ROOT, sources, size=len(IMAGE), into=InFile(io.BytesIO()))
+    assert len(report.sources) == 1
+
+
+def test_an_error_of_the_caller_ends_the_fetch() -> None:
+    """What the progress bar raises comes out, and no thread goes on."""
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with serving(BLOCKS) as gateway, pytest.raises(KeyboardInterrupt):
+        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InFile(io.BytesIO()), on_progress=interrupt)
+
+
+def test_a_full_disk_is_a_sentence() -> None:
+    """The file cannot be written: that is not the source's fault."""
+    with serving(BLOCKS) as gateway, Path("/dev/full").open("r+b", buffering=0) as full:
+        job = Fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InFile(full), limits=LIMITS)
+        with pytest.raises(StoreError, match=r"cannot be written: No space left"):
+            job.run()
+    assert job.report().bad == ()

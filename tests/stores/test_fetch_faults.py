@@ -1,0 +1,236 @@
+"""Sources that lie, stall, cheat or break: the file comes whole from an honest one, and the bad ones are named."""
+
+from __future__ import annotations
+
+import io
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from blockota.errors import StoreError
+from blockota.formats.cid import CHUNK_SIZE, varint, walk
+from blockota.stores.destinations import InFile
+from blockota.stores.fetch import Fetch, Report
+from blockota.stores.source import Source, Verdict
+from tests.support import hostile_gateway as vices
+from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT, blocks_of
+from tests.support.hostile_gateway import Gateway, Handler, serving
+
+Vice = Callable[[Handler, bytes], object]
+BAD: dict[str, tuple[Vice, Verdict, str]] = {
+    "lies in the first bit": (vices.flips_bit(0), Verdict.LIED, "has another hash"),
+    "lies in the middle": (vices.flips_bit(0.5), Verdict.LIED, "has another hash"),
+    "lies in the last bit": (vices.flips_bit(1), Verdict.LIED, "has another hash"),
+    "truncates": (vices.truncates, Verdict.GONE, "the connection broke"),
+    "truncates silently": (vices.truncates_silently, Verdict.LIED, "has another hash"),
+    "stalls": (vices.stalls, Verdict.STALLED, "silent"),
+    "stalls at once": (vices.stalls_at_once, Verdict.STALLED, "silent"),
+    "drips": (vices.drips, Verdict.STALLED, "too slow"),
+    "drips headers": (vices.drips_headers, Verdict.STALLED, "too slow"),
+    "continues for ever": (vices.continues_for_ever, Verdict.GONE, "more than"),
+    "trails for ever": (vices.trails_for_ever, Verdict.GONE, "more than"),
+    "sends without end": (vices.sends_without_end, Verdict.REFUSED, "larger than the"),
+    "gzip": (vices.zips, Verdict.REFUSED, "content encoding 'gzip'"),
+    "1 TiB": (vices.announces_a_tebibyte, Verdict.REFUSED, "announces 1099511627776 bytes"),
+    "busy": (vices.is_busy, Verdict.GONE, "status 503"),
+    "another machine's loopback": (
+        vices.redirects_to("http://127.0.0.2:9{path}"),
+        Verdict.REFUSED,
+        "redirects to 127.0.0.2",
+    ),
+    "circle": (vices.redirects_to("{path}"), Verdict.REFUSED, "more than 3 times"),
+    "file": (vices.redirects_to("file:///etc/passwd"), Verdict.REFUSED, "no address to follow"),
+}
+CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=list(BAD))
+
+
+def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, Report]:
+    """Fetch the image, or the small one, from gateways."""
+    file = io.BytesIO()
+    root, size = (SMALL_ROOT, len(SMALL)) if small else (ROOT, len(IMAGE))
+    report = Fetch(root, [Source(g.url) for g in gateways], size=size, into=InFile(file), limits=LIMITS).run()
+    assert not [request for gateway in gateways for request in gateway.refused]
+    return file.getvalue(), report
+
+
+@CASES
+def test_a_bad_source_alone_is_named(vice: Vice, verdict: Verdict, why: str) -> None:
+    """Nothing comes of it, soon, and the sentence says who did what."""
+    began = time.monotonic()
+    with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(StoreError, match=why) as caught:
+        run(gateway, small=True)
+    assert f"{gateway.url} {verdict}: " in str(caught.value)
+    assert time.monotonic() - began < 5
+
+
+IN_A_CAR = {name: case for name, case in BAD.items() if name not in {"sends without end", "trails for ever"}}
+"""Those two send the whole file first, and nobody waits for what they send behind it."""
+
+
+@pytest.mark.parametrize(("vice", "verdict"), [case[:2] for case in IN_A_CAR.values()], ids=list(IN_A_CAR))
+def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
+    """The same vices in the midst of a stream of many blocks."""
+    began = time.monotonic()
+    with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError) as caught:
+        run(gateway)
+    assert f"{gateway.url} {verdict}: " in str(caught.value)
+    assert time.monotonic() - began < 8
+
+
+@CASES
+def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, why: str) -> None:
+    """The bad one is asked first; the file is whole, and the bad one is named, unless all was over too soon to tell."""
+    with serving(BLOCKS, vice) as bad, serving(BLOCKS) as good:
+        data, report = run(bad, good)
+    assert data == IMAGE
+    named, served = report.sources
+    assert served.verdict == Verdict.SERVED
+    assert (named.verdict == verdict and why in named.reason) or named.verdict == Verdict.LATE
+    assert named.size == 0
+
+
+@pytest.mark.parametrize("place", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0])
+def test_a_lie_anywhere_in_a_car_is_found(place: float) -> None:
+    """The block that lies is named; what came before it was good and stays."""
+    with serving(BLOCKS, vices.flips_bit(place)) as gateway, pytest.raises(StoreError, match=r"lied: .*(hash|CAR)"):
+        run(gateway)
+
+
+def regions() -> Iterator[tuple[str, int, int]]:
+    """The parts of the image's CAR: name, first byte, and the one behind the last; the header's roots say nothing."""
+    yield from (("header length", 0, 1), ("header's beginning", 1, 8), ("header's end", 51, 59))
+    place, names = 59, iter(("root", "first leaf", "second leaf", "third leaf", "second leaf again", "last leaf"))
+    for block in walk(ROOT, BLOCKS.__getitem__):
+        name, length = next(names), len(varint(36 + len(block.data)))
+        yield f"length of {name}", place, place + length
+        yield f"address of {name}", place + length, place + length + 36
+        yield name, place + length + 36, place + length + 36 + len(block.data)
+        place += length + 36 + len(block.data)
+
+
+@pytest.mark.parametrize(("name", "first", "stop"), list(regions()), ids=[region[0] for region in regions()])
+def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -> None:
+    """The first and the last bit of header, lengths, addresses and blocks, and the same bit of single blocks."""
+    assert name
+    for bit in (8 * first, 8 * stop - 1):
+
+        def vice(handler: Handler, data: bytes, bit: int = bit) -> None:
+            changed = bytearray(data)
+            changed[bit // 8 % len(data)] ^= 1 << bit % 8
+            vices.honest(handler, bytes(changed))
+
+        with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=f"{gateway.url} lied: "):
+            run(gateway)
+
+
+def test_a_car_that_ends_early_is_gone_on_with() -> None:
+    """A server that fails in the middle of a CAR can only stop, which is no lie."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        (vices.truncates_silently if "car" in handler.path else vices.honest)(handler, data)
+
+    with serving(BLOCKS, vice) as gateway:
+        data, report = run(gateway)
+    assert data == IMAGE
+    assert report.bad == ()
+
+
+@pytest.mark.parametrize("has_car", [True, False], ids=["car", "blocks"])
+@pytest.mark.parametrize("vice", [vices.closes_after_every_block, vices.chunked])
+def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
+    """A connection for every block is a nuisance and no fault."""
+    with serving(BLOCKS, vice, has_car=has_car) as gateway:
+        data, report = run(gateway)
+    assert data == IMAGE
+    assert report.bad == ()
+
+
+@pytest.mark.parametrize("honest_place", [0, 4])
+def test_four_of_five_bad_at_once(honest_place: int) -> None:
+    """One lies, one stalls, one redirects to our loopback, one is gone; the fifth is enough, wherever it stands."""
+    names = ["lies in the middle", "stalls", "another machine's loopback", "truncates"]
+    with ExitStack() as stack:
+        gateways = [stack.enter_context(serving(BLOCKS, BAD[name][0])) for name in names]
+        honest = stack.enter_context(serving(BLOCKS, slowly))
+        data, report = run(*gateways[:honest_place], honest, *gateways[honest_place:])
+    assert data == IMAGE
+    assert {source.url: source.verdict for source in report.bad} == {
+        gateway.url: BAD[name][1] for gateway, name in zip(gateways, names, strict=True)
+    }
+    assert next(source for source in report.sources if source.url == honest.url).verdict == Verdict.SERVED
+
+
+def slowly(handler: Handler, data: bytes) -> None:
+    """Serve, but leave the others the time to be caught."""
+    time.sleep(0.35)
+    vices.honest(handler, data)
+
+
+def not_at_once(handler: Handler, data: bytes) -> None:
+    """Serve, but let another answer first."""
+    time.sleep(0.1)
+    vices.honest(handler, data)
+
+
+def test_a_liar_is_not_asked_again() -> None:
+    """One bad block is enough."""
+    with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, not_at_once) as honest:
+        run(liar, honest)
+    assert sum(liar.asked.values()) == 1
+
+
+def test_one_that_is_only_late_is_not_called_bad() -> None:
+    """Nobody can tell a source that stalls from one that would have answered a second later."""
+    with serving(BLOCKS, vices.stalls_at_once) as late, serving(BLOCKS) as quick:
+        data, report = run(late, quick)
+    assert data == IMAGE
+    assert report.bad == ()
+    assert str(report.sources[0]) == f"{late.url} late: the others were ready before it answered"
+
+
+def test_a_fast_source_serves_more_than_a_slow_one() -> None:
+    """Both are honest; whoever is free takes the next block."""
+    image = b"".join(bytes((n,)) * CHUNK_SIZE for n in range(24))
+    root, blocks = blocks_of(image)
+    file = io.BytesIO()
+    with serving(blocks, slowly) as slow, serving(blocks) as fast:
+        sources = [Source(slow.url), Source(fast.url)]
+        report = Fetch(root, sources, size=len(image), into=InFile(file), limits=LIMITS).run()
+    assert file.getvalue() == image
+    assert report.bad == ()
+    assert report.sources[1].size > 4 * report.sources[0].size
+
+
+def test_a_dead_port_is_named() -> None:
+    """Nobody listens there any more."""
+    with serving(BLOCKS) as gone, serving(BLOCKS) as honest:
+        pass
+    with serving(BLOCKS) as honest:
+        data, report = run(gone, honest)
+    assert data == IMAGE
+    assert [(source.url, source.verdict) for source in report.bad] == [(gone.url, Verdict.GONE)]
+
+
+def test_a_source_without_the_image_is_named() -> None:
+    """It answers 404, and another has it."""
+    with serving({}) as empty, serving(BLOCKS, not_at_once) as honest:
+        data, report = run(empty, honest)
+    assert data == IMAGE
+    assert [str(source) for source in report.bad] == [f"{empty.url} gone: it does not hold what was asked for"]
+
+
+def test_memory_is_a_few_blocks() -> None:
+    """Four sources at once, 48 MiB: what is held at one time does not grow with the file."""
+    leaves = [n.to_bytes(2, "big") * (CHUNK_SIZE // 2) for n in range(48)]
+    root, blocks = blocks_of(b"".join(leaves))
+    with ExitStack() as stack, open("/dev/null", "r+b") as sink:  # noqa: PTH123
+        sources = [Source(stack.enter_context(serving(blocks, has_car=False)).url) for _ in range(4)]
+        job = Fetch(root, sources, size=48 * CHUNK_SIZE, into=InFile(sink), limits=LIMITS)
+        tracemalloc.start()
+        job.run()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 24 * CHUNK_SIZE

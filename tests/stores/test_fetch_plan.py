@@ -1,0 +1,161 @@
+"""The plan of a fetch: every tree comes whole, in whatever order, and trees that no image needs are refused."""
+
+from __future__ import annotations
+
+import io
+import random
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.errors import ContentError
+from blockota.formats.cid import CID, RAW, Block
+from blockota.stores.destinations import InFile
+from blockota.stores.fetch_plan import Plan
+from tests.support.car_samples import Tree, balanced, leaf, node
+
+AT_ONCE = 0.0
+leaf_lists = st.lists(st.sampled_from([b"a", b"bb", b"\xff" * 9]) | st.binary(min_size=1, max_size=9), min_size=1)
+
+
+def plan_of(tree: Tree, file: io.BytesIO) -> Plan:
+    """The plan of a tree whose bytes go into a file."""
+    return Plan(tree.root, size=len(tree.data), destination=InFile(file))
+
+
+def carry_out(tree: Tree) -> bytes:
+    """Take block after block, as one source would; the bytes that were placed."""
+    file = io.BytesIO()
+    plan = plan_of(tree, file)
+    while (cid := plan.take("alice", patience=AT_ONCE)) is not None:
+        plan.arrived(Block(cid, tree.blocks[cid]))
+    assert plan.is_whole
+    assert plan.placed == len(tree.data)
+    return file.getvalue()
+
+
+@settings(max_examples=200, deadline=None)
+@given(leaves=leaf_lists, width=st.integers(2, 4))
+def test_any_tree_comes_whole(leaves: list[bytes], width: int) -> None:
+    """With leaves and whole subtrees that repeat, at any depth."""
+    tree = balanced(leaves, width=width)
+    assert carry_out(tree) == tree.data
+
+
+def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
+    """It was taken apart already, and its leaves have arrived."""
+    pair = node([leaf(b"one"), leaf(b"two")])
+    deeper = node([node([pair]), leaf(b"three")])
+    tree = node([pair, deeper, deeper, leaf(b"one")])
+    assert carry_out(tree) == tree.data
+
+
+@settings(max_examples=100, deadline=None)
+@given(leaves=leaf_lists, seed=st.integers(0, 99))
+def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
+    """Many ask, some bring nothing, some bring what another has brought already."""
+    tree, file, chance = balanced(leaves, width=3), io.BytesIO(), random.Random(seed)  # noqa: S311 - order, not secrets
+    plan, asked = plan_of(tree, file), list[tuple[str, CID]]()
+    while not plan.is_whole:
+        asker = chance.choice("abc")
+        if all(name != asker for name, _ in asked) and (cid := plan.take(asker, patience=AT_ONCE)) is not None:
+            asked.append((asker, cid))
+        asker, cid = asked.pop(chance.randrange(len(asked)))
+        if chance.random() < 0.3:
+            plan.give_back(asker)
+        else:
+            plan.arrived(Block(cid, tree.blocks[cid]))
+    assert file.getvalue() == tree.data
+
+
+def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
+    """Then it is asked for again, and who answers first wins."""
+    tree = leaf(b"only")
+    plan = plan_of(tree, io.BytesIO())
+    began = time.monotonic()
+    assert plan.take("slow", patience=9) == tree.root
+    assert plan.take("quick", patience=0.3) == tree.root
+    assert 0.2 < time.monotonic() - began < 5
+    assert plan.arrived(Block(tree.root, tree.data))
+    assert not plan.arrived(Block(tree.root, tree.data))
+    assert plan.take("slow", patience=9) is None
+
+
+def test_whoever_waits_is_let_go_when_all_is_over() -> None:
+    """Whether the file is whole or the work was given up."""
+    tree = leaf(b"only")
+    plan = plan_of(tree, io.BytesIO())
+    plan.take("first", patience=9)
+    found: list[CID | None] = []
+    waiting = threading.Thread(target=lambda: found.append(plan.take("second", patience=9)))
+    waiting.start()
+    plan.stop()
+    waiting.join(5)
+    assert found == [None]
+    assert not plan.is_whole
+
+
+def test_a_root_of_another_size_is_refused() -> None:
+    """Before a child is asked for."""
+    tree = balanced([b"one", b"two"], width=2)
+    plan = Plan(tree.root, size=7, destination=InFile(io.BytesIO()))
+    with pytest.raises(ContentError, match="holds 6 bytes where 7 belong"):
+        plan.arrived(Block(tree.root, tree.blocks[tree.root]))
+
+
+def test_a_leaf_of_another_size_than_its_parent_says_is_refused() -> None:
+    """The parent's own numbers add up, and still do not fit the leaf."""
+    child = leaf(b"four")
+    lying = Tree(child.root, child.blocks, child.order, b"sixsix")
+    tree = node([lying])
+    plan = Plan(tree.root, size=6, destination=InFile(io.BytesIO()))
+    plan.arrived(Block(tree.root, tree.blocks[tree.root]))
+    with pytest.raises(ContentError, match="holds 4 bytes where 6 belong"):
+        plan.arrived(Block(child.root, b"four"))
+
+
+def test_a_tree_of_nothing_but_links_is_refused() -> None:
+    """A million leaves of one byte, which a few small blocks can say."""
+    tree = leaf(b"\xff")
+    for _ in range(3):
+        tree = node([tree] * 100)
+    with pytest.raises(ContentError, match="smaller pieces, than any image needs"):
+        carry_out(tree)
+
+
+def test_too_deep_a_tree_is_refused() -> None:
+    """Nine levels of one child each; eight are read."""
+    tree = leaf(b"deep")
+    for _ in range(8):
+        tree = node([tree])
+    assert carry_out(tree) == b"deep"
+    with pytest.raises(ContentError, match="deeper"):
+        carry_out(node([tree]))
+
+
+def test_the_first_error_is_kept() -> None:
+    """Whatever goes wrong afterwards, the cause is what is told."""
+    plan = plan_of(leaf(b"only"), io.BytesIO())
+    first, second = ContentError("first"), ContentError("second")
+    plan.stop(first)
+    plan.stop(second)
+    assert plan.error is first
+    assert not plan.is_whole
+
+
+def test_a_corrupt_block_that_is_kept_is_not_taken() -> None:
+    """What a destination holds is checked like everything else."""
+
+    class Rotten(InFile):
+        """A destination that gives other bytes than it was given."""
+
+        def held(self, cid: CID) -> bytes | None:
+            """Always wrong."""
+            return b"rotten" if cid.codec == RAW else None
+
+    plan = Plan(leaf(b"only").root, size=4, destination=Rotten(io.BytesIO()))
+    plan.take_what_is_held()
+    assert plan.is_untouched

@@ -1,0 +1,72 @@
+"""A gateway as a store: it reads, and does not write."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
+from blockota.stores import Store, open_store, read_whole
+from blockota.stores.http import HttpStore
+from blockota.stores.source import Source
+from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL_ROOT
+from tests.support.hostile_gateway import closes_after_every_block, flips_bit, is_busy, serving, stalls
+
+
+def test_an_image_is_read_from_a_url() -> None:
+    """As the command line names it."""
+    with serving(BLOCKS) as gateway:
+        store = open_store(gateway.url)
+        assert read_whole(store, ROOT, size=len(IMAGE)) == IMAGE
+        assert store.has(ROOT)
+        assert not store.has(SMALL_ROOT)
+    assert not gateway.refused
+
+
+def test_reading_stops_where_the_reader_stops() -> None:
+    """A file larger than expected is not fetched to its end."""
+    with serving(BLOCKS) as gateway, pytest.raises(ContentError, match="too large"):
+        read_whole(open_store(gateway.url), ROOT, size=100)
+    assert sum(gateway.asked.values()) == 2
+
+
+def test_a_broken_connection_is_made_again() -> None:
+    """For every block if need be."""
+    with serving(BLOCKS, closes_after_every_block) as gateway:
+        assert b"".join(HttpStore(Source(gateway.url), limits=LIMITS).open(ROOT)) == IMAGE
+
+
+def test_other_bytes_are_refused() -> None:
+    """That is not a store out of reach: it is a store that lies."""
+    with serving(BLOCKS, flips_bit(0.5)) as gateway, pytest.raises(ContentError, match="has another hash"):
+        list(HttpStore(Source(gateway.url)).open(ROOT))
+
+
+@pytest.mark.parametrize("vice", [stalls, is_busy])
+def test_a_store_that_does_not_answer_is_out_of_reach(vice: object) -> None:
+    """After the limits, with a sentence."""
+    assert callable(vice)
+    with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=gateway.url):
+        list(HttpStore(Source(gateway.url), limits=LIMITS).open(ROOT))
+
+
+def test_a_missing_image_is_out_of_reach() -> None:
+    """The sentence says that the gateway does not hold it."""
+    with serving(BLOCKS) as gateway, pytest.raises(StoreError, match="does not hold"):
+        list(open_store(gateway.url).open(SMALL_ROOT))
+
+
+def test_nothing_is_stored_in_a_gateway() -> None:
+    """Each of the three is refused with the same sentence."""
+    store: Store = open_store("https://gateway.example")
+    for act in (lambda: store.put(io.BytesIO(b"")), lambda: store.pin(ROOT), lambda: store.unpin(ROOT)):
+        with pytest.raises(UsageError, match="a gateway only serves"):
+            act()
+
+
+@pytest.mark.parametrize("url", ["https:", "https://", "http://user@host", "gopher://host"])
+def test_what_names_no_store_is_refused(url: str) -> None:
+    """With one sentence."""
+    with pytest.raises(BlockOTAError, match="names no"):
+        open_store(url)

@@ -1,0 +1,230 @@
+"""The embedded store: a folder that is never believed, and never left half written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import ContentError, StoreError, UsageError
+from blockota.formats.cid import CHUNK_SIZE, CID, cid_of
+from blockota.stores import open_store
+from blockota.stores.collection import collect
+from blockota.stores.local import LocalStore
+
+LARGE = hashlib.shake_128(b"three blocks").digest(2 * CHUNK_SIZE + 5)
+ABSENT = cid_of(io.BytesIO(b"never stored"))
+NOBODY = 65534
+
+
+class BrokenStream(io.BytesIO):
+    """A file whose medium fails behind the first chunk."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The first chunk, and no more."""
+        if self.tell() >= CHUNK_SIZE:
+            raise RuntimeError("the medium is gone")
+        return super().read(size)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """A store in a folder that is not there yet."""
+    return LocalStore(tmp_path / "a" / "store")
+
+
+@pytest.fixture
+def forbidden(tmp_path: Path) -> Iterator[Path]:
+    """A folder that may not be entered; root becomes nobody for the time of the test."""
+    folder = tmp_path / "forbidden"
+    folder.mkdir(mode=0)
+    user = os.geteuid()
+    os.seteuid(user or NOBODY)
+    yield folder
+    os.seteuid(user)
+    folder.chmod(0o700)
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """The system lets this process write half a chunk into a file and no more."""
+    limit, ceiling = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, ceiling))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, ceiling))
+
+
+def block_files(store: LocalStore) -> list[Path]:
+    """All block files, partial ones among them."""
+    return [path for path in (store.folder / "blocks").rglob("*") if path.is_file()]
+
+
+def path_of(store: LocalStore, cid: CID) -> Path:
+    """Where the module's text says that a block lies."""
+    return store.folder / "blocks" / str(cid)[-3:-1] / str(cid)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", LARGE], ids=["empty", "one block", "three blocks"])
+def test_what_was_put_is_opened(store: LocalStore, data: bytes) -> None:
+    """A file comes back whole under its content address, is pinned, and is there."""
+    seen: list[int] = []
+    cid = store.put(io.BytesIO(data), on_progress=seen.append)
+    assert cid == cid_of(io.BytesIO(data))
+    assert b"".join(store.open(cid)) == data
+    assert store.has(cid)
+    assert (store.folder / "pins" / str(cid)).is_file()
+    assert sum(seen) >= len(data)
+
+
+def test_a_new_store_holds_nothing(store: LocalStore) -> None:
+    """Asking makes no folder and finds nothing."""
+    assert not store.has(ABSENT)
+    assert not store.folder.exists()
+
+
+def test_pins_are_put_and_taken_away(store: LocalStore) -> None:
+    """A pin is a mark on a root; taking it away twice is no error, and the blocks stay."""
+    cid = store.put(io.BytesIO(b"hello"))
+    store.unpin(cid)
+    store.unpin(cid)
+    assert list((store.folder / "pins").iterdir()) == []
+    store.pin(cid)
+    assert (store.folder / "pins" / str(cid)).is_file()
+    assert b"".join(store.open(cid)) == b"hello"
+
+
+def test_putting_again_writes_nothing(store: LocalStore) -> None:
+    """Blocks that are there stay untouched."""
+    store.put(io.BytesIO(LARGE))
+    before = {path: path.stat().st_mtime_ns for path in block_files(store)}
+    store.put(io.BytesIO(LARGE))
+    assert {path: path.stat().st_mtime_ns for path in block_files(store)} == before
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_corrupt_block_is_found_and_healed(store: LocalStore, number: int) -> None:
+    """Whichever block was changed, reading stops before yielding it; putting the file again heals it."""
+    cid = store.put(io.BytesIO(LARGE))
+    path = sorted(block_files(store))[number]
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ContentError, match=rf"the block {path.name} is corrupt: .* Store the image again"):
+        list(store.open(cid))
+    store.put(io.BytesIO(LARGE))
+    assert b"".join(store.open(cid)) == LARGE
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, CHUNK_SIZE])
+def test_a_cut_or_grown_block_is_found(store: LocalStore, size: int) -> None:
+    """A block of another length is corrupt, also one as large as a disk (it is not read to its end)."""
+    cid = store.put(io.BytesIO(b"hello"))
+    with path_of(store, cid).open("r+b") as file:
+        file.truncate(size)
+    with pytest.raises(ContentError, match="is corrupt"):
+        list(store.open(cid))
+
+
+def test_a_block_like_a_disk_is_not_read_into_memory(store: LocalStore) -> None:
+    """A sparse file of a terabyte in the place of a block is refused at once."""
+    cid = store.put(io.BytesIO(b"hello"))
+    with path_of(store, cid).open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ContentError, match="is corrupt"):
+        list(store.open(cid))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_missing_block_is_named(store: LocalStore, number: int) -> None:
+    """The sentence names the folder, the block and where else to look; it is the store that is out of reach."""
+    cid = store.put(io.BytesIO(LARGE))
+    path = sorted(block_files(store))[number]
+    path.unlink()
+    with pytest.raises(StoreError, match=rf"does not hold {path.name}: .*--store"):
+        list(store.open(cid))
+
+
+def test_an_interrupted_put_leaves_no_trace_of_a_block(store: LocalStore) -> None:
+    """When the image's medium fails, whole blocks stay, partial ones and the pin do not appear."""
+    with pytest.raises(RuntimeError, match="the medium is gone"):
+        store.put(BrokenStream(LARGE))
+    assert [path.name for path in block_files(store)] == [str(cid_of(io.BytesIO(LARGE[:CHUNK_SIZE])))]
+    assert not (store.folder / "pins").exists()
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    """Where a file stands in the folder's place, writing and reading say so."""
+    (tmp_path / "store").write_bytes(b"")
+    store = LocalStore(tmp_path / "store")
+    for action in (lambda: store.put(io.BytesIO(b"x")), lambda: list(store.open(ABSENT)), lambda: store.pin(ABSENT)):
+        with pytest.raises(StoreError, match="Not a directory"):
+            action()
+
+
+def test_a_block_that_is_a_folder_is_told(store: LocalStore) -> None:
+    """A folder in the place of a block is no block, for reading and for writing."""
+    cid = cid_of(io.BytesIO(b"hello"))
+    path_of(store, cid).mkdir(parents=True)
+    assert not store.has(cid)
+    for action in (lambda: store.put(io.BytesIO(b"hello")), lambda: list(store.open(cid))):
+        with pytest.raises(StoreError, match="cannot be used: Is a directory"):
+            action()
+
+
+def test_a_folder_without_permission_is_told(forbidden: Path) -> None:
+    """Every action on a folder that may not be entered says so, and what to check."""
+    store = LocalStore(forbidden / "store")
+    actions = (
+        lambda: store.put(io.BytesIO(b"x")),
+        lambda: list(store.open(ABSENT)),
+        lambda: store.has(ABSENT),
+        lambda: store.pin(ABSENT),
+        lambda: store.unpin(ABSENT),
+    )
+    for action in actions:
+        with pytest.raises(StoreError, match=r"cannot be used: Permission denied\. Check the folder's permissions"):
+            action()
+
+
+def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only: None) -> None:
+    """When the system refuses to write a block to its end, nothing of it is left and the sentence says why.
+
+    A smaller block that was on its way meanwhile may be there, whole, unpinned, and to be removed.
+    """
+    del small_files_only
+    with pytest.raises(StoreError, match=r"cannot be used: File too large\. .*free space"):
+        store.put(io.BytesIO(LARGE))
+    left = [CID.parse(path.name) for path in block_files(store)]
+    assert set(left) <= {cid_of(io.BytesIO(LARGE[2 * CHUNK_SIZE :]))}
+    assert all(CID.of(cid.codec, store.read_block(cid)) == cid for cid in left)
+    assert store.pins() == set()
+    assert collect(store, left, keep=()) == len(left)
+    assert block_files(store) == []
+
+
+def test_a_block_that_fails_is_told_however_many_follow(store: LocalStore) -> None:
+    """Blocks are written many at a time; the failure of one is the failure of all, and nothing is pinned."""
+    image = b"".join(bytes((number,)) * CHUNK_SIZE for number in range(24))
+    path_of(store, cid_of(io.BytesIO(image[7 * CHUNK_SIZE : 8 * CHUNK_SIZE]))).mkdir(parents=True)
+    told = list[int]()
+    with pytest.raises(StoreError, match="Is a directory"):
+        store.put(io.BytesIO(image), on_progress=told.append)
+    assert len(told) == 7
+    assert store.pins() == set()
+
+
+def test_a_store_is_chosen_by_its_url(tmp_path: Path) -> None:
+    """``file:FOLDER`` is the embedded store."""
+    store = open_store(f"file:{tmp_path}")
+    assert isinstance(store, LocalStore)
+    assert store.folder == tmp_path
+
+
+@pytest.mark.parametrize("url", ["", "file:", "file", "./store", "kubo:", "ftp://x", "file:~nobody-of-that-name/x"])
+def test_a_url_that_names_no_store_is_refused(url: str) -> None:
+    """Anything else is a usage error."""
+    with pytest.raises(UsageError):
+        open_store(url)

@@ -1,0 +1,329 @@
+"""Finding an image: the store first, then others, none of whom is believed; who was bad is named."""
+
+from __future__ import annotations
+
+import io
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import StoreError, UsageError, VerificationError
+from blockota.formats.cid import CHUNK_SIZE, CID
+from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.release import Release, Version
+from blockota.stores import Store
+from blockota.stores.credentials import NOBODY
+from blockota.stores.http import HttpStore
+from blockota.stores.kubo import KuboStore
+from blockota.stores.local import LocalStore
+from blockota.stores.search import MAX_URL, Candidate, Listener, Stage, announced, find_image, named
+from blockota.stores.source import Source, SourceReport
+from tests.support import hostile_gateway as vices
+from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_BLOCKS, blocks_of
+from tests.support.hostile_gateway import Gateway, Handler, serving
+from tests.support.samples import PRODUCT, release_of
+
+LARGE = release_of(IMAGE, dag_root=ROOT.digest)
+Serve = Callable[..., Gateway]
+
+
+@dataclass
+class Search:
+    """A search, and what was told of it."""
+
+    store: Store
+    notes: list[str] = field(default_factory=list)
+    progress: list[int] = field(default_factory=list)
+
+    def __call__(self, release: Release, *stages: list[Candidate]) -> bytes:
+        """Find an image; each list is a stage."""
+        file = io.BytesIO()
+        find_image(
+            release,
+            self.store,
+            stages=[Stage(f"stage {number}", partial(list, stage)) for number, stage in enumerate(stages)],
+            into=file,
+            listener=Listener(self.notes.append, self.progress.append),
+        )
+        return file.getvalue()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """An empty store."""
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def search(store: LocalStore) -> Search:
+    """A search that begins in the store."""
+    return Search(store)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts gateways with all blocks of the samples."""
+    with ExitStack() as stack:
+
+        def start(
+            vice: Callable[[Handler, bytes], object] = vices.honest, blocks: dict[CID, bytes] | None = None
+        ) -> Gateway:
+            return stack.enter_context(serving(BLOCKS | SMALL_BLOCKS if blocks is None else blocks, vice))
+
+        yield start
+
+
+def replica(uri: str) -> Agreement:
+    """An agreement that serves from a URL."""
+    return Agreement(1, "0x", PRODUCT.name, Version(1, 1, 0), 0, AgreementStatus.ACCEPTED, uri)
+
+
+def asked(*gateways: Gateway) -> list[Candidate]:
+    """Gateways as sources."""
+    return [Source(gateway.url) for gateway in gateways]
+
+
+@pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
+def test_what_the_store_holds_is_asked_of_nobody(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
+    """The gateway hears nothing, and nobody is even looked up."""
+    store.put(io.BytesIO(image))
+    gateway = serve()
+    release = release_of(SMALL) if image == SMALL else LARGE
+    assert search(release, asked(gateway)) == image
+    assert not gateway.asked
+    assert not search.notes
+    assert search.progress[-1] == len(image)
+
+
+@pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
+def test_what_the_store_lacks_is_kept_there(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
+    """The second search is answered by the store, which has pinned the image."""
+    gateway = serve()
+    release = release_of(SMALL) if image == SMALL else LARGE
+    assert search(release, asked(gateway)) == image
+    assert (store.folder / "pins" / str(release.cid)).exists()
+    assert search.progress == sorted(search.progress)
+    assert search.progress[-1] == len(image)
+    assert Search(store)(release) == image
+
+
+def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> None:
+    """A liar, one who knows nothing and one whose port is closed are named with what they did."""
+    liar, ignorant, honest = serve(vices.flips_bit(0.5)), serve(blocks={}), serve()
+    gone: list[Candidate] = [Source("http://127.0.0.1:9")]
+    assert search(LARGE, [*asked(liar, ignorant, honest), *gone]) == IMAGE
+    told = " ".join(search.notes)
+    assert search.notes[0] == "Asking stage 0 for the image (4 sources)."
+    assert f"Left out: {liar.url} lied: " in told
+    assert f"Left out: {honest.url}" not in told
+
+
+def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Search, serve: Serve) -> None:
+    """The blocks that came stay: the second stage is asked for the rest, the third for nothing."""
+    held = dict(list(BLOCKS.items())[-1:])
+    first, second, third = serve(blocks=held), serve(), serve()
+    assert search(LARGE, asked(first), [], asked(second), asked(third)) == IMAGE
+    assert not third.asked
+    assert not [path for path in second.asked if f"/{ROOT}?" in path]
+    assert [note for note in search.notes if note.startswith("Asking")] == [
+        "Asking stage 0 for the image (1 source).",
+        "Asking stage 2 for the image (1 source).",
+    ]
+
+
+def test_a_store_that_only_serves_keeps_nothing(serve: Serve) -> None:
+    """Where nothing can be kept the image comes all the same."""
+    empty, honest = serve(blocks={}), serve()
+    assert Search(HttpStore(Source(empty.url)))(LARGE, asked(honest)) == IMAGE
+
+
+def test_a_corrupt_block_of_the_store_is_replaced(store: LocalStore, search: Search, serve: Serve) -> None:
+    """What the store holds is not believed either; only the bad block is asked for, and the store is whole again."""
+    store.put(io.BytesIO(IMAGE))
+    leaf = next(iter(BLOCKS))
+    spoil(store, leaf)
+    gateway = serve()
+    assert search(LARGE, asked(gateway)) == IMAGE
+    assert search.notes[0].startswith(f"Not taken from the store: the block {leaf} is corrupt")
+    assert list(gateway.asked) == [f"/ipfs/{leaf}?format=raw"]
+    assert b"".join(store.open(ROOT)) == IMAGE
+
+
+def spoil(store: LocalStore, cid: CID) -> None:
+    """Change a block of a store."""
+    (store.folder / "blocks" / str(cid)[-3:-1] / str(cid)).write_bytes(b"tampered")
+
+
+def test_nobody_to_ask_is_the_store_s_failure(search: Search) -> None:
+    """It is out of reach, not refused."""
+    with pytest.raises(StoreError, match="does not hold"):
+        search(LARGE, [])
+
+
+def test_a_corrupt_store_and_nobody_to_ask_fails_check_four(store: LocalStore, search: Search) -> None:
+    """A block that was changed is told with its address, and where else to take the image from."""
+    cid = store.put(io.BytesIO(SMALL))
+    spoil(store, cid)
+    with pytest.raises(VerificationError, match=rf"not the release: .*{cid} is corrupt.*--store.*--source") as failed:
+        search(release_of(SMALL), [])
+    assert failed.value.number == 4
+
+
+def test_more_bytes_than_the_record_says_fail_check_four(store: LocalStore, search: Search, serve: Serve) -> None:
+    """It does not matter whether the store or a source has them."""
+    short = release_of(IMAGE, dag_root=ROOT.digest, size=CHUNK_SIZE)
+    with pytest.raises(VerificationError, match=r"holds .* bytes where 1048576 belong") as failed:
+        search(short, asked(serve(), serve()))
+    assert failed.value.number == 4
+    store.put(io.BytesIO(IMAGE))
+    with pytest.raises(VerificationError, match=r"holds .* bytes where 1048576 belong") as failed:
+        search(short)
+    assert failed.value.number == 4
+
+
+def test_only_liars_fail_check_four(search: Search, serve: Serve) -> None:
+    """Whoever answered gave something else than the release: that is a refusal, and not a matter of trying again."""
+    liars = [serve(vices.flips_bit(place)) for place in (0, 1)]
+    with pytest.raises(VerificationError, match="only other images") as failed:
+        search(release_of(SMALL), asked(*liars))
+    assert failed.value.number == 4
+    assert all(liar.url in failed.value.why for liar in liars)
+
+
+def test_nobody_who_serves_is_told_with_all_who_were_tried(search: Search, serve: Serve) -> None:
+    """The sentence names the release, the store, and what each source did."""
+    liar, ignorant = serve(vices.flips_bit(0)), serve(blocks={})
+    with pytest.raises(StoreError, match=r"acme-thermo2 1.1.0 was found nowhere: the store .* does not hold") as failed:
+        search(release_of(SMALL), asked(liar), asked(ignorant))
+    assert f"{liar.url} lied" in failed.value.why
+    assert f"{ignorant.url} gone" in failed.value.why
+    assert "--source" in failed.value.remedy
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:{}", "http://localhost:{}", "http://[::ffff:127.0.0.1]:{}"])
+def test_an_announced_private_address_is_not_asked(search: Search, serve: Serve, place: str) -> None:
+    """On a public chain a stranger's URL leads nowhere but into the internet (SSRF); on a local one it may."""
+    gateway = serve()
+    uri = place.format(gateway.url.rpartition(":")[2])
+    with pytest.raises(StoreError, match=r"leads to .*, which is in a private network or this machine"):
+        search(LARGE, list(announced([replica(uri)], is_local_chain=False)))
+    assert not gateway.asked
+    if place.startswith("http://127"):
+        assert search(LARGE, list(announced([replica(uri)], is_local_chain=True))) == IMAGE
+
+
+def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_same(search: Search, serve: Serve) -> None:
+    """What the settings say goes before what the chain says."""
+    gateway = serve()
+    stranger = announced([replica(gateway.url + "/")], is_local_chain=False)
+    assert search(LARGE, [*asked(gateway), *stranger]) == IMAGE
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ipfs://bafy",
+        "file:///etc/passwd",
+        "https://",
+        "https://a b",
+        "https://user@host",
+        "https://host/?q=1",
+        "\x1b[2J",
+    ],
+    ids=["ipfs", "file", "no-host", "space", "user", "query", "control"],
+)
+def test_an_announced_text_that_is_no_address_is_told(search: Search, uri: str) -> None:
+    """It is passed over, with the reason; the search ends as if it had been asked."""
+    with pytest.raises(StoreError, match="refused: an address like https://host"):
+        search(LARGE, list(announced([replica(uri)], is_local_chain=True)))
+
+
+def test_an_announced_text_without_end_is_cut() -> None:
+    """A long text is neither asked nor printed whole."""
+    (report,) = announced([replica("https://host/" + "a" * MAX_URL)], is_local_chain=True)
+    assert isinstance(report, SourceReport)
+    assert len(str(report)) < 200
+
+
+@pytest.mark.parametrize("uri", ["https://host/x", "https://host/x/", "https://host/x/ipfs", "https://host/x/ipfs/"])
+def test_an_announced_path_may_end_in_the_namespace(uri: str) -> None:
+    """Requests bring ``/ipfs`` themselves."""
+    assert list(announced([replica(uri)], is_local_chain=True)) == [Source("https://host/x")]
+
+
+def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
+    """People copy what a gateway's page shows."""
+    assert list(named(["https://host/ipfs/"], NOBODY)) == [Source("https://host")]
+    with pytest.raises(UsageError, match="Name what stands before /ipfs/"):
+        list(named([f"https://host/ipfs/{ROOT}"], NOBODY))
+
+
+@pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
+def test_a_store_that_cannot_take_a_block_keeps_nothing(
+    store: LocalStore, search: Search, serve: Serve, image: bytes
+) -> None:
+    """The image comes all the same; that it was not kept is told once, and nothing is pinned."""
+    store.folder.mkdir()
+    (store.folder / "blocks").write_bytes(b"in the way")
+    gateway = serve()
+    assert search(release_of(SMALL) if image == SMALL else LARGE, asked(gateway)) == image
+    told = [note for note in search.notes if not note.startswith("Asking")]
+    assert told[-1].startswith(f"Not kept in the store: the store {store.folder} cannot be used, Not a directory")
+    assert len([note for note in told if note.startswith("Not kept")]) == 1
+    assert store.pins() == set()
+
+
+def test_a_full_disk_of_the_store_keeps_nothing(store: LocalStore, search: Search, serve: Serve) -> None:
+    """The store takes one block and no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, before[1]))
+    try:
+        assert search(LARGE, asked(serve())) == IMAGE
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert len([note for note in search.notes if "Not kept in the store" in note and "File too large" in note]) == 1
+    assert store.pins() == set()
+
+
+def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Search, serve: Serve) -> None:
+    """As from a disk with a bad sector: the store's error is told, and the image comes from elsewhere."""
+    store.put(io.BytesIO(IMAGE))
+    leaf = next(iter(BLOCKS))
+    path = store.folder / "blocks" / str(leaf)[-3:-1] / str(leaf)
+    path.unlink()
+    path.mkdir()
+    gateway = serve()
+    assert search(LARGE, asked(gateway)) == IMAGE
+    assert search.notes[0].startswith(f"Not taken from the store: the store {store.folder} cannot be used, Is a dir")
+    assert list(gateway.asked) == [f"/ipfs/{leaf}?format=raw"]
+
+
+def test_a_store_that_somebody_has_for_himself_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
+    """Where it cannot be locked the image comes as well."""
+    store = LocalStore(tmp_path / "store", patience=0.1)
+    search = Search(store)
+    with LocalStore(store.folder).locked(is_alone=True):
+        assert search(LARGE, asked(serve())) == IMAGE
+    assert "is in use" in search.notes[0]
+
+
+def test_a_node_that_does_not_run_is_told(serve: Serve) -> None:
+    """The image comes from elsewhere, and whoever named the node learns that it was of no use."""
+    search = Search(KuboStore("http://127.0.0.1:9"))
+    assert search(LARGE, asked(serve())) == IMAGE
+    assert search.notes[0].startswith("Not taken from the store: the Kubo node at http://127.0.0.1:9 could not read")
+    assert "Connection refused" in search.notes[0]
+
+
+def test_an_image_of_other_blocks_than_its_hash_says_is_left_to_check_four(search: Search, serve: Serve) -> None:
+    """A record whose root and SHA-256 disagree is found by its root; the verification compares the SHA-256."""
+    root, blocks = blocks_of(IMAGE[::-1])
+    assert search(release_of(IMAGE, dag_root=root.digest), asked(serve(blocks=blocks))) == IMAGE[::-1]

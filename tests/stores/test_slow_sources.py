@@ -1,0 +1,149 @@
+"""Sources that are slow on purpose: never so slow that they are left out, and never a reason to wait for them."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from blockota.formats.cid import CID
+from blockota.stores.destinations import InFile
+from blockota.stores.fetch import Fetch, Report
+from blockota.stores.http import HttpStore
+from blockota.stores.local import LocalStore
+from blockota.stores.search import Stage, find_image
+from blockota.stores.source import Source, Verdict
+from tests.support import hostile_gateway as vices
+from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT
+from tests.support.hostile_gateway import Gateway, Handler, serving
+from tests.support.samples import release_of
+
+FAST_ENOUGH = replace(LIMITS, joining=0.5, slowest=400)
+"""Less than this a second is what a source must not bring; what follows brings more."""
+SOON = 5.0
+FILES = {"one block": (SMALL_ROOT, SMALL), "five blocks": (ROOT, IMAGE)}
+BOTH = pytest.mark.parametrize("name", list(FILES))
+Serve = Callable[..., Gateway]
+
+
+def drips_on(handler: Handler, data: bytes) -> None:
+    """Serve what was asked for, ten times a second fifty bytes: no limit says that this is too slow."""
+    handler.head(len(data))
+    for start in range(0, len(data), 50):
+        handler.body(data[start : start + 50])
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts gateways with all blocks of the samples."""
+    with ExitStack() as stack:
+
+        def start(vice: Callable[[Handler, bytes], object] = vices.honest) -> Gateway:
+            return stack.enter_context(serving(BLOCKS | SMALL_BLOCKS, vice))
+
+        yield start
+
+
+def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, Report, float]:
+    """What came of stages, the report, and after how many seconds."""
+    file, began = io.BytesIO(), time.monotonic()
+    later = iter([[Source(gateway.url) for gateway in stage] for stage in stages])
+    job = Fetch(cid, (), size=size, into=InFile(file), limits=FAST_ENOUGH)
+    report = job.run(more=lambda: next(later, None))
+    return file.getvalue(), report, time.monotonic() - began
+
+
+@BOTH
+@pytest.mark.parametrize("count", [1, 3, 8, 17])
+def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve) -> None:
+    """However many drip before it, in the same stage."""
+    cid, image = FILES[name]
+    slow, honest = [serve(drips_on) for _ in range(count)], serve()
+    data, report, seconds = fetched(cid, len(image), [*slow, honest])
+    assert data == image
+    assert seconds < SOON
+    assert report.sources[-1].verdict == Verdict.SERVED
+    assert report.bad == ()
+
+
+@BOTH
+@pytest.mark.parametrize("before", [1, 2, 3])
+def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve) -> None:
+    """The stages join one after the other, while what drips goes on."""
+    cid, image = FILES[name]
+    slow, honest = [[serve(drips_on)] for _ in range(before)], serve()
+    data, report, seconds = fetched(cid, len(image), *slow, [honest])
+    assert data == image
+    assert seconds < SOON
+    assert report.sources[-1].verdict == Verdict.SERVED
+
+
+def test_a_stage_that_is_fast_enough_is_left_alone(serve: Serve) -> None:
+    """Gateways are not asked for what the vendor serves."""
+    first, second = serve(), serve()
+    data, _, _ = fetched(ROOT, len(IMAGE), [first], [second])
+    assert data == IMAGE
+    assert not second.asked
+
+
+def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> None:
+    """Two do not send the same blocks, from the first block on that came while both were asked."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        handler.head(len(data))
+        for start in range(0, len(data), 1 << 18):
+            handler.body(data[start : start + (1 << 18)])
+            time.sleep(0.3)
+
+    first, second = serve(vice), serve(vice)
+    data, report, _ = fetched(ROOT, len(IMAGE), [first], [second])
+    assert data == IMAGE
+    assert all(source.size for source in report.sources)
+    assert len(first.asked) > 1
+
+
+@pytest.mark.parametrize(("cid", "limit"), [(SMALL_ROOT, len(SMALL)), (ROOT, 1 << 18)], ids=["one block", "a root"])
+def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve: Serve) -> None:
+    """An answer of 2 MiB for 3000 bytes is refused by its head; so is one for the few links of a root."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        del data
+        vices.honest(handler, b"x" * (limit + 1))
+
+    image = SMALL if cid == SMALL_ROOT else IMAGE
+    honest = serve()
+    data, report, _ = fetched(cid, len(image), [serve(vice), serve(vice)], [honest])
+    assert data == image
+    assert all("it announces" in source.reason for source in report.bad)
+    assert len(report.bad) == 2
+
+
+@pytest.mark.parametrize("place", ["same stage", "later stage", "store"])
+def test_with_the_usual_limits_a_small_image_is_there_within_fifteen_seconds(
+    place: str, tmp_path_factory: pytest.TempPathFactory, serve: Serve
+) -> None:
+    """Also where the store itself is the gateway that drips."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        handler.head(len(data))
+        for byte in data:
+            handler.body(bytes((byte,)))
+            time.sleep(0.5)
+
+    slow, honest = Source(serve(vice).url), Source(serve().url)
+    stages = {"same stage": [[slow, honest]], "later stage": [[slow], [], [honest]], "store": [[honest]]}[place]
+    store = HttpStore(slow) if place == "store" else LocalStore(tmp_path_factory.mktemp("store"))
+    file, began = io.BytesIO(), time.monotonic()
+    find_image(
+        release_of(SMALL),
+        store,
+        stages=[Stage("some", lambda stage=stage: stage) for stage in stages],  # type: ignore[misc]
+        into=file,
+    )
+    assert file.getvalue() == SMALL
+    assert time.monotonic() - began < 15

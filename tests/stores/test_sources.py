@@ -1,0 +1,332 @@
+"""Where a source may lead us, what it is told, and by whom its certificate is believed."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.errors import UsageError
+from blockota.stores.addresses import Endpoint, is_public, look_up, permitted
+from blockota.stores.gateway import TrustlessClient, is_depth_first
+from blockota.stores.source import Source, SourceError, Verdict
+from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
+from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
+
+
+def read(source: Source) -> bytes:
+    """The small image from a source."""
+    with TrustlessClient(source, LIMITS) as client:
+        return client.block(SMALL_ROOT).data
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that signs itself, with its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(path), "-out", f"{path}.crt"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "127.0.0.1",
+            "127.8.8.8",
+            "10.0.0.1",
+            "172.16.5.5",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            str(IPv4Address(0)),
+        ),
+        *("224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fd00::1", "ff02::1", "::ffff:127.0.0.1"),
+        *("::ffff:192.168.1.1", "2002:7f00:1::", "2002:c0a8:101::1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "192.0.2.1"),
+        *("64:ff9b:1::1", "fec0::1", "::127.0.0.1", "::8.8.8.8", "3fff::1", "5f00::1", "100:0:0:1::1", "2001:db8::1"),
+        *("2001:0:7f00:1::1", "::ffff:0:127.0.0.1", "4000::1", "198.18.0.1", "192.0.0.9", "192.88.99.1", "240.0.0.1"),
+    ],
+)
+def test_private_addresses_are_known(text: str) -> None:
+    """Loopback, private, link-local and reserved ones, also where IPv6 wraps them."""
+    assert not is_public(ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["1.1.1.1", "2606:4700:4700::1111", "2a00::1", "2002:808:808::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
+def test_public_addresses_are_known(text: str) -> None:
+    """Those that anybody can reach."""
+    assert is_public(ip_address(text))
+
+
+def test_a_redirect_leads_to_public_addresses_or_to_the_source() -> None:
+    """A gateway on this machine may send us to this machine; another may not."""
+    loopback, public = look_up("127.0.0.1", 80)[0], look_up("1.1.1.1", 80)[0]
+    assert permitted([loopback, public], own=[]) == [public]
+    assert permitted([loopback, public], own=[loopback.address]) == [loopback, public]
+    assert isinstance(loopback, Endpoint)
+
+
+def test_a_redirect_to_the_same_address_is_followed() -> None:
+    """As a Kubo node does for names of its own."""
+    with serving(SMALL_BLOCKS) as there, serving({}) as here:
+        here.vice = redirects_to(there.url + "{path}")
+        here.blocks = SMALL_BLOCKS
+        assert read(Source(here.url)) == SMALL
+    assert not there.refused
+
+
+@pytest.mark.parametrize(
+    "path", ["http://127.0.0.2:80{path}", "//127.0.0.2{path}", "http://[::1]:80{path}", "http://0.0.0.0{path}"]
+)
+def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
+    """Before a connection is made, however the address is written."""
+    with (
+        serving(SMALL_BLOCKS, redirects_to(path)) as gateway,
+        pytest.raises(SourceError, match="redirects to") as caught,
+    ):
+        read(Source(gateway.url))
+    assert caught.value.verdict == Verdict.REFUSED
+
+
+def test_a_second_address_of_the_source_s_name_is_not_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers for the name can say that it is our machine too: only where we are connected to is the source."""
+    told = socket.getaddrinfo
+
+    def lying(host: str, *words: Any, **more: Any) -> Any:
+        hosts = ["127.0.0.2", "127.0.0.1"] if host == "gateway.example" else [host]
+        return [found for host in hosts for found in told(host, *words, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lying)
+    with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
+        gateway.vice = redirects_to(victim.url + "{path}")
+        gateway.url = gateway.url.replace("127.0.0.2", "gateway.example")
+        with pytest.raises(SourceError, match=r"redirects to 127\.0\.0\.1, which is in a private network"):
+            read(Source(gateway.url))
+    assert not victim.asked
+
+
+SPELLINGS = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "2130706433", "0x7f.1", "127.1", "0"]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
+    """By name, by IPv6 that wraps IPv4, or as a number: another machine's redirect does not reach what listens here."""
+    with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
+        gateway.vice = redirects_to(f"http://{host}:{victim.url.rpartition(':')[2]}{{path}}")
+        with pytest.raises(SourceError, match="in a private network or this machine") as caught:
+            read(Source(gateway.url))
+    assert caught.value.verdict is Verdict.REFUSED
+    assert not victim.asked
+
+
+@pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/", "http://user@127.0.0.1/", "http://127.0.0.1:99999/"])
+def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
+    """Other schemes, users, no host, no port that can be, no location at all."""
+    with serving(SMALL_BLOCKS, redirects_to(location)) as gateway, pytest.raises(SourceError, match="redirects"):
+        read(Source(gateway.url))
+
+
+def test_a_path_in_front_is_kept() -> None:
+    """A repository may stand below a path of a server."""
+    with serving(SMALL_BLOCKS) as gateway:
+        assert read(Source(gateway.url + "/sub/")) == SMALL
+    assert list(gateway.asked) == [f"/sub/ipfs/{SMALL_ROOT}?format=raw"]
+
+
+def test_a_token_is_shown_to_the_source_alone() -> None:
+    """Where it redirects to, the token does not go; nor is it printed."""
+    with serving(SMALL_BLOCKS, token="secret") as gateway, serving(SMALL_BLOCKS) as here:  # noqa: S106
+        assert read(Source(gateway.url, token="secret")) == SMALL  # noqa: S106
+        with pytest.raises(SourceError, match="status 401"):
+            read(Source(gateway.url, token="other"))  # noqa: S106
+        here.vice = redirects_to(gateway.url + "{path}")
+        with pytest.raises(SourceError, match="status 401"):
+            read(Source(here.url, token="secret"))  # noqa: S106
+    assert "secret" not in repr(Source(gateway.url, token="secret"))  # noqa: S106
+
+
+def test_a_certificate_is_checked(certificate: Path) -> None:
+    """One that the system does not know is refused; one that we were told to believe is not."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate)
+    with serving(SMALL_BLOCKS, tls=server) as gateway:
+        with pytest.raises(SourceError, match="certificate cannot be believed") as caught:
+            read(Source(gateway.url))
+        assert caught.value.verdict == Verdict.REFUSED
+        known = ssl.create_default_context(cafile=str(certificate))
+        assert read(Source(gateway.url, tls=known)) == SMALL
+        with pytest.raises(SourceError, match="certificate cannot be believed"):
+            read(Source(gateway.url.replace("localhost", "127.0.0.1"), tls=known))
+
+
+def test_tls_is_never_given_up(certificate: Path) -> None:
+    """An https source that redirects to http is refused."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate)
+    known = ssl.create_default_context(cafile=str(certificate))
+    with (
+        serving(SMALL_BLOCKS) as plain,
+        serving(SMALL_BLOCKS, redirects_to(plain.url + "{path}"), tls=server) as gateway,
+    ):
+        source = Source(gateway.url, tls=known)
+        with pytest.raises(SourceError, match="no address to follow"):
+            read(source)
+    assert not plain.asked
+
+
+def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
+    """The sentence says what may be wrong, and has no place in the TLS library's source."""
+    with serving(SMALL_BLOCKS, honest) as gateway, pytest.raises(SourceError, match=r"TLS: [a-z ]+") as caught:
+        read(Source(gateway.url.replace("http:", "https:")))
+    assert caught.value.verdict is Verdict.GONE
+    assert "_ssl.c" not in str(caught.value)
+
+
+def test_a_name_that_leads_nowhere_is_gone() -> None:
+    """The sentence says that it is the name."""
+    with pytest.raises(SourceError, match="its name leads nowhere"):
+        read(Source("http://nowhere.invalid"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "",
+            "host",
+            "ftp://host",
+            "https://",
+            "https://user:password@host",
+            "https://host?query",
+            "https://host#part",
+            "https://host/?",
+            "https://host/#",
+            "https://host/x?#",
+        ),
+        *(
+            "https://host:0",
+            "https://host:99999",
+            "https://ho st",
+            "https://host/\r\nX: y",
+            "https://[::1",
+            "https://höst",
+        ),
+    ],
+)
+def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
+    """When it is named, not when it is asked."""
+    with pytest.raises(UsageError, match="names no gateway"):
+        Source(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("https://host", "host"),
+        ("http://host:80/", "host"),
+        ("https://host:80", "host:80"),
+        ("http://[::1]:8080", "[::1]:8080"),
+    ],
+)
+def test_the_host_header_is_as_it_should_be(url: str, authority: str) -> None:
+    """The scheme's own port is left out; IPv6 addresses stand in brackets."""
+    assert Source(url).origin.authority == authority
+
+
+def test_hints_before_the_answer_are_passed_over() -> None:
+    """103 Early Hints and 102 Processing, as servers in front send them (RFC 8297)."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        hints = b"Link: </style.css>; rel=preload\r\n\r\n"
+        handler.body(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\n" + hints
+        )
+        honest(handler, data)
+
+    with serving(SMALL_BLOCKS, vice) as gateway:
+        assert read(Source(gateway.url)) == SMALL
+
+
+@pytest.mark.parametrize("size", ["-1", "+5", "5_0", " 5", "", "0x5", "1" * 17, "\u0665", "5\x0b"])
+def test_a_chunk_without_a_plain_size_is_no_answer(size: str) -> None:
+    """What Python would take for a number: -1 even for everything that follows, which may never end."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.body(f"{size}\r\n".encode() + data)
+        with contextlib.suppress(OSError):
+            while True:
+                handler.body(bytes(1 << 16))
+
+    with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(SourceError, match="chunk"):
+        read(Source(gateway.url))
+
+
+@pytest.mark.parametrize("form", ["{:x}", "{:X}", "{:016x}", "{:x};name=value", "{:x} ", "{:x} ; a"])
+def test_a_chunk_s_size_may_have_extensions(form: str) -> None:
+    """RFC 9112, section 7.1."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.body(form.format(len(data)).encode() + b"\r\n" + data + b"\r\n0\r\n\r\n")
+
+    with serving(SMALL_BLOCKS, vice) as gateway:
+        assert read(Source(gateway.url)) == SMALL
+
+
+def test_a_source_may_take_so_long_in_total() -> None:
+    """Each answer is fast enough, and there is one too many of them."""
+    began = time.monotonic()
+    with (
+        serving(SMALL_BLOCKS, slowly) as gateway,
+        TrustlessClient(Source(gateway.url), replace(LIMITS, total=1.0)) as client,
+        pytest.raises(SourceError, match="too slow"),
+    ):
+        list(map(client.block, [SMALL_ROOT] * 20))
+    assert 0.9 < time.monotonic() - began < 3
+
+
+def slowly(handler: Handler, data: bytes) -> None:
+    """Let whoever asks wait a little."""
+    time.sleep(0.3)
+    honest(handler, data)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_it"),
+    [
+        ("application/vnd.ipld.car; version=1; order=dfs; dups=y", True),
+        ('application/vnd.ipld.car;order="dfs";version=1', True),
+        ("application/vnd.ipld.car", False),
+        ("application/vnd.ipld.car; version=1; order=unk", False),
+        ("application/vnd.ipld.car; version=2; order=dfs", False),
+        ("text/html", False),
+        ("", False),
+    ],
+)
+def test_only_a_promised_order_counts(content_type: str, *, is_it: bool) -> None:
+    """Without it blocks may come in any order, with strange ones between."""
+    assert is_depth_first(content_type) is is_it

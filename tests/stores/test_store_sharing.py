@@ -1,0 +1,81 @@
+"""Several processes in one store: nothing that one has put or found there is removed before its pin is written."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import StoreError
+from blockota.formats.cid import CHUNK_SIZE
+from blockota.stores.collection import collect
+from blockota.stores.local import LocalStore
+from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
+from tests.support.hostile_gateway import Handler, honest, serving
+from tests.support.store_process import FILES, working
+
+
+def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) -> None:
+    """Its first block is an old file's, which is to be removed meanwhile; the image is whole afterwards."""
+    store, release, is_asked = LocalStore(tmp_path, patience=0.3), threading.Event(), threading.Event()
+    old = store.put(io.BytesIO(IMAGE[:CHUNK_SIZE] + b"old"))
+    store.unpin(old)
+
+    def waits(handler: Handler, data: bytes) -> None:
+        if data == b"end":
+            is_asked.set()
+            release.wait(20)
+        honest(handler, data)
+
+    with serving(BLOCKS, waits, has_car=False) as gateway, working(tmp_path, "fetch", gateway.url) as process:
+        assert is_asked.wait(20)
+        with pytest.raises(StoreError, match=r"is in use: another process stores or fetches files"):
+            collect(store, [old], keep=())
+        release.set()
+        assert process.communicate(timeout=20)[0] == "done\n"
+    assert collect(store, [old], keep=()) == 2
+    assert b"".join(store.open(ROOT)) == IMAGE
+
+
+def test_a_fetch_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
+    """The system lets go of the store for it."""
+    store = LocalStore(tmp_path, patience=5)
+    old = store.put(io.BytesIO(b"old"))
+    store.unpin(old)
+    with working(tmp_path, "hold") as process:
+        process.kill()
+        assert collect(store, [old], keep=()) == 1
+
+
+def test_who_removes_is_waited_for(tmp_path: Path) -> None:
+    """A file is put when the removal has ended; where it does not end, the sentence says who is in the way."""
+    with working(tmp_path, "hold", "alone") as process:
+        with pytest.raises(StoreError, match=r"is in use: another process removes files"):
+            LocalStore(tmp_path, patience=0.3).put(io.BytesIO(b"new"))
+        timer = threading.Timer(0.5, lambda: process.communicate("\n"))
+        began = time.monotonic()
+        timer.start()
+        cid = LocalStore(tmp_path).put(io.BytesIO(b"new"))
+        assert time.monotonic() - began >= 0.4
+        timer.join()
+    assert LocalStore(tmp_path).has(cid)
+
+
+def test_many_put_at_once(tmp_path: Path) -> None:
+    """Those who put keep nobody from putting."""
+    with working(tmp_path, "hold"):
+        assert LocalStore(tmp_path, patience=0).put(io.BytesIO(b"new"))
+
+
+def test_processes_that_put_and_remove_at_random_lose_nothing(tmp_path: Path) -> None:
+    """Four put files that share a block and pin them, two remove what is not pinned, all as fast as they can."""
+    with ExitStack() as stack:
+        sweepers = [stack.enter_context(working(tmp_path, "sweep")) for _ in range(2)]
+        putters = [stack.enter_context(working(tmp_path, "put", str(number))) for number in range(len(FILES))]
+        for process in (*putters, *sweepers):
+            assert process.communicate("\n", timeout=60)[0] == "done\n"
+    assert not [path for path in (tmp_path / "blocks").rglob("*") if path.is_file()]

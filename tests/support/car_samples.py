@@ -1,0 +1,96 @@
+"""Trees of little blocks, and CARs of them written by this file alone, for the tests of `blockota.formats.car`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from blockota.formats.cid import CID, DAG_PB, RAW
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A file as its blocks.
+
+    Attributes:
+        root: the file's address.
+        blocks: every block, by address.
+        order: the addresses depth first, repeated as the tree repeats them.
+        data: the file.
+    """
+
+    root: CID
+    blocks: dict[CID, bytes]
+    order: tuple[CID, ...]
+    data: bytes
+
+
+def varint(number: int) -> bytes:
+    """A number in 7 bits a byte."""
+    return bytes((number & 0x7F | 0x80,)) + varint(number >> 7) if number > 0x7F else bytes((number,))
+
+
+def leaf(data: bytes) -> Tree:
+    """A file of one raw block."""
+    cid = CID.of(RAW, data)
+    return Tree(cid, {cid: data}, (cid,), data)
+
+
+def node(children: Sequence[Tree]) -> Tree:
+    """The file that other files make one behind the other."""
+    links = b"".join(_field(0x12, _link(child)) for child in children)
+    sizes = b"".join(b"\x20" + varint(len(child.data)) for child in children)
+    data = b"".join(child.data for child in children)
+    block = links + _field(0x0A, b"\x08\x02\x18" + varint(len(data)) + sizes)
+    cid = CID.of(DAG_PB, block)
+    blocks = {cid: block}
+    for child in children:
+        blocks |= child.blocks
+    order = (cid, *(cid for child in children for cid in child.order))
+    return Tree(cid, blocks, order, data)
+
+
+def balanced(leaves: Sequence[bytes], *, width: int) -> Tree:
+    """A balanced tree over leaves, at most `width` children a node."""
+    level = [leaf(data) for data in leaves]
+    while len(level) > 1:
+        level = [node(level[start : start + width]) for start in range(0, len(level), width)]
+    return level[0]
+
+
+def header(root: CID) -> bytes:
+    """A CARv1 header of one root."""
+    return b"\x3a\xa2\x65roots\x81\xd8\x2a\x58\x25\x00" + bytes(root) + b"\x67version\x01"
+
+
+def section(cid: CID, data: bytes) -> bytes:
+    """A CARv1 section."""
+    return varint(36 + len(data)) + bytes(cid) + data
+
+
+def sections(tree: Tree, *, repeat: bool) -> list[bytes]:
+    """The sections of a tree, depth first."""
+    order = tree.order if repeat else tuple(dict.fromkeys(tree.order))
+    return [section(cid, tree.blocks[cid]) for cid in order]
+
+
+def car(tree: Tree, *, repeat: bool = True) -> bytes:
+    """The CAR of a tree."""
+    return header(tree.root) + b"".join(sections(tree, repeat=repeat))
+
+
+def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every string that differs in one bit, with the place of its byte."""
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        yield bit // 8, bytes(changed)
+
+
+def _link(child: Tree) -> bytes:
+    total = sum(len(child.blocks[cid]) for cid in child.order)
+    return _field(0x0A, bytes(child.root)) + _field(0x12, b"") + b"\x18" + varint(total)
+
+
+def _field(tag: int, value: bytes) -> bytes:
+    return bytes((tag,)) + varint(len(value)) + value

@@ -1,0 +1,29 @@
+"""An image of several blocks, and short limits, for the tests that fetch it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+from blockota.formats.cid import CHUNK_SIZE, CID, dag
+from blockota.stores.source import Limits
+
+BLANK = b"\xff" * CHUNK_SIZE
+IMAGE = (
+    hashlib.shake_128(b"one").digest(CHUNK_SIZE) + BLANK + hashlib.shake_128(b"two").digest(CHUNK_SIZE) + BLANK + b"end"
+)
+"""Five leaves, two of them the same, and a root."""
+SMALL = hashlib.shake_128(b"small").digest(3000)
+"""One block."""
+LIMITS = Limits(connect=2.0, silence=1.0, grace=1.0, patience=0.3)
+"""Short times, and still long enough for a busy machine."""
+
+
+def blocks_of(data: bytes) -> tuple[CID, dict[CID, bytes]]:
+    """A file's address and its blocks."""
+    blocks = {block.cid: block.data for block in dag(io.BytesIO(data))}
+    return list(blocks)[-1], blocks
+
+
+ROOT, BLOCKS = blocks_of(IMAGE)
+SMALL_ROOT, SMALL_BLOCKS = blocks_of(SMALL)

@@ -1,0 +1,319 @@
+"""A trustless gateway on a real socket that is honest, or has one vice; and is strict with whoever asks.
+
+It answers 400 to a request that our client must not make: another path, a compression accepted, a wrong media type.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import SHUT_RDWR
+from typing import Any
+
+from blockota.errors import UsageError
+from blockota.formats.car import write_car
+from blockota.formats.cid import CID
+
+CAR_ACCEPT = "application/vnd.ipld.car; version=1; order=dfs; dups=y"
+RAW_ACCEPT = "application/vnd.ipld.raw"
+TEBIBYTE = 1 << 40
+
+
+@dataclass
+class Gateway:
+    """What a gateway serves, how, and what it was asked.
+
+    Attributes:
+        blocks: what it holds, by address.
+        vice: what it does to each answer; it may write to the handler by itself.
+        has_car: whether it answers with CARs.
+        order: what the CAR's media type says behind the semicolon.
+        repeat: whether repeated blocks are in its CARs again.
+        token: the bearer token that it wants.
+        asked: paths, with how often they were asked for.
+        refused: requests that our client must not make.
+        shown: what stood in ``Authorization`` headers.
+    """
+
+    blocks: dict[CID, bytes]
+    vice: Callable[[Handler, bytes], object]
+    has_car: bool = True
+    order: str = "version=1; order=dfs; dups=y"
+    repeat: bool = True
+    token: str = ""
+    asked: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+    url: str = ""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection to a gateway."""
+
+    protocol_version = "HTTP/1.1"
+    gateway: Gateway
+    content_type: str
+
+    def do_GET(self) -> None:
+        """Answer with a block or a CAR."""
+        self.answer()
+
+    def do_HEAD(self) -> None:
+        """Say whether a block is there."""
+        self.answer()
+
+    def answer(self) -> None:
+        """Check the request, then answer it, with the gateway's vice."""
+        self.gateway.asked[self.path] += 1
+        self.gateway.shown += self.headers.get_all("Authorization", [])
+        match = re.fullmatch(
+            r"(?:/sub)?/ipfs/([a-z2-7]+)\?format=(raw|car&dag-scope=entity&car-order=dfs&car-dups=y)", self.path
+        )
+        cid = cid_of_text(match[1]) if match else None
+        if match is None or cid is None or not self.is_proper(is_car=match[2] != "raw"):
+            self.gateway.refused.append(f"{self.path} {dict(self.headers)}")
+            self.fail(400)
+        elif self.gateway.token and self.headers.get("Authorization") != f"Bearer {self.gateway.token}":
+            self.fail(401)
+        elif cid not in self.gateway.blocks:
+            self.fail(404)
+        elif match[2] == "raw":
+            self.content_type = RAW_ACCEPT
+            self.gateway.vice(self, self.gateway.blocks[cid])
+        elif self.gateway.has_car:
+            self.content_type = f"application/vnd.ipld.car; {self.gateway.order}"
+            stream = write_car(cid, self.gateway.blocks.__getitem__, repeat=self.gateway.repeat)
+            self.gateway.vice(self, b"".join(stream))
+        else:
+            self.fail(406)
+
+    def is_proper(self, *, is_car: bool) -> bool:
+        """Whether the headers are those that the protocol wants, each once."""
+        names = [name.lower() for name in self.headers]
+        wanted = {"Accept": CAR_ACCEPT if is_car else RAW_ACCEPT, "Accept-Encoding": "identity"}
+        host = self.gateway.url.partition("//")[2].partition("/")[0]
+        return (
+            len(names) == len(set(names))
+            and all(self.headers.get(name) == value for name, value in wanted.items())
+            and self.headers.get("Host") == host
+        )
+
+    def fail(self, status: int) -> None:
+        """An answer without a body."""
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def head(self, length: int, **more: str) -> None:
+        """The head of a good answer; underscores in names stand for hyphens."""
+        self.send_response(200)
+        self.send_header("Content-Type", self.content_type)
+        self.send_header("Content-Length", str(length))
+        for name, value in more.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def body(self, data: bytes) -> None:
+        """The body, unless only the head was asked for."""
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def hang_up(self) -> None:
+        """Close the connection at once."""
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(SHUT_RDWR)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library names it so
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """A server that does not wait for its connections, and does not print that a client went away."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that breaks off is what is tested here."""
+
+
+def cid_of_text(text: str) -> CID | None:
+    """An address, or nothing where it is none."""
+    try:
+        return CID.parse(text)
+    except UsageError:
+        return None
+
+
+def honest(handler: Handler, data: bytes) -> None:
+    """Serve what was asked for."""
+    handler.head(len(data))
+    handler.body(data)
+
+
+def chunked(handler: Handler, data: bytes) -> None:
+    """Serve it in chunks, without saying how much there is."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", handler.content_type)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    for start in range(0, len(data), 70_000):
+        piece = data[start : start + 70_000]
+        handler.body(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+    handler.body(b"0\r\n\r\n")
+
+
+def flips_bit(place: float) -> Callable[[Handler, bytes], None]:
+    """Serve every answer with one other bit, somewhere between its beginning (0) and its end (1)."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        changed = bytearray(data)
+        bit = int(place * (8 * len(data) - 1))
+        changed[bit // 8] ^= 1 << bit % 8
+        honest(handler, bytes(changed))
+
+    return vice
+
+
+def truncates(handler: Handler, data: bytes) -> None:
+    """Announce all, serve half, hang up."""
+    handler.head(len(data))
+    handler.body(data[: len(data) // 2])
+    handler.hang_up()
+
+
+def truncates_silently(handler: Handler, data: bytes) -> None:
+    """Serve half as if it were all."""
+    honest(handler, data[: len(data) // 2])
+
+
+def stalls(handler: Handler, data: bytes) -> None:
+    """Begin, and then say nothing more."""
+    handler.head(len(data))
+    handler.body(data[: len(data) // 2])
+    time.sleep(60)
+
+
+def stalls_at_once(handler: Handler, data: bytes) -> None:
+    """Say nothing at all."""
+    del handler, data
+    time.sleep(60)
+
+
+def drips(handler: Handler, data: bytes) -> None:
+    """Serve a byte a second (ten, so that the tests are quick)."""
+    handler.head(len(data))
+    for byte in data:
+        handler.body(bytes((byte,)))
+        time.sleep(0.1)
+
+
+def drips_headers(handler: Handler, data: bytes) -> None:
+    """Send a head that does not end, byte by byte."""
+    handler.send_response(200)
+    handler.flush_headers()
+    for byte in b"X-Padding: " + data:
+        handler.body(bytes((byte % 26 + 65,)))
+        time.sleep(0.1)
+
+
+def continues_for_ever(handler: Handler, data: bytes) -> None:
+    """Say 100 Continue again and again."""
+    del data
+    while True:
+        handler.body(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+def trails_for_ever(handler: Handler, data: bytes) -> None:
+    """Serve it, and then trailers without end."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", handler.content_type)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.body(f"{len(data):x}\r\n".encode() + data + b"\r\n0\r\n")
+    while True:
+        handler.body(b"X-Trailer: more\r\n" * 1000)
+
+
+def redirects_to(url: str) -> Callable[[Handler, bytes], None]:
+    """Send whoever asks elsewhere; "{path}" stands for what was asked for."""
+
+    def vice(handler: Handler, data: bytes) -> None:
+        del data
+        handler.send_response(302)
+        handler.send_header("Location", url.replace("{path}", handler.path))
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return vice
+
+
+def zips(handler: Handler, data: bytes) -> None:
+    """Answer with gzip, which nobody asked for."""
+    packed = gzip.compress(data)
+    handler.head(len(packed), Content_Encoding="gzip")
+    handler.body(packed)
+
+
+def announces_a_tebibyte(handler: Handler, data: bytes) -> None:
+    """Announce 1 TiB."""
+    handler.head(TEBIBYTE)
+    handler.body(data)
+    handler.hang_up()
+
+
+def sends_without_end(handler: Handler, data: bytes) -> None:
+    """Serve chunks without end."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", handler.content_type)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    while True:
+        handler.body(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+def closes_after_every_block(handler: Handler, data: bytes) -> None:
+    """Serve at most a mebibyte and a bit, and hang up, without having announced it."""
+    handler.head(len(data))
+    handler.body(data[: (1 << 20) + 300])
+    handler.hang_up()
+
+
+def is_busy(handler: Handler, data: bytes) -> None:
+    """Have no time."""
+    del data
+    handler.fail(503)
+
+
+@contextmanager
+def serving(
+    blocks: dict[CID, bytes],
+    vice: Callable[[Handler, bytes], object] = honest,
+    *,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    **settings: Any,
+) -> Iterator[Gateway]:
+    """A gateway that runs until the block ends."""
+    gateway = Gateway(blocks, vice, **settings)
+    server = Server((host, 0), type("Bound", (Handler,), {"gateway": gateway}))
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    gateway.url = f"{'https' if tls else 'http'}://{'localhost' if tls else host}:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield gateway
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

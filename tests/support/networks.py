@@ -1,0 +1,127 @@
+"""Chains that misbehave as real networks do: slow blocks, and a line to the node that breaks at a chosen moment."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from blockota.chain.chain import Chain
+from blockota.chain.local import CHAIN_ID, find_anvil, free_port
+from tests.conftest import wait_for_chain
+
+
+@contextmanager
+def fresh_anvil(*options: str) -> Iterator[Chain]:
+    """A chain of its own, started with these options."""
+    port = free_port()
+    command = [str(find_anvil()), "--chain-id", str(CHAIN_ID), "--prune-history", "256", "--port", str(port), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield wait_for_chain(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+
+
+@dataclass
+class Line:
+    """The line between a program and its node.
+
+    Attributes:
+        node: URL of the node.
+        url: where the line begins.
+        cut_before: it breaks before a request of this method reaches the node.
+        cut_after: it breaks when the node has carried out a request of this method, before the answer comes back.
+        is_cut: it is broken.
+        stale: the last answer to this method is given again and again, as by a node that lags behind.
+        requests: methods of the requests that reached the node.
+    """
+
+    node: str
+    url: str = ""
+    cut_before: str = ""
+    cut_after: str = ""
+    is_cut: bool = False
+    stale: str = ""
+    requests: list[str] = field(default_factory=list)
+    answers: dict[str, bytes] = field(default_factory=dict)
+
+    def pass_on(self, body: bytes) -> bytes | None:
+        """Pass a request on; None where the line breaks."""
+        method = json.loads(body)["method"]
+        self.is_cut = self.is_cut or method == self.cut_before
+        if self.is_cut:
+            return None
+        answer = self.answers[method] if method == self.stale else post(self.node, body)
+        self.answers[method] = answer
+        self.requests.append(method)
+        self.is_cut = method == self.cut_after
+        return None if self.is_cut else answer
+
+    def mend(self) -> None:
+        """Put the line together again."""
+        self.is_cut, self.cut_before, self.cut_after = False, "", ""
+
+
+@contextmanager
+def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[str]:
+    """Serve on loopback in a node's stead.
+
+    Args:
+        answer: to the body of a request, status and body; None where the line breaks.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            answered = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            if answered is None:
+                self.close_connection = True
+                return
+            status, body = answered
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            del args
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@contextmanager
+def line_to(chain: Chain) -> Iterator[Line]:
+    """A line to a chain that can be cut."""
+    line = Line(chain.url)
+
+    def answer(body: bytes) -> tuple[int, bytes] | None:
+        passed_on = line.pass_on(body)
+        return None if passed_on is None else (200, passed_on)
+
+    with stand_in(answer) as line.url:
+        yield line
+
+
+def rpc(chain: Chain, method: str, *parameters: Any) -> Any:
+    """Ask the node something that only a development node does."""
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+    answer = json.loads(post(chain.url, body))
+    assert "error" not in answer, answer
+    return answer["result"]
+
+
+def post(url: str, body: bytes) -> bytes:
+    """Post a request to a node on this machine."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - loopback
+    with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
+        answer: bytes = response.read()
+        return answer

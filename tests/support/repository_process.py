@@ -1,0 +1,204 @@
+"""A repository without a chain, as a process: it serves three images, and has a file that is none.
+
+``python -m tests.support.repository_process FOLDER OPTIONS``; the options are those of `Listening` as JSON, and tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from blockota.bindings.serving_rights import Reading
+from blockota.model.release import Release, Status, Version
+from blockota.model.rights import Claim
+from blockota.repository.catalogue import BlockStore
+from blockota.repository.connection import GuardedConnection
+from blockota.repository.guard import open_log
+from blockota.repository.service import Listening, serve
+from blockota.repository.shelf import Pace, Shelf
+from blockota.repository.tokens import Tokens
+from blockota.stores import open_store
+from blockota.stores.local import LocalStore
+from tests.conftest import ROOT as FOLDER
+from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT, blocks_of
+
+SECRET = b"nothing that anybody published"
+LARGE = hashlib.shake_128(b"large").digest(12 << 20)
+"""More than the system takes from us for a client that does not read."""
+LARGE_ROOT, _ = blocks_of(LARGE)
+HEADER_SECONDS, STALL_SECONDS = 1.0, 2.0
+NOW = 1_800_000_000
+HOST = "127.0.0.1"
+
+
+def release(number: int, size: int, *, sha256: bytes = bytes(32), dag_root: bytes | None = None) -> Release:
+    """A release of version 1.NUMBER.0."""
+    facts: dict[str, Any] = {"load_address": 0, "active_from": 0, "chip_id": 0, "status": Status.ACTIVE}
+    return Release("acme-thermo2", Version(1, number, 0), sha256, size, dag_root=dag_root, **facts)
+
+
+CLAIMS = (
+    Claim(release(0, len(IMAGE), dag_root=ROOT.digest), None),
+    Claim(release(2, len(LARGE), dag_root=LARGE_ROOT.digest), None),
+    Claim(release(1, len(SMALL), sha256=SMALL_ROOT.digest), None),
+)
+BIG_CLAIM, SMALL_CLAIM = CLAIMS[0], CLAIMS[-1]
+
+
+def revoked(claim: Claim) -> Claim:
+    """The same claim after the vendor revoked the release."""
+    return replace(claim, release=replace(claim.release, status=Status.REVOKED))
+
+
+class Fixed:
+    """A chain that says one thing."""
+
+    def read(self) -> Reading:
+        """Say it."""
+        return Reading(NOW, CLAIMS)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A repository that serves.
+
+    Attributes:
+        url: where.
+        process: the process.
+        store: its store.
+        log: its access log.
+        authority: the file of its certificate, where it speaks TLS.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+    store: LocalStore
+    log: Path
+    authority: Path | None = None
+
+    def slow_reader(self, request: bytes) -> socket.socket:
+        """A client with small buffers that has asked for something and does not read."""
+        connection = self.connect(buffer=1 << 14)
+        connection.sendall(request)
+        return connection
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """Ask, on a connection of its own."""
+        options = {"verify": str(self.authority) if self.authority else True} | options
+        return requests.request(options.pop("method", "GET"), self.url + path, timeout=10, **options)
+
+    def connect(self, *, buffer: int = 0) -> socket.socket:
+        """A connection, on which nothing was said yet; the bytes that the system takes for us may be fewer."""
+        connection = socket.socket()
+        if buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        connection.settimeout(20)
+        connection.connect((HOST, self.port))
+        if self.authority is None:
+            return connection
+        return ssl.create_default_context(cafile=str(self.authority)).wrap_socket(connection, server_hostname=HOST)
+
+    def say(self, words: bytes) -> bytes:
+        """Say something on a connection, and return all that comes."""
+        with self.connect() as connection:
+            connection.sendall(words)
+            return receive_all(connection)
+
+    @property
+    def peak_memory(self) -> int:
+        """The most memory that the process had at one time, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The access log."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def line(self, number: int) -> dict[str, Any]:
+        """One line of it, which is written when the answer is over."""
+        deadline = time.monotonic() + 10
+        while len(self.lines) <= number and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.lines[number]
+
+
+def receive_all(connection: socket.socket) -> bytes:
+    """What comes until the other end closes or resets the connection."""
+    data = bytearray()
+    try:
+        while part := connection.recv(1 << 16):
+            data += part
+    except (ConnectionError, ssl.SSLError):
+        pass
+    return bytes(data)
+
+
+@contextmanager
+def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any) -> Iterator[Running]:
+    """Run one whose store lies in a folder, after a word to the shell."""
+    if tls:
+        options |= certify(folder)
+    authority = Path(options["certificate"]) if "certificate" in options else None
+    store = LocalStore(folder / "store")
+    for data in (IMAGE, SMALL, LARGE, SECRET):
+        store.put(io.BytesIO(data))
+    command = [sys.executable, "-m", "tests.support.repository_process", str(folder), json.dumps(options)]
+    if before:
+        command = ["sh", "-c", f'{before}; exec "$@"', "sh", *command]
+    with subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip() if process.stdout else ""
+            assert url, "it did not start"
+            yield Running(url, process, store, folder / "access.jsonl", authority)
+        finally:
+            process.kill()
+
+
+def certify(folder: Path) -> dict[str, str]:
+    """Make a certificate, and the options that name it."""
+    made = {"certificate": str(folder / "certificate.pem"), "private_key": str(folder / "key.pem")}
+    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
+    words += ["-keyout", made["private_key"], "-out", made["certificate"]]
+    subprocess.run(["openssl", *words], check=True, capture_output=True)  # noqa: S607 - the system's
+    return made
+
+
+def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
+    """Serve, with shorter times than usual."""
+    GuardedConnection.header_seconds, GuardedConnection.stall_seconds = HEADER_SECONDS, STALL_SECONDS
+    pace = Pace(refresh=options.pop("refresh", Pace.refresh))
+    for name in ("certificate", "private_key"):
+        options[name] = Path(options[name]) if name in options else None
+    blocks = open_store(store or f"file:{folder / 'store'}")
+    assert isinstance(blocks, BlockStore)
+    serve(
+        Shelf(Fixed(), blocks, pace=pace),
+        Listening(HOST, 0, **options),
+        tokens=Tokens(Path(tokens)) if tokens else None,
+        log=open_log(folder / "access.jsonl"),
+        on_ready=lambda url: print(url, flush=True),  # noqa: T201 - that is how the parent learns it
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), **json.loads(sys.argv[2]))

@@ -1,0 +1,95 @@
+"""A process that works in a local store beside others.
+
+``python -m tests.support.store_process FOLDER WORK ARGUMENT``; it prints ``ready``, and ``done`` at its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blockota.formats.cid import CHUNK_SIZE, CID, cid_of
+from blockota.stores.collection import collect
+from blockota.stores.local import LocalStore
+from blockota.stores.search import Stage, find_image
+from blockota.stores.source import Source
+from tests.conftest import ROOT as FOLDER
+from tests.support.fetch_samples import IMAGE, ROOT
+from tests.support.samples import release_of
+
+SHARED = hashlib.shake_128(b"shared").digest(CHUNK_SIZE)
+FILES = [SHARED + bytes((number,)) * 1000 for number in range(4)]
+"""Of two blocks and a root each; the first block is that of all."""
+TURNS = 10
+
+
+def fetch(store: LocalStore, url: str) -> None:
+    """Find the image at a source, and keep it."""
+    say("ready")
+    stage = Stage("the source", lambda: [Source(url)])
+    find_image(release_of(IMAGE, dag_root=ROOT.digest), store, stages=[stage], into=io.BytesIO())
+
+
+def hold(store: LocalStore, kind: str) -> None:
+    """Hold the store until a line comes in."""
+    with store.locked(is_alone=kind == "alone"):
+        say("ready")
+        sys.stdin.readline()
+
+
+def put(store: LocalStore, number: str) -> None:
+    """Put a file again and again; while it is pinned, it is whole."""
+    data = FILES[int(number)]
+    say("ready")
+    for _ in range(TURNS):
+        began = time.monotonic()
+        cid = store.put(io.BytesIO(data))
+        assert b"".join(store.open(cid)) == data
+        store.unpin(cid)
+        time.sleep(2 * (time.monotonic() - began))  # or those who remove would never have a turn
+
+
+def sweep(store: LocalStore, _: str) -> None:
+    """Remove whatever is not pinned, again and again, and once more when a line came in."""
+    roots, is_over = addresses(), False
+    say("ready")
+    while not is_over:
+        is_over = bool(select.select([sys.stdin], [], [], 0.001)[0])
+        collect(store, roots, keep=())
+
+
+def addresses() -> list[CID]:
+    """The addresses of the files."""
+    return [cid_of(io.BytesIO(data)) for data in FILES]
+
+
+def say(word: str) -> None:
+    """Tell the parent."""
+    print(word, flush=True)  # noqa: T201 - that is how the parent learns it
+
+
+@contextmanager
+def working(folder: Path, work: str, argument: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A process that has begun its work."""
+    command = [sys.executable, "-m", "tests.support.store_process", str(folder), work, argument]
+    with subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+WORK: dict[str, Callable[[LocalStore, str], None]] = {"fetch": fetch, "hold": hold, "put": put, "sweep": sweep}
+
+if __name__ == "__main__":
+    WORK[sys.argv[2]](LocalStore(Path(sys.argv[1])), sys.argv[3])
+    say("done")

@@ -1,0 +1,337 @@
+"""What a wallet shows of every call that an owner or a broker signs, by the packaged descriptors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blockota.deployment import Deployment
+from blockota.errors import UsageError
+from blockota.formats.abi import artifact, interface
+from blockota.model.release import Version, product_key
+from blockota.vendor.clear_signing import CONTRACTS, descriptor, descriptor_for, file_name, write_descriptors
+from tests.conftest import ROOT
+from tests.support.samples import CONTRACT, SAFE
+from tests.support.wallet import CannotShowError, Shown, abi_entry, show, text
+
+DEPLOYMENT = Deployment(
+    chain_id=100, contract=CONTRACT, replication=SAFE, safe=SAFE, owners=(SAFE,), threshold=1, block_number=5
+)
+THERMO, ACME, DIGEST = product_key("acme-thermo2"), product_key("acme"), bytes(range(32))
+VERSION = Version(2, 10, 300)
+PACKED = str(VERSION.packed)
+PRODUCT_LINE = ("Product (ASCII hex)", "0x61636d652d746865726d6f32" + "00" * 20)
+VERSION_LINES = [
+    ("Version: major", "2"),
+    ("Version: minor", "10"),
+    ("Version: patch", "300"),
+    ("Version (packed)", PACKED),
+]
+FLOOR_LINES = [(label.replace("Version", "Floor"), value) for label, value in VERSION_LINES]
+RELEASE = {
+    "product": THERMO,
+    "version": VERSION.packed,
+    "sha256": DIGEST,
+    "size": 65_536,
+    "loadAddress": 0x0800_0000,
+    "activeFrom": 1_800_000_000,
+    "dagRoot": bytes(32),
+    "manifest": DIGEST[::-1],
+}
+RELEASE_LINES = [
+    PRODUCT_LINE,
+    *VERSION_LINES,
+    ("Image's SHA-256", "0x" + DIGEST.hex()),
+    ("Size in bytes", "65536"),
+    ("Load address", "134217728"),
+    ("Active from", "2027-01-15T08:00:00+00:00"),
+    ("DAG root (or 0)", "0x" + "00" * 32),
+    ("Manifest (or 0)", "0x" + DIGEST[::-1].hex()),
+]
+NUMBER_LINE = ("Agreement number", "7")
+SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
+    "BlockOTA.publish": (([RELEASE],), Shown("Publish firmware releases", RELEASE_LINES)),
+    "BlockOTA.revoke": (
+        (THERMO, VERSION.packed, "bricks boards"),
+        Shown("Revoke a release for good", [PRODUCT_LINE, *VERSION_LINES, ("Reason", "bricks boards")]),
+    ),
+    "BlockOTA.setMinimumVersion": (
+        (THERMO, VERSION.packed),
+        Shown("Raise a product's floor", [PRODUCT_LINE, *FLOOR_LINES]),
+    ),
+    "BlockOTA.pairOem": (
+        (THERMO, ACME, 0x410, 0x0800_0000, 0x1_0000),
+        Shown(
+            "Pair a product with its OEM",
+            [
+                PRODUCT_LINE,
+                ("OEM (ASCII hex)", "0x61636d65" + "00" * 28),
+                ("Chip id", "1040"),
+                ("Region's start", "134217728"),
+                ("Region's bytes", "65536"),
+            ],
+        ),
+    ),
+    "BlockOTA.unpairOem": ((THERMO,), Shown("Dissolve a product's pairing", [PRODUCT_LINE])),
+    "BlockOTA.pause": ((), Shown("Stop publishing, installing", [])),
+    "BlockOTA.resume": ((), Shown("Allow publishing, installing", [])),
+    "BlockOTA.transferOwnership": ((SAFE,), Shown("Offer ownership of BlockOTA", [("New owner", SAFE)])),
+    "BlockOTA.acceptOwnership": ((), Shown("Accept ownership of BlockOTA", [])),
+    "FirmwareReplication.propose": (
+        (THERMO, VERSION.packed, 1_800_000_000),
+        Shown(
+            "Propose to serve a release",
+            [PRODUCT_LINE, *VERSION_LINES, ("Expires at", "2027-01-15T08:00:00+00:00")],
+        ),
+    ),
+    "FirmwareReplication.accept": ((7,), Shown("Accept a broker's proposal", [NUMBER_LINE])),
+    "FirmwareReplication.decline": ((7,), Shown("Decline a broker's proposal", [NUMBER_LINE])),
+    "FirmwareReplication.announce": (
+        (7, "https://broker.example/acme"),
+        Shown("Announce where a replica is", [NUMBER_LINE, ("Replica's address", "https://broker.example/acme")]),
+    ),
+    "FirmwareReplication.withdraw": ((7,), Shown("Withdraw own agreement", [NUMBER_LINE])),
+    "FirmwareReplication.terminate": ((7,), Shown("Terminate an agreement", [NUMBER_LINE])),
+}
+"""Each call with its arguments, and the screen that belongs to it."""
+
+
+def signable(contract: str) -> list[dict[str, Any]]:
+    """The functions of a contract that change something, from its artifact."""
+    entries = (entry for entry in artifact(contract)["abi"] if entry["type"] == "function")
+    return [entry for entry in entries if entry["stateMutability"] not in {"view", "pure"}]
+
+
+FUNCTIONS = {f"{contract}.{entry['name']}": entry for contract in CONTRACTS for entry in signable(contract)}
+
+
+def test_every_function_that_is_signed_has_a_screen_here() -> None:
+    """A function that is added to a contract is missing below until somebody says what is to be shown of it."""
+    assert SCREENS.keys() == FUNCTIONS.keys()
+
+
+@pytest.mark.parametrize("function", SCREENS)
+def test_a_call_is_shown_in_words(function: str) -> None:
+    """Label by label, with the values that the calldata holds."""
+    contract, _, name = function.partition(".")
+    arguments, expected = SCREENS[function]
+    assert show(descriptor(contract), interface(contract).encode_call(name, *arguments)) == expected
+
+
+def test_several_releases_are_shown_one_after_the_other() -> None:
+    """All facts of the first, then all of the second: they must not be mixed up."""
+    other = RELEASE | {"sha256": DIGEST[::-1]}
+    shown = show(descriptor("BlockOTA"), interface("BlockOTA").encode_call("publish", [RELEASE, other]))
+    assert shown.lines[: len(RELEASE_LINES)] == RELEASE_LINES
+    assert shown.lines[len(RELEASE_LINES) :] == [
+        (label, "0x" + DIGEST[::-1].hex() if label == "Image's SHA-256" else value) for label, value in RELEASE_LINES
+    ]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_the_descriptor_is_about_the_contract_as_it_is(contract: str) -> None:
+    """Names, types, parameter names and their order are those of the artifact, for all functions that are signed."""
+    described = [abi_entry(key) for key in descriptor(contract)["display"]["formats"]]
+    assert sorted(described, key=by_name) == sorted(map(plain_entry, signable(contract)), key=by_name)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_argument_has_a_field_of_its_own(function: str) -> None:
+    """Each leaf of the ABI is shown as a whole by just one field, and labels are told apart."""
+    contract, _, name = function.partition(".")
+    fields = list(leaf_fields(display_of(contract, name)["fields"]))
+    whole = [path for path, _ in fields if "[-" not in path]
+    assert sorted(whole) == sorted(leaf_paths(FUNCTIONS[function]["inputs"]))
+    labels = labels_of(display_of(contract, name))
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_what_is_shown_leaves_nothing_open(function: str, data: st.DataObject) -> None:
+    """The calldata can be written anew from the screen alone, so nothing is hidden and nothing is rounded."""
+    contract, _, name = function.partition(".")
+    entry = FUNCTIONS[function]
+    arguments = [data.draw(values_of(parameter)) for parameter in entry["inputs"]]
+    calldata = interface(contract).encode_call(name, *arguments)
+    shown = show(descriptor(contract), calldata)
+    assert interface(contract).encode_call(name, *read_back(contract, name, shown)) == calldata
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.builds(Version, st.integers(0, 2**16 - 1), st.integers(0, 2**24 - 1), st.integers(1, 2**24 - 1)))
+def test_a_version_is_shown_in_its_three_parts(version: Version) -> None:
+    """The slices of the number are those of packed semver."""
+    calldata = interface("BlockOTA").encode_call("setMinimumVersion", THERMO, version.packed)
+    shown = dict(show(descriptor("BlockOTA"), calldata).lines)
+    assert f"{shown['Floor: major']}.{shown['Floor: minor']}.{shown['Floor: patch']}" == str(version)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_no_wallet_is_told_to_hide_or_to_sum_up(contract: str) -> None:
+    """Every field is always visible; there is no sentence that a wallet may show in the fields' place."""
+    for display in descriptor(contract)["display"]["formats"].values():
+        assert display.keys() == {"intent", "fields"}
+    told = json.dumps(descriptor(contract))
+    assert told.count('"visible": "always"') == told.count('"format": ')
+
+
+def test_the_page_tells_what_wallets_show() -> None:
+    """Intent and labels of every function, as the descriptors have them."""
+    page = (ROOT / "docs" / "clear-signing.md").read_text("utf-8")
+    rows = [
+        f"| `{key.partition('(')[0]}` | {display['intent']} | {' · '.join(labels_of(display)) or 'nothing more'} |"
+        for contract in CONTRACTS
+        for key, display in descriptor(contract)["display"]["formats"].items()
+    ]
+    table = "\n".join(["| function | intent | fields |", "| --- | --- | --- |", *rows])
+    assert f"<!-- screens -->\n{table}\n<!-- /screens -->" in page, table
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_a_packaged_descriptor_is_bound_to_no_address(contract: str) -> None:
+    """Nobody else's contract is shown as ours."""
+    assert descriptor(contract)["context"]["contract"]["deployments"] == []
+
+
+def test_a_vendor_binds_both_to_its_deployment(tmp_path: Path) -> None:
+    """The files differ from the packaged ones in address and owner alone, and are called as tools want them."""
+    paths = write_descriptors(tmp_path, DEPLOYMENT, vendor="Acme Climate")
+    assert [path.name for path in paths] == [file_name(contract) for contract in CONTRACTS]
+    for contract, path, address in zip(CONTRACTS, paths, (CONTRACT, SAFE), strict=True):
+        written = json.loads(path.read_text())
+        assert written["context"]["contract"]["deployments"] == [{"chainId": 100, "address": address}]
+        assert written["metadata"]["owner"] == "Acme Climate"
+        assert written["display"] == descriptor(contract)["display"]
+
+
+@pytest.mark.parametrize("vendor", ["", " ", "A" * 23, "Acme\n", "Ácme", "\x1b[31m"], ids=ascii)
+def test_a_vendor_that_cannot_be_shown_is_refused(vendor: str) -> None:
+    """A wallet would cut the name off, or show something else."""
+    with pytest.raises(UsageError, match="cannot be shown by a wallet"):
+        descriptor_for("BlockOTA", DEPLOYMENT, vendor=vendor)
+
+
+@pytest.mark.parametrize(
+    ("calldata", "why"),
+    [
+        pytest.param(bytes.fromhex("deadbeef"), "no display", id="unknown"),
+        pytest.param(interface("BlockOTA").encode_call("unpairOem", THERMO) + b"\0", "no display", id="longer"),
+    ],
+)
+def test_what_is_none_of_ours_is_not_shown(calldata: bytes, why: str) -> None:
+    """An unknown selector, and calldata with more than its arguments."""
+    with pytest.raises(CannotShowError, match=why):
+        show(descriptor("BlockOTA"), calldata)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"visible": "never"}, {"format": "amount"}, {"path": "products"}, {"encryption": {}}, {"params": {}}],
+    ids=lambda change: next(iter(change)),
+)
+def test_our_wallet_refuses_what_it_does_not_know(change: dict[str, Any]) -> None:
+    """Otherwise the tests above would show nothing."""
+    spoiled = descriptor("BlockOTA")
+    display_in(spoiled, "unpairOem")["fields"][0] |= change
+    with pytest.raises(CannotShowError):
+        show(spoiled, interface("BlockOTA").encode_call("unpairOem", THERMO))
+
+
+def display_of(contract: str, function: str) -> dict[str, Any]:
+    """How a function is displayed."""
+    return display_in(descriptor(contract), function)
+
+
+def display_in(described: dict[str, Any], function: str) -> dict[str, Any]:
+    """The same, of a descriptor at hand."""
+    formats: dict[str, dict[str, Any]] = described["display"]["formats"]
+    return next(display for key, display in formats.items() if key.startswith(f"{function}("))
+
+
+def labels_of(display: dict[str, Any]) -> list[str]:
+    """The labels of all fields."""
+    return [label for _, label in leaf_fields(display["fields"])]
+
+
+def by_name(entry: dict[str, Any]) -> str:
+    """What entries are sorted by."""
+    return str(entry["name"])
+
+
+def plain_entry(entry: dict[str, Any]) -> dict[str, Any]:
+    """An artifact's entry, without what a key does not tell."""
+    return {"type": entry["type"], "name": entry["name"], "inputs": [plain_parameter(i) for i in entry["inputs"]]}
+
+
+def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
+    """The same of a parameter."""
+    plain = {"name": parameter["name"], "type": parameter["type"]}
+    if "components" in parameter:
+        plain["components"] = [plain_parameter(component) for component in parameter["components"]]
+    return plain
+
+
+def leaf_paths(inputs: list[dict[str, Any]], scope: str = "") -> Iterator[str]:
+    """The paths of all values that are no struct or list of structs."""
+    for parameter in inputs:
+        if "components" in parameter:
+            yield from leaf_paths(parameter["components"], f"{scope}{parameter['name']}.[].")
+        else:
+            yield f"{scope}{parameter['name']}"
+
+
+def leaf_fields(fields: list[dict[str, Any]], scope: str = "") -> Iterator[tuple[str, str]]:
+    """The full path and the label of each field."""
+    for field in fields:
+        if "fields" in field:
+            yield from leaf_fields(field["fields"], f"{scope}{field['path']}.")
+        else:
+            yield f"{scope}{field['path']}", field["label"]
+
+
+def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Any value of a parameter; times stay within the years that a calendar has."""
+    kind = parameter["type"]
+    if kind == "tuple[]":
+        parts = st.fixed_dictionaries({c["name"]: values_of(c) for c in parameter["components"]})
+        return st.lists(parts, min_size=1, max_size=3)
+    if kind == "uint40":
+        return st.integers(0, 200_000_000_000)
+    if kind.startswith("uint"):
+        return st.integers(0, 2 ** int(kind.removeprefix("uint")) - 1)
+    sized = {"bytes32": st.binary(min_size=32, max_size=32), "string": st.text(max_size=40)}
+    addresses = st.binary(min_size=20, max_size=20).map(lambda raw: text("addressName", raw))
+    return sized.get(kind, addresses)
+
+
+def read_back(contract: str, function: str, shown: Shown) -> list[Any]:
+    """The arguments of a call as a person reads them from the screen, by the labels of the whole fields."""
+    inputs = next(entry for entry in signable(contract) if entry["name"] == function)["inputs"]
+    whole = {label: path for path, label in leaf_fields(display_of(contract, function)["fields"]) if "[-" not in path}
+    values = [(whole[label], value) for label, value in shown.lines if label in whole]
+    if not inputs or inputs[0]["type"] != "tuple[]":
+        kinds = {parameter["name"]: parameter["type"] for parameter in inputs}
+        by_path = {path: value_in(kinds[path], value) for path, value in values}
+        return [by_path[parameter["name"]] for parameter in inputs]
+    kinds = {f"releases.[].{part['name']}": part["type"] for part in inputs[0]["components"]}
+    size = len(kinds)
+    rows = [values[start : start + size] for start in range(0, len(values), size)]
+    return [[{path.rpartition(".")[2]: value_in(kinds[path], value) for path, value in row} for row in rows]]
+
+
+def value_in(kind: str, shown: str) -> Any:
+    """A value as it was before it was shown."""
+    if kind == "uint40":
+        return int(datetime.fromisoformat(shown).timestamp())
+    if kind.startswith("uint"):
+        return int(shown)
+    return bytes.fromhex(shown.removeprefix("0x")) if kind == "bytes32" else shown

@@ -1,0 +1,146 @@
+"""The vendor's module: what becomes a proposal, and what an owner checks before signing one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockota.bindings.block_ota import pair_call, publish_call
+from blockota.bindings.replication import ReplicationContract
+from blockota.bindings.safe import read_safe
+from blockota.chain.chain import Chain
+from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
+from blockota.formats.cid import CHUNK_SIZE, cid_of
+from blockota.model.draft import Draft, draft_release
+from blockota.model.release import Product, Region, Release, Version
+from blockota.stores.local import LocalStore
+from blockota.vendor.propose import Reason, propose
+from blockota.vendor.publish import check_image, deploy, paired_product, propose_releases
+from tests.conftest import REASON, Cast, Vendor
+from tests.support.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
+
+LARGE = code(CHUNK_SIZE + 1)
+LARGE_ROOT = cid_of(io.BytesIO(LARGE)).digest
+VERSION = Version(1, 1, 0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """An empty store."""
+    return LocalStore(tmp_path / "store")
+
+
+def test_a_draft_becomes_a_record() -> None:
+    """Digest and size come from the image, address and chip from the product."""
+    assert draft_release(Draft(PRODUCT.name, VERSION, code()), PRODUCT) == release_of(code())
+    elsewhere = Draft(PRODUCT.name, VERSION, code(), load_address=FLASH.start + 1024, active_from=NOW)
+    assert draft_release(elsewhere, PRODUCT) == release_of(code(), load_address=FLASH.start + 1024, active_from=NOW)
+
+
+@pytest.mark.parametrize(("size", "root"), [(CHUNK_SIZE, None), (CHUNK_SIZE + 1, LARGE_ROOT)])
+def test_only_a_large_image_names_its_tree(size: int, root: bytes | None) -> None:
+    """Up to 1 MiB the SHA-256 is the address."""
+    release = draft_release(Draft(PRODUCT.name, VERSION, code(size)), PRODUCT)
+    assert (release.dag_root, release.cid) == (root, cid_of(io.BytesIO(code(size))))
+
+
+def test_an_empty_image_is_refused() -> None:
+    """Before anything is stored or asked."""
+    with pytest.raises(RefusedError, match=r"the image is empty: it has 0 bytes\. Publish the built image"):
+        draft_release(Draft(PRODUCT.name, VERSION, b""), PRODUCT)
+
+
+def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
+    """The proposal takes the Safe's next nonce, expires, and its image lies in the store."""
+    draft = Draft(product.name, VERSION, code(70))
+    (release,), proposal = propose_releases(vendor.contract, [draft], store=store, reason=REASON)
+    state = read_safe(vendor.chain, vendor.safe)
+    assert (proposal.nonce, proposal.safe, proposal.chain_id) == (state.nonce, vendor.safe, 1337)
+    assert (proposal.created, proposal.expires, proposal.reason) == (NOW, NOW + REASON.lifetime, REASON.text)
+    assert proposal.data == publish_call([release])
+    assert b"".join(store.open(release.cid)) == code(70)
+
+
+def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
+    """Several proposals can be prepared one after the other."""
+    reason = Reason("later", NOW, 60, nonce=99)
+    assert propose(vendor.contract, pair_call(product), reason=reason).nonce == 99
+
+
+def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
+    """The contract is asked first, so that nothing is left behind."""
+    draft = Draft(product.name, VERSION, code(), load_address=FLASH.end)
+    with pytest.raises(ContractRefusalError, match="does not fit the region"):
+        propose_releases(vendor.contract, [draft], store=store, reason=REASON)
+    assert not store.folder.exists()
+
+
+def test_an_unpaired_product_is_told_with_those_that_are(vendor: Vendor, product: Product, store: LocalStore) -> None:
+    """A mistyped name is seen at once."""
+    with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}.*blockota product pair"):
+        propose_releases(vendor.contract, [Draft("acme-thermo3", VERSION, code())], store=store, reason=REASON)
+    assert paired_product(vendor.contract, product.name) == product
+
+
+@pytest.mark.parametrize("changes", [{"chip_id": 1 << 16}, {"region": Region(FLASH.start, 1 << 32)}])
+def test_a_pairing_that_the_contract_cannot_hold_is_told(changes: dict[str, Any]) -> None:
+    """A chip id of more than 16 bits and a region of more than 32 are usage errors."""
+    with pytest.raises(UsageError, match="cannot be asked to pairOem"):
+        pair_call(replace(PRODUCT, **changes))
+
+
+def check(release: Release, image: bytes) -> None:
+    """Check an image against the calldata that publishes a release."""
+    (argument,) = proposal_with(data=publish_call([release])).releases
+    check_image(argument, io.BytesIO(image))
+
+
+@pytest.mark.parametrize("image", [code(), LARGE], ids=["small", "large"])
+def test_an_owner_checks_the_image(image: bytes) -> None:
+    """The image of the proposal passes, and all its bytes are told of."""
+    told: list[int] = []
+    root = cid_of(io.BytesIO(image)).digest if len(image) > CHUNK_SIZE else None
+    (argument,) = proposal_with(data=publish_call([release_of(image, dag_root=root)])).releases
+    check_image(argument, io.BytesIO(image), on_progress=told.append)
+    assert told[-1] == len(image)
+
+
+@pytest.mark.parametrize("image", [b"", code(63), code(65), code()[:-1] + b"\0"])
+def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
+    """Both sizes and both digests are named."""
+    with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
+        check(release_of(code()), image)
+    assert refused.value.why.startswith(f"it has {len(image)} bytes with SHA-256 {hashlib.sha256(image).hexdigest()}")
+    assert release_of(code()).sha256.hex() in refused.value.why
+
+
+def test_an_owner_does_not_sign_for_a_size_that_lies() -> None:
+    """A record of another size than its image would never pass check 4."""
+    with pytest.raises(ProposalError, match=r"has 64 bytes .* says 65 bytes"):
+        check(release_of(code(), size=65), code())
+
+
+@pytest.mark.parametrize("root", [bytes(31) + b"\1", LARGE_ROOT[:-1] + b"\0"])
+def test_an_owner_does_not_sign_for_a_wrong_tree(root: bytes) -> None:
+    """A DAG root that is not the image's would make a release that nobody can fetch."""
+    with pytest.raises(ProposalError, match=r"wrong content address: .* Do not sign"):
+        check(release_of(LARGE, dag_root=root), LARGE)
+
+
+def test_a_contract_is_deployed_for_a_safe_alone(anvil: Chain, vendor: Vendor, cast: Cast) -> None:
+    """What was deployed is told; an account is no Safe, and nothing is deployed for it."""
+    deployment = deploy(anvil, cast.payer, safe=vendor.safe)
+    state = read_safe(anvil, vendor.safe)
+    assert (deployment.safe, deployment.threshold, tuple(deployment.owners)) == (vendor.safe, 2, state.owners)
+    assert anvil.has_code(deployment.contract)
+    assert ReplicationContract(anvil, deployment.replication).block_ota() == deployment.contract
+    before = anvil.head().number
+    assert deployment.block_number == before - 1
+    with pytest.raises(RefusedError, match="there is no Safe"):
+        deploy(anvil, cast.payer, safe=cast.mallory.address)
+    assert anvil.head().number == before

@@ -1,0 +1,161 @@
+"""A Safe's owners and threshold, changed on a real one by its own decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from eth_account.signers.local import LocalAccount
+
+from blockota.approval.chain_view import SafeState
+from blockota.approval.intent import SAFE, describe
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import sign
+from blockota.bindings.safe import execute, read_safe
+from blockota.errors import ContractRefusalError, RefusedError
+from blockota.formats.abi import interface
+from blockota.keys import dev_account
+from blockota.vendor.propose import propose_to_itself
+from blockota.vendor.safe_owners import add_call, remove_call, threshold_call
+from tests.conftest import REASON, Vendor, rpc
+from tests.support.samples import NOW
+
+DORA = dev_account(8)
+STATE = SafeState(
+    dev_account(12).address, tuple(dev_account(number).address for number in range(1, 4)), threshold=2, nonce=7
+)
+
+
+@pytest.fixture(autouse=True)
+def restored(vendor: Vendor) -> Iterator[None]:
+    """Every test begins with the same three owners."""
+    snapshot = rpc(vendor.chain, "evm_snapshot")
+    yield
+    rpc(vendor.chain, "evm_revert", snapshot)
+
+
+def state(vendor: Vendor) -> SafeState:
+    """The Safe as it is."""
+    return read_safe(vendor.chain, vendor.safe)
+
+
+def signers(vendor: Vendor) -> list[LocalAccount]:
+    """Accounts of the owners."""
+    known: dict[str, LocalAccount] = {
+        account.address: account for account in (dev_account(number) for number in range(20))
+    }
+    return [known[owner] for owner in state(vendor).owners]
+
+
+def decide(vendor: Vendor, make: Callable[[SafeState], bytes]) -> Proposal:
+    """Have the Safe's owners change it."""
+    proposal = propose_to_itself(vendor.contract, make, reason=REASON)
+    signatures = [sign(proposal, signer) for signer in signers(vendor)]
+    execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.payer, now=NOW)
+    return proposal
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(None, 2), (1, 1), (4, 4)])
+def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int) -> None:
+    """With the threshold that there was, or another one; the new owner's vote counts at once."""
+    before = state(vendor)
+    proposal = decide(vendor, lambda safe: add_call(safe, DORA.address, threshold=threshold))
+    after = state(vendor)
+    assert set(after.owners) == {*before.owners, DORA.address}
+    assert after.threshold == expected
+    assert describe(proposal) == [
+        {"action": "add an owner to the Safe", "owner": DORA.address, "threshold": str(expected)}
+    ]
+    decide(vendor, lambda safe: remove_call(safe, DORA.address, threshold=2))
+    assert set(state(vendor).owners) == set(before.owners)
+
+
+@pytest.mark.parametrize(
+    ("place", "threshold"), [(0, None), (1, 1), (2, None), (2, 1)], ids=["first", "middle", "last", "last to one"]
+)
+def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) -> None:
+    """Wherever the owner stands in the Safe's list; the others keep their order."""
+    before = state(vendor)
+    gone = before.owners[place]
+    decide(vendor, lambda safe: remove_call(safe, gone.lower(), threshold=threshold))
+    after = state(vendor)
+    assert after.owners == tuple(owner for owner in before.owners if owner != gone)
+    assert after.threshold == (threshold or before.threshold)
+
+
+def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:
+    """The last one cannot be."""
+    for _ in range(2):
+        decide(vendor, lambda safe: remove_call(safe, safe.owners[-1], threshold=1))
+    alone = state(vendor)
+    assert (len(alone.owners), alone.threshold) == (1, 1)
+    with pytest.raises(RefusedError, match=r"a threshold of 1 cannot be met: the Safe would have 0 owners"):
+        remove_call(alone, alone.owners[0], threshold=None)
+
+
+@pytest.mark.parametrize("threshold", [1, 3])
+def test_the_threshold_is_changed(vendor: Vendor, threshold: int) -> None:
+    """Down and up, and the owners stay."""
+    before = state(vendor)
+    decide(vendor, lambda safe: threshold_call(safe, threshold))
+    assert (state(vendor).threshold, state(vendor).owners) == (threshold, before.owners)
+
+
+def test_a_removed_owner_s_signature_counts_no_more(vendor: Vendor) -> None:
+    """It was made before the removal, and is refused after it."""
+    later = propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 1), reason=REASON)
+    gone, *others = signers(vendor)
+    early = [sign(later, gone), sign(later, others[0])]
+    decide(vendor, lambda safe: remove_call(safe, gone.address, threshold=None))
+    with pytest.raises(RefusedError, match=f"{gone.address} is no owner of the Safe"):
+        execute(vendor.chain, later, signatures=early, account=vendor.cast.payer, now=NOW)
+
+
+@pytest.mark.parametrize("who", ["0x" + "00" * 20, "0x" + "00" * 19 + "01", "the Safe itself"])
+def test_an_address_that_can_own_nothing_is_refused_by_the_safe(vendor: Vendor, who: str) -> None:
+    """Zero, the list's sentinel and the Safe; asked before there is a proposal."""
+    owner = vendor.safe if who == "the Safe itself" else who
+    with pytest.raises(ContractRefusalError, match=r"an owner's address cannot be used.*GS203"):
+        propose_to_itself(vendor.contract, lambda safe: add_call(safe, owner, threshold=None), reason=REASON)
+
+
+def test_a_list_that_moved_on_is_refused_by_the_safe(vendor: Vendor) -> None:
+    """A removal names the owner before; once another one stands there it is made again."""
+    before = state(vendor)
+    stale = remove_call(before, before.owners[0], threshold=None)
+    decide(vendor, lambda safe: add_call(safe, DORA.address, threshold=None))
+    assert state(vendor).owners[0] == DORA.address
+    with pytest.raises(ContractRefusalError, match=r"the owner list does not match.*GS205"):
+        propose_to_itself(vendor.contract, lambda _: stale, reason=REASON)
+
+
+def test_what_is_so_already_is_refused() -> None:
+    """An owner twice, a stranger's removal, the same threshold; the sentence shows the Safe as it is."""
+    shown = f"2 of {', '.join(STATE.owners)} must sign"
+    with pytest.raises(RefusedError, match=f"{STATE.owners[1]} is an owner already: {shown}"):
+        add_call(STATE, STATE.owners[1], threshold=None)
+    with pytest.raises(RefusedError, match="is an owner already"):
+        add_call(STATE, STATE.owners[1].lower(), threshold=None)
+    with pytest.raises(RefusedError, match=f"{DORA.address} is no owner of the Safe: {shown}"):
+        remove_call(STATE, DORA.address, threshold=None)
+    with pytest.raises(RefusedError, match=f"the threshold is 2 already: {shown}"):
+        threshold_call(STATE, 2)
+
+
+@pytest.mark.parametrize("threshold", [-1, 0, 5, 1 << 300])
+def test_a_threshold_that_cannot_be_met_is_refused(threshold: int) -> None:
+    """Counted with the owners that there would be."""
+    with pytest.raises(RefusedError, match=f"a threshold of {threshold} cannot be met: the Safe would have 4 owners"):
+        add_call(STATE, DORA.address, threshold=threshold)
+    with pytest.raises(RefusedError, match=f"a threshold of {threshold} cannot be met: the Safe would have 3 owners"):
+        threshold_call(STATE, threshold)
+    with pytest.raises(RefusedError, match=f"a threshold of {threshold} cannot be met: the Safe would have 2 owners"):
+        remove_call(STATE, STATE.owners[0], threshold=threshold)
+
+
+def test_the_boundary_is_met() -> None:
+    """As many as there are owners, and no more."""
+    assert interface(SAFE).decode_call(threshold_call(STATE, 3)) is not None
+    assert interface(SAFE).decode_call(add_call(STATE, DORA.address, threshold=4)) is not None
+    with pytest.raises(RefusedError, match="cannot be met"):
+        remove_call(SafeState(STATE.address, STATE.owners[:2], 2, 7), STATE.owners[0], threshold=None)
