@@ -23,6 +23,79 @@ Each leaf says who can mend it; `exit_status` is what a command returns::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum, auto
+
+
+class Action(Enum):
+    """A remedy for which the command line has a command or an option; `blockota.cli.remedies` names it.
+
+    The library names no option: an error's `remedy` is in the words of the domain, and its `action` says which option
+    the command line adds. Words in parentheses are the values that the option needs.
+    """
+
+    # Images, stores and sources
+    CHOOSE_STORE = auto()
+    NAME_SOURCE = auto()
+    TAKE_IMAGE_ELSEWHERE = auto()  # another store, a source, or a file
+    FETCH_IMAGE = auto()
+    COMPUTE_CONTENT_ADDRESS = auto()
+    # Products, releases and the contract
+    LIST_PRODUCTS = auto()
+    PAIR_PRODUCT = auto()
+    LIST_RELEASES = auto()
+    SHOW_RELEASE = auto()
+    PUBLISH_AS_CONFIGURATION = auto()
+    PUBLISH_BELOW_NEWEST = auto()
+    PUBLISH_AT_ONCE = auto()  # without an active-from time
+    PUBLISH_TOGETHER = auto()  # several releases in one proposal
+    GIVE_REASON = auto()
+    # Proposals
+    CHOOSE_NETWORK = auto()
+    CHOOSE_NONCE = auto()
+    SIGN_LATER = auto()  # make the proposal without a signature, then have owners sign it
+    SIGN_PROPOSAL = auto()
+    SHOW_PROPOSAL = auto()
+    GIVE_PROPOSAL_FIRST = auto()
+    EXPORT_VIEW = auto()
+    LIST_OWNERS = auto()
+    # The chain and its transactions
+    START_LOCAL_CHAIN = auto()
+    DEPLOY = auto()
+    CHOOSE_PORT = auto()
+    LIST_TRANSACTIONS = auto()
+    RESUME_TRANSACTION = auto()  # (hash)
+    RAISE_FEE = auto()  # (hash)
+    FORGET_TRANSACTION = auto()  # (hash)
+    RESUME_OR_FORGET_TRANSACTION = auto()  # (hash)
+    LIST_APE_ACCOUNTS = auto()
+    # Brokers and repositories
+    LIST_AGREEMENTS = auto()
+    OFFER_REPLICA = auto()
+    ANNOUNCE_URL = auto()
+    SIGN_ANNOUNCEMENT = auto()
+    NAME_VENDOR_SOURCE = auto()
+    FORGIVE_SOURCE = auto()
+    NAME_STATE_FILE = auto()
+    MAKE_TOKEN = auto()
+    LISTEN_ELSEWHERE = auto()
+    # Boards and benches
+    NAME_PRODUCT = auto()
+    ALLOW_DOWNGRADE = auto()
+    REPLACE_PRODUCT = auto()  # (product)
+    REPLACE_UNKNOWN = auto()
+    UNPROTECT_READOUT = auto()
+    UNPROTECT_WRITE = auto()
+    RESUME_FLASH = auto()
+    FLASH_WITHOUT_STUB = auto()
+    LOWER_BAUD = auto()
+    CHOOSE_WIRING = auto()
+    RESET_BY_HAND = auto()  # without a wiring
+    INVERT_BOOT0 = auto()
+    DIAGNOSE_LINE = auto()
+    IDENTIFY_BOARD = auto()
+    NAME_LOG = auto()
+
 
 class BlockOTAError(Exception):
     """An error that a person can act on.
@@ -30,16 +103,27 @@ class BlockOTAError(Exception):
     Args:
         what: what happened, a clause without a full stop.
         why: the reason, with the values a person needs.
-        remedy: what to do next, a clause in the imperative.
+        remedy: what to do next, a clause in the imperative, in the words of the domain.
+        action: the remedy as a command or option of the command line, where it has one.
+        values: what the action's option needs, such as the hash of a transaction.
 
     Its text is one sentence, or two where there is a remedy: ``what: why. Remedy.``
     """
 
     exit_status = 1
 
-    def __init__(self, what: str, *, why: str = "", remedy: str = "") -> None:
-        """Keep the three parts, and join them into the text."""
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        remedy: str = "",
+        action: Action | None = None,
+        values: Mapping[str, object] | None = None,
+    ) -> None:
+        """Join the first three parts into the text."""
         self.what, self.why, self.remedy = what, why, remedy
+        self.action, self.values = action, dict(values or {})
         text = f"{what}: {why}." if why else f"{what}."
         super().__init__(f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text)
 
@@ -93,10 +177,12 @@ class VerificationError(RefusedError):
         number: the check's number, 1 to 9, as in `verification`.
     """
 
-    def __init__(self, number: int, what: str, *, why: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, number: int, what: str, *, why: str = "", remedy: str = "", action: Action | None = None
+    ) -> None:
         """Keep the check's number beside the sentence."""
         self.number = number
-        super().__init__(f"check {number} failed, {what}", why=why, remedy=remedy)
+        super().__init__(f"check {number} failed, {what}", why=why, remedy=remedy, action=action)
 
 
 class BoardError(BlockOTAError):

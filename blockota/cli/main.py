@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from blockota import __version__
-from blockota.cli.signals import interrupt_on_requests
+from blockota.cli.remedies import remedy_of, sentence_of
 from blockota.errors import BlockOTAError, UsageError
+from blockota.shutdown import interrupt_on_requests
 from blockota.text import plain
 
 _NOUNS = {
@@ -147,7 +148,7 @@ def _report(error: BlockOTAError, words: list[str], *, is_told: bool = False) ->
     if "--json" in words:
         click.echo(json.dumps(getattr(error, "result", {}) | {"error": error_fields(error)}, indent=2))
     if not is_told:
-        click.secho(f"Error: {plain(error)}", fg="red", err=True)
+        click.secho(f"Error: {plain(sentence_of(error))}", fg="red", err=True)
     return error.exit_status
 
 
@@ -163,7 +164,7 @@ def error_fields(error: BlockOTAError) -> dict[str, Any]:
         "kind": type(error).__name__,
         "what": error.what,
         "why": error.why,
-        "remedy": error.remedy,
+        "remedy": remedy_of(error),
         "exitStatus": error.exit_status,
     }
     number = getattr(error, "number", None)

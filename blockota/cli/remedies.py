@@ -1,0 +1,80 @@
+"""The commands and options by which a remedy is carried out: the one table that joins errors and command line."""
+
+from __future__ import annotations
+
+from blockota.errors import Action, BlockOTAError
+
+OPTIONS: dict[Action, str] = {
+    Action.CHOOSE_STORE: "--store URL",
+    Action.NAME_SOURCE: "--source URL",
+    Action.TAKE_IMAGE_ELSEWHERE: "--store URL, --source URL or --image FILE",
+    Action.FETCH_IMAGE: "`blockota release fetch`",
+    Action.COMPUTE_CONTENT_ADDRESS: "`blockota cid FILE`",
+    Action.LIST_PRODUCTS: "`blockota product list`",
+    Action.PAIR_PRODUCT: "`blockota product pair`",
+    Action.LIST_RELEASES: "`blockota release list`",
+    Action.SHOW_RELEASE: "`blockota release show`",
+    Action.PUBLISH_AS_CONFIGURATION: "--configuration",
+    Action.PUBLISH_BELOW_NEWEST: "--above-newest",
+    Action.PUBLISH_AT_ONCE: "without --active-from",
+    Action.PUBLISH_TOGETHER: "one `blockota release publish` for all of them",
+    Action.GIVE_REASON: "--reason TEXT",
+    Action.CHOOSE_NETWORK: "--network NAME",
+    Action.CHOOSE_NONCE: "--nonce N, or without it for the next one",
+    Action.SIGN_LATER: "without --sign, then `blockota proposal sign FILE`",
+    Action.SIGN_PROPOSAL: "`blockota proposal sign FILE`",
+    Action.SHOW_PROPOSAL: "`blockota proposal show FILE`",
+    Action.GIVE_PROPOSAL_FIRST: "FILE is the proposal, --signature FILE a signature",
+    Action.EXPORT_VIEW: "`blockota proposal export-view`",
+    Action.LIST_OWNERS: "`blockota safe owners`",
+    Action.START_LOCAL_CHAIN: "`blockota dev up`",
+    Action.DEPLOY: "`blockota dev up` on the local chain, `ape run deploy` elsewhere",
+    Action.CHOOSE_PORT: "--port NUMBER",
+    Action.LIST_TRANSACTIONS: "`blockota transaction list`",
+    Action.RESUME_TRANSACTION: "`blockota transaction resume {hash}`",
+    Action.RAISE_FEE: "`blockota transaction resume {hash} --key URI`",
+    Action.FORGET_TRANSACTION: "`blockota transaction forget {hash}`",
+    Action.RESUME_OR_FORGET_TRANSACTION: (
+        "`blockota transaction resume {hash}`, or `blockota transaction forget {hash} --yes`"
+    ),
+    Action.LIST_APE_ACCOUNTS: "`ape accounts list --all`",
+    Action.LIST_AGREEMENTS: "`blockota replica list --all`",
+    Action.OFFER_REPLICA: "`blockota replica propose`",
+    Action.ANNOUNCE_URL: "--announce URL",
+    Action.SIGN_ANNOUNCEMENT: "--key URI",
+    Action.NAME_VENDOR_SOURCE: "--vendor-source URL, or vendor_sources in blockota.toml",
+    Action.FORGIVE_SOURCE: "--forgive",
+    Action.NAME_STATE_FILE: "--state FILE",
+    Action.MAKE_TOKEN: "`blockota repository token NAME`",
+    Action.LISTEN_ELSEWHERE: "--listen HOST:PORT",
+    Action.NAME_PRODUCT: "--product NAME; `blockota product list` shows them",
+    Action.ALLOW_DOWNGRADE: "--allow-downgrade",
+    Action.REPLACE_PRODUCT: "--replace-product {product}",
+    Action.REPLACE_UNKNOWN: "--replace-unknown",
+    Action.UNPROTECT_READOUT: "`blockota board unprotect --readout`",
+    Action.UNPROTECT_WRITE: "`blockota board unprotect --write`",
+    Action.RESUME_FLASH: "`blockota flash --resume`",
+    Action.FLASH_WITHOUT_STUB: "--no-stub",
+    Action.LOWER_BAUD: "--baud RATE",
+    Action.CHOOSE_WIRING: "--wiring NAME",
+    Action.RESET_BY_HAND: "without --wiring",
+    Action.INVERT_BOOT0: "--invert-boot0",
+    Action.DIAGNOSE_LINE: "`blockota board doctor`",
+    Action.IDENTIFY_BOARD: "`blockota board identify`",
+    Action.NAME_LOG: "--log FILE",
+}
+
+
+def remedy_of(error: BlockOTAError) -> str:
+    """An error's remedy with the option that carries it out, such as ``name another store (--store URL)``."""
+    if error.action is None:
+        return error.remedy
+    option = OPTIONS[error.action].format_map(error.values)
+    return f"{error.remedy} ({option})" if error.remedy else option
+
+
+def sentence_of(error: BlockOTAError) -> str:
+    """An error as the command line prints it: what happened, why, and what to do next."""
+    remedy = remedy_of(error)
+    text = f"{error.what}: {error.why}." if error.why else f"{error.what}."
+    return f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text
