@@ -51,8 +51,8 @@ def board(contents: bytes, *, terminal: bool = False) -> Iterator[Board]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flash"
         file.write_bytes(contents)
-        words = ["simulate", "--flash", str(file), "--baud", str(LINE.baud), "--latency", f"{LINE.latency * 1000:g}"]
-        command = [sys.executable, "-m", "firmware_host", *words, *(["--pty"] if terminal else [])]
+        words = ["--flash", str(file), "--baud", str(LINE.baud), "--latency", f"{LINE.latency * 1000:g}"]
+        command = [sys.executable, "-m", "firmware_host.simulator", *words, *(["--pty"] if terminal else [])]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:
                 with suppress(OSError, AttributeError):

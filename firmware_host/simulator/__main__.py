@@ -44,7 +44,6 @@ EXAMPLE = """\
 example:
   python -m firmware_host.simulator --tcp 3115 --flash board.flash
   python -m firmware_host.simulator --pty --fault silent-after=5000
-
   python -m firmware_host.simulator --rfc2217 --wiring dtr-rts --baud line
 
 Each new connection is the technician's reset button: the board is in its boot ROM again.
@@ -73,7 +72,7 @@ def simulate(words: Sequence[str], announce: Callable[[str], None]) -> None:
         BlockOTAError: there can be no such board, or it cannot be served.
         SystemExit: the words cannot be understood, or ask for help; what argparse says is on stderr or stdout.
     """
-    _simulate(_parser().parse_args(["simulate", *words]), announce)
+    _simulate(_parser().parse_args(words), announce)
 
 
 def _print(url: str) -> None:
@@ -158,16 +157,14 @@ def _pages(text: str, profile: BoardProfile) -> set[int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m firmware_host", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    simulate = commands.add_parser(
-        "simulate",
-        help="serve a simulated STM32 board",
+    parser = argparse.ArgumentParser(
+        prog="python -m firmware_host.simulator",
+        description=__doc__.splitlines()[0],
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_line_options(simulate)
-    _add_board_options(simulate)
+    _add_line_options(parser)
+    _add_board_options(parser)
     return parser
 
 

@@ -33,7 +33,7 @@ def test_options_that_make_no_board_are_refused(
     words: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each is a sentence on stderr and the exit status of a usage error; nothing is served."""
-    assert main(["simulate", *words]) == 2
+    assert main(words) == 2
     printed = capsys.readouterr()
     assert says in printed.err
     assert printed.out == ""
@@ -58,7 +58,7 @@ def test_a_simulator_whose_board_is_busy_ends_when_it_is_told_to() -> None:
 def test_a_refused_command_leaves_the_signals_as_they_were() -> None:
     """A process that is started later would inherit a blocked SIGTERM, and never end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    assert main(["simulate", "--tcp", "0", "--unique-id", "no hex"]) != 0
+    assert main(["--tcp", "0", "--unique-id", "no hex"]) != 0
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
