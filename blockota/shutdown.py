@@ -1,67 +1,130 @@
-"""What tells a command to end: Ctrl-C, SIGTERM of a service manager, SIGHUP of a terminal that went away."""
+"""One way to stop on a signal: Ctrl-C, SIGTERM from a service manager, SIGHUP from a terminal that closed."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OUTPUTS = (1, 2)
 
 
-def interrupt_on_requests() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; what is ignored, as by ``nohup``, stays ignored."""
-    terminals = _terminals()
+class Stop:
+    """A request to stop, shared by the threads of one command.
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        _leave_lost_terminals(number, terminals)
-        signal.default_int_handler(number, frame)
+    All methods may be called from any thread and from a signal handler. Waiting uses a pipe: a handler that runs
+    while its own thread is inside ``threading.Event.wait`` would deadlock on the event's lock.
 
-    for number in _REQUESTS[1:]:
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, end)
+    Attributes:
+        is_asked: whether a signal or the program asked to stop.
+        requests: the signals received so far, in order.
+    """
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.requests: list[int] = []
+        self._read, self._write = os.pipe()
+        weakref.finalize(self, _close, self._read, self._write)
+
+    def ask(self) -> None:
+        """Ask to stop. Further calls have no effect."""
+        if not self.is_asked:
+            self.is_asked = True
+            os.write(self._write, b"!")  # never read, so that the pipe stays readable and wakes every waiting thread
+
+    def check(self) -> None:
+        """Interrupt the caller if a stop was asked for.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for.
+        """
+        if self.is_asked:
+            raise KeyboardInterrupt
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a request to stop, for at most `seconds`.
+
+        Returns:
+            Whether a stop was asked for.
+        """
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        poll.poll(seconds * 1000)
+        return self.is_asked
+
+    def pause(self, seconds: float) -> None:
+        """Wait like `wait`, then interrupt the caller if a stop was asked for.
+
+        Raises:
+            KeyboardInterrupt: a stop was asked for.
+        """
+        self.wait(seconds)
+        self.check()
+
+
+@contextmanager
+def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
+    """Turn SIGINT, SIGTERM and SIGHUP into requests to stop. Call it in the main thread; calls may be nested.
+
+    A signal that is ignored, as under ``nohup``, stays ignored. After SIGHUP, outputs that were terminals are
+    redirected to /dev/null, so that writing to them does not fail while the command stops.
+
+    At the end the previous handlers are restored, unless a signal was received: then further signals are only
+    recorded, so that none interrupts the command's final report.
+
+    Args:
+        interrupt_at: raise KeyboardInterrupt in the main thread at this request and at every later one: 1 for
+            commands that may be interrupted anywhere, 2 for those that finish a step first. None never interrupts.
+
+    Yields:
+        The requests.
+    """
+    stop, is_over = Stop(), False
+    terminals = [output for output in _OUTPUTS if os.isatty(output)]  # after SIGHUP isatty() is false
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGHUP:
+            _redirect_to_null(terminals)
+        stop.requests.append(number)
+        stop.ask()
+        if interrupt_at is not None and len(stop.requests) >= interrupt_at and not is_over:
+            raise KeyboardInterrupt
+
+    previous: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in _SIGNALS}
+    handled = [number for number, handler in previous.items() if handler not in (signal.SIG_IGN, None)]
+    for number in handled:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        is_over = True
+        for number in handled:
+            # A nested call that received a signal has left its own handler in place, and it stays.
+            if not stop.requests and signal.getsignal(number) is handle:
+                signal.signal(number, previous[number])
+
+
+def _redirect_to_null(outputs: list[int]) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    for output in outputs:
+        os.dup2(null, output)
+    os.close(null)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 @contextmanager
 def requests_counted() -> Iterator[list[int]]:
-    """Interrupt nothing while this lasts; call it in the main thread.
-
-    Where one came, none interrupts afterwards either: the command is at its end, and what it has to tell must be told.
-
-    Yields:
-        The signals that came, which grow.
-    """
-    came, terminals = [], _terminals()
-
-    def count(number: int, frame: FrameType | None) -> None:
-        del frame
-        _leave_lost_terminals(number, terminals)
-        came.append(number)
-
-    before: dict[signal.Signals, Any] = {
-        number: signal.signal(number, count) for number in _REQUESTS if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield came
-    finally:
-        if not came:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _terminals() -> tuple[int, ...]:
-    """The outputs that are terminals; one that went away no longer says so."""
-    return tuple(output for output in _OUTPUTS if os.isatty(output))
-
-
-def _leave_lost_terminals(number: int, terminals: tuple[int, ...]) -> None:
-    """After SIGHUP, write to nowhere what would go to a terminal: it would fail, and break off what has to be ended."""
-    if number == signal.SIGHUP and terminals:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for output in terminals:
-            os.dup2(nowhere, output)
-        os.close(nowhere)
+    """Yield the list of received signals; superseded by `stop_on_signals`."""
+    with stop_on_signals() as stop:
+        yield stop.requests

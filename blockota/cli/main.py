@@ -15,7 +15,7 @@ import click
 from blockota import __version__
 from blockota.cli.remedies import remedy_of, sentence_of
 from blockota.errors import BlockOTAError, UsageError
-from blockota.shutdown import interrupt_on_requests
+from blockota.shutdown import stop_on_signals
 from blockota.text import plain
 
 _NOUNS = {
@@ -78,13 +78,15 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command, and end with its exit status; SIGTERM and SIGHUP end it as Ctrl-C, leaving nothing half."""
-    interrupt_on_requests()
-    sys.exit(run(sys.argv[1:]))
+    """Run the command and exit with its status. SIGTERM and SIGHUP interrupt it as Ctrl-C does."""
+    words = sys.argv[1:]
+    with stop_on_signals(interrupt_at=1):
+        failure = _execute(words)
+    sys.exit(_report(failure, words))  # outside, so that a second Ctrl-C does not cut the report short
 
 
 def run(words: list[str]) -> int:
-    """Run one command; every error ends here as a sentence on stderr.
+    """Run one command and report its failure on stderr.
 
     Args:
         words: the command line without the program's name.
@@ -92,68 +94,65 @@ def run(words: list[str]) -> int:
     Returns:
         The exit status.
     """
+    return _report(_execute(words), words)
+
+
+def _execute(words: list[str]) -> BaseException | None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 gets escapes, not a failure
+            stream.reconfigure(errors="backslashreplace")  # terminals without UTF-8 get escapes instead of an error
     try:
         cli.main(words, prog_name="blockota", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        return _report(UsageError(error.format_message().rstrip(".")), words, is_told=True)
-    except (click.Abort, KeyboardInterrupt) as stop:
-        click.echo(f"Stopped. {_told_at_the_end(stop)}".rstrip(), err=True)
-        return _INTERRUPTED
-    except SystemExit:  # rich's way to say that whoever read our output has had enough
+    except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001 - users see a sentence, not a traceback
+        return failure
+    except SystemExit:  # rich exits when the reader of our output has closed the pipe
+        return None
+    return None
+
+
+def _report(failure: BaseException | None, words: list[str]) -> int:
+    """Print how a command failed, and choose its exit status."""
+    if failure is None:
         return 0
-    except Exception as error:  # noqa: BLE001 - a traceback must not reach a user
-        return _report(_translated(error), words)
-    return 0
-
-
-def _told_at_the_end(stop: BaseException) -> str:
-    """What a command that was interrupted has to say; click puts its own exception around it."""
-    return plain(stop.__cause__ if isinstance(stop, click.Abort) and stop.__cause__ else stop)
-
-
-def _translated(error: Exception) -> BlockOTAError:
-    if isinstance(error, BlockOTAError):
-        return error
-    if isinstance(error, OSError) and error.filename is None:
-        return _unwritable(error)
-    return _defect(error)
-
-
-def _unwritable(error: OSError) -> BlockOTAError:
-    """What is left of the system's refusals when files and devices are translated where they are opened: the output."""
-    return UsageError(
-        "the output cannot be written, though the command may have done its work",
-        why=error.strerror or str(error),
-        remedy="free some space, look at what is there (`blockota release list`), and then decide",
-    )
-
-
-def _defect(error: Exception) -> BlockOTAError:
-    wrapped = BlockOTAError(
-        "this is a defect of BlockOTA",
-        why=f"{type(error).__name__}: {error}",
-        remedy="run it again with --debug, and report what it prints",
-    )
-    wrapped.__cause__ = error
-    return wrapped
-
-
-def _report(error: BlockOTAError, words: list[str], *, is_told: bool = False) -> int:
+    if isinstance(failure, click.Abort | KeyboardInterrupt):
+        # click raises Abort from the KeyboardInterrupt, whose text is the command's final report.
+        report = failure.__cause__ if isinstance(failure, click.Abort) and failure.__cause__ else failure
+        click.echo(f"Stopped. {plain(report)}".rstrip(), err=True)
+        return _INTERRUPTED
+    if isinstance(failure, click.UsageError):
+        failure.show()
+        error: BlockOTAError = UsageError(failure.format_message().rstrip("."))
+    else:
+        error = _translated(failure)
+        click.secho(f"Error: {plain(sentence_of(error))}", fg="red", err=True)
     if "--debug" in words:
         click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
         click.echo(json.dumps(getattr(error, "result", {}) | {"error": error_fields(error)}, indent=2))
-    if not is_told:
-        click.secho(f"Error: {plain(sentence_of(error))}", fg="red", err=True)
     return error.exit_status
 
 
+def _translated(failure: BaseException) -> BlockOTAError:
+    if isinstance(failure, BlockOTAError):
+        return failure
+    if isinstance(failure, OSError) and failure.filename is None:
+        # Files and devices translate their errors where they are opened: what remains is writing the output.
+        return UsageError(
+            "cannot write the output, although the command may have done its work",
+            why=failure.strerror or str(failure),
+            remedy="free some space and check what was done before running it again",
+        )
+    defect = BlockOTAError(
+        "this is a defect of BlockOTA",
+        why=f"{type(failure).__name__}: {failure}",
+        remedy="run it again with --debug, and report what it prints",
+    )
+    defect.__cause__ = failure
+    return defect
+
+
 def _without_secrets(text: str) -> str:
-    """A traceback without what is behind the host in addresses: a hosted node's path is often its key."""
+    """The traceback with URL paths and credentials removed: on hosted nodes the path is the API key."""
     text = re.sub(r"(https?://)(?:[^@/\s'\"]*@)?([^/\s'\"]+)/[^\s'\")]+", r"\1\2/…", text)
     return re.sub(r"(with url:) \S+", r"\1 …", text)
 
