@@ -1,12 +1,12 @@
-"""What the chain says of what may be served: a vendor's releases, or a broker's agreements.
+"""Read from the chain what a repository may serve: a vendor's releases, or those of a broker's agreements.
 
-Everything is asked at one block, above which lie as many others as the settings want, so that a right begins when the
-chain will hardly take it back. Where it does all the same, the right is gone with the next reading.
+Everything is read at one confirmed block. A right therefore begins when a reorganisation has become unlikely; if one
+removes the release or agreement all the same, the right ends with the next reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,26 +15,23 @@ from eth_abi.exceptions import DecodingError
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain.chain import Log
-from blockota.chain.confirmed import Confirmed, Span
+from blockota.chain.follow import Follower
 from blockota.errors import ChainError
 from blockota.formats.abi import interface
 from blockota.formats.cid import CID, RAW
 from blockota.model.release import Release, product_key
 from blockota.model.rights import Claim, agreed_claim
 
-_REORGANISED = 256
-"""Newest blocks whose events are read again each time, since the chain may have replaced them."""
-
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read.
+    """The claims at one block.
 
     Attributes:
-        time: the newest block's time, in Unix seconds, by which agreements expire.
-        claims: the releases, and why each might be served.
+        time: the newest block's time in Unix seconds, by which agreements expire.
+        claims: the releases, and under which conditions each may be served.
         manifests_known: whether the node keeps the events that name manifests.
-        block: the block that was asked about.
+        block: number of the confirmed block that was read.
     """
 
     time: int
@@ -44,116 +41,85 @@ class Reading:
 
 
 class Reader(Protocol):
-    """Whoever knows what may be served."""
+    """Reads from the chain what may be served."""
 
     def read(self) -> Reading:
-        """Ask the chain.
+        """Read it at the newest confirmed block.
 
         Raises:
-            ChainError: it is out of reach.
-            RefusedError: its answer cannot be understood.
+            ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
+            RefusedError: the contract's answer cannot be understood.
         """
 
 
-class VendorReader:
-    """All that the contract records.
+class _ClaimReader:
+    """Reads claims at the newest confirmed block, and the manifests from the events up to it."""
 
-    Args:
-        contract: the vendor's.
-        span: which blocks count.
-    """
-
-    def __init__(self, contract: BlockOTAContract, span: Span) -> None:
-        """Remember; nothing is asked yet."""
-        self._contract, self._view = contract, _View(contract, span)
+    def __init__(self, contract: BlockOTAContract, follower: Follower) -> None:
+        self._contract, self._follower = contract, follower
+        self._events: tuple[Log, ...] = ()
+        self._manifests: dict[tuple[bytes, int, bytes], bytes] = {}
 
     def read(self) -> Reading:
-        """Ask the chain for every release of every product."""
-        return self._view.read(self._claims)
+        """Read the claims at the newest confirmed block."""
+        position = self._follower.advance()
+        if position.reorganised_from is not None:
+            self._events, self._manifests = (), {}
+        manifests_known = self._read_manifests()
+        claims = tuple(self._claims(position.block.number))
+        self._follower.check()
+        return Reading(position.newest.time, claims, manifests_known, position.block.number)
+
+    def _claims(self, block: int) -> Iterator[Claim]:
+        raise NotImplementedError
+
+    def _read_manifests(self) -> bool:
+        """Update the manifests; False if the node does not keep the events, and what was read before stays."""
+        try:
+            events = self._follower.events(self._contract.address)
+        except ChainError:
+            return False
+        if events != self._events:
+            self._events, self._manifests = events, dict(_published(events))
+        return True
+
+    def _manifest(self, release: Release) -> CID | None:
+        digest = self._manifests.get((product_key(release.product), release.version.packed, release.sha256))
+        return CID(RAW, digest) if digest and any(digest) else None
+
+
+class VendorReader(_ClaimReader):
+    """Reads all releases that the vendor's contract records."""
 
     def _claims(self, block: int) -> Iterator[Claim]:
         for product in self._contract.products(block=block):
             for release in self._contract.history(product.name, block=block):
-                yield Claim(release, self._view.manifest(release))
+                yield Claim(release, self._manifest(release))
 
 
-class BrokerReader:
-    """What a broker holds agreements for.
+class BrokerReader(_ClaimReader):
+    """Reads the agreements of one broker and the releases that they name.
 
     Args:
-        contract: the vendor's.
-        replication: where the agreements are kept.
+        contract: the vendor's contract.
+        replication: the contract with the agreements.
         broker: the broker's address.
-        span: which blocks count.
+        follower: follows the chain of both contracts.
     """
 
     def __init__(
-        self, contract: BlockOTAContract, replication: ReplicationContract, *, broker: str, span: Span
+        self, contract: BlockOTAContract, replication: ReplicationContract, *, broker: str, follower: Follower
     ) -> None:
-        """Remember; nothing is asked yet."""
-        self._contract, self._replication, self._broker = contract, replication, broker.lower()
-        self._view = _View(contract, span)
-
-    def read(self) -> Reading:
-        """Ask the chain for the broker's agreements, and for the releases that they name."""
-        return self._view.read(self._claims)
+        super().__init__(contract, follower)
+        self._replication, self._broker = replication, broker.lower()
 
     def _claims(self, block: int) -> Iterator[Claim]:
         for agreement in self._replication.agreements(block=block):
             if agreement.broker.lower() != self._broker:
                 continue
             release = self._contract.release(agreement.product, agreement.version, block=block)
-            if release and (claim := agreed_claim(agreement, release, manifest=self._view.manifest(release))):
+            if release and (claim := agreed_claim(agreement, release, manifest=self._manifest(release))):
                 yield claim
-
-
-class _View:
-    """The contract at a block that is deep enough, with what its events tell beside it."""
-
-    def __init__(self, contract: BlockOTAContract, span: Span) -> None:
-        self._confirmed = Confirmed(contract.chain, span)
-        self._manifests = _Manifests(contract, span.first_block)
-
-    def read(self, claims: Callable[[int], Iterable[Claim]]) -> Reading:
-        """What may be served, by the claims at a block."""
-        head = self._confirmed.head()
-        if head.is_rewritten:
-            self._manifests.forget()
-        known = self._manifests.update(head.number)
-        found = tuple(claims(head.number))
-        self._confirmed.check(head)
-        return Reading(head.newest_time, found, known, head.number)
-
-    def manifest(self, release: Release) -> CID | None:
-        """The manifest that a release was published with, where its event is known."""
-        return self._manifests.of(release)
-
-
-class _Manifests:
-    """The manifests that releases were published with; events are read once, and the newest ones again."""
-
-    def __init__(self, contract: BlockOTAContract, first_block: int) -> None:
-        self._contract, self._first = contract, first_block
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._next = self._first
-        self._digests: dict[tuple[bytes, int, bytes], bytes] = {}
-
-    def update(self, newest: int) -> bool:
-        """Read what came since; whether the node keeps the events."""
-        try:
-            logs = self._contract.chain.logs(self._contract.address, [], from_block=self._next)
-        except ChainError:
-            return False
-        self._digests |= dict(_published(logs))
-        self._next = max(newest - _REORGANISED, self._first)
-        return True
-
-    def of(self, release: Release) -> CID | None:
-        digest = self._digests.get((product_key(release.product), release.version.packed, release.sha256))
-        return CID(RAW, digest) if digest and any(digest) else None
 
 
 def _published(logs: Iterable[Log]) -> Iterator[tuple[tuple[bytes, int, bytes], bytes]]:

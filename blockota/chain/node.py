@@ -157,13 +157,16 @@ class Node:
         with self._translated():
             return bool(self._web3.eth.get_code(Web3.to_checksum_address(address)))
 
-    def logs(self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0) -> list[Log]:
+    def logs(
+        self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+    ) -> list[Log]:
         """Events of a contract, oldest first.
 
         Args:
             address: the contract.
             topics: what the topics must be, in their order; None stands for any. Fewer than the event has will do.
-            from_block: the first block to look into; the last one is the newest.
+            from_block: the first block to search.
+            to_block: the last block to search; None means the newest.
 
         Raises:
             ChainError: the node went away, or does not keep the events.
@@ -173,8 +176,8 @@ class Node:
                 "address": Web3.to_checksum_address(address),
                 "topics": [None if topic is None else HexStr(Web3.to_hex(topic)) for topic in topics],
             }
-            newest = int(self._web3.eth.block_number)
-            return [_log(log) for log in self._logs(wanted, from_block, last=newest)]
+            last = int(self._web3.eth.block_number) if to_block is None else to_block
+            return [_log(log) for log in self._logs(wanted, from_block, last=last)]
 
     def _logs(self, wanted: FilterParams, first: int, *, last: int) -> list[LogReceipt]:
         """Ask for a range of blocks, in halves where the node says that it is too much: each sets another limit."""

@@ -171,14 +171,15 @@ def _check_proxy(word: str) -> None:
 
 def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
     from blockota.bindings.serving_rights import BrokerReader, VendorReader
-    from blockota.chain.confirmed import Span
+    from blockota.chain.follow import Follower
 
     if (role == "broker") != (broker is not None):
         raise UsageError("--as broker and --broker ADDRESS go together", why="agreements are looked up by address")
-    span = Span(session.settings.confirmations, session.settings.first_block)
+    settings, contract = session.settings, session.contract
+    follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
     if broker is None:
-        return VendorReader(session.contract, span)
-    return BrokerReader(session.contract, session.replication, broker=broker, span=span)
+        return VendorReader(contract, follower)
+    return BrokerReader(contract, session.replication, broker=broker, follower=follower)
 
 
 def _store(session: Session, source: str | None) -> BlockStore:

@@ -12,7 +12,7 @@ from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_cal
 from blockota.bindings.replication import ReplicationContract, accept_call
 from blockota.bindings.serving_rights import BrokerReader, Reader, Reading, VendorReader
 from blockota.chain.chain import BlockHead, Chain, Log
-from blockota.chain.confirmed import Span
+from blockota.chain.follow import Follower
 from blockota.errors import ChainError
 from blockota.formats.cid import CID, RAW
 from blockota.model.release import Release, Version
@@ -32,11 +32,13 @@ class Forgetful(Chain):
 
     first_block = 0
 
-    def logs(self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0) -> list[Log]:
+    def logs(
+        self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+    ) -> list[Log]:
         """Events, unless the search begins too early."""
         if from_block < self.first_block:
             raise ChainError("the node cannot do that", why="it has no history of that block")
-        return super().logs(address, topics, from_block=from_block)
+        return super().logs(address, topics, from_block=from_block, to_block=to_block)
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,16 @@ class Scene:
     def vendor(self, chain: Chain | None = None) -> VendorReader:
         """A vendor's reader."""
         contract = BlockOTAContract(chain or self.chain, self.contract.address)
-        return VendorReader(contract, Span(DEPTH, self.first_block))
+        return VendorReader(contract, self.follower(contract.chain))
 
     def broker(self) -> BrokerReader:
         """A broker's reader."""
-        span = Span(DEPTH, self.first_block)
-        return BrokerReader(self.contract, self.replication, broker=self.cast.broker.address, span=span)
+        follower = self.follower(self.chain)
+        return BrokerReader(self.contract, self.replication, broker=self.cast.broker.address, follower=follower)
+
+    def follower(self, chain: Chain) -> Follower:
+        """A follower that takes a block for confirmed when DEPTH blocks lie above it."""
+        return Follower(chain, confirmations=DEPTH, first_block=self.first_block)
 
 
 @pytest.fixture
@@ -214,9 +220,10 @@ def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
 
 
 def test_a_contract_that_is_too_new_is_waited_for(scene: Scene) -> None:
-    """The sentence says how many blocks are missing, and not that there is no contract."""
-    reader = VendorReader(scene.contract, Span(DEPTH, scene.chain.head().number - DEPTH + 1))
-    with pytest.raises(ChainError, match=r"not deep enough .*the newest is \d+, and 3 must lie above"):
+    """The error says how many blocks are missing, not that there is no contract."""
+    first_block = scene.chain.head().number - DEPTH + 1
+    reader = VendorReader(scene.contract, Follower(scene.chain, confirmations=DEPTH, first_block=first_block))
+    with pytest.raises(ChainError, match=r"not confirmed yet.*the newest is \d+, and 3 blocks must lie above"):
         reader.read()
     scene.mine(1)
     assert isinstance(reader.read(), Reading)

@@ -1,0 +1,239 @@
+"""The chain follower: confirmed blocks, events read once, reorganisations, and nodes that lag behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockota.bindings.block_ota import BlockOTAContract, pair_call
+from blockota.chain.follow import Follower
+from blockota.chain.node import BlockHead, Log, Node
+from blockota.errors import ChainError
+from tests.conftest import Cast
+from tests.support.networks import fresh_anvil, rpc
+from tests.support.samples import PRODUCT
+
+CONTRACT = "0x" + "c0" * 20
+
+
+@dataclass
+class ScriptedNode(Node):
+    """A node whose blocks the test writes: one letter a block, which names its hash and its only event.
+
+    Attributes:
+        blocks: the chain.
+        visible: how many blocks the node admits to have; None means all.
+        has_logs: whether it keeps events.
+        asked: the ranges of blocks whose events were requested.
+    """
+
+    blocks: str
+    visible: int | None = None
+    has_logs: bool = True
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    place: str = "http://scripted"
+
+    def head(self, number: int | None = None) -> BlockHead:
+        """A block; its hash depends on all letters up to it, as on a real chain."""
+        if number is None:
+            number = len(self.blocks[: self.visible]) - 1
+        return BlockHead(number, 1000 + number, self.blocks[: number + 1].encode())
+
+    def logs(
+        self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+    ) -> list[Log]:
+        """One event a block."""
+        assert (address, topics) == (CONTRACT, [])
+        assert to_block is not None
+        if not self.has_logs:
+            raise ChainError("the node has no history of these blocks")
+        self.asked.append((from_block, to_block))
+        return [
+            Log((), self.blocks[number].encode(), number, bytes(32))
+            for number in range(from_block, min(to_block + 1, len(self.blocks)))
+        ]
+
+
+def letters(follower: Follower) -> str:
+    """The data of all events that the follower has."""
+    return b"".join(log.data for log in follower.events(CONTRACT)).decode()
+
+
+@pytest.mark.parametrize(("confirmations", "confirmed", "seen"), [(0, 5, "abcdef"), (2, 3, "abcd"), (5, 0, "a")])
+def test_events_are_read_up_to_the_confirmed_block(confirmations: int, confirmed: int, seen: str) -> None:
+    """The position names the confirmed block and the newest one."""
+    follower = Follower(ScriptedNode("abcdef"), confirmations=confirmations)
+    position = follower.advance()
+    assert (position.block.number, position.newest.number, position.reorganised_from) == (confirmed, 5, None)
+    assert letters(follower) == seen
+    follower.check()
+
+
+def test_a_block_is_read_once() -> None:
+    """Later requests begin with the first block not read; none is made when there is no new block."""
+    node = ScriptedNode("abcd")
+    follower = Follower(node, first_block=1)
+    for blocks in ("abcd", "abcd", "abcdef"):
+        node.blocks = blocks
+        follower.advance()
+        assert letters(follower) == blocks[1:]
+    assert node.asked == [(1, 3), (4, 5)]
+
+
+def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
+    """Events below the newest common known block are not read again."""
+    node = ScriptedNode("ab")
+    follower = Follower(node)
+    for blocks in ("ab", "abcd", "abcdef"):
+        node.blocks = blocks
+        follower.advance()
+        letters(follower)
+    node.blocks, node.asked = "abcdXYZ", []
+    assert follower.advance().reorganised_from == 4  # blocks 0, 1, 3 and 5 are known, and 3 is still there
+    assert (letters(follower), node.asked) == ("abcdXYZ", [(4, 6)])
+    assert follower.advance().reorganised_from is None
+
+
+def test_a_chain_that_begins_anew_may_be_shorter() -> None:
+    """Another first block is a reorganisation of everything, not a node that lags behind."""
+    node = ScriptedNode("abcdef")
+    follower = Follower(node)
+    follower.advance()
+    letters(follower)
+    node.blocks = "XY"
+    assert follower.advance().reorganised_from == 0
+    assert (letters(follower), [block.number for block in follower.known]) == ("XY", [1, 0])
+
+
+def test_a_lagging_node_is_refused() -> None:
+    """Nothing is dropped, and the follower goes on when the node has caught up."""
+    node = ScriptedNode("abcdef")
+    follower = Follower(node, confirmations=1)
+    follower.advance()
+    letters(follower)
+    node.visible = 4
+    with pytest.raises(ChainError, match=r"the node is behind: block 4 was confirmed before.* only block 2"):
+        follower.advance()
+    node.visible = None
+    assert follower.advance().reorganised_from is None
+    assert (letters(follower), len(node.asked)) == ("abcde", 1)
+
+
+def test_a_reorganisation_during_the_reading_is_reported() -> None:
+    """What was read at the replaced block is dropped and read again, even if the chain is back by then."""
+    node = ScriptedNode("abcd")
+    follower = Follower(node)
+    follower.advance()
+    letters(follower)
+    node.blocks = "abcdeX"
+    follower.advance()
+    letters(follower)
+    node.blocks = "abcdef"
+    with pytest.raises(ChainError, match="reorganised while it was read"):
+        follower.check()
+    follower.advance()
+    assert letters(follower) == "abcdef"
+    follower.check()
+    assert node.asked == [(0, 3), (4, 5), (4, 5)]
+
+
+def test_known_blocks_of_an_earlier_run_reveal_a_reorganisation() -> None:
+    """A follower that is given them compares the chain with them, and refuses a node that is behind them."""
+    node = ScriptedNode("abcd")
+    earlier = Follower(node)
+    earlier.advance()
+    assert Follower(ScriptedNode("abcdef"), known=earlier.known).advance().reorganised_from is None
+    assert Follower(ScriptedNode("abXdef"), known=earlier.known).advance().reorganised_from == 1
+    with pytest.raises(ChainError, match="the node is behind"):
+        Follower(ScriptedNode("abc"), known=earlier.known).advance()
+
+
+def test_events_that_the_node_does_not_keep_are_asked_for_again() -> None:
+    """A failure loses nothing that was read before."""
+    node = ScriptedNode("abcd")
+    follower = Follower(node)
+    follower.advance()
+    letters(follower)
+    node.blocks, node.has_logs = "abcdef", False
+    follower.advance()
+    with pytest.raises(ChainError, match="no history"):
+        follower.events(CONTRACT)
+    node.has_logs = True
+    assert (letters(follower), node.asked) == ("abcdef", [(0, 3), (4, 5)])
+
+
+def test_events_of_blocks_not_asked_for_are_refused() -> None:
+    """A node that ignores the range would have its events counted twice."""
+
+    class Careless(ScriptedNode):
+        def logs(
+            self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
+        ) -> list[Log]:
+            del from_block
+            return super().logs(address, topics, from_block=0, to_block=to_block)
+
+    node = Careless("ab")
+    follower = Follower(node)
+    follower.advance()
+    letters(follower)
+    node.blocks = "abc"
+    follower.advance()
+    with pytest.raises(ChainError, match="events of other blocks"):
+        follower.events(CONTRACT)
+
+
+def test_a_contract_newer_than_the_confirmed_block_is_waited_for() -> None:
+    """The error names the first block, the newest block and the confirmations."""
+    follower = Follower(ScriptedNode("abcdef"), confirmations=3, first_block=3)
+    with pytest.raises(ChainError, match=r"its first block is 3, the newest is 5, and 3 blocks must lie above"):
+        follower.advance()
+
+
+def test_the_oldest_known_blocks_are_forgotten() -> None:
+    """The chain's first block stays, and so do the newest."""
+    node = ScriptedNode("a")
+    follower = Follower(node)
+    for _ in range(1100):
+        node.blocks += "b"
+        follower.advance()
+    numbers = [block.number for block in follower.known]
+    assert (len(numbers), numbers[0], numbers[-2:]) == (1024, 1100, [1100 - 1022, 0])
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.text("xyz", max_size=6)), max_size=12), st.integers(0, 3))
+def test_any_history_leaves_the_events_of_the_present_chain(
+    rewrites: list[tuple[int, str]], confirmations: int
+) -> None:
+    """Whatever was replaced in between, the follower has what a new follower reads."""
+    node = ScriptedNode("abcdef")
+    follower = Follower(node, confirmations=confirmations)
+    for kept, added in rewrites:
+        node.blocks = f"{node.blocks[: max(kept, 1)]}{added}"
+        try:
+            follower.advance()
+        except ChainError:
+            continue
+        assert letters(follower) == node.blocks[: len(node.blocks) - confirmations]
+
+
+def test_a_real_node_is_followed_through_a_reorganisation(cast: Cast) -> None:
+    """Anvil replaces blocks: the event of a pairing disappears with its block and comes back in another one."""
+    with fresh_anvil() as chain:
+        contract, receipt = BlockOTAContract.deploy(chain, cast.payer, owner=cast.payer.address)
+        follower = Follower(chain, confirmations=1, first_block=receipt.block_number)
+        rpc(chain, "anvil_mine", hex(3))
+        follower.advance()
+        before = follower.events(contract.address)
+        chain.send(cast.payer, pair_call(PRODUCT), to=contract.address)
+        rpc(chain, "anvil_mine", hex(2))
+        follower.advance()
+        assert len(follower.events(contract.address)) == len(before) + 1
+        rpc(chain, "anvil_reorg", 3, [])
+        rpc(chain, "anvil_mine", hex(1))
+        assert follower.advance().reorganised_from is not None
+        assert follower.events(contract.address) == before
+        follower.check()
