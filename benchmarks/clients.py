@@ -21,9 +21,8 @@ from pathlib import Path
 from benchmarks.figure import ROOT
 from blockota.errors import BlockOTAError, ContentError
 from blockota.formats.cid import CID
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import fetch
-from blockota.stores.http_connection import Session
+from blockota.stores.fetch import InFile, fetch
+from blockota.stores.http import Session
 from blockota.stores.source import Limits, Source
 
 _HEAD_START = 1.0

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from benchmarks.figure import Figure, folder_on_disk, in_turns, seconds_of, throughput
 from benchmarks.servers import Image, filled, nginx, repository
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import fetch
+from blockota.stores.fetch import InFile, fetch
 from blockota.stores.source import Source
 
 SIZE = 64 << 20

@@ -19,6 +19,7 @@ Each leaf says who can mend it; `exit_status` is what a command returns::
     └── UnreachableError        5  chain or store out of reach
         ├── ChainError             no node answers, or it cannot do what was asked
         └── StoreError             the content store cannot be read or written
+            └── NotInStoreError    the store works, and does not have the block
 """
 
 from __future__ import annotations
@@ -225,3 +226,7 @@ class ChainError(UnreachableError):
 
 class StoreError(UnreachableError):
     """The content store cannot be read or written."""
+
+
+class NotInStoreError(StoreError):
+    """The store works, and does not have the block; another store or source may have it."""

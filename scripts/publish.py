@@ -21,7 +21,7 @@ from blockota.cli.drafting import read_notes, with_image
 from blockota.cli.parameters import ENTRY, TIME, VERSION
 from blockota.model.draft import Draft
 from blockota.model.manifest import metadata_from
-from blockota.stores import open_store
+from blockota.stores.store import open_store
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases
 

@@ -47,7 +47,7 @@ BASE_OF_PURE = {"blockota.errors", "blockota.strict_json"}
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
 HOMES = {
     "web3": ("blockota.chain",),
-    "ipfshttpclient": ("blockota.stores.kubo", "blockota.stores.kubo_api"),
+    "ipfshttpclient": ("blockota.stores.kubo",),
     # The simulator's RFC 2217 server uses pyserial's implementation, so that our client is not tested against itself.
     "serial": ("firmware_host.line", "firmware_host.simulator.server_rfc2217"),
     "rich": ("blockota.cli",),

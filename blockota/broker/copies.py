@@ -13,10 +13,9 @@ from typing import BinaryIO, Protocol
 
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.formats.cid import CID
-from blockota.stores import Store
-from blockota.stores.collection import collect
-from blockota.stores.http import HttpStore
-from blockota.stores.local import LocalStore
+from blockota.stores.gateway import HttpStore
+from blockota.stores.local import LocalStore, collect
+from blockota.stores.store import Store
 
 
 class Depot(Protocol):

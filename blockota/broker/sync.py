@@ -21,11 +21,10 @@ from blockota.broker.plan import Action, Announce, Desk, Drop, Facts, Fetch, Fil
 from blockota.broker.state import BrokerState
 from blockota.errors import BlockOTAError, ContentError, RefusedError, StoreError, UsageError
 from blockota.formats.cid import Block, check_block
-from blockota.stores.credentials import NOBODY, Credentials
-from blockota.stores.destinations import InStore
 from blockota.stores.fetch import Fetch as FileFetch
+from blockota.stores.fetch import InStore
 from blockota.stores.gateway import TrustlessClient
-from blockota.stores.source import Limits, Source, SourceError, Verdict
+from blockota.stores.source import NOBODY, Credentials, Limits, Source, SourceError, Verdict
 
 _NOTED = frozenset({"left out", "not announced", "missed"})
 LEFT_OUT_SECONDS = 86400

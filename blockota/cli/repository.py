@@ -184,7 +184,7 @@ def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
 
 def _store(session: Session, source: str | None) -> BlockStore:
     from blockota.repository.catalogue import BlockStore
-    from blockota.stores import open_store
+    from blockota.stores.store import open_store
 
     url = source if source and source.startswith(_STORES) else f"file:{source}"
     store = session.store if source is None else open_store(url)

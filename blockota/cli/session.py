@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from blockota.bindings.replication import ReplicationContract
     from blockota.chain.chain import Chain
     from blockota.model.facts import Trust
-    from blockota.stores import Store
-    from blockota.stores.credentials import Credentials
+    from blockota.stores.source import Credentials
+    from blockota.stores.store import Store
 
 P = ParamSpec("P")
 _PIPED_WIDTH = 240
@@ -129,14 +129,14 @@ class Session:
     @functools.cached_property
     def store(self) -> Store:
         """The configured content store."""
-        from blockota.stores import open_store
+        from blockota.stores.store import open_store
 
         return open_store(self.store_url, credentials=self.credentials)
 
     @functools.cached_property
     def credentials(self) -> Credentials:
         """The bearer tokens of repositories and gateways."""
-        from blockota.stores.credentials import Credentials
+        from blockota.stores.source import Credentials
 
         return Credentials(self.settings.tokens, os.environ)
 

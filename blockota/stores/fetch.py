@@ -10,16 +10,20 @@ bring too little, others join them, first those that waited for a place, then th
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from blockota.errors import StoreError
-from blockota.formats.cid import CID
+from blockota.formats.cid import CID, RAW, Block
 from blockota.stores.fetch_plan import Destination, Plan
-from blockota.stores.source import Limits, Source, SourceReport
-from blockota.stores.worker import Worker
+from blockota.stores.gateway import TrustlessClient
+from blockota.stores.local import LocalStore
+from blockota.stores.source import BAD, Limits, Source, SourceError, SourceReport, Verdict
 
 MAX_SOURCES = 8
 """Sources that are asked at the same time; others take the place of those that were left out."""
@@ -207,3 +211,226 @@ def _tell(on_progress: Callable[[int], object], *, placed: int, told: int) -> in
     if placed > told:
         on_progress(placed - told)
     return placed
+
+
+_TICK = 0.1
+_BACKOFF = 0.2
+
+
+@dataclass
+class _Record:
+    """What a worker has to tell; written by its thread, read by others."""
+
+    size: int = 0
+    blocks: int = 0
+    seconds: float = 0.0
+    asked_since: float | None = None
+    verdict: Verdict = Verdict.UNUSED
+    reason: str = ""
+    failure: SourceError | None = None
+
+    def served(self, block: Block) -> None:
+        self.size += len(block.data)
+        self.blocks += 1
+        self.verdict = Verdict.SERVED
+
+    def begin(self) -> None:
+        self.asked_since = time.monotonic()
+
+    def end(self) -> None:
+        self.seconds += time.monotonic() - (self.asked_since or time.monotonic())
+        self.asked_since = None
+
+
+@dataclass(eq=False)
+class Worker:
+    """A source, and the thread that asks it.
+
+    Attributes:
+        source: the source.
+        limits: what it may cost.
+        is_alone: whether nobody else is at work: then it is asked for a CAR.
+        record: what it did; written by the thread.
+    """
+
+    source: Source
+    limits: Limits
+    is_alone: bool = False
+    record: _Record = field(default_factory=_Record)
+    _thread: threading.Thread | None = None
+    _client: TrustlessClient | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, plan: Plan) -> None:
+        """Work on a plan until it is over, or the source is left out."""
+        self._client = TrustlessClient(self.source, self.limits)
+        # A daemon, for no time limit holds while the system looks up a name.
+        self._thread = threading.Thread(target=self._run, args=(plan, self._client), daemon=True)
+        self._thread.start()
+
+    def dismiss(self) -> None:
+        """Break off what still goes on; a source that brought nothing is called by what is known of it."""
+        since, record = self.record.asked_since, self.record
+        if record.verdict == Verdict.UNUSED and record.failure is not None:
+            record.verdict, record.reason = record.failure.verdict, record.failure.why
+        elif record.verdict == Verdict.UNUSED and since and time.monotonic() - since > self.limits.patience:
+            record.verdict, record.reason = Verdict.LATE, "the others were ready before it answered"
+        if self._client is not None:
+            self._client.abort()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread's end."""
+        if self._thread is not None:
+            self._thread.join(max(0.0, seconds))
+
+    def report(self) -> SourceReport:
+        """What the source did so far."""
+        record = self.record
+        return SourceReport(self.source.url, record.size, record.seconds, record.verdict, record.reason)
+
+    def _run(self, plan: Plan, client: TrustlessClient) -> None:
+        try:
+            with client:
+                if self.is_alone and plan.root.codec != RAW and plan.is_untouched:
+                    self._take_all(plan, client)
+                self._take_blocks(plan, client)
+        except BaseException as error:  # noqa: BLE001 - what a thread cannot handle is raised where the fetch was called
+            plan.stop(error)
+
+    def _take_all(self, plan: Plan, client: TrustlessClient) -> None:
+        """Ask for a CAR; where there is none, or it breaks off, the blocks are asked for one by one."""
+        self.record.begin()
+        try:
+            for block in client.blocks(plan.root, size=plan.size, earlier=plan.held):
+                plan.arrived(block)
+                self.record.served(block)
+                if plan.is_over or not self.is_alone:  # two must not send the same blocks
+                    return
+        except SourceError as error:
+            if error.verdict != Verdict.GONE:
+                self._leave(error, plan)
+        finally:
+            self.record.end()
+
+    def _take_blocks(self, plan: Plan, client: TrustlessClient) -> None:
+        failures = 0
+        while self.record.verdict not in BAD and (cid := plan.take(self, patience=self._patience())) is not None:
+            self.record.begin()
+            try:
+                block = client.block(cid, limit=plan.largest(cid))
+                plan.arrived(block)
+                self.record.served(block)
+                failures = 0
+            except SourceError as error:
+                failures += 1
+                self._note(error, plan)
+                plan.give_back(self)
+                if error.again is None or failures >= self.limits.attempts:
+                    self._leave(error, plan)
+                else:
+                    plan.pause(error.again + _BACKOFF * (failures - 1))
+            finally:
+                self.record.end()
+
+    def _note(self, error: SourceError, plan: Plan) -> None:
+        """Remember a failure that is the source's own: what breaks when all is over was broken off by us."""
+        if not plan.is_over:
+            self.record.failure = error
+
+    def _leave(self, error: SourceError, plan: Plan) -> None:
+        if error.verdict == Verdict.LIED or not plan.is_over:
+            self.record.verdict, self.record.reason = error.verdict, error.why
+
+    def _patience(self) -> float:
+        """Twice the time that this source takes for a block: what others need longer for, it has sooner."""
+        own = 2 * self.record.seconds / self.record.blocks if self.record.blocks else self.limits.patience
+        return min(max(own, _TICK), self.limits.patience)
+
+
+class InFile:
+    """Put a file's bytes where they belong in a file that is open for reading and writing and can seek.
+
+    Args:
+        file: the file, empty.
+        store: a store that keeps the blocks as well, so that a later fetch goes on where this one ended. Where it
+            fails, the file comes all the same.
+
+    Attributes:
+        store_error: why the store keeps nothing any more.
+    """
+
+    def __init__(self, file: BinaryIO, *, store: LocalStore | None = None) -> None:
+        """Begin with what the store holds."""
+        self._file, self._store = file, store
+        self.store_error: StoreError | None = None
+        self._places: dict[CID, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def held(self, cid: CID) -> bytes | None:
+        """A leaf that was written here, or a block of the store that can be read.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        with self._lock, _translated():
+            if cid in self._places:
+                offset, size = self._places[cid]
+                self._file.seek(offset)
+                return self._file.read(size)
+        try:
+            return InStore(self._store).held(cid) if self._store else None
+        except StoreError:
+            return None
+
+    def keep(self, block: Block, offsets: Sequence[int]) -> None:
+        """Write a leaf at all of its places.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        if self._store and self.store_error is None:
+            try:
+                InStore(self._store).keep(block, offsets)
+            except StoreError as error:
+                self.store_error = error
+        with self._lock, _translated():
+            for offset in offsets:
+                self._file.seek(offset)
+                self._file.write(block.data)
+                self._places[block.cid] = offset, len(block.data)
+
+
+class InStore:
+    """Put a file's blocks into the local store; `LocalStore.open` yields it when the fetch has ended.
+
+    Args:
+        store: the store.
+    """
+
+    def __init__(self, store: LocalStore) -> None:
+        """Begin with what the store holds."""
+        self._store = store
+
+    def held(self, cid: CID) -> bytes | None:
+        """A block of the store."""
+        return self._store.read_block(cid) if self._store.has(cid) else None
+
+    def keep(self, block: Block, offsets: Sequence[int]) -> None:  # noqa: ARG002 - a store has no offsets
+        """Store a block."""
+        self._store.write_block(block)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            "the fetched file cannot be written",
+            why=error.strerror or str(error),
+            remedy="check the disk's free space",
+        ) from error

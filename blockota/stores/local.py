@@ -17,11 +17,10 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import ContentError, StoreError, UsageError
+from blockota.errors import ContentError, NotInStoreError, StoreError, UsageError
 from blockota.files import whole_file
 from blockota.formats.car import MAX_BLOCK_SIZE
-from blockota.formats.cid import CID, RAW, Block, dag, read_file
-from blockota.stores.absence import NotHeldError
+from blockota.formats.cid import CID, RAW, Block, check_block, dag, read_file, read_links
 
 _LOCK_PAUSE = 0.02
 _WRITERS = 4
@@ -98,14 +97,14 @@ class LocalStore:
         """The file of a block, unchecked; the caller closes it.
 
         Raises:
-            NotHeldError: the block is missing.
+            NotInStoreError: the block is missing.
             StoreError: the folder cannot be read.
         """
         with self._translated():
             try:
                 return FileIO(self._block_path(cid))
             except FileNotFoundError as error:
-                raise NotHeldError(
+                raise NotInStoreError(
                     f"the store {self.folder} does not hold {cid}",
                     why="it was never stored here, or was removed",
                     remedy="name another store with --store, or ask the vendor for the image",
@@ -258,3 +257,45 @@ def _has(path: Path, data: bytes) -> bool:
         return path.stat().st_size == len(data) and path.read_bytes() == data
     except OSError:
         return False
+
+
+def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -> int:
+    """Remove files from the store, while nobody puts or fetches anything there.
+
+    Args:
+        store: the store.
+        dropped: the roots of the files; one that is pinned stays.
+        keep: roots whose blocks stay besides those of the pinned ones, such as of files that are being fetched.
+
+    Returns:
+        How many blocks were removed.
+
+    Raises:
+        StoreError: the folder cannot be read or written, or another process puts files there for too long.
+    """
+    with store.locked(is_alone=True):
+        needed = _blocks([*store.pins(), *keep], store)
+        # Marked level by level from the root: backwards, no block goes before those below it.
+        doomed = [cid for cid in reversed(_blocks(dropped, store)) if cid not in needed]
+        return sum(store.remove_block(cid) for cid in doomed)
+
+
+def _blocks(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
+    """The blocks of files, as far as they can be known; below a missing or corrupt one nothing can be read anyway."""
+    found = dict.fromkeys(roots)
+    level = list(found)
+    while level:
+        below = dict.fromkeys(child for cid in level for child in _children(cid, store))
+        level = [cid for cid in below if cid not in found]
+        found |= dict.fromkeys(level)
+    return found
+
+
+def _children(cid: CID, store: LocalStore) -> list[CID]:
+    if cid.codec == RAW:
+        return []
+    try:
+        data = check_block(cid, store.read_block(cid))
+        return [link.cid for link in read_links(Block(cid, data))]
+    except (StoreError, ContentError):
+        return []

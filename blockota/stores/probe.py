@@ -16,10 +16,9 @@ from blockota.formats.car import largest_block
 from blockota.formats.cid import CID, RAW, read_links
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
-from blockota.stores.credentials import NOBODY, Credentials
 from blockota.stores.gateway import TrustlessClient
 from blockota.stores.search import Candidate, announced
-from blockota.stores.source import Limits, Source, SourceError, Verdict
+from blockota.stores.source import NOBODY, Credentials, Limits, Source, SourceError, Verdict
 
 _AT_ONCE = 8
 PROBE_SECONDS = 30.0

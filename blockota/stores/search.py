@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import ContentError, StoreError, UsageError, VerificationError
+from blockota.errors import ContentError, NotInStoreError, StoreError, UsageError, VerificationError
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
-from blockota.stores import SearchingStore, Store
-from blockota.stores.absence import NotHeldError
-from blockota.stores.credentials import NOBODY, Credentials
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import Fetch, UnservedError
-from blockota.stores.http import HttpStore
+from blockota.stores.fetch import Fetch, InFile, UnservedError
+from blockota.stores.gateway import HttpStore
 from blockota.stores.local import LocalStore
-from blockota.stores.source import Limits, Source, SourceReport, Verdict
+from blockota.stores.source import NOBODY, Credentials, Limits, Source, SourceReport, Verdict
+from blockota.stores.store import SearchingStore, Store
 
 MAX_URL = 2048
 """Characters of the longest announced URL that is asked; servers take no longer ones for granted (RFC 9110, 4.1)."""
@@ -149,14 +146,14 @@ class _Search:
             self._copy(store.open(self._release.cid))
         except (StoreError, ContentError) as error:
             self._of_store = error
-            if not isinstance(error, NotHeldError):
+            if not isinstance(error, NotInStoreError):
                 self._listener.note(f"Not taken from the store: {error.what}, {error.why}.")
             return False
         return True
 
     def is_on_the_network(self, store: SearchingStore) -> bool:
         """Let a store that works look for the image elsewhere, and say whether it is whole now."""
-        if not isinstance(self._of_store, NotHeldError):
+        if not isinstance(self._of_store, NotInStoreError):
             return False
         self._listener.note(f"Asking the IPFS network through the Kubo node at {store.url}; it may take minutes.")
         try:

@@ -26,7 +26,7 @@ from blockota.formats.cid import CID, RAW, dag
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.model.manifest import MAX_SIZE, Manifest
 from blockota.model.release import Product, Release, Status, Version
-from blockota.stores import Store, read_whole
+from blockota.stores.store import Store, read_whole
 from blockota.vendor.propose import Reason, propose, read_view
 
 _ZERO = Version(0, 0, 0)

@@ -10,8 +10,7 @@ import pytest
 
 from blockota.formats.car import MAX_BLOCK_SIZE, read_car, unpack_car
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, RAW
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import fetch
+from blockota.stores.fetch import InFile, fetch
 from blockota.stores.source import Source
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import SECRET, Running, running

@@ -17,8 +17,7 @@ import requests
 
 from blockota.chain.local import free_port
 from blockota.repository.tokens import new_token
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import fetch
+from blockota.stores.fetch import InFile, fetch
 from blockota.stores.source import Source, Verdict
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import Running, running

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from blockota.stores.ahead import PARTS_AHEAD, ReadingAhead
+from blockota.stores.gateway import PARTS_AHEAD, ReadingAhead
 
 
 def counted(asked: list[int], *, count: int) -> Iterator[bytes]:

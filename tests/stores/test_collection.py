@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from blockota.formats.cid import CHUNK_SIZE, CID
-from blockota.stores.collection import collect
-from blockota.stores.local import LocalStore
+from blockota.stores.local import LocalStore, collect
 
 SHARED = hashlib.shake_128(b"shared").digest(CHUNK_SIZE)
 OLD, NEW = SHARED + b"old", SHARED + b"new"

@@ -10,13 +10,11 @@ import pytest
 from blockota.errors import StoreError, UsageError
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Version
-from blockota.stores import open_store, read_whole
-from blockota.stores.addresses import Endpoint, look_up
-from blockota.stores.credentials import Credentials
 from blockota.stores.gateway import RAW_TYPE, TrustlessClient
-from blockota.stores.http_connection import Session
+from blockota.stores.http import Endpoint, Session, look_up
 from blockota.stores.search import announced, named
-from blockota.stores.source import Origin, Source, SourceError, SourceReport, Verdict
+from blockota.stores.source import Credentials, Origin, Source, SourceError, SourceReport, Verdict
+from blockota.stores.store import open_store, read_whole
 from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
 from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
 

@@ -11,8 +11,7 @@ import pytest
 
 from blockota.errors import ContentError, StoreError
 from blockota.formats.cid import CHUNK_SIZE, CID
-from blockota.stores.destinations import InFile, InStore
-from blockota.stores.fetch import Fetch, Report, fetch
+from blockota.stores.fetch import Fetch, InFile, InStore, Report, fetch
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source, Verdict
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT, blocks_of

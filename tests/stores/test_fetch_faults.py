@@ -12,8 +12,7 @@ import pytest
 
 from blockota.errors import StoreError
 from blockota.formats.cid import CHUNK_SIZE, varint, walk
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import Fetch, Report
+from blockota.stores.fetch import Fetch, InFile, Report
 from blockota.stores.source import Source, Verdict
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT, blocks_of

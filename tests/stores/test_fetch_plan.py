@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blockota.errors import ContentError
 from blockota.formats.cid import CID, RAW, Block
-from blockota.stores.destinations import InFile
+from blockota.stores.fetch import InFile
 from blockota.stores.fetch_plan import Plan
 from tests.support.car_samples import Tree, balanced, leaf, node
 

@@ -7,9 +7,9 @@ import io
 import pytest
 
 from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
-from blockota.stores import Store, open_store, read_whole
-from blockota.stores.http import HttpStore
+from blockota.stores.gateway import HttpStore
 from blockota.stores.source import Source
+from blockota.stores.store import Store, open_store, read_whole
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL_ROOT
 from tests.support.hostile_gateway import closes_after_every_block, flips_bit, is_busy, serving, stalls
 

@@ -13,9 +13,8 @@ import pytest
 
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.formats.cid import CHUNK_SIZE, CID, cid_of
-from blockota.stores import open_store
-from blockota.stores.collection import collect
-from blockota.stores.local import LocalStore
+from blockota.stores.local import LocalStore, collect
+from blockota.stores.store import open_store
 
 LARGE = hashlib.shake_128(b"three blocks").digest(2 * CHUNK_SIZE + 5)
 ABSENT = cid_of(io.BytesIO(b"never stored"))

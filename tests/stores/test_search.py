@@ -17,13 +17,12 @@ from blockota.errors import StoreError, UsageError, VerificationError
 from blockota.formats.cid import CHUNK_SIZE, CID
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Release, Version
-from blockota.stores import Store
-from blockota.stores.credentials import NOBODY
-from blockota.stores.http import HttpStore
+from blockota.stores.gateway import HttpStore
 from blockota.stores.kubo import KuboStore
 from blockota.stores.local import LocalStore
 from blockota.stores.search import MAX_URL, Candidate, Listener, Stage, announced, find_image, named
-from blockota.stores.source import Source, SourceReport
+from blockota.stores.source import NOBODY, Source, SourceReport
+from blockota.stores.store import Store
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_BLOCKS, blocks_of
 from tests.support.hostile_gateway import Gateway, Handler, serving

@@ -11,9 +11,8 @@ from dataclasses import replace
 import pytest
 
 from blockota.formats.cid import CID
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import Fetch, Report
-from blockota.stores.http import HttpStore
+from blockota.stores.fetch import Fetch, InFile, Report
+from blockota.stores.gateway import HttpStore
 from blockota.stores.local import LocalStore
 from blockota.stores.search import Stage, find_image
 from blockota.stores.source import Source, Verdict

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from blockota.errors import UsageError
-from blockota.stores.addresses import Endpoint, is_public, look_up, permitted
 from blockota.stores.gateway import TrustlessClient, is_depth_first
+from blockota.stores.http import Endpoint, is_public, look_up, permitted
 from blockota.stores.source import Source, SourceError, Verdict
 from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
 from tests.support.hostile_gateway import Handler, honest, redirects_to, serving

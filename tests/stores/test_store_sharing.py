@@ -12,8 +12,7 @@ import pytest
 
 from blockota.errors import StoreError
 from blockota.formats.cid import CHUNK_SIZE
-from blockota.stores.collection import collect
-from blockota.stores.local import LocalStore
+from blockota.stores.local import LocalStore, collect
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
 from tests.support.hostile_gateway import Handler, honest, serving
 from tests.support.store_process import FILES, working

@@ -30,8 +30,8 @@ from blockota.repository.guard import open_log
 from blockota.repository.service import Listening, serve
 from blockota.repository.shelf import Pace, Shelf
 from blockota.repository.tokens import Tokens
-from blockota.stores import open_store
 from blockota.stores.local import LocalStore
+from blockota.stores.store import open_store
 from tests.conftest import ROOT as FOLDER
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT, blocks_of
 

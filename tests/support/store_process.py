@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blockota.formats.cid import CHUNK_SIZE, CID, cid_of
-from blockota.stores.collection import collect
-from blockota.stores.local import LocalStore
+from blockota.stores.local import LocalStore, collect
 from blockota.stores.search import Stage, find_image
 from blockota.stores.source import Source
 from tests.conftest import ROOT as FOLDER

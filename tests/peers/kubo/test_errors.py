@@ -15,8 +15,8 @@ import pytest
 
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.formats.cid import CHUNK_SIZE, cid_of
-from blockota.stores import open_store
 from blockota.stores.kubo import KuboStore
+from blockota.stores.store import open_store
 from tests.peers.kubo.node import OWN_MOUNTS, Kind, Node, running_node
 from tests.peers.kubo.samples import car_of, content
 from tests.peers.kubo.wire import Answer, post, stranger

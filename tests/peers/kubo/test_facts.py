@@ -12,7 +12,7 @@ import pytest
 
 from blockota.formats.car import read_car
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW, cid_of
-from blockota.stores import read_whole
+from blockota.stores.store import read_whole
 from tests.peers.kubo.node import Kind, Node, running_node
 from tests.peers.kubo.samples import SIZES, car_of, content, padded
 from tests.peers.kubo.wire import get, post

@@ -6,8 +6,7 @@ import io
 import time
 from pathlib import Path
 
-from blockota.stores.destinations import InFile
-from blockota.stores.fetch import fetch
+from blockota.stores.fetch import InFile, fetch
 from blockota.stores.source import Source
 from tests.peers.kubo.node import Node, running_node
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT

@@ -15,8 +15,8 @@ import pytest
 
 from blockota.errors import StoreError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW, cid_of
-from blockota.stores import open_store, read_whole
 from blockota.stores.kubo import KuboStore
+from blockota.stores.store import open_store, read_whole
 from tests.peers.kubo.node import Kind, Node, running_node
 from tests.peers.kubo.samples import SIZES, content, padded
 

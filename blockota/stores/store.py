@@ -1,0 +1,84 @@
+"""Content stores: they move bytes and are never believed; what is read is checked block by block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Protocol, runtime_checkable
+
+from blockota.errors import ContentError, UsageError
+from blockota.files import home_path
+from blockota.formats.cid import CID
+from blockota.stores.gateway import HttpStore
+from blockota.stores.local import LocalStore
+from blockota.stores.source import NOBODY, Credentials
+
+
+class Store(Protocol):
+    """What every store can do."""
+
+    def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = ...) -> CID:
+        """Store a file, pin it, and return its content address."""
+
+    def open(self, cid: CID) -> Iterator[bytes]:
+        """Yield a file's bytes in order, each block checked first."""
+
+    def has(self, cid: CID) -> bool:
+        """Whether the root block is there."""
+
+    def pin(self, cid: CID) -> None:
+        """Mark a root as one to keep."""
+
+    def unpin(self, cid: CID) -> None:
+        """Take the mark away."""
+
+
+@runtime_checkable
+class SearchingStore(Protocol):
+    """A store that can look for what it does not hold, among others that nobody named."""
+
+    url: str
+
+    def search(self, cid: CID) -> Iterator[bytes]:
+        """Yield a file's bytes in order, each block checked first; it may take minutes to find none."""
+
+
+def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
+    """A whole file of at most `size` bytes, every block checked on the way.
+
+    Raises:
+        ContentError: a block is corrupt, or there are more bytes.
+        StoreError: the store does not hold the file.
+    """
+    data = bytearray()
+    for part in store.open(cid):
+        data += part
+        if len(data) > size:
+            raise ContentError(f"what {cid} names is too large", why=f"it has more than the {size} bytes expected")
+    return bytes(data)
+
+
+def open_store(url: str, *, credentials: Credentials = NOBODY) -> Store:
+    """The store that a URL names.
+
+    Args:
+        url: ``file:FOLDER``, the RPC API of a Kubo node, ``kubo:http://HOST:PORT``, or a gateway, ``https://HOST``.
+        credentials: the tokens of gateways.
+
+    Raises:
+        UsageError: it names none, or the gateway's token cannot be read.
+    """
+    kind, _, rest = url.partition(":")
+    if kind == "file" and rest:
+        return LocalStore(home_path(rest))
+    if kind in {"https", "http"}:
+        return HttpStore(credentials.source(url))
+    if kind == "kubo":
+        from blockota.stores.kubo import KuboStore  # noqa: PLC0415 - its HTTP client takes 0.2 s to load
+
+        return KuboStore(rest, authorization=os.environ.get("BLOCKOTA_KUBO_AUTHORIZATION", ""))
+    raise UsageError(
+        f"{url!r} names no store",
+        why="a store is named as file:FOLDER, kubo:http://HOST:PORT or https://HOST",
+        remedy="try file:.blockota/store",
+    )
