@@ -10,12 +10,13 @@ import {IOwners} from "./interfaces/IOwners.sol";
 
 /// @title The public record of a vendor's firmware releases
 /// @notice See `IBlockOTA`, which is the specification.
-/// @dev Storage: slot 0 paused and owner (Pausable stands first so that they share it), 1 pending owner, 2 products,
-/// 3 names of the products. A release costs two new words (digest and facts), and a third above 1 MiB (DAG root).
+/// @dev Storage: slot 0 paused and owner (Pausable is the first base so that they share a slot), 1 pending owner,
+/// 2 products, 3 product names. A release writes two new words (digest and facts), and a third above 1 MiB (DAG root).
 contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
-    /// @dev The first six share one word. `head` is the greatest version ever published: comparing with it refuses any
-    /// repetition. A word of facts is, from its low end: version 64 bits, previous 64, size 32, load address 32, active
-    /// from 40, chip id 16, status 8. Facts are packed by hand because the compiler would write their word seven times.
+    /// @dev The first six members share one word. `head` is the greatest version ever published, so comparing with it
+    /// rejects every repeated version. Layout of a word of facts, least significant bits first: version 64 bits,
+    /// previous 64, size 32, load address 32, active from 40, chip id 16, status 8. Facts are packed explicitly because
+    /// the compiler would write the word once per member.
     struct Product {
         uint64 head;
         uint64 minimumVersion;
@@ -29,7 +30,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         mapping(bytes32 sha256 => bytes32 digest) dagRoots;
     }
 
-    /// @dev Images up to this size are one block (UnixFS profile unixfs-v1-2025), whose CID carries their SHA-256.
+    /// @dev Images up to this size are one block (UnixFS profile unixfs-v1-2025), whose CID contains their SHA-256.
     uint32 private constant SINGLE_BLOCK_LIMIT = 1 << 20;
 
     uint256 private constant ACTIVE = uint256(Status.Active) << 248;
@@ -117,8 +118,8 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         _unpause();
     }
 
-    /// @notice Refused.
-    /// @dev Reverts with `RenouncingRefused`, whoever asks.
+    /// @notice Always reverts: the contract must have an owner.
+    /// @dev Reverts with `RenouncingRefused` for every caller.
     function renounceOwnership() public pure override {
         revert RenouncingRefused();
     }
@@ -194,7 +195,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         }
     }
 
-    /// @dev Check, record, tell: one release.
+    /// @dev Checks, records and emits one release.
     function _publish(Release memory item) private {
         Product storage target = _products[item.product];
         _requireNew(item, target);
@@ -225,7 +226,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         );
     }
 
-    /// @dev The product takes this version, and does not have this image yet.
+    /// @dev Requires a paired product, a version above `head` and the floor, and an image that is not recorded yet.
     function _requireNew(Release memory item, Product storage target) private view {
         (bytes32 product, uint64 version) = (item.product, item.version);
         uint256 word = target.facts[item.sha256];
@@ -236,7 +237,8 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         require(word == 0, ImageAlreadyPublished(product, item.sha256, uint64(word)));
     }
 
-    /// @dev The image lies in the product's region, and has a DAG root just when it needs one. Ends may exceed 32 bits.
+    /// @dev Requires an image inside the flash region and a DAG root exactly for images of several blocks. The sums are
+    /// computed in 256 bits because an end address may exceed 32 bits.
     function _requireFits(Release memory item, Product storage target) private view {
         (bytes32 product, uint32 start, uint32 size) = (item.product, item.loadAddress, item.size);
         (uint32 flashStart, uint32 flashSize) = (target.flashStart, target.flashSize);
@@ -247,8 +249,8 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         require(severalBlocks == (item.dagRoot != 0), DagRootMismatch(product, item.version, size, item.dagRoot));
     }
 
-    /// @dev Whether this contract's owner answers that `account` is one of its own. An owner without code, or one that
-    /// reverts, says no; an answer that is no bool reverts here, so that it opens nothing either.
+    /// @dev Asks the owner contract whether `account` is one of its owners. False if the owner has no code or reverts.
+    /// An answer that does not decode as a bool reverts, so it grants nothing either.
     function _isOwnerOfSafe(address account) private view returns (bool) {
         address safe = owner();
         if (safe.code.length == 0) return false;
@@ -259,7 +261,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         }
     }
 
-    /// @dev How many releases `history` finds from `version` on, `limit` at most.
+    /// @dev Counts the releases from `version` back to the first one, up to `limit`.
     function _chainLength(bytes32 product, uint64 version, uint256 limit) private view returns (uint256 length) {
         while (length < limit) {
             ReleaseRecord memory record = release(product, version);
@@ -269,7 +271,7 @@ contract BlockOTA is IBlockOTA, Pausable, Ownable2Step {
         }
     }
 
-    /// @dev 1 to 31 characters from "!" to "~", then zeros only.
+    /// @dev True for 1 to 31 characters from "!" to "~", followed by zero bytes only.
     function _isName(bytes32 text) private pure returns (bool) {
         uint256 length = 0;
         while (length < 32 && text[length] >= "!" && text[length] <= "~") ++length;

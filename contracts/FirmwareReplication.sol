@@ -8,10 +8,11 @@ import {IFirmwareReplication} from "./interfaces/IFirmwareReplication.sol";
 
 /// @title Agreements between the vendor and brokers that serve copies of its releases
 /// @notice See `IFirmwareReplication`, which is the specification.
-/// @dev Storage: slot 0 the number of agreements, 1 agreements, 2 per release the accepted ones and each broker's newest.
+/// @dev Storage: slot 0 number of agreements, 1 agreements by id, 2 indexes by product and version.
 contract FirmwareReplication is IFirmwareReplication {
-    /// @dev The first three share a word, and so do `version`, `next` and `previous`. The accepted agreements of a release
-    /// are a list, so that what ended costs nobody anything: `next` was accepted before this one, `previous` after it.
+    /// @dev The first three members share a word, and so do `version`, `next` and `previous`. The accepted agreements
+    /// of a release form a doubly linked list, newest first, so that ended agreements cost no gas: `next` was accepted
+    /// before this one, `previous` after it.
     struct Entry {
         address broker;
         uint40 expiresAt;
@@ -23,13 +24,13 @@ contract FirmwareReplication is IFirmwareReplication {
         string uri;
     }
 
-    /// @dev `head` was accepted last. `newest` holds each broker's last proposal, whatever became of it.
+    /// @dev `head` is the agreement accepted last. `newest` is each broker's latest proposal, in any status.
     struct Index {
         uint64 head;
         mapping(address broker => uint64 id) newest;
     }
 
-    /// @dev Longest URI in bytes: a page of replicas stays small enough for one answer.
+    /// @dev Longest URI in bytes. It bounds the size of a page of replicas.
     uint256 private constant URI_LIMIT = 256;
 
     /// @inheritdoc IFirmwareReplication
@@ -41,7 +42,7 @@ contract FirmwareReplication is IFirmwareReplication {
     mapping(uint64 id => Entry) private _entries;
     mapping(bytes32 product => mapping(uint64 version => Index)) private _indexes;
 
-    /// @param record The record of releases, whose owner is the vendor.
+    /// @param record Address of BlockOTA, whose owner is the vendor.
     constructor(address record) {
         require(record.code.length != 0, NotAContract(record));
         blockOta = record;
@@ -49,7 +50,7 @@ contract FirmwareReplication is IFirmwareReplication {
 
     /// @inheritdoc IFirmwareReplication
     function propose(bytes32 product, uint64 version, uint40 expiresAt) external returns (uint64 id) {
-        require(expiresAt > block.timestamp, ExpiryNotAhead(expiresAt, block.timestamp));
+        require(expiresAt > block.timestamp, ExpiryInPast(expiresAt, block.timestamp));
         _requireServable(product, version);
         uint64 earlier = _indexes[product][version].newest[msg.sender];
         Entry storage entry = _entries[earlier];
@@ -64,7 +65,7 @@ contract FirmwareReplication is IFirmwareReplication {
     function accept(uint64 id) external {
         Entry storage entry = _known(id);
         _requireVendor();
-        require(entry.status == Status.Proposed, AgreementStatusUnfit(id, entry.status));
+        require(entry.status == Status.Proposed, WrongAgreementStatus(id, entry.status));
         require(!_isExpired(entry), AgreementExpired(id, entry.expiresAt));
         _requireServable(entry.product, entry.version);
         _accept(id, entry);
@@ -74,7 +75,7 @@ contract FirmwareReplication is IFirmwareReplication {
     function decline(uint64 id) external {
         Entry storage entry = _known(id);
         _requireVendor();
-        require(entry.status == Status.Proposed, AgreementStatusUnfit(id, entry.status));
+        require(entry.status == Status.Proposed, WrongAgreementStatus(id, entry.status));
         _decline(id, entry);
     }
 
@@ -82,10 +83,10 @@ contract FirmwareReplication is IFirmwareReplication {
     function announce(uint64 id, string calldata uri) external {
         Entry storage entry = _known(id);
         _requireBroker(id, entry);
-        require(entry.status == Status.Accepted, AgreementStatusUnfit(id, entry.status));
+        require(entry.status == Status.Accepted, WrongAgreementStatus(id, entry.status));
         require(!_isExpired(entry), AgreementExpired(id, entry.expiresAt));
         uint256 length = bytes(uri).length;
-        require(length != 0 && length <= URI_LIMIT, UriLengthInvalid(length, URI_LIMIT));
+        require(length != 0 && length <= URI_LIMIT, InvalidUriLength(length, URI_LIMIT));
         _announce(id, entry, uri);
     }
 
@@ -93,7 +94,7 @@ contract FirmwareReplication is IFirmwareReplication {
     function withdraw(uint64 id) external {
         Entry storage entry = _known(id);
         _requireBroker(id, entry);
-        require(_isOpen(entry), AgreementStatusUnfit(id, entry.status));
+        require(_isOpen(entry), WrongAgreementStatus(id, entry.status));
         _withdraw(id, entry);
     }
 
@@ -101,7 +102,7 @@ contract FirmwareReplication is IFirmwareReplication {
     function terminate(uint64 id) external {
         Entry storage entry = _known(id);
         _requireVendor();
-        require(entry.status == Status.Accepted, AgreementStatusUnfit(id, entry.status));
+        require(entry.status == Status.Accepted, WrongAgreementStatus(id, entry.status));
         _terminate(id, entry);
     }
 
@@ -200,7 +201,7 @@ contract FirmwareReplication is IFirmwareReplication {
         emit AgreementTerminated(id, entry.product, entry.broker, entry.version);
     }
 
-    /// @dev Takes an agreement out of the list of its release's accepted ones. Its own links mean nothing from then on.
+    /// @dev Removes an agreement from its release's list. Its own links are stale afterwards and are not read again.
     function _unlist(Entry storage entry) private {
         (uint64 next, uint64 previous) = (entry.next, entry.previous);
         if (next != 0) _entries[next].previous = previous;
@@ -217,7 +218,7 @@ contract FirmwareReplication is IFirmwareReplication {
         require(msg.sender == entry.broker, NotTheBroker(id, msg.sender, entry.broker));
     }
 
-    /// @dev The release is on record and not revoked.
+    /// @dev Requires that the release is on record and not revoked.
     function _requireServable(bytes32 product, uint64 version) private view {
         IBlockOTA.Status status = _statusOf(product, version);
         require(status != IBlockOTA.Status.None, ReleaseUnknown(product, version));
@@ -242,13 +243,13 @@ contract FirmwareReplication is IFirmwareReplication {
         return entry.expiresAt <= block.timestamp;
     }
 
-    /// @dev The first of a list of accepted agreements that serves, from `id` on; 0 when none does.
+    /// @dev Returns the first agreement from `id` on that is not expired and has a URI; 0 if there is none.
     function _serving(uint64 id) private view returns (uint64) {
         while (id != 0 && (_isExpired(_entries[id]) || bytes(_entries[id].uri).length == 0)) id = _entries[id].next;
         return id;
     }
 
-    /// @dev How many serve from `id` on, `limit` at most.
+    /// @dev Counts the serving agreements from `id` on, up to `limit`.
     function _servingFrom(uint64 id, uint256 limit) private view returns (uint256 length) {
         for (; id != 0 && length < limit; ++length) id = _serving(_entries[id].next);
     }

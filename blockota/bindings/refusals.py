@@ -86,7 +86,7 @@ SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "use the key that proposed it",
     ),
     "AgreementUnknown": ("there is no agreement {id}", "nobody proposed it", "see `blockota replica list --all`"),
-    "AgreementStatusUnfit": (
+    "WrongAgreementStatus": (
         "agreement {id} does not allow that",
         "it is {status}",
         "see `blockota replica list --all`",
@@ -97,7 +97,7 @@ SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "agreement {id} is open until {expiresAt}",
         "use that one, or withdraw it first",
     ),
-    "ExpiryNotAhead": (
+    "ExpiryInPast": (
         "the agreement would expire at once",
         "{expiresAt} is not after the chain's time, {blockTime}",
         "choose a later time",
@@ -107,7 +107,7 @@ SENTENCES: Mapping[str, tuple[str, str, str]] = {
         "a revoked release has no replicas",
         "choose a release that is active",
     ),
-    "UriLengthInvalid": (
+    "InvalidUriLength": (
         "the URL cannot be announced",
         "it has {length} bytes, 1 to {limit} are allowed",
         "choose a shorter address",

@@ -2,16 +2,18 @@
 pragma solidity 0.8.28;
 
 /// @title Agreements between the vendor and brokers that serve copies of its releases
-/// @notice A broker proposes to serve a release until some time; the vendor accepts or declines; the broker then announces
-/// where its replica is. Whoever downloads from there checks the bytes against `IBlockOTA`: a replica is not trusted.
-/// @dev The vendor is whoever owns BlockOTA at that moment (its Safe). A broker is any account that proposes.
-/// Expiry is never stored: an agreement is expired from its `expiresAt` on, whatever its status. Then it serves nothing,
-/// and can be neither accepted nor announced. Likewise a release that BlockOTA revoked has no replicas.
-/// Ids are given in sequence from 1; 0 means "none". Versions are packed semver, times Unix seconds, as in `IBlockOTA`.
-/// No getter reverts for something unknown: it answers with an empty record (status `None`, id 0) or an empty list.
+/// @notice A broker proposes to serve a release until a given time. The vendor accepts or declines. The broker of an
+/// accepted agreement announces the URL of its replica. Replicas are not trusted: clients verify the bytes against
+/// `IBlockOTA`.
+/// @dev The vendor is the current owner of BlockOTA (its Safe). A broker is any account that proposes.
+/// Expiry is not stored: an agreement is expired from `expiresAt` on, in any status. An expired agreement serves
+/// nothing and can be neither accepted nor announced. A release that is revoked in BlockOTA has no replicas.
+/// Ids are assigned in sequence from 1; 0 means "none". Versions are packed semver and times are Unix seconds, as in
+/// `IBlockOTA`. Getters do not revert for unknown keys: they return an empty record (status `None`, id 0) or an empty
+/// list.
 interface IFirmwareReplication {
-    /// @notice An agreement's status. Proposed becomes Accepted, Declined or Withdrawn; Accepted becomes Withdrawn or
-    /// Terminated; the last three are final.
+    /// @notice Status of an agreement. Proposed becomes Accepted, Declined or Withdrawn; Accepted becomes Withdrawn or
+    /// Terminated. Declined, Withdrawn and Terminated are final.
     enum Status {
         None,
         Proposed,
@@ -21,14 +23,14 @@ interface IFirmwareReplication {
         Terminated
     }
 
-    /// @notice An agreement as it is read.
-    /// @param id Its number; 0 when there is no such agreement.
-    /// @param broker Who proposed it, and serves.
-    /// @param expiresAt First second at which it counts no more.
-    /// @param status How far it came; expiry is not part of it.
+    /// @notice An agreement as returned by the getters.
+    /// @param id Number of the agreement; 0 if it does not exist.
+    /// @param broker Account that proposed it and serves the replica.
+    /// @param expiresAt Time from which the agreement is expired.
+    /// @param status Status, independent of expiry.
     /// @param product Name of the product.
     /// @param version Packed semver of the release.
-    /// @param uri Where the replica is; empty until announced, and kept after the end.
+    /// @param uri URL of the replica; empty until announced, and kept after the agreement ends.
     struct Agreement {
         uint64 id;
         address broker;
@@ -54,7 +56,7 @@ interface IFirmwareReplication {
     /// @notice The vendor declined a proposal.
     event AgreementDeclined(uint64 indexed id, bytes32 indexed product, address indexed broker, uint64 version);
 
-    /// @notice A broker told where its replica is, first or anew.
+    /// @notice A broker announced the URL of its replica, for the first time or because it changed.
     event ReplicaAnnounced(
         uint64 indexed id,
         bytes32 indexed product,
@@ -63,123 +65,123 @@ interface IFirmwareReplication {
         string uri
     );
 
-    /// @notice A broker ended its proposal or agreement, or proposed anew after it had expired.
+    /// @notice A broker ended its proposal or agreement, or replaced an expired one by a new proposal.
     event AgreementWithdrawn(uint64 indexed id, bytes32 indexed product, address indexed broker, uint64 version);
 
     /// @notice The vendor ended an agreement.
     event AgreementTerminated(uint64 indexed id, bytes32 indexed product, address indexed broker, uint64 version);
 
-    /// @notice There is no contract at the address given for BlockOTA.
+    /// @notice The address given for BlockOTA has no code.
     error NotAContract(address account);
 
-    /// @notice Only the vendor, BlockOTA's owner, may do this.
+    /// @notice The caller is not the vendor (the owner of BlockOTA).
     error NotTheVendor(address caller, address vendor);
 
-    /// @notice Only the agreement's broker may do this.
+    /// @notice The caller is not the broker of the agreement.
     error NotTheBroker(uint64 id, address caller, address broker);
 
-    /// @notice There is no such agreement.
+    /// @notice The agreement does not exist.
     error AgreementUnknown(uint64 id);
 
-    /// @notice The agreement's status does not allow this.
-    error AgreementStatusUnfit(uint64 id, Status status);
+    /// @notice The status of the agreement does not allow the call.
+    error WrongAgreementStatus(uint64 id, Status status);
 
-    /// @notice The agreement's time is over.
+    /// @notice The agreement has expired.
     error AgreementExpired(uint64 id, uint40 expiresAt);
 
-    /// @notice The broker has a proposal or agreement for this release already, and it has not expired.
+    /// @notice The broker already has a proposal or agreement for this release that has not expired.
     error AgreementStillOpen(uint64 id, uint40 expiresAt);
 
-    /// @notice An agreement must end after the present block's time.
-    error ExpiryNotAhead(uint40 expiresAt, uint256 blockTime);
+    /// @notice The expiry is not later than the time of the block.
+    error ExpiryInPast(uint40 expiresAt, uint256 blockTime);
 
-    /// @notice BlockOTA has no such release.
+    /// @notice The release does not exist in BlockOTA.
     error ReleaseUnknown(bytes32 product, uint64 version);
 
-    /// @notice The vendor revoked the release; it is not to be served.
+    /// @notice The vendor has revoked the release, so it must not be served.
     error ReleaseRevokedAlready(bytes32 product, uint64 version);
 
-    /// @notice A URI has 1 to `limit` bytes.
-    error UriLengthInvalid(uint256 length, uint256 limit);
+    /// @notice The URI is empty or longer than `limit` bytes.
+    error InvalidUriLength(uint256 length, uint256 limit);
 
-    /// @notice Proposes to serve a release. Anyone may.
+    /// @notice Proposes to serve a release. Any account may propose.
     /// @param product Name of the product.
-    /// @param version Packed semver of a release on record that is not revoked, active yet or not.
-    /// @param expiresAt First second at which the agreement shall count no more.
-    /// @return id The agreement's number.
-    /// @dev Emits `AgreementProposed`, and before it `AgreementWithdrawn` for the same broker's expired one, if any.
-    /// Reverts with `ExpiryNotAhead`, `ReleaseUnknown`, `ReleaseRevokedAlready` or `AgreementStillOpen`.
+    /// @param version Packed semver of a release that is not revoked. It need not be active yet.
+    /// @param expiresAt Time from which the agreement is expired.
+    /// @return id Number of the new agreement.
+    /// @dev Emits `AgreementProposed`, preceded by `AgreementWithdrawn` if the broker's earlier agreement is expired.
+    /// Reverts with `ExpiryInPast`, `ReleaseUnknown`, `ReleaseRevokedAlready` or `AgreementStillOpen`.
     function propose(bytes32 product, uint64 version, uint40 expiresAt) external returns (uint64 id);
 
     /// @notice Accepts a proposal.
-    /// @param id The agreement's number.
-    /// @dev Emits `AgreementAccepted`. Vendor only. Reverts with `AgreementUnknown`, `NotTheVendor`,
-    /// `AgreementStatusUnfit`, `AgreementExpired` or `ReleaseRevokedAlready`.
+    /// @param id Number of the agreement.
+    /// @dev Emits `AgreementAccepted`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
+    /// `WrongAgreementStatus`, `AgreementExpired` or `ReleaseRevokedAlready`.
     function accept(uint64 id) external;
 
     /// @notice Declines a proposal.
-    /// @param id The agreement's number.
-    /// @dev Emits `AgreementDeclined`. Vendor only. Reverts with `AgreementUnknown`, `NotTheVendor` or
-    /// `AgreementStatusUnfit`.
+    /// @param id Number of the agreement.
+    /// @dev Emits `AgreementDeclined`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor` or
+    /// `WrongAgreementStatus`.
     function decline(uint64 id) external;
 
-    /// @notice Tells where the replica of an accepted agreement is, first or because it moved.
-    /// @param id The agreement's number.
-    /// @param uri Where a gateway finds it. What it says is for the reader to check.
-    /// @dev Emits `ReplicaAnnounced`. The agreement's broker only. Reverts with `AgreementUnknown`, `NotTheBroker`,
-    /// `AgreementStatusUnfit`, `AgreementExpired` or `UriLengthInvalid`.
+    /// @notice Announces the URL of the replica of an accepted agreement, for the first time or because it changed.
+    /// @param id Number of the agreement.
+    /// @param uri URL of the replica, 1 to 256 bytes. The contract does not interpret it; clients must validate it.
+    /// @dev Emits `ReplicaAnnounced`. Only the broker may call it. Reverts with `AgreementUnknown`, `NotTheBroker`,
+    /// `WrongAgreementStatus`, `AgreementExpired` or `InvalidUriLength`.
     function announce(uint64 id, string calldata uri) external;
 
-    /// @notice Ends one's own proposal or accepted agreement, expired or not.
-    /// @param id The agreement's number.
-    /// @dev Emits `AgreementWithdrawn`. The agreement's broker only. Reverts with `AgreementUnknown`, `NotTheBroker` or
-    /// `AgreementStatusUnfit`.
+    /// @notice Ends the caller's proposal or accepted agreement, expired or not.
+    /// @param id Number of the agreement.
+    /// @dev Emits `AgreementWithdrawn`. Only the broker may call it. Reverts with `AgreementUnknown`, `NotTheBroker` or
+    /// `WrongAgreementStatus`.
     function withdraw(uint64 id) external;
 
     /// @notice Ends an accepted agreement, expired or not.
-    /// @param id The agreement's number.
-    /// @dev Emits `AgreementTerminated`. Vendor only. Reverts with `AgreementUnknown`, `NotTheVendor` or
-    /// `AgreementStatusUnfit`.
+    /// @param id Number of the agreement.
+    /// @dev Emits `AgreementTerminated`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`
+    /// or `WrongAgreementStatus`.
     function terminate(uint64 id) external;
 
-    /// @notice The record of releases that agreements are about.
-    /// @return account Address of BlockOTA; it never changes.
+    /// @notice The BlockOTA contract whose releases are served.
+    /// @return account Address of BlockOTA. It never changes.
     function blockOta() external view returns (address account);
 
-    /// @notice How many agreements were ever proposed, which is the greatest id.
-    /// @return count Their number.
+    /// @notice Number of agreements ever proposed. Equals the greatest id.
+    /// @return count Number of agreements.
     function agreementCount() external view returns (uint64 count);
 
-    /// @notice One agreement.
-    /// @param id Its number.
-    /// @return record The agreement, or an empty record when there is none.
+    /// @notice Returns one agreement.
+    /// @param id Number of the agreement.
+    /// @return record The agreement, or an empty record if it does not exist.
     function agreement(uint64 id) external view returns (Agreement memory record);
 
-    /// @notice The agreement that a broker proposed last for a release, in whatever status.
+    /// @notice Returns the latest agreement that a broker proposed for a release, in any status.
     /// @param product Name of the product.
     /// @param version Packed semver.
-    /// @param broker Who proposed it.
-    /// @return record The agreement, or an empty record when there is none.
+    /// @param broker Account that proposed it.
+    /// @return record The agreement, or an empty record if there is none.
     function newestOf(
         bytes32 product,
         uint64 version,
         address broker
     ) external view returns (Agreement memory record);
 
-    /// @notice A page of all agreements, in the order they were proposed. Those waiting for a decision have the status
-    /// Proposed and are not expired.
-    /// @param from Id to begin with, included; 0 means 1.
-    /// @param count Greatest number of records wanted.
-    /// @return records As many as there are, `count` at most.
+    /// @notice Returns a page of all agreements in the order of their proposal. Those that await a decision have the
+    /// status Proposed and are not expired.
+    /// @param from First id of the page; 0 means 1.
+    /// @param count Maximum number of records.
+    /// @return records The page; shorter than `count` at the end of the list.
     function agreements(uint64 from, uint256 count) external view returns (Agreement[] memory records);
 
-    /// @notice A page of the replicas that serve a release now: accepted, announced, not expired, release not revoked.
-    /// The agreement accepted last comes first.
+    /// @notice Returns a page of the replicas that serve a release now: accepted, announced, not expired, release not
+    /// revoked. The agreement accepted last comes first.
     /// @param product Name of the product.
     /// @param version Packed semver.
-    /// @param from How many of those to leave out before the first one wanted.
-    /// @param count Greatest number of records wanted.
-    /// @return records As many as there are, `count` at most.
+    /// @param from Number of replicas to skip.
+    /// @param count Maximum number of records.
+    /// @return records The page; shorter than `count` at the end of the list.
     function replicas(
         bytes32 product,
         uint64 version,

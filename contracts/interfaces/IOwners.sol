@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.28;
 
-/// @title What BlockOTA asks a Safe
+/// @title The part of a Safe's interface that BlockOTA calls
 interface IOwners {
-    /// @notice Whether an account is one of the Safe's owners.
-    /// @param account The account in question.
-    /// @return answer True when it is.
+    /// @notice Checks whether an account is an owner of the Safe.
+    /// @param account The account to check.
+    /// @return answer True if the account is an owner.
     function isOwner(address account) external view returns (bool answer);
 }

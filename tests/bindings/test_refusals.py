@@ -100,7 +100,7 @@ def test_every_error_becomes_a_sentence(name: str) -> None:
         ("DagRootMismatch", ("acme-thermo2 1.2.3", "70000 bytes")),
         ("MinimumVersionNotRaised", ("cannot become 1.0.0", "7.8.9")),
         ("NameInvalid", ("two words",)),
-        ("AgreementStatusUnfit", ("agreement 3", "it is accepted")),
+        ("WrongAgreementStatus", ("agreement 3", "it is accepted")),
         ("AgreementExpired", ("agreement 3", "2027-01-15")),
         ("OwnableUnauthorizedAccount", (SAFE, "only the contract's owner")),
     ],

@@ -53,7 +53,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         (uint64 earlier, bool expired) = openOf(broker, product, version);
         if (expiresAt <= block.timestamp) {
             refusal = abi.encodeWithSelector(
-                IFirmwareReplication.ExpiryNotAhead.selector,
+                IFirmwareReplication.ExpiryInPast.selector,
                 expiresAt,
                 block.timestamp
             );
@@ -107,7 +107,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         if (refusal.length == 0 && terms.status != IFirmwareReplication.Status.Accepted) refusal = _unfit(terms);
         if (refusal.length == 0) refusal = _overdue(terms);
         if (refusal.length == 0 && (bytes(uri).length == 0 || bytes(uri).length > 256)) {
-            bytes4 selector = IFirmwareReplication.UriLengthInvalid.selector;
+            bytes4 selector = IFirmwareReplication.InvalidUriLength.selector;
             refusal = abi.encodeWithSelector(selector, bytes(uri).length, 256);
         }
         if (refusal.length == 0) _agreements[id - 1].uri = uri;
@@ -273,7 +273,7 @@ contract FirmwareReplicationHandler is ForgeTest {
     }
 
     function _unfit(IFirmwareReplication.Agreement memory terms) private pure returns (bytes memory) {
-        return abi.encodeWithSelector(IFirmwareReplication.AgreementStatusUnfit.selector, terms.id, terms.status);
+        return abi.encodeWithSelector(IFirmwareReplication.WrongAgreementStatus.selector, terms.id, terms.status);
     }
 
     function _overdue(IFirmwareReplication.Agreement memory terms) private view returns (bytes memory) {

@@ -160,7 +160,7 @@ contract Fuzz is ForgeTest {
         _replication.accept(1);
         bytes memory refusal;
         if (length == 0 || length > 256) {
-            refusal = abi.encodeWithSelector(IFirmwareReplication.UriLengthInvalid.selector, length, 256);
+            refusal = abi.encodeWithSelector(IFirmwareReplication.InvalidUriLength.selector, length, 256);
         }
         bytes memory call = abi.encodeCall(_replication.announce, (1, string(new bytes(length))));
         _expect(BROKER, address(_replication), call, refusal);

@@ -95,7 +95,7 @@ def test_when_the_expiry_is_not_ahead_it_should_refuse(
     """It would be expired at once; one second more is enough."""
     now = int(ape.chain.pending_timestamp) + 100
     ape.chain.pending_timestamp = now
-    with ape.reverts(replication.ExpiryNotAhead, expiresAt=now + seconds):
+    with ape.reverts(replication.ExpiryInPast, expiresAt=now + seconds):
         replication.propose(PRODUCT, FIRST, now + seconds, sender=broker)
     ape.chain.pending_timestamp = now + 10
     replication.propose(PRODUCT, FIRST, now + 11, sender=broker)

@@ -75,7 +75,7 @@ def test_when_the_uri_is_of_another_length_it_should_refuse(
     accepted: ContractInstance, broker: TestAccountAPI, length: int
 ) -> None:
     """The limit is in the error."""
-    with ape.reverts(accepted.UriLengthInvalid, length=length, limit=256):
+    with ape.reverts(accepted.InvalidUriLength, length=length, limit=256):
         accepted.announce(1, "u" * length, sender=broker)
 
 
@@ -243,7 +243,7 @@ def test_whatever_the_status_it_should_allow_just_the_steps_that_lead_on(
             with ape.chain.isolate():
                 perform(verb)
         else:
-            with ape.reverts(replication.AgreementStatusUnfit, id=1, status=status):
+            with ape.reverts(replication.WrongAgreementStatus, id=1, status=status):
                 perform(verb)
     assert replication.agreement(1).status == status
 
