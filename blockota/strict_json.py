@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from eth_utils.address import is_checksum_address
 
-from blockota.errors import ProposalError
+from blockota.errors import Action, ProposalError
 
 MAX_FILE_SIZE = 1 << 20
 """Bytes that a proposal, signature or view file may have."""
@@ -26,20 +26,23 @@ def dump(fields: Mapping[str, Any]) -> bytes:
     return (json.dumps(fields, indent=2) + "\n").encode()
 
 
-def load(raw: bytes, *, form: str, remedy: str = "") -> dict[str, Any]:
+def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = None) -> dict[str, Any]:
     """Read a JSON object of one of our formats.
 
     Args:
         raw: the file.
         form: what its field ``format`` must say.
         remedy: what to do with a file of another kind.
+        action: the remedy as a command or option, where it has one.
 
     Raises:
         ProposalError: it is no JSON object, has a key twice, or is of another format.
     """
     fields = load_object(raw)
     if fields.get("format") != form:
-        raise ProposalError("the file is of another kind", why=f"its format is not {form}", remedy=remedy)
+        raise ProposalError(
+            "the file is of another kind", why=f"its format is not {form}", remedy=remedy, action=action
+        )
     return fields
 
 

@@ -35,12 +35,7 @@ def show(session: Session, /) -> None:
         "contract": session.contract.address,
         "chainId": session.chain.chain_id,
         "paused": paused,
-        "safe": {
-            "address": safe.address,
-            "owners": list(safe.owners),
-            "threshold": safe.threshold,
-            "nonce": safe.nonce,
-        },
+        "safe": safe.as_fields(),
     }
     session.result(fields, lambda: _show(session, safe, paused=paused))
 

@@ -104,7 +104,7 @@ def list_(session: Session) -> None:
         for p in products
     ]
     columns = ("PRODUCT", "OEM", "CHIP", "REGION", "FLOOR", "PAIRED")
-    session.result({"products": [as_fields(p) for p in products]}, lambda: session.table(columns, rows))
+    session.result({"products": [p.as_fields() for p in products]}, lambda: session.table(columns, rows))
 
 
 @product.command()
@@ -119,7 +119,7 @@ def show(session: Session, name: str) -> None:
     from blockota.vendor.publish import known_product
 
     found, newest = known_product(session.contract, name), session.contract.latest(name)
-    fields = as_fields(found) | {
+    fields = found.as_fields() | {
         "newest": str(newest.version) if newest else None,
         "newestActiveFrom": newest.active_from if newest else None,
     }
@@ -133,18 +133,6 @@ def show(session: Session, name: str) -> None:
         "newest release": f"{newest.version}, active from {show_time(newest.active_from)}" if newest else "none",
     }
     session.result(fields, lambda: session.fields(shown))
-
-
-def as_fields(found: Product) -> dict[str, Any]:
-    """A product for JSON."""
-    return {
-        "product": found.name,
-        "oem": found.oem,
-        "chipId": found.chip_id,
-        "region": {"start": found.region.start, "size": found.region.size},
-        "minimumVersion": str(found.minimum_version) if found.minimum_version else None,
-        "paired": found.paired,
-    }
 
 
 def _floor_fields(floor: Floor) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def list_(session: Session, /, product: str | None) -> None:
         for r in releases
     ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
-    session.result({"releases": [as_fields(r) for r in releases]}, lambda: session.table(columns, rows))
+    session.result({"releases": [r.as_fields() for r in releases]}, lambda: session.table(columns, rows))
 
 
 @release.command()
@@ -137,7 +137,7 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
             remedy="see `blockota release list`",
         )
     described = find_description(session, found)
-    fields = as_fields(found) | {"manifest": described.fields}
+    fields = found.as_fields() | {"manifest": described.fields}
     session.result(fields, lambda: _show_release(session, found, described=described))
 
 
@@ -171,7 +171,7 @@ def fetch(session: Session, /, product: str, version: Version | None, output: Pa
         proven = prove_record(answer, session.trust, read_parts=find)
         if second:
             second.write(read_described(session, proven.release).to_json())
-    fields = as_fields(proven.release) | {"file": str(output)} | ({"manifest": str(beside)} if beside else {})
+    fields = proven.release.as_fields() | {"file": str(output)} | ({"manifest": str(beside)} if beside else {})
     sentence = (
         f"{output} is {product} {proven.release.version}, {proven.release.size:,} bytes, proven against the chain"
     )
@@ -203,31 +203,15 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
         parts = parts_of(session, file, size=given.size)
         proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
     session.result(
-        as_fields(proven.release) | {"passed": [check.number for check in proven.passed]},
+        proven.release.as_fields() | {"passed": [check.number for check in proven.passed]},
         lambda: _show_proof(session, image, proven=proven),
     )
-
-
-def as_fields(found: Release) -> dict[str, Any]:
-    """A release for JSON."""
-    return {
-        "product": found.product,
-        "version": str(found.version),
-        "status": str(found.status),
-        "sha256": found.sha256.hex(),
-        "cid": str(found.cid),
-        "size": found.size,
-        "loadAddress": found.load_address,
-        "chipId": found.chip_id,
-        "activeFrom": found.active_from,
-        "previous": str(found.previous) if found.previous else None,
-    }
 
 
 def as_published(made: Release) -> dict[str, Any]:
     """A release that is proposed, for JSON: with its manifest's address, without what only the chain knows."""
     address = _manifest_address(made)
-    fields = as_fields(made) | {"manifest": address}
+    fields = made.as_fields() | {"manifest": address}
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
 
 

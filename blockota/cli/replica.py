@@ -49,7 +49,7 @@ def propose(session: Session, /, product: str, version: Version, expires_in: int
     made = offer(
         session.replication, session.open_key(**signing), product=product, version=version, expires_at=expires_at
     )
-    session.result(as_fields(made), lambda: session.done(f"proposed agreement {made.number}; the vendor decides"))
+    session.result(made.as_fields(), lambda: session.done(f"proposed agreement {made.number}; the vendor decides"))
 
 
 @replica.command()
@@ -112,7 +112,7 @@ def announce(session: Session, /, number: int, uri: str, **signing: Any) -> None
 
     broker.announce(session.replication, session.open_key(**signing), number=number, uri=uri)
     sentence = f"agreement {number} is served from {uri}"
-    session.result(as_fields(broker.find_agreement(session.replication, number)), lambda: session.done(sentence))
+    session.result(broker.find_agreement(session.replication, number).as_fields(), lambda: session.done(sentence))
 
 
 @replica.command()
@@ -128,7 +128,7 @@ def withdraw(session: Session, /, number: int, **signing: Any) -> None:
     from blockota.broker.agreements import find_agreement
 
     session.replication.withdraw(session.open_key(**signing), number)
-    fields = as_fields(find_agreement(session.replication, number))
+    fields = find_agreement(session.replication, number).as_fields()
     session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"))
 
 
@@ -147,7 +147,7 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     found = list(_wanted(session, product, version=version, everything=everything))
     columns = ("NUMBER", "PRODUCT", "VERSION", "STATUS", "UNTIL", "BROKER", "URI")
     rows = [(a.number, a.product, a.version, a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found]
-    session.result({"agreements": [as_fields(a) for a in found]}, lambda: session.table(columns, rows))
+    session.result({"agreements": [a.as_fields() for a in found]}, lambda: session.table(columns, rows))
 
 
 @replica.command()
@@ -176,19 +176,6 @@ def check(session: Session, /, product: str | None, version: Version | None, **o
         session.note("No replica was asked: none is announced under an agreement that is accepted and not over.")
     if error:
         raise error
-
-
-def as_fields(found: Agreement) -> dict[str, Any]:
-    """An agreement for JSON."""
-    return {
-        "number": found.number,
-        "broker": found.broker,
-        "product": found.product,
-        "version": str(found.version),
-        "expiresAt": found.expires_at,
-        "status": str(found.status),
-        "uri": found.uri,
-    }
 
 
 def as_shown(found: Agreement) -> dict[str, object]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from blockota.model.release import Version
+from blockota.model.release import Version, read_name, read_status, read_version
+from blockota.strict_json import address, integer, text
 
 
 class AgreementStatus(enum.Enum):
@@ -43,3 +46,32 @@ class Agreement:
     expires_at: int
     status: AgreementStatus
     uri: str
+
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of an agreement, as in ``replica list --json`` and in chain views."""
+        return {
+            "number": self.number,
+            "broker": self.broker,
+            "product": self.product,
+            "version": str(self.version),
+            "expiresAt": self.expires_at,
+            "status": str(self.status),
+            "uri": self.uri,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Agreement:
+        """Read the JSON object of an agreement.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
+        """
+        return cls(
+            number=integer(fields, "number"),
+            broker=address(fields, "broker"),
+            product=read_name(fields, "product"),
+            version=read_version(fields, "version"),
+            expires_at=integer(fields, "expiresAt"),
+            status=read_status(AgreementStatus, fields),
+            uri=text(fields, "uri"),
+        )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from blockota.errors import UsageError
+from blockota.errors import BlockOTAError, UsageError
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, RAW
+from blockota.strict_json import boolean, digest, integer, mapping, text
 
+_Member = TypeVar("_Member", bound=enum.Enum)
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", re.ASCII)
 _NUMBER = r"(0|[1-9]\d{0,99})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
@@ -104,6 +108,34 @@ class Product:
     minimum_version: Version | None
     paired: bool
 
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a product, as in ``product list --json`` and in chain views."""
+        return {
+            "product": self.name,
+            "oem": self.oem,
+            "chipId": self.chip_id,
+            "region": {"start": self.region.start, "size": self.region.size},
+            "minimumVersion": str(self.minimum_version) if self.minimum_version else None,
+            "paired": self.paired,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Product:
+        """Read the JSON object of a product.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
+        """
+        region = mapping(fields, "region")
+        return cls(
+            name=read_name(fields, "product"),
+            oem=read_name(fields, "oem"),
+            chip_id=integer(fields, "chipId"),
+            region=Region(integer(region, "start"), integer(region, "size")),
+            minimum_version=_read_optional_version(fields, "minimumVersion"),
+            paired=boolean(fields, "paired"),
+        )
+
 
 class Status(enum.Enum):
     """What the vendor says of a release today."""
@@ -157,6 +189,44 @@ class Release:
         """The flash that the image occupies."""
         return Region(self.load_address, self.size)
 
+    def as_fields(self) -> dict[str, Any]:
+        """The JSON object of a release record, as in ``release list --json`` and in chain views."""
+        return {
+            "product": self.product,
+            "version": str(self.version),
+            "status": str(self.status),
+            "sha256": self.sha256.hex(),
+            "cid": str(self.cid),
+            "size": self.size,
+            "loadAddress": self.load_address,
+            "chipId": self.chip_id,
+            "activeFrom": self.active_from,
+            "previous": str(self.previous) if self.previous else None,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Release:
+        """Read the JSON object of a release record.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
+        """
+        sha256, cid = digest(fields, "sha256", prefix=""), _read_cid(fields)
+        if cid.codec == RAW and cid.digest != sha256:
+            raise ValueError("cid is not the content address of sha256")
+        return cls(
+            product=read_name(fields, "product"),
+            version=read_version(fields, "version"),
+            sha256=sha256,
+            size=integer(fields, "size"),
+            load_address=integer(fields, "loadAddress"),
+            active_from=integer(fields, "activeFrom"),
+            chip_id=integer(fields, "chipId"),
+            status=read_status(Status, fields),
+            previous=_read_optional_version(fields, "previous"),
+            dag_root=cid.digest if cid.codec == DAG_PB else None,
+        )
+
 
 def product_key(name: str) -> bytes:
     """The bytes32 that stands for a product (or an OEM) on the chain.
@@ -184,6 +254,55 @@ def show_time(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
         return f"{seconds} s after 1970, beyond the calendar"
+
+
+def read_version(fields: Mapping[str, Any], name: str) -> Version:
+    """A version in a field of a JSON object.
+
+    Raises:
+        ValueError: the field is not a version.
+    """
+    try:
+        return Version.parse(text(fields, name))
+    except UsageError as error:
+        raise ValueError(f"{name} is {fields[name]!r:.60}, which is not a version") from error
+
+
+def read_name(fields: Mapping[str, Any], name: str) -> str:
+    """The name of a product or an OEM in a field of a JSON object.
+
+    Raises:
+        ValueError: the field is not a name that the contract accepts.
+    """
+    try:
+        product_key(text(fields, name))
+    except UsageError as error:
+        raise ValueError(f"{name} is {fields[name]!r:.60}, which is not a name on the chain") from error
+    return text(fields, name)
+
+
+def read_status(kind: type[_Member], fields: Mapping[str, Any]) -> _Member:
+    """The member of an enumeration that the field ``status`` of a JSON object names.
+
+    Raises:
+        ValueError: the field names none of its members.
+    """
+    word = text(fields, "status")
+    found = next((member for member in kind if str(member) == word), None)
+    if found is None:
+        raise ValueError(f"status is {word!r:.40}, which is none of {', '.join(map(str, kind))}")
+    return found
+
+
+def _read_optional_version(fields: Mapping[str, Any], name: str) -> Version | None:
+    return None if fields[name] is None else read_version(fields, name)
+
+
+def _read_cid(fields: Mapping[str, Any]) -> CID:
+    try:
+        return CID.parse(text(fields, "cid"))
+    except BlockOTAError as error:
+        raise ValueError(f"cid is {fields['cid']!r:.60}, which is not a content address") from error
 
 
 def _no_version(text: str, why: str) -> UsageError:

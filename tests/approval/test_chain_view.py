@@ -16,6 +16,8 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import from_json as read_signatures
 from blockota.approval.transaction_builder import from_builder
 from blockota.errors import ProposalError
+from blockota.formats.cid import CID
+from blockota.formats.cid import RAW as RAW_CODEC
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.strict_json import load_object
@@ -157,7 +159,9 @@ def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -
         if (path[-1], value) == ("paired", True) or (path[-1] in ("product", "oem") and value in ("0x", "1.0")):
             continue
         sentence = refusal(changed(path, value))
-        assert sentence.startswith(("the file is no chain view: its field", "the file is of another kind: its format"))
+        assert sentence.startswith(
+            ("the file is not a chain view: its field", "the file is of another kind: its format")
+        )
         assert sentence.isprintable()
         assert len(sentence) < 250
         assert any(name in sentence for name in names) or "is missing" in sentence
@@ -198,9 +202,15 @@ def test_a_field_that_does_not_belong_is_refused(path: tuple[str | int, ...]) ->
 
 @pytest.mark.parametrize(("name", "key"), [("products", "product"), ("newest", "product"), ("agreements", "number")])
 def test_two_entries_about_one_thing_are_refused(name: str, key: str) -> None:
-    """Nobody could say with which of two newest releases a proposal was compared."""
+    """With two newest releases it would be undefined which of them a proposal is compared with."""
     entry = json.loads(RAW)[name][0]
     assert f"{name} has two entries with the same {key}" in refusal(changed((name,), [entry, entry]))
+
+
+def test_a_content_address_that_contradicts_the_hash_is_refused() -> None:
+    """The address of a raw block is the image's SHA-256."""
+    sentence = refusal(changed(("newest", 0, "cid"), str(CID(RAW_CODEC, bytes(32)))))
+    assert "cid is not the content address of sha256" in sentence
 
 
 DEEP = b"[" * 400 + b"]" * 400
@@ -212,7 +222,7 @@ WRONG_FILES = {
     "two objects": RAW + RAW,
     "a key twice": RAW.replace(b'"nonce": 7', b'"nonce": 7, "nonce": 8'),
     "a key twice by an escape": RAW.replace(b'"nonce": 7', b'"nonce": 7, "n\\u006fnce": 8'),
-    "the format twice": RAW.replace(b"{", b'{"format": "blockota-view-1",', 1),
+    "the format twice": RAW.replace(b"{", b'{"format": "blockota-view-2",', 1),
     "a number of 5000 digits": RAW.replace(b'"nonce": 7', b'"nonce": ' + b"7" * 5000),
     "an exponent": RAW.replace(b'"nonce": 7', b'"nonce": 7e0'),
     "a fraction": RAW.replace(b'"nonce": 7', b'"nonce": 7.0'),
@@ -238,7 +248,7 @@ def test_a_file_that_is_no_view_is_refused(raw: bytes) -> None:
 def test_no_reader_is_worn_out_by_nesting(depth: int, key: str) -> None:
     """Each reader refuses what is nested deeper than any file of ours, before it compares or prints it."""
     inner = b'{"a":' * depth + b"[]" + b"}" * depth
-    for form in ("blockota-proposal-1", "blockota-view-1", "blockota-signatures-1"):
+    for form in ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-1"):
         raw = b'{"format":"%s","%s":%s}' % (form.encode(), key.encode(), inner)
         for read in (Proposal.from_json, ChainView.from_json, read_signatures, from_builder):
             with pytest.raises(ProposalError) as refused:
@@ -284,7 +294,7 @@ def test_a_raised_recursion_limit_is_no_danger() -> None:
 @given(json_values, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
 def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
     """Any JSON whatever, also under our formats, is refused with a reason."""
-    forms = ("blockota-proposal-1", "blockota-view-1", "blockota-signatures-1", "meta")
+    forms = ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-1", "meta")
     for fields in (value, *({"format": form, **value} for form in forms if isinstance(value, dict))):
         with pytest.raises(ProposalError) as refused:
             read(json.dumps(fields).encode())
