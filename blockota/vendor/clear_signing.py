@@ -1,7 +1,7 @@
 """What a wallet shows of our transactions: ERC-7730 descriptors, which belong to the package.
 
 A descriptor is bound to the contract's address on one chain, so the packaged ones are bound to none: a wallet refuses
-them until a vendor fills in its own deployment. docs/clear-signing.md tells the rest.
+them until a vendor fills in its own deployment. docs/vendor.md describes what a wallet shows.
 """
 
 from __future__ import annotations

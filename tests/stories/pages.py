@@ -23,10 +23,18 @@ OMITTED = "…"
 _STATUS = re.compile(r"\(exit status (\d+)\)")
 
 
-def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each command of a page with the lines that it should print."""
+def commands(page: Path, *, start: str = "", end: str = "\0") -> Iterator[tuple[str, list[str]]]:
+    """Each command of a page with the lines that it should print.
+
+    Args:
+        page: a Markdown file.
+        start: a heading; commands above it are left out.
+        end: a heading; commands below it are left out.
+    """
+    text = page.read_text("utf-8")
+    section = text[text.index(start) :].partition(end)[0]
     command, lines = "", list[str]()
-    for line in [*page.read_text("utf-8").splitlines(), ""]:
+    for line in [*section.splitlines(), ""]:
         code = line[4:] if line.startswith("    ") else None
         if command and (code is None or code.startswith("$ ")):
             yield command, lines

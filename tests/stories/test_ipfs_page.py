@@ -14,7 +14,7 @@ from tests.peers.kubo.node import Kind, Node, running_node
 from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, missing
 
-PAGE = ROOT / "docs" / "ipfs.md"
+PAGE, START = ROOT / "docs" / "broker.md", "## A Kubo node as the store"
 DONE_BY_THE_FIXTURE = ("init", "daemon")
 AUTHORIZATIONS = "API.Authorizations"
 
@@ -28,7 +28,7 @@ def test_the_page_shows_what_the_commands_print(workshop: Workshop, tmp_path: Pa
     with running_node(program, tmp_path, kind=Kind(profile="unixfs-v1-2025")) as node:
         settings = Path("blockota.toml")
         settings.write_text(f'store = "kubo:{node.api}"\n' + settings.read_text())
-        ran = [typed(workshop, node, command=command, lines=lines) for command, lines in commands(PAGE)]
+        ran = [typed(workshop, node, command=command, lines=lines) for command, lines in commands(PAGE, start=START)]
     assert sum(ran) > 8
 
 
@@ -52,7 +52,9 @@ def test_the_authorization_of_the_page_is_enough(workshop: Workshop, tmp_path: P
     program = find()
     if program is None:
         pytest.skip("there is no Kubo: `make kubo` builds one")
-    words = next(words for command, _ in commands(PAGE) if AUTHORIZATIONS in (words := shlex.split(command)))
+    words = next(
+        words for command, _ in commands(PAGE, start=START) if AUTHORIZATIONS in (words := shlex.split(command))
+    )
     config = {AUTHORIZATIONS: json.loads(words[-1])}
     with running_node(program, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:
         environment.setenv("BLOCKOTA_STORE", f"kubo:{node.api}")
@@ -69,7 +71,7 @@ def test_who_set_the_authorization_of_the_page_can_do_the_rest_of_it(workshop: W
     if program is None:
         pytest.skip("there is no Kubo: `make kubo` builds one")
     Path("app-1.0.0.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
-    typed = [words[1:] for command, _ in commands(PAGE) if (words := shlex.split(command))[0] == "ipfs"]
+    typed = [words[1:] for command, _ in commands(PAGE, start=START) if (words := shlex.split(command))[0] == "ipfs"]
     config = {AUTHORIZATIONS: json.loads(next(words[-1] for words in typed if AUTHORIZATIONS in words))}
     secret = next(words[:2] for words in typed if words[0] == "--api-auth")
     with running_node(program, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:

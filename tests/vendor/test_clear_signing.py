@@ -186,7 +186,7 @@ def test_no_wallet_is_told_to_hide_or_to_sum_up(contract: str) -> None:
 
 def test_the_page_tells_what_wallets_show() -> None:
     """Intent and labels of every function, as the descriptors have them."""
-    page = (ROOT / "docs" / "clear-signing.md").read_text("utf-8")
+    page = (ROOT / "docs" / "vendor.md").read_text("utf-8")
     rows = [
         f"| `{key.partition('(')[0]}` | {display['intent']} | {' · '.join(labels_of(display)) or 'nothing more'} |"
         for contract in CONTRACTS

@@ -1,4 +1,4 @@
-"""What Kubo really does, where the store relies on it; docs/ipfs.md answers by these tests."""
+"""What Kubo really does, where the store relies on it; docs/broker.md answers by these tests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def odd_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(scope="module")
 def profiled_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with the profile that docs/ipfs.md advises."""
+    """A node with the profile that docs/broker.md advises."""
     with running_node(kubo, tmp_path_factory.mktemp("profiled"), kind=Kind(profile="unixfs-v1-2025")) as node:
         yield node
 
