@@ -21,8 +21,8 @@ from pathlib import Path
 from benchmarks.figure import ROOT
 from blockota.errors import BlockOTAError, ContentError
 from blockota.formats.cid import CID
-from blockota.stores.fetch import InFile, fetch
-from blockota.stores.http import Session
+from blockota.stores.fetch import FileDestination, fetch
+from blockota.stores.http import HttpClient
 from blockota.stores.source import Limits, Source
 
 _HEAD_START = 1.0
@@ -116,7 +116,7 @@ def take_verified(task: Task, path: Path) -> None:
         StoreError: what the server has is refused.
     """
     with path.open("w+b") as file:
-        fetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=InFile(file))
+        fetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=FileDestination(file))
 
 
 def take_plain(task: Task, path: Path) -> None:
@@ -126,7 +126,7 @@ def take_plain(task: Task, path: Path) -> None:
         StoreError: nothing comes.
         ContentError: it is another file.
     """
-    session, digest = Session(Source(task.url), Limits()), hashlib.sha256()
+    session, digest = HttpClient(Source(task.url), Limits()), hashlib.sha256()
     with path.open("wb") as file:
         for part in session.get(task.path, accept="*/*", limit=task.size).parts():
             if task.is_checked:

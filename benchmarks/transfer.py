@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.figure import Figure, folder_on_disk, in_turns, seconds_of, throughput
 from benchmarks.servers import Image, filled, nginx, repository
-from blockota.stores.fetch import InFile, fetch
+from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.source import Source
 
 SIZE = 64 << 20
@@ -42,7 +42,7 @@ def fetched(image: Image, url: str, *, into: Path) -> float:
 
     def work() -> None:
         with into.open("w+b") as file:
-            fetch(image.cid, [Source(url)], size=image.size, into=InFile(file))
+            fetch(image.cid, [Source(url)], size=image.size, into=FileDestination(file))
 
     return seconds_of(work)
 

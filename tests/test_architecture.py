@@ -67,7 +67,7 @@ NOT_YET = {
     *("blockota.cli.release", "blockota.cli.replica", "blockota.cli.safe", "blockota.cli.signing", "blockota.cli.dev"),
     *("blockota.cli.repository", "blockota.cli.broker", "blockota.cli.board", "blockota.cli.board_changes"),
     *("blockota.cli.ape_proposals", "blockota.cli.boards", "blockota.cli.flash_board", "blockota.cli.proposing"),
-    *("ImageFile", "Stage", "Watch", "Session", "Fetch", "Standing", "Entry", "Application", "Link", "Memory"),
+    *("ImageFile", "Watch", "Entry", "Application", "Memory"),
     *("State", "Found", "Written", "Stop", "Wire"),
 }
 """Modules and classes that the redesign has not reached."""

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 from blockota.errors import ContentError, StoreError, UsageError
 from blockota.formats.cid import CID
-from blockota.stores.gateway import HttpStore
+from blockota.stores.gateway import GatewayStore
 from blockota.stores.local import LocalStore, collect
 from blockota.stores.store import Store
 
@@ -137,7 +137,7 @@ def open_depot(store: Store, staging: Path) -> Depot:
     Raises:
         UsageError: nothing can be stored there.
     """
-    if isinstance(store, HttpStore):
+    if isinstance(store, GatewayStore):
         raise UsageError(
             "nothing can be kept there",
             why="the configured store is a gateway, which only serves what its owner has stored",

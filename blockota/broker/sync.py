@@ -21,10 +21,9 @@ from blockota.broker.plan import Action, Announce, Desk, Drop, Facts, Fetch, Fil
 from blockota.broker.state import BrokerState
 from blockota.errors import BlockOTAError, ContentError, RefusedError, StoreError, UsageError
 from blockota.formats.cid import Block, check_block
-from blockota.stores.fetch import Fetch as FileFetch
-from blockota.stores.fetch import InStore
+from blockota.stores.fetch import FileFetch, StoreDestination
 from blockota.stores.gateway import TrustlessClient
-from blockota.stores.source import NOBODY, Credentials, Limits, Source, SourceError, Verdict
+from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, Verdict
 
 _NOTED = frozenset({"left out", "not announced", "missed"})
 LEFT_OUT_SECONDS = 86400
@@ -74,7 +73,7 @@ class Means:
     replication: ReplicationContract
     account: BaseAccount | None = None
     allow_private: bool = False
-    credentials: Credentials = NOBODY
+    credentials: Credentials = NO_CREDENTIALS
     limits: Limits = field(default_factory=Limits)
 
 
@@ -210,7 +209,7 @@ class Sync:
 
     def _fetch_image(self, file: File, sources: list[Source], *, now: float) -> Iterator[Done]:
         arrivals = self._means.depot.arrivals
-        fetch = FileFetch(file.cid, sources, size=file.size, into=InStore(arrivals), limits=self._means.limits)
+        fetch = FileFetch(file.cid, sources, size=file.size, into=StoreDestination(arrivals), limits=self._means.limits)
         try:
             fetch.run()
         finally:

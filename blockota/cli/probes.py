@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 def failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     """What is wrong with replicas: a lie weighs more than an absence, None where all serve."""
-    from blockota.stores.probe import Standing
+    from blockota.stores.probe import ProbeStatus
 
-    liars = [one.agreement.uri for one in probes if one.standing is Standing.LIES]
-    absent = [one.agreement.uri for one in probes if one.standing is Standing.GONE]
+    liars = [one.agreement.uri for one in probes if one.standing is ProbeStatus.LIES]
+    absent = [one.agreement.uri for one in probes if one.standing is ProbeStatus.GONE]
     if liars:
         remedy = "tell the vendor, who can end the agreement by `blockota replica terminate`"
         return ContentError(f"{len(liars)} of {len(probes)} replicas lie", why=", ".join(liars), remedy=remedy)

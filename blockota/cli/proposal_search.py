@@ -189,11 +189,11 @@ class ImageSearch:
         into: BinaryIO,
         note: Callable[[str], object] = lambda _: None,
     ) -> None:
-        from blockota.stores.search import Listener, Stage, find_image
+        from blockota.stores.search import SearchObserver, SearchStage, find_image
 
-        stage = Stage("what --source names", lambda: candidates)
+        stage = SearchStage("what --source names", lambda: candidates)
         with progress_bar(self._session, "Reading", total=release.size) as bar:
-            find_image(release, self._session.store, stages=[stage], into=into, listener=Listener(note, bar))
+            find_image(release, self._session.store, stages=[stage], into=into, observer=SearchObserver(note, bar))
 
     def _measured(self, origin: str, file: BinaryIO) -> ImageFile:
         with reading(origin):

@@ -13,7 +13,7 @@ from blockota.cli.session import Session
 
 if TYPE_CHECKING:
     from blockota.model.release import Release
-    from blockota.stores.search import Candidate, Stage
+    from blockota.stores.search import Candidate, SearchStage
 
 _PART_SIZE = 1 << 20
 
@@ -38,11 +38,11 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
         VerificationError: number 4, only something else was found.
         StoreError: nobody serves the image.
     """
-    from blockota.stores.search import Listener, find_image
+    from blockota.stores.search import SearchObserver, find_image
 
     stages = _stages(session, release, named=named)
     with progress_bar(session, "Fetching", total=release.size) as bar:
-        find_image(release, session.store, stages=stages, into=into, listener=Listener(session.note, bar))
+        find_image(release, session.store, stages=stages, into=into, observer=SearchObserver(session.note, bar))
 
 
 def parts_of(session: Session, file: BinaryIO, *, size: int) -> Iterator[bytes]:
@@ -96,9 +96,9 @@ def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]
         yield add
 
 
-def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tuple[Stage, ...]:
+def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tuple[SearchStage, ...]:
     """Who is asked, in this order; what the person has written is read at once, so that mistakes are told at once."""
-    from blockota.stores.search import Stage
+    from blockota.stores.search import SearchStage
     from blockota.stores.search import named as candidates
 
     settings = session.settings
@@ -106,9 +106,9 @@ def _stages(session: Session, release: Release, *, named: Sequence[str]) -> tupl
         list(candidates(urls, session.credentials)) for urls in (named, settings.vendor_sources, settings.gateways)
     )
     return (
-        Stage("what --source names", lambda: first),
-        Stage("the vendor and the brokers", lambda: [*vendor, *_announced(session, release)]),
-        Stage("the gateways", lambda: gateways),
+        SearchStage("what --source names", lambda: first),
+        SearchStage("the vendor and the brokers", lambda: [*vendor, *_announced(session, release)]),
+        SearchStage("the gateways", lambda: gateways),
     )
 
 

@@ -105,7 +105,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class DagLink:
     """A child as its parent names it.
 
     Attributes:
@@ -124,11 +124,11 @@ def dag(stream: BinaryIO) -> Iterator[Block]:
 
     Memory use is one chunk and the links of one path through the tree, whatever the file's size.
     """
-    levels: list[list[Link]] = [[]]
+    levels: list[list[DagLink]] = [[]]
     for chunk in _chunks(stream):
         leaf = Block(CID.of(RAW, chunk), chunk)
         yield leaf
-        levels[0].append(Link(leaf.cid, len(chunk), len(chunk)))
+        levels[0].append(DagLink(leaf.cid, len(chunk), len(chunk)))
         yield from _close_full_nodes(levels)
     yield from _close_all(levels)
 
@@ -168,10 +168,10 @@ def walk(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[Block]:
     Raises:
         ContentError: a block is not what its address says, or is no UnixFS file.
     """
-    yield from _walk(Link(root, 0, -1), fetch, depth=0)
+    yield from _walk(DagLink(root, 0, -1), fetch, depth=0)
 
 
-def read_links(block: Block) -> list[Link]:
+def read_links(block: Block) -> list[DagLink]:
     """The children that an inner block names, at most `MAX_LINKS`, in the file's order.
 
     Raises:
@@ -233,39 +233,39 @@ def _read_chunk(stream: BinaryIO) -> bytes:
     return chunk
 
 
-def _close_full_nodes(levels: list[list[Link]]) -> Iterator[Block]:
+def _close_full_nodes(levels: list[list[DagLink]]) -> Iterator[Block]:
     for height, links in enumerate(levels):
         if len(links) < MAX_LINKS:
             return
         yield from _close(levels, height)
 
 
-def _close_all(levels: list[list[Link]]) -> Iterator[Block]:
+def _close_all(levels: list[list[DagLink]]) -> Iterator[Block]:
     for height, links in enumerate(levels):
         is_top = height == len(levels) - 1
         if links and not (is_top and len(links) == 1):
             yield from _close(levels, height)
 
 
-def _close(levels: list[list[Link]], height: int) -> Iterator[Block]:
+def _close(levels: list[list[DagLink]], height: int) -> Iterator[Block]:
     if height == len(levels) - 1:
         levels.append([])
     links, levels[height] = levels[height], []
     data = _encode_inner(links)
     block = Block(CID.of(DAG_PB, data), data)
     total = len(data) + sum(link.total_size for link in links)
-    levels[height + 1].append(Link(block.cid, total, sum(link.file_size for link in links)))
+    levels[height + 1].append(DagLink(block.cid, total, sum(link.file_size for link in links)))
     yield block
 
 
-def _encode_inner(links: list[Link]) -> bytes:
+def _encode_inner(links: list[DagLink]) -> bytes:
     encoded = b"".join(_field(_NODE_LINK, _encode_link(link)) for link in links)
     sizes = b"".join(b"\x20" + varint(link.file_size) for link in links)
     file_size = b"\x18" + varint(sum(link.file_size for link in links))
     return encoded + _field(_NODE_DATA, bytes((0x08, _UNIXFS_FILE)) + file_size + sizes)
 
 
-def _encode_link(link: Link) -> bytes:
+def _encode_link(link: DagLink) -> bytes:
     return _field(_LINK_HASH, bytes(link.cid)) + _field(_LINK_NAME, b"") + b"\x18" + varint(link.total_size)
 
 
@@ -273,7 +273,7 @@ def _field(number: int, value: bytes) -> bytes:
     return bytes((number << 3 | _LENGTH_DELIMITED,)) + varint(len(value)) + value
 
 
-def _walk(link: Link, fetch: Callable[[CID], bytes], *, depth: int) -> Iterator[Block]:
+def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterator[Block]:
     block = Block(link.cid, check_block(link.cid, fetch(link.cid)))
     children = read_links(block) if link.cid.codec == DAG_PB else []
     _check_size(link, sum(child.file_size for child in children) if children else len(block.data))
@@ -284,12 +284,12 @@ def _walk(link: Link, fetch: Callable[[CID], bytes], *, depth: int) -> Iterator[
         yield from _walk(child, fetch, depth=depth + 1)
 
 
-def _check_size(link: Link, size: int) -> None:
+def _check_size(link: DagLink, size: int) -> None:
     if link.file_size not in (-1, size):
         raise _not_a_file(link.cid, f"it holds {size} bytes where its parent says {link.file_size}")
 
 
-def _parse_links(data: bytes) -> Iterator[Link]:
+def _parse_links(data: bytes) -> Iterator[DagLink]:
     named = []
     sizes: Iterable[int] = ()
     for number, value in _fields(data):
@@ -299,7 +299,7 @@ def _parse_links(data: bytes) -> Iterator[Link]:
         else:
             sizes = [int.from_bytes(size, "big") for key, size in _fields(value) if key == _FILE_BLOCK_SIZE]
     for (cid, total), size in zip(named, sizes, strict=True):
-        yield Link(cid, total, size)
+        yield DagLink(cid, total, size)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:

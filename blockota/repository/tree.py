@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from blockota.errors import ContentError
-from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, Link, check_block, read_links
+from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, DagLink, check_block, read_links
 
 _MAX_DEPTH = 8
 
@@ -41,7 +41,7 @@ def read_tree(root: CID, read_block: Callable[[CID], bytes], *, size: int) -> tu
     """
     most = 2 * (size // CHUNK_SIZE) + 2 * _MAX_DEPTH
     entries: list[Entry] = []
-    for entry in _entries(Link(root, 0, -1), read_block, start=0, depth=0):
+    for entry in _entries(DagLink(root, 0, -1), read_block, start=0, depth=0):
         entries.append(entry)
         if entry.stop > size or len(entries) > most:
             raise ContentError(
@@ -72,7 +72,7 @@ def within(entries: tuple[Entry, ...], *, first: int, last: int) -> tuple[Entry,
     return (entries[0], *inside)
 
 
-def _entries(link: Link, read_block: Callable[[CID], bytes], *, start: int, depth: int) -> Iterator[Entry]:
+def _entries(link: DagLink, read_block: Callable[[CID], bytes], *, start: int, depth: int) -> Iterator[Entry]:
     if link.cid.codec == RAW and link.file_size >= 0:
         yield Entry(link.cid, link.file_size, start, start + link.file_size)
         return

@@ -1,4 +1,4 @@
-"""Fetch one file from many sources at once, none of which is believed.
+"""FileFetch one file from many sources at once, none of which is believed.
 
 One thread a source asks for block after block; the plan deals them out. A source that serves a bad block, stalls,
 redirects where it may not or breaks off too often is left out, and the report says so. A single source is asked for a
@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from blockota.errors import StoreError
 from blockota.formats.cid import CID, RAW, Block
-from blockota.stores.fetch_plan import Destination, Plan
+from blockota.stores.fetch_plan import Destination, FetchPlan
 from blockota.stores.gateway import TrustlessClient
 from blockota.stores.local import LocalStore
 from blockota.stores.source import BAD, Limits, Source, SourceError, SourceReport, Verdict
@@ -36,7 +36,7 @@ _FAREWELL = 1.0
 
 
 @dataclass(frozen=True)
-class Report:
+class FetchReport:
     """What every source did, in the order in which they were named."""
 
     sources: tuple[SourceReport, ...]
@@ -51,7 +51,7 @@ class UnservedError(StoreError):
     """No source is left, and the file is not whole."""
 
 
-def nobody_else() -> Iterable[Source] | None:
+def no_more_sources() -> Iterable[Source] | None:
     """The sources that join a fetch which has no others."""
     return None
 
@@ -63,14 +63,14 @@ def fetch(
     size: int,
     into: Destination,
     on_progress: Callable[[int], object] = lambda _: None,
-) -> Report:
-    """Fetch a file, each block checked before it is kept, with the usual limits; see `Fetch` for others.
+) -> FetchReport:
+    """FileFetch a file, each block checked before it is kept, with the usual limits; see `FileFetch` for others.
 
     Args:
         cid: the file's content address.
         sources: who may have it, the preferred ones first.
         size: its exact size in bytes.
-        into: where to put it: `InFile` or `InStore` of `destinations`.
+        into: where to put it: `FileDestination` or `StoreDestination` of `destinations`.
         on_progress: is told the bytes of the file that were added.
 
     Raises:
@@ -78,10 +78,10 @@ def fetch(
         StoreError: the destination cannot keep it.
         ContentError: the blocks are right, and are not a file of this size.
     """
-    return Fetch(cid, sources, size=size, into=into).run(on_progress)
+    return FileFetch(cid, sources, size=size, into=into).run(on_progress)
 
 
-class Fetch:
+class FileFetch:
     """One fetch of one file; `report` tells of the sources also when it failed.
 
     Args:
@@ -103,17 +103,17 @@ class Fetch:
         self._waiting: deque[Worker] = deque()
         self._invite(sources)
 
-    def report(self) -> Report:
+    def report(self) -> FetchReport:
         """What every source did so far."""
-        return Report(tuple(worker.report() for worker in self._workers.values()))
+        return FetchReport(tuple(worker.report() for worker in self._workers.values()))
 
     def run(
         self,
         on_progress: Callable[[int], object] = lambda _: None,
         *,
-        more: Callable[[], Iterable[Source] | None] = nobody_else,
-    ) -> Report:
-        """Fetch the file.
+        more: Callable[[], Iterable[Source] | None] = no_more_sources,
+    ) -> FetchReport:
+        """FileFetch the file.
 
         Args:
             on_progress: is told the bytes of the file that were added, in this thread.
@@ -125,7 +125,7 @@ class Fetch:
             StoreError: the destination cannot keep it.
             ContentError: the blocks are right, and are not a file of this size.
         """
-        plan = Plan(self._cid, size=self._size, destination=self._into)
+        plan = FetchPlan(self._cid, size=self._size, destination=self._into)
         plan.take_what_is_held()
         try:
             told = self._supervise(plan, on_progress, more=more)
@@ -140,7 +140,7 @@ class Fetch:
         return self.report()
 
     def _supervise(
-        self, plan: Plan, on_progress: Callable[[int], object], *, more: Callable[[], Iterable[Source] | None]
+        self, plan: FetchPlan, on_progress: Callable[[int], object], *, more: Callable[[], Iterable[Source] | None]
     ) -> int:
         """Keep sources at work until all is over, and tell of the progress; the bytes told of are returned."""
         told, pace = 0, _Pace(self._limits.joining, placed=plan.placed)
@@ -151,7 +151,7 @@ class Fetch:
             told = _tell(on_progress, placed=plan.placed, told=told)
         return told
 
-    def _staff(self, plan: Plan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
+    def _staff(self, plan: FetchPlan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
         """Let others join where they are needed, and say whether anybody is at work."""
         busy = [worker for worker in self._workers.values() if worker.is_busy]
         are_needed = is_slow or not (busy or self._waiting)
@@ -265,7 +265,7 @@ class Worker:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, plan: Plan) -> None:
+    def start(self, plan: FetchPlan) -> None:
         """Work on a plan until it is over, or the source is left out."""
         self._client = TrustlessClient(self.source, self.limits)
         # A daemon, for no time limit holds while the system looks up a name.
@@ -277,7 +277,7 @@ class Worker:
         since, record = self.record.asked_since, self.record
         if record.verdict == Verdict.UNUSED and record.failure is not None:
             record.verdict, record.reason = record.failure.verdict, record.failure.why
-        elif record.verdict == Verdict.UNUSED and since and time.monotonic() - since > self.limits.patience:
+        elif record.verdict == Verdict.UNUSED and since and time.monotonic() - since > self.limits.duplicate_after:
             record.verdict, record.reason = Verdict.LATE, "the others were ready before it answered"
         if self._client is not None:
             self._client.abort()
@@ -292,7 +292,7 @@ class Worker:
         record = self.record
         return SourceReport(self.source.url, record.size, record.seconds, record.verdict, record.reason)
 
-    def _run(self, plan: Plan, client: TrustlessClient) -> None:
+    def _run(self, plan: FetchPlan, client: TrustlessClient) -> None:
         try:
             with client:
                 if self.is_alone and plan.root.codec != RAW and plan.is_untouched:
@@ -301,7 +301,7 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - what a thread cannot handle is raised where the fetch was called
             plan.stop(error)
 
-    def _take_all(self, plan: Plan, client: TrustlessClient) -> None:
+    def _take_all(self, plan: FetchPlan, client: TrustlessClient) -> None:
         """Ask for a CAR; where there is none, or it breaks off, the blocks are asked for one by one."""
         self.record.begin()
         try:
@@ -316,9 +316,12 @@ class Worker:
         finally:
             self.record.end()
 
-    def _take_blocks(self, plan: Plan, client: TrustlessClient) -> None:
+    def _take_blocks(self, plan: FetchPlan, client: TrustlessClient) -> None:
         failures = 0
-        while self.record.verdict not in BAD and (cid := plan.take(self, patience=self._patience())) is not None:
+        while (
+            self.record.verdict not in BAD
+            and (cid := plan.take(self, duplicate_after=self._overdue_after())) is not None
+        ):
             self.record.begin()
             try:
                 block = client.block(cid, limit=plan.largest(cid))
@@ -336,22 +339,22 @@ class Worker:
             finally:
                 self.record.end()
 
-    def _note(self, error: SourceError, plan: Plan) -> None:
+    def _note(self, error: SourceError, plan: FetchPlan) -> None:
         """Remember a failure that is the source's own: what breaks when all is over was broken off by us."""
         if not plan.is_over:
             self.record.failure = error
 
-    def _leave(self, error: SourceError, plan: Plan) -> None:
+    def _leave(self, error: SourceError, plan: FetchPlan) -> None:
         if error.verdict == Verdict.LIED or not plan.is_over:
             self.record.verdict, self.record.reason = error.verdict, error.why
 
-    def _patience(self) -> float:
+    def _overdue_after(self) -> float:
         """Twice the time that this source takes for a block: what others need longer for, it has sooner."""
-        own = 2 * self.record.seconds / self.record.blocks if self.record.blocks else self.limits.patience
-        return min(max(own, _TICK), self.limits.patience)
+        own = 2 * self.record.seconds / self.record.blocks if self.record.blocks else self.limits.duplicate_after
+        return min(max(own, _TICK), self.limits.duplicate_after)
 
 
-class InFile:
+class FileDestination:
     """Put a file's bytes where they belong in a file that is open for reading and writing and can seek.
 
     Args:
@@ -382,7 +385,7 @@ class InFile:
                 self._file.seek(offset)
                 return self._file.read(size)
         try:
-            return InStore(self._store).held(cid) if self._store else None
+            return StoreDestination(self._store).held(cid) if self._store else None
         except StoreError:
             return None
 
@@ -394,7 +397,7 @@ class InFile:
         """
         if self._store and self.store_error is None:
             try:
-                InStore(self._store).keep(block, offsets)
+                StoreDestination(self._store).keep(block, offsets)
             except StoreError as error:
                 self.store_error = error
         with self._lock, _translated():
@@ -404,7 +407,7 @@ class InFile:
                 self._places[block.cid] = offset, len(block.data)
 
 
-class InStore:
+class StoreDestination:
     """Put a file's blocks into the local store; `LocalStore.open` yields it when the fetch has ended.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from blockota.errors import ContentError
 from blockota.formats.car import largest_block, overhead
-from blockota.formats.cid import CID, RAW, Block, Link, read_links
+from blockota.formats.cid import CID, RAW, Block, DagLink, read_links
 
 _MAX_DEPTH = 8
 _LINK_SIZE = 50
@@ -40,7 +40,7 @@ class _Place:
     depth: int
 
 
-class Plan:
+class FetchPlan:
     """The plan of one file.
 
     Args:
@@ -105,14 +105,14 @@ class Plan:
             self._is_stopped = True
             self.changed.notify_all()
 
-    def take(self, asker: Hashable, *, patience: float) -> CID | None:
+    def take(self, asker: Hashable, *, duplicate_after: float) -> CID | None:
         """Wait for a block to ask for; `None` when all is over.
 
         Args:
             asker: who takes it.
-            patience: seconds after which a block that others were asked for is asked for again.
+            duplicate_after: seconds after which a block that others were asked for is asked for again.
         """
-        while (cid := self._next(asker, patience)) is not None:
+        while (cid := self._next(asker, duplicate_after)) is not None:
             data = self.held(cid)
             if data is None:
                 return cid
@@ -161,11 +161,11 @@ class Plan:
             self.changed.notify_all()
         return True
 
-    def _next(self, asker: Hashable, patience: float) -> CID | None:
+    def _next(self, asker: Hashable, duplicate_after: float) -> CID | None:
         with self.changed:
             while not self.is_over:
                 now = time.monotonic()
-                cid = self._unasked() or self._overdue(asker, now, patience=patience)
+                cid = self._unasked() or self._overdue(asker, now, duplicate_after=duplicate_after)
                 if cid is not None:
                     self._asked.setdefault(cid, {})[asker] = now
                     return cid
@@ -180,10 +180,10 @@ class Plan:
                     return cid
         return None
 
-    def _overdue(self, asker: Hashable, now: float, *, patience: float) -> CID | None:
+    def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
         late = {
             # The more were asked in vain, the sooner the next one is: many that are slow must not add up.
-            cid: max(askers.values()) + patience / len(askers)
+            cid: max(askers.values()) + duplicate_after / len(askers)
             for cid, askers in self._asked.items()
             if askers and asker not in askers
         }
@@ -202,7 +202,7 @@ class Plan:
         for place in places:
             self._expand(links, place)
 
-    def _expand(self, links: list[Link], place: _Place) -> None:
+    def _expand(self, links: list[DagLink], place: _Place) -> None:
         self._links_left -= len(links)
         if self._links_left < 0 or (links and place.depth == _MAX_DEPTH):
             raise self._refused("its tree is deeper, or of smaller pieces, than any image needs")

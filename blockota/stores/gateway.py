@@ -15,7 +15,7 @@ from typing import BinaryIO, NoReturn, Self
 from blockota.errors import ContentError, UsageError
 from blockota.formats.car import MAX_BLOCK_SIZE, overhead, read_car
 from blockota.formats.cid import CID, Block, read_file
-from blockota.stores.http import Session
+from blockota.stores.http import HttpClient
 from blockota.stores.source import Limits, Source, SourceError, Verdict
 
 RAW_TYPE = "application/vnd.ipld.raw"
@@ -38,7 +38,7 @@ class TrustlessClient:
     def __init__(self, source: Source, limits: Limits) -> None:
         """Remember; the first request connects."""
         self.source = source
-        self._session = Session(source, limits)
+        self._session = HttpClient(source, limits)
 
     def __enter__(self) -> Self:
         """Nothing is opened."""
@@ -81,7 +81,7 @@ class TrustlessClient:
             answer = self._session.get(path, accept=CAR_REQUEST, limit=size + 2 * overhead(size) + _CAR_EXTRA)
             if not is_depth_first(answer.headers.get("Content-Type", "")):
                 return
-            with ReadingAhead(answer.parts(), stop=self._session.abort_request) as ahead:
+            with ReadAhead(answer.parts(), stop=self._session.abort_request) as ahead:
                 parts = _Parts(ahead)
                 try:
                     yield from read_car(parts, cid, size=size, earlier=earlier)
@@ -141,7 +141,7 @@ PARTS_AHEAD = 4
 """Parts that are read before anybody takes them."""
 
 
-class ReadingAhead:
+class ReadAhead:
     """Parts that a thread of its own reads, a few before they are taken; leave the block to end it.
 
     Args:
@@ -191,7 +191,7 @@ class ReadingAhead:
             self._read.put(error)
 
 
-class HttpStore:
+class GatewayStore:
     """A gateway as a store that can only be read.
 
     Args:

@@ -42,7 +42,7 @@ _ABSENT = frozenset({404, 410})
 _OK, _UNAUTHORISED = 200, 401
 
 
-class Answer:
+class HttpResponse:
     """The body of an answer with status 200, which is read at most once.
 
     Attributes:
@@ -90,7 +90,7 @@ class Answer:
         return SourceError(self._source.url, Verdict.REFUSED, why=why)
 
 
-class Session:
+class HttpClient:
     """Requests to one source, over one connection that is kept while it can be; `abort` may come from any thread.
 
     Args:
@@ -109,7 +109,7 @@ class Session:
         self._aborted = False
         self._lock = threading.Lock()
 
-    def get(self, path: str, *, accept: str, limit: int) -> Answer:
+    def get(self, path: str, *, accept: str, limit: int) -> HttpResponse:
         """Ask for a path below the source's.
 
         Args:
@@ -121,7 +121,7 @@ class Session:
             SourceError: the source stalls, breaks, refuses, or redirects where it may not.
         """
         with translated(self._source):
-            return Answer(self._ask("GET", path, accept=accept), self._source, limit=limit)
+            return HttpResponse(self._ask("GET", path, accept=accept), self._source, limit=limit)
 
     def has(self, path: str, *, accept: str) -> bool:
         """Whether a path is there (HEAD).
@@ -201,7 +201,7 @@ class Session:
             head.append(f"Authorization: Bearer {token}")
         sock.settimeout(self._limits.silence)
         sock.sendall("\r\n".join((*head, "", "")).encode("ascii"))
-        self._response = WatchedResponse(sock, method=method, watch=Watch(self._limits, until=self._until))
+        self._response = WatchedResponse(sock, method=method, watch=ResponseBudget(self._limits, until=self._until))
         self._response.begin()
         return self._response
 
@@ -227,11 +227,11 @@ class Session:
         return sock
 
     def _endpoints(self, origin: Origin) -> list[Endpoint]:
-        endpoints = look_up(origin.host, origin.port)
+        endpoints = resolve(origin.host, origin.port)
         is_named = origin == self._source.origin
         if is_named and not self._source.public_only:
             return endpoints
-        allowed = permitted(endpoints, own=self._own)
+        allowed = allowed_endpoints(endpoints, own=self._own)
         if not allowed:
             leads = "leads" if is_named else "redirects"
             raise self._error(
@@ -319,7 +319,7 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;.*)?\r?\n")
 _HINTS = range(102, 200)
 
 
-class Watch:
+class ResponseBudget:
     """What one answer may still cost: bytes altogether, and time spent waiting for them.
 
     Args:
@@ -334,7 +334,7 @@ class Watch:
         self._seen = 0
         self.allowed = _HEAD_SIZE
 
-    def patience(self) -> float:
+    def timeout(self) -> float:
         """Seconds to wait for the next byte.
 
         Raises:
@@ -366,7 +366,7 @@ class WatchedReader(io.RawIOBase):
         watch: what may still come.
     """
 
-    def __init__(self, sock: socket.socket, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, watch: ResponseBudget) -> None:
         """Nothing is read yet."""
         self._sock, self._watch = sock, watch
         self._raw = sock.makefile("rb", buffering=0)
@@ -382,7 +382,7 @@ class WatchedReader(io.RawIOBase):
             TimeoutError: nothing came in time.
             http.client.HTTPException: more came than may.
         """
-        self._sock.settimeout(self._watch.patience())
+        self._sock.settimeout(self._watch.timeout())
         began = time.monotonic()
         size = self._raw.readinto(buffer)
         self._watch.count(size or 0, waited=time.monotonic() - began)
@@ -403,7 +403,7 @@ class WatchedResponse(http.client.HTTPResponse):
         watch: what the answer may cost.
     """
 
-    def __init__(self, sock: socket.socket, *, method: str, watch: Watch) -> None:
+    def __init__(self, sock: socket.socket, *, method: str, watch: ResponseBudget) -> None:
         """Nothing is read yet."""
         super().__init__(sock, method=method)
         self.fp.close()
@@ -453,7 +453,7 @@ class Endpoint:
         return ip_address(self.place[0].partition("%")[0])
 
 
-def look_up(host: str, port: int) -> list[Endpoint]:
+def resolve(host: str, port: int) -> list[Endpoint]:
     """The addresses of a host.
 
     Raises:
@@ -479,7 +479,7 @@ def embedded(address: IPAddress) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
-def permitted(endpoints: list[Endpoint], *, own: Collection[IPAddress]) -> list[Endpoint]:
+def allowed_endpoints(endpoints: list[Endpoint], *, own: Collection[IPAddress]) -> list[Endpoint]:
     """The endpoints that a redirect may lead to.
 
     Args:

@@ -42,7 +42,7 @@ from ipfshttpclient.exceptions import (
 OLDEST_VERSION = (0, 40)
 """The oldest node that is spoken to: the first that takes blocks of 2 MiB and knows the profile of our DAGs."""
 AUTHORIZATION_VARIABLE = "BLOCKOTA_KUBO_AUTHORIZATION"
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds to wait for a node that looks for a block on the network, or pins a large file."""
 _CONNECT_SECONDS = 5.0
 PIECE_SIZE = 1 << 20
@@ -61,15 +61,15 @@ class KuboApi:
     Args:
         url: where it listens, such as ``http://127.0.0.1:5001``.
         authorization: ``basic:USER:PASSWORD`` or ``bearer:TOKEN``, as in the node's ``API.Authorizations``.
-        patience: seconds to wait for the node's next byte.
+        timeout: seconds to wait for the node's next byte.
 
     Raises:
         UsageError: one of them cannot be used.
     """
 
-    def __init__(self, url: str, *, authorization: str = "", patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, authorization: str = "", timeout: float = TIMEOUT) -> None:
         """Remember where the node is."""
-        self.url, self._patience = url, patience
+        self.url, self._timeout = url, timeout
         self._address, self._base = _api_address(url)
         self._authorization = _Authorization.parse(authorization) if authorization else None
 
@@ -83,7 +83,7 @@ class KuboApi:
             auth=self._authorization,
             chunk_size=PIECE_SIZE,
             session=True,
-            timeout=(_CONNECT_SECONDS, self._patience),
+            timeout=(_CONNECT_SECONDS, self._timeout),
         )
         session = client._client._session  # noqa: SLF001 - there is no other way to these two
         session.trust_env = False  # neither proxies nor .netrc: an API on loopback is not theirs
@@ -279,16 +279,16 @@ class KuboStore:
     Args:
         url: the node's RPC API, such as ``http://127.0.0.1:5001``.
         authorization: ``basic:USER:PASSWORD`` or ``bearer:TOKEN``, as in the node's ``API.Authorizations``.
-        patience: seconds to wait for the node's next byte.
+        timeout: seconds to wait for the node's next byte.
 
     Raises:
         UsageError: one of them cannot be used.
     """
 
-    def __init__(self, url: str, *, authorization: str = "", patience: float = PATIENCE) -> None:
+    def __init__(self, url: str, *, authorization: str = "", timeout: float = TIMEOUT) -> None:
         """Remember where the node is."""
         self.url = url
-        self._api = KuboApi(url, authorization=authorization, patience=patience)
+        self._api = KuboApi(url, authorization=authorization, timeout=timeout)
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
         """Store a file and pin it.

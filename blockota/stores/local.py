@@ -32,12 +32,12 @@ class LocalStore:
 
     Args:
         folder: where the store lies.
-        patience: seconds to wait for another process that puts or removes files.
+        timeout: seconds to wait for another process that puts or removes files.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 30.0) -> None:
+    def __init__(self, folder: Path, *, timeout: float = 30.0) -> None:
         """Remember the folder; nothing is read or written yet."""
-        self.folder, self._patience = folder, patience
+        self.folder, self._timeout = folder, timeout
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
         """Store a file and pin it; on return all of it is on the disk.
@@ -56,7 +56,7 @@ class LocalStore:
             StoreError: the folder cannot be written.
         """
         root = None
-        with self._translated(), self.locked(is_alone=False):
+        with self._translated(), self.locked(exclusive=False):
             for block in self._written(dag(stream)):
                 on_progress(len(block.data))
                 root = block.cid
@@ -183,14 +183,14 @@ class LocalStore:
         return was_there
 
     @contextmanager
-    def locked(self, *, is_alone: bool) -> Iterator[None]:
+    def locked(self, *, exclusive: bool) -> Iterator[None]:
         """Keep removals out from the first block of a file to its pin, and everybody while files are removed.
 
         What is found there in between stays until the pin is written. The system ends it with the process. It is not
         entered twice by one: whoever keeps removals out must not remove.
 
         Args:
-            is_alone: whether files are removed.
+            exclusive: whether files are removed.
 
         Raises:
             StoreError: another process does not let go of the store, or the folder cannot be written.
@@ -201,13 +201,13 @@ class LocalStore:
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             with self._translated():
-                self._await(handle, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
+                self._await(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
             yield
         finally:
             os.close(handle)
 
     def _await(self, handle: int, kind: int) -> None:
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + self._timeout
         while not _flock(handle, kind):
             if time.monotonic() >= until:
                 others = "stores or fetches" if kind == fcntl.LOCK_EX else "removes"
@@ -273,7 +273,7 @@ def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -
     Raises:
         StoreError: the folder cannot be read or written, or another process puts files there for too long.
     """
-    with store.locked(is_alone=True):
+    with store.locked(exclusive=True):
         needed = _blocks([*store.pins(), *keep], store)
         # Marked level by level from the root: backwards, no block goes before those below it.
         doomed = [cid for cid in reversed(_blocks(dropped, store)) if cid not in needed]

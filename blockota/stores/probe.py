@@ -18,7 +18,7 @@ from blockota.model.agreement import Agreement
 from blockota.model.release import Release
 from blockota.stores.gateway import TrustlessClient
 from blockota.stores.search import Candidate, announced
-from blockota.stores.source import NOBODY, Credentials, Limits, Source, SourceError, Verdict
+from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, Verdict
 
 _AT_ONCE = 8
 PROBE_SECONDS = 30.0
@@ -26,7 +26,7 @@ PROBE_SECONDS = 30.0
 _MAX_DEPTH = 8
 
 
-class Standing(StrEnum):
+class ProbeStatus(StrEnum):
     """What a probe found."""
 
     SERVES = "serves"
@@ -48,7 +48,7 @@ class Probe:
     """
 
     agreement: Agreement
-    standing: Standing
+    standing: ProbeStatus
     blocks: int
     seconds: float
     block: CID
@@ -72,7 +72,7 @@ class Challenge:
     clock: Callable[[], float]
     leaves: int = 3
     allow_private: bool = False
-    credentials: Credentials = NOBODY
+    credentials: Credentials = NO_CREDENTIALS
     limits: Limits = field(default_factory=lambda: Limits(total=PROBE_SECONDS))
 
 
@@ -86,14 +86,14 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
     """Ask one replica for the release's root and for random leaves below it."""
     began, walk = challenge.clock(), _Walk(release, challenge)
     found = _source(agreement, challenge)
-    standing, why = Standing.SERVES, ""
+    standing, why = ProbeStatus.SERVES, ""
     if not isinstance(found, Source):
-        standing, why = Standing.GONE, found.reason
+        standing, why = ProbeStatus.GONE, found.reason
     else:
         try:
             walk.run(found)
         except SourceError as error:
-            standing = Standing.LIES if error.verdict is Verdict.LIED else Standing.GONE
+            standing = ProbeStatus.LIES if error.verdict is Verdict.LIED else ProbeStatus.GONE
             why = error.why
         except ContentError as error:  # the record's own address leads to no file: nobody who serves it lies
             why = str(error)

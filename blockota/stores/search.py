@@ -18,10 +18,10 @@ from typing import BinaryIO
 from blockota.errors import ContentError, NotInStoreError, StoreError, UsageError, VerificationError
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
-from blockota.stores.fetch import Fetch, InFile, UnservedError
-from blockota.stores.gateway import HttpStore
+from blockota.stores.fetch import FileDestination, FileFetch, UnservedError
+from blockota.stores.gateway import GatewayStore
 from blockota.stores.local import LocalStore
-from blockota.stores.source import NOBODY, Credentials, Limits, Source, SourceReport, Verdict
+from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceReport, Verdict
 from blockota.stores.store import SearchingStore, Store
 
 MAX_URL = 2048
@@ -32,7 +32,7 @@ Candidate = Source | SourceReport
 
 
 @dataclass(frozen=True)
-class Stage:
+class SearchStage:
     """Sources that are asked at once.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Listener:
+class SearchObserver:
     """Who is told how a search goes on.
 
     Attributes:
@@ -76,7 +76,7 @@ def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
 
 
 def announced(
-    agreements: Iterable[Agreement], *, is_local_chain: bool, credentials: Credentials = NOBODY
+    agreements: Iterable[Agreement], *, is_local_chain: bool, credentials: Credentials = NO_CREDENTIALS
 ) -> Iterator[Candidate]:
     """The sources that brokers have announced on the chain.
 
@@ -98,9 +98,9 @@ def find_image(
     release: Release,
     store: Store,
     *,
-    stages: Sequence[Stage],
+    stages: Sequence[SearchStage],
     into: BinaryIO,
-    listener: Listener = Listener(),
+    observer: SearchObserver = SearchObserver(),
 ) -> None:
     """Write a release's image into a file, from wherever it is to be had; `blockota.model.verification` proves it.
 
@@ -109,15 +109,15 @@ def find_image(
         store: is asked first; a local one that can be written keeps what is found elsewhere.
         stages: who is asked then, one stage after the other; where one is slow, the next joins it.
         into: an empty file that is open for reading and writing; its position is undefined afterwards.
-        listener: who is told how it goes on, and which sources were left out.
+        observer: who is told how it goes on, and which sources were left out.
 
     Raises:
         VerificationError: number 4, what was found is something else, and nobody is left to ask.
         StoreError: nobody serves the image, or it cannot be written.
     """
-    search = _Search(release, stages, into=into, listener=listener)
-    if isinstance(store, HttpStore):  # a source like others: it must not be waited for either
-        search.begin_with(Stage("the store", lambda: [store.source]))
+    search = _Search(release, stages, into=into, observer=observer)
+    if isinstance(store, GatewayStore):  # a source like others: it must not be waited for either
+        search.begin_with(SearchStage("the store", lambda: [store.source]))
     elif search.is_held(store):
         return
     keeper = store if isinstance(store, LocalStore) and _is_writable(store.folder) else None
@@ -129,15 +129,17 @@ def find_image(
 class _Search:
     """The search for one image: what was tried, and what became of it."""
 
-    def __init__(self, release: Release, stages: Sequence[Stage], *, into: BinaryIO, listener: Listener) -> None:
-        self._release, self._into, self._listener = release, into, listener
+    def __init__(
+        self, release: Release, stages: Sequence[SearchStage], *, into: BinaryIO, observer: SearchObserver
+    ) -> None:
+        self._release, self._into, self._listener = release, into, observer
         self._stages = deque(stages)
         self._reports: dict[str, SourceReport] = {}
         self._of_store: StoreError | ContentError | None = None
         self._in_vain = ""
         self._there = 0
 
-    def begin_with(self, stage: Stage) -> None:
+    def begin_with(self, stage: SearchStage) -> None:
         self._stages.appendleft(stage)
 
     def is_held(self, store: Store) -> bool:
@@ -167,15 +169,15 @@ class _Search:
         """Ask all stages, let a store keep what comes, and say whether the image is whole now."""
         self._empty()
         with self._locked(keeper) as store:
-            destination = InFile(self._into, store=store)
+            destination = FileDestination(self._into, store=store)
             is_whole = self._fetch(destination)
             if store:
                 self._settle(store, destination, is_whole=is_whole)
         return is_whole
 
-    def _fetch(self, destination: InFile) -> bool:
+    def _fetch(self, destination: FileDestination) -> bool:
         release = self._release
-        fetch = Fetch(release.cid, (), size=release.size, into=destination, limits=Limits())
+        fetch = FileFetch(release.cid, (), size=release.size, into=destination, limits=Limits())
         try:
             fetch.run(self._count, more=lambda: self._next(fetch))
         except ContentError as error:
@@ -192,13 +194,13 @@ class _Search:
         with ExitStack() as stack:
             try:
                 if keeper:
-                    stack.enter_context(keeper.locked(is_alone=False))
+                    stack.enter_context(keeper.locked(exclusive=False))
             except StoreError as error:
                 self._not_kept(error)
                 keeper = None
             yield keeper
 
-    def _settle(self, store: LocalStore, destination: InFile, *, is_whole: bool) -> None:
+    def _settle(self, store: LocalStore, destination: FileDestination, *, is_whole: bool) -> None:
         try:
             if destination.store_error:
                 raise destination.store_error
@@ -231,7 +233,7 @@ class _Search:
             remedy="name a source that serves it with --source, or try again later",
         )
 
-    def _next(self, fetch: Fetch) -> list[Source] | None:
+    def _next(self, fetch: FileFetch) -> list[Source] | None:
         """The sources of the next stage that has any, or nothing when all were asked."""
         self._report(fetch.report().bad)
         while self._stages:

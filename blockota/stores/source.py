@@ -30,7 +30,7 @@ class Limits:
         silence: without a byte.
         grace: in which it may be slower than `slowest`.
         slowest: bytes a second, on average over one answer, behind the grace.
-        patience: until another source is asked for the same block as well.
+        duplicate_after: until another source is asked for the same block as well.
         joining: until other sources join those that bring too little together.
         total: for all that one client asks for; to look up its name and to connect may add to it.
         redirects: hops of one request.
@@ -41,7 +41,7 @@ class Limits:
     silence: float = 20.0
     grace: float = 20.0
     slowest: int = 4096
-    patience: float = 2.0
+    duplicate_after: float = 2.0
     joining: float = 5.0
     total: float = math.inf
     redirects: int = 3
@@ -267,5 +267,5 @@ def _place(source: Source) -> tuple[Origin, str]:
     return source.origin, source.path.removesuffix("/ipfs")
 
 
-NOBODY = Credentials()
+NO_CREDENTIALS = Credentials()
 """No source wants a token."""

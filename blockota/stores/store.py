@@ -9,9 +9,9 @@ from typing import BinaryIO, Protocol, runtime_checkable
 from blockota.errors import ContentError, UsageError
 from blockota.files import home_path
 from blockota.formats.cid import CID
-from blockota.stores.gateway import HttpStore
+from blockota.stores.gateway import GatewayStore
 from blockota.stores.local import LocalStore
-from blockota.stores.source import NOBODY, Credentials
+from blockota.stores.source import NO_CREDENTIALS, Credentials
 
 
 class Store(Protocol):
@@ -58,7 +58,7 @@ def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
     return bytes(data)
 
 
-def open_store(url: str, *, credentials: Credentials = NOBODY) -> Store:
+def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
     """The store that a URL names.
 
     Args:
@@ -72,7 +72,7 @@ def open_store(url: str, *, credentials: Credentials = NOBODY) -> Store:
     if kind == "file" and rest:
         return LocalStore(home_path(rest))
     if kind in {"https", "http"}:
-        return HttpStore(credentials.source(url))
+        return GatewayStore(credentials.source(url))
     if kind == "kubo":
         from blockota.stores.kubo import KuboStore  # noqa: PLC0415 - its HTTP client takes 0.2 s to load
 

@@ -10,7 +10,7 @@ import pytest
 
 from blockota.formats.car import MAX_BLOCK_SIZE, read_car, unpack_car
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, RAW
-from blockota.stores.fetch import InFile, fetch
+from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.source import Source
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import SECRET, Running, running
@@ -174,7 +174,7 @@ def test_curl_and_our_own_fetch_get_the_image(repository: Running, tmp_path: Pat
     with (tmp_path / "a").open("w+b") as file:
         assert b"".join(unpack_car([content], ROOT, size=len(IMAGE), into=file)) == IMAGE
     with (tmp_path / "b").open("w+b") as file:
-        fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=InFile(file))
+        fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=FileDestination(file))
     assert (tmp_path / "b").read_bytes() == IMAGE
 
 

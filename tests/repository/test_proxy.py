@@ -17,7 +17,7 @@ import requests
 
 from blockota.chain.local import free_port
 from blockota.repository.tokens import new_token
-from blockota.stores.fetch import InFile, fetch
+from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.source import Source, Verdict
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import Running, running
@@ -104,7 +104,7 @@ def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
     direct = Source(site.repository.url, token=site.token)
     for sources in ([source], [source, direct]):
         file = io.BytesIO()
-        report = fetch(ROOT, sources, size=len(IMAGE), into=InFile(file))
+        report = fetch(ROOT, sources, size=len(IMAGE), into=FileDestination(file))
         assert file.getvalue() == IMAGE
         assert not report.bad
         assert report.sources[0].verdict is Verdict.SERVED

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from blockota.stores.gateway import PARTS_AHEAD, ReadingAhead
+from blockota.stores.gateway import PARTS_AHEAD, ReadAhead
 
 
 def counted(asked: list[int], *, count: int) -> Iterator[bytes]:
@@ -20,7 +20,7 @@ def counted(asked: list[int], *, count: int) -> Iterator[bytes]:
 def test_parts_come_in_their_order() -> None:
     """All of them, and nothing is stopped."""
     stops = list[str]()
-    with ReadingAhead(counted([], count=200), stop=lambda: stops.append("stop")) as ahead:
+    with ReadAhead(counted([], count=200), stop=lambda: stops.append("stop")) as ahead:
         assert b"".join(ahead) == bytes(range(200))
     assert not stops
 
@@ -28,7 +28,7 @@ def test_parts_come_in_their_order() -> None:
 def test_only_a_few_are_read_before_they_are_taken() -> None:
     """Memory is a few parts, however slow whoever takes them is."""
     asked = list[int]()
-    with ReadingAhead(counted(asked, count=200), stop=lambda: None) as ahead:
+    with ReadAhead(counted(asked, count=200), stop=lambda: None) as ahead:
         for taken, _ in enumerate(ahead, 1):
             assert len(asked) <= taken + PARTS_AHEAD + 1
     assert len(asked) == 200
@@ -42,7 +42,7 @@ def test_an_error_is_raised_where_the_parts_are_taken() -> None:
         raise ConnectionResetError("gone")
 
     taken = list[bytes]()
-    with pytest.raises(ConnectionResetError, match="gone"), ReadingAhead(breaking(), stop=lambda: None) as ahead:
+    with pytest.raises(ConnectionResetError, match="gone"), ReadAhead(breaking(), stop=lambda: None) as ahead:
         taken.extend(ahead)
     assert taken == [b"good"]
 
@@ -57,7 +57,7 @@ def test_whoever_leaves_early_leaves_no_thread(count: int) -> None:
         gate.wait(30)
         yield b"never taken"
 
-    with ReadingAhead(waiting(), stop=gate.set) as ahead:
+    with ReadAhead(waiting(), stop=gate.set) as ahead:
         for _ in range(count):
             next(iter(ahead))
     assert gate.is_set()

@@ -11,7 +11,7 @@ from blockota.errors import StoreError, UsageError
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Version
 from blockota.stores.gateway import RAW_TYPE, TrustlessClient
-from blockota.stores.http import Endpoint, Session, look_up
+from blockota.stores.http import Endpoint, HttpClient, resolve
 from blockota.stores.search import announced, named
 from blockota.stores.source import Credentials, Origin, Source, SourceError, SourceReport, Verdict
 from blockota.stores.store import open_store, read_whole
@@ -84,11 +84,11 @@ def test_a_token_goes_over_tls_or_to_this_machine(url: str) -> None:
         assert known(mine).source(mine).token == TOKEN
 
 
-class Misled(Session):
+class Misled(HttpClient):
     """A session whose name leads to another address of this machine than it should."""
 
     def _endpoints(self, origin: Origin) -> list[Endpoint]:
-        return look_up(own_address(), origin.port)
+        return resolve(own_address(), origin.port)
 
 
 def own_address() -> str:

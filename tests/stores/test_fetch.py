@@ -11,7 +11,7 @@ import pytest
 
 from blockota.errors import ContentError, StoreError
 from blockota.formats.cid import CHUNK_SIZE, CID
-from blockota.stores.fetch import Fetch, InFile, InStore, Report, fetch
+from blockota.stores.fetch import FetchReport, FileDestination, FileFetch, StoreDestination, fetch
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source, Verdict
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT, blocks_of
@@ -26,11 +26,11 @@ from tests.support.hostile_gateway import (
 )
 
 
-def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tuple[bytes, Report]:
+def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tuple[bytes, FetchReport]:
     """The file that gateways serve, and the report; every request was a proper one."""
     file = io.BytesIO()
     sources = [Source(gateway.url) for gateway in gateways]
-    report = Fetch(cid, sources, size=size, into=InFile(file), limits=LIMITS).run()
+    report = FileFetch(cid, sources, size=size, into=FileDestination(file), limits=LIMITS).run()
     assert not [request for gateway in gateways for request in gateway.refused]
     return file.getvalue(), report
 
@@ -104,12 +104,18 @@ def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     leaves = [cid for cid in BLOCKS if cid != ROOT]
     partial = {cid: BLOCKS[cid] for cid in (ROOT, *leaves[:2])}
     with serving(partial) as gateway, pytest.raises(StoreError, match="does not hold"):
-        Fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InStore(store), limits=LIMITS).run()
+        FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=StoreDestination(store), limits=LIMITS).run()
     spoilt = tmp_path / "blocks" / str(leaves[0])[-3:-1] / str(leaves[0])
     spoilt.write_bytes(b"spoilt")
     file, told = io.BytesIO(), list[int]()
     with serving(BLOCKS) as gateway:
-        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InFile(file, store=store), on_progress=told.append)
+        fetch(
+            ROOT,
+            [Source(gateway.url)],
+            size=len(IMAGE),
+            into=FileDestination(file, store=store),
+            on_progress=told.append,
+        )
     assert file.getvalue() == IMAGE
     assert sorted(gateway.asked) == sorted(f"/ipfs/{cid}?format=raw" for cid in (leaves[0], *leaves[2:]))
     assert sum(told) == len(IMAGE)
@@ -121,14 +127,14 @@ def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.put(io.BytesIO(IMAGE))
     file = io.BytesIO()
-    assert fetch(ROOT, [], size=len(IMAGE), into=InFile(file, store=store)).sources == ()
+    assert fetch(ROOT, [], size=len(IMAGE), into=FileDestination(file, store=store)).sources == ()
     assert file.getvalue() == IMAGE
 
 
 def test_without_a_source_nothing_comes() -> None:
     """The sentence says so."""
     with pytest.raises(StoreError, match="there is no source to ask"):
-        fetch(ROOT, [], size=len(IMAGE), into=InFile(io.BytesIO()))
+        fetch(ROOT, [], size=len(IMAGE), into=FileDestination(io.BytesIO()))
 
 
 @pytest.mark.parametrize("size", [len(IMAGE) - 1, len(IMAGE) + 1, 0])
@@ -143,7 +149,7 @@ def test_a_source_named_twice_is_asked_once() -> None:
     """Announced by two, with and without a slash."""
     with serving(BLOCKS) as gateway:
         sources = [Source(gateway.url), Source(gateway.url + "/")]
-        report = fetch(ROOT, sources, size=len(IMAGE), into=InFile(io.BytesIO()))
+        report = fetch(ROOT, sources, size=len(IMAGE), into=FileDestination(io.BytesIO()))
     assert len(report.sources) == 1
 
 
@@ -154,13 +160,13 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
         raise KeyboardInterrupt
 
     with serving(BLOCKS) as gateway, pytest.raises(KeyboardInterrupt):
-        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InFile(io.BytesIO()), on_progress=interrupt)
+        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(io.BytesIO()), on_progress=interrupt)
 
 
 def test_a_full_disk_is_a_sentence() -> None:
     """The file cannot be written: that is not the source's fault."""
     with serving(BLOCKS) as gateway, Path("/dev/full").open("r+b", buffering=0) as full:
-        job = Fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=InFile(full), limits=LIMITS)
+        job = FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(full), limits=LIMITS)
         with pytest.raises(StoreError, match=r"cannot be written: No space left"):
             job.run()
     assert job.report().bad == ()

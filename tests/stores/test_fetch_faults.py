@@ -12,7 +12,7 @@ import pytest
 
 from blockota.errors import StoreError
 from blockota.formats.cid import CHUNK_SIZE, varint, walk
-from blockota.stores.fetch import Fetch, InFile, Report
+from blockota.stores.fetch import FetchReport, FileDestination, FileFetch
 from blockota.stores.source import Source, Verdict
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT, blocks_of
@@ -46,11 +46,13 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
 CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=list(BAD))
 
 
-def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, Report]:
-    """Fetch the image, or the small one, from gateways."""
+def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, FetchReport]:
+    """FileFetch the image, or the small one, from gateways."""
     file = io.BytesIO()
     root, size = (SMALL_ROOT, len(SMALL)) if small else (ROOT, len(IMAGE))
-    report = Fetch(root, [Source(g.url) for g in gateways], size=size, into=InFile(file), limits=LIMITS).run()
+    report = FileFetch(
+        root, [Source(g.url) for g in gateways], size=size, into=FileDestination(file), limits=LIMITS
+    ).run()
     assert not [request for gateway in gateways for request in gateway.refused]
     return file.getvalue(), report
 
@@ -197,7 +199,7 @@ def test_a_fast_source_serves_more_than_a_slow_one() -> None:
     file = io.BytesIO()
     with serving(blocks, slowly) as slow, serving(blocks) as fast:
         sources = [Source(slow.url), Source(fast.url)]
-        report = Fetch(root, sources, size=len(image), into=InFile(file), limits=LIMITS).run()
+        report = FileFetch(root, sources, size=len(image), into=FileDestination(file), limits=LIMITS).run()
     assert file.getvalue() == image
     assert report.bad == ()
     assert report.sources[1].size > 4 * report.sources[0].size
@@ -227,7 +229,7 @@ def test_memory_is_a_few_blocks() -> None:
     root, blocks = blocks_of(b"".join(leaves))
     with ExitStack() as stack, open("/dev/null", "r+b") as sink:  # noqa: PTH123
         sources = [Source(stack.enter_context(serving(blocks, has_car=False)).url) for _ in range(4)]
-        job = Fetch(root, sources, size=48 * CHUNK_SIZE, into=InFile(sink), limits=LIMITS)
+        job = FileFetch(root, sources, size=48 * CHUNK_SIZE, into=FileDestination(sink), limits=LIMITS)
         tracemalloc.start()
         job.run()
         _, peak = tracemalloc.get_traced_memory()

@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 
 from blockota.errors import ContentError
 from blockota.formats.cid import CID, RAW, Block
-from blockota.stores.fetch import InFile
-from blockota.stores.fetch_plan import Plan
+from blockota.stores.fetch import FileDestination
+from blockota.stores.fetch_plan import FetchPlan
 from tests.support.car_samples import Tree, balanced, leaf, node
 
 AT_ONCE = 0.0
 leaf_lists = st.lists(st.sampled_from([b"a", b"bb", b"\xff" * 9]) | st.binary(min_size=1, max_size=9), min_size=1)
 
 
-def plan_of(tree: Tree, file: io.BytesIO) -> Plan:
+def plan_of(tree: Tree, file: io.BytesIO) -> FetchPlan:
     """The plan of a tree whose bytes go into a file."""
-    return Plan(tree.root, size=len(tree.data), destination=InFile(file))
+    return FetchPlan(tree.root, size=len(tree.data), destination=FileDestination(file))
 
 
 def carry_out(tree: Tree) -> bytes:
     """Take block after block, as one source would; the bytes that were placed."""
     file = io.BytesIO()
     plan = plan_of(tree, file)
-    while (cid := plan.take("alice", patience=AT_ONCE)) is not None:
+    while (cid := plan.take("alice", duplicate_after=AT_ONCE)) is not None:
         plan.arrived(Block(cid, tree.blocks[cid]))
     assert plan.is_whole
     assert plan.placed == len(tree.data)
@@ -61,7 +61,7 @@ def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
     plan, asked = plan_of(tree, file), list[tuple[str, CID]]()
     while not plan.is_whole:
         asker = chance.choice("abc")
-        if all(name != asker for name, _ in asked) and (cid := plan.take(asker, patience=AT_ONCE)) is not None:
+        if all(name != asker for name, _ in asked) and (cid := plan.take(asker, duplicate_after=AT_ONCE)) is not None:
             asked.append((asker, cid))
         asker, cid = asked.pop(chance.randrange(len(asked)))
         if chance.random() < 0.3:
@@ -76,21 +76,21 @@ def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
     began = time.monotonic()
-    assert plan.take("slow", patience=9) == tree.root
-    assert plan.take("quick", patience=0.3) == tree.root
+    assert plan.take("slow", duplicate_after=9) == tree.root
+    assert plan.take("quick", duplicate_after=0.3) == tree.root
     assert 0.2 < time.monotonic() - began < 5
     assert plan.arrived(Block(tree.root, tree.data))
     assert not plan.arrived(Block(tree.root, tree.data))
-    assert plan.take("slow", patience=9) is None
+    assert plan.take("slow", duplicate_after=9) is None
 
 
 def test_whoever_waits_is_let_go_when_all_is_over() -> None:
     """Whether the file is whole or the work was given up."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
-    plan.take("first", patience=9)
+    plan.take("first", duplicate_after=9)
     found: list[CID | None] = []
-    waiting = threading.Thread(target=lambda: found.append(plan.take("second", patience=9)))
+    waiting = threading.Thread(target=lambda: found.append(plan.take("second", duplicate_after=9)))
     waiting.start()
     plan.stop()
     waiting.join(5)
@@ -101,7 +101,7 @@ def test_whoever_waits_is_let_go_when_all_is_over() -> None:
 def test_a_root_of_another_size_is_refused() -> None:
     """Before a child is asked for."""
     tree = balanced([b"one", b"two"], width=2)
-    plan = Plan(tree.root, size=7, destination=InFile(io.BytesIO()))
+    plan = FetchPlan(tree.root, size=7, destination=FileDestination(io.BytesIO()))
     with pytest.raises(ContentError, match="holds 6 bytes where 7 belong"):
         plan.arrived(Block(tree.root, tree.blocks[tree.root]))
 
@@ -111,7 +111,7 @@ def test_a_leaf_of_another_size_than_its_parent_says_is_refused() -> None:
     child = leaf(b"four")
     lying = Tree(child.root, child.blocks, child.order, b"sixsix")
     tree = node([lying])
-    plan = Plan(tree.root, size=6, destination=InFile(io.BytesIO()))
+    plan = FetchPlan(tree.root, size=6, destination=FileDestination(io.BytesIO()))
     plan.arrived(Block(tree.root, tree.blocks[tree.root]))
     with pytest.raises(ContentError, match="holds 4 bytes where 6 belong"):
         plan.arrived(Block(child.root, b"four"))
@@ -149,13 +149,13 @@ def test_the_first_error_is_kept() -> None:
 def test_a_corrupt_block_that_is_kept_is_not_taken() -> None:
     """What a destination holds is checked like everything else."""
 
-    class Rotten(InFile):
+    class Rotten(FileDestination):
         """A destination that gives other bytes than it was given."""
 
         def held(self, cid: CID) -> bytes | None:
             """Always wrong."""
             return b"rotten" if cid.codec == RAW else None
 
-    plan = Plan(leaf(b"only").root, size=4, destination=Rotten(io.BytesIO()))
+    plan = FetchPlan(leaf(b"only").root, size=4, destination=Rotten(io.BytesIO()))
     plan.take_what_is_held()
     assert plan.is_untouched

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
-from blockota.stores.gateway import HttpStore
+from blockota.stores.gateway import GatewayStore
 from blockota.stores.source import Source
 from blockota.stores.store import Store, open_store, read_whole
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL_ROOT
@@ -34,13 +34,13 @@ def test_reading_stops_where_the_reader_stops() -> None:
 def test_a_broken_connection_is_made_again() -> None:
     """For every block if need be."""
     with serving(BLOCKS, closes_after_every_block) as gateway:
-        assert b"".join(HttpStore(Source(gateway.url), limits=LIMITS).open(ROOT)) == IMAGE
+        assert b"".join(GatewayStore(Source(gateway.url), limits=LIMITS).open(ROOT)) == IMAGE
 
 
 def test_other_bytes_are_refused() -> None:
     """That is not a store out of reach: it is a store that lies."""
     with serving(BLOCKS, flips_bit(0.5)) as gateway, pytest.raises(ContentError, match="has another hash"):
-        list(HttpStore(Source(gateway.url)).open(ROOT))
+        list(GatewayStore(Source(gateway.url)).open(ROOT))
 
 
 @pytest.mark.parametrize("vice", [stalls, is_busy])
@@ -48,7 +48,7 @@ def test_a_store_that_does_not_answer_is_out_of_reach(vice: object) -> None:
     """After the limits, with a sentence."""
     assert callable(vice)
     with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=gateway.url):
-        list(HttpStore(Source(gateway.url), limits=LIMITS).open(ROOT))
+        list(GatewayStore(Source(gateway.url), limits=LIMITS).open(ROOT))
 
 
 def test_a_missing_image_is_out_of_reach() -> None:

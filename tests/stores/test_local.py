@@ -18,7 +18,7 @@ from blockota.stores.store import open_store
 
 LARGE = hashlib.shake_128(b"three blocks").digest(2 * CHUNK_SIZE + 5)
 ABSENT = cid_of(io.BytesIO(b"never stored"))
-NOBODY = 65534
+NO_CREDENTIALS = 65534
 
 
 class BrokenStream(io.BytesIO):
@@ -43,7 +43,7 @@ def forbidden(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "forbidden"
     folder.mkdir(mode=0)
     user = os.geteuid()
-    os.seteuid(user or NOBODY)
+    os.seteuid(user or NO_CREDENTIALS)
     yield folder
     os.seteuid(user)
     folder.chmod(0o700)

@@ -17,11 +17,11 @@ from blockota.errors import StoreError, UsageError, VerificationError
 from blockota.formats.cid import CHUNK_SIZE, CID
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Release, Version
-from blockota.stores.gateway import HttpStore
+from blockota.stores.gateway import GatewayStore
 from blockota.stores.kubo import KuboStore
 from blockota.stores.local import LocalStore
-from blockota.stores.search import MAX_URL, Candidate, Listener, Stage, announced, find_image, named
-from blockota.stores.source import NOBODY, Source, SourceReport
+from blockota.stores.search import MAX_URL, Candidate, SearchObserver, SearchStage, announced, find_image, named
+from blockota.stores.source import NO_CREDENTIALS, Source, SourceReport
 from blockota.stores.store import Store
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_BLOCKS, blocks_of
@@ -46,9 +46,9 @@ class Search:
         find_image(
             release,
             self.store,
-            stages=[Stage(f"stage {number}", partial(list, stage)) for number, stage in enumerate(stages)],
+            stages=[SearchStage(f"stage {number}", partial(list, stage)) for number, stage in enumerate(stages)],
             into=file,
-            listener=Listener(self.notes.append, self.progress.append),
+            observer=SearchObserver(self.notes.append, self.progress.append),
         )
         return file.getvalue()
 
@@ -139,7 +139,7 @@ def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Sea
 def test_a_store_that_only_serves_keeps_nothing(serve: Serve) -> None:
     """Where nothing can be kept the image comes all the same."""
     empty, honest = serve(blocks={}), serve()
-    assert Search(HttpStore(Source(empty.url)))(LARGE, asked(honest)) == IMAGE
+    assert Search(GatewayStore(Source(empty.url)))(LARGE, asked(honest)) == IMAGE
 
 
 def test_a_corrupt_block_of_the_store_is_replaced(store: LocalStore, search: Search, serve: Serve) -> None:
@@ -258,9 +258,9 @@ def test_an_announced_path_may_end_in_the_namespace(uri: str) -> None:
 
 def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
     """People copy what a gateway's page shows."""
-    assert list(named(["https://host/ipfs/"], NOBODY)) == [Source("https://host")]
+    assert list(named(["https://host/ipfs/"], NO_CREDENTIALS)) == [Source("https://host")]
     with pytest.raises(UsageError, match="Name what stands before /ipfs/"):
-        list(named([f"https://host/ipfs/{ROOT}"], NOBODY))
+        list(named([f"https://host/ipfs/{ROOT}"], NO_CREDENTIALS))
 
 
 @pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
@@ -307,9 +307,9 @@ def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Searc
 
 def test_a_store_that_somebody_has_for_himself_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
     """Where it cannot be locked the image comes as well."""
-    store = LocalStore(tmp_path / "store", patience=0.1)
+    store = LocalStore(tmp_path / "store", timeout=0.1)
     search = Search(store)
-    with LocalStore(store.folder).locked(is_alone=True):
+    with LocalStore(store.folder).locked(exclusive=True):
         assert search(LARGE, asked(serve())) == IMAGE
     assert "is in use" in search.notes[0]
 

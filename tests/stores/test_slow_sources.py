@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from blockota.formats.cid import CID
-from blockota.stores.fetch import Fetch, InFile, Report
-from blockota.stores.gateway import HttpStore
+from blockota.stores.fetch import FetchReport, FileDestination, FileFetch
+from blockota.stores.gateway import GatewayStore
 from blockota.stores.local import LocalStore
-from blockota.stores.search import Stage, find_image
+from blockota.stores.search import SearchStage, find_image
 from blockota.stores.source import Source, Verdict
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT
@@ -48,11 +48,11 @@ def serve() -> Iterator[Serve]:
         yield start
 
 
-def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, Report, float]:
+def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, FetchReport, float]:
     """What came of stages, the report, and after how many seconds."""
     file, began = io.BytesIO(), time.monotonic()
     later = iter([[Source(gateway.url) for gateway in stage] for stage in stages])
-    job = Fetch(cid, (), size=size, into=InFile(file), limits=FAST_ENOUGH)
+    job = FileFetch(cid, (), size=size, into=FileDestination(file), limits=FAST_ENOUGH)
     report = job.run(more=lambda: next(later, None))
     return file.getvalue(), report, time.monotonic() - began
 
@@ -136,12 +136,12 @@ def test_with_the_usual_limits_a_small_image_is_there_within_fifteen_seconds(
 
     slow, honest = Source(serve(vice).url), Source(serve().url)
     stages = {"same stage": [[slow, honest]], "later stage": [[slow], [], [honest]], "store": [[honest]]}[place]
-    store = HttpStore(slow) if place == "store" else LocalStore(tmp_path_factory.mktemp("store"))
+    store = GatewayStore(slow) if place == "store" else LocalStore(tmp_path_factory.mktemp("store"))
     file, began = io.BytesIO(), time.monotonic()
     find_image(
         release_of(SMALL),
         store,
-        stages=[Stage("some", lambda stage=stage: stage) for stage in stages],  # type: ignore[misc]
+        stages=[SearchStage("some", lambda stage=stage: stage) for stage in stages],  # type: ignore[misc]
         into=file,
     )
     assert file.getvalue() == SMALL

@@ -16,7 +16,7 @@ import pytest
 
 from blockota.errors import UsageError
 from blockota.stores.gateway import TrustlessClient, is_depth_first
-from blockota.stores.http import Endpoint, is_public, look_up, permitted
+from blockota.stores.http import Endpoint, allowed_endpoints, is_public, resolve
 from blockota.stores.source import Source, SourceError, Verdict
 from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
 from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
@@ -79,9 +79,9 @@ def test_public_addresses_are_known(text: str) -> None:
 
 def test_a_redirect_leads_to_public_addresses_or_to_the_source() -> None:
     """A gateway on this machine may send us to this machine; another may not."""
-    loopback, public = look_up("127.0.0.1", 80)[0], look_up("1.1.1.1", 80)[0]
-    assert permitted([loopback, public], own=[]) == [public]
-    assert permitted([loopback, public], own=[loopback.address]) == [loopback, public]
+    loopback, public = resolve("127.0.0.1", 80)[0], resolve("1.1.1.1", 80)[0]
+    assert allowed_endpoints([loopback, public], own=[]) == [public]
+    assert allowed_endpoints([loopback, public], own=[loopback.address]) == [loopback, public]
     assert isinstance(loopback, Endpoint)
 
 

@@ -20,7 +20,7 @@ from tests.support.store_process import FILES, working
 
 def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) -> None:
     """Its first block is an old file's, which is to be removed meanwhile; the image is whole afterwards."""
-    store, release, is_asked = LocalStore(tmp_path, patience=0.3), threading.Event(), threading.Event()
+    store, release, is_asked = LocalStore(tmp_path, timeout=0.3), threading.Event(), threading.Event()
     old = store.put(io.BytesIO(IMAGE[:CHUNK_SIZE] + b"old"))
     store.unpin(old)
 
@@ -42,7 +42,7 @@ def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) ->
 
 def test_a_fetch_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
     """The system lets go of the store for it."""
-    store = LocalStore(tmp_path, patience=5)
+    store = LocalStore(tmp_path, timeout=5)
     old = store.put(io.BytesIO(b"old"))
     store.unpin(old)
     with working(tmp_path, "hold") as process:
@@ -54,7 +54,7 @@ def test_who_removes_is_waited_for(tmp_path: Path) -> None:
     """A file is put when the removal has ended; where it does not end, the sentence says who is in the way."""
     with working(tmp_path, "hold", "alone") as process:
         with pytest.raises(StoreError, match=r"is in use: another process removes files"):
-            LocalStore(tmp_path, patience=0.3).put(io.BytesIO(b"new"))
+            LocalStore(tmp_path, timeout=0.3).put(io.BytesIO(b"new"))
         timer = threading.Timer(0.5, lambda: process.communicate("\n"))
         began = time.monotonic()
         timer.start()
@@ -67,7 +67,7 @@ def test_who_removes_is_waited_for(tmp_path: Path) -> None:
 def test_many_put_at_once(tmp_path: Path) -> None:
     """Those who put keep nobody from putting."""
     with working(tmp_path, "hold"):
-        assert LocalStore(tmp_path, patience=0).put(io.BytesIO(b"new"))
+        assert LocalStore(tmp_path, timeout=0).put(io.BytesIO(b"new"))
 
 
 def test_processes_that_put_and_remove_at_random_lose_nothing(tmp_path: Path) -> None:

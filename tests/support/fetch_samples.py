@@ -15,7 +15,7 @@ IMAGE = (
 """Five leaves, two of them the same, and a root."""
 SMALL = hashlib.shake_128(b"small").digest(3000)
 """One block."""
-LIMITS = Limits(connect=2.0, silence=1.0, grace=1.0, patience=0.3)
+LIMITS = Limits(connect=2.0, silence=1.0, grace=1.0, duplicate_after=0.3)
 """Short times, and still long enough for a busy machine."""
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from blockota.formats.cid import CHUNK_SIZE, CID, cid_of
 from blockota.stores.local import LocalStore, collect
-from blockota.stores.search import Stage, find_image
+from blockota.stores.search import SearchStage, find_image
 from blockota.stores.source import Source
 from tests.conftest import ROOT as FOLDER
 from tests.support.fetch_samples import IMAGE, ROOT
@@ -32,13 +32,13 @@ TURNS = 10
 def fetch(store: LocalStore, url: str) -> None:
     """Find the image at a source, and keep it."""
     say("ready")
-    stage = Stage("the source", lambda: [Source(url)])
+    stage = SearchStage("the source", lambda: [Source(url)])
     find_image(release_of(IMAGE, dag_root=ROOT.digest), store, stages=[stage], into=io.BytesIO())
 
 
 def hold(store: LocalStore, kind: str) -> None:
     """Hold the store until a line comes in."""
-    with store.locked(is_alone=kind == "alone"):
+    with store.locked(exclusive=kind == "alone"):
         say("ready")
         sys.stdin.readline()
 

@@ -106,13 +106,13 @@ def test_a_silent_node_is_given_up() -> None:
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(StoreError, match=r"could not look for .*: it said nothing for long. .*look for in vain"),
     ):
-        KuboStore(f"http://127.0.0.1:{server.getsockname()[1]}", patience=0.2).has(CID_OF_DATA)
+        KuboStore(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.2).has(CID_OF_DATA)
 
 
 def test_a_node_may_look_in_vain(kubo: Path, tmp_path: Path) -> None:
     """A node that is online can look on the network for what it does not hold, and is waited for only so long."""
     with running_node(kubo, tmp_path, kind=Kind(is_online=True)) as node:
-        store = KuboStore(node.api, patience=0.5)
+        store = KuboStore(node.api, timeout=0.5)
         assert not store.has(CID_OF_DATA)
         with pytest.raises(StoreError, match=r"could not read .*does not hold all of it"):
             next(store.open(CID_OF_DATA))

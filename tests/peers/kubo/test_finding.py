@@ -11,7 +11,7 @@ import pytest
 
 from blockota.errors import StoreError
 from blockota.stores.kubo import KuboStore
-from blockota.stores.search import Listener, Stage, find_image
+from blockota.stores.search import SearchObserver, SearchStage, find_image
 from blockota.stores.source import Source
 from tests.peers.kubo.node import Kind, Node, running_node
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
@@ -25,8 +25,8 @@ ONLINE = Kind(is_online=True)
 def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
     """The image, and what was told of the search."""
     file, notes = io.BytesIO(), list[str]()
-    stage = Stage("somebody", lambda: [Source(gateway.url) for gateway in gateways])
-    find_image(LARGE, store, stages=[stage], into=file, listener=Listener(notes.append))
+    stage = SearchStage("somebody", lambda: [Source(gateway.url) for gateway in gateways])
+    find_image(LARGE, store, stages=[stage], into=file, observer=SearchObserver(notes.append))
     return file.getvalue(), notes
 
 
@@ -59,7 +59,7 @@ def test_the_network_is_asked_when_nobody_else_serves(kubo: Path, tmp_path: Path
 def test_a_node_that_looks_in_vain_is_told(kubo: Path, tmp_path: Path) -> None:
     """Nobody has it: the sentence begins with the store, as with any other, and the network is told of."""
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving({}) as empty:
-        store = KuboStore(node.api, patience=0.5)
+        store = KuboStore(node.api, timeout=0.5)
         with pytest.raises(
             StoreError, match=r"found nowhere: .*does not hold .* gone: .*the IPFS network, through that"
         ):

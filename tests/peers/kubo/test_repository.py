@@ -6,7 +6,7 @@ import io
 import time
 from pathlib import Path
 
-from blockota.stores.fetch import InFile, fetch
+from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.source import Source
 from tests.peers.kubo.node import Node, running_node
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
@@ -20,7 +20,7 @@ def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
     secret = node.store.put(io.BytesIO(SECRET))
     with running(tmp_path, store=f"kubo:{node.store.url}") as repository:
         with (tmp_path / "image").open("w+b") as file:
-            fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=InFile(file))
+            fetch(ROOT, [Source(repository.url)], size=len(IMAGE), into=FileDestination(file))
         assert (tmp_path / "image").read_bytes() == IMAGE
         assert repository.get(f"/ipfs/{SMALL_ROOT}?format=raw").content == SMALL
         assert repository.get(f"/ipfs/{secret}?format=raw").status_code == 404
