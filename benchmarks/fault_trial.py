@@ -189,7 +189,7 @@ def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> 
     if resumes:
         link.put_back(reset=case.resets)
         if not case.resets:
-            bootloader.conversation.resynchronise()
+            bootloader.transport.resynchronise()
     bootloader.connect()
     may_erase_all = SCENES[case.scene].may_erase_all
     bench = Bench(bootloader, identify(bootloader), (), link.wait, may_erase_all)

@@ -20,9 +20,9 @@ from blockota.errors import BlockOTAError, BoardError, RefusedError, UsageError
 if TYPE_CHECKING:
     from firmware_host.bench.doctor import Finding
     from firmware_host.bench.log import Line
-    from firmware_host.bootloader.board_line import BoardLine
     from firmware_host.bootloader.chips import Chip
     from firmware_host.bootloader.client import Bootloader
+    from firmware_host.bootloader.entry import BoardLine
     from firmware_host.bootloader.identity import BoardIdentity
 
 _KIB = 1024

@@ -26,8 +26,8 @@ from blockota.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firmware_host.bootloader.board_line import BoardLine
     from firmware_host.bootloader.client import Bootloader
+    from firmware_host.bootloader.entry import BoardLine
     from firmware_host.bootloader.identity import BoardIdentity
 
 _JOURNALS = BENCH_LOG.with_name("interrupted")

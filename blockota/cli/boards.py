@@ -18,8 +18,8 @@ from blockota.errors import RefusedError
 from blockota.settings import STATE_FOLDER
 
 if TYPE_CHECKING:
-    from firmware_host.bootloader.board_line import BoardLine
     from firmware_host.bootloader.client import Bootloader
+    from firmware_host.bootloader.entry import BoardLine
     from firmware_host.bootloader.identity import BoardIdentity
 
 P = ParamSpec("P")
@@ -44,7 +44,7 @@ class BaudWord(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the word."""
-        from firmware_host.bootloader.board_line import FASTEST
+        from firmware_host.bootloader.entry import FASTEST
 
         if value in ("auto", FASTEST):
             return FASTEST
@@ -119,13 +119,12 @@ def _way_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted.")
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        from firmware_host.bootloader.board_line import BoardLine
-        from firmware_host.bootloader.entry import find_entry
+        from firmware_host.bootloader.entry import BoardLine, find_wiring
 
         baud, wiring = kwargs.pop("baud"), kwargs.pop("wiring")
         inversions = {name: kwargs.pop(name) for name in ("invert_reset", "invert_boot0")}
-        entry = find_entry(wiring, **inversions)
-        command(*args, way=lambda url: BoardLine(url, baud, entry), **kwargs)
+        found = find_wiring(wiring, **inversions)
+        command(*args, way=lambda url: BoardLine(url, baud, found), **kwargs)
 
     return wrapped
 
@@ -142,17 +141,17 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
         UsageError: the port's address or speed cannot be one.
         BoardError: no port, no answer, or an answer that is not AN3155's.
     """
-    from firmware_host.bootloader.board_line import FASTEST, open_bootloader
+    from firmware_host.bootloader.entry import FASTEST, open_bootloader
     from firmware_host.bootloader.identity import identify
 
     with open_bootloader(line) as bootloader:
         for note in bootloader.link.notes:
             session.note(note)
         if line.baud == FASTEST:
-            how = (
-                "without a reset line no other is tried" if line.entry.is_by_hand else "the highest that was understood"
-            )
-            session.note(f"{bootloader.link.baud} baud: {how}.")
+            reason = "the highest that was understood"
+            if line.wiring.is_by_hand:
+                reason = "without a reset line no other is tried"
+            session.note(f"{bootloader.link.baud} baud: {reason}.")
         yield bootloader, identify(bootloader)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from blockota.cli.flash_ports import PortWork
     from blockota.cli.flash_result import BoardResult
     from blockota.cli.flash_stop import Stop
-    from firmware_host.bootloader.board_line import BoardLine
+    from firmware_host.bootloader.entry import BoardLine
 
 _CONSENTS = ("allow_downgrade", "replace_unknown", "replace_product", "configuration")
 _STATE, _JOURNALS = "bench", "interrupted"

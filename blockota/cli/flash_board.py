@@ -20,7 +20,7 @@ from blockota.model.release import Release
 from firmware_host.bench.log import BenchEntry, BenchLog
 from firmware_host.bench.port import Seat
 from firmware_host.bench.session import Bench, ClearedBoard
-from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.events import Finished
 from firmware_host.flashing.journal import FlashJournal
 from firmware_host.flashing.memory import Preserved

@@ -13,7 +13,7 @@ from blockota.cli.flash_result import BoardResult
 from blockota.errors import BlockOTAError, BoardError, RefusedError, VerificationError
 from blockota.model.release import Version
 from firmware_host.bench.session import Bench
-from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing import journal as flash_journal
 from firmware_host.flashing.journal import JournalEntry
 

@@ -10,7 +10,7 @@ from blockota.cli.flash_ports import PortWork
 from blockota.cli.flash_result import BoardResult
 from blockota.cli.flash_stop import Stop
 from blockota.shutdown import requests_counted
-from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.bootloader.entry import BoardLine
 
 _LOOK_SECONDS = 0.1
 """Between two looks at whether somebody asked for the end."""

@@ -13,8 +13,7 @@ from blockota.model.release import Release
 from firmware_host.bench.doctor import Reply
 from firmware_host.bench.port import BOOTLOADER, Seat
 from firmware_host.bench.session import Bench
-from firmware_host.bootloader.board_line import BoardLine
-from firmware_host.bootloader.entry import SETTLE_SECONDS
+from firmware_host.bootloader.entry import SETTLE_SECONDS, BoardLine
 
 PAUSE_SECONDS = 0.4
 """Between two looks at a port: a person does not notice it, and a board that comes up is seldom met by a byte."""
@@ -61,7 +60,7 @@ class _Shift:
         self._is_stuck = False
         self._said = ""
         # Where BOOT0 is driven from here the board is reset from here, too.
-        self._how = "" if line.entry.drives_boot0 else ", with BOOT0 at 1, and reset it"
+        self._how = "" if line.wiring.drives_boot0 else ", with BOOT0 at 1, and reset it"
         self._next = f"put the next one in{self._how}"
 
     def at_port(self) -> None:

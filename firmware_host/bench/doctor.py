@@ -11,7 +11,7 @@ from enum import Enum
 
 from blockota.errors import BoardError, LinkError
 from firmware_host.bootloader.an3155 import ACK, NACK, SYNC
-from firmware_host.bootloader.board_line import BoardLine
+from firmware_host.bootloader.entry import BoardLine
 from firmware_host.bootloader.identity import BoardIdentity
 
 GOOD_LATENCY = 0.004
@@ -69,7 +69,7 @@ class Trial:
     @property
     def found(self) -> bool:
         """Whether a bootloader answered, freshly reset where the wiring should have done that."""
-        return self.reply is Reply.FRESH or (self.reply is Reply.IN_CONVERSATION and self.line.entry.is_by_hand)
+        return self.reply is Reply.FRESH or (self.reply is Reply.IN_CONVERSATION and self.line.wiring.is_by_hand)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,18 @@ from firmware_host.bench.doctor import Reply, Trial
 from firmware_host.bench.session import Bench
 from firmware_host.bootloader import application
 from firmware_host.bootloader.an3155 import NACK, SYNC
-from firmware_host.bootloader.board_line import FASTEST, BoardLine
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.entry import SETTLE_SECONDS, Wait, enter_bootloader, reset_board
+from firmware_host.bootloader.entry import (
+    FASTEST,
+    SETTLE_SECONDS,
+    BoardLine,
+    Wait,
+    connect_fastest,
+    enter_bootloader,
+    reset_board,
+)
 from firmware_host.bootloader.exchange import FEED
 from firmware_host.bootloader.identity import identify
-from firmware_host.bootloader.speed import connect_fastest
 from firmware_host.line.link import ControlledLink
 
 BOOTLOADER = frozenset({Reply.FRESH, Reply.IN_CONVERSATION})
@@ -55,14 +61,14 @@ class Seat:
     @property
     def resets(self) -> bool:
         """Whether the board can be reset from here."""
-        return not self._line.entry.is_by_hand
+        return not self._line.wiring.is_by_hand
 
     def meet(self, *, is_stuck: bool = False) -> Bench:
         """Bring the board into its bootloader, and ask it what it is.
 
         Args:
             is_stuck: whether it may wait in the middle of a frame, as after a cable that came off; where it cannot
-                be reset, it is brought back by `Conversation.resynchronise`, whose dangers are named there.
+                be reset, it is brought back by `Transport.resynchronise`, whose dangers are named there.
 
         Raises:
             BoardError: no answer, or one that is not AN3155's.
@@ -70,11 +76,11 @@ class Seat:
         self._usual_speed()
         bootloader = Bootloader(self._link)
         if is_stuck and not self.resets:
-            bootloader.conversation.resynchronise()
+            bootloader.transport.resynchronise()
         if self._line.baud == FASTEST:
-            connect_fastest(bootloader, self._link, entry=self._line.entry, wait=self._wait)
+            connect_fastest(bootloader, self._link, wiring=self._line.wiring, wait=self._wait)
         else:
-            enter_bootloader(bootloader, self._link, entry=self._line.entry, wait=self._wait)
+            enter_bootloader(bootloader, self._link, wiring=self._line.wiring, wait=self._wait)
         return Bench(bootloader, identify(bootloader), self._link.notes)
 
     def look(self, *, reset: bool, is_stuck: bool = False) -> Reply:
@@ -91,7 +97,7 @@ class Seat:
         self._usual_speed()
         is_reset = reset and self.resets
         if is_reset:
-            reset_board(self._link, self._line.entry, boot0=True, wait=self._wait)
+            reset_board(self._link, self._line.wiring, boot0=True, wait=self._wait)
             self._wait(next(self._settles))
         unasked = self._link.drain()
         self._link.write(bytes((SYNC,)))
@@ -117,12 +123,12 @@ class Seat:
             RefusedError: there is no program memory at that address.
             BoardError: the board fell silent before it started, or the port was lost.
         """
-        entry = self._line.entry
-        if not (self.resets and entry.drives_boot0):
+        wiring = self._line.wiring
+        if not (self.resets and wiring.drives_boot0):
             return application.start(bench.bootloader, address, listen=LISTEN_SECONDS)
-        bench.bootloader.conversation.end()
+        bench.bootloader.transport.end()
         self._usual_speed()
-        reset_board(self._link, entry, boot0=False, wait=self._wait)
+        reset_board(self._link, wiring, boot0=False, wait=self._wait)
         return application.listen_to(self._link, seconds=LISTEN_SECONDS)
 
     def _usual_speed(self) -> None:

@@ -13,9 +13,8 @@ from statistics import median
 from blockota.errors import BoardError, LinkError, NoAnswerError
 from firmware_host.bench.doctor import Observations, Reply, Trial
 from firmware_host.bootloader.an3155 import SYNC
-from firmware_host.bootloader.board_line import BoardLine
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.entry import PRESETS, Entry, Wait, reset_board
+from firmware_host.bootloader.entry import WIRINGS, BoardLine, BoardWiring, Wait, reset_board
 from firmware_host.bootloader.exchange import ANSWER_SECONDS, BITS_PER_BYTE
 from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
@@ -73,7 +72,7 @@ class _Examination:
         return self._converse(seen) if seen.last and seen.last.found else seen
 
     def _try_named(self) -> Trial:
-        if self.line.entry.is_by_hand:
+        if self.line.wiring.is_by_hand:
             return self._wake(self.line, _listen(self.link, self.listen))
         for settle in SETTLE_SECONDS:
             trial = self._wake(self.line, self._reset(self.line, settle))
@@ -95,7 +94,7 @@ class _Examination:
 
     def _reset(self, line: BoardLine, settle: float) -> bytes:
         """Reset the board, and return what it says by itself."""
-        reset_board(self.link, line.entry, boot0=True, wait=self.wait)
+        reset_board(self.link, line.wiring, boot0=True, wait=self.wait)
         self.wait(settle)
         return self.link.drain()
 
@@ -117,17 +116,17 @@ class _Examination:
 
 def _candidates(asked: BoardLine) -> Iterator[BoardLine]:
     """The named wiring at lower speeds, then every other wiring."""
-    if not asked.entry.is_by_hand:
+    if not asked.wiring.is_by_hand:
         yield from (replace(asked, baud=baud) for baud in SLOWER if baud < asked.first_baud)
     baud = min(asked.first_baud, DEFAULT_BAUD)
-    yield from (BoardLine(asked.url, baud, entry) for entry in _wirings() if entry != asked.entry)
+    yield from (BoardLine(asked.url, baud, wiring) for wiring in _wirings() if wiring != asked.wiring)
 
 
-def _wirings() -> Iterator[Entry]:
+def _wirings() -> Iterator[BoardWiring]:
     """Those with two lines cover those with one: then the other line goes nowhere."""
     for name, reset, boot0 in product(("dtr-rts", "rts-dtr"), (False, True), (False, True)):
-        yield PRESETS[name].inverted(reset=reset, boot0=boot0)
-    yield PRESETS["break"]
+        yield WIRINGS[name].inverted(reset=reset, boot0=boot0)
+    yield WIRINGS["break"]
 
 
 def _answer(link: ControlledLink, seconds: float) -> bytes:

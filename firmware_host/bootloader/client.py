@@ -13,7 +13,7 @@ from blockota.errors import RefusedError
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Capabilities, Command, Exchange, SpecialErase
 from firmware_host.bootloader.chips import Chip
-from firmware_host.bootloader.exchange import ANSWER_SECONDS, Conversation
+from firmware_host.bootloader.exchange import ANSWER_SECONDS, Transport
 from firmware_host.line.link import Link
 
 WRITE_SECONDS = 1.0
@@ -67,14 +67,14 @@ class Bootloader:
 
     def __init__(self, link: Link) -> None:
         """Use a link that is open already; nothing is sent yet."""
-        self.conversation = Conversation(link)
+        self.transport = Transport(link)
         self.mark: BoardMark | None = None
         self._target: _Target | None = None
 
     @property
     def link(self) -> Link:
         """What moves the bytes."""
-        return self.conversation.link
+        return self.transport.link
 
     @property
     def capabilities(self) -> Capabilities:
@@ -83,7 +83,7 @@ class Bootloader:
         Raises:
             RefusedError: it was not asked yet.
         """
-        return self.conversation.capabilities
+        return self.transport.capabilities
 
     def connect(self) -> Capabilities:
         """Find the bootloader, freshly reset or in conversation already, and ask what it can do.
@@ -94,7 +94,7 @@ class Bootloader:
             LinkError: the port was lost.
         """
         self._target = None
-        return self.conversation.connect()
+        return self.transport.connect()
 
     def require_flashing(self) -> None:
         """Make sure that it reads, writes and erases.
@@ -117,7 +117,7 @@ class Bootloader:
         Raises:
             BoardError: silence, or an answer that AN3155 does not know.
         """
-        return an3155.parse_product_id(self.conversation.counted_answer(an3155.get_id()))
+        return an3155.parse_product_id(self.transport.counted_answer(an3155.get_id()))
 
     def version(self) -> tuple[int, bytes]:
         """Ask for the protocol version and the two option bytes that old bootloaders told with it.
@@ -129,8 +129,8 @@ class Bootloader:
             BoardError: silence, or a refusal.
         """
         exchange = an3155.get_version()
-        self.conversation.perform(exchange, seconds=ANSWER_SECONDS)
-        version, *option_bytes, _ = self.conversation.data(exchange, VERSION_ANSWER)
+        self.transport.perform(exchange, seconds=ANSWER_SECONDS)
+        version, *option_bytes, _ = self.transport.data(exchange, VERSION_ANSWER)
         return version, bytes(option_bytes)
 
     def target(self, chip: Chip, *, flash_size: int = 0) -> None:
@@ -152,8 +152,8 @@ class Bootloader:
         exchange = an3155.read_memory(address, length)
         chip, flash_size = self._known_target()
         self._check_span(exchange, length=length, spans=chip.readable(flash_size))
-        self.conversation.perform(exchange, seconds=ANSWER_SECONDS)
-        return self.conversation.data(exchange, length)
+        self.transport.perform(exchange, seconds=ANSWER_SECONDS)
+        return self.transport.data(exchange, length)
 
     def write(self, address: int, data: bytes) -> None:
         """Write up to 256 bytes, aligned as the chip asks for.
@@ -172,7 +172,7 @@ class Bootloader:
                 f"{exchange.title} was not sent",
                 why=f"{chip.name} is written in multiples of {chip.write_alignment} bytes",
             )
-        self.conversation.perform(exchange, seconds=WRITE_SECONDS)
+        self.transport.perform(exchange, seconds=WRITE_SECONDS)
 
     def erase_pages(self, pages: Sequence[int]) -> None:
         """Erase pages or sectors by number, in as many commands as the chip's limit asks for.
@@ -191,7 +191,7 @@ class Bootloader:
             part = pages[start : start + limit]
             exchange = an3155.extended_erase(part) if extended else an3155.erase(part)
             seconds = ANSWER_SECONDS + ERASE_MARGIN * chip.unit_erase_seconds * len(part)
-            self.conversation.perform(exchange, seconds=seconds)
+            self.transport.perform(exchange, seconds=seconds)
 
     def erase_all(self) -> None:
         """Erase the whole flash by one command.
@@ -234,8 +234,8 @@ class Bootloader:
         exchange = an3155.get_checksum(address, words)
         chip, flash_size = self._known_target()
         self._check_span(exchange, length=4 * words, spans=(chip.flash(flash_size),))
-        self.conversation.perform(exchange, seconds=ANSWER_SECONDS + words * CHECKSUM_WORD_SECONDS)
-        return an3155.parse_checksum(self.conversation.data(exchange, an3155.CHECKSUM_ANSWER))
+        self.transport.perform(exchange, seconds=ANSWER_SECONDS + words * CHECKSUM_WORD_SECONDS)
+        return an3155.parse_checksum(self.transport.data(exchange, an3155.CHECKSUM_ANSWER))
 
     def go(self, address: int) -> None:
         """Start the program whose vector table is at an address; the conversation ends with it.
@@ -247,8 +247,8 @@ class Bootloader:
         exchange = an3155.go(address)
         chip, flash_size = self._known_target()
         self._check_span(exchange, length=8, spans=chip.writable(flash_size))
-        self.conversation.perform(exchange, seconds=ANSWER_SECONDS)
-        self.conversation.end()
+        self.transport.perform(exchange, seconds=ANSWER_SECONDS)
+        self.transport.end()
 
     def readout_protected(self) -> bool:
         """Whether the flash is protected from being read: the board then refuses Read Memory itself.
@@ -258,11 +258,11 @@ class Bootloader:
         """
         chip, _ = self._known_target()
         exchange = an3155.read_memory(chip.identity.span.start, len(chip.identity.span))
-        refused_frame = self.conversation.attempt(exchange, seconds=ANSWER_SECONDS)
+        refused_frame = self.transport.attempt(exchange, seconds=ANSWER_SECONDS)
         if refused_frame is None:
-            self.conversation.data(exchange, len(chip.identity.span))
+            self.transport.data(exchange, len(chip.identity.span))
         elif refused_frame > 0:
-            raise self.conversation.refusal(exchange)
+            raise self.transport.refusal(exchange)
         return refused_frame == 0
 
     def write_protected_pages(self) -> tuple[int, ...] | None:
@@ -289,4 +289,4 @@ class Bootloader:
     def _erase_much(self, exchange: Exchange, *, seconds: float) -> None:
         if not seconds:
             raise RefusedError("erase was not sent", why=f"{self._known_target()[0].name} has no erase of all at once")
-        self.conversation.perform(exchange, seconds=ANSWER_SECONDS + ERASE_MARGIN * seconds)
+        self.transport.perform(exchange, seconds=ANSWER_SECONDS + ERASE_MARGIN * seconds)

@@ -1,35 +1,47 @@
-"""Bringing a board into its bootloader and out of it: by its adapter's control lines, by a break, or by hand.
+"""Open a board's port, bring the board into its bootloader, and choose the speed of the line.
 
-USB adapters invert their control lines: an asserted line pulls its pin low. So with the common wiring, DTR to NRST
-and RTS to BOOT0, the board is in reset while DTR is asserted, and BOOT0 is 1 while RTS is not.
+A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive both pins.
+TTL adapters invert them: an asserted line pulls its pin low. With the common wiring, DTR to NRST and RTS to BOOT0, the
+board is therefore in reset while DTR is asserted, and BOOT0 is 1 while RTS is not asserted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Self
 
-from blockota.errors import BoardProtocolError, LinkError, NoAnswerError, UsageError
+from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, NoAnswerError, UsageError
+from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import ControlledLink
+from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
 
 Wait = Callable[[float], None]
-"""Lets so many seconds pass."""
+"""Waits for a number of seconds; tests pass a simulated clock's."""
 RESET_SECONDS = 0.01
 """How long NRST is held low: its capacitor of 100 nF and pull-up of 40 kilohm take 4 ms (DS5319 section 5.3.15)."""
 BREAK_SECONDS = 0.3
-"""How long a break lasts, for boards whose circuit turns one into a reset."""
+"""How long a break lasts, for boards whose circuit turns a break into a reset."""
 SETTLE_SECONDS = (0.005, 0.1, 0.6, 3.0)
-"""How long to wait after a reset before the first byte, and how long if that was too early (AN2606 names 1.2 ms for
-the STM32F103, 74 ms for the F4, 2.6 s for the L47x)."""
-DOCTOR_REMEDY = "let `blockota board doctor` try the wirings, or reset the board by hand and leave --wiring out"
+"""Waiting times between a reset and the first byte, tried in this order.
+
+AN2606 gives 1.2 ms for the STM32F103, 74 ms for the F4, and 2.6 s for the L47x.
+"""
+FASTEST = 0
+"""As a `BoardLine.baud`: the highest speed that the board understands."""
+FASTER = (460800, 256000, 230400)
+"""Speeds above `DEFAULT_BAUD` that are tried, the fastest first. No board was ever seen to understand 921600."""
+_TRIALS = 2
+"""How often a block must be read without an error before a speed is accepted."""
+_BLOCK = 256
+_DOCTOR_REMEDY = "diagnose the line to find the wiring, or reset the board by hand"
 
 
-class Wire(Enum):
-    """What a control line is wired to the board with."""
+class ControlSignal(Enum):
+    """What drives a pin of the board."""
 
     DTR = "dtr"
     RTS = "rts"
@@ -38,133 +50,242 @@ class Wire(Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
-    """How a board is reset, and how its BOOT0 is set.
+class BoardWiring:
+    """How the control lines of an adapter reach a board's NRST and BOOT0 pins.
 
     Attributes:
-        reset: what pulls NRST; NONE where a person presses the button.
-        boot0: what drives BOOT0; NONE where a jumper does.
+        reset: what pulls NRST; NONE where the board is reset by hand.
+        boot0: what drives BOOT0; NONE where a jumper sets it.
         invert_reset: the board is in reset while the line is not asserted.
         invert_boot0: BOOT0 is 1 while the line is asserted.
     """
 
-    reset: Wire
-    boot0: Wire
+    reset: ControlSignal
+    boot0: ControlSignal
     invert_reset: bool = False
     invert_boot0: bool = False
 
     @property
     def is_by_hand(self) -> bool:
-        """Whether a person has to reset the board."""
-        return self.reset is Wire.NONE
+        """Whether the board must be reset by hand."""
+        return self.reset is ControlSignal.NONE
 
     @property
     def drives_boot0(self) -> bool:
-        """Whether a reset can start the application as well, because BOOT0 is not a jumper."""
-        return self.boot0 is not Wire.NONE
+        """Whether a line drives BOOT0, so that a reset can also start the application."""
+        return self.boot0 is not ControlSignal.NONE
 
     def inverted(self, *, reset: bool, boot0: bool) -> Self:
-        """The same wiring with other polarities."""
+        """The same wiring with these polarities."""
         return replace(self, invert_reset=reset, invert_boot0=boot0)
 
 
-PRESETS = {
-    "by-hand": Entry(Wire.NONE, Wire.NONE),
-    "dtr-rts": Entry(Wire.DTR, Wire.RTS),
-    "rts-dtr": Entry(Wire.RTS, Wire.DTR),
-    "dtr": Entry(Wire.DTR, Wire.NONE),
-    "rts": Entry(Wire.RTS, Wire.NONE),
-    "break": Entry(Wire.BREAK, Wire.NONE),
+WIRINGS = {
+    "by-hand": BoardWiring(reset=ControlSignal.NONE, boot0=ControlSignal.NONE),
+    "dtr-rts": BoardWiring(reset=ControlSignal.DTR, boot0=ControlSignal.RTS),
+    "rts-dtr": BoardWiring(reset=ControlSignal.RTS, boot0=ControlSignal.DTR),
+    "dtr": BoardWiring(reset=ControlSignal.DTR, boot0=ControlSignal.NONE),
+    "rts": BoardWiring(reset=ControlSignal.RTS, boot0=ControlSignal.NONE),
+    "break": BoardWiring(reset=ControlSignal.BREAK, boot0=ControlSignal.NONE),
 }
-"""Wirings by name: what resets the board, then what drives BOOT0."""
-BY_HAND = PRESETS["by-hand"]
+"""Wirings by name."""
+BY_HAND = WIRINGS["by-hand"]
 
 
-def find_entry(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> Entry:
-    """The wiring of a name.
+@dataclass(frozen=True)
+class BoardLine:
+    """The line to one board.
+
+    Attributes:
+        url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
+        baud: bits per second, or `FASTEST`.
+        wiring: how the board is reset.
+    """
+
+    url: str
+    baud: int = DEFAULT_BAUD
+    wiring: BoardWiring = BY_HAND
+
+    @property
+    def first_baud(self) -> int:
+        """The speed of the first byte."""
+        return self.baud or DEFAULT_BAUD
+
+    @property
+    def options(self) -> str:
+        """The wiring and the speed as a command's options, as in ``--wiring dtr-rts --baud 115200``."""
+        plain = self.wiring.inverted(reset=False, boot0=False)
+        name = next(name for name, wiring in WIRINGS.items() if wiring == plain)
+        inversions = " --invert-reset" * self.wiring.invert_reset + " --invert-boot0" * self.wiring.invert_boot0
+        return f"--wiring {name}{inversions} --baud {self.baud or 'auto'}"
+
+
+def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> BoardWiring:
+    """Return the wiring with this name and these polarities.
 
     Raises:
-        UsageError: there is no such name, or a line is to be inverted that it does not have.
+        UsageError: the name is unknown, or a line is inverted that the wiring does not use.
     """
-    if name not in PRESETS:
-        raise UsageError(f"there is no wiring {name!r}", remedy=f"choose one of {', '.join(PRESETS)}")
-    entry = PRESETS[name]
-    lines = {Wire.DTR, Wire.RTS}
-    if (invert_reset and entry.reset not in lines) or (invert_boot0 and entry.boot0 not in lines):
+    if name not in WIRINGS:
+        raise UsageError(f"there is no wiring {name!r}", remedy=f"choose one of {', '.join(WIRINGS)}")
+    wiring = WIRINGS[name]
+    lines = {ControlSignal.DTR, ControlSignal.RTS}
+    if (invert_reset and wiring.reset not in lines) or (invert_boot0 and wiring.boot0 not in lines):
         raise UsageError(
             f"the wiring {name} has no such line to invert",
-            remedy="leave the inversion out, or name the wiring that has the line, as in --wiring dtr-rts",
+            remedy="do not invert it, or choose a wiring that uses the line, such as dtr-rts",
+            action=Action.CHOOSE_WIRING,
         )
-    return entry.inverted(reset=invert_reset, boot0=invert_boot0)
+    return wiring.inverted(reset=invert_reset, boot0=invert_boot0)
 
 
-def reset_board(link: ControlledLink, entry: Entry, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset a board.
+@contextmanager
+def open_bootloader(line: BoardLine, *, wait: Wait = time.sleep) -> Iterator[Bootloader]:
+    """Open the port, bring the board into its bootloader, and connect; close the port at the end.
 
-    Args:
-        link: the port that it is on.
-        entry: how it is wired; by hand nothing is done.
-        boot0: what BOOT0 is to be at the reset, where a line drives it; it stays so.
-        wait: lets time pass.
+    Yields:
+        The bootloader, connected at the speed that `line` asks for.
 
     Raises:
-        LinkError: the port was lost, or has no such line.
+        UsageError: the URL or the speed is invalid.
+        BoardError: the port cannot be opened, or no bootloader answers as AN3155 specifies.
     """
-    if entry.is_by_hand:
+    link = open_link(line.url, baud=line.first_baud)
+    try:
+        bootloader = Bootloader(link)
+        if line.baud == FASTEST:
+            connect_fastest(bootloader, link, wiring=line.wiring, wait=wait)
+        else:
+            enter_bootloader(bootloader, link, wiring=line.wiring, wait=wait)
+        yield bootloader
+    finally:
+        link.close()
+
+
+def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
+    """Reset the board; do nothing where it must be reset by hand.
+
+    Args:
+        link: the port of the board.
+        wiring: what its pins are connected to.
+        boot0: the level of BOOT0 during and after the reset, where a line drives it.
+        wait: waits for some seconds.
+
+    Raises:
+        LinkError: the port was lost, or has no control lines.
+    """
+    if wiring.is_by_hand:
         return
-    _require_lines(link)
-    if entry.reset is Wire.BREAK:
+    if not link.can_steer:
+        raise LinkError(
+            f"the port {link.name} has no control lines",
+            why="the chosen wiring needs them to reset the board",
+            remedy="reset the board by hand, or use a serial device or an rfc2217:// port",
+            action=Action.RESET_BY_HAND,
+        )
+    if wiring.reset is ControlSignal.BREAK:
         link.send_break(BREAK_SECONDS)
         return
-    link.set_lines(**_levels(entry, in_reset=True, boot0=boot0))
+    link.set_lines(**_levels(wiring, in_reset=True, boot0=boot0))
     wait(RESET_SECONDS)
-    link.set_lines(**_levels(entry, in_reset=False, boot0=boot0))
+    link.set_lines(**_levels(wiring, in_reset=False, boot0=boot0))
 
 
-def enter_bootloader(bootloader: Bootloader, link: ControlledLink, *, entry: Entry, wait: Wait = time.sleep) -> None:
-    """Reset a board into its bootloader, and connect; by hand just connect.
+def enter_bootloader(
+    bootloader: Bootloader, link: ControlledLink, *, wiring: BoardWiring, wait: Wait = time.sleep
+) -> None:
+    """Reset the board into its bootloader, and connect; where it is reset by hand, only connect.
 
-    A bootloader that is spoken to before it listens may take the wrong speed for the line's, and is deaf from then
-    on. So after a silence the board is reset again, and waited for longer.
+    A byte that arrives while the bootloader starts can make it measure a wrong speed, and it then ignores everything
+    until the next reset (AN3155 section 2). After a silence the board is therefore reset again, with a longer wait.
 
     Raises:
         BoardError: no bootloader answers, or the port was lost.
     """
-    if entry.is_by_hand:
+    if wiring.is_by_hand:
         bootloader.connect()
         return
-    for attempt, settle in enumerate(SETTLE_SECONDS, 1):
-        reset_board(link, entry, boot0=True, wait=wait)
+    for settle in SETTLE_SECONDS:
+        reset_board(link, wiring, boot0=True, wait=wait)
         wait(settle)
         try:
             bootloader.connect()
         except NoAnswerError as error:
-            if attempt == len(SETTLE_SECONDS):
-                raise _still_silent(link, error) from error
+            silence = error
         except BoardProtocolError as error:
-            raise BoardProtocolError(error.what, why=error.why, remedy=DOCTOR_REMEDY) from error
+            raise BoardProtocolError(
+                error.what, why=error.why, remedy=_DOCTOR_REMEDY, action=Action.DIAGNOSE_LINE
+            ) from error
         else:
             return
+    raise NoAnswerError(
+        silence.what,
+        why=f"the board on {link.name} was reset {len(SETTLE_SECONDS)} times through its wiring and did not answer",
+        remedy=_DOCTOR_REMEDY,
+        action=Action.DIAGNOSE_LINE,
+    ) from silence
 
 
-def _require_lines(link: ControlledLink) -> None:
-    if not link.can_steer:
-        raise LinkError(
-            f"the port {link.name} has no control lines",
-            why="the wiring that was named needs them to reset the board",
-            remedy="leave --wiring out and reset the board by hand, or use a serial device or rfc2217://",
-        )
+def connect_fastest(
+    bootloader: Bootloader,
+    link: ControlledLink,
+    *,
+    wiring: BoardWiring,
+    highest: int = FASTER[0],
+    wait: Wait = time.sleep,
+) -> int:
+    """Connect at the highest speed at which a block of memory is read without errors.
+
+    The bootloader measures the speed from the first byte after a reset and keeps it (AN3155 section 2). ST tests up to
+    115200 baud; many boards understand more, and one that does not is deaf until it is reset. Faster speeds are
+    therefore tried only where the board can be reset through the port.
+
+    Args:
+        bootloader: of the board.
+        link: the port of the board, at the speed to fall back to.
+        wiring: how the board is reset.
+        highest: the highest speed to try, in bits per second.
+        wait: waits for some seconds.
+
+    Returns:
+        The speed at which the bootloader is now connected.
+
+    Raises:
+        BoardError: no bootloader answers at the link's first speed.
+    """
+    enter_bootloader(bootloader, link, wiring=wiring, wait=wait)
+    if wiring.is_by_hand or not link.can_steer:
+        return link.baud
+    chip, first_baud = find_chip(bootloader.product_id()), link.baud
+    sample = _sample(bootloader, chip)
+    for baud in FASTER:
+        if not first_baud < baud <= highest:
+            continue
+        try:
+            link.set_baud(baud)
+            reset_board(link, wiring, boot0=True, wait=wait)
+            wait(chip.ready_seconds if chip else SETTLE_SECONDS[-1])
+            bootloader.connect()
+            if all(_sample(bootloader, chip) == sample for _ in range(_TRIALS)):
+                return baud
+        except BoardError:
+            # Deaf or garbled at this speed, or the adapter does not support it.
+            continue
+    link.set_baud(first_baud)
+    enter_bootloader(bootloader, link, wiring=wiring, wait=wait)
+    return first_baud
 
 
-def _still_silent(link: ControlledLink, error: NoAnswerError) -> NoAnswerError:
-    return NoAnswerError(
-        error.what,
-        why=f"the board on {link.name} was reset {len(SETTLE_SECONDS)} times as the wiring says, and stayed silent",
-        remedy=DOCTOR_REMEDY,
-    )
+def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
+    """Read bytes that are the same at every speed: the product id and, where allowed, the start of the bootloader."""
+    product_id = bootloader.product_id().to_bytes(2, "big")
+    if chip is None:
+        return product_id
+    bootloader.target(chip)
+    return product_id + (b"" if bootloader.readout_protected() else bootloader.read(chip.system_memory.start, _BLOCK))
 
 
-def _levels(entry: Entry, *, in_reset: bool, boot0: bool) -> dict[str, bool]:
-    """Which lines to assert; one that nothing is wired to is not asserted."""
-    asserted = {entry.reset: in_reset is not entry.invert_reset, entry.boot0: boot0 is entry.invert_boot0}
-    return {"dtr": asserted.get(Wire.DTR, False), "rts": asserted.get(Wire.RTS, False)}
+def _levels(wiring: BoardWiring, *, in_reset: bool, boot0: bool) -> dict[str, bool]:
+    """Which lines to assert; a line that is not connected is not asserted."""
+    asserted = {wiring.reset: in_reset is not wiring.invert_reset, wiring.boot0: boot0 is wiring.invert_boot0}
+    return {"dtr": asserted.get(ControlSignal.DTR, False), "rts": asserted.get(ControlSignal.RTS, False)}

@@ -37,7 +37,7 @@ is longer than the longest frame, and with the 0x7F before it even, so that no h
 """
 
 
-class Conversation:
+class Transport:
     """Exchanges with one board's bootloader, one after the other.
 
     Attributes:

@@ -122,8 +122,8 @@ def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wai
 
 def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: Wait, busy: float = 0.0) -> None:
     seconds = ANSWER_SECONDS + ERASE_MARGIN * (busy or chip.unit_erase_seconds)
-    bootloader.conversation.perform(exchange, seconds=seconds)
-    bootloader.conversation.end()
+    bootloader.transport.perform(exchange, seconds=seconds)
+    bootloader.transport.end()
     wait(busy + chip.ready_seconds)
     try:
         bootloader.connect()

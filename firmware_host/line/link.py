@@ -1,8 +1,8 @@
-"""Bytes to and from a board: a serial device, a pseudo-terminal, ``socket://`` or ``rfc2217://host:port``.
+"""A link: bytes to and from one board, over any port, with deadlines.
 
-A frame goes out in one write, because one split over two packets waits 40 ms for the peer's delayed
-acknowledgement. No timeout is touched once a port is open, because a pseudo-terminal refuses the second
-change of any setting: deadlines are kept here instead, over one short timeout of the port.
+A frame is sent in one write, because a frame split over two packets waits 40 ms for the peer's delayed acknowledgement.
+A port's timeout never changes after it was opened, because a pseudo-terminal refuses the second change of any setting:
+deadlines are kept here, by repeated reads with one short timeout.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ from __future__ import annotations
 import contextlib
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from blockota.errors import LinkError, NoAnswerError
-from firmware_host.line.port_list import LOST_REMEDY, Port
-from firmware_host.line.serial_port import SerialPort
+from blockota.errors import Action, LinkError, NoAnswerError
+from firmware_host.line.serial_port import Port, SerialPort
 from firmware_host.line.tcp_port import TcpPort
 
 DEFAULT_BAUD = 115200
-"""The highest speed that ST tests its bootloaders at, in bits a second."""
+"""The highest speed at which ST tests its bootloaders, in bits per second."""
 QUIET = 0.02
 """Seconds of silence after which a line counts as drained: more than a USB adapter's latency of 16 ms."""
 DRAIN_LIMIT = 1.0
-"""Seconds after which draining gives up on a line that never falls silent."""
+"""Seconds after which draining gives up on a line that is never quiet."""
 
 
 class Link(Protocol):
-    """What moves bytes between the host and one board."""
+    """Moves bytes between the host and one board."""
 
     @property
     def name(self) -> str:
@@ -35,98 +34,107 @@ class Link(Protocol):
 
     @property
     def baud(self) -> int:
-        """The line's speed in bits a second, with which deadlines grow."""
+        """The speed in bits per second, from which the time on the wire follows."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of how the port was opened."""
+        """What the operator should know about how the port was opened."""
 
     def write(self, data: bytes, /) -> None:
-        """Send a whole frame at once.
+        """Send a whole frame in one write.
 
         Raises:
             LinkError: the port was lost.
         """
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Wait for exactly `count` bytes.
+        """Return exactly `count` bytes.
 
         Raises:
-            NoAnswerError: fewer came within `timeout` seconds.
+            NoAnswerError: fewer arrived within `timeout` seconds.
             LinkError: the port was lost.
         """
 
     def drain(self) -> bytes:
-        """Take what comes until the line is quiet, and return it for messages.
+        """Return everything that arrives until the line is quiet.
 
         Raises:
             LinkError: the port was lost.
         """
 
     def close(self) -> None:
-        """Give the port back; harmless when it was given back or lost already."""
+        """Close the port; does nothing if it was closed or lost before."""
 
 
 class ControlledLink(Link, Protocol):
-    """A link whose speed and control lines can be set, as far as its port has any."""
+    """A link whose speed and control lines can be set, where its port has them."""
 
     @property
     def can_steer(self) -> bool:
         """Whether the port has a speed, control lines and a break."""
 
     def set_baud(self, baud: int, /) -> None:
-        """Go on at another speed.
+        """Change the speed.
 
         Raises:
-            LinkError: the port was lost, or refuses.
+            LinkError: the port was lost, or does not support this speed.
         """
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Set both control lines: True asserts one, which pulls its pin low on a TTL adapter.
 
         Raises:
-            LinkError: the port was lost, or has no such lines.
+            LinkError: the port was lost, or has no control lines.
         """
 
     def send_break(self, seconds: float, /) -> None:
-        """Hold the line to the board low for so long.
+        """Send a break of this length.
 
         Raises:
-            LinkError: the port was lost, or cannot.
+            LinkError: the port was lost, or cannot send one.
         """
 
 
 def open_link(url: str, *, baud: int = DEFAULT_BAUD) -> ControlledLink:
-    """Open the port that a board is on; neither control line is asserted.
+    """Open the port of a board, with both control lines not asserted.
 
     Args:
         url: a serial device, a pseudo-terminal, ``socket://host:port`` or ``rfc2217://host:port``.
-        baud: bits a second; of no effect on the far side of a bare socket.
+        baud: bits per second; a bare socket does not use it.
 
     Raises:
-        UsageError: the address is not of one of these forms, or the speed is not a serial one.
-        LinkError: there is no such port, it is busy, or it refuses.
+        UsageError: the URL has another form, or the speed is invalid.
+        LinkError: the port does not exist, is busy, or cannot be opened.
     """
     port = TcpPort(url) if url.startswith("socket://") else SerialPort(url, baud)
-    return _PortLink(port, name=url, baud=baud)
+    return PortLink(port, name=url, baud=baud)
 
 
-class _PortLink:
-    """A link with deadlines of its own over any port."""
+class PortLink:
+    """A link over an open port, which keeps the deadlines.
 
-    def __init__(self, port: Port, *, name: str, baud: int) -> None:
-        self._port, self.name, self.baud = port, name, baud
-        self.notes, self.can_steer = port.notes, port.can_steer
+    Args:
+        port: the open port.
+        name: the port as the caller gave it.
+        baud: bits per second.
+        now: the clock in seconds.
+    """
+
+    def __init__(self, port: Port, *, name: str, baud: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._port, self._now = port, now
+        self.name, self.baud, self.notes, self.can_steer = name, baud, port.notes, port.can_steer
 
     def write(self, data: bytes, /) -> None:
+        """Send a whole frame in one write; see `Link`."""
         with _loss_translated(self.name):
             self._port.send(data)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        deadline = time.monotonic() + timeout
+        """Return exactly `count` bytes; see `Link`."""
+        deadline = self._now() + timeout
         data = self._receive(count)
         while len(data) < count:
-            if time.monotonic() >= deadline:
+            if self._now() >= deadline:
                 raise NoAnswerError(
                     f"the board on {self.name} is silent",
                     why=f"{len(data)} of {count} bytes came within {timeout:.1f} s",
@@ -135,31 +143,41 @@ class _PortLink:
         return data
 
     def drain(self) -> bytes:
-        deadline = time.monotonic() + DRAIN_LIMIT
-        drained, quiet_since = b"", time.monotonic()
-        while time.monotonic() < min(deadline, quiet_since + QUIET):
+        """Return everything that arrives until the line is quiet; see `Link`."""
+        quiet_since = self._now()
+        deadline = quiet_since + DRAIN_LIMIT
+        drained = b""
+        while self._now() < min(deadline, quiet_since + QUIET):
             if data := self._receive(1024):
-                drained, quiet_since = drained + data, time.monotonic()
+                drained, quiet_since = drained + data, self._now()
         return drained
 
     def close(self) -> None:
+        """Close the port; see `Link`."""
         with contextlib.suppress(OSError, termios.error):
             self._port.close()
 
     def set_baud(self, baud: int, /) -> None:
+        """Change the speed; see `ControlledLink`."""
         try:
             with _loss_translated(self.name):
                 self._port.set_baud(baud)
         except ValueError as error:
-            remedy = "choose another --baud"
-            raise LinkError(f"the port {self.name} cannot run at {baud} baud", why=str(error), remedy=remedy) from error
+            raise LinkError(
+                f"the port {self.name} cannot run at {baud} baud",
+                why=str(error),
+                remedy="choose another speed",
+                action=Action.LOWER_BAUD,
+            ) from error
         self.baud = baud
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        """Set both control lines; see `ControlledLink`."""
         with _loss_translated(self.name):
             self._port.set_lines(dtr=dtr, rts=rts)
 
     def send_break(self, seconds: float, /) -> None:
+        """Send a break; see `ControlledLink`."""
         with _loss_translated(self.name):
             self._port.send_break(seconds)
 
@@ -173,5 +191,9 @@ def _loss_translated(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, termios.error, TypeError) as error:
-        # pyserial raises TypeError where a port was closed under it: its descriptor is None by then.
-        raise LinkError(f"the port {name} was lost", why=str(error), remedy=LOST_REMEDY) from error
+        # pyserial raises TypeError where a port was closed during a call: its descriptor is None by then.
+        raise LinkError(
+            f"the port {name} was lost",
+            why=str(error),
+            remedy="check the cable and the adapter, reset the board with BOOT0 at 1, and run the command again",
+        ) from error

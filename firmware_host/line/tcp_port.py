@@ -1,4 +1,4 @@
-"""A serial line at the far end of a TCP connection that carries bytes alone."""
+"""A bare TCP connection to a serial line: bytes only, without speed or control lines."""
 
 from __future__ import annotations
 
@@ -9,40 +9,39 @@ import socket
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from blockota.errors import LinkError, UsageError
-from firmware_host.line.port_list import OPEN_TIMEOUT, SLICE, cannot_open
+from blockota.errors import Action, LinkError, UsageError
+from firmware_host.line.serial_port import OPEN_TIMEOUT, SLICE, cannot_open
 
 
 class TcpPort:
     """A connection to ``socket://host:port``.
 
     Raises:
-        UsageError: the address is not of that form.
-        LinkError: nobody listens there.
+        UsageError: the URL has another form.
+        LinkError: the connection cannot be made.
     """
 
     notes: tuple[str, ...] = ()
     can_steer = False
 
     def __init__(self, url: str) -> None:
-        """Connect."""
         self._url = url
-        host, number = _parse(url)
         try:
-            self._socket = socket.create_connection((host, number), timeout=OPEN_TIMEOUT)
+            self._socket = socket.create_connection(_parse(url), timeout=OPEN_TIMEOUT)
         except OSError as error:
             raise cannot_open(url, error, number=error.errno or 0) from error
+        # A frame in two packets would wait 40 ms for the peer's delayed acknowledgement (Nagle's algorithm).
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all bytes."""
         self._socket.sendall(data)
 
     def receive(self, most: int) -> bytes:
-        """Wait a moment for bytes; none where none came.
+        """Return up to `most` bytes; empty if none arrive within `SLICE`.
 
         Raises:
-            ConnectionResetError: the far side has closed the connection.
+            ConnectionResetError: the peer closed the connection.
         """
         readable, _, _ = select.select([self._socket], [], [], SLICE)
         if not readable:
@@ -56,36 +55,29 @@ class TcpPort:
         self._socket.close()
 
     def set_baud(self, baud: int) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            LinkError: always.
-        """
-        raise self._bytes_alone(f"run at {baud} baud")
+        """Raise LinkError: a socket has no speed."""
+        raise self._unsupported(f"run at {baud} baud")
 
     def set_lines(self, *, dtr: bool, rts: bool) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            LinkError: always.
-        """
-        raise self._bytes_alone(f"set DTR to {int(dtr)} and RTS to {int(rts)}")
+        """Raise LinkError: a socket has no control lines."""
+        raise self._unsupported(f"set DTR to {int(dtr)} and RTS to {int(rts)}")
 
     def send_break(self, seconds: float) -> NoReturn:
-        """Refuse.
+        """Raise LinkError: a socket cannot send a break."""
+        raise self._unsupported(f"send a break of {seconds:g} s")
 
-        Raises:
-            LinkError: always.
-        """
-        raise self._bytes_alone(f"send a break of {seconds:g} s")
-
-    def _bytes_alone(self, what: str) -> LinkError:
-        remedy = "reset the board by hand, or use a serial server that speaks rfc2217"
-        return LinkError(f"{self._url} cannot {what}", why="a bare socket carries bytes alone", remedy=remedy)
+    def _unsupported(self, what: str) -> LinkError:
+        return LinkError(
+            f"{self._url} cannot {what}",
+            why="a bare socket carries bytes alone",
+            remedy="reset the board by hand, or use a serial server that speaks rfc2217",
+            action=Action.RESET_BY_HAND,
+        )
 
 
 def _parse(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
+    # `parts.port` raises ValueError where it is not a number.
     with contextlib.suppress(ValueError):
         if parts.hostname and parts.port:
             return parts.hostname, parts.port

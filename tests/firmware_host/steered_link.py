@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firmware_host.bootloader.entry import Entry, Wire
+from firmware_host.bootloader.entry import BoardWiring, ControlSignal
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
 
@@ -11,7 +11,7 @@ GLITCH = b"\0"
 
 
 class SteeredLink(DirectLink):
-    """A link to a board in the same process, wired as an `Entry` says: an asserted line pulls its pin low.
+    """A link to a board in the same process, wired as an `BoardWiring` says: an asserted line pulls its pin low.
 
     Args:
         board: the board.
@@ -25,11 +25,11 @@ class SteeredLink(DirectLink):
 
     can_steer = True
 
-    def __init__(self, board: SimulatedBoard, wiring: Entry) -> None:
+    def __init__(self, board: SimulatedBoard, wiring: BoardWiring) -> None:
         """Plug the board in; both lines are high."""
         super().__init__(board)
         self.baud, self.resets = 115200, 0
-        self._wiring, self._pins = wiring, {Wire.DTR: True, Wire.RTS: True}
+        self._wiring, self._pins = wiring, {ControlSignal.DTR: True, ControlSignal.RTS: True}
         self._measured = 0
         self._follow()
 
@@ -44,7 +44,7 @@ class SteeredLink(DirectLink):
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
         """Pull the pins; a board that leaves its reset looks at BOOT0."""
         was_in_reset = self._in_reset
-        self._pins = {Wire.DTR: not dtr, Wire.RTS: not rts}
+        self._pins = {ControlSignal.DTR: not dtr, ControlSignal.RTS: not rts}
         self._follow()
         if was_in_reset and not self._in_reset:
             self._reset()
@@ -52,7 +52,7 @@ class SteeredLink(DirectLink):
     def send_break(self, seconds: float, /) -> None:
         """Reset a board whose circuit takes a break for that."""
         assert seconds > 0
-        if self._wiring.reset is Wire.BREAK:
+        if self._wiring.reset is ControlSignal.BREAK:
             self._reset()
 
     def write(self, data: bytes, /) -> None:

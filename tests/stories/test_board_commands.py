@@ -17,7 +17,7 @@ from blockota.cli.board import board as board_group
 from blockota.cli.boards import BENCH_LOG, WIRINGS, page_runs
 from blockota.cli.main import run
 from firmware_host.bench.log import BenchEntry, BenchLog
-from firmware_host.bootloader.entry import PRESETS
+from firmware_host.bootloader.entry import WIRINGS as LIBRARY_WIRINGS
 from firmware_host.simulator import (
     Faults,
     SimulatedBoard,
@@ -134,7 +134,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
     Path("image.bin").write_bytes(FULL)
     for words, status, says in (
         (("/dev/ttyUSB99",), 4, "Plug the adapter in"),
-        (("image.bin",), 4, "it is no serial device"),
+        (("image.bin",), 4, "it is not a serial device"),
         (("tcp://host:1",), 2, "names no port"),
         (("socket://127.0.0.1:1",), 4, "Connection refused"),
         (("rfc2217://127.0.0.1:1",), 4, "Connection refused"),
@@ -246,7 +246,7 @@ def test_options_of_chain_and_store_are_not_shown() -> None:
 
 def test_the_wirings_are_those_of_the_library() -> None:
     """The options are there without loading what carries them out."""
-    assert tuple(PRESETS) == WIRINGS
+    assert tuple(LIBRARY_WIRINGS) == WIRINGS
 
 
 @pytest.mark.parametrize(("pages", "text"), [([], ""), ([3], "3"), ([9, 3, 4], "3-4,9"), (range(64), "0-63")])

@@ -14,9 +14,8 @@ import pytest
 from blockota.errors import BoardProtocolError, LinkError
 from firmware_host.bench.doctor import Finding, Observations, Reply, Trial, findings
 from firmware_host.bench.trials import observe
-from firmware_host.bootloader.board_line import BoardLine
 from firmware_host.bootloader.chips import find_chip
-from firmware_host.bootloader.entry import PRESETS, find_entry
+from firmware_host.bootloader.entry import WIRINGS, BoardLine, find_wiring
 from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.simulator import (
     STM32F103C8,
@@ -102,7 +101,7 @@ def test_joined_lines_and_silence_and_garbage_are_told() -> None:
 
 def test_another_wiring_that_works_is_named() -> None:
     """The options are printed as they have to be typed, and hinder only because they were not."""
-    line = BoardLine(USB.url, 115200, find_entry("dtr-rts", invert_boot0=True))
+    line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders
     assert "--wiring dtr-rts --invert-boot0 --baud 115200" in found[0].remedy
@@ -111,7 +110,7 @@ def test_another_wiring_that_works_is_named() -> None:
 
 def test_a_wiring_that_resets_nothing_is_told() -> None:
     """A bootloader that is in conversation after its reset was not reset."""
-    line = BoardLine(USB.url, 115200, PRESETS["dtr"])
+    line = BoardLine(USB.url, 115200, WIRINGS["dtr"])
     found = hindrance(Observations(line, asked=trial(b"", b"\x1f", line=line), others=(trial(line=line),)))
     assert (found.about, "no wiring resets it" in found.what) == ("reset", True)
 
@@ -224,7 +223,7 @@ def test_the_wiring_is_found(wiring: Wiring, asked: str, found: str) -> None:
     board.boot0 = False
     board.reset()
     with serve_rfc2217(board, wiring=wiring) as url:
-        seen = observe(BoardLine(url, entry=PRESETS[asked]), listen=0.1)
+        seen = observe(BoardLine(url, wiring=WIRINGS[asked]), listen=0.1)
     first = findings(seen)[0]
     assert (first.about, first.hinders) == ("wiring", True)
     assert found in first.remedy
@@ -236,14 +235,14 @@ def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> No
         by_hand = BoardLine(url)
         assert abouts(by_hand)[0] == "ready"
         assert abouts(by_hand)[:2] == ["ready", "conversation"]
-        first = findings(observe(replace(by_hand, entry=PRESETS["rts-dtr"])))[0]
+        first = findings(observe(replace(by_hand, wiring=WIRINGS["rts-dtr"])))[0]
     assert "--wiring dtr-rts --baud 115200" in first.remedy
 
 
 def test_a_speed_that_is_too_high_is_found() -> None:
     """A board that is deaf at the named speed is reset and spoken to at a lower one."""
     with serve_rfc2217(SimulatedBoard()) as url:
-        first = findings(observe(BoardLine(url, 460800, PRESETS["dtr-rts"])))[0]
+        first = findings(observe(BoardLine(url, 460800, WIRINGS["dtr-rts"])))[0]
     assert "--wiring dtr-rts --baud 115200" in first.remedy
 
 

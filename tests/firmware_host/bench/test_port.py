@@ -12,8 +12,8 @@ from firmware_host.bench.doctor import Reply
 from firmware_host.bench.port import Seat
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Exchange
-from firmware_host.bootloader.board_line import BoardLine
-from firmware_host.bootloader.exchange import Conversation
+from firmware_host.bootloader.entry import BoardLine
+from firmware_host.bootloader.exchange import Transport
 from firmware_host.simulator import STM32F103C8, SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
 
@@ -52,7 +52,7 @@ def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
     """Wherever the cable came off, the board obeys again; its flash and its option bytes are as they were."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
-    conversation = Conversation(link)
+    conversation = Transport(link)
     conversation.connect()
     link.write(BEGINNINGS[name])
     link.drain()
@@ -64,7 +64,7 @@ def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
 
 def test_a_fresh_board_is_found_as_well() -> None:
     """The first byte is the ordinary 0x7F, so that the line's speed is measured rightly."""
-    conversation = Conversation(DirectLink(SimulatedBoard()))
+    conversation = Transport(DirectLink(SimulatedBoard()))
     conversation.resynchronise()
     assert conversation.connect()
 
@@ -75,7 +75,7 @@ def test_a_dead_line_is_told() -> None:
     board.boot0 = False
     board.reset()
     with pytest.raises(NoAnswerError, match="no bootloader answers"):
-        Conversation(DirectLink(board)).resynchronise()
+        Transport(DirectLink(board)).resynchronise()
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
@@ -83,11 +83,11 @@ def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
     """Told that a conversation broke off, the first look brings the board back, and changes nothing on it."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
-    Conversation(link).connect()
+    Transport(link).connect()
     link.write(BEGINNINGS[name])
     link.drain()
     assert Seat(link, BoardLine("socket://bench:3115")).look(reset=True, is_stuck=True) is Reply.IN_CONVERSATION
-    assert Conversation(link).connect().version_text == "2.2"
+    assert Transport(link).connect().version_text == "2.2"
     assert board.flash == OLD
     assert not board.protected_pages
 
@@ -98,7 +98,7 @@ def test_looks_never_complete_a_frame(name: str, before: int) -> None:
     """Cut before the number of its pages or bytes, a frame would take 130 looks for 128 of them and a checksum."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
-    Conversation(link).connect()
+    Transport(link).connect()
     link.write(BEGINNINGS[name] + b"\x7f" * before)
     seat = Seat(link, BoardLine("socket://bench:3115"))
     assert Reply.IN_CONVERSATION in {seat.look(reset=True) for _ in range(400)}

@@ -1,7 +1,8 @@
-"""Resetting simulated boards into their bootloaders, by lines of every polarity, by a break and by hand."""
+"""Resetting simulated boards into their bootloaders through every wiring, and finding the fastest speed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,20 +11,23 @@ from blockota.errors import BoardProtocolError, LinkError, NoAnswerError, UsageE
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import (
     BY_HAND,
-    PRESETS,
+    FASTER,
     SETTLE_SECONDS,
-    Entry,
+    WIRINGS,
+    BoardWiring,
+    connect_fastest,
     enter_bootloader,
-    find_entry,
+    find_wiring,
     reset_board,
 )
-from firmware_host.simulator import PROFILES, SimulatedBoard
+from firmware_host.simulator import PROFILES, STM32F103C8, SimulatedBoard
 from tests.conftest import IMAGES
 from tests.firmware_host.board_clock import Clock
 from tests.firmware_host.steered_link import SteeredLink
 
 APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
 LINES = ("dtr-rts", "rts-dtr")
+WIRING = WIRINGS["dtr-rts"]
 
 
 def in_application() -> SimulatedBoard:
@@ -37,16 +41,16 @@ def in_application() -> SimulatedBoard:
 @pytest.mark.parametrize(
     "wiring",
     [
-        find_entry(name, invert_reset=reset, invert_boot0=boot0)
+        find_wiring(name, invert_reset=reset, invert_boot0=boot0)
         for name, reset, boot0 in product(LINES, (False, True), (False, True))
     ],
     ids=[f"{name}-{reset}-{boot0}" for name, reset, boot0 in product(LINES, (0, 1), (0, 1))],
 )
-def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: Entry) -> None:
+def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardWiring) -> None:
     """Whatever the polarities, the board answers afterwards, and starts its program when BOOT0 is set to 0."""
     link = SteeredLink(in_application(), wiring)
     bootloader = Bootloader(link)
-    enter_bootloader(bootloader, link, entry=wiring, wait=lambda _: None)
+    enter_bootloader(bootloader, link, wiring=wiring, wait=lambda _: None)
     assert bootloader.product_id() == 0x410
     reset_board(link, wiring, boot0=False, wait=lambda _: None)
     assert b"BlockOTA bluepill 1.1.0" in link.drain()
@@ -55,18 +59,18 @@ def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: Entry)
 @pytest.mark.parametrize("name", ["dtr", "rts", "break"])
 def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
     """A single line or a break is enough where BOOT0 stays at 1; nothing else has to be done."""
-    link = SteeredLink(SimulatedBoard(), PRESETS[name])
+    link = SteeredLink(SimulatedBoard(), WIRINGS[name])
     link.write(b"\x31")
     bootloader = Bootloader(link)
-    enter_bootloader(bootloader, link, entry=PRESETS[name], wait=lambda _: None)
+    enter_bootloader(bootloader, link, wiring=WIRINGS[name], wait=lambda _: None)
     assert (bootloader.product_id(), link.resets) == (0x410, 1)
-    assert not PRESETS[name].drives_boot0
+    assert not WIRINGS[name].drives_boot0
 
 
 def test_by_hand_nothing_is_reset() -> None:
     """A person has pressed the button already; the lines are left alone."""
-    link = SteeredLink(SimulatedBoard(), PRESETS["dtr-rts"])
-    enter_bootloader(Bootloader(link), link, entry=BY_HAND, wait=lambda _: None)
+    link = SteeredLink(SimulatedBoard(), WIRINGS["dtr-rts"])
+    enter_bootloader(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None)
     reset_board(link, BY_HAND, boot0=False, wait=lambda _: None)
     assert link.resets == 0
 
@@ -76,9 +80,9 @@ def test_slow_bootloaders_are_waited_for(name: str) -> None:
     """A bootloader that takes 0.4 ms or 2.6 s to listen is found, and no board is waited for longer than it needs."""
     clock = Clock()
     board = SimulatedBoard(PROFILES[name], times=clock.times())
-    link = SteeredLink(board, PRESETS["dtr-rts"])
+    link = SteeredLink(board, WIRINGS["dtr-rts"])
     began = clock.now()
-    enter_bootloader(Bootloader(link), link, entry=PRESETS["dtr-rts"], wait=clock.wait)
+    enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=clock.wait)
     needed = next(settle for settle in SETTLE_SECONDS if settle > board.profile.boot_seconds)
     earlier = sum(settle for settle in SETTLE_SECONDS if settle < needed)
     assert clock.now() - began < earlier + needed + 0.1
@@ -86,24 +90,24 @@ def test_slow_bootloaders_are_waited_for(name: str) -> None:
 
 def test_a_wiring_that_is_not_the_boards_is_told() -> None:
     """After the last silence the error says what was tried, and who finds the wiring."""
-    link = SteeredLink(SimulatedBoard(), find_entry("dtr-rts", invert_reset=True))
-    with pytest.raises(NoAnswerError, match=r"reset 4 times as the wiring says.*`blockota board doctor`"):
-        enter_bootloader(Bootloader(link), link, entry=PRESETS["dtr-rts"], wait=lambda _: None)
+    link = SteeredLink(SimulatedBoard(), find_wiring("dtr-rts", invert_reset=True))
+    with pytest.raises(NoAnswerError, match="reset 4 times through its wiring"):
+        enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
 
 
 def test_an_application_that_answers_is_told() -> None:
     """With the wrong polarity of BOOT0 each reset starts the program, whose words are no bootloader's."""
-    link = SteeredLink(in_application(), find_entry("dtr-rts", invert_boot0=True))
-    with pytest.raises((BoardProtocolError, NoAnswerError), match="`blockota board doctor`"):
-        enter_bootloader(Bootloader(link), link, entry=PRESETS["dtr-rts"], wait=lambda _: None)
+    link = SteeredLink(in_application(), find_wiring("dtr-rts", invert_boot0=True))
+    with pytest.raises((BoardProtocolError, NoAnswerError), match="diagnose the line"):
+        enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
 
 
 def test_a_port_without_lines_cannot_reset() -> None:
     """A bare socket or pseudo-terminal is refused before anything is sent."""
     link = SteeredLink(SimulatedBoard(), BY_HAND)
     link.can_steer = False
-    with pytest.raises(LinkError, match=r"has no control lines.*Leave --wiring out"):
-        enter_bootloader(Bootloader(link), link, entry=PRESETS["dtr"], wait=lambda _: None)
+    with pytest.raises(LinkError, match=r"has no control lines.*Reset the board by hand"):
+        enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr"], wait=lambda _: None)
     assert link.drain() == b""
 
 
@@ -120,4 +124,63 @@ def test_a_port_without_lines_cannot_reset() -> None:
 def test_wirings_that_are_none_are_refused(name: str, inversions: dict[str, bool], says: str) -> None:
     """A name that is not known, and a line to invert that is not there."""
     with pytest.raises(UsageError, match=says):
-        find_entry(name, **inversions)
+        find_wiring(name, **inversions)
+
+
+def steered(max_baud: int, *, product_id: int = 0x410) -> SteeredLink:
+    """A link to a board whose bootloader measures speeds up to a limit."""
+    return SteeredLink(SimulatedBoard(replace(STM32F103C8, max_baud=max_baud, product_id=product_id)), WIRING)
+
+
+@pytest.mark.parametrize(("max_baud", "found"), [(500_000, 460800), (300_000, 256000), (240_000, 230400)])
+def test_the_fastest_speed_that_is_understood_is_found(max_baud: int, found: int) -> None:
+    """Each speed that is too fast makes the board deaf, and it is reset for the next one."""
+    link = steered(max_baud)
+    bootloader = Bootloader(link)
+    assert connect_fastest(bootloader, link, wiring=WIRING, wait=lambda _: None) == link.baud == found
+    assert bootloader.product_id() == 0x410
+
+
+def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
+    """After all faster speeds have failed the board is woken at the one that was asked for."""
+    link = steered(115200)
+    bootloader = Bootloader(link)
+    assert connect_fastest(bootloader, link, wiring=WIRING, wait=lambda _: None) == link.baud == 115200
+    assert bootloader.product_id() == 0x410
+    assert link.resets == len(FASTER) + 2
+
+
+def test_a_limit_is_kept() -> None:
+    """Speeds above what the person allows are not tried."""
+    link = steered(500_000)
+    assert connect_fastest(Bootloader(link), link, wiring=WIRING, highest=256_000, wait=lambda _: None) == 256_000
+
+
+def test_without_a_reset_line_nothing_is_tried() -> None:
+    """A board that went deaf could not be brought back from here."""
+    link = steered(500_000)
+    assert connect_fastest(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None) == 115200
+    assert link.resets == 0
+
+
+def test_a_protected_board_and_an_unknown_chip_are_tried_by_their_product_id() -> None:
+    """Neither lets its memory be read, so the product id must come right each time."""
+    protected = SimulatedBoard(replace(STM32F103C8, max_baud=500_000))
+    protected.protect(readout=True)
+    for link in (SteeredLink(protected, WIRING), steered(500_000, product_id=0x999)):
+        assert connect_fastest(Bootloader(link), link, wiring=WIRING, wait=lambda _: None) == 460800
+
+
+def test_an_adapter_that_cannot_do_a_speed_is_no_failure() -> None:
+    """The next lower one is tried."""
+
+    class SlowAdapter(SteeredLink):
+        """An adapter that stops at 300,000 baud."""
+
+        def set_baud(self, baud: int, /) -> None:
+            if baud > 300_000:
+                raise LinkError(f"the adapter cannot run at {baud} baud")
+            super().set_baud(baud)
+
+    link = SlowAdapter(SimulatedBoard(replace(STM32F103C8, max_baud=500_000)), WIRING)
+    assert connect_fastest(Bootloader(link), link, wiring=WIRING, wait=lambda _: None) == 256_000
