@@ -37,7 +37,7 @@ FASTER = (460800, 256000, 230400)
 _TRIALS = 2
 """How often a block must be read without an error before a speed is accepted."""
 _BLOCK = 256
-_DOCTOR_REMEDY = "diagnose the line to find the wiring, or reset the board by hand"
+_DOCTOR_REMEDY = "reset the board by hand, or diagnose the line to find its wiring"
 
 
 class ControlSignal(Enum):
@@ -180,7 +180,7 @@ def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait:
         raise LinkError(
             f"the port {link.name} has no control lines",
             why="the chosen wiring needs them to reset the board",
-            remedy="reset the board by hand, or use a serial device or an rfc2217:// port",
+            remedy="use a serial device or an rfc2217:// port, or reset the board by hand",
             action=Action.RESET_BY_HAND,
         )
     if wiring.reset is ControlSignal.BREAK:

@@ -70,7 +70,7 @@ class TcpPort:
         return LinkError(
             f"{self._url} cannot {what}",
             why="a bare socket carries bytes alone",
-            remedy="reset the board by hand, or use a serial server that speaks rfc2217",
+            remedy="use a serial server that speaks rfc2217, or reset the board by hand",
             action=Action.RESET_BY_HAND,
         )
 

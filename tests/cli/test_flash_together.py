@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from firmware_host.bootloader.entry import BoardLine
 
 from blockota.cli.flash_display import BoardDisplay, Display
 from blockota.cli.flash_result import BoardResult
 from blockota.cli.flash_stop import Stop
 from blockota.cli.flash_together import at_all_ports
 from blockota.cli.session import Session
+from firmware_host.bootloader.entry import BoardLine
 
 
 @pytest.fixture(autouse=True)

@@ -144,7 +144,12 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
     ):
         ends(bench.run("identify", "--port", *words), status, says)
     with serve_tcp(SimulatedBoard()) as url:
-        ends(bench.run("identify", "--port", url, "--wiring", "dtr"), 4, "has no control lines", "Leave --wiring out")
+        ends(
+            bench.run("identify", "--port", url, "--wiring", "dtr"),
+            4,
+            "has no control lines",
+            "reset the board by hand (without --wiring)",
+        )
 
 
 def test_the_doctor_tells_and_counts_as_success_what_can_be_flashed(bench: Bench) -> None:

@@ -106,7 +106,7 @@ def test_a_port_without_lines_cannot_reset() -> None:
     """A bare socket or pseudo-terminal is refused before anything is sent."""
     link = SteeredLink(SimulatedBoard(), BY_HAND)
     link.can_steer = False
-    with pytest.raises(LinkError, match=r"has no control lines.*Reset the board by hand"):
+    with pytest.raises(LinkError, match=r"has no control lines.*Use a serial device"):
         enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr"], wait=lambda _: None)
     assert link.drain() == b""
 
