@@ -1,22 +1,24 @@
-"""What a call of the contract means, in words; decoded from calldata, never read from a file."""
+"""The meaning of a Safe transaction in words, decoded from its calldata and never read from a file. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from blockota.approval.safe_transaction import SafeTransaction
 from blockota.errors import ProposalError
-from blockota.formats.abi import SELECTOR_SIZE, Decoded, interface
+from blockota.formats.abi import SELECTOR_SIZE, interface
 from blockota.formats.cid import CID, DAG_PB, RAW
 from blockota.model.release import Version, product_name, show_time
 
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
-"""The contracts whose calls and errors are read."""
+"""Contracts whose calls and errors are decoded."""
 SAFE = "Safe"
-"""The name under which a Safe's calls to itself are read."""
+"""Name of the interface by which a Safe's calls to itself are decoded."""
 MAX_TEXT = 200
-"""Characters of a reason."""
+"""Maximum length of a reason, in characters."""
+# These texts are part of the proposal file: a file whose intent has other words than its calldata gives is refused.
 _ACTIONS = {
     "pairOem": "pair a product with an OEM, a chip and a flash region",
     "unpairOem": "unpair a product: nothing can be published for it",
@@ -38,56 +40,85 @@ _ACTIONS = {
 _STATUSES = ("unknown", "proposed", "accepted", "declined", "withdrawn", "terminated")
 
 
-def read_call(transaction: SafeTransaction) -> tuple[str, Decoded] | None:
-    """The contract and the function that a transaction calls; None where it is nothing that a vendor's Safe does.
+@dataclass(frozen=True)
+class KnownCall:
+    """A call of one of our contracts, or of the Safe to itself.
 
-    A Safe's own functions are meant only where the Safe calls itself. A getter, or a list of no releases, does nothing
-    and poses as something that does.
+    Attributes:
+        contract: name of the contract: BlockOTA, FirmwareReplication or Safe.
+        name: name of the function.
+        arguments: arguments by parameter name; a struct is a dict, an array a list.
+    """
+
+    contract: str
+    name: str
+    arguments: dict[str, Any]
+
+
+def read_call(transaction: SafeTransaction) -> KnownCall | None:
+    """Decode the calldata of a transaction.
+
+    Returns:
+        None if it is not a call that a vendor's Safe makes. A Safe's own functions are accepted only if the Safe
+        calls itself. Getters and an empty list of releases are not accepted: they change nothing, but a proposal with
+        them would look like one that does.
     """
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
         call = interface(contract).decode_call(transaction.data)
         if call is not None and (call.name in _ACTIONS or call.arguments.get("releases")):
-            return contract, call
+            return KnownCall(contract, call.name, call.arguments)
     return None
 
 
-def describe(transaction: SafeTransaction) -> list[dict[str, str]]:
-    """A transaction in words: one group of label → value for each thing that it does."""
+def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[str, str]]:
+    """Describe a transaction in words.
+
+    Args:
+        transaction: the transaction.
+        call: the result of `read_call` for it.
+
+    Returns:
+        One group of labels and values for each action; each group has the label ``action``.
+    """
     if transaction.is_rejection:
         return [{"action": f"reject whatever else takes nonce {transaction.nonce}, and do nothing"}]
-    read = read_call(transaction)
-    if read is None:
+    if call is None:
         selector = f"0x{transaction.data[:SELECTOR_SIZE].hex()}"
         return [{"action": f"UNKNOWN: {selector} with {len(transaction.data)} bytes", "called": transaction.to}]
-    call = read[1]
     if call.name == "publish":
         return [{"action": "publish a release", **_show_release(release)} for release in call.arguments["releases"]]
     shown = {name.lstrip("_"): show_value(name, value) for name, value in call.arguments.items()}
-    return [{"action": _ACTIONS.get(call.name, call.name), **shown}]
+    return [{"action": _ACTIONS[call.name], **shown}]
 
 
 def image_address(release: Mapping[str, Any]) -> CID:
-    """The content address of the image that a ``publish`` argument names."""
+    """The content address of the image of a release argument of ``publish``."""
     root = release["dagRoot"]
     return CID(DAG_PB, root) if any(root) else CID(RAW, release["sha256"])
 
 
 def one_line(text: Any) -> str:
-    """Return a text that can be shown as it is, and cannot look like something else.
+    """Return the text unchanged if it can be shown safely on one line.
 
     Raises:
-        ProposalError: it has control, direction or line characters, runs of spaces, or more than `MAX_TEXT` characters.
+        ProposalError: the value is not a text, has control, direction or line characters, runs of spaces, or more than
+            `MAX_TEXT` characters.
     """
     if not isinstance(text, str) or not text.isprintable():
-        raise ProposalError("a text cannot be shown safely", why="it has characters that are not printable")
+        raise ProposalError("a text cannot be shown safely", why="it has unprintable characters")
     if len(text) > MAX_TEXT or "  " in text:
         why = f"it has more than {MAX_TEXT} characters, or runs of spaces that could move a line"
-        raise ProposalError("a text cannot be shown safely", why=why, remedy="say it shortly, on one line")
+        raise ProposalError("a text cannot be shown safely", why=why, remedy="use one short line")
     return text
 
 
 def show_value(name: str, value: Any) -> str:
-    """One argument of a call or an error in words, by the name that the contract gives it."""
+    """Format one argument of a call or an error.
+
+    Args:
+        name: name of the parameter in the contract, which selects the format.
+        value: decoded value.
+    """
     if name in _SHOWN:
         return _SHOWN[name](value)
     text = value.hex() if isinstance(value, bytes) else str(value)

@@ -1,22 +1,21 @@
-"""A proposal: what the vendor's Safe is asked to do, as one file that owners sign one after the other.
+"""A proposal: one transaction of the vendor's Safe as a file, which its owners sign independently. Pure.
 
-The file carries the Safe transaction, a reason, who proposed it, and an expiry. What it means is always decoded from
-its calldata; the ``intent`` in the file is for people who open it, and a file whose intent says something else is
-refused. All of this is pure.
+The file contains the Safe transaction, a reason, the proposer and an expiry. The meaning is always decoded from the
+calldata. The file's ``intent`` is for people who open it; a file whose intent differs from the calldata is refused.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from eth_utils.crypto import keccak
 
-from blockota.approval.intent import CONTRACTS, describe, one_line, read_call
+from blockota.approval.intent import KnownCall, describe, one_line, read_call
 from blockota.approval.safe_transaction import CALL, DELEGATECALL, SafeTransaction
-from blockota.errors import ProposalError
-from blockota.formats.abi import SELECTOR_SIZE, Decoded
+from blockota.errors import Action, ProposalError
 from blockota.model.release import show_time
 from blockota.strict_json import address, decimal, dump, fault, hexadecimal, integer, load
 
@@ -25,13 +24,13 @@ _FORMAT = "blockota-proposal-1"
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal(SafeTransaction):
-    """One transaction of a Safe, not yet signed, and what its owners should know of it.
+    """An unsigned transaction of a Safe, with what its owners should know of it.
 
     Attributes:
-        reason: why, for the other owners; one line.
-        proposer: who made it, as they say themselves; one line.
+        reason: the reason for it, one line for the other owners.
+        proposer: the proposer's own name for themselves, one line; not authenticated.
         created: Unix time, in seconds.
-        expires: Unix time, in seconds, from which on nobody should sign or execute it.
+        expires: Unix time, in seconds, from which the proposal must be neither signed nor executed.
     """
 
     reason: str
@@ -39,42 +38,33 @@ class Proposal(SafeTransaction):
     expires: int
     proposer: str = ""
 
-    @property
-    def call(self) -> Decoded:
-        """What the calldata asks for.
+    @cached_property
+    def call(self) -> KnownCall | None:
+        """The decoded calldata; None if it is not a call that a vendor's Safe makes. Decoded once."""
+        return read_call(self)
 
-        Raises:
-            ProposalError: it is no call of our contracts, nor one of the Safe's about itself.
-        """
-        return self._read_call()[1]
-
-    @property
-    def contract(self) -> str:
-        """The name of the contract whose call it is: BlockOTA, FirmwareReplication or Safe.
-
-        Raises:
-            ProposalError: it is none of these.
-        """
-        return self._read_call()[0]
+    @cached_property
+    def intent(self) -> list[dict[str, str]]:
+        """The meaning in words, one group of labels and values for each action."""
+        return describe(self, self.call)
 
     @property
     def is_known(self) -> bool:
-        """Whether what it does can be told: a call of our contracts, one of the Safe's about itself, or a rejection."""
-        return self.is_rejection or read_call(self) is not None
+        """Whether the effect is known: the call can be decoded, or the transaction is a rejection."""
+        return self.is_rejection or self.call is not None
 
     @property
     def releases(self) -> list[dict[str, Any]]:
-        """The arguments of each release that it publishes; none where it does something else."""
-        read = read_call(self)
-        return list(read[1].arguments["releases"]) if read and read[1].name == "publish" else []
+        """The release arguments if the call is ``publish``; empty for other calls."""
+        return list(self.call.arguments["releases"]) if self.call and self.call.name == "publish" else []
 
     @property
     def digest(self) -> str:
-        """Names the whole file, the parts that the Safe does not see included (hex of keccak-256)."""
+        """Hex keccak-256 of the file, which also covers the fields that are not part of the Safe transaction."""
         return keccak(self.to_json()).hex()
 
     def to_json(self) -> bytes:
-        """The file's bytes, the same for equal proposals."""
+        """The bytes of the file; equal proposals give equal bytes."""
         return dump(
             {
                 "format": _FORMAT,
@@ -90,7 +80,7 @@ class Proposal(SafeTransaction):
                 "gasPrice": str(self.gas_price),
                 "gasToken": self.gas_token,
                 "refundReceiver": self.refund_receiver,
-                "intent": describe(self),
+                "intent": self.intent,
                 "reason": self.reason,
                 "proposer": self.proposer,
                 "created": self.created,
@@ -103,9 +93,10 @@ class Proposal(SafeTransaction):
         """Read a file.
 
         Raises:
-            ProposalError: it is no proposal, was changed, or its intent is not what its calldata does.
+            ProposalError: the file is not a proposal, or its intent differs from its calldata.
         """
-        fields = load(raw, form=_FORMAT, remedy="give the proposal first, signatures with --signature")
+        remedy = "give the proposal first, then the signatures"
+        fields = load(raw, form=_FORMAT, remedy=remedy, action=Action.GIVE_PROPOSAL_FIRST)
         try:
             proposal = cls(
                 chain_id=integer(fields, "chainId"),
@@ -126,45 +117,35 @@ class Proposal(SafeTransaction):
                 expires=integer(fields, "expires"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ProposalError("the file is no proposal", why=fault(error)) from error
+            raise ProposalError("the file is not a proposal", why=fault(error)) from error
+        # Writing the proposal again decodes the calldata, and shows unknown fields and second spellings of values.
         if load(proposal.to_json(), form=_FORMAT) != fields:
             raise ProposalError(
                 "the proposal contradicts itself",
-                why="its intent, or a field that does not belong there, is not what its calldata does",
+                why="its intent differs from its calldata, or it has a field that does not belong there",
                 remedy="do not sign it; ask who made it",
             )
         return proposal
 
     def check_time(self, now: int) -> None:
-        """Refuse a proposal that has expired.
+        """Refuse an expired proposal.
 
         Raises:
-            ProposalError: `now`, in Unix seconds, is not before its expiry.
+            ProposalError: `now`, in Unix seconds, is not before the expiry.
         """
         if now >= self.expires:
-            why = f"it was good until {show_time(self.expires)}"
-            raise ProposalError("the proposal has expired", why=why, remedy="make it again")
-
-    def _read_call(self) -> tuple[str, Decoded]:
-        read = read_call(self)
-        if read is None:
-            raise ProposalError(
-                "the proposal's call cannot be read",
-                why=f"0x{self.data[:SELECTOR_SIZE].hex()} with {len(self.data)} bytes is no call of "
-                f"{' or '.join(CONTRACTS)}, nor of the Safe about itself",
-                remedy="do not sign it; ask who made it",
-            )
-        return read
+            why = f"it was valid until {show_time(self.expires)}"
+            raise ProposalError("the proposal has expired", why=why, remedy="make a new one")
 
 
 def _operation(fields: dict[str, Any]) -> int:
     value = integer(fields, "operation")
     if value not in (CALL, DELEGATECALL):
-        raise ValueError(f"operation is {value}, neither 0 (call) nor 1 (delegatecall)")
+        raise ValueError(f"operation is {value}, which is neither 0 (call) nor 1 (delegatecall)")
     return value
 
 
 def _token(fields: dict[str, Any], name: str) -> str:
-    """An address whose zero has no letters for a checksum to show in."""
+    """An address, or zero, which has no letters in which a checksum could show."""
     value = fields[name]
     return value if isinstance(value, str) and re.fullmatch("0x0{40}", value) else address(fields, name)

@@ -13,8 +13,8 @@ from eth_utils.crypto import keccak
 from blockota.formats.abi import encode, encode_signature_call
 
 CALL, DELEGATECALL = 0, 1
-"""What a Safe does with a transaction (``Enum.Operation``)."""
-NOBODY = "0x" + "00" * 20
+"""Operations of a Safe transaction (``Enum.Operation``)."""
+ZERO_ADDRESS = "0x" + "00" * 20
 _DOMAIN = keccak(text="EIP712Domain(uint256 chainId,address verifyingContract)")
 _SAFE_TX = keccak(
     text="SafeTx(address to,uint256 value,bytes data,uint8 operation,uint256 safeTxGas,uint256 baseGas,"
@@ -26,22 +26,22 @@ _EXECUTE = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,
 
 @dataclass(frozen=True, kw_only=True)
 class SafeTransaction:
-    """What a Safe is asked to do.
+    """A transaction of a Safe.
 
     Attributes:
-        chain_id: the chain (EIP-155).
+        chain_id: EIP-155 chain id.
         safe: checksummed address of the Safe.
-        nonce: the Safe's nonce that the transaction takes.
-        to: checksummed address of what is called.
+        nonce: the nonce of the Safe that the transaction uses.
+        to: checksummed address that is called.
         data: calldata.
-        value: wei that go with the call.
+        value: wei sent with the call.
         operation: `CALL` or `DELEGATECALL`.
-        safe_tx_gas: gas for the call where `gas_price` is set, else the call has all that there is. Where this or
-            `gas_price` is set, a call that fails takes the nonce; where both are 0 it is as if nothing had been sent.
-        base_gas: gas that the refund counts beside it.
-        gas_price: wei, or tokens, a unit of gas, paid by the Safe to whoever executes; 0 means no refund.
-        gas_token: what the refund is paid in; `NOBODY` means ether.
-        refund_receiver: who gets the refund; `NOBODY` means whoever executes.
+        safe_tx_gas: gas limit of the call if `gas_price` is set; otherwise the call gets all remaining gas. If this or
+            `gas_price` is not 0, a failed call uses up the nonce; if both are 0, a failed call reverts everything.
+        base_gas: gas beyond the call that the refund covers.
+        gas_price: wei or tokens per unit of gas that the Safe pays to the executor; 0 means no refund.
+        gas_token: address of the token of the refund; `ZERO_ADDRESS` means ether.
+        refund_receiver: address that gets the refund; `ZERO_ADDRESS` means the executor.
     """
 
     chain_id: int
@@ -54,18 +54,18 @@ class SafeTransaction:
     safe_tx_gas: int = 0
     base_gas: int = 0
     gas_price: int = 0
-    gas_token: str = NOBODY
-    refund_receiver: str = NOBODY
+    gas_token: str = ZERO_ADDRESS
+    refund_receiver: str = ZERO_ADDRESS
 
     @property
     def is_rejection(self) -> bool:
-        """Whether it does nothing but take its nonce."""
+        """Whether it does nothing but use up its nonce."""
         has_more = self.data or self.value or self.operation != CALL
-        return self.to == self.safe and not has_more and self._rest() == (CALL, 0, 0, 0, NOBODY, NOBODY)
+        return self.to == self.safe and not has_more and self._rest() == (CALL, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS)
 
     @property
     def domain_hash(self) -> bytes:
-        """EIP-712 domain separator of the Safe."""
+        """EIP-712 domain separator of the Safe (``domainSeparator`` in Safe.sol)."""
         return keccak(encode(["bytes32", "uint256", "address"], [_DOMAIN, self.chain_id, self.safe]))
 
     @property
@@ -75,19 +75,19 @@ class SafeTransaction:
 
     @property
     def safe_tx_hash(self) -> bytes:
-        """What the owners sign."""
+        """The hash that the owners sign, EIP-712 over domain and struct hash (``getTransactionHash`` in Safe.sol)."""
         return keccak(b"\x19\x01" + self.domain_hash + self.message_hash)
 
     @property
     def signable(self) -> SignableMessage:
-        """The form in which an account signs it."""
+        """The message that an account signs (EIP-191 version 1)."""
         return SignableMessage(b"\x01", self.domain_hash, self.message_hash)
 
     def execution_call(self, signatures: bytes) -> bytes:
-        """Calldata that has the Safe do it.
+        """Calldata of ``execTransaction``.
 
         Args:
-            signatures: r, s and v of each signer, by ascending address.
+            signatures: r, s and v of each signer, in ascending order of the signers' addresses.
         """
         return encode_signature_call(_EXECUTE, self.to, self.value, self.data, *self._rest(), signatures)
 

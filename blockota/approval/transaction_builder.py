@@ -14,9 +14,8 @@ from typing import Any
 from eth_utils.address import is_checksum_address, to_checksum_address
 from eth_utils.crypto import keccak
 
-from blockota.approval.intent import describe
 from blockota.approval.proposal import Proposal
-from blockota.approval.safe_transaction import CALL, NOBODY
+from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
 from blockota.errors import ProposalError
 from blockota.strict_json import decimal, dump, fault, load_object, mapping, mappings, text
 
@@ -51,13 +50,13 @@ def to_builder(proposal: Proposal) -> bytes:
         ProposalError: it has gas limits, a refund or a delegatecall, which such a file cannot say.
     """
     gas = (proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price)
-    if proposal.operation != CALL or any(gas) or {proposal.gas_token, proposal.refund_receiver} != {NOBODY}:
+    if proposal.operation != CALL or any(gas) or {proposal.gas_token, proposal.refund_receiver} != {ZERO_ADDRESS}:
         raise ProposalError(
             "the proposal cannot be exported",
             why="a Transaction Builder file knows neither gas limits nor refunds nor delegatecalls",
         )
     meta = {
-        "name": describe(proposal)[0]["action"],
+        "name": proposal.intent[0]["action"],
         "description": proposal.reason,
         "txBuilderVersion": "",
         "createdFromSafeAddress": proposal.safe,

@@ -19,7 +19,7 @@ from eth_utils.crypto import keccak
 
 from blockota.approval.chain_view import SafeState
 from blockota.approval.proposal import Proposal
-from blockota.approval.safe_transaction import CALL, NOBODY
+from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature, accept
 from blockota.bindings.contract import refusals_in_words
 from blockota.chain.chain import Chain, Receipt
@@ -231,7 +231,7 @@ def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], th
     )
     setup = encode_signature_call(
         "setup(address[],uint256,address,bytes,address,address,uint256,address)",
-        *(list(owners), threshold, NOBODY, b"", NOBODY, NOBODY, 0, NOBODY),
+        *(list(owners), threshold, ZERO_ADDRESS, b"", ZERO_ADDRESS, ZERO_ADDRESS, 0, ZERO_ADDRESS),
     )
     creation = encode_signature_call("createProxyWithNonce(address,bytes,uint256)", singleton, setup, 0)
     address = decode(["address"], chain.call(factory, creation))[0]

@@ -48,9 +48,7 @@ def show_groups(session: Session, groups: Sequence[Rows]) -> None:
 
 def headline(proposal: Proposal) -> str:
     """What it does, in a few words."""
-    from blockota.approval.intent import describe
-
-    groups = describe(proposal)
+    groups = proposal.intent
     first = groups[0]
     action = re.split("[:,]", first["action"])[0]
     about = " ".join(first[label] for label in ("product", "version", "owner", "called") if label in first)
@@ -62,11 +60,10 @@ def meaning(
     proposal: Proposal, *, view: ChainView | None, images: Sequence[CheckedImage | UncheckedImage]
 ) -> list[Rows]:
     """What it does, decoded from the calldata, and what the chain says of the things that it names."""
-    from blockota.approval.intent import describe
     from blockota.vendor.propose import agreements_of
 
     groups: list[Rows] = []
-    for number, group in enumerate(describe(proposal)):
+    for number, group in enumerate(proposal.intent):
         rows: Rows = {_label(name): value for name, value in group.items()}
         if proposal.releases:
             rows = _with_place(rows, proposal.releases[number])
@@ -164,7 +161,7 @@ def as_fields(proposal: Proposal, *, flags: Sequence[RedFlag] | None, signers: M
         "domainHash": "0x" + proposal.domain_hash.hex(),
         "messageHash": "0x" + proposal.message_hash.hex(),
         "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
-        "contract": proposal.contract if proposal.is_known and not proposal.is_rejection else None,
+        "contract": proposal.call.contract if proposal.call else None,
         "expired": time.time() >= proposal.expires,
         "signers": dict(signers),
         "redFlags": None if flags is None else flag_fields(flags),
@@ -215,7 +212,7 @@ def _today(name: str | None, view: ChainView | None) -> Rows:
 
 
 def _place(proposal: Proposal, view: ChainView | None) -> Rows:
-    name = f"{proposal.contract} " if proposal.is_known and not proposal.is_rejection else ""
+    name = f"{proposal.call.contract} " if proposal.call else ""
     rows: Rows = {
         "calls": f"{name}{proposal.to}",
         "Safe": proposal.safe,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from eth_utils.address import to_checksum_address
 
 from blockota.approval.chain_view import ChainView, SafeState
-from blockota.approval.intent import read_call
 from blockota.approval.proposal import Proposal
 from blockota.approval.transaction_builder import BuilderTransaction
 from blockota.bindings.block_ota import BlockOTAContract
@@ -140,8 +139,8 @@ def _agreements(
 
 def agreements_of(proposals: Iterable[Proposal]) -> list[int]:
     """Numbers of the agreements that proposals are about."""
-    reads = [read for proposal in proposals if (read := read_call(proposal))]
-    return sorted({call.arguments["id"] for contract, call in reads if contract == "FirmwareReplication"})
+    calls = [proposal.call for proposal in proposals if proposal.call]
+    return sorted({call.arguments["id"] for call in calls if call.contract == "FirmwareReplication"})
 
 
 def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to: str, data: bytes) -> Proposal:

@@ -227,8 +227,7 @@ def test_calldata_that_cannot_be_read_to_its_end_is_unknown(data: bytes) -> None
     assert fields_of(unknown)["intent"] == [
         {"action": f"UNKNOWN: 0x{data[:4].hex()} with {len(data)} bytes", "called": CONTRACT}
     ]
-    with pytest.raises(ProposalError, match=r"call cannot be read: .* Do not sign it"):
-        _ = unknown.call
+    assert unknown.call is None
 
 
 @pytest.mark.parametrize("hidden", ["\n", "\x1b[2K", "\u202e", "\u200b", "\u2066", "\x00", "\ud800", "\u2028", "\xa0"])
@@ -299,7 +298,7 @@ def test_a_proposal_expires_at_its_second() -> None:
     """It is good until the second before, and the sentence says until when."""
     proposal = replace(PROPOSAL, expires=NOW)
     proposal.check_time(NOW - 1)
-    with pytest.raises(ProposalError, match="has expired: it was good until 2027-01-15 08:00:00 UTC"):
+    with pytest.raises(ProposalError, match="has expired: it was valid until 2027-01-15 08:00:00 UTC"):
         proposal.check_time(NOW)
 
 

@@ -244,7 +244,7 @@ def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
 def test_a_view_that_no_settings_hold_is_flagged() -> None:
     """Where the signer's machine does not know the contract, whoever wrote the view chose it."""
     found = red_flags(proposal_with(), replace(VIEW, source="view.json"), signer=None, now=NOW, is_pinned=False)
-    assert found == [RedFlag("unconfigured", "no settings here name your contract; view.json alone does")]
+    assert found == [RedFlag("unconfigured", "your settings do not name your contract; only view.json does")]
 
 
 def test_a_stranger_is_told() -> None:
@@ -296,7 +296,7 @@ def test_a_version_of_nothing_is_flagged() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"chain_id": 1}, "names chain id 1, the chain that was asked is 1337"), ({"safe": MALLORY}, f"names {MALLORY}")],
+    [({"chain_id": 1}, "has chain id 1, the chain that was asked has 1337"), ({"safe": MALLORY}, f"is for {MALLORY}")],
 )
 def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> None:
     """There is no word that passes it."""

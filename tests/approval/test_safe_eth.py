@@ -16,7 +16,7 @@ from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEOA
 from safe_eth.safe.safe_tx import SafeTx
 
 from blockota.approval.proposal import Proposal
-from blockota.approval.safe_transaction import CALL, DELEGATECALL, NOBODY, SafeTransaction
+from blockota.approval.safe_transaction import CALL, DELEGATECALL, ZERO_ADDRESS, SafeTransaction
 from blockota.approval.signature import Signature, accept, sign
 from blockota.bindings.block_ota import publish_call
 from blockota.bindings.safe import execute, read_safe
@@ -45,8 +45,8 @@ transactions = st.builds(
     safe_tx_gas=uint256,
     base_gas=uint256,
     gas_price=uint256,
-    gas_token=st.just(NOBODY) | addresses,
-    refund_receiver=st.just(NOBODY) | addresses,
+    gas_token=st.just(ZERO_ADDRESS) | addresses,
+    refund_receiver=st.just(ZERO_ADDRESS) | addresses,
 )
 
 

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from blockota.approval.chain_view import ChainView, SafeState
 from blockota.approval.intent import SAFE as SAFE_INTERFACE
-from blockota.approval.intent import describe
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import red_flags
 from blockota.approval.signature import from_json as read_signatures
@@ -155,7 +154,7 @@ called = st.one_of(
 def test_whatever_the_calldata_holds_is_shown_safely(call: tuple[str, tuple[Any, ...]]) -> None:
     """Names and reasons come out of calldata: the intent and the flags are printable, and the file is read back."""
     proposal = proposal_with(data=interface("BlockOTA").encode_call(call[0], *call[1]))
-    shown = [value for group in describe(proposal) for pair in group.items() for value in pair]
+    shown = [value for group in proposal.intent for pair in group.items() for value in pair]
     shown += [flag.what for flag in red_flags(proposal, VIEW, signer=None, now=NOW)]
     assert all(text.isprintable() for text in shown)
     assert Proposal.from_json(proposal.to_json()) == proposal
@@ -168,7 +167,7 @@ def test_any_calldata_is_described(contract: str, target: str, tail: bytes) -> N
     for entry in artifact(contract)["abi"]:
         if entry["type"] == "function":
             proposal = proposal_with(to=target, data=function_abi_to_4byte_selector(entry) + tail)
-            assert all(text.isprintable() for group in describe(proposal) for text in group.values())
+            assert all(text.isprintable() for group in proposal.intent for text in group.values())
 
 
 @pytest.mark.parametrize("read", [read for _, read in READERS.values()], ids=READERS)

@@ -47,7 +47,7 @@ def test_a_safe_tells_its_state(vendor: Vendor, cast: Cast) -> None:
 def test_anyone_executes_what_two_owners_signed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
     """The release is there, the nonce is taken, and whoever paid is no owner."""
     receipt = run(vendor, proposal, cast.owner_c, cast.owner_a)
-    product = proposal.call.arguments["releases"][0]["product"].rstrip(b"\0").decode()
+    product = proposal.releases[0]["product"].rstrip(b"\0").decode()
     assert vendor.contract.release(product, Version(1, 1, 0)) is not None
     assert read_safe(vendor.chain, vendor.safe).nonce == proposal.nonce + 1
     assert receipt.gas_used < 200_000
@@ -77,7 +77,7 @@ def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal
 
 def product_of(proposal: Proposal) -> str:
     """The product that a proposal publishes for."""
-    name: bytes = proposal.call.arguments["releases"][0]["product"]
+    name: bytes = proposal.releases[0]["product"]
     return name.rstrip(b"\0").decode()
 
 

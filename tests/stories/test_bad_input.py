@@ -138,7 +138,7 @@ def test_a_stranger_is_told_before_signing(workshop: Workshop) -> None:
     propose(workshop)
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
     refused(outcome, REFUSED, "red flags (stranger)")
-    assert "is no owner of the Safe" in outcome.err
+    assert "is not an owner of the Safe" in outcome.err
     assert not list(Path().glob("*.signature.json"))
 
 

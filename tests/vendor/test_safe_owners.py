@@ -8,7 +8,7 @@ import pytest
 from eth_account.signers.local import LocalAccount
 
 from blockota.approval.chain_view import SafeState
-from blockota.approval.intent import SAFE, describe
+from blockota.approval.intent import SAFE
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import sign
 from blockota.bindings.safe import execute, read_safe
@@ -63,7 +63,7 @@ def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int)
     after = state(vendor)
     assert set(after.owners) == {*before.owners, DORA.address}
     assert after.threshold == expected
-    assert describe(proposal) == [
+    assert proposal.intent == [
         {"action": "add an owner to the Safe", "owner": DORA.address, "threshold": str(expected)}
     ]
     decide(vendor, lambda safe: remove_call(safe, DORA.address, threshold=2))
