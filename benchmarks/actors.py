@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from eth_utils.address import to_checksum_address
-
 from blockota.approval.safe_transaction import SafeTransaction
 from blockota.bindings.safe import read_safe
 from blockota.chain.chain import Chain
 from blockota.chain.local import LocalChain, free_port
+from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import Interface
 from blockota.keys import dev_account
 from blockota.vendor.publish import deploy_local_safe

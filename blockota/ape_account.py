@@ -27,10 +27,10 @@ from eth_account.signers.base import BaseAccount
 from eth_account.types import TransactionDictType
 from eth_typing import ChecksumAddress, Hash32
 from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 
 from blockota.errors import RefusedError, UsageError
+from blockota.ethereum import keccak
 
 _REMEDY = "connect and unlock the device, open its Ethereum app, and approve what it shows"
 _WORD = 32

@@ -7,9 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from eth_utils.address import is_checksum_address
-
 from blockota.errors import Action, ProposalError
+from blockota.ethereum import is_checksum_address
 
 MAX_FILE_SIZE = 1 << 20
 """Bytes that a proposal, signature or view file may have."""

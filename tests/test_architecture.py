@@ -43,7 +43,7 @@ FORBIDDEN = {
 }
 """Directions that are closed although they point down."""
 PURE = ("blockota.formats", "blockota.model", "blockota.approval")
-BASE_OF_PURE = {"blockota.errors", "blockota.strict_json"}
+BASE_OF_PURE = {"blockota.errors", "blockota.ethereum", "blockota.strict_json"}
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
 HOMES = {
     "web3": ("blockota.chain",),

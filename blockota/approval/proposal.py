@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from eth_utils.crypto import keccak
-
 from blockota.approval.intent import KnownCall, describe, one_line, read_call
 from blockota.approval.safe_transaction import CALL, DELEGATECALL, SafeTransaction
 from blockota.errors import Action, ProposalError
+from blockota.ethereum import keccak
 from blockota.model.release import show_time
 from blockota.strict_json import address, decimal, dump, fault, hexadecimal, integer, load
 

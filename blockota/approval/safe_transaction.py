@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eth_account.messages import SignableMessage
-from eth_utils.crypto import keccak
 
+from blockota.ethereum import keccak
 from blockota.formats.abi import encode, encode_signature_call
 
 CALL, DELEGATECALL = 0, 1

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eth_account import Account
-from eth_account.signers.base import BaseAccount
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from blockota.approval.proposal import Proposal
 from blockota.errors import ProposalError
 from blockota.strict_json import address, digest, dump, fault, hexadecimal, load
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 _FORMAT = "blockota-signatures-1"
 _SIZE = 65

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils.address import is_checksum_address, to_checksum_address
-from eth_utils.crypto import keccak
-
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
 from blockota.errors import ProposalError
+from blockota.ethereum import is_checksum_address, keccak, to_checksum_address
 from blockota.strict_json import decimal, dump, fault, load_object, mapping, mappings, text
 
 _VERSION = "1.0"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
-
-from eth_abi.exceptions import DecodingError
-from eth_account.signers.base import BaseAccount
-from eth_utils.crypto import keccak
+from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract
 from blockota.chain.chain import BlockHead, Chain, Log, Receipt
 from blockota.errors import ChainError, RefusedError
-from blockota.formats.abi import interface
+from blockota.ethereum import keccak
+from blockota.formats.abi import DecodingError, interface
 from blockota.formats.cid import CID, RAW
 from blockota.model.facts import ChainAnswer, KnownReleases
 from blockota.model.release import Product, Region, Release, Status, Version, product_key, product_name
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 _RELEASE_PUBLISHED = keccak(
     text="ReleasePublished(bytes32,uint64,bytes32,uint32,uint32,uint40,bytes32,bytes32)",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
-
-from eth_abi.exceptions import DecodingError
-from eth_account.signers.base import BaseAccount
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from blockota.bindings.refusals import explain
 from blockota.chain.chain import Chain, Receipt
 from blockota.errors import RefusedError, RevertedError
-from blockota.formats.abi import artifact, interface
+from blockota.formats.abi import DecodingError, artifact, interface
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 PAGE = 64
 """Records asked for in one call."""

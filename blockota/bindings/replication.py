@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
-
-from eth_account.signers.base import BaseAccount
+from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract
 from blockota.chain.chain import Chain, Receipt
@@ -13,6 +11,9 @@ from blockota.errors import RefusedError
 from blockota.formats.abi import interface
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Version, product_key, product_name
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 
 class ReplicationContract(Contract):

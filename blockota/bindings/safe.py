@@ -10,12 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from eth_abi.exceptions import DecodingError
-from eth_account.signers.base import BaseAccount
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
+from typing import TYPE_CHECKING, Any
 
 from blockota.approval.chain_view import SafeState
 from blockota.approval.proposal import Proposal
@@ -24,7 +19,11 @@ from blockota.approval.signature import Signature, accept
 from blockota.bindings.contract import refusals_in_words
 from blockota.chain.chain import Chain, Receipt
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
-from blockota.formats.abi import decode, encode_signature_call
+from blockota.ethereum import keccak, to_checksum_address
+from blockota.formats.abi import DecodingError, decode, encode_signature_call
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 _SUCCESS = keccak(text="ExecutionSuccess(bytes32,uint256)")
 _FAILURE = keccak(text="ExecutionFailure(bytes32,uint256)")

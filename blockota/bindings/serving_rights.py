@@ -10,14 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from eth_abi.exceptions import DecodingError
-
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain.chain import Log
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
-from blockota.formats.abi import interface
+from blockota.formats.abi import DecodingError, interface
 from blockota.formats.cid import CID, RAW
 from blockota.model.release import Release, product_key
 from blockota.model.rights import Claim, agreed_claim

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eth_account.signers.base import BaseAccount
+from typing import TYPE_CHECKING
 
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain.chain import Receipt
@@ -11,6 +11,9 @@ from blockota.model.agreement import Agreement
 from blockota.model.release import Version
 from blockota.stores.search import MAX_URL
 from blockota.stores.source import Source
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 
 def offer(

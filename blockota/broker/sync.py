@@ -10,8 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-
-from eth_account.signers.base import BaseAccount
+from typing import TYPE_CHECKING
 
 from blockota.bindings.replication import ReplicationContract
 from blockota.broker import agreements as broker
@@ -24,6 +23,9 @@ from blockota.formats.cid import Block, check_block
 from blockota.stores.fetch import FileFetch, StoreDestination
 from blockota.stores.gateway import TrustlessClient
 from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, Verdict
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 _NOTED = frozenset({"left out", "not announced", "missed"})
 LEFT_OUT_SECONDS = 86400

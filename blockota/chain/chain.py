@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-
-from eth_account.signers.base import BaseAccount
+from typing import TYPE_CHECKING
 
 from blockota.chain.node import BlockHead, Log, Node, Receipt
 from blockota.chain.outbox import Outbox, Sending
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 __all__ = ["LOCAL_CHAIN_IDS", "BlockHead", "Chain", "Log", "Receipt", "Sending"]
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
-from eth_account.signers.base import BaseAccount
+from typing import TYPE_CHECKING
 
 from blockota.chain.journal import Entry, Journal
 from blockota.chain.node import Node, Receipt
 from blockota.chain.tracking import Situation, State, Tracker, Watch
 from blockota.chain.transaction import SignedTransaction, gwei
 from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 _GAS_MARGIN = 1.2
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eth_account import Account
-from eth_account.signers.base import BaseAccount
 from eth_keys.exceptions import BadSignature
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from blockota.chain.rlp import Item, decode, number
 from blockota.errors import RefusedError
+from blockota.ethereum import keccak, to_checksum_address
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 GWEI = 10**9
 _EIP1559 = 2

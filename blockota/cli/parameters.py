@@ -84,10 +84,10 @@ class AddressWord(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Read the word."""
-        from eth_utils.address import is_checksum_address, is_hex_address, to_checksum_address
+        from blockota.ethereum import is_address, is_checksum_address, to_checksum_address
 
         digits = str(value)[2:]
-        if not str(value).startswith("0x") or not is_hex_address(value) or not int(digits, 16):
+        if not str(value).startswith("0x") or not is_address(value) or not int(digits, 16):
             self.fail(f"{value!r} is no address: say 0x and 40 hex digits.", param, ctx)
         if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
             self.fail(f"{value} has a wrong checksum: a digit was mistyped.", param, ctx)

@@ -1,46 +1,41 @@
 """The contract's ABI as package data: calldata, results, errors and events to values and back.
 
-Source: Solidity, Contract ABI Specification.
+Source: Solidity, Contract ABI Specification. Decoding is strict as that specification defines it: offsets are the
+smallest possible, nothing overlaps, padding is zero, and no byte is left over. Only the types that our contracts and
+the Safe use are known: uint8 to uint256, bytes1 to bytes32, address, bool, bytes, string, tuples, and lists of them.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from eth_abi.codec import ABICodec
-from eth_abi.decoding import UnsignedIntegerDecoder
-from eth_abi.encoding import UnsignedIntegerEncoder
-from eth_abi.exceptions import DecodingError, EncodingError
-from eth_abi.registry import ABIRegistry, BaseEquals, registry
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
-
 from blockota.errors import UsageError
+from blockota.ethereum import is_address, is_checksum_address, keccak, to_checksum_address
 
-
-def _strict_registry() -> ABIRegistry:
-    """Types of our own: Ape puts a decoder that pads short numbers into the shared ones, before or after us."""
-    strict: ABIRegistry = registry.copy()  # type: ignore[no-untyped-call]  # eth-abi leaves it untyped
-    strict.unregister("uint")
-    strict.register(BaseEquals("uint"), UnsignedIntegerEncoder, UnsignedIntegerDecoder, label="uint")  # type: ignore[no-untyped-call]
-    return strict
-
-
-_CODEC = ABICodec(_strict_registry())
-encode, decode = _CODEC.encode, _CODEC.decode
 SELECTOR_SIZE = 4
 """Bytes that name a function or an error."""
+_WORD = 32
+_ADDRESS_SIZE = 20
 _PANIC, _REVERT = bytes.fromhex("4e487b71"), bytes.fromhex("08c379a0")
+
+
+class DecodingError(ValueError):
+    """Bytes are not the strict encoding of values of these types."""
+
+
+class EncodingError(ValueError):
+    """A value does not belong to its type."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A function call, an error or an event in words.
+    """A decoded function call, error or event.
 
     Attributes:
         name: as in the Solidity source.
@@ -51,20 +46,202 @@ class Decoded:
     arguments: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class AbiType:
+    """A type of the ABI.
+
+    Attributes:
+        name: ``uint``, ``bytesN``, ``address``, ``bool``, ``bytes``, ``string``, ``tuple`` or ``list``.
+        size: bits of a ``uint``, bytes of a ``bytesN``, else 0.
+        parts: the types in a ``tuple``; the one type of the elements of a ``list``.
+        labels: names of the fields of a ``tuple``, which is decoded to a dict.
+    """
+
+    name: str
+    size: int = 0
+    parts: tuple[AbiType, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def is_dynamic(self) -> bool:
+        """Whether the encoding stands behind the heads, which then have its offset."""
+        return self.name in {"bytes", "string", "list"} or any(part.is_dynamic for part in self.parts)
+
+    @functools.cached_property
+    def head_size(self) -> int:
+        """Bytes of the head: the whole encoding of a static type, the offset of a dynamic one."""
+        is_word = self.is_dynamic or self.name != "tuple"
+        return _WORD if is_word else sum(part.head_size for part in self.parts)
+
+    @functools.cached_property
+    def canonical(self) -> str:
+        """The type as signatures write it."""
+        if self.name == "tuple":
+            return f"({','.join(part.canonical for part in self.parts)})"
+        if self.name == "list":
+            return f"{self.parts[0].canonical}[]"
+        return f"{'bytes' if self.name == 'bytesN' else self.name}{self.size or ''}"
+
+    def encode(self, value: Any) -> bytes:
+        """The encoding of a value.
+
+        Raises:
+            EncodingError: the value does not belong to the type.
+        """
+        match self.name, value:
+            case "uint", int() if not isinstance(value, bool) and 0 <= value < 1 << self.size:
+                encoded = value.to_bytes(_WORD)
+            case "bool", bool():
+                encoded = int(value).to_bytes(_WORD)
+            case "address", str() if is_address(value) and _has_no_wrong_checksum(value):
+                encoded = bytes.fromhex(value[2:]).rjust(_WORD, b"\0")
+            case "bytesN", bytes() if len(value) == self.size:
+                encoded = value.ljust(_WORD, b"\0")
+            case "bytes", bytes():
+                encoded = len(value).to_bytes(_WORD) + value + bytes(-len(value) % _WORD)
+            case "string", str():
+                encoded = AbiType("bytes").encode(_utf8(value))
+            case "list", Sequence() if not isinstance(value, str | bytes):
+                encoded = len(value).to_bytes(_WORD) + encode_all(self.parts * len(value), value)
+            case "tuple", Mapping() if set(value) == set(self.labels):
+                encoded = encode_all(self.parts, [value[label] for label in self.labels])
+            case "tuple", Sequence() if len(value) == len(self.parts) and not isinstance(value, str | bytes):
+                encoded = encode_all(self.parts, value)
+            case _:
+                raise EncodingError(f"{value!r:.80} is not a value of the type {self.canonical}")
+        return encoded
+
+    def decode(self, data: memoryview) -> tuple[Any, int]:
+        """Read one value from the beginning of the data.
+
+        Returns:
+            The value, and how many bytes its encoding has.
+
+        Raises:
+            DecodingError: the data does not begin with a strict encoding.
+        """
+        match self.name:
+            case "tuple":
+                values, used = decode_all(self.parts, data)
+                return dict(zip(self.labels, values, strict=True)), used
+            case "list":
+                count = _number(data)
+                # Each element has a head, so an invented length is refused before anything is built from it.
+                if count * self.parts[0].head_size > len(data) - _WORD:
+                    raise DecodingError(f"a list of {count} elements does not fit")
+                values, used = decode_all(self.parts * count, data[_WORD:])
+                return values, _WORD + used
+            case "bytes" | "string":
+                content, used = _content(data)
+                return _text(content) if self.name == "string" else content, used
+        return self._decode_word(_word(data)), _WORD
+
+    def _decode_word(self, word: bytes) -> Any:
+        number = int.from_bytes(word)
+        match self.name:
+            case "uint" if not number >> self.size:
+                return number
+            case "bool" if number <= 1:
+                return bool(number)
+            case "address" if not number >> 8 * _ADDRESS_SIZE:
+                return to_checksum_address(word[-_ADDRESS_SIZE:])
+            case "bytesN" if not any(word[self.size :]):
+                return word[: self.size]
+        raise DecodingError(f"0x{word.hex()} is not a value of the type {self.canonical}")
+
+
+def encode_all(types: Sequence[AbiType], values: Sequence[Any]) -> bytes:
+    """The encoding of several values one after the other: heads first, then what the heads point to."""
+    if len(types) != len(values):
+        raise EncodingError(f"{len(values)} values were given for {len(types)} types")
+    heads, tails = b"", b""
+    tail_start = sum(kind.head_size for kind in types)
+    for kind, value in zip(types, values, strict=True):
+        encoded = kind.encode(value)
+        if kind.is_dynamic:
+            heads += (tail_start + len(tails)).to_bytes(_WORD)
+            tails += encoded
+        else:
+            heads += encoded
+    return heads + tails
+
+
+def decode_all(types: Sequence[AbiType], data: memoryview) -> tuple[list[Any], int]:
+    """The reverse of `encode_all`; the second value is how many bytes were read."""
+    values, head, tail = [], 0, sum(kind.head_size for kind in types)
+    for kind in types:
+        if kind.is_dynamic:
+            if _number(data[head:]) != tail:
+                raise DecodingError("an offset does not point to the end of what came before")
+            value, used = kind.decode(data[tail:])
+            tail += used
+            head += _WORD
+        else:
+            value, used = kind.decode(data[head:])
+            head += used
+        values.append(value)
+    return values, tail
+
+
+def encode(types: Iterable[str], values: Sequence[Any]) -> bytes:
+    """The encoding of values of types such as ``uint256`` or ``address[]``.
+
+    Raises:
+        EncodingError: a value does not belong to its type.
+    """
+    return encode_all([parse_type(kind) for kind in types], values)
+
+
+def decode(types: Iterable[str], data: bytes) -> list[Any]:
+    """The values that data encodes, to its last byte.
+
+    Raises:
+        DecodingError: it is not the strict encoding of such values.
+    """
+    return _decode_whole([parse_type(kind) for kind in types], data)
+
+
+@functools.cache
+def parse_type(text: str) -> AbiType:
+    """A type from its name in a signature; tuples are known from the JSON ABI alone.
+
+    Raises:
+        ValueError: the name is not one of a known type.
+    """
+    if text.endswith("[]"):
+        return AbiType("list", parts=(parse_type(text[:-2]),))
+    if text in {"address", "bool", "bytes", "string"}:
+        return AbiType(text)
+    found = re.fullmatch(r"(uint|bytes)([1-9]\d{0,2})", text)
+    size = int(found[2]) if found else 0
+    if found and found[1] == "uint" and size % 8 == 0 and size <= 8 * _WORD:
+        return AbiType("uint", size)
+    if found and found[1] == "bytes" and size <= _WORD:
+        return AbiType("bytesN", size)
+    raise ValueError(f"the ABI type {text} is not known")
+
+
 class Interface:
-    """What a contract understands and says.
+    """The functions, errors and events of a contract.
 
     Args:
         entries: the JSON ABI.
     """
 
     def __init__(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Index the entries by name and selector."""
-        entries = [entry for entry in entries if entry["type"] in {"function", "error", "event", "constructor"}]
-        self._functions = {e["name"]: e for e in entries if e["type"] == "function"}
-        self._constructor: dict[str, Any] = next((e for e in entries if e["type"] == "constructor"), {"inputs": []})
-        self._by_selector = {_topic(e)[:SELECTOR_SIZE]: e for e in entries if e["type"] in {"function", "error"}}
-        self._events = {_topic(e): e for e in entries if e["type"] == "event"}
+        self._functions: dict[str, _Entry] = {}
+        self._by_selector: dict[bytes, _Entry] = {}
+        self._events: dict[bytes, _Entry] = {}
+        self._constructor = _Entry({"type": "constructor", "inputs": []})
+        for entry in map(_Entry, entries):
+            if entry.kind == "function":
+                self._functions[entry.name] = entry
+            if entry.kind in {"function", "error"}:
+                self._by_selector[entry.topic[:SELECTOR_SIZE]] = entry
+            if entry.kind == "event":
+                self._events[entry.topic] = entry
+            if entry.kind == "constructor":
+                self._constructor = entry
 
     def encode_call(self, function: str, *arguments: Any) -> bytes:
         """Calldata of a function; a struct argument is given as a dict or a tuple.
@@ -74,40 +251,49 @@ class Interface:
         """
         entry = self._functions[function]
         try:
-            return _topic(entry)[:SELECTOR_SIZE] + _encode(entry["inputs"], arguments)
+            return entry.topic[:SELECTOR_SIZE] + encode_all(entry.inputs.parts, arguments)
         except EncodingError as error:
-            raise UsageError(f"the contract cannot be asked to {function}", why=str(error).rstrip(".")) from error
+            raise UsageError(f"the contract cannot be asked to {function}", why=str(error)) from error
 
     def encode_constructor(self, *arguments: Any) -> bytes:
-        """Constructor arguments, to be put behind the creation bytecode."""
-        return _encode(self._constructor["inputs"], arguments)
+        """Constructor arguments, to be appended to the creation bytecode."""
+        return encode_all(self._constructor.inputs.parts, arguments)
 
     def decode_call(self, data: bytes) -> Decoded | None:
-        """What calldata (or error data) asks for; None where it is none of this contract's, to the last byte."""
+        """The call or error that data encodes; None if it is not one of this contract's, to the last byte."""
         entry = self._by_selector.get(data[:SELECTOR_SIZE])
         if entry is None:
             return None
         try:
-            values = _decode(entry["inputs"], data[SELECTOR_SIZE:])
-        except (DecodingError, ValueError, OverflowError):
+            values = _decode_whole(entry.inputs.parts, data[SELECTOR_SIZE:])
+        except DecodingError:
             return None
-        if _encode(entry["inputs"], list(values.values())) != data[SELECTOR_SIZE:]:
-            return None
-        return Decoded(entry["name"], values)
+        return Decoded(entry.name, dict(zip(entry.inputs.labels, values, strict=True)))
 
     def decode_result(self, function: str, data: bytes) -> Any:
-        """What a function returned: its only value, or a dict of several."""
-        values = _decode(self._functions[function]["outputs"], data)
-        return next(iter(values.values())) if len(values) == 1 else values
+        """The value that a function returned, or a dict of several.
+
+        Raises:
+            DecodingError: the data is not the strict encoding of a result of this function.
+        """
+        outputs = self._functions[function].outputs
+        values = _decode_whole(outputs.parts, data)
+        return values[0] if len(values) == 1 else dict(zip(outputs.labels, values, strict=True))
 
     def decode_event(self, topics: Sequence[bytes], data: bytes) -> Decoded | None:
-        """What a log entry says; None where it is none of this contract's events."""
+        """The event of a log entry; None if it is not one of this contract's.
+
+        Raises:
+            DecodingError: the entry has the event's selector, and its arguments cannot be decoded.
+        """
         entry = self._events.get(topics[0]) if topics else None
         if entry is None:
             return None
-        indexed = [i for i in entry["inputs"] if i["indexed"]]
-        rest = [i for i in entry["inputs"] if not i["indexed"]]
-        return Decoded(entry["name"], _decode(indexed, b"".join(topics[1:])) | _decode(rest, data))
+        parameters = list(zip(entry.inputs.labels, entry.inputs.parts, entry.indexed, strict=True))
+        indexed = {label: kind for label, kind, is_indexed in parameters if is_indexed}
+        others = {label: kind for label, kind, is_indexed in parameters if not is_indexed}
+        values = _decode_whole([*indexed.values()], b"".join(topics[1:])) + _decode_whole([*others.values()], data)
+        return Decoded(entry.name, dict(zip([*indexed, *others], values, strict=True)))
 
     @property
     def functions(self) -> frozenset[str]:
@@ -117,7 +303,36 @@ class Interface:
     @property
     def errors(self) -> frozenset[str]:
         """Names of all custom errors."""
-        return frozenset(e["name"] for e in self._by_selector.values() if e["type"] == "error")
+        return frozenset(entry.name for entry in self._by_selector.values() if entry.kind == "error")
+
+
+class _Entry:
+    """One entry of a JSON ABI, with its types parsed when they are needed first."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = fields
+        self.kind: str = fields["type"]
+        self.name: str = fields.get("name", "")
+
+    @functools.cached_property
+    def inputs(self) -> AbiType:
+        """The parameters, as one tuple."""
+        return _tuple_of(self._fields.get("inputs", []))
+
+    @functools.cached_property
+    def outputs(self) -> AbiType:
+        """The results, as one tuple."""
+        return _tuple_of(self._fields.get("outputs", []))
+
+    @functools.cached_property
+    def topic(self) -> bytes:
+        """Hash of the signature: an event's first topic, and the selector of a function or error."""
+        return keccak(text=f"{self.name}{self.inputs.canonical}")
+
+    @property
+    def indexed(self) -> list[bool]:
+        """Which parameters of an event are topics."""
+        return [bool(parameter["indexed"]) for parameter in self._fields["inputs"]]
 
 
 def encode_signature_call(signature: str, *arguments: Any) -> bytes:
@@ -152,45 +367,61 @@ def interface(contract: str) -> Interface:
     return Interface(artifact(contract)["abi"])
 
 
-def _topic(entry: dict[str, Any]) -> bytes:
-    return keccak(text=f"{entry['name']}({','.join(_type(i) for i in entry['inputs'])})")
+def _tuple_of(parameters: Sequence[dict[str, Any]]) -> AbiType:
+    labels = tuple(parameter["name"] or str(number) for number, parameter in enumerate(parameters))
+    return AbiType("tuple", parts=tuple(_types_of(parameters)), labels=labels)
 
 
-def _type(parameter: dict[str, Any]) -> str:
-    kind: str = parameter["type"]
-    if kind.startswith("tuple"):
-        return f"({','.join(_type(c) for c in parameter['components'])}){kind[len('tuple') :]}"
-    return kind
+def _types_of(parameters: Sequence[dict[str, Any]]) -> Iterator[AbiType]:
+    for parameter in parameters:
+        base = parameter["type"].removesuffix("[]")
+        kind = _tuple_of(parameter["components"]) if base == "tuple" else parse_type(base)
+        yield AbiType("list", parts=(kind,)) if base != parameter["type"] else kind
 
 
-def _encode(parameters: list[dict[str, Any]], values: Sequence[Any]) -> bytes:
-    plain = [_to_tuples(p, value) for p, value in zip(parameters, values, strict=True)]
-    return encode([_type(p) for p in parameters], plain)
+def _decode_whole(types: Sequence[AbiType], data: bytes) -> list[Any]:
+    values, used = decode_all(types, memoryview(data))
+    if used != len(data):
+        raise DecodingError(f"{len(data) - used} bytes follow the last value")
+    return values
 
 
-def _decode(parameters: list[dict[str, Any]], data: bytes) -> dict[str, Any]:
-    values = decode([_type(p) for p in parameters], data)
-    return {p["name"] or str(i): _to_dicts(p, v) for i, (p, v) in enumerate(zip(parameters, values, strict=True))}
+def _word(data: memoryview) -> bytes:
+    if len(data) < _WORD:
+        raise DecodingError("the data ends too early")
+    return bytes(data[:_WORD])
 
 
-def _to_tuples(parameter: dict[str, Any], value: Any) -> Any:
-    if parameter["type"].endswith("[]"):
-        return [_to_tuples(_element(parameter), item) for item in value]
-    if parameter["type"] != "tuple":
-        return value
-    fields = [value[c["name"]] for c in parameter["components"]] if isinstance(value, dict) else value
-    return tuple(_to_tuples(c, field) for c, field in zip(parameter["components"], fields, strict=True))
+def _number(data: memoryview) -> int:
+    return int.from_bytes(_word(data))
 
 
-def _to_dicts(parameter: dict[str, Any], value: Any) -> Any:
-    if parameter["type"].endswith("[]"):
-        return [_to_dicts(_element(parameter), item) for item in value]
-    if parameter["type"] == "address":
-        return to_checksum_address(value)
-    if parameter["type"] != "tuple":
-        return value
-    return {c["name"]: _to_dicts(c, field) for c, field in zip(parameter["components"], value, strict=True)}
+def _content(data: memoryview) -> tuple[bytes, int]:
+    """The content of ``bytes`` or ``string``, and how many bytes its encoding has."""
+    size = _number(data)
+    used = _WORD + size + -size % _WORD
+    if used > len(data):
+        raise DecodingError(f"a content of {size} bytes does not fit")
+    if any(data[_WORD + size : used]):
+        raise DecodingError("the padding is not zero")
+    return bytes(data[_WORD : _WORD + size]), used
 
 
-def _element(parameter: dict[str, Any]) -> dict[str, Any]:
-    return parameter | {"type": parameter["type"].removesuffix("[]")}
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise DecodingError("a text is not UTF-8") from error
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise EncodingError("a text cannot be written in UTF-8") from error
+
+
+def _has_no_wrong_checksum(address: str) -> bool:
+    """Whether an address is checksummed, or its letters are all in one case, which means that it has no checksum."""
+    digits = address[2:]
+    return digits in {digits.lower(), digits.upper()} or is_checksum_address(address)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from eth_utils.address import to_checksum_address
-
 from blockota.approval.chain_view import ChainView, SafeState
 from blockota.approval.proposal import Proposal
 from blockota.approval.transaction_builder import BuilderTransaction
@@ -15,6 +13,7 @@ from blockota.bindings.contract import refusals_in_words
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import read_safe
 from blockota.errors import ChainError, ProposalError
+from blockota.ethereum import to_checksum_address
 from blockota.model.agreement import Agreement
 
 

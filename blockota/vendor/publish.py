@@ -6,10 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
-
-from eth_account.signers.base import BaseAccount
-from eth_utils.address import to_checksum_address
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from blockota.approval.intent import image_address
 from blockota.approval.proposal import Proposal
@@ -22,12 +19,16 @@ from blockota.chain.chain import Chain
 from blockota.chain.local import project_folders
 from blockota.deployment import Deployment
 from blockota.errors import ProposalError, RefusedError, UsageError
+from blockota.ethereum import to_checksum_address
 from blockota.formats.cid import CID, RAW, dag
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.model.manifest import MAX_SIZE, Manifest
 from blockota.model.release import Product, Release, Status, Version
 from blockota.stores.store import Store, read_whole
 from blockota.vendor.propose import Reason, propose, read_view
+
+if TYPE_CHECKING:
+    from eth_account.signers.base import BaseAccount
 
 _ZERO = Version(0, 0, 0)
 

@@ -5,11 +5,10 @@ Source: Safe smart account 1.5, ``OwnerManager.sol``; owners are a linked list, 
 
 from __future__ import annotations
 
-from eth_utils.address import to_checksum_address
-
 from blockota.approval.chain_view import SafeState
 from blockota.approval.intent import SAFE
 from blockota.errors import RefusedError
+from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import interface
 
 _SENTINEL = "0x" + "00" * 19 + "01"
