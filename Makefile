@@ -6,7 +6,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check kubo slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check kubo slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -14,10 +14,13 @@ help: ## Say what there is to make
 demo: runtime ## Walk the whole road once: publish, sign, flash a simulated board, refuse a tampered image
 	@$(PY) -m blockota demo
 
-test: tests ## Run all tests
-	@$(PY) -m pytest -q -n 4 --dist loadfile tests
+test: tests ## Run all tests that need Python and Node only
+	@$(PY) -m pytest -q -n 4 --dist loadfile --ignore tests/peers tests
 
-check: tests ## Check style, types, generated files and structure
+peers: tests ## Run the tests with foreign programs; lists what is missing (ONLY=kubo,nginx runs some)
+	@$(PY) -m scripts.peers --only "$(ONLY)"
+
+check: tests slither clear-signing ## Check style, types, generated files, structure, contracts and wallet texts
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
@@ -50,7 +53,7 @@ fuzz: ## Look for a CAR stream that the reader takes wrongly, for a minute
 	@$(BOOTSTRAP) fuzz
 	@.build/fuzz/bin/python -m scripts.fuzz_car 60
 
-deep: tests slither coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
+deep: tests coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
 	@$(PY) -m pytest -q tests/deep/one_gibibyte.py
 	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 tests/stories -k "killed or kubo_node_keeps"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +16,6 @@ from blockota.formats.firmware_image import MAX_IMAGE_SIZE, FirmwareImage, read_
 BASE = 0x0800_0000
 EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
 END = b":00000001FF\n"
-OBJCOPY = shutil.which("arm-none-eabi-objcopy")
-GCC = shutil.which("arm-none-eabi-gcc")
 
 
 def record(kind: int, offset: int, data: bytes = b"") -> bytes:
@@ -277,27 +273,3 @@ def test_the_three_forms_of_an_example_are_one_image(version: str) -> None:
     )
     assert [image.format for image in others] == ["hex", "elf"]
     assert {(image.data, image.load_address) for image in (raw, *others)} == {(raw.data, BASE)}
-
-
-@pytest.mark.skipif(OBJCOPY is None, reason="arm-none-eabi-objcopy is not installed")
-def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
-    """Both outputs of objcopy from the same ELF file equal what is read here."""
-    source = EXAMPLES / "bluepill-1.2.0.elf"
-    wanted = read_image(source)
-    for form in ("binary", "ihex"):
-        target = tmp_path / form
-        subprocess.run([str(OBJCOPY), "--gap-fill", "0xff", "-O", form, source, target], check=True)
-        assert read_image(target, load_address=BASE).data == wanted.data
-
-
-@pytest.mark.skipif(GCC is None or OBJCOPY is None, reason="the ARM compiler is not installed")
-def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
-    """Behind a boot loader GNU ld maps the file's header into the first segment; objcopy and we leave it out."""
-    (tmp_path / "a.s").write_text(".section .text\n.global _start\n_start: .word 0x20005000, 0x08002109\n nop\n nop\n")
-    path, raw = tmp_path / "a.elf", tmp_path / "a.bin"
-    command = [str(GCC), "-nostdlib", "-Wl,-Ttext=0x08002100", "-mcpu=cortex-m3", "-mthumb", "a.s", "-o", str(path)]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
-    subprocess.run([str(OBJCOPY), "-O", "binary", path, raw], check=True)
-    image = read_image(path)
-    assert struct.unpack_from("<2I", path.read_bytes(), 52) == (1, 0), "the first segment begins with the header"
-    assert (image.data, image.load_address) == (raw.read_bytes(), 0x0800_2100)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 import time
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,29 +18,13 @@ from blockota.stores.http import Endpoint, allowed_endpoints, is_public, resolve
 from blockota.stores.source import Source, SourceError, Verdict
 from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
 from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
+from tests.support.tls import LOCALHOST
 
 
 def read(source: Source) -> bytes:
     """The small image from a source."""
     with TrustlessClient(source, LIMITS) as client:
         return client.block(SMALL_ROOT).data
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost that signs itself, with its key, in one file."""
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", str(path), "-out", f"{path}.crt"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
-    return path
 
 
 @pytest.mark.parametrize(
@@ -164,25 +146,25 @@ def test_a_token_is_shown_to_the_source_alone() -> None:
     assert "secret" not in repr(Source(gateway.url, token="secret"))  # noqa: S106
 
 
-def test_a_certificate_is_checked(certificate: Path) -> None:
+def test_a_certificate_is_checked() -> None:
     """One that the system does not know is refused; one that we were told to believe is not."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate)
+    server.load_cert_chain(LOCALHOST)
     with serving(SMALL_BLOCKS, tls=server) as gateway:
         with pytest.raises(SourceError, match="certificate cannot be believed") as caught:
             read(Source(gateway.url))
         assert caught.value.verdict == Verdict.REFUSED
-        known = ssl.create_default_context(cafile=str(certificate))
+        known = ssl.create_default_context(cafile=str(LOCALHOST))
         assert read(Source(gateway.url, tls=known)) == SMALL
         with pytest.raises(SourceError, match="certificate cannot be believed"):
             read(Source(gateway.url.replace("localhost", "127.0.0.1"), tls=known))
 
 
-def test_tls_is_never_given_up(certificate: Path) -> None:
+def test_tls_is_never_given_up() -> None:
     """An https source that redirects to http is refused."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate)
-    known = ssl.create_default_context(cafile=str(certificate))
+    server.load_cert_chain(LOCALHOST)
+    known = ssl.create_default_context(cafile=str(LOCALHOST))
     with (
         serving(SMALL_BLOCKS) as plain,
         serving(SMALL_BLOCKS, redirects_to(plain.url + "{path}"), tls=server) as gateway,

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
 
 from blockota.bindings.block_ota import publish_call, revoke_call
 from blockota.bindings.replication import accept_call, terminate_call
@@ -24,9 +23,7 @@ from blockota.chain.local import CHAIN_ID
 from blockota.formats.cid import CID, dag
 from blockota.model.release import Release, Status, Version
 from blockota.repository.tokens import new_token
-from scripts.install_kubo import find
 from tests.conftest import ROOT, stride
-from tests.peers.kubo.node import Node, running_node
 from tests.stories import large_images
 from tests.stories.brokers import (
     OPTIONS,
@@ -36,16 +33,14 @@ from tests.stories.brokers import (
     copies,
     is_kept,
     offer,
-    serving_as_typed,
     sync,
     vendor_of,
     verbs,
 )
 from tests.stories.conftest import PRODUCT, Workshop
-from tests.stories.repositories import WAIT_SECONDS, serving
+from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, refused
-from tests.stories.test_replication import listed
-from tests.stories.test_repository import address, decide, image
+from tests.stories.test_repository import decide, image
 from tests.support import hostile_gateway
 from tests.support.networks import post, stand_in
 
@@ -83,16 +78,6 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """A Kubo node of the broker's own."""
-    program = find()
-    if program is None:
-        pytest.skip("there is no Kubo: `make kubo` builds one")
-    with running_node(program, tmp_path) as node:
-        yield node
-
-
 def killed_until_done(workshop: Workshop, *options: str, apart: int = 1) -> int:
     """Run rounds that are killed before ever later things that they remember; how many were killed."""
     command = [sys.executable, "-c", _KILLED_AT]
@@ -114,36 +99,6 @@ def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor
     decide(agreed, terminate_call(1))
     assert killed_until_done(agreed) > 0
     assert (blocks(agreed), copies(agreed).pins(), announcements(agreed)) == ([], set(), 1)
-
-
-def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: Node) -> None:
-    """Files are made whole in a folder, pinned in the node and served from there; killed anywhere, nothing stays."""
-    kubo = ("--store", f"kubo:{node.api}")
-    before = node.pins()
-    assert killed_until_done(agreed, *kubo, "--vendor-source", vendor_url) > 1
-    assert (node.pins()[str(address("1.0.0"))], len(node.pins())) == ("recursive", len(before) + 2)
-    assert arrivals(agreed) == []
-    words = ("--as", "broker", "--broker", agreed.cast.broker.address, *kubo)
-    with serving_as_typed(agreed.folder, "repository", "serve", "--listen", "127.0.0.1:0", *words) as ready:
-        answer = requests.get(f"{ready.split()[-1]}/ipfs/{address('1.0.0')}?format=raw", timeout=WAIT_SECONDS)
-        assert answer.content == image("1.0.0").read_bytes()
-    decide(agreed, terminate_call(1))
-    assert killed_until_done(agreed, *kubo) > 0
-    assert (node.pins(), announcements(agreed)) == (before, 1)
-
-
-def test_a_kubo_node_that_is_gone_is_told_and_nothing_is_dropped(agreed: Workshop, vendor_url: str, node: Node) -> None:
-    """Neither is anything said to be as agreed, while nobody can tell."""
-    words = (*OPTIONS, "--store", f"kubo:{node.api}", "--vendor-source", vendor_url)
-    assert agreed.run("broker", "sync", *words).status == 0
-    node.kill()
-    refused(agreed.run("broker", "sync", *words), UNREACHABLE, "ipfs daemon")
-    assert listed(agreed) == [(1, "accepted", "https://broker.example")]
-
-
-def arrivals(workshop: Workshop) -> list[Path]:
-    """Blocks of files on their way into the node."""
-    return [path for path in (workshop.folder / "broker.arrivals" / "blocks").rglob("*") if path.is_file()]
 
 
 def test_copies_that_are_lost_are_fetched_again(agreed: Workshop, vendor_url: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.repositories import CAR, serving
 from tests.stories.test_bad_input import USAGE, refused
 from tests.stories.test_replication import propose, rpc
+from tests.support.tls import CERTIFICATE, LOCKED_KEY, OTHER_CERTIFICATE
 
 SECRET = b"a release of another vendor, or one that was never published"
 
@@ -164,10 +164,10 @@ def test_a_store_that_cannot_be_served_is_told_at_once(
 
 def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
     """Which of the two files it is, and what is wrong with it."""
-    for name in ("one", "two"):
-        words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"]
-        openssl(*words, "-keyout", f"{name}.key", "-out", f"{name}.pem")
-    openssl("ec", "-in", "one.key", "-aes128", "-passout", "pass:abcd", "-out", "locked.key")
+    for name, file in (("one", CERTIFICATE), ("two", OTHER_CERTIFICATE)):
+        Path(f"{name}.pem").write_bytes(file.read_bytes())
+        Path(f"{name}.key").write_bytes(file.with_suffix(".key").read_bytes())
+    Path("locked.key").write_bytes(LOCKED_KEY.read_bytes())
     Path("broken.pem").write_text(Path("one.pem").read_text().replace("MII", "MIX"))
     for certificate, key, sentence in (
         ("one.pem", "two.key", "the key is not the certificate's"),
@@ -181,11 +181,6 @@ def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
         words = ["--certificate", certificate, "--private-key", key]
         refused(workshop.run("repository", "serve", ".", *words), USAGE, sentence)
     refused(workshop.run("repository", "serve", ".", "--certificate", "one.pem"), USAGE, "--private-key")
-
-
-def openssl(*words: str) -> None:
-    """Make a key or a certificate."""
-    subprocess.run(["openssl", *words], check=True, capture_output=True)  # noqa: S607 - the system's
 
 
 def test_what_keeps_clients_from_being_served_is_said(workshop: Workshop) -> None:

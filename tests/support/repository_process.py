@@ -34,6 +34,7 @@ from blockota.stores.local import LocalStore
 from blockota.stores.store import open_store
 from tests.conftest import ROOT as FOLDER
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT, blocks_of
+from tests.support.tls import CERTIFICATE, PRIVATE_KEY
 
 SECRET = b"nothing that anybody published"
 LARGE = hashlib.shake_128(b"large").digest(12 << 20)
@@ -156,7 +157,7 @@ def receive_all(connection: socket.socket) -> bytes:
 def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any) -> Iterator[Running]:
     """Run one whose store lies in a folder, after a word to the shell."""
     if tls:
-        options |= certify(folder)
+        options |= {"certificate": str(CERTIFICATE), "private_key": str(PRIVATE_KEY)}
     authority = Path(options["certificate"]) if "certificate" in options else None
     store = LocalStore(folder / "store")
     for data in (IMAGE, SMALL, LARGE, SECRET):
@@ -171,16 +172,6 @@ def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any
             yield Running(url, process, store, folder / "access.jsonl", authority)
         finally:
             process.kill()
-
-
-def certify(folder: Path) -> dict[str, str]:
-    """Make a certificate, and the options that name it."""
-    made = {"certificate": str(folder / "certificate.pem"), "private_key": str(folder / "key.pem")}
-    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    words += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
-    words += ["-keyout", made["private_key"], "-out", made["certificate"]]
-    subprocess.run(["openssl", *words], check=True, capture_output=True)  # noqa: S607 - the system's
-    return made
 
 
 def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import struct
 import zlib
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_host.flashing.digest_stub import HEAD_SIZE, PARAMETERS, RESULTS_ADDRESS, STUB_ADDRESS, Pages
-from scripts.build_stub import build, main, symbols
+from firmware_host.flashing.digest_stub import HEAD_SIZE, RESULTS_ADDRESS, STUB_ADDRESS, Pages
 from tests.firmware_host.stub_harness import (
     FLASH,
     NONCE,
@@ -30,11 +27,6 @@ KIB = 1024
 CONTENTS = hashlib.shake_256(b"firmware").digest(130 * KIB)
 NO_PAGES = Pages(FLASH, KIB, 0)
 
-needs_compiler = pytest.mark.skipif(
-    not shutil.which("arm-none-eabi-gcc"),
-    reason="arm-none-eabi-gcc is absent (Debian: apt install gcc-arm-none-eabi)",
-)
-
 
 def sha256(start: int, length: int) -> bytes:
     """The digest that hashlib gives for this stretch of the flash."""
@@ -45,24 +37,6 @@ def crc32(pages: Pages) -> tuple[int, ...]:
     """The sums that zlib gives for these pages of the flash."""
     starts = range(pages.start - FLASH, pages.start - FLASH + pages.size * pages.count, pages.size)
     return tuple(zlib.crc32(CONTENTS[at : at + pages.size]) for at in starts)
-
-
-@needs_compiler
-def test_the_source_gives_the_committed_program(tmp_path: Path) -> None:
-    """Bit for bit: there is no compiler's choice in assembly."""
-    assert build(tmp_path) == STUB.read_bytes()
-    assert main(["--check"]) == 0
-
-
-@needs_compiler
-def test_host_and_program_agree_where_things_are(tmp_path: Path) -> None:
-    """The addresses that the host knows are those of the program's own names."""
-    program_end = STUB_ADDRESS + len(build(tmp_path))
-    addresses = symbols(tmp_path)
-    assert addresses["head_end"] == STUB_ADDRESS + HEAD_SIZE
-    assert addresses["checked_end"] == program_end
-    assert addresses["parameters"] == program_end - PARAMETERS.size - 4
-    assert addresses["results"] == RESULTS_ADDRESS
 
 
 def test_the_program_is_small() -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from firmware_host.simulator import PROFILES, STM32F103C8, WIRINGS, SimulatedBoard, serve_pty, serve_rfc2217, serve_tcp
+from firmware_host.simulator import PROFILES, STM32F103C8, WIRINGS, SimulatedBoard, serve_rfc2217, serve_tcp
 
 IMAGE = Path(__file__).parents[3] / "examples" / "bluepill" / "images" / "bluepill-1.1.0.bin"
 BANNER = b"BlockOTA bluepill 1.1.0 (64 KiB flash, up 0 s)\r\n"
 WRITTEN = IMAGE.read_bytes().ljust(STM32F103C8.flash_size, b"\xff")
-PATIENCE = 60
+TIMEOUT = 60
 DATA = bytes(range(1, 251)) * 4
 """Whole double words: stm32flash fills words only, which L4 and G0 do not take at the end."""
 
@@ -39,69 +38,13 @@ main()
 """
 """stm32loader sets DTR and RTS, which a pseudo-terminal does not have, and opens no URLs by itself."""
 
-stm32flash = shutil.which("stm32flash")
-needs_stm32flash = pytest.mark.skipif(
-    stm32flash is None, reason="stm32flash is absent (Debian: apt install stm32flash)"
-)
-
-
-def run_stm32flash(*options: str) -> subprocess.CompletedProcess[str]:
-    """Run Debian's stm32flash; without parity, which a pseudo-terminal does not have."""
-    command = [str(stm32flash), "-m", "8n1", "-b", "115200", *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
-
 
 def run_stm32loader(*options: str, family: str = "F1") -> subprocess.CompletedProcess[str]:
     """Run PyPI's stm32loader on a ``socket://`` or ``rfc2217://`` URL."""
     # pyserial's client uses names of the threading module that Python warns of.
     warnings = ["-W", "ignore::DeprecationWarning"]
     command = [sys.executable, *warnings, "-c", STM32LOADER, "--family", family, "--no-progress", "--port", *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
-
-
-@needs_stm32flash
-def test_stm32flash_identifies_the_board() -> None:
-    """It knows the product id and the ROM's version."""
-    with serve_pty(SimulatedBoard()) as path:
-        result = run_stm32flash(path)
-    assert result.returncode == 0, result.stderr
-    assert "Version      : 0x22" in result.stdout
-    assert "0x0410 (STM32F10xxx Medium-density)" in result.stdout
-
-
-@needs_stm32flash
-def test_stm32flash_writes_verifies_and_starts() -> None:
-    """Over old contents; then the firmware says its banner."""
-    board = ProbedBoard(flash=bytes(STM32F103C8.page_size))
-    with serve_pty(board) as path:
-        result = run_stm32flash("-w", str(IMAGE), "-v", "-g", "0x0", path)
-    assert result.returncode == 0, result.stderr
-    assert board.flash == WRITTEN
-    assert board.said.startswith(BANNER)
-
-
-@needs_stm32flash
-@pytest.mark.parametrize("options", [["-w", str(IMAGE)], ["-r", "/dev/null"]])
-def test_stm32flash_is_refused_under_readout_protection(options: list[str]) -> None:
-    """It says that it failed, and the flash is what it was."""
-    board = SimulatedBoard(flash=IMAGE.read_bytes())
-    board.protect(readout=True)
-    with serve_pty(board) as path:
-        result = run_stm32flash(*options, path)
-    assert result.returncode == 1
-    assert "Got NACK from device" in result.stderr
-    assert board.flash == WRITTEN
-
-
-@needs_stm32flash
-def test_stm32flash_finds_write_protected_pages_when_it_verifies() -> None:
-    """Every write is acknowledged, and the comparison fails at the first block."""
-    board = SimulatedBoard()
-    board.protect(pages=[0])
-    with serve_pty(board) as path:
-        result = run_stm32flash("-w", str(IMAGE), "-v", "-n", "1", path)
-    assert result.returncode == 1
-    assert "Failed to verify at address 0x08000000" in result.stderr
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 def test_stm32loader_identifies_the_board() -> None:
@@ -142,19 +85,6 @@ def data(tmp_path: Path) -> Path:
     file = tmp_path / "data.bin"
     file.write_bytes(DATA)
     return file
-
-
-@needs_stm32flash
-@pytest.mark.parametrize(
-    "name", ["stm32f103zg", "stm32f107vc", "stm32f446re", "stm32l053r8", "stm32l433rc", "stm32l412kb", "stm32g0b1re"]
-)
-def test_stm32flash_writes_every_family(name: str, data: Path) -> None:
-    """By the ROM's own erase form, over old contents, and compares; two ACKs at the start do not trouble it."""
-    board = SimulatedBoard(PROFILES[name], flash=b"\x5a" * 1000)
-    with serve_pty(board) as path:
-        result = run_stm32flash("-w", str(data), "-v", path)
-    assert result.returncode == 0, result.stderr
-    assert board.flash[: len(DATA)] == DATA
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ from tests.peers.kubo.node import Node, running_node
 
 @pytest.fixture(scope="session")
 def kubo() -> Path:
-    """The ``ipfs`` that is here."""
+    """The ``ipfs`` of PATH, or the one that `make kubo` built."""
     program = find()
-    if program is None:
-        pytest.skip("there is no Kubo: `make kubo` builds one")
+    assert program, "there is no Kubo: `make kubo` builds one"
     return program
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -98,7 +97,6 @@ def settings() -> str:
     return textwrap.dedent(block[0])
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the page asks with curl, which is not here")
 def test_the_page_shows_what_the_commands_print(bench: Bench) -> None:
     """Typed from top to bottom, the page leads a broker from its offer to the end of the agreement."""
     shown = list(commands(PAGE, end=END))

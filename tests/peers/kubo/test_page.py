@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.install_kubo import find
 from tests.conftest import IMAGES, ROOT
 from tests.peers.kubo.node import Kind, Node, running_node
 from tests.stories.conftest import Workshop
@@ -19,13 +18,10 @@ DONE_BY_THE_FIXTURE = ("init", "daemon")
 AUTHORIZATIONS = "API.Authorizations"
 
 
-def test_the_page_shows_what_the_commands_print(workshop: Workshop, tmp_path: Path) -> None:
+def test_the_page_shows_what_the_commands_print(workshop: Workshop, kubo: Path, tmp_path: Path) -> None:
     """With the store of the page, its commands do what it says, those of `ipfs` too."""
-    program = find()
-    if program is None:
-        pytest.skip("there is no Kubo: `make kubo` builds one")
     Path("app-1.0.0.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
-    with running_node(program, tmp_path, kind=Kind(profile="unixfs-v1-2025")) as node:
+    with running_node(kubo, tmp_path, kind=Kind(profile="unixfs-v1-2025")) as node:
         settings = Path("blockota.toml")
         settings.write_text(f'store = "kubo:{node.api}"\n' + settings.read_text())
         ran = [typed(workshop, node, command=command, lines=lines) for command, lines in commands(PAGE, start=START)]
@@ -47,16 +43,13 @@ def typed(workshop: Workshop, node: Node, *, command: str, lines: list[str]) -> 
     return True
 
 
-def test_the_authorization_of_the_page_is_enough(workshop: Workshop, tmp_path: Path) -> None:
+def test_the_authorization_of_the_page_is_enough(workshop: Workshop, kubo: Path, tmp_path: Path) -> None:
     """With no more rights than the page gives, and the secret in the environment, an image is published and fetched."""
-    program = find()
-    if program is None:
-        pytest.skip("there is no Kubo: `make kubo` builds one")
     words = next(
         words for command, _ in commands(PAGE, start=START) if AUTHORIZATIONS in (words := shlex.split(command))
     )
     config = {AUTHORIZATIONS: json.loads(words[-1])}
-    with running_node(program, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:
+    with running_node(kubo, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:
         environment.setenv("BLOCKOTA_STORE", f"kubo:{node.api}")
         assert workshop.run("release", "publish", *PUBLISH).status == 5
         environment.setenv("BLOCKOTA_KUBO_AUTHORIZATION", "basic:vendor:SECRET")
@@ -65,16 +58,15 @@ def test_the_authorization_of_the_page_is_enough(workshop: Workshop, tmp_path: P
     assert Path("fetched.bin").read_bytes() == (IMAGES / "bluepill-1.0.0.bin").read_bytes()
 
 
-def test_who_set_the_authorization_of_the_page_can_do_the_rest_of_it(workshop: Workshop, tmp_path: Path) -> None:
+def test_who_set_the_authorization_of_the_page_can_do_the_rest_of_it(
+    workshop: Workshop, kubo: Path, tmp_path: Path
+) -> None:
     """Every `ipfs` command of the page, in blocks and in sentences, works with the secret that the page has for it."""
-    program = find()
-    if program is None:
-        pytest.skip("there is no Kubo: `make kubo` builds one")
     Path("app-1.0.0.bin").write_bytes((IMAGES / "bluepill-1.0.0.bin").read_bytes())
     typed = [words[1:] for command, _ in commands(PAGE, start=START) if (words := shlex.split(command))[0] == "ipfs"]
     config = {AUTHORIZATIONS: json.loads(next(words[-1] for words in typed if AUTHORIZATIONS in words))}
     secret = next(words[:2] for words in typed if words[0] == "--api-auth")
-    with running_node(program, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:
+    with running_node(kubo, tmp_path, kind=Kind(config=config)) as node, pytest.MonkeyPatch.context() as environment:
         environment.setenv("BLOCKOTA_STORE", f"kubo:{node.api}")
         environment.setenv("BLOCKOTA_KUBO_AUTHORIZATION", "basic:vendor:SECRET")
         workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import io
-import shutil
 import ssl
 import subprocess
 import time
@@ -19,11 +18,11 @@ from blockota.chain.local import free_port
 from blockota.repository.tokens import new_token
 from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.source import Source, Verdict
+from scripts.peers import find_program
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import Running, running
+from tests.support.tls import CERTIFICATE, PRIVATE_KEY
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx, which is the proxy here, is not installed")
 CONFIGURATION = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; user {user} {group}; worker_processes 1;
 events {{}}
@@ -31,7 +30,7 @@ http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
   server {{
-    listen 127.0.0.2:{port} ssl; ssl_certificate {folder}/tls.pem; ssl_certificate_key {folder}/tls.key;
+    listen 127.0.0.2:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};
     location /firmware/ {{
       proxy_pass {upstream}/; proxy_http_version 1.1;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto https;
@@ -70,15 +69,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     token, line = new_token("plant-7")
     (folder / "tokens").write_text(line)
-    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=proxy"]
-    words += ["-addext", "subjectAltName=IP:127.0.0.2", "-keyout", str(folder / "tls.key")]
-    subprocess.run(["openssl", *words, "-out", str(folder / "tls.pem")], check=True, capture_output=True)  # noqa: S607
     with running(folder, proxies=["127.0.0.1"], tokens=str(folder / "tokens")) as repository:
         facts = {"user": getpass.getuser(), "group": folder.group(), "upstream": repository.url}
+        facts |= {"certificate": str(CERTIFICATE), "key": str(PRIVATE_KEY)}
         (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, port=(port := free_port()), **facts))
-        with subprocess.Popen([str(NGINX), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL) as proxy:
+        with subprocess.Popen(
+            [find_program("nginx"), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL
+        ) as proxy:
             try:
-                found = Site(repository, f"https://127.0.0.2:{port}/firmware", folder / "tls.pem", token)
+                found = Site(repository, f"https://127.0.0.2:{port}/firmware", CERTIFICATE, token)
                 await_answer(found)
                 yield found
             finally:

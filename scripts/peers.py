@@ -1,0 +1,89 @@
+"""Run the tests with foreign programs: ``make peers``, or some of them: ``make peers ONLY=kubo,nginx``.
+
+Before the tests start, every program is looked for. If one is missing, nothing is run: all missing programs are listed
+with the one command that installs them, and the exit status is 1. ``--packages`` prints the Debian packages.
+
+Standard library only: ``.ci/run`` asks for the packages before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parent.parent
+TESTS = CLONE / "tests" / "peers"
+PARTS = {
+    "arm_gcc": {
+        "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+        "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
+        "make": "make",
+    },
+    "curl": {"curl": "curl"},
+    "kubo": {"ipfs": ""},
+    "nginx": {"nginx": "nginx-light", "curl": "curl"},
+    "stm32flash": {"stm32flash": "stm32flash"},
+}
+"""Programs of each folder of tests/peers with their Debian packages; "" for Kubo, which Debian lacks."""
+SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Daemons are installed here, and a user's PATH may not list these folders."""
+USAGE = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the chosen parts; the exit status is 1 if a program is missing or a test fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", metavar="PARTS", help=f"comma-separated: {', '.join(PARTS)}")
+    parser.add_argument("--packages", action="store_true", help="print the Debian packages and exit")
+    options = parser.parse_args(arguments)
+    chosen = options.only.split(",") if options.only else list(PARTS)
+    if unknown := [part for part in chosen if part not in PARTS]:
+        print(f"There is no part {', '.join(unknown)}. The parts are {', '.join(PARTS)}.", file=sys.stderr)
+        return USAGE
+    if options.packages:
+        print(*packages({program: package for part in chosen for program, package in PARTS[part].items()}))
+        return 0
+
+    if missing := find_missing(chosen):
+        print(describe(missing), file=sys.stderr)
+        return 1
+    folders = [str(TESTS / part) for part in chosen]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(os.cpu_count()), "--dist", "loadfile", *folders]
+    environment = os.environ | {"BLOCKOTA_NOTHING_SKIPPED": "1"}
+    return subprocess.run(command, cwd=CLONE, env=environment, check=False).returncode
+
+
+def find_missing(parts: list[str]) -> dict[str, str]:
+    """The programs of these parts that are not installed, with their Debian packages."""
+    wanted = {program: package for part in parts for program, package in PARTS[part].items()}
+    return {program: package for program, package in wanted.items() if not find_program(program)}
+
+
+def find_program(name: str) -> str:
+    """The path of a program, or "" if it is not installed."""
+    if name == "ipfs":
+        command = [sys.executable, str(CLONE / "scripts" / "install_kubo.py"), "--find"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    folders = [os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]
+    return shutil.which(name, path=os.pathsep.join(folders)) or ""
+
+
+def packages(programs: dict[str, str]) -> list[str]:
+    """The Debian packages of programs, each once."""
+    return sorted({package for package in programs.values() if package})
+
+
+def describe(missing: dict[str, str]) -> str:
+    """The missing programs, one a line, and the command that installs them."""
+    lines = [f"  {program}: {package or 'Kubo, built from source; needs Go'}" for program, package in missing.items()]
+    steps = [f"sudo apt-get install --yes {' '.join(found)}"] if (found := packages(missing)) else []
+    steps += ["make kubo"] if "ipfs" in missing else []
+    return "\n".join(["These programs are missing:", *lines, "Install them with:", f"  {' && '.join(steps)}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""What GCC and binutils for ARM make of the sources equals the committed programs, and what our ELF reader returns."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from blockota.formats.firmware_image import read_image
+from firmware_host.flashing.digest_stub import HEAD_SIZE, PARAMETERS, RESULTS_ADDRESS, STUB_ADDRESS
+from scripts.build_stub import build, main, symbols
+from tests.conftest import IMAGES as EXAMPLES
+from tests.firmware_host.simulator.test_bluepill import BLUEPILL, VERSIONS, banner
+from tests.firmware_host.stub_harness import STUB
+
+BASE = 0x0800_0000
+COMPILER = "12.2.1"
+"""GCC of the committed images: Debian's gcc-arm-none-eabi 15:12.2.rel1-1."""
+
+
+def test_the_source_gives_the_committed_program(tmp_path: Path) -> None:
+    """Bit for bit: there is no compiler's choice in assembly."""
+    assert build(tmp_path) == STUB.read_bytes()
+    assert main(["--check"]) == 0
+
+
+def test_host_and_program_agree_where_things_are(tmp_path: Path) -> None:
+    """The addresses that the host knows are those of the program's own names."""
+    program_end = STUB_ADDRESS + len(build(tmp_path))
+    addresses = symbols(tmp_path)
+    assert addresses["head_end"] == STUB_ADDRESS + HEAD_SIZE
+    assert addresses["checked_end"] == program_end
+    assert addresses["parameters"] == program_end - PARAMETERS.size - 4
+    assert addresses["results"] == RESULTS_ADDRESS
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> None:
+    """Bit for bit with the compiler they were made with; with another one, the same banner."""
+    # A copy in another folder: nothing of the path may show in the files.
+    sources = shutil.copytree(BLUEPILL, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("images", "build"))
+    version_found = subprocess.check_output(["arm-none-eabi-gcc", "-dumpfullversion"], text=True).strip()
+    subprocess.run(["make", "-s", f"VERSION={version}"], cwd=sources, check=True)
+    for kind in ("elf", "bin", "hex"):
+        built = (sources / "build" / f"bluepill-{version}.{kind}").read_bytes()
+        committed = (BLUEPILL / "images" / f"bluepill-{version}.{kind}").read_bytes()
+        if version_found == COMPILER:
+            assert built == committed, f"bluepill-{version}.{kind}"
+        elif kind == "bin":
+            assert banner(built) == banner(committed)
+
+
+def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
+    """Both outputs of objcopy from the same ELF file equal what is read here."""
+    source = EXAMPLES / "bluepill-1.2.0.elf"
+    wanted = read_image(source)
+    for form in ("binary", "ihex"):
+        target = tmp_path / form
+        subprocess.run(["arm-none-eabi-objcopy", "--gap-fill", "0xff", "-O", form, source, target], check=True)
+        assert read_image(target, load_address=BASE).data == wanted.data
+
+
+def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
+    """Behind a boot loader GNU ld maps the file's header into the first segment; objcopy and we leave it out."""
+    (tmp_path / "a.s").write_text(".section .text\n.global _start\n_start: .word 0x20005000, 0x08002109\n nop\n nop\n")
+    path, raw = tmp_path / "a.elf", tmp_path / "a.bin"
+    command = [
+        "arm-none-eabi-gcc",
+        "-nostdlib",
+        "-Wl,-Ttext=0x08002100",
+        "-mcpu=cortex-m3",
+        "-mthumb",
+        "a.s",
+        "-o",
+        str(path),
+    ]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", path, raw], check=True)
+    image = read_image(path)
+    assert struct.unpack_from("<2I", path.read_bytes(), 52) == (1, 0), "the first segment begins with the header"
+    assert (image.data, image.load_address) == (raw.read_bytes(), 0x0800_2100)

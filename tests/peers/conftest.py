@@ -1,0 +1,7 @@
+"""Tests with foreign programs, run by ``make peers``; `scripts.peers` lists the programs. None of them is skipped."""
+
+from __future__ import annotations
+
+from tests.stories.conftest import workshop
+
+__all__ = ["workshop"]

@@ -1,0 +1,69 @@
+"""A broker keeps its copies in a Kubo node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from blockota.bindings.replication import terminate_call
+from tests.peers.kubo.node import Node, running_node
+from tests.stories.brokers import OPTIONS, agree, announcements, serving_as_typed, vendor_of
+from tests.stories.conftest import Workshop
+from tests.stories.repositories import WAIT_SECONDS
+from tests.stories.test_bad_input import refused
+from tests.stories.test_broker_stores import UNREACHABLE, killed_until_done
+from tests.stories.test_replication import listed
+from tests.stories.test_repository import address, decide, image
+
+
+@pytest.fixture
+def agreed(workshop: Workshop) -> Workshop:
+    """A workshop in which the vendor accepted that the broker serves 1.0.0."""
+    return agree(workshop)
+
+
+@pytest.fixture
+def vendor_url(agreed: Workshop) -> Iterator[str]:
+    """The vendor's repository, a command of its own."""
+    with vendor_of(agreed) as url:
+        yield url
+
+
+@pytest.fixture
+def node(kubo: Path, tmp_path: Path) -> Iterator[Node]:
+    """The broker's own node."""
+    with running_node(kubo, tmp_path) as node:
+        yield node
+
+
+def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: Node) -> None:
+    """Files are made whole in a folder, pinned in the node and served from there; killed anywhere, nothing stays."""
+    kubo = ("--store", f"kubo:{node.api}")
+    before = node.pins()
+    assert killed_until_done(agreed, *kubo, "--vendor-source", vendor_url) > 1
+    assert (node.pins()[str(address("1.0.0"))], len(node.pins())) == ("recursive", len(before) + 2)
+    assert arrivals(agreed) == []
+    words = ("--as", "broker", "--broker", agreed.cast.broker.address, *kubo)
+    with serving_as_typed(agreed.folder, "repository", "serve", "--listen", "127.0.0.1:0", *words) as ready:
+        answer = requests.get(f"{ready.split()[-1]}/ipfs/{address('1.0.0')}?format=raw", timeout=WAIT_SECONDS)
+        assert answer.content == image("1.0.0").read_bytes()
+    decide(agreed, terminate_call(1))
+    assert killed_until_done(agreed, *kubo) > 0
+    assert (node.pins(), announcements(agreed)) == (before, 1)
+
+
+def test_a_kubo_node_that_is_gone_is_told_and_nothing_is_dropped(agreed: Workshop, vendor_url: str, node: Node) -> None:
+    """Neither is anything said to be as agreed, while nobody can tell."""
+    words = (*OPTIONS, "--store", f"kubo:{node.api}", "--vendor-source", vendor_url)
+    assert agreed.run("broker", "sync", *words).status == 0
+    node.kill()
+    refused(agreed.run("broker", "sync", *words), UNREACHABLE, "ipfs daemon")
+    assert listed(agreed) == [(1, "accepted", "https://broker.example")]
+
+
+def arrivals(workshop: Workshop) -> list[Path]:
+    """Blocks of files on their way into the node."""
+    return [path for path in (workshop.folder / "broker.arrivals" / "blocks").rglob("*") if path.is_file()]
