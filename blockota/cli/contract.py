@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from blockota.cli.keys import key_option
-from blockota.cli.proposing import may_propose_options, proposing_options, save_proposal
+from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 
@@ -44,7 +44,7 @@ def show(session: Session, /) -> None:
 @key_option("An owner's of the Safe, who stops at once, without a proposal", default="")
 @may_propose_options
 @with_session
-def pause(session: Session, /, key: str, password_fd: int | None, **proposing: Any) -> None:
+def pause(session: Session, /, key: str, password_fd: int | None, proposing: ProposalOptions | None) -> None:
     """Stop all publishing and installing, at once by one owner's --key, or by a proposal.
 
     Every single owner of the Safe may stop; only all together, by a proposal, may resume.
@@ -55,14 +55,13 @@ def pause(session: Session, /, key: str, password_fd: int | None, **proposing: A
     from blockota.bindings.block_ota import pause_call
     from blockota.vendor.propose import propose
 
-    if bool(key) == bool(proposing["output"]):
+    if bool(key) == bool(proposing):
         raise UsageError(
-            "it is not said how to pause",
-            why="there are two ways, and one is needed",
-            remedy="say --key URI to stop at once as an owner, or -o FILE to propose it",
+            "give one of --key and -o",
+            why="--key URI pauses at once as an owner, -o FILE writes a proposal to pause",
         )
-    if not key:
-        save_proposal(session, lambda reason: propose(session.contract, pause_call(), reason=reason), **proposing)
+    if proposing:
+        save_proposal(session, lambda reason: propose(session.contract, pause_call(), reason=reason), proposing)
         return
     receipt = session.contract.pause(session.open_key(key, password_fd))
     transaction = "0x" + receipt.transaction.hex()
@@ -74,7 +73,7 @@ def pause(session: Session, /, key: str, password_fd: int | None, **proposing: A
 @contract.command()
 @proposing_options
 @with_session
-def resume(session: Session, /, **proposing: Any) -> None:
+def resume(session: Session, /, proposing: ProposalOptions) -> None:
     """Propose to allow publishing and installing again; the Safe's owners decide.
 
     \b
@@ -83,7 +82,7 @@ def resume(session: Session, /, **proposing: Any) -> None:
     from blockota.bindings.block_ota import resume_call
     from blockota.vendor.propose import propose
 
-    save_proposal(session, lambda reason: propose(session.contract, resume_call(), reason=reason), **proposing)
+    save_proposal(session, lambda reason: propose(session.contract, resume_call(), reason=reason), proposing)
 
 
 def _show(session: Session, safe: SafeState, *, paused: bool) -> None:

@@ -28,7 +28,7 @@ def refuse_overwriting(output: Path, beside: Path | None, *, force: bool) -> Non
             )
         if path and path.exists() and not force:
             raise UsageError(
-                f"{path} is there already",
+                f"{path} already exists",
                 why="what it holds would be lost",
                 remedy="name another file, or say --force",
             )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import NUMBER, REGION, VERSION
-from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.model.release import Product, Region, Release, Version, show_time
 
@@ -32,7 +32,7 @@ def product() -> None:
 @click.option("--region", type=REGION, required=True, help="Flash for its images, such as 0x08000000:64K.")
 @proposing_options
 @with_session
-def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, **proposing: Any) -> None:
+def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, proposing: ProposalOptions) -> None:
     """Propose to pair the product NAME with its OEM, chip and flash region; its Safe's owners decide.
 
     \b
@@ -43,14 +43,14 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, **
     if chip > MAX_CHIP_ID:
         raise click.BadParameter(f"0x{chip:x} is no chip id: it has at most 16 bits", param_hint="--chip")
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
-    save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), **proposing)
+    save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)
 
 
 @product.command()
 @click.argument("name")
 @proposing_options
 @with_session
-def unpair(session: Session, /, name: str, **proposing: Any) -> None:
+def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
     """Propose to dissolve the pairing of the product NAME: nothing is published or installed for it any more.
 
     Its releases stay on record, and it can be paired again.
@@ -61,7 +61,7 @@ def unpair(session: Session, /, name: str, **proposing: Any) -> None:
     from blockota.bindings.block_ota import unpair_call
     from blockota.vendor.propose import propose
 
-    save_proposal(session, lambda reason: propose(session.contract, unpair_call(name), reason=reason), **proposing)
+    save_proposal(session, lambda reason: propose(session.contract, unpair_call(name), reason=reason), proposing)
 
 
 @product.command()
@@ -70,7 +70,7 @@ def unpair(session: Session, /, name: str, **proposing: Any) -> None:
 @click.option("--above-newest", is_flag=True, help="Even where no release reaches it: nothing can be installed then.")
 @proposing_options
 @with_session
-def floor(session: Session, /, name: str, version: Version, *, above_newest: bool, **proposing: Any) -> None:
+def floor(session: Session, /, name: str, version: Version, *, above_newest: bool, proposing: ProposalOptions) -> None:
     """Propose to raise the floor of the product NAME to VERSION: nothing older is published or installed any more.
 
     A floor only rises. Nobody can lower it again, the Safe's owners neither.
@@ -85,7 +85,7 @@ def floor(session: Session, /, name: str, version: Version, *, above_newest: boo
     def propose(reason: Reason) -> Proposal:
         return propose_floor(session.contract, wanted, reason=reason, above_newest=above_newest)
 
-    save_proposal(session, propose, about=lambda: _floor_fields(wanted), **proposing)
+    save_proposal(session, propose, proposing, about=lambda: _floor_fields(wanted))
     if not session.as_json:
         session.fields(_shown_floor(wanted))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli import proposal_files as files
+from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing, save_proposal
 from blockota.cli.proposal_files import FILE, signature_option, view_option
 from blockota.cli.proposal_images import look_at_images
 from blockota.cli.proposal_list import list_
@@ -21,7 +22,6 @@ from blockota.cli.proposal_shown import (
     show_groups,
     view_rows,
 )
-from blockota.cli.proposing import proposing_options, refuse_existing, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.cli.signing import execute, sign
 from blockota.errors import BlockOTAError, UsageError
@@ -79,7 +79,7 @@ def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Pa
 @proposal.command()
 @proposing_options
 @with_session
-def reject(session: Session, /, **proposing: Any) -> None:
+def reject(session: Session, /, proposing: ProposalOptions) -> None:
     """Propose the empty transaction at a nonce, which --nonce names.
 
     Once it is executed, nothing else at that nonce can be.
@@ -89,11 +89,11 @@ def reject(session: Session, /, **proposing: Any) -> None:
     """
     from blockota.vendor.propose import propose_rejection
 
-    if proposing["nonce"] is None:
+    if proposing.nonce is None:
         raise UsageError(
             "it is not said what to reject", why="a rejection takes the nonce of what it rejects", remedy="say --nonce"
         )
-    save_proposal(session, lambda reason: propose_rejection(session.contract, reason=reason), **proposing)
+    save_proposal(session, lambda reason: propose_rejection(session.contract, reason=reason), proposing)
 
 
 @proposal.command()
@@ -194,7 +194,7 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
 @click.argument("file", type=FILE)
 @proposing_options
 @with_session
-def import_(session: Session, /, file: Path, **proposing: Any) -> None:
+def import_(session: Session, /, file: Path, proposing: ProposalOptions) -> None:
     """Make a proposal of a file of Safe's Transaction Builder.
 
     What is unusual about it is told when it is signed.
@@ -205,7 +205,7 @@ def import_(session: Session, /, file: Path, **proposing: Any) -> None:
     from blockota.vendor.propose import propose_built
 
     found = files.read_builder(file)
-    save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), **proposing)
+    save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), proposing)
 
 
 def _look_around(

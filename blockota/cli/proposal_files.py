@@ -186,7 +186,7 @@ def refuse_to_replace(path: Path, form: str) -> None:
         UsageError: something else is there.
     """
     if path.exists() and not poses_as(path, form):
-        raise UsageError(f"{path} is there already", why="it is something else", remedy="name another file with -o")
+        raise UsageError(f"{path} already exists", why="it is something else", remedy="name another file with -o")
 
 
 def poses_as(path: Path, form: str) -> bool:

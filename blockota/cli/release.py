@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.described import Description, find_description, read_described
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.outputs import refuse_overwriting, result_files
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
-from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.searching import counting_bar, parts_of, search_image, source_option
 from blockota.cli.session import Session, with_session
-from blockota.errors import RefusedError
+from blockota.errors import Action, RefusedError
 from blockota.model.release import Release, Status, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
-    from blockota.model.draft import Draft
-    from blockota.model.verification import ProvenRecord
     from blockota.vendor.propose import Reason
 
 _FILE = click.Path(path_type=Path)
@@ -30,33 +28,58 @@ _ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
 
 @click.group()
 def release() -> None:
-    """Releases: ⟨product, version⟩ and the SHA-256 that the chain keeps of it."""
+    """Releases: publish, revoke, list, show, fetch and verify firmware images."""
 
 
 @release.command()
 @click.argument("image", type=_FILE)
-@click.option("--product", required=True, metavar="NAME", help="What the image is for.")
-@click.option("--version", type=VERSION, required=True, help="Its version, such as 1.4.0.")
-@click.option("--load-address", type=NUMBER, help="Where a .bin goes; the region's start by default.")
-@click.option("--configuration", is_flag=True, help="IMAGE is data, which needs no vector table.")
-@click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="A release more in the same proposal.")
-@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="The same, with data.")
+@click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
+@click.option("--version", type=VERSION, required=True, help="Version of the release, such as 1.4.0.")
+@click.option("--load-address", type=NUMBER, help="Flash address of a .bin; the region's start by default.")
+@click.option("--configuration", is_flag=True, help="IMAGE is data: no vector table is required.")
+@click.option("--also", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="Another release; repeatable.")
+@click.option("--also-configuration", type=_ALSO, multiple=True, metavar=_ALSO_WORDS, help="The same for data.")
 @click.option("--active-from", type=TIME, default=0, show_default="at once", help="2026-12-01T08:00+01:00, or +7d.")
 @click.option("--notes", type=_FILE, help="Text file with release notes, at most 64 KiB.")
-@click.option("--metadata", type=ENTRY, multiple=True, metavar="KEY=VALUE", help="Anything else to be known of it.")
+@click.option("--metadata", type=ENTRY, multiple=True, metavar="KEY=VALUE", help="Further metadata; repeatable.")
 @proposing_options
 @with_session
-def publish(session: Session, /, image: Path, product: str, version: Version, **options: Any) -> None:
+def publish(
+    session: Session,
+    /,
+    image: Path,
+    product: str,
+    version: Version,
+    *,
+    load_address: int | None,
+    configuration: bool,
+    also: Sequence[tuple[Path, str, Version]],
+    also_configuration: Sequence[tuple[Path, str, Version]],
+    active_from: int,
+    notes: Path | None,
+    metadata: Sequence[tuple[str, str]],
+    proposing: ProposalOptions,
+) -> None:
     """Store IMAGE (.bin, Intel HEX or ELF) and propose it as a release; the Safe's owners decide.
 
-    Notes, metadata and time of activation go for every release of the proposal.
+    Notes, metadata and activation time apply to every release of the proposal.
 
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
     """
+    from blockota.cli.drafting import read_notes, with_image
+    from blockota.model.draft import Draft
+    from blockota.model.manifest import metadata_from
     from blockota.vendor.publish import propose_releases
 
-    drafts = _drafts(session, image, product=product, version=version, options=options)
+    common = Draft(product, version, active_from=active_from, notes=read_notes(notes), metadata=metadata_from(metadata))
+    wanted = [(image, replace(common, load_address=load_address, configuration=configuration))]
+    for others, is_data in ((also, False), (also_configuration, True)):
+        wanted += [
+            (path, replace(common, product=other, version=number, configuration=is_data))
+            for path, other, number in others
+        ]
+    drafts = [with_image(draft, path, contract=session.contract) for path, draft in wanted]
     releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:
@@ -67,19 +90,19 @@ def publish(session: Session, /, image: Path, product: str, version: Version, **
         releases.extend(made)
         return proposal
 
-    save_proposal(session, propose, about=lambda: {"releases": [as_published(r) for r in releases]}, **options)
+    save_proposal(session, propose, proposing, about=lambda: {"releases": [as_published(r) for r in releases]})
     if not session.as_json:
         for made in releases:
             session.fields(_shown_draft(made))
 
 
 @release.command()
-@click.option("--product", required=True, metavar="NAME")
-@click.option("--version", type=VERSION, required=True, help="The release to withdraw, for good.")
+@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
+@click.option("--version", type=VERSION, required=True, help="Version to withdraw permanently.")
 @proposing_options
 @with_session
-def revoke(session: Session, /, product: str, version: Version, **proposing: Any) -> None:
-    """Propose to withdraw a release for good; the --reason, which must be given, is recorded on the chain.
+def revoke(session: Session, /, product: str, version: Version, proposing: ProposalOptions) -> None:
+    """Propose to withdraw a release permanently. The --reason is required and is recorded on the chain.
 
     \b
     Example:  blockota release revoke --product acme-thermo2 --version 1.4.0 --reason "reboots" -o revoke.json
@@ -89,14 +112,14 @@ def revoke(session: Session, /, product: str, version: Version, **proposing: Any
     def propose(reason: Reason) -> Proposal:
         return propose_revocation(session.contract, product, version=version, reason=reason)
 
-    save_proposal(session, propose, **proposing)
+    save_proposal(session, propose, proposing)
 
 
 @release.command("list")
-@click.option("--product", metavar="NAME", help="Only this product's.")
+@click.option("--product", metavar="NAME", help="List this product's releases only.")
 @with_session
 def list_(session: Session, /, product: str | None) -> None:
-    """List releases, newest first.
+    """List releases, the newest of each product first.
 
     \b
     Example:  blockota release list --product acme-thermo2
@@ -109,7 +132,7 @@ def list_(session: Session, /, product: str | None) -> None:
     releases = [found for name in names for found in session.contract.history(name)]
     now = session.chain.head().time
     rows = [
-        (r.product, r.version, _standing(r, now=now), f"{r.size:,}", show_time(r.active_from), _short(r.sha256))
+        (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), _short(r.sha256))
         for r in releases
     ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
@@ -117,11 +140,11 @@ def list_(session: Session, /, product: str | None) -> None:
 
 
 @release.command()
-@click.option("--product", required=True, metavar="NAME")
-@click.option("--version", type=VERSION, help="The newest that is not revoked by default.")
+@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
+@click.option("--version", type=VERSION, help="Version to show; the newest that is not revoked by default.")
 @with_session
 def show(session: Session, /, product: str, version: Version | None) -> None:
-    """Show one release, with the notes of its manifest.
+    """Show one release with its notes and metadata.
 
     \b
     Example:  blockota release show --product acme-thermo2 --version 1.4.0
@@ -134,7 +157,8 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
         raise RefusedError(
             f"there is no release {product} {version or ''}".rstrip(),
             why="the contract has no record of it",
-            remedy="see `blockota release list`",
+            remedy="list the releases",
+            action=Action.LIST_RELEASES,
         )
     described = find_description(session, found)
     fields = found.as_fields() | {"manifest": described.fields}
@@ -142,49 +166,58 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
 
 
 @release.command()
-@click.option("--product", required=True, metavar="NAME")
-@click.option("--version", type=VERSION, help="The newest active one by default.")
-@click.option("-o", "--output", type=_FILE, required=True, help="File to write.")
+@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
+@click.option("--version", type=VERSION, help="Version to fetch; the newest active one by default.")
+@click.option("-o", "--output", type=_FILE, required=True, help="File to write the image to.")
 @click.option("--manifest", type=_FILE, help="File to write the release's manifest to.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @source_option
 @with_session
-def fetch(session: Session, /, product: str, version: Version | None, output: Path, **options: Any) -> None:
-    """Find a release's image, prove it against the chain (checks 1 to 5), and write it to a file.
+def fetch(
+    session: Session,
+    /,
+    product: str,
+    version: Version | None,
+    output: Path,
+    manifest: Path | None,
+    *,
+    force: bool,
+    source: Sequence[str],
+) -> None:
+    """Fetch a release's image, verify it against the chain (checks 1 to 5), and write it to a file.
 
-    The store is asked first, then the vendor's sources and the brokers at once, then the gateways of the settings.
+    The store is asked first, then the vendor's sources together with the brokers, then the configured gateways.
 
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
     """
     from blockota.model.verification import prove_record
 
-    beside: Path | None = options["manifest"]
-    refuse_overwriting(output, beside, force=options["force"])
+    refuse_overwriting(output, manifest, force=force)
     answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
-    with result_files(output, beside) as (file, second):
+    with result_files(output, manifest) as (file, second):
 
         def find(found: Release) -> Iterator[bytes]:
-            search_image(session, found, named=options["source"], into=file)
+            search_image(session, found, named=source, into=file)
             return parts_of(session, file, size=found.size)
 
         proven = prove_record(answer, session.trust, read_parts=find)
         if second:
             second.write(read_described(session, proven.release).to_json())
-    fields = proven.release.as_fields() | {"file": str(output)} | ({"manifest": str(beside)} if beside else {})
+    fields = proven.release.as_fields() | {"file": str(output)} | ({"manifest": str(manifest)} if manifest else {})
     sentence = (
-        f"{output} is {product} {proven.release.version}, {proven.release.size:,} bytes, proven against the chain"
+        f"{output} is {product} {proven.release.version}, {proven.release.size:,} bytes, verified against the chain"
     )
     session.result(fields, lambda: session.done(sentence))
 
 
 @release.command()
 @click.argument("image", type=_FILE)
-@click.option("--product", required=True, metavar="NAME")
-@click.option("--version", type=VERSION, help="Which one the image should be; found by its SHA-256 by default.")
+@click.option("--product", required=True, metavar="NAME", help="Product that the image is for.")
+@click.option("--version", type=VERSION, help="Expected version; by default that of the image's SHA-256.")
 @with_session
 def verify(session: Session, /, image: Path, product: str, version: Version | None) -> None:
-    """Check IMAGE (.bin, Intel HEX or ELF) against the chain (checks 1 to 5).
+    """Verify IMAGE (.bin, Intel HEX or ELF) against the chain (checks 1 to 5).
 
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
@@ -202,16 +235,19 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
         answer = session.contract.answer(product, wanted, confirmations=session.settings.confirmations)
         parts = parts_of(session, file, size=given.size)
         proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
-    session.result(
-        proven.release.as_fields() | {"passed": [check.number for check in proven.passed]},
-        lambda: _show_proof(session, image, proven=proven),
-    )
+
+    def show() -> None:
+        for check in proven.passed:
+            session.done(f"{check.number:>2}  {check.what}")
+        session.out.print(f"{image} is {product} {proven.release.version}.", markup=False)
+
+    passed = [check.number for check in proven.passed]
+    session.result(proven.release.as_fields() | {"passed": passed}, show)
 
 
 def as_published(made: Release) -> dict[str, Any]:
-    """A release that is proposed, for JSON: with its manifest's address, without what only the chain knows."""
-    address = _manifest_address(made)
-    fields = made.as_fields() | {"manifest": address}
+    """The fields of a proposed release for JSON: status and predecessor are not known before it is executed."""
+    fields = made.as_fields() | {"manifest": _manifest_address(made)}
     return {name: fields[name] for name in fields if name not in {"status", "previous"}}
 
 
@@ -219,29 +255,6 @@ def _manifest_address(made: Release) -> str | None:
     from blockota.formats.cid import CID, RAW
 
     return str(CID(RAW, made.manifest)) if made.manifest else None
-
-
-def _drafts(session: Session, image: Path, *, product: str, version: Version, options: dict[str, Any]) -> list[Draft]:
-    """The drafts that the options of ``publish`` ask for; takes these options out."""
-    from blockota.cli.drafting import read_notes, with_image
-    from blockota.model.draft import Draft
-    from blockota.model.manifest import metadata_from
-
-    common = Draft(
-        product,
-        version,
-        active_from=options.pop("active_from"),
-        notes=read_notes(options.pop("notes")),
-        metadata=metadata_from(options.pop("metadata")),
-    )
-    place, is_data = options.pop("load_address"), options.pop("configuration")
-    wanted = [(image, replace(common, load_address=place, configuration=is_data))]
-    for name, data in (("also", False), ("also_configuration", True)):
-        wanted += [
-            (path, replace(common, product=other, version=number, configuration=data))
-            for path, other, number in options.pop(name)
-        ]
-    return [with_image(draft, path, contract=session.contract) for path, draft in wanted]
 
 
 def _shown_draft(made: Release) -> dict[str, object]:
@@ -254,8 +267,8 @@ def _shown_draft(made: Release) -> dict[str, object]:
     }
 
 
-def _standing(found: Release, *, now: int) -> str:
-    """A release's status as of the chain's time: an active one may begin later."""
+def _status(found: Release, *, now: int) -> str:
+    """The status at the time `now` of the chain: an active release may have a later activation time."""
     return "postponed" if found.status is Status.ACTIVE and found.active_from > now else str(found.status)
 
 
@@ -268,7 +281,7 @@ def _show_release(session: Session, found: Release, *, described: Description) -
         {
             "product": found.product,
             "version": found.version,
-            "status": _standing(found, now=session.chain.head().time),
+            "status": _status(found, now=session.chain.head().time),
             "SHA-256": found.sha256.hex(),
             "CID": found.cid,
             "addresses": found.region,
@@ -290,14 +303,9 @@ def _version_of(session: Session, product: str, *, parts: Iterable[bytes]) -> Ve
     found = session.contract.find(product, digest.digest())
     if found is None:
         raise RefusedError(
-            f"the image is no release of {product}",
-            why=f"the contract has no record with its SHA-256 {digest.hexdigest()}",
-            remedy="do not use it; fetch one with `blockota release fetch`",
+            f"the image is not a release of {product}",
+            why=f"the contract has no record of its SHA-256 {digest.hexdigest()}",
+            remedy="do not use it; fetch the image of a release",
+            action=Action.FETCH_IMAGE,
         )
     return found.version
-
-
-def _show_proof(session: Session, image: Path, *, proven: ProvenRecord) -> None:
-    for check in proven.passed:
-        session.done(f"{check.number:>2}  {check.what}")
-    session.out.print(f"{image} is {proven.release.product} {proven.release.version}.", markup=False)

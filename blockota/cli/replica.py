@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.keys import key_option
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import SPAN, VERSION
-from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 from blockota.model.release import Version, show_time
@@ -56,7 +56,7 @@ def propose(session: Session, /, product: str, version: Version, expires_in: int
 @click.argument("number", type=_NUMBER)
 @proposing_options
 @with_session
-def accept(session: Session, /, number: int, **proposing: Any) -> None:
+def accept(session: Session, /, number: int, proposing: ProposalOptions) -> None:
     """Propose to the vendor's Safe to accept the agreement NUMBER.
 
     \b
@@ -64,14 +64,14 @@ def accept(session: Session, /, number: int, **proposing: Any) -> None:
     """
     from blockota.bindings.replication import accept_call
 
-    _decide(session, number, call=accept_call, **proposing)
+    _decide(session, number, call=accept_call, proposing=proposing)
 
 
 @replica.command()
 @click.argument("number", type=_NUMBER)
 @proposing_options
 @with_session
-def decline(session: Session, /, number: int, **proposing: Any) -> None:
+def decline(session: Session, /, number: int, proposing: ProposalOptions) -> None:
     """Propose to the vendor's Safe to decline the agreement NUMBER.
 
     \b
@@ -79,14 +79,14 @@ def decline(session: Session, /, number: int, **proposing: Any) -> None:
     """
     from blockota.bindings.replication import decline_call
 
-    _decide(session, number, call=decline_call, **proposing)
+    _decide(session, number, call=decline_call, proposing=proposing)
 
 
 @replica.command()
 @click.argument("number", type=_NUMBER)
 @proposing_options
 @with_session
-def terminate(session: Session, /, number: int, **proposing: Any) -> None:
+def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> None:
     """Propose to the vendor's Safe to end the accepted agreement NUMBER.
 
     \b
@@ -94,7 +94,7 @@ def terminate(session: Session, /, number: int, **proposing: Any) -> None:
     """
     from blockota.bindings.replication import terminate_call
 
-    _decide(session, number, call=terminate_call, **proposing)
+    _decide(session, number, call=terminate_call, proposing=proposing)
 
 
 @replica.command()
@@ -216,7 +216,7 @@ def _challenge(session: Session, *, leaves: int, allow_private: bool) -> Challen
     )
 
 
-def _decide(session: Session, number: int, *, call: Callable[[int], bytes], **proposing: Any) -> None:
+def _decide(session: Session, number: int, *, call: Callable[[int], bytes], proposing: ProposalOptions) -> None:
     from blockota.broker.agreements import find_agreement
     from blockota.vendor.propose import propose as propose_to_safe
 
@@ -226,7 +226,7 @@ def _decide(session: Session, number: int, *, call: Callable[[int], bytes], **pr
     def make(reason: Reason) -> Proposal:
         return propose_to_safe(session.contract, call(number), reason=reason, target=replication.address)
 
-    save_proposal(session, make, **proposing)
+    save_proposal(session, make, proposing)
 
 
 def _wanted(session: Session, product: str | None, *, version: Version | None, everything: bool) -> Iterator[Agreement]:

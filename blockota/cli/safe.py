@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.proposal_shown import show_groups
-from blockota.cli.proposing import proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def owners(session: Session) -> None:
 @click.option("--threshold", type=_THRESHOLD, help="How many must sign from then on; unchanged by default.")
 @proposing_options
 @with_session
-def add(session: Session, /, owner: str, threshold: int | None, **proposing: Any) -> None:
+def add(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
     """Propose to add OWNER.
 
     \b
@@ -62,7 +62,7 @@ def add(session: Session, /, owner: str, threshold: int | None, **proposing: Any
     """
     from blockota.vendor.safe_owners import add_call
 
-    _propose(session, lambda state: add_call(state, owner, threshold=threshold), **proposing)
+    _propose(session, lambda state: add_call(state, owner, threshold=threshold), proposing)
 
 
 @safe.command()
@@ -70,7 +70,7 @@ def add(session: Session, /, owner: str, threshold: int | None, **proposing: Any
 @click.option("--threshold", type=_THRESHOLD, help="How many must sign from then on; unchanged by default.")
 @proposing_options
 @with_session
-def remove(session: Session, /, owner: str, threshold: int | None, **proposing: Any) -> None:
+def remove(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
     """Propose to remove OWNER.
 
     \b
@@ -78,14 +78,14 @@ def remove(session: Session, /, owner: str, threshold: int | None, **proposing: 
     """
     from blockota.vendor.safe_owners import remove_call
 
-    _propose(session, lambda state: remove_call(state, owner, threshold=threshold), **proposing)
+    _propose(session, lambda state: remove_call(state, owner, threshold=threshold), proposing)
 
 
 @safe.command()
 @click.argument("number", type=_THRESHOLD)
 @proposing_options
 @with_session
-def threshold(session: Session, /, number: int, **proposing: Any) -> None:
+def threshold(session: Session, /, number: int, proposing: ProposalOptions) -> None:
     """Propose that NUMBER owners must sign.
 
     \b
@@ -93,10 +93,10 @@ def threshold(session: Session, /, number: int, **proposing: Any) -> None:
     """
     from blockota.vendor.safe_owners import threshold_call
 
-    _propose(session, lambda state: threshold_call(state, number), **proposing)
+    _propose(session, lambda state: threshold_call(state, number), proposing)
 
 
-def _propose(session: Session, call: Callable[[SafeState], bytes], **proposing: Any) -> None:
+def _propose(session: Session, call: Callable[[SafeState], bytes], proposing: ProposalOptions) -> None:
     from blockota.vendor.propose import propose_to_itself
 
-    save_proposal(session, lambda reason: propose_to_itself(session.contract, call, reason=reason), **proposing)
+    save_proposal(session, lambda reason: propose_to_itself(session.contract, call, reason=reason), proposing)

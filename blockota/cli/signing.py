@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.keys import key_option, open_named_key
+from blockota.cli.options import refuse_existing
 from blockota.cli.proposal_files import (
     FILE,
     collect_signatures,
@@ -31,7 +32,6 @@ from blockota.cli.proposal_shown import (
     show_flags,
     show_groups,
 )
-from blockota.cli.proposing import refuse_existing
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:

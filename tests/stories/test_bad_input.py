@@ -208,7 +208,7 @@ def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -
     data[300] ^= 0xFF
     Path("tampered.bin").write_bytes(data)
     verify = ("release", "verify", "tampered.bin", "--product", PRODUCT)
-    refused(workshop.run(*verify), REFUSED, "no release")
+    refused(workshop.run(*verify), REFUSED, "not a release")
     refused(workshop.run(*verify, "--version", "1.0.0"), REFUSED, "check 4", "SHA-256")
     refused(workshop.flash(board_url, "--image", "tampered.bin"), REFUSED, "check 4", "SHA-256")
 

@@ -104,7 +104,7 @@ def test_a_file_is_whole_or_absent(bench: Bench) -> None:
     assert not list(Path().iterdir())
     Path("out.bin").write_bytes(b"mine")
     with serve_tcp(SimulatedBoard(flash=FULL)) as url:
-        ends(bench.run("read", "-o", "out.bin", "--port", url), 2, "out.bin is there already", "--force")
+        ends(bench.run("read", "-o", "out.bin", "--port", url), 2, "out.bin already exists", "--force")
         ends(bench.run("read", "-o", "no/out.bin", "--port", url), 2, "no/out.bin cannot be written")
         assert bench.run("read", "-o", "out.bin", "--port", url, "--force").status == 0
         os.mkfifo("device")

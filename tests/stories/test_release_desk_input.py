@@ -279,7 +279,7 @@ def test_a_folder_that_cannot_be_written_is_told(desk: Workshop) -> None:
         ):
             refused(desk.run("proposal", *words, "-o", output), USAGE, output)
     for words in (["merge", "ann.json"], ["export", "1.0.0.json"], ["export-view"], ["reject", "--nonce", "1"]):
-        refused(desk.run("proposal", *words, "-o", "1.0.0.json"), USAGE, "1.0.0.json is there already")
+        refused(desk.run("proposal", *words, "-o", "1.0.0.json"), USAGE, "1.0.0.json already exists")
     assert {path: path.stat().st_mtime_ns for path in Path().iterdir() if path.is_file()} == before
 
 

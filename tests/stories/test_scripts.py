@@ -112,6 +112,6 @@ def test_a_file_that_is_there_stays(workshop: Workshop, name: str) -> None:
     """Neither a proposal nor a signature is written over."""
     Path(name).write_text("mine")
     key = workshop.cast.owner_a.key.hex()
-    refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key), USAGE, f"{name} is there already")
+    refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key), USAGE, f"{name} already exists")
     assert Path(name).read_text() == "mine"
     assert sorted(path.name for path in workshop.folder.glob("1.0.0*")) == [name]

@@ -1,0 +1,134 @@
+"""The options of every command that makes a proposal, and the proposal file that they describe."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from blockota.cli.parameters import SPAN
+from blockota.cli.session import Session
+from blockota.errors import UsageError
+
+if TYPE_CHECKING:
+    from blockota.approval.proposal import Proposal
+    from blockota.vendor.propose import Reason
+
+_WEEK = 7 * 86400
+
+
+@dataclass(frozen=True)
+class ProposalOptions:
+    """The values of the options of a command that makes a proposal.
+
+    Attributes:
+        output: the proposal file to write.
+        reason: why it is proposed.
+        proposer: who proposes it.
+        expires_in: seconds for which it may be signed.
+        nonce: the Safe's nonce; None takes the next one.
+    """
+
+    output: Path
+    reason: str
+    proposer: str
+    expires_in: int
+    nonce: int | None
+
+    def as_reason(self) -> Reason:
+        """The proposal's reason, as of now.
+
+        Raises:
+            ProposalError: a text cannot be shown safely.
+        """
+        from blockota.approval.intent import one_line
+        from blockota.vendor.propose import Reason
+
+        return Reason(
+            one_line(self.reason),
+            int(time.time()),
+            self.expires_in,
+            nonce=self.nonce,
+            proposer=one_line(self.proposer),
+        )
+
+
+def proposing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``, as the parameter `proposing`."""
+    return _with_proposing(command, is_optional=False)
+
+
+def may_propose_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the same options to a command for which a proposal is one of two ways.
+
+    Without ``-o`` its parameter `proposing` is None.
+    """
+    return _with_proposing(command, is_optional=True)
+
+
+def save_proposal(
+    session: Session,
+    make: Callable[[Reason], Proposal],
+    proposing: ProposalOptions,
+    *,
+    about: Callable[[], Mapping[str, Any]] = dict,
+) -> None:
+    """Make a proposal, write its file and print where it is.
+
+    Args:
+        session: the command's.
+        make: makes the proposal.
+        proposing: the command's options.
+        about: further fields of the JSON result; called once the proposal is made.
+
+    Raises:
+        UsageError: the file exists or cannot be written.
+    """
+    from blockota.files import write_result
+
+    path = proposing.output
+    refuse_existing(path)
+    proposal = make(proposing.as_reason())
+    write_result(path, proposal.to_json())
+    fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
+
+    def show() -> None:
+        session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
+        session.note(f"Next: each owner runs `blockota proposal sign {path} --key KEY`")
+
+    session.result({**fields, **about()}, show)
+
+
+def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:
+    """Refuse to overwrite a proposal or a signature.
+
+    Raises:
+        UsageError: the file exists.
+    """
+    if path.exists():
+        raise UsageError(
+            f"{path} already exists",
+            why=why,
+            remedy="name another file with -o, or remove it first",
+        )
+
+
+def _with_proposing(command: Callable[..., None], *, is_optional: bool) -> Callable[..., None]:
+    @click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=not is_optional, help="Proposal file to write."
+    )
+    @click.option("--reason", default="", help="Why it is proposed, for the other owners.")
+    @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
+    @click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed.")
+    @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe; the next one by default.")
+    @functools.wraps(command)
+    def wrapped(*args: Any, output: Path | None, **options: Any) -> None:
+        values = {name: options.pop(name) for name in ("reason", "proposer", "expires_in", "nonce")}
+        command(*args, proposing=ProposalOptions(output, **values) if output else None, **options)
+
+    return wrapped

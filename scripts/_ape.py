@@ -1,0 +1,121 @@
+"""What the scripts of ``ape run`` share: the chain behind Ape's provider, proposal files, and the report of errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import to_json
+from blockota.bindings.block_ota import BlockOTAContract
+from blockota.chain.chain import Chain, Sending
+from blockota.cli.keys import open_named_key
+from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing
+from blockota.cli.outputs import write_all
+from blockota.cli.remedies import sentence_of
+from blockota.deployment import Deployment
+from blockota.errors import BlockOTAError, UsageError
+from blockota.settings import load_settings
+from blockota.text import plain
+from blockota.vendor.propose import Reason
+from blockota.vendor.publish import sign_unattended
+
+
+def node_chain(provider: Any, *, purpose: str) -> Chain:
+    """The chain behind a provider of Ape; journal, fees and confirmations come from our settings.
+
+    Args:
+        provider: Ape's (``ape.api.ProviderAPI``).
+        purpose: the command, as the journal of transactions shows it.
+
+    Raises:
+        UsageError: the provider has no HTTP address.
+    """
+    url = getattr(provider, "http_uri", None) or getattr(provider, "uri", None)
+    if not isinstance(url, str) or not url:
+        raise UsageError(
+            "cannot reach the node",
+            why=f"Ape's provider {getattr(provider, 'name', provider)} has no HTTP address",
+            remedy="choose a network with --network whose provider speaks JSON-RPC over HTTP",
+        )
+    environment = os.environ | {"BLOCKOTA_CHAIN_ID": str(provider.chain_id)}
+    settings = load_settings(None, network=None, environment=environment)
+    sending = Sending(settings.confirmations, settings.max_fee, settings.transactions, purpose=purpose)
+    return Chain(url, chain_id=provider.chain_id, sending=sending)
+
+
+def deployed_contract(provider: Any, address: str | None) -> BlockOTAContract:
+    """The BlockOTA contract behind a provider of Ape.
+
+    Args:
+        provider: Ape's (``ape.api.ProviderAPI``).
+        address: the contract's; None takes it from ``deployments/<chain id>.json``.
+
+    Raises:
+        UsageError: there is neither an address nor a deployment.
+    """
+    chain = node_chain(provider, purpose="ape run")
+    return BlockOTAContract(chain, address or Deployment.read(Deployment.path(Path(), chain.chain_id)).contract)
+
+
+def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--contract``, ``--sign`` and the options of every command that makes a proposal."""
+
+    @proposing_options
+    @click.option("--contract", help="Address of BlockOTA; from deployments/<chain id>.json by default.")
+    @click.option("--sign", metavar="URI", help="Sign at once with this owner's key, such as env:OWNER_KEY.")
+    @functools.wraps(command)
+    def wrapped(**options: object) -> None:
+        with errors_reported():
+            command(**options)
+
+    return wrapped
+
+
+def write_proposal(
+    contract: BlockOTAContract, make: Callable[[Reason], Proposal], proposing: ProposalOptions, *, sign: str | None
+) -> None:
+    """Make a proposal, sign it if a key is given, and write both files or none.
+
+    Args:
+        contract: the contract that is called.
+        make: makes the proposal.
+        proposing: the script's options.
+        sign: URI of an owner's key; None writes no signature.
+
+    Raises:
+        UsageError: a file exists already, or the key cannot be read.
+        RefusedError: the contract would refuse the call, or the proposal has a red flag that a person must judge.
+    """
+    file = proposing.output
+    refuse_existing(file)
+    account = open_named_key(sign, chain_id=contract.chain.chain_id) if sign else None
+    proposal = make(proposing.as_reason())
+    files, signature = {file: proposal.to_json()}, None
+    if account:
+        signature = file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
+        refuse_existing(signature, why="it may belong to an earlier proposal of that name")
+        signed = sign_unattended(contract, proposal, account=account, now=int(time.time()))
+        files[signature] = to_json([signed])
+    write_all(files)
+    click.echo(f"Wrote {file}: transaction {proposal.nonce} of the Safe {proposal.safe}")
+    if signature:
+        click.echo(f"Wrote {signature}: an owner's signature to it")
+
+
+@contextmanager
+def errors_reported() -> Iterator[None]:
+    """Report a known error as one sentence on stderr, and exit with its status."""
+    try:
+        yield
+    except BlockOTAError as error:
+        click.secho(f"Error: {plain(sentence_of(error))}", fg="red", err=True)
+        sys.exit(error.exit_status)
