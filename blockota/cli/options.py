@@ -127,8 +127,8 @@ def _with_proposing(command: Callable[..., None], *, is_optional: bool) -> Calla
     @click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed.")
     @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe; the next one by default.")
     @functools.wraps(command)
-    def wrapped(*args: Any, output: Path | None, **options: Any) -> None:
-        values = {name: options.pop(name) for name in ("reason", "proposer", "expires_in", "nonce")}
+    def wrapped(*args: object, output: Path | None, **options: object) -> None:
+        values: dict[str, Any] = {name: options.pop(name) for name in ("reason", "proposer", "expires_in", "nonce")}
         command(*args, proposing=ProposalOptions(output, **values) if output else None, **options)
 
     return wrapped
