@@ -41,6 +41,7 @@ class Action(Enum):
     TAKE_IMAGE_ELSEWHERE = auto()  # another store, a source, or a file
     FETCH_IMAGE = auto()
     COMPUTE_CONTENT_ADDRESS = auto()
+    OVERWRITE = auto()
     # Products, releases and the contract
     LIST_PRODUCTS = auto()
     PAIR_PRODUCT = auto()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import UsageError
+from blockota.errors import Action, UsageError
 
 
 @contextmanager
@@ -36,19 +36,99 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         raise
 
 
-def write_result(path: Path, data: bytes) -> None:
-    """Write a file that the person named; it is whole or absent.
+@contextmanager
+def result_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that the operator named, for writing and reading; it appears when the block ends without an error.
 
     Raises:
         UsageError: the folder does not exist or cannot be written.
     """
     try:
         with whole_file(path) as file:
-            file.write(data)
+            yield file
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written", why=error.strerror or str(error), remedy="name a folder that exists"
         ) from error
+
+
+@contextmanager
+def result_files(output: Path, companion: Path | None) -> Iterator[tuple[BinaryIO, BinaryIO | None]]:
+    """Open one or two result files; both appear when the block ends without an error, or neither.
+
+    Args:
+        output: the main file.
+        companion: the file that goes with it, if any.
+
+    Raises:
+        UsageError: a folder does not exist or cannot be written.
+    """
+    companion_written = False
+    try:
+        with result_file(output) as file:
+            if companion is None:
+                yield file, None
+            else:
+                with result_file(companion) as second:
+                    yield file, second
+                companion_written = True
+    except UsageError:
+        if companion and companion_written:
+            companion.unlink(missing_ok=True)
+        raise
+
+
+def write_result(path: Path, data: bytes) -> None:
+    """Write a file that the operator named; it is whole or absent.
+
+    Raises:
+        UsageError: the folder does not exist or cannot be written.
+    """
+    with result_file(path) as file:
+        file.write(data)
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write several files; if one cannot be written, those written before it are removed.
+
+    Raises:
+        UsageError: a folder does not exist or cannot be written.
+    """
+    written: list[Path] = []
+    try:
+        for path, data in files.items():
+            write_result(path, data)
+            written.append(path)
+    except UsageError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> None:
+    """Refuse to overwrite files unless `force` is set, and refuse one name for two files.
+
+    Devices and folders are never overwritten: the rename in `whole_file` would replace them by a regular file.
+
+    Raises:
+        UsageError: a file would be lost.
+    """
+    if companion and companion.absolute() == output.absolute():
+        raise UsageError("image and manifest cannot be one file", why=f"{output} is named for both")
+    for path in (output, companion):
+        if path is None or not path.exists():
+            continue
+        if not path.is_file():
+            raise UsageError(
+                f"{path} is not a regular file", why="only regular files are overwritten", remedy="name another file"
+            )
+        if not force:
+            raise UsageError(
+                f"{path} already exists",
+                why="its content would be lost",
+                remedy="name another file, or allow overwriting",
+                action=Action.OVERWRITE,
+            )
 
 
 def home_path(text: str) -> Path:

@@ -19,10 +19,10 @@ from blockota.bindings.block_ota import BlockOTAContract
 from blockota.chain.chain import Chain, Sending
 from blockota.cli.keys import open_named_key
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing
-from blockota.cli.outputs import write_all
 from blockota.cli.remedies import sentence_of
 from blockota.deployment import Deployment
 from blockota.errors import BlockOTAError, UsageError
+from blockota.files import write_all
 from blockota.settings import load_settings
 from blockota.text import plain
 from blockota.vendor.propose import Reason

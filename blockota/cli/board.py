@@ -11,11 +11,11 @@ import click
 
 from blockota.cli.board_changes import erase, protect, unprotect
 from blockota.cli.boards import BENCH_LOG, connected, line_options, page_runs, with_session_alone
-from blockota.cli.outputs import refuse_overwriting, result_files
+from blockota.cli.display import progress_bar
 from blockota.cli.parameters import NUMBER
-from blockota.cli.searching import progress_bar
 from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, BoardError, RefusedError, UsageError
+from blockota.files import refuse_overwriting, result_files
 
 if TYPE_CHECKING:
     from firmware_host.bench.doctor import Finding

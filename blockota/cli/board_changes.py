@@ -19,7 +19,7 @@ from blockota.cli.boards import (
     require_confirmation,
     with_session_alone,
 )
-from blockota.cli.searching import progress_bar
+from blockota.cli.display import progress_bar
 from blockota.cli.session import Session
 from blockota.errors import UsageError
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.boards import BENCH_LOG, lines_options
+from blockota.cli.display import source_option
 from blockota.cli.parameters import VERSION
-from blockota.cli.searching import source_option
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 

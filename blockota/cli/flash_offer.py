@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockota.cli.searching import search_image
+from blockota.cli.display import search_image
 from blockota.cli.session import Session
 from blockota.model.facts import KnownReleases
 from blockota.model.release import Release, Version

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockota.cli.described import Description, describe_argument
+from blockota.cli.display import progress_bar
 from blockota.cli.proposal_search import ImageFile, ImageSearch, Sources, reading
-from blockota.cli.searching import progress_bar
 from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, ProposalError, StoreError
 from blockota.model.difference import PAGE_SIZE, Placed, compare

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import click
 
+from blockota.cli.display import parts_of, progress_bar, search_image, source_option
 from blockota.cli.proposal_files import FILE
-from blockota.cli.searching import parts_of, progress_bar, search_image, source_option
 from blockota.cli.session import Session
 from blockota.errors import ImageError, StoreError, VerificationError
 
@@ -191,7 +191,7 @@ class ImageSearch:
     ) -> None:
         from blockota.stores.search import SearchObserver, SearchStage, find_image
 
-        stage = SearchStage("what --source names", lambda: candidates)
+        stage = SearchStage("the named sources", lambda: candidates)
         with progress_bar(self._session, "Reading", total=release.size) as bar:
             find_image(release, self._session.store, stages=[stage], into=into, observer=SearchObserver(note, bar))
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.described import Description, find_description, read_described
+from blockota.cli.display import counting_bar, parts_of, search_image, source_option
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
-from blockota.cli.outputs import refuse_overwriting, result_files
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
-from blockota.cli.searching import counting_bar, parts_of, search_image, source_option
 from blockota.cli.session import Session, with_session
 from blockota.errors import Action, RefusedError
+from blockota.files import refuse_overwriting, result_files
 from blockota.model.release import Release, Status, Version, show_time
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ OPTIONS: dict[Action, str] = {
     Action.TAKE_IMAGE_ELSEWHERE: "--store URL, --source URL or --image FILE",
     Action.FETCH_IMAGE: "`blockota release fetch`",
     Action.COMPUTE_CONTENT_ADDRESS: "`blockota cid FILE`",
+    Action.OVERWRITE: "--force",
     Action.LIST_PRODUCTS: "`blockota product list`",
     Action.PAIR_PRODUCT: "`blockota product pair`",
     Action.LIST_RELEASES: "`blockota release list`",

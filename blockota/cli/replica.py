@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,14 +11,14 @@ from blockota.cli.keys import key_option
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import SPAN, VERSION
 from blockota.cli.session import Session, with_session
-from blockota.errors import UsageError
+from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
 from blockota.model.release import Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
     from blockota.model.agreement import Agreement
     from blockota.model.release import Release
-    from blockota.stores.probe import Challenge
+    from blockota.stores.probe import Challenge, Probe
     from blockota.vendor.propose import Reason
 
 _QUARTER = 90 * 86400
@@ -164,14 +164,13 @@ def check(session: Session, /, product: str | None, version: Version | None, **o
     \b
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0
     """
-    from blockota.cli.probes import failure_of, show_probes
     from blockota.stores.probe import probe_all
 
     _require_both(product, version)
     found = _wanted(session, product, version=version, everything=False)
     probes = probe_all(list(_with_releases(session, found)), _challenge(session, **options))
-    error = failure_of(probes)
-    show_probes(session, probes, error=error)
+    error = _failure_of(probes)
+    _show_probes(session, probes, error=error)
     if not probes:
         session.note("No replica was asked: none is announced under an agreement that is accepted and not over.")
     if error:
@@ -214,6 +213,53 @@ def _challenge(session: Session, *, leaves: int, allow_private: bool) -> Challen
         allow_private=is_private_allowed,
         credentials=session.credentials,
     )
+
+
+def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
+    """The error that a check ends with: wrong data outweighs absence; None if all replicas serve."""
+    from blockota.stores.probe import ProbeStatus
+
+    wrong = [one.agreement.uri for one in probes if one.status is ProbeStatus.LIES]
+    absent = [one.agreement.uri for one in probes if one.status is ProbeStatus.GONE]
+    if wrong:
+        remedy = "report them to the vendor, who can end the agreement by `blockota replica terminate`"
+        return ContentError(f"{len(wrong)} of {len(probes)} replicas lie", why=", ".join(wrong), remedy=remedy)
+    if absent:
+        remedy = "report them to the brokers, and check again"
+        return StoreError(f"{len(absent)} of {len(probes)} replicas do not serve", why=", ".join(absent), remedy=remedy)
+    return None
+
+
+def _show_probes(session: Session, probes: Sequence[Probe], *, error: BlockOTAError | None) -> None:
+    """Print the probes; with ``--json`` and an error, they become part of the error's object."""
+    fields = {"replicas": [_probe_fields(one) for one in probes]}
+    if session.as_json and error:
+        session.result_of_failure(error, fields)
+        return
+    columns = ("NUMBER", "PRODUCT", "VERSION", "REPLICA", "STANDING", "BLOCKS", "SECONDS", "WHY")
+    rows = [
+        (
+            *(one.agreement.number, one.agreement.product, one.agreement.version, one.agreement.uri),
+            *(one.status, one.blocks, f"{one.seconds:.2f}", one.why or "-"),
+        )
+        for one in probes
+    ]
+    session.result(fields, lambda: session.table(columns, rows))
+
+
+def _probe_fields(one: Probe) -> dict[str, Any]:
+    return {
+        "number": one.agreement.number,
+        "broker": one.agreement.broker,
+        "product": one.agreement.product,
+        "version": str(one.agreement.version),
+        "uri": one.agreement.uri,
+        "standing": str(one.status),
+        "blocks": one.blocks,
+        "seconds": round(one.seconds, 3),
+        "lastBlock": str(one.block),
+        "why": one.why,
+    }
 
 
 def _decide(session: Session, number: int, *, call: Callable[[int], bytes], proposing: ProposalOptions) -> None:

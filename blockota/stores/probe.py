@@ -40,7 +40,7 @@ class Probe:
 
     Attributes:
         agreement: whose replica.
-        standing: what it is called for that.
+        status: the result.
         blocks: how many good blocks it gave.
         seconds: how long that took.
         block: the block that was asked for last; where it lied, the one that it lied with.
@@ -48,7 +48,7 @@ class Probe:
     """
 
     agreement: Agreement
-    standing: ProbeStatus
+    status: ProbeStatus
     blocks: int
     seconds: float
     block: CID
@@ -86,18 +86,18 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
     """Ask one replica for the release's root and for random leaves below it."""
     began, walk = challenge.clock(), _Walk(release, challenge)
     found = _source(agreement, challenge)
-    standing, why = ProbeStatus.SERVES, ""
+    status, why = ProbeStatus.SERVES, ""
     if not isinstance(found, Source):
-        standing, why = ProbeStatus.GONE, found.reason
+        status, why = ProbeStatus.GONE, found.reason
     else:
         try:
             walk.run(found)
         except SourceError as error:
-            standing = ProbeStatus.LIES if error.verdict is Verdict.LIED else ProbeStatus.GONE
+            status = ProbeStatus.LIES if error.verdict is Verdict.LIED else ProbeStatus.GONE
             why = error.why
         except ContentError as error:  # the record's own address leads to no file: nobody who serves it lies
             why = str(error)
-    return Probe(agreement, standing, walk.count, challenge.clock() - began, walk.asked, why)
+    return Probe(agreement, status, walk.count, challenge.clock() - began, walk.asked, why)
 
 
 def _source(agreement: Agreement, challenge: Challenge) -> Candidate:

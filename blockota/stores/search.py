@@ -57,6 +57,48 @@ class SearchObserver:
     progress: Callable[[int], object] = lambda _: None
 
 
+@dataclass(frozen=True)
+class ImageSources:
+    """The sources of a release's image beside the store, in the order in which they are asked.
+
+    Attributes:
+        named: URLs that the operator named for this search.
+        vendor: the vendor's URLs, from the settings.
+        gateways: other gateways, from the settings.
+        replicas: reads the agreements of brokers that serve a release; called only when brokers are to be asked.
+        allow_private: whether announced URLs may lead to this machine or a private network. Only on a local
+            development chain: elsewhere a stranger could have us send requests into our own network.
+        credentials: the tokens of sources.
+    """
+
+    named: tuple[str, ...] = ()
+    vendor: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    replicas: Callable[[Release], Iterable[Agreement]] = lambda _: ()
+    allow_private: bool = False
+    credentials: Credentials = NO_CREDENTIALS
+
+    def stages(self, release: Release) -> tuple[SearchStage, ...]:
+        """The stages of a search; URLs from the operator and the settings are checked at once.
+
+        Raises:
+            UsageError: one of these URLs is not that of a gateway.
+        """
+        first, vendor, gateways = (
+            list(named(urls, self.credentials)) for urls in (self.named, self.vendor, self.gateways)
+        )
+
+        def vendor_and_brokers() -> list[Candidate]:
+            replicas = self.replicas(release)
+            return [*vendor, *announced(replicas, is_local_chain=self.allow_private, credentials=self.credentials)]
+
+        return (
+            SearchStage("the named sources", lambda: first),
+            SearchStage("the vendor and the brokers", vendor_and_brokers),
+            SearchStage("the gateways", lambda: gateways),
+        )
+
+
 def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
     """The sources that the person named, or the settings; one whose token cannot be read is not asked.
 

@@ -108,7 +108,7 @@ def test_a_file_is_whole_or_absent(bench: Bench) -> None:
         ends(bench.run("read", "-o", "no/out.bin", "--port", url), 2, "no/out.bin cannot be written")
         assert bench.run("read", "-o", "out.bin", "--port", url, "--force").status == 0
         os.mkfifo("device")
-        ends(bench.run("read", "-o", "device", "--port", url, "--force"), 2, "device is no regular file")
+        ends(bench.run("read", "-o", "device", "--port", url, "--force"), 2, "device is not a regular file")
     assert Path("out.bin").read_bytes() == FULL
 
 

@@ -1,0 +1,118 @@
+"""Progress bars on stderr, ``--source``, and the search for a release's image that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from blockota.cli.session import Session
+
+if TYPE_CHECKING:
+    from blockota.model.release import Release
+    from blockota.stores.search import ImageSources
+
+_PART_SIZE = 1 << 20
+
+
+def source_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--source``, which names sources that are asked before those of the settings and the chain."""
+    words = "Repository or gateway to ask first if the store lacks the image; may be repeated."
+    return click.option("--source", multiple=True, metavar="URL", help=words)(command)
+
+
+def image_sources(session: Session, named: Sequence[str]) -> ImageSources:
+    """The sources of the command line, the settings and the chain.
+
+    Args:
+        session: the command's settings and contracts.
+        named: the URLs of ``--source``.
+    """
+    from blockota.stores.search import ImageSources
+
+    settings = session.settings
+    return ImageSources(
+        named=tuple(named),
+        vendor=settings.vendor_sources,
+        gateways=settings.gateways,
+        replicas=lambda release: (
+            session.replication.replicas(release.product, release.version) if settings.replication else ()
+        ),
+        allow_private=session.is_local_chain,
+        credentials=session.credentials,
+    )
+
+
+def search_image(session: Session, release: Release, *, named: Sequence[str], into: BinaryIO) -> None:
+    """Write a release's image into an empty file, from the store or a source, with a progress bar on stderr.
+
+    Args:
+        session: the command's store, settings and contracts.
+        release: the chain's record.
+        named: the URLs of ``--source``.
+        into: a file that is open for reading and writing.
+
+    Raises:
+        UsageError: a URL of the command line or the settings is not that of a gateway.
+        VerificationError: number 4, only other bytes were found.
+        StoreError: no source serves the image.
+    """
+    from blockota.stores.search import SearchObserver, find_image
+
+    stages = image_sources(session, named).stages(release)
+    with progress_bar(session, "Fetching", total=release.size) as bar:
+        find_image(release, session.store, stages=stages, into=into, observer=SearchObserver(session.note, bar))
+
+
+def parts_of(session: Session, file: BinaryIO, *, size: int) -> Iterator[bytes]:
+    """Yield an image's bytes from the beginning of a file, with a progress bar while the caller checks them.
+
+    Args:
+        session: the command's terminal.
+        file: the image.
+        size: its expected size in bytes.
+    """
+    file.seek(0)
+    done = 0
+    with progress_bar(session, "Checking", total=size) as bar:
+        while part := file.read(_PART_SIZE):
+            yield part
+            done += len(part)
+            bar(done)
+
+
+@contextmanager
+def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr; it disappears at the end, and is not shown without a terminal or with ``--json``.
+
+    Args:
+        session: the command's terminal.
+        what: the activity, one word.
+        total: bytes of the whole, if known.
+
+    Yields:
+        A function that takes the bytes done so far.
+    """
+    console = session.err
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    is_hidden = session.as_json or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=is_hidden) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
+@contextmanager
+def counting_bar(session: Session, what: str) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar without a known total; the function it yields takes the bytes that were added."""
+    done = 0
+    with progress_bar(session, what, total=None) as bar:
+
+        def add(size: int) -> None:
+            nonlocal done
+            done += size
+            bar(done)
+
+        yield add
