@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from blockota.approval.safe_transaction import SafeTransaction
 from blockota.bindings.safe import read_safe
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import Interface

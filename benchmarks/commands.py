@@ -21,7 +21,7 @@ from benchmarks.figure import ROOT, Figure, in_turns, report, seconds_of, throug
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
 from blockota.bindings.safe import execute
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
 from blockota.formats.cid import cid_of
 from blockota.keys import dev_account

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.commands import local_chain
 from benchmarks.figure import Figure, folder_on_disk
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.keys import dev_account
 from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.stores.local import LocalStore

@@ -16,7 +16,7 @@ import click
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import to_json
 from blockota.bindings.block_ota import BlockOTAContract
-from blockota.chain.chain import Chain, Sending
+from blockota.chain import Chain, Sending
 from blockota.cli.keys import open_named_key
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing
 from blockota.cli.remedies import sentence_of

@@ -12,7 +12,7 @@ import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
-from blockota.chain.chain import LOCAL_CHAIN_IDS
+from blockota.chain import LOCAL_CHAIN_IDS
 from blockota.cli.keys import key_option, open_named_key
 from blockota.deployment import Deployment
 from blockota.errors import UsageError

@@ -20,7 +20,7 @@ from hypothesis import settings
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.safe import execute
-from blockota.chain.chain import Chain, Receipt
+from blockota.chain import Chain, Receipt
 from blockota.chain.local import CHAIN_ID, find_anvil, free_port
 from blockota.errors import ChainError
 from blockota.keys import dev_account

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract
-from blockota.chain.chain import BlockHead, Chain, Log, Receipt
+from blockota.chain import BlockHead, Chain, Log, Receipt
 from blockota.errors import ChainError, RefusedError
 from blockota.ethereum import keccak
 from blockota.formats.abi import DecodingError, interface

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from blockota.bindings.refusals import explain
-from blockota.chain.chain import Chain, Receipt
+from blockota.chain import Chain, Receipt
 from blockota.errors import RefusedError, RevertedError
 from blockota.formats.abi import DecodingError, artifact, interface
 

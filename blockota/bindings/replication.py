@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract
-from blockota.chain.chain import Chain, Receipt
+from blockota.chain import Chain, Receipt
 from blockota.errors import RefusedError
 from blockota.formats.abi import interface
 from blockota.model.agreement import Agreement, AgreementStatus
@@ -68,7 +68,7 @@ class ReplicationContract(Contract):
     def is_announcing(self, sender: str, number: int, *, uri: str) -> bool:
         """Whether the journal has such an announcement, which `announce` would go on with."""
         data = interface(self.NAME).encode_call("announce", number, uri)
-        return self.chain.outbox.holds(sender, data, to=self.address)
+        return self.chain.is_sending(sender, data, to=self.address)
 
     def withdraw(self, account: BaseAccount, number: int) -> Receipt:
         """End a proposal or an agreement, as its broker."""

@@ -17,7 +17,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature, accept
 from blockota.bindings.contract import refusals_in_words
-from blockota.chain.chain import Chain, Receipt
+from blockota.chain import Chain, Receipt
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
 from blockota.ethereum import keccak, to_checksum_address
 from blockota.formats.abi import DecodingError, decode, encode_signature_call
@@ -94,7 +94,7 @@ def execute(
     call = proposal.execution_call(_joined(ordered))
     _check_alone(chain, proposal, call=call, sender=account.address)
     with refusals_in_words():
-        if not chain.outbox.holds(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
+        if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
             check_nonce(proposal, safe)
             _try_call(chain, proposal)
             _try_execution(chain, proposal, call=call, sender=account.address)
@@ -162,9 +162,9 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
 
 def _check_alone(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
     """Refuse to pay a second time for what another account of this machine has under way."""
-    others = (entry for entry in chain.outbox.unsettled() if entry.sender != sender)
+    others = (entry for entry in chain.unsettled() if entry.sender != sender)
     for entry in others:
-        if entry.does(call, to=proposal.safe):
+        if entry.matches(call, to=proposal.safe):
             raise ProposalError(
                 "the proposal is being executed already",
                 why=f"{entry.sender} sent the transaction {entry.hash}, which is not settled",

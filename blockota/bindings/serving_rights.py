@@ -12,7 +12,7 @@ from typing import Protocol
 
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
-from blockota.chain.chain import Log
+from blockota.chain import Log
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
 from blockota.formats.abi import DecodingError, interface

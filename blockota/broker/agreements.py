@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blockota.bindings.replication import ReplicationContract
-from blockota.chain.chain import Receipt
+from blockota.chain import Receipt
 from blockota.errors import RefusedError, UsageError
 from blockota.model.agreement import Agreement
 from blockota.model.release import Version

@@ -9,7 +9,7 @@ from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.replication import ReplicationContract
 from blockota.broker.plan import Facts, Promise
 from blockota.broker.state import BrokerState
-from blockota.chain.chain import BlockHead
+from blockota.chain import BlockHead
 from blockota.errors import ChainError, RefusedError
 from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus

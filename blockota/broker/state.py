@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from blockota.broker.plan import File, Memory, Stage
-from blockota.chain.chain import BlockHead
+from blockota.chain import BlockHead
 from blockota.errors import BlockOTAError, RefusedError, StoreError
 from blockota.formats.cid import CID
 

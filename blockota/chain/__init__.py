@@ -1,1 +1,8 @@
 """One Ethereum chain: its node, its transactions, its newest confirmed block."""
+
+from __future__ import annotations
+
+from blockota.chain.node import BlockHead, Log, Receipt
+from blockota.chain.outbox import LOCAL_CHAIN_IDS, Chain, Sending
+
+__all__ = ["LOCAL_CHAIN_IDS", "BlockHead", "Chain", "Log", "Receipt", "Sending"]

@@ -57,11 +57,11 @@ class Entry:
         """Who signed it."""
         return self.newest.sender
 
-    def does(self, data: bytes, *, to: str | None) -> bool:
+    def matches(self, data: bytes, *, to: str | None) -> bool:
         """Whether it carries this calldata to this contract (None: creates one)."""
         return self.newest.data == data and (self.newest.to or "").lower() == (to or "").lower()
 
-    def raised(self, attempt: SignedTransaction) -> Entry:
+    def with_attempt(self, attempt: SignedTransaction) -> Entry:
         """The same, with one more attempt."""
         return replace(self, attempts=(*self.attempts, attempt))
 
@@ -175,7 +175,7 @@ class Journal:
             ) from error
 
     @contextmanager
-    def alone(self, sender: str, *, timeout: float) -> Iterator[None]:
+    def locked(self, sender: str, *, timeout: float) -> Iterator[None]:
         """Let no other process send from this account while the block runs.
 
         Raises:

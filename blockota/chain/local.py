@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.errors import ChainError, UsageError
 
 CHAIN_ID = 1337

@@ -1,39 +1,120 @@
-"""Transactions on their way: signed once, written down, handed to a node, and waited for until they are confirmed.
+"""A chain that takes transactions: signed once, recorded, submitted, and waited for until they are confirmed.
 
-A transaction is never made twice: its nonce is the account's next, and a command that finds an unsettled one of its own
-in the journal goes on with that. Handing the same signed bytes to a node again is safe; a chain takes a nonce once.
+A transaction is never made twice: its nonce is the account's next one, and a command that finds its own transaction
+unsettled in the journal continues with it. Submitting the same signed bytes again is safe: a chain accepts a nonce
+once.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockota.chain.journal import Entry, Journal
 from blockota.chain.node import Node, Receipt
-from blockota.chain.tracking import Situation, State, Tracker, Watch
 from blockota.chain.transaction import SignedTransaction, gwei
-from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
+from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
+LOCAL_CHAIN_IDS = frozenset({1337, 31337})
+"""Chains of development nodes; the well-known test keys work on these alone (EIP-155 numbers)."""
 _GAS_MARGIN = 1.2
+_FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
+
+
+class State(Enum):
+    """Where a transaction is; the value is shown to people, the name to programs."""
+
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+    REPLACED = "replaced by another"
+    CONFIRMING = "in a block, not confirmed yet"
+    WAITING = "waits for a block"
+    UNDERPAID = "offers too little"
+    LOST = "unknown to the node"
+    BEHIND = "waits for earlier ones"
+    OVERTAKEN = "overtaken, not confirmed yet"
+
+
+class _Step(Enum):
+    """What `Chain` does with a transaction that it waits for."""
+
+    SETTLE = "settle"
+    WAIT = "wait"
+    SUBMIT_AGAIN = "submit again"
+
+
+_STEPS = {
+    State.CONFIRMED: _Step.SETTLE,
+    State.REVERTED: _Step.SETTLE,
+    State.REPLACED: _Step.SETTLE,
+    State.CONFIRMING: _Step.WAIT,
+    State.WAITING: _Step.WAIT,
+    State.UNDERPAID: _Step.WAIT,
+    State.BEHIND: _Step.WAIT,
+    State.OVERTAKEN: _Step.WAIT,
+    State.LOST: _Step.SUBMIT_AGAIN,
+}
+"""The step that each state asks for. A reorganisation can lead from any state to any other, but not out of a settled
+one: its confirmations lie above it."""
+_ADVICE = {
+    State.UNDERPAID: ("offer more for the same transaction, under a higher max_fee_gwei", Action.RAISE_FEE),
+    State.WAITING: ("continue with it, or offer more for the same transaction", Action.RAISE_FEE),
+    State.BEHIND: ("wait until the earlier ones are in blocks, then continue with it", Action.RESUME_TRANSACTION),
+}
+"""What a person can do if nothing changes in a state; elsewhere, continue."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where a transaction is at this moment.
+
+    Attributes:
+        state: the state.
+        details: the reason, a clause with the values that a person needs.
+        head: number of the newest block.
+        receipt: the transaction's receipt; None while it is in no block.
+    """
+
+    state: State
+    details: str
+    head: int
+    receipt: Receipt | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing can change any more."""
+        return _STEPS[self.state] is _Step.SETTLE
+
+    @property
+    def progress(self) -> object:
+        """A value that changes when the chain makes progress with the transaction.
+
+        New blocks alone are not progress while it waits for one.
+        """
+        if self.receipt:
+            return self.receipt.block_hash, self.head
+        return (self.state, self.head) if self.state is State.OVERTAKEN else None
 
 
 @dataclass(frozen=True)
 class Sending:
-    """How transactions are sent, and when they are believed.
+    """How transactions are sent, and when they count as confirmed.
 
     Attributes:
         confirmations: blocks that must lie above a transaction's block.
-        max_fee: the most to offer for a unit of gas, in wei; None is no ceiling.
-        journal: the folder of the journal; None keeps none.
-        purpose: what the journal says about what is sent.
-        timeout: seconds to wait for the chain's next step.
-        outage: seconds for which a node may be silent while it is waited for.
+        max_fee: the most to offer for a unit of gas, in wei; None means no limit.
+        journal: the folder of the journal; None means that no journal is kept.
+        purpose: the command that sends, as the journal shows it.
+        timeout: seconds to wait for the chain's next progress.
+        outage: seconds for which the node may be unreachable while a transaction is waited for.
     """
 
     confirmations: int = 0
@@ -44,22 +125,27 @@ class Sending:
     outage: float = 3.0
 
 
-class Outbox:
-    """The transactions that are on their way to one chain.
+class Chain(Node):
+    """A chain behind a JSON-RPC endpoint that takes transactions.
 
     Args:
-        node: hands them in, and tells what became of them.
-        sending: how they are sent, and when they are believed.
+        url: the endpoint, ``http://`` or ``https://``.
+        chain_id: the chain id that it must have; None accepts any.
+        sending: how transactions are sent; by default without a fee limit, confirmations or a journal.
+
+    Raises:
+        UsageError: the URL has another scheme.
+        ChainError: the node is out of reach.
+        RefusedError: the node serves another chain.
     """
 
-    def __init__(self, node: Node, sending: Sending) -> None:
-        """Remember both; the journal is read when it is needed."""
-        self._node, self._sending = node, sending
-        self._journal = Journal(sending.journal, node.chain_id)
-        self._tracker = Tracker(node, sending.confirmations)
+    def __init__(self, url: str, *, chain_id: int | None = None, sending: Sending | None = None) -> None:
+        super().__init__(url, chain_id=chain_id)
+        self._sending = sending or Sending()
+        self._journal = Journal(self._sending.journal, self.chain_id)
 
-    def send(self, account: BaseAccount, data: bytes, *, to: str | None) -> Receipt:
-        """Send a transaction, or go on with the same one where it is under way; wait until it is confirmed.
+    def send(self, account: BaseAccount, data: bytes, *, to: str | None = None) -> Receipt:
+        """Send a transaction, or continue with the same one if it is unsettled; wait until it is confirmed.
 
         Args:
             account: signs and pays.
@@ -67,187 +153,283 @@ class Outbox:
             to: the contract; None creates one.
 
         Raises:
-            RevertedError: it would be refused, or was refused in the block.
+            RevertedError: it would be refused, or was refused in its block.
             RefusedError: it cannot be sent now, or another transaction took its place.
-            ChainError: the node went away, or the chain makes no step with it.
+            ChainError: the node is out of reach, or the chain makes no progress with it.
         """
-        with self._journal.alone(account.address, timeout=self._sending.timeout):
+        with self._journal.locked(account.address, timeout=self._sending.timeout):
             entry = self._find(account.address, data, to=to)
             if entry is None:
-                self._require_none_else(account.address)
-                return self._finish(self._begin(account, data, to=to), is_new=True)
-            if self.look(entry).state is State.UNDERPAID:
+                self._require_all_settled(account.address)
+                return self._finish(self._sign(account, data, to=to), is_new=True)
+            if self.locate(entry).state is State.UNDERPAID:
                 entry = self._raise_if_allowed(entry, account)
             return self._finish(entry)
 
-    def holds(self, sender: str, data: bytes, *, to: str | None) -> bool:
-        """Whether the journal has such a transaction, so that `send` would go on with it."""
+    def is_sending(self, sender: str, data: bytes, *, to: str | None) -> bool:
+        """Whether the journal has this transaction, so that `send` would continue with it."""
         return self._find(sender, data, to=to) is not None
 
     def unsettled(self) -> list[Entry]:
         """The transactions in the journal, by sender and nonce."""
         return self._journal.entries()
 
-    def look(self, entry: Entry) -> Situation:
-        """Ask the node where a transaction is."""
-        return self._tracker.look(entry)
-
     def resume(self, transaction: str, *, account: BaseAccount | None = None) -> Receipt:
-        """Go on with a transaction of the journal until it is confirmed.
+        """Continue with a transaction of the journal until it is confirmed.
 
         Args:
             transaction: its hash, with 0x.
-            account: its sender; raises what it offers, where no block has it yet. None lets that be.
+            account: its sender, to raise the fee if no block has it yet; None leaves the fee.
 
         Raises:
-            UsageError: the journal has none of that hash, or the account is not its sender.
-            RevertedError: it was refused in the block.
-            RefusedError: another transaction took its place, or the ceiling allows no higher offer.
-            ChainError: the node went away, or the chain makes no step with it.
+            UsageError: the journal has no such transaction, or the account is not its sender.
+            RevertedError: it was refused in its block.
+            RefusedError: another transaction took its place, or the fee limit allows no higher offer.
+            ChainError: the node is out of reach, or the chain makes no progress with it.
         """
-        with self._journal.alone(self._journal.find(transaction).sender, timeout=self._sending.timeout):
+        with self._journal.locked(self._journal.find(transaction).sender, timeout=self._sending.timeout):
             entry = self._journal.find(transaction)
             if account and account.address != entry.sender:
                 raise UsageError(f"the key is not that of {entry.sender}", why=f"it is that of {account.address}")
-            if account and self.look(entry).receipt is None:
+            if account and self.locate(entry).receipt is None:
                 entry = self._raise(entry, account)
             return self._finish(entry)
 
     def forget(self, transaction: str, *, even_if_pending: bool = False) -> None:
-        """Take a transaction out of the journal; that does not call it back.
+        """Remove a transaction from the journal, which does not cancel it.
 
         Args:
             transaction: its hash, with 0x.
-            even_if_pending: also one that can still get into a block.
+            even_if_pending: remove it although it can still get into a block.
 
         Raises:
-            UsageError: the journal has none of that hash.
+            UsageError: the journal has no such transaction.
             RefusedError: it can still get into a block.
         """
         entry = self._journal.find(transaction)
-        with self._journal.alone(entry.sender, timeout=self._sending.timeout):
-            if not even_if_pending and not (now := self.look(entry)).is_settled:
+        with self._journal.locked(entry.sender, timeout=self._sending.timeout):
+            if not even_if_pending and not (now := self.locate(entry)).is_settled:
                 raise RefusedError(
-                    f"the transaction {entry.hash} can still take effect, and forgetting does not call it back",
+                    f"the transaction {entry.hash} can still take effect, and forgetting it does not cancel it",
                     why=now.details,
-                    remedy=f"go on with it by `blockota transaction resume {entry.hash}`, or say --yes",
+                    remedy="continue with it, or confirm that it is to be forgotten",
+                    action=Action.RESUME_OR_FORGET_TRANSACTION,
+                    values={"hash": entry.hash},
                 )
             self._journal.remove(entry)
 
+    def locate(self, entry: Entry) -> Situation:
+        """Ask the node where a transaction is."""
+        head = self.head().number
+        if receipt := self._receipt_of(entry):
+            return self._in_block(receipt, head=head)
+
+        nonce, used = entry.newest.nonce, self.count(entry.sender)
+        if used > nonce:
+            return self._overtaken(entry, head=head)
+        if used < nonce:
+            gap = f"it has nonce {nonce}, and the chain has {used} transactions of {entry.sender}"
+            return Situation(State.BEHIND, gap, head)
+
+        # An offer below the base fee is not accepted now, whether the node has kept it or not.
+        least, limit = self.market().least, entry.newest.fees.limit
+        if least > limit:
+            bid = f"it offers {gwei(limit)} gwei for a unit of gas, and the chain asks for {gwei(least)}"
+            return Situation(State.UNDERPAID, bid, head)
+        if not any(self.knows(attempt.hash) for attempt in entry.attempts):
+            return Situation(State.LOST, "the node does not know it, or no longer does", head)
+        return Situation(State.WAITING, "the node has it, but no block does", head)
+
+    def _receipt_of(self, entry: Entry) -> Receipt | None:
+        found = (self.receipt(attempt.hash) for attempt in reversed(entry.attempts))
+        return next((receipt for receipt in found if receipt), None)
+
+    def _in_block(self, receipt: Receipt, *, head: int) -> Situation:
+        depth, wanted = max(head - receipt.block_number, 0), self._sending.confirmations
+        where = f"it is in block {receipt.block_number}, with {depth} of {wanted} confirmations"
+        if depth < wanted:
+            return Situation(State.CONFIRMING, where, head, receipt)
+        # A node may still answer with the receipt of a block that a reorganisation has removed.
+        if wanted and self.head(receipt.block_number).hash != receipt.block_hash:
+            return Situation(State.CONFIRMING, f"{where}, and that block is gone", head, receipt)
+        return Situation(State.CONFIRMED if receipt.succeeded else State.REVERTED, where, head, receipt)
+
+    def _overtaken(self, entry: Entry, *, head: int) -> Situation:
+        """Its nonce is used: by another transaction, or by this one between two requests."""
+        if receipt := self._receipt_of(entry):
+            return self._in_block(receipt, head=head)
+        other = f"another transaction of {entry.sender} has its nonce {entry.newest.nonce}"
+        deep = head - self._sending.confirmations
+        if deep >= 0 and self.count(entry.sender, block=deep) > entry.newest.nonce:
+            return Situation(State.REPLACED, other, head)
+        return Situation(State.OVERTAKEN, f"{other}, and is not confirmed yet", head)
+
     def _find(self, sender: str, data: bytes, *, to: str | None) -> Entry | None:
-        found = (one for one in self._journal.entries() if one.sender == sender and one.does(data, to=to))
+        found = (one for one in self._journal.entries() if one.sender == sender and one.matches(data, to=to))
         return next(found, None)
 
-    def _require_none_else(self, sender: str) -> None:
-        """A second transaction waits behind the first, and whoever runs a command again may mean the first one."""
+    def _require_all_settled(self, sender: str) -> None:
+        """A new transaction would wait behind an unsettled one, which may be meant to do the same."""
         for entry in self._journal.entries():
-            if entry.sender != sender or (now := self.look(entry)).state is State.REPLACED:
+            if entry.sender != sender or (now := self.locate(entry)).state is State.REPLACED:
                 continue
             if not now.is_settled:
                 raise RefusedError(
                     "an earlier transaction of the same account is not settled, so nothing was sent",
                     why=f"{entry.hash}{f' ({entry.purpose})' if entry.purpose else ''}: {now.details}",
-                    remedy=f"go on with it first by `blockota transaction resume {entry.hash}`",
+                    remedy="continue with it first",
+                    action=Action.RESUME_TRANSACTION,
+                    values={"hash": entry.hash},
                 )
             self._journal.remove(entry)
 
-    def _begin(self, account: BaseAccount, data: bytes, *, to: str | None) -> Entry:
-        fees = self._node.market().offer(self._sending.max_fee)
+    def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> Entry:
+        """Make, sign and record a transaction; it is not submitted yet."""
+        fees = self.market().offer(self._sending.max_fee)
         nonce = self._next_nonce(account.address)
-        gas = int(self._node.estimate(account.address, data, to=to, fees=fees) * _GAS_MARGIN)
-        wanted = SignedTransaction(b"", self._node.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
+        gas = int(self.estimate(account.address, data, to=to, fees=fees) * _GAS_MARGIN)
+        wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
         entry = Entry((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
         self._journal.write(entry)
         return entry
 
     def _next_nonce(self, sender: str) -> int:
-        mined, known = self._node.count(sender), self._node.count(sender, with_pending=True)
+        mined, known = self.count(sender), self.count(sender, with_pending=True)
         if self._journal.is_kept and known > mined:
             raise RefusedError(
-                "the account has a transaction under way that the journal does not know, so nothing was sent",
+                "the account has a pending transaction that the journal does not know, so nothing was sent",
                 why=f"the node has {known - mined} of {sender} that no block has",
                 remedy="wait until a block has it, see whether it did what you want, then run the command again",
             )
         return known
 
-    def _hand_in(self, signed: SignedTransaction) -> str:
-        """Hand it to the node; why it does not take it, or nothing where it does, or where nobody knows."""
+    def _submit(self, signed: SignedTransaction) -> str:
+        """Submit to the node. Returns why it was rejected; empty if accepted or if the answer was lost."""
         try:
-            refusal = self._node.submit(signed.raw)
-            return "" if refusal and self._node.knows(signed.hash) else refusal
+            rejection = self.submit(signed.raw)
+            return "" if rejection and self.knows(signed.hash) else rejection
         except ChainError:
             return ""
 
     def _raise_if_allowed(self, entry: Entry, account: BaseAccount) -> Entry:
         try:
             return self._raise(entry, account)
-        except RefusedError:  # fees may fall as well
+        except RefusedError:  # the limit allows no more, but fees may fall
             return entry
 
     def _raise(self, entry: Entry, account: BaseAccount) -> Entry:
         """Sign the same transaction with the same nonce and a higher offer: a block takes at most one of them."""
-        fees = self._node.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
-        raised = entry.raised(entry.newest.offering(fees).signed_by(account))
+        fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
+        raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
         self._journal.write(raised)
-        refusal = self._hand_in(raised.newest)
-        if refusal and self.look(entry).state in {State.WAITING, State.UNDERPAID}:
+        rejection = self._submit(raised.newest)
+        if rejection and self.locate(entry).state in {State.WAITING, State.UNDERPAID}:
             self._journal.write(entry)
             raise ChainError(
-                f"the node at {self._node.place} does not take the higher offer of {gwei(fees.limit)} gwei",
-                why=refusal,
-                remedy=f"go on waiting by `blockota transaction resume {entry.hash}`",
+                f"the node at {self.place} rejected the higher offer of {gwei(fees.limit)} gwei",
+                why=rejection,
+                remedy="continue with the first offer",
+                action=Action.RESUME_TRANSACTION,
+                values={"hash": entry.hash},
             )
         return raised
 
-    def _hand_in_first(self, entry: Entry) -> None:
-        if refusal := self._hand_in(entry.newest):
-            self._journal.remove(entry)
-            raise ChainError(
-                f"the node at {self._node.place} does not take the transaction, nothing was sent",
-                why=refusal,
-                remedy="run the command again, or ask who runs the node",
-            )
-
     def _finish(self, entry: Entry, *, is_new: bool = False) -> Receipt:
-        watch = Watch(entry.hash, self._way_on(entry), timeout=self._sending.timeout, outage=self._sending.outage)
-        with watch.interruptible():
-            if is_new:
-                self._hand_in_first(entry)
+        """Wait until a transaction is settled; submit it first if it is new."""
+        wait = _Wait(entry, self._sending, is_journalled=self._journal.is_kept)
+        with wait.interruptible():
+            if is_new and (rejection := self._submit(entry.newest)):
+                self._journal.remove(entry)
+                raise ChainError(
+                    f"the node at {self.place} rejected the transaction, nothing was sent",
+                    why=rejection,
+                    remedy="run the command again, or ask the node's operator",
+                )
             while True:
                 try:
-                    now = self._push(entry)
+                    now = self._advance(entry)
                 except ChainError as error:
-                    watch.bear(error)
+                    wait.bear(error)
                 else:
                     if now.is_settled:
                         return self._settle(entry, now)
-                    watch.see(now)
-                watch.pause()
+                    wait.require_progress(now)
+                wait.pause()
 
-    def _push(self, entry: Entry) -> Situation:
-        now = self.look(entry)
-        if now.state is State.LOST and (refusal := self._hand_in(entry.newest)):
-            raise ChainError(f"the node at {self._node.place} does not take the transaction again", why=refusal)
+    def _advance(self, entry: Entry) -> Situation:
+        """Locate a transaction, and submit it again if the node lost it."""
+        now = self.locate(entry)
+        if _STEPS[now.state] is _Step.SUBMIT_AGAIN and (rejection := self._submit(entry.newest)):
+            raise ChainError(f"the node at {self.place} rejected the transaction when it was repeated", why=rejection)
         return now
 
     def _settle(self, entry: Entry, now: Situation) -> Receipt:
+        """Remove a settled transaction from the journal, and report one that did not succeed."""
         if now.receipt is None:
-            again = f"run `blockota transaction forget {entry.hash}`, and the command again"
-            then = again if self._journal.is_kept else "send again"
             raise RefusedError(
                 f"the transaction {entry.hash} was replaced, and did nothing",
                 why=now.details,
-                remedy=f"look that one up; if it did not do the same, {then}",
+                remedy="look up the other one; if it did not do the same, forget this one and send again",
+                action=Action.FORGET_TRANSACTION if self._journal.is_kept else None,
+                values={"hash": entry.hash},
             )
         self._journal.remove(entry)
         if now.state is State.REVERTED:
             at = f"the transaction 0x{now.receipt.transaction.hex()} was reverted in block {now.receipt.block_number}"
-            raise RevertedError(b"", f"{at}; perhaps somebody else did the same first")
+            raise RevertedError(b"", f"{at}; another transaction may have done the same first")
         return now.receipt
 
-    def _way_on(self, entry: Entry) -> str:
-        if not self._journal.is_kept:
-            return f"look the transaction {entry.hash} up before sending again"
-        return (
-            f"go on with it by `blockota transaction resume {entry.hash}`; the same command again sends no second one"
+
+class _Wait:
+    """How long one transaction is waited for, and the error when it took too long.
+
+    Args:
+        entry: the transaction.
+        sending: the time limits.
+        is_journalled: whether the journal has it, so that it can be resumed.
+    """
+
+    def __init__(self, entry: Entry, sending: Sending, *, is_journalled: bool) -> None:
+        self._entry, self._sending, self._is_journalled = entry, sending, is_journalled
+        self._progress: object = None
+        self._progressed = self._answered = time.monotonic()
+        self._pause = _FIRST_PAUSE
+
+    def require_progress(self, now: Situation) -> None:
+        """Note an answer of the node; a ChainError if nothing changed for too long."""
+        self._answered = time.monotonic()
+        if now.progress != self._progress:
+            self._progress, self._progressed, self._pause = now.progress, self._answered, _FIRST_PAUSE
+        if self._answered - self._progressed >= self._sending.timeout:
+            raise self._not_confirmed(f"{now.details}; nothing changed in {self._sending.timeout:.0f} s", now.state)
+
+    def bear(self, error: ChainError) -> None:
+        """Note that the node did not answer; a ChainError if that lasts too long."""
+        if time.monotonic() - self._answered >= self._sending.outage:
+            raise self._not_confirmed(f"{error.what}: {error.why}") from error
+
+    def pause(self) -> None:
+        """Wait before the next request: briefly at first, so that a local chain is not slowed down."""
+        time.sleep(self._pause)
+        self._pause = min(self._pause * _PAUSE_GROWTH, _LAST_PAUSE)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C report the pending transaction."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(self._not_confirmed("it may still take effect")) from error
+
+    def _not_confirmed(self, why: str, state: State | None = None) -> ChainError:
+        remedy, action = "look it up before sending again", None
+        if self._is_journalled:
+            otherwise = "continue with it; the same command again does not send a second one", Action.RESUME_TRANSACTION
+            remedy, action = _ADVICE.get(state, otherwise) if state else otherwise
+        return ChainError(
+            f"the transaction {self._entry.hash} was sent and is not confirmed",
+            why=why,
+            remedy=remedy,
+            action=action,
+            values={"hash": self._entry.hash},
         )

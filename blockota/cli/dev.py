@@ -13,7 +13,7 @@ from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID
 
 if TYPE_CHECKING:
     from blockota.bindings.block_ota import BlockOTAContract
-    from blockota.chain.chain import Chain
+    from blockota.chain import Chain
     from blockota.chain.local import LocalChain
     from blockota.deployment import Deployment
 
@@ -78,7 +78,7 @@ def status(session: Session, /, port: int | None) -> None:
     \b
     Example:  blockota dev status
     """
-    from blockota.chain.chain import Chain
+    from blockota.chain import Chain
 
     local = _local_chain(port)
     if local.pid is None:

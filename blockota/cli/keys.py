@@ -74,7 +74,7 @@ def open_named_key(key: str, password_fd: int | None = None, *, chain_id: int) -
         UsageError: the key or its password cannot be read.
         RefusedError: a development key on a real chain, or a wrong password.
     """
-    from blockota.chain.chain import LOCAL_CHAIN_IDS
+    from blockota.chain import LOCAL_CHAIN_IDS
     from blockota.keys import open_key
 
     return open_key(

@@ -117,7 +117,8 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     if isinstance(failure, click.Abort | KeyboardInterrupt):
         # click raises Abort from the KeyboardInterrupt, whose text is the command's final report.
         report = failure.__cause__ if isinstance(failure, click.Abort) and failure.__cause__ else failure
-        click.echo(f"Stopped. {plain(report)}".rstrip(), err=True)
+        text = sentence_of(report.args[0]) if report.args and isinstance(report.args[0], BlockOTAError) else report
+        click.echo(f"Stopped. {plain(text)}".rstrip(), err=True)
         return _INTERRUPTED
     if isinstance(failure, click.UsageError):
         failure.show()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from blockota.bindings.block_ota import BlockOTAContract
     from blockota.bindings.replication import ReplicationContract
-    from blockota.chain.chain import Chain
+    from blockota.chain import Chain
     from blockota.model.facts import Trust
     from blockota.stores.source import Credentials
     from blockota.stores.store import Store
@@ -59,7 +59,7 @@ class Session:
     @functools.cached_property
     def chain(self) -> Chain:
         """The configured chain."""
-        from blockota.chain.chain import Chain, Sending
+        from blockota.chain import Chain, Sending
 
         settings = self.settings
         sending = Sending(settings.confirmations, settings.max_fee, settings.transactions, purpose=_command())
@@ -148,7 +148,7 @@ class Session:
     @property
     def is_local_chain(self) -> bool:
         """Whether the chain is a development node's."""
-        from blockota.chain.chain import LOCAL_CHAIN_IDS
+        from blockota.chain import LOCAL_CHAIN_IDS
 
         return self.settings.chain_id in LOCAL_CHAIN_IDS
 

@@ -12,7 +12,7 @@ from blockota.model.release import show_time
 
 if TYPE_CHECKING:
     from blockota.chain.journal import Entry
-    from blockota.chain.tracking import Situation
+    from blockota.chain.outbox import Situation
 
 _HASH = click.argument("transaction", metavar="HASH")
 
@@ -30,8 +30,7 @@ def list_(session: Session, /) -> None:
     \b
     Example:  blockota transaction list
     """
-    outbox = session.chain.outbox
-    found = [(entry, outbox.look(entry)) for entry in outbox.unsettled()]
+    found = [(entry, session.chain.locate(entry)) for entry in session.chain.unsettled()]
 
     def show() -> None:
         if not found:
@@ -57,7 +56,7 @@ def resume(session: Session, /, transaction: str, key: str, password_fd: int | N
     Example:  blockota transaction resume 0x1b2f… --key keystore:payer.json
     """
     account = session.open_key(key, password_fd) if key else None
-    receipt = session.chain.outbox.resume(transaction, account=account)
+    receipt = session.chain.resume(transaction, account=account)
     fields = {"transaction": f"0x{receipt.transaction.hex()}", "block": receipt.block_number}
     session.result(fields, lambda: session.done(f"{fields['transaction']} is confirmed in block {fields['block']}"))
 
@@ -72,7 +71,7 @@ def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
     \b
     Example:  blockota transaction forget 0x1b2f…
     """
-    session.chain.outbox.forget(transaction, even_if_pending=yes)
+    session.chain.forget(transaction, even_if_pending=yes)
     session.result({"forgotten": transaction}, lambda: session.done(f"forgot {transaction}"))
 
 

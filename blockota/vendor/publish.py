@@ -15,7 +15,7 @@ from blockota.approval.signature import Signature, sign
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import SAFE_ARTIFACTS, deploy_safe, read_safe
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.chain.local import project_folders
 from blockota.deployment import Deployment
 from blockota.errors import ProposalError, RefusedError, UsageError

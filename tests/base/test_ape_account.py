@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 
 from blockota.ape_account import ApeAccount, open_ape_account
 from blockota.approval.signature import sign
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.errors import RefusedError, UsageError
 from blockota.keys import dev_account
 from tests.conftest import ROOT, rpc

@@ -11,7 +11,7 @@ import pytest
 
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call, revoke_call
 from blockota.bindings.contract import PAGE, refusals_in_words
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.errors import ContractRefusalError, RefusedError, UsageError
 from blockota.formats.abi import interface
 from blockota.formats.cid import CHUNK_SIZE, cid_of

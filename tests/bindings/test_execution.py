@@ -12,7 +12,7 @@ from blockota.approval.safe_transaction import DELEGATECALL
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import publish_call
 from blockota.bindings.safe import Rehearsal, execute, read_safe, rehearse
-from blockota.chain.chain import Receipt
+from blockota.chain import Receipt
 from blockota.errors import ContractRefusalError, ProposalError
 from blockota.formats.abi import encode_signature_call
 from blockota.model.release import Product, Version

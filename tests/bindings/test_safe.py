@@ -13,7 +13,7 @@ from blockota.approval.signature import Signature, sign
 from blockota.bindings.block_ota import publish_call
 from blockota.bindings.contract import refusals_in_words
 from blockota.bindings.safe import SAFE_ARTIFACTS, check_nonce, deploy_safe, execute, read_safe
-from blockota.chain.chain import Chain, Receipt
+from blockota.chain import Chain, Receipt
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
 from blockota.formats.abi import encode_signature_call
 from blockota.model.release import Product, Version

@@ -11,7 +11,7 @@ import pytest
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract, accept_call
 from blockota.bindings.serving_rights import BrokerReader, Reader, Reading, VendorReader
-from blockota.chain.chain import BlockHead, Chain, Log
+from blockota.chain import BlockHead, Chain, Log
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
 from blockota.formats.cid import CID, RAW

@@ -11,7 +11,7 @@ import pytest
 from eth_utils.crypto import keccak
 
 from blockota.bindings.block_ota import BlockOTAContract, pair_call
-from blockota.chain.chain import Chain, Log
+from blockota.chain import Chain, Log
 from blockota.errors import ChainError
 from blockota.model.release import Product, Region
 from tests.conftest import Cast, Vendor

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.chain.local import CHAIN_ID, LocalChain, find_anvil, free_port, project_folders
 from blockota.errors import ChainError, UsageError
 from tests.conftest import ROOT, Cast, rpc

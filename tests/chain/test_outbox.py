@@ -13,12 +13,11 @@ import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from blockota.chain.chain import Chain, Receipt, Sending
+from blockota.chain import Chain, Receipt, Sending
 from blockota.chain.journal import Entry, Journal
-from blockota.chain.outbox import Outbox
-from blockota.chain.tracking import State
+from blockota.chain.outbox import State
 from blockota.chain.transaction import SignedTransaction
-from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
+from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
 from tests.support.networks import fresh_anvil, line_to, rpc
 from tests.support.samples import SAFE
 
@@ -47,11 +46,11 @@ class Desk:
     payer: LocalAccount
     sending: Sending
 
-    def outbox(self, chain: Chain | None = None, **changes: object) -> Outbox:
+    def outbox(self, url: str = "", **changes: object) -> Chain:
         """A new program that sends from here."""
-        return Outbox(chain or self.chain, replace(self.sending, **changes))  # type: ignore[arg-type]  # by name
+        return Chain(url or self.chain.url, sending=replace(self.sending, **changes))  # type: ignore[arg-type]  # by name
 
-    def start(self, pool: ThreadPoolExecutor, outbox: Outbox | None = None, data: bytes = DATA) -> Future[Receipt]:
+    def start(self, pool: ThreadPoolExecutor, outbox: Chain | None = None, data: bytes = DATA) -> Future[Receipt]:
         """Send something, and come back when the node has it."""
         sent = pool.submit((outbox or self.outbox()).send, self.payer, data, to=SAFE)
         until(lambda: self.chain.count(self.payer.address, with_pending=True) > self.chain.count(self.payer.address))
@@ -108,7 +107,7 @@ def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPo
     sent = desk.start(pool, outbox)
     states = []
     for _ in range(3):
-        states.append(outbox.look(desk.entries[0]).state)
+        states.append(outbox.locate(desk.entries[0]).state)
         assert not sent.done()
         desk.mine()
     assert states == [State.WAITING, State.CONFIRMING, State.CONFIRMING]
@@ -124,7 +123,7 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
     desk.mine(2)
     entry = desk.entries[0]
     rpc(desk.chain, "anvil_reorg", 2, [])
-    until(lambda: outbox.look(entry).state is State.WAITING)
+    until(lambda: outbox.locate(entry).state is State.WAITING)
     assert not sent.done()
     desk.mine(3)
     receipt = sent.result(PATIENCE)
@@ -136,10 +135,10 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
 def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """A node may still give a receipt of a block whose place another one has taken."""
     with line_to(desk.chain) as line:
-        outbox = desk.outbox(Chain(line.url), confirmations=1, timeout=1)
+        outbox = desk.outbox(line.url, confirmations=1, timeout=1)
         sent = desk.start(pool, outbox)
         desk.mine()
-        until(lambda: outbox.look(desk.entries[0]).state is State.CONFIRMING)
+        until(lambda: outbox.locate(desk.entries[0]).state is State.CONFIRMING)
         line.stale = "eth_getTransactionReceipt"
         rpc(desk.chain, "anvil_reorg", 1, [])
         desk.mine()
@@ -158,7 +157,7 @@ def test_a_transaction_that_a_reorganisation_replaces_is_told(desk: Desk, pool: 
     desk.mine()
     with pytest.raises(RefusedError, match=r"was replaced, and did nothing: another transaction of .* has its nonce 0"):
         sent.result(PATIENCE)
-    with pytest.raises(RefusedError, match=r"did not do the same, run `blockota transaction forget 0x"):
+    with pytest.raises(RefusedError, match=r"did not do the same, forget this one and send again"):
         outbox.send(desk.payer, DATA, to=SAFE)
     outbox.forget(desk.entries[0].hash)
     again = desk.start(pool, outbox)
@@ -171,7 +170,7 @@ def test_a_chain_that_makes_its_own_blocks_is_waited_for(desk: Desk) -> None:
     """With a block a second, two confirmations take two blocks more."""
     with fresh_anvil("--block-time", "1") as chain:
         rpc(chain, "anvil_setBalance", desk.payer.address, hex(10**20))
-        receipt = desk.outbox(chain, confirmations=2).send(desk.payer, DATA, to=SAFE)
+        receipt = desk.outbox(chain.url, confirmations=2).send(desk.payer, DATA, to=SAFE)
         assert chain.head().number - receipt.block_number >= 2
         assert chain.count(desk.payer.address) == 1
 
@@ -201,7 +200,7 @@ def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: Thread
     """The same command finds the signed bytes and hands them in, and makes no others."""
     signed = desk.signed()
     Journal(desk.sending.journal, 1337).write(Entry((signed,), "it crashed", 5))
-    assert desk.outbox().look(desk.entries[0]).state is State.LOST
+    assert desk.outbox().locate(desk.entries[0]).state is State.LOST
     sent = desk.start(pool)
     desk.mine()
     assert sent.result(PATIENCE).transaction == signed.hash
@@ -212,12 +211,12 @@ def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: Thread
 def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor, moment: str) -> None:
     """The error names the transaction and the way on, and the same call goes on with it, whoever has it."""
     with line_to(desk.chain) as line:
-        outbox = desk.outbox(Chain(line.url))
+        outbox = desk.outbox(line.url)
         setattr(line, moment, "eth_sendRawTransaction")
         with pytest.raises(ChainError, match=r"0x[0-9a-f]{64} was sent and is not confirmed: no chain answers") as cut:
             outbox.send(desk.payer, DATA, to=SAFE)
         (entry,) = desk.entries
-        assert f"`blockota transaction resume {entry.hash}`" in cut.value.remedy
+        assert (cut.value.action, cut.value.values) == (Action.RESUME_TRANSACTION, {"hash": entry.hash})
         line.mend()
         sent = desk.start(pool, outbox)
         desk.mine()
@@ -228,7 +227,7 @@ def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor,
 def test_a_line_that_breaks_for_a_moment_is_borne(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """One lost answer while waiting ends nothing."""
     with line_to(desk.chain) as line:
-        sent = desk.start(pool, desk.outbox(Chain(line.url), outage=PATIENCE))
+        sent = desk.start(pool, desk.outbox(line.url, outage=PATIENCE))
         line.cut_after = "eth_getTransactionReceipt"
         until(lambda: line.is_cut)
         line.mend()
@@ -239,7 +238,7 @@ def test_a_line_that_breaks_for_a_moment_is_borne(desk: Desk, pool: ThreadPoolEx
 def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
     """Where nothing was signed, nothing is in the journal."""
     with line_to(desk.chain) as line:
-        outbox = desk.outbox(Chain(line.url))
+        outbox = desk.outbox(line.url)
         line.cut_before = "eth_estimateGas"
         with pytest.raises(ChainError, match="no chain answers"):
             outbox.send(desk.payer, DATA, to=SAFE)
@@ -248,9 +247,9 @@ def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
 
 def test_what_no_block_takes_is_told(desk: Desk) -> None:
     """After the time-out the sentence says where it is, and how to go on or offer more."""
-    with pytest.raises(ChainError, match=r"the node has it, and no block does; nothing changed in 0 s\. Go on with it"):
+    with pytest.raises(ChainError, match=r"the node has it, but no block does; nothing changed in 0 s\. Continue"):
         desk.outbox(timeout=0.2).send(desk.payer, DATA, to=SAFE)
-    assert desk.outbox().look(desk.entries[0]).state is State.WAITING
+    assert desk.outbox().locate(desk.entries[0]).state is State.WAITING
 
 
 def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExecutor) -> None:
@@ -280,7 +279,7 @@ def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPool
 def test_a_transaction_from_elsewhere_is_not_queued_behind(desk: Desk) -> None:
     """One that the node has and the journal has not may be the same: it is waited for by a person."""
     desk.chain.submit(desk.signed().raw)
-    with pytest.raises(RefusedError, match="under way that the journal does not know"):
+    with pytest.raises(RefusedError, match="pending transaction that the journal does not know"):
         desk.outbox().send(desk.payer, DATA, to=SAFE)
     desk.mine()
 
@@ -288,9 +287,9 @@ def test_a_transaction_from_elsewhere_is_not_queued_behind(desk: Desk) -> None:
 def test_a_gap_before_a_nonce_is_told(desk: Desk) -> None:
     """After the chain was taken back, a transaction may wait for earlier ones that nobody has."""
     Journal(desk.sending.journal, 1337).write(Entry((desk.signed(nonce=7),), "", 5))
-    now = desk.outbox().look(desk.entries[0])
+    now = desk.outbox().locate(desk.entries[0])
     assert (now.state, now.is_settled) == (State.BEHIND, False)
-    assert "it has nonce 7, and the chain has seen 0 transactions" in now.details
+    assert "it has nonce 7, and the chain has 0 transactions" in now.details
 
 
 def test_forgetting_calls_nothing_back(desk: Desk) -> None:
@@ -298,7 +297,7 @@ def test_forgetting_calls_nothing_back(desk: Desk) -> None:
     with pytest.raises(ChainError):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
     name = desk.entries[0].hash
-    with pytest.raises(RefusedError, match="can still take effect, and forgetting does not call it back"):
+    with pytest.raises(RefusedError, match="can still take effect, and forgetting it does not cancel it"):
         desk.outbox().forget(name)
     desk.outbox().forget(name, even_if_pending=True)
     for act in (desk.outbox().forget, desk.outbox().resume):

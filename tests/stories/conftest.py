@@ -18,7 +18,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.safe import execute
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
 from blockota.model.release import Product, Region

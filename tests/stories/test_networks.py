@@ -135,7 +135,7 @@ def test_a_line_that_breaks_before_sending(field: tuple[Workshop, Line]) -> None
     (listed,) = workshop.run("transaction", "list", "--json").json["transactions"]
     assert listed["state"] == "lost"
     kept = workshop.run("transaction", "forget", listed["transaction"])
-    assert (kept.status, "forgetting does not call it back" in kept.err) == (3, True)
+    assert (kept.status, "forgetting it does not cancel it" in kept.err) == (3, True)
     with mining_when_waited_for(workshop, line):
         executed = workshop.run(*EXECUTE, "--json")
     assert executed.status == 0, executed.err

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.chain.local import CHAIN_ID, find_anvil, free_port
 from tests.conftest import wait_for_chain
 

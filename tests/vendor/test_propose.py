@@ -13,7 +13,7 @@ import pytest
 from blockota.bindings.block_ota import pair_call, publish_call
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import read_safe
-from blockota.chain.chain import Chain
+from blockota.chain import Chain
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
 from blockota.formats.cid import CHUNK_SIZE, cid_of
 from blockota.model.draft import Draft, draft_release
