@@ -1,8 +1,8 @@
-"""The frames of the STM32 USART bootloader, as values: no port, no clock (ST application note AN3155).
+"""Encode and decode the frames of the STM32 USART bootloader (ST application note AN3155); no I/O.
 
-A command is an `Exchange`: the frames that the host sends one after the other, each of which the device
-answers with ACK or NACK before the next may follow. Numbers on the wire are big-endian, a checksum is the
-exclusive-or of the bytes before it, and a lone byte is followed by its complement.
+A command is an `Exchange`: the frames that the host sends in order. The device answers each frame with ACK or NACK
+before the next one may follow. Numbers are big-endian, a checksum is the exclusive-or of the bytes before it, and a
+single byte is followed by its complement.
 """
 
 from __future__ import annotations
@@ -16,27 +16,25 @@ from operator import xor
 from blockota.errors import BoardProtocolError, RefusedError
 
 SYNC = 0x7F
-"""The byte from which the device measures the line's speed, once after a reset (AN3155 section 2)."""
+"""The first byte after a reset, from which the device measures the speed of the line (AN3155 section 2)."""
 ACK = 0x79
-"""The device accepts what came last."""
+"""The device accepts the last frame."""
 NACK = 0x1F
-"""The device refuses what came last."""
+"""The device refuses the last frame."""
 BUSY = 0x76
-"""Not in AN3155, but in its sister protocols (AN4221): the answer is still to come."""
+"""The answer will follow. Not in AN3155, but in the related protocol of AN4221."""
 MAX_BLOCK = 256
-"""Bytes that one Read Memory or Write Memory moves at most."""
+"""The most bytes that one Read Memory or Write Memory transfers."""
 WRITE_MULTIPLE = 4
-"""A Write Memory carries a multiple of so many bytes."""
+"""The length of a Write Memory is a multiple of this."""
 MAX_ERASE_PAGES = 255
-"""Pages in one Erase Memory: N counts from zero, and N = 255 is kept for the global erase."""
+"""The most pages in one Erase Memory: its N is the number less one, and N = 255 is the global erase."""
 MAX_EXTENDED_ERASE_PAGES = 0xFFF0
-"""Pages in one Extended Erase Memory: N from 0xFFF0 on is kept for special erases."""
-
-
+"""The most pages in one Extended Erase Memory: N from 0xFFF0 on is a special erase."""
 CRC_POLYNOMIAL = 0x04C1_1DB7
 CRC_FIRST = 0xFFFF_FFFF
 CHECKSUM_ANSWER = 6
-"""Bytes that follow the last frame of Get Checksum: ACK, four, and their checksum."""
+"""Bytes of the answer to Get Checksum: ACK, four bytes, and their checksum."""
 
 
 class Command(IntEnum):
@@ -58,12 +56,12 @@ class Command(IntEnum):
 
     @property
     def title(self) -> str:
-        """The command's name as AN3155 prints it, for messages."""
+        """The command's name as in AN3155."""
         return self.name.replace("_", " ").title()
 
 
 class SpecialErase(IntEnum):
-    """The special values of Extended Erase Memory (AN3155 section 3.8)."""
+    """The special erases of Extended Erase Memory (AN3155 section 3.8)."""
 
     MASS = 0xFFFF
     BANK_1 = 0xFFFE
@@ -72,13 +70,13 @@ class SpecialErase(IntEnum):
 
 @dataclass(frozen=True)
 class Exchange:
-    """One command as the bytes the host sends.
+    """One command as the frames that the host sends.
 
     Attributes:
-        command: what is asked for.
-        frames: each is sent whole, and answered with ACK or NACK before the next.
-        address: the address it is about, or None; for messages.
-        closing_ack: whether a second ACK follows the last frame's own, once the work is done.
+        command: its code.
+        frames: in order; each is answered with ACK or NACK before the next is sent.
+        address: the address in it, for messages; None if it has none.
+        closing_ack: whether a second ACK follows the one to the last frame, when the work is done.
     """
 
     command: Command
@@ -95,11 +93,11 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a bootloader says of itself in answer to Get.
+    """The answer to Get.
 
     Attributes:
-        version: the protocol version, packed decimal: 0x22 is 2.2.
-        commands: the codes of the commands that it obeys.
+        version: the protocol version in packed decimal: 0x22 is 2.2.
+        commands: the codes of the commands that the bootloader has.
     """
 
     version: int
@@ -107,114 +105,114 @@ class Capabilities:
 
     @property
     def version_text(self) -> str:
-        """The version as a person reads it, such as ``2.2``."""
+        """The version as text, such as ``2.2``."""
         return f"{self.version >> 4}.{self.version & 0x0F}"
 
 
 def checksum(data: bytes) -> int:
-    """Exclusive-or of all bytes; 0 for none."""
+    """Return the exclusive-or of all bytes; 0 for none."""
     return reduce(xor, data, 0)
 
 
 def with_checksum(data: bytes) -> bytes:
-    """The bytes, followed by their checksum."""
+    """Return the bytes, followed by their checksum."""
     return data + bytes((checksum(data),))
 
 
 def with_complement(value: int) -> bytes:
-    """A lone byte, followed by its complement."""
+    """Return a single byte, followed by its complement."""
     return bytes((value, value ^ 0xFF))
 
 
 def get() -> Exchange:
-    """Ask for the version and the commands that this bootloader obeys (AN3155 section 3.1)."""
+    """Get the protocol version and the commands of this bootloader (AN3155 section 3.1)."""
     return _exchange(Command.GET)
 
 
 def get_version() -> Exchange:
-    """Ask for the version and two option bytes of old (AN3155 section 3.2)."""
+    """Get the protocol version and two legacy option bytes (AN3155 section 3.2)."""
     return _exchange(Command.GET_VERSION)
 
 
 def get_id() -> Exchange:
-    """Ask for the product id (AN3155 section 3.3)."""
+    """Get the product id (AN3155 section 3.3)."""
     return _exchange(Command.GET_ID)
 
 
 def read_memory(address: int, length: int) -> Exchange:
-    """Ask for 1 to 256 bytes from an address (AN3155 section 3.4).
+    """Read 1 to 256 bytes (AN3155 section 3.4).
 
     Raises:
-        RefusedError: a frame cannot carry this address or length.
+        RefusedError: a frame cannot contain this address or length.
     """
     if not 1 <= length <= MAX_BLOCK:
-        raise _cannot_ask(f"reads 1 to {MAX_BLOCK} bytes at once, not {length}")
+        raise _unsendable(f"reads 1 to {MAX_BLOCK} bytes at once, not {length}")
     return _exchange(Command.READ_MEMORY, address_frame(address), with_complement(length - 1), address=address)
 
 
 def go(address: int) -> Exchange:
-    """Start the program whose vector table is at an address (AN3155 section 3.5).
+    """Start the program with its vector table at an address (AN3155 section 3.5).
 
     Raises:
-        RefusedError: a frame cannot carry this address.
+        RefusedError: a frame cannot contain this address.
     """
     return _exchange(Command.GO, address_frame(address), address=address)
 
 
 def write_memory(address: int, data: bytes) -> Exchange:
-    """Write 4 to 256 bytes, a multiple of four, at an address (AN3155 section 3.6).
+    """Write 4 to 256 bytes, a multiple of four (AN3155 section 3.6).
 
     Raises:
-        RefusedError: a frame cannot carry this address or so many bytes.
+        RefusedError: a frame cannot contain this address, or this many bytes.
     """
     if not 0 < len(data) <= MAX_BLOCK or len(data) % WRITE_MULTIPLE:
-        raise _cannot_ask(f"writes 4 to {MAX_BLOCK} bytes, a multiple of {WRITE_MULTIPLE}, not {len(data)}")
+        raise _unsendable(f"writes 4 to {MAX_BLOCK} bytes, a multiple of {WRITE_MULTIPLE}, not {len(data)}")
     frame = with_checksum(bytes((len(data) - 1,)) + data)
     return _exchange(Command.WRITE_MEMORY, address_frame(address), frame, address=address)
 
 
 def erase(pages: Sequence[int]) -> Exchange:
-    """Erase 1 to 255 pages, each numbered by one byte (AN3155 section 3.7).
+    """Erase 1 to 255 pages by one-byte numbers (AN3155 section 3.7).
 
     Raises:
-        RefusedError: a frame cannot carry these pages.
+        RefusedError: a frame cannot contain these pages.
     """
     if not 1 <= len(pages) <= MAX_ERASE_PAGES:
-        raise _cannot_ask(f"erases 1 to {MAX_ERASE_PAGES} pages at once, not {len(pages)}")
+        raise _unsendable(f"erases 1 to {MAX_ERASE_PAGES} pages at once, not {len(pages)}")
     return _exchange(Command.ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=1)))
 
 
 def erase_all() -> Exchange:
-    """Erase the whole flash by the global form of Erase Memory (AN3155 section 3.7)."""
+    """Erase the whole flash by the global erase of Erase Memory (AN3155 section 3.7)."""
     return _exchange(Command.ERASE, with_complement(0xFF))
 
 
 def extended_erase(pages: Sequence[int]) -> Exchange:
-    """Erase pages or sectors, each numbered by two bytes (AN3155 section 3.8).
+    """Erase pages or sectors by two-byte numbers (AN3155 section 3.8).
 
     Raises:
-        RefusedError: a frame cannot carry these pages.
+        RefusedError: a frame cannot contain these pages.
     """
     if not 1 <= len(pages) <= MAX_EXTENDED_ERASE_PAGES:
-        raise _cannot_ask(f"erases 1 to {MAX_EXTENDED_ERASE_PAGES} pages at once, not {len(pages)}")
+        raise _unsendable(f"erases 1 to {MAX_EXTENDED_ERASE_PAGES} pages at once, not {len(pages)}")
     return _exchange(Command.EXTENDED_ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=2)))
 
 
 def extended_erase_special(which: SpecialErase) -> Exchange:
-    """Erase the whole flash or one bank by a special value of Extended Erase (AN3155 section 3.8)."""
+    """Erase the whole flash or one bank by a special erase (AN3155 section 3.8)."""
     return _exchange(Command.EXTENDED_ERASE, with_checksum(which.to_bytes(2, "big")))
 
 
 def write_protect(sectors: Sequence[int]) -> Exchange:
-    """Protect 1 to 256 sectors from writing, in place of those protected before (AN3155 section 3.9).
+    """Protect 1 to 256 sectors from writing, in place of the sectors protected before (AN3155 section 3.9).
 
     The device resets afterwards.
 
     Raises:
-        RefusedError: a frame cannot carry these sectors.
+        RefusedError: a frame cannot contain these sectors.
     """
     if not 1 <= len(sectors) <= MAX_BLOCK:
-        raise _cannot_ask(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
+        raise _unsendable(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
     return _exchange(Command.WRITE_PROTECT, with_checksum(_numbers((len(sectors) - 1, *sectors), width=1)))
 
 
@@ -229,29 +227,29 @@ def readout_protect() -> Exchange:
 
 
 def readout_unprotect() -> Exchange:
-    """Remove the readout protection, which erases the whole flash; the device resets (section 3.12)."""
+    """Remove the readout protection; the device erases its flash and resets (AN3155 section 3.12)."""
     return _exchange(Command.READOUT_UNPROTECT, closing_ack=True)
 
 
 def get_checksum(address: int, words: int) -> Exchange:
-    """Ask for the CRC-32 of so many 32-bit words (AN3155 section 3.13; bootloaders from 3.3 on).
+    """Get the CRC-32 of a number of 32-bit words (AN3155 section 3.13; version 3.3 and later).
 
-    The polynomial and the first value are those of the chip's CRC unit, which some devices use whatever is asked.
+    The polynomial and the initial value are those of the chip's CRC unit: some devices ignore the ones in the frames.
 
     Raises:
-        RefusedError: the address is no multiple of four, there are no words, or a frame cannot carry them.
+        RefusedError: the address is not a multiple of four, there are no words, or a frame cannot contain them.
     """
     if address % WRITE_MULTIPLE or words < 1:
-        raise _cannot_ask(f"sums whole words, not {words} at {address:#010x}")
+        raise _unsendable(f"sums whole words, not {words} at {address:#010x}")
     numbers = (address, words, CRC_POLYNOMIAL, CRC_FIRST)
     return _exchange(Command.GET_CHECKSUM, *map(address_frame, numbers), address=address)
 
 
 def parse_checksum(answer: bytes) -> int:
-    """Read the answer to Get Checksum: ACK, the CRC-32 and its checksum.
+    """Decode the answer to Get Checksum: ACK, the CRC-32 and its checksum.
 
     Raises:
-        BoardProtocolError: it is garbled.
+        BoardProtocolError: ACK is missing, or the checksum is wrong.
     """
     if answer[0] != ACK or checksum(answer[1:]):
         raise BoardProtocolError("the board's answer to Get Checksum is garbled", why=f"it is {answer.hex(' ')}")
@@ -259,7 +257,7 @@ def parse_checksum(answer: bytes) -> int:
 
 
 def address_frame(address: int) -> bytes:
-    """The four bytes of an address and their checksum.
+    """Return the four bytes of an address and their checksum.
 
     Raises:
         RefusedError: the address has more than 32 bits.
@@ -268,23 +266,23 @@ def address_frame(address: int) -> bytes:
 
 
 def parse_capabilities(payload: bytes) -> Capabilities:
-    """Read the answer to Get: the version, then one byte a command.
+    """Decode the answer to Get: the version, then one byte per command.
 
     Args:
         payload: the bytes between the count and the closing ACK.
 
     Raises:
-        BoardProtocolError: it names no command.
+        BoardProtocolError: it lists no command.
     """
     if not payload[1:]:
-        raise BoardProtocolError("the board's answer to Get names no command", why=f"it is {payload.hex()!r}")
+        raise BoardProtocolError("the board's answer to Get lists no command", why=f"it is {payload.hex()!r}")
     return Capabilities(version=payload[0], commands=frozenset(payload[1:]))
 
 
 def parse_product_id(payload: bytes) -> int:
-    """Read the answer to Get ID: the product id in two bytes, in one from bootloader 2.0.
+    """Decode the answer to Get ID: the product id in two bytes, or in one from bootloader 2.0.
 
-    Bytes beyond the second are tolerated: some devices send more.
+    Some devices send more than two bytes; the others are ignored.
 
     Args:
         payload: the bytes between the count and the closing ACK.
@@ -300,8 +298,8 @@ def _numbers(numbers: Sequence[int], *, width: int) -> bytes:
     try:
         return b"".join(number.to_bytes(width, "big") for number in numbers)
     except OverflowError as error:
-        raise _cannot_ask(f"writes this number in {width} bytes") from error
+        raise _unsendable(f"writes this number in {width} bytes") from error
 
 
-def _cannot_ask(rule: str) -> RefusedError:
-    return RefusedError("the bootloader cannot be asked for this", why=f"AN3155 {rule}")
+def _unsendable(rule: str) -> RefusedError:
+    return RefusedError("the command cannot be sent", why=f"AN3155 {rule}")

@@ -1,28 +1,34 @@
-"""What the host must know of a chip, one row a product id.
+"""The chips that can be flashed: one row of `CHIPS` per product id.
 
-The product id is what the bootloader answers to Get ID. Addresses are from ST's AN2606 (table of the
-device-dependent bootloader parameters) and the reference manuals; erase times are the data sheets' maxima.
-Only the STM32F103 rows are exercised here; the others have not met a board yet.
+To add a chip, add a row to `CHIPS`; if it belongs to none of the families above the table, add a family too.
+
+Product ids, the RAM that the bootloader uses, system memory and start-up times are from AN2606 ("Device-dependent
+bootloader parameters"). Page layouts, option bytes, and the places of flash size and unique id are from the reference
+manuals: RM0008 and PM0075 (F1), RM0090 (F4), RM0367 (L0), RM0394 (L4), RM0444 (G0). Erase times are the data sheets'
+maxima. The rows have been tested on simulated boards only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 
 FLASH_BASE = 0x0800_0000
-"""Where the main flash of every chip in the table begins."""
-_KIB = 1024
-_RAM_BASE = 0x2000_0000
+"""The first address of the main flash, on every chip in the table."""
+K = 1024
 _LAST_PROTECTION_BIT = 31
+
+Layout = tuple[tuple[int, int], ...]
+"""Runs of ⟨number of erase units, bytes per unit⟩ from the start of flash; the last run continues to its end."""
 
 
 @dataclass(frozen=True)
 class EraseUnit:
-    """A page or sector: the least that can be erased.
+    """A page or sector, the smallest part of the flash that can be erased.
 
     Attributes:
-        number: what the erase commands call it.
+        number: its number in the erase commands.
         address: of its first byte.
         size: in bytes.
     """
@@ -39,11 +45,11 @@ class EraseUnit:
 
 @dataclass(frozen=True)
 class IdentityBlock:
-    """Where the factory left the flash size and the unique id, to be read in one block.
+    """Where the factory stored the flash size and the unique id, which are read in one command.
 
     Attributes:
-        span: the addresses to read; some chips refuse a shorter read.
-        flash_size: address of the flash size, in KiB, two bytes.
+        span: the addresses to read; some bootloaders refuse a shorter read.
+        flash_size: address of the flash size in KiB, two bytes.
         unique_id: address of the unique id, twelve bytes.
     """
 
@@ -54,47 +60,47 @@ class IdentityBlock:
 
 @dataclass(frozen=True)
 class Chip:
-    """A family of chips that share a product id.
+    """All chips with one product id. Sizes are in bytes, times in seconds.
 
     Attributes:
-        product_id: what the bootloader answers to Get ID.
-        name: ST's name for the family.
-        layout: runs of (units, bytes a unit) from the flash base; the last run goes on to the end.
-        flash_limit: bytes of flash that the largest of the family has.
-        ram: the addresses of the RAM.
-        free_ram: the first address in it that the bootloader does not need itself.
-        system_memory: the addresses of the bootloader.
-        option_bytes: the addresses of the option bytes.
-        identity: where the flash size and the unique id are.
-        unit_erase_seconds: the longest that erasing one unit takes.
-        mass_erase_seconds: the longest that erasing everything takes; 0 where no command does it.
-        ready_seconds: the longest from a reset until the bootloader listens (AN2606, start-up times).
-        banks: halves of the flash that can be erased by themselves.
-        write_alignment: bytes; a write starts at a multiple of it and is as long as one.
-        erase_limit: units that one erase command takes at most.
-        erased_byte: what an erased byte reads as.
-        units_per_protection_bit: pages that one write-protection bit covers; 0 where this is not known.
-        stub_clock_hz: the core's clock in Hz that the bootloader leaves at Go (AN2606), from which the time of a
-            program in RAM is foreseen; 0 where none is to be run.
+        product_id: the answer to Get ID.
+        name: ST's name for these chips.
+        layout: the erase units.
+        flash_limit: flash of the largest chip with this product id.
+        ram: addresses of the RAM.
+        free_ram: the first RAM address that the bootloader does not use itself.
+        system_memory: addresses of the bootloader.
+        banks: banks of flash that can be erased separately; 1 for none.
+        option_bytes: addresses of the option bytes.
+        identity: where flash size and unique id are stored.
+        unit_erase_seconds: maximum time to erase one unit.
+        mass_erase_seconds: maximum time to erase everything; 0 if no command does so.
+        ready_seconds: maximum time from a reset until the bootloader listens.
+        write_alignment: a write starts at a multiple of this and has a multiple of it as its length.
+        erase_limit: units that one erase command accepts.
+        erased_byte: the value of an erased byte.
+        protected_bytes: flash that one write-protection bit covers; 0 if unknown.
+        stub_clock_hz: core clock in Hz after Go, from which the run time of a program in RAM is calculated; 0 if no
+            program may be run in RAM.
     """
 
     product_id: int
     name: str
-    layout: tuple[tuple[int, int], ...]
+    layout: Layout
     flash_limit: int
     ram: range
     free_ram: int
     system_memory: range
+    banks: int
     option_bytes: range
     identity: IdentityBlock
     unit_erase_seconds: float
     mass_erase_seconds: float = 0.0
     ready_seconds: float = 0.01
-    banks: int = 1
     write_alignment: int = 4
     erase_limit: int = 255
     erased_byte: int = 0xFF
-    units_per_protection_bit: int = 0
+    protected_bytes: int = 0
     stub_clock_hz: int = 0
 
     @property
@@ -104,15 +110,15 @@ class Chip:
 
     @property
     def bootloader_ram(self) -> range:
-        """The addresses of the RAM that may be read and written through the bootloader."""
+        """The RAM that can be read and written through the bootloader."""
         return range(self.free_ram, max(self.free_ram, self.ram.stop))
 
     def flash(self, size: int) -> range:
-        """The addresses of a main flash of `size` bytes."""
+        """The addresses of a main flash of this size."""
         return range(FLASH_BASE, FLASH_BASE + size)
 
     def erase_units(self, flash_size: int) -> tuple[EraseUnit, ...]:
-        """The pages or sectors of a flash of `flash_size` bytes, in order of address."""
+        """The erase units of a flash of this size, in order of address."""
         runs = chain.from_iterable(repeat(size, count) for count, size in self.layout)
         sizes = chain(runs, repeat(self.layout[-1][1]))
         units: list[EraseUnit] = []
@@ -123,28 +129,28 @@ class Chip:
         return tuple(units)
 
     def readable(self, flash_size: int) -> tuple[range, ...]:
-        """The addresses that Read Memory may be asked for."""
+        """The addresses that Read Memory accepts."""
         return (*self.writable(flash_size), self.system_memory, self.option_bytes, self.identity.span)
 
     def writable(self, flash_size: int) -> tuple[range, ...]:
-        """The addresses that Write Memory and Go may be asked for."""
+        """The addresses that Write Memory and Go accept."""
         return (self.flash(flash_size), self.bootloader_ram)
 
     def write_protected_units(self, option_bytes: bytes, flash_size: int) -> tuple[int, ...] | None:
-        """The numbers of the pages that the option bytes protect from writing.
+        """Return the numbers of the erase units that the option bytes protect from writing.
 
         Args:
             option_bytes: all of them, as read from the chip.
             flash_size: in bytes.
 
         Returns:
-            The numbers in order, or None where the table does not say how this chip keeps them.
+            The numbers in ascending order; None where the table does not know how the chip stores its protection.
         """
-        if not self.units_per_protection_bit:
+        if not self.protected_bytes:
             return None
-        # Offset 8: WRP0, its complement, WRP1 and so on; a clear bit protects (RM0008, PM0075 section 2.6).
+        # From offset 8: WRP0, its complement, WRP1 and so on; a cleared bit protects (PM0075 section 2.6).
         pairs = [(option_bytes[at], option_bytes[at + 1]) for at in (8, 10, 12, 14)]
-        # Where a byte and its complement disagree the chip itself takes it for 0xFF: nothing protected.
+        # The chip treats a byte that does not match its complement as 0xFF: nothing protected (RM0008 section 3.3.2).
         valid = bytes(low if low == ~high & 0xFF else 0xFF for low, high in pairs)
         mask = int.from_bytes(valid, "little")
         return tuple(
@@ -152,188 +158,98 @@ class Chip:
         )
 
     def protection_bit(self, page: int) -> int:
-        """The number of the write-protection bit that covers a page; the last one covers all that remain."""
-        return min(page // self.units_per_protection_bit, _LAST_PROTECTION_BIT)
+        """The write-protection bit of a page; the last bit covers the rest of the flash (RM0008)."""
+        pages_per_bit = self.protected_bytes // self.layout[-1][1]
+        return min(page // pages_per_bit, _LAST_PROTECTION_BIT)
 
 
 def find_chip(product_id: int) -> Chip | None:
-    """The table's row for a product id, or None."""
+    """Return the row with this product id, or None."""
     return _BY_PRODUCT_ID.get(product_id)
 
 
+def _span(start: int, kib: int) -> range:
+    return range(start, start + kib * K)
+
+
 def _ram(kib: int) -> range:
-    return range(_RAM_BASE, _RAM_BASE + kib * _KIB)
+    return _span(0x2000_0000, kib)
 
 
-def _pages(size: int) -> tuple[tuple[int, int], ...]:
-    return ((1, size),)
+_PAGES_128: Layout = ((1, 128),)
+_PAGES_1K: Layout = ((1, K),)
+_PAGES_2K: Layout = ((1, 2 * K),)
+_SECTORS: Layout = ((4, 16 * K), (1, 64 * K), (7, 128 * K))
 
-
-_F4_BANK = ((4, 16 * _KIB), (1, 64 * _KIB), (7, 128 * _KIB))
-
-_F103 = Chip(
-    product_id=0x410,
-    name="STM32F10x medium-density",
-    layout=_pages(_KIB),
-    flash_limit=128 * _KIB,
-    ram=_ram(20),
-    free_ram=0x2000_0200,
-    system_memory=range(0x1FFF_F000, 0x1FFF_F800),
+# Families: each is a Chip with the values that its rows share. `_F1X` is the connectivity line and XL-density, `_L4`
+# includes the G0, and the bootloader of `_L47` starts slowly.
+_F1 = partial(
+    Chip,
     option_bytes=range(0x1FFF_F800, 0x1FFF_F810),
-    identity=IdentityBlock(range(0x1FFF_F7E0, 0x1FFF_F7F4), 0x1FFF_F7E0, 0x1FFF_F7E8),
+    identity=IdentityBlock(range(0x1FFF_F7E0, 0x1FFF_F7F4), flash_size=0x1FFF_F7E0, unique_id=0x1FFF_F7E8),
     unit_erase_seconds=0.040,
     mass_erase_seconds=0.040,
-    units_per_protection_bit=4,
-    stub_clock_hz=24_000_000,
+    protected_bytes=4 * K,
+    stub_clock_hz=24_000_000,  # the bootloader leaves the PLL at 24 MHz (AN2606)
 )
-_F103_WIDE = replace(_F103, layout=_pages(2 * _KIB), units_per_protection_bit=2)
-
-_F405 = Chip(
-    product_id=0x413,
-    name="STM32F405/407/415/417",
-    layout=_F4_BANK,
-    flash_limit=1024 * _KIB,
-    ram=_ram(128),
-    free_ram=0x2000_3000,
-    system_memory=range(0x1FFF_0000, 0x1FFF_7800),
+_F4 = partial(
+    Chip,
     option_bytes=range(0x1FFF_C000, 0x1FFF_C010),
-    # A read of the two bytes alone is refused; the block of 256 is not.
-    identity=IdentityBlock(range(0x1FFF_7A10, 0x1FFF_7B10), 0x1FFF_7A22, 0x1FFF_7A10),
+    # The bootloader refuses a read of the two bytes of the flash size alone, but not of the whole block.
+    identity=IdentityBlock(range(0x1FFF_7A10, 0x1FFF_7B10), flash_size=0x1FFF_7A22, unique_id=0x1FFF_7A10),
     unit_erase_seconds=2.0,
     mass_erase_seconds=16.0,
     ready_seconds=0.2,
 )
-
-_L05 = Chip(
-    product_id=0x417,
-    name="STM32L05x/L06x",
-    layout=_pages(128),
-    flash_limit=64 * _KIB,
-    ram=_ram(8),
-    free_ram=0x2000_1000,
-    system_memory=range(0x1FF0_0000, 0x1FF0_1000),
+_L0 = partial(
+    Chip,
     option_bytes=range(0x1FF8_0000, 0x1FF8_0020),
-    # A read at 0x1FF8007C alone is refused.
-    identity=IdentityBlock(range(0x1FF8_0000, 0x1FF8_0080), 0x1FF8_007C, 0x1FF8_0050),
+    # The bootloader refuses a read that starts at 0x1FF8007C.
+    identity=IdentityBlock(range(0x1FF8_0000, 0x1FF8_0080), flash_size=0x1FF8_007C, unique_id=0x1FF8_0050),
     unit_erase_seconds=0.004,
     write_alignment=128,
     erase_limit=511,
     erased_byte=0x00,
 )
-
-_L43 = Chip(
-    product_id=0x435,
-    name="STM32L43x/L44x",
-    layout=_pages(2 * _KIB),
-    flash_limit=256 * _KIB,
-    ram=_ram(48),
-    free_ram=0x2000_3100,
-    system_memory=range(0x1FFF_0000, 0x1FFF_7000),
+_L4 = partial(
+    Chip,
     option_bytes=range(0x1FFF_7800, 0x1FFF_7810),
-    identity=IdentityBlock(range(0x1FFF_7590, 0x1FFF_75E2), 0x1FFF_75E0, 0x1FFF_7590),
+    identity=IdentityBlock(range(0x1FFF_7590, 0x1FFF_75E2), flash_size=0x1FFF_75E0, unique_id=0x1FFF_7590),
     unit_erase_seconds=0.040,
     mass_erase_seconds=0.040,
     ready_seconds=0.1,
     write_alignment=8,
 )
+_F1X = partial(_F1, stub_clock_hz=0)
+_L47 = partial(_L4, ready_seconds=2.7)
 
+# fmt: off
 CHIPS: tuple[Chip, ...] = (
-    _F103,
-    replace(_F103, product_id=0x412, name="STM32F10x low-density", flash_limit=32 * _KIB, ram=_ram(10)),
-    replace(_F103, product_id=0x420, name="STM32F100 medium-density", ram=_ram(8)),
-    replace(_F103_WIDE, product_id=0x414, name="STM32F10x high-density", flash_limit=512 * _KIB, ram=_ram(64)),
-    replace(_F103_WIDE, product_id=0x428, name="STM32F100 high-density", flash_limit=512 * _KIB, ram=_ram(32)),
-    replace(
-        _F103_WIDE,
-        product_id=0x418,
-        name="STM32F105/F107",
-        flash_limit=256 * _KIB,
-        ram=_ram(64),
-        free_ram=0x2000_1000,
-        system_memory=range(0x1FFF_B000, 0x1FFF_F800),
-        stub_clock_hz=0,
-    ),
-    replace(
-        _F103_WIDE,
-        product_id=0x430,
-        name="STM32F10x XL-density",
-        banks=2,
-        flash_limit=1024 * _KIB,
-        ram=_ram(96),
-        free_ram=0x2000_0800,
-        system_memory=range(0x1FFF_E000, 0x1FFF_F800),
-        stub_clock_hz=0,
-    ),
-    _F405,
-    replace(
-        _F405,
-        product_id=0x419,
-        name="STM32F42x/F43x",
-        banks=2,
-        layout=_F4_BANK + _F4_BANK,
-        flash_limit=2048 * _KIB,
-        ram=_ram(192),
-    ),
-    replace(_F405, product_id=0x433, name="STM32F401xD/E", flash_limit=512 * _KIB, ram=_ram(96)),
-    replace(_F405, product_id=0x431, name="STM32F411", flash_limit=512 * _KIB),
-    replace(_F405, product_id=0x421, name="STM32F446", flash_limit=512 * _KIB),
-    _L05,
-    replace(
-        _L05,
-        product_id=0x447,
-        name="STM32L07x/L08x",
-        flash_limit=192 * _KIB,
-        ram=_ram(20),
-        free_ram=0x2000_1400,
-        system_memory=range(0x1FF0_0000, 0x1FF0_2000),
-    ),
-    replace(_L05, product_id=0x457, name="STM32L01x/L02x", flash_limit=16 * _KIB, ram=_ram(2)),
-    _L43,
-    replace(
-        _L43,
-        product_id=0x415,
-        name="STM32L47x/L48x",
-        banks=2,
-        ready_seconds=2.7,
-        flash_limit=1024 * _KIB,
-        ram=_ram(96),
-        free_ram=0x2000_3000,
-    ),
-    replace(_L43, product_id=0x461, name="STM32L496/L4A6", banks=2, flash_limit=1024 * _KIB, ram=_ram(256)),
-    replace(
-        _L43,
-        product_id=0x464,
-        name="STM32L412/L422",
-        flash_limit=128 * _KIB,
-        ram=_ram(32),
-        free_ram=0x2000_2100,
-    ),
-    replace(
-        _L43,
-        product_id=0x460,
-        name="STM32G07x/G08x",
-        flash_limit=128 * _KIB,
-        ram=_ram(36),
-        free_ram=0x2000_2700,
-    ),
-    replace(
-        _L43,
-        product_id=0x466,
-        name="STM32G03x/G04x",
-        flash_limit=64 * _KIB,
-        ram=_ram(8),
-        free_ram=0x2000_1000,
-    ),
-    replace(
-        _L43,
-        product_id=0x467,
-        name="STM32G0Bx/G0Cx",
-        banks=2,
-        flash_limit=512 * _KIB,
-        ram=_ram(144),
-        free_ram=0x2000_4000,
-    ),
+    # id        name                        erase units   flash     RAM        free RAM     system memory          banks
+    _F1(0x410,  "STM32F10x medium-density", _PAGES_1K,    128 * K,  _ram(20),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
+    _F1(0x412,  "STM32F10x low-density",    _PAGES_1K,    32 * K,   _ram(10),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
+    _F1(0x420,  "STM32F100 medium-density", _PAGES_1K,    128 * K,  _ram(8),   0x2000_0200, _span(0x1FFF_F000, 2),  1),
+    _F1(0x414,  "STM32F10x high-density",   _PAGES_2K,    512 * K,  _ram(64),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
+    _F1(0x428,  "STM32F100 high-density",   _PAGES_2K,    512 * K,  _ram(32),  0x2000_0200, _span(0x1FFF_F000, 2),  1),
+    _F1X(0x418, "STM32F105/F107",           _PAGES_2K,    256 * K,  _ram(64),  0x2000_1000, _span(0x1FFF_B000, 18), 1),
+    _F1X(0x430, "STM32F10x XL-density",     _PAGES_2K,    1024 * K, _ram(96),  0x2000_0800, _span(0x1FFF_E000, 6),  2),
+    _F4(0x413,  "STM32F405/407/415/417",    _SECTORS,     1024 * K, _ram(128), 0x2000_3000, _span(0x1FFF_0000, 30), 1),
+    _F4(0x419,  "STM32F42x/F43x",           _SECTORS * 2, 2048 * K, _ram(192), 0x2000_3000, _span(0x1FFF_0000, 30), 2),
+    _F4(0x433,  "STM32F401xD/E",            _SECTORS,     512 * K,  _ram(96),  0x2000_3000, _span(0x1FFF_0000, 30), 1),
+    _F4(0x431,  "STM32F411",                _SECTORS,     512 * K,  _ram(128), 0x2000_3000, _span(0x1FFF_0000, 30), 1),
+    _F4(0x421,  "STM32F446",                _SECTORS,     512 * K,  _ram(128), 0x2000_3000, _span(0x1FFF_0000, 30), 1),
+    _L0(0x417,  "STM32L05x/L06x",           _PAGES_128,   64 * K,   _ram(8),   0x2000_1000, _span(0x1FF0_0000, 4),  1),
+    _L0(0x447,  "STM32L07x/L08x",           _PAGES_128,   192 * K,  _ram(20),  0x2000_1400, _span(0x1FF0_0000, 8),  1),
+    _L0(0x457,  "STM32L01x/L02x",           _PAGES_128,   16 * K,   _ram(2),   0x2000_1000, _span(0x1FF0_0000, 4),  1),
+    _L4(0x435,  "STM32L43x/L44x",           _PAGES_2K,    256 * K,  _ram(48),  0x2000_3100, _span(0x1FFF_0000, 28), 1),
+    _L47(0x415, "STM32L47x/L48x",           _PAGES_2K,    1024 * K, _ram(96),  0x2000_3000, _span(0x1FFF_0000, 28), 2),
+    _L4(0x461,  "STM32L496/L4A6",           _PAGES_2K,    1024 * K, _ram(256), 0x2000_3100, _span(0x1FFF_0000, 28), 2),
+    _L4(0x464,  "STM32L412/L422",           _PAGES_2K,    128 * K,  _ram(32),  0x2000_2100, _span(0x1FFF_0000, 28), 1),
+    _L4(0x460,  "STM32G07x/G08x",           _PAGES_2K,    128 * K,  _ram(36),  0x2000_2700, _span(0x1FFF_0000, 28), 1),
+    _L4(0x466,  "STM32G03x/G04x",           _PAGES_2K,    64 * K,   _ram(8),   0x2000_1000, _span(0x1FFF_0000, 28), 1),
+    _L4(0x467,  "STM32G0Bx/G0Cx",           _PAGES_2K,    512 * K,  _ram(144), 0x2000_4000, _span(0x1FFF_0000, 28), 2),
 )
-"""Every chip that the host knows."""
+# fmt: on
+"""Every chip that can be flashed."""
 
 _BY_PRODUCT_ID = {chip.product_id: chip for chip in CHIPS}

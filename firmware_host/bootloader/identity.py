@@ -1,4 +1,4 @@
-"""Which board is on the line: what it says of itself before anything is written."""
+"""Identify a board before anything is written to it, and recognise it after a reset."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from blockota.errors import BoardError, BoardProtocolError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import BoardMark, Bootloader
 
-PUT_BACK = "put the first one back"
-"""How the remedy begins where another board answers than the one that the run began with."""
+PUT_BACK = "connect the first board again"
+"""The start of the remedy where another board answers than the one that was identified."""
 _UNIQUE_ID_SIZE = 12
 _KIB = 1024
 
 
 @dataclass(frozen=True)
 class BoardIdentity:
-    """What a board says of itself; None where it does not tell.
+    """What a board reports about itself; None where it does not.
 
     Attributes:
-        product_id: its family of chips.
+        product_id: the answer to Get ID.
         bootloader_version: such as ``2.2``.
-        chip: the table's row, or None where the table has no such product id: then nothing more is known,
-            because no address may be guessed.
-        readout_protected: whether the flash cannot be read; if so nothing below is known.
-        flash_size: in bytes, from the chip's own register.
-        unique_id: the chip's 96 bits, in hexadecimal, in the order of memory.
-        write_protected_pages: numbers of the pages that refuse to be written.
+        chip: the row of the chip table; None for an unknown product id. Nothing else is known then, because no
+            address may be guessed.
+        readout_protected: whether the flash cannot be read. If so, nothing below is known.
+        flash_size: in bytes, from the chip's register.
+        unique_id: the chip's 96 bits as hexadecimal digits, in the order of memory.
+        write_protected_pages: numbers of the pages that cannot be written.
     """
 
     product_id: int
@@ -39,7 +39,7 @@ class BoardIdentity:
 
     @property
     def write_protected(self) -> tuple[range, ...] | None:
-        """The addresses of the protected pages, one range each run of them."""
+        """The addresses of the protected pages; adjacent pages form one range."""
         if self.chip is None or self.flash_size is None or self.write_protected_pages is None:
             return None
         runs: list[range] = []
@@ -51,26 +51,37 @@ class BoardIdentity:
 
 
 def identify(bootloader: Bootloader) -> BoardIdentity:
-    """Ask a board what it is, and tell the bootloader's range checks; `require_same_board` compares with this one.
+    """Identify a board, and set it as the target of the bootloader's commands.
 
     Args:
         bootloader: connected.
 
     Raises:
-        BoardError: the board fell silent, refused, or names a flash size that its family does not have.
+        BoardError: silence, NACK, or a flash size that is impossible for the chip.
     """
     bootloader.mark = None
+    # (1) Product id and version, which every bootloader answers.
     product_id, version = bootloader.product_id(), bootloader.capabilities.version_text
+    # (2) The row of the table. Without it no address is known.
     chip = find_chip(product_id)
     if chip is None:
         return BoardIdentity(product_id, version, chip=None)
     bootloader.target(chip)
+    # (3) Readout protection, under which nothing else can be read.
     if bootloader.readout_protected():
         return BoardIdentity(product_id, version, chip, readout_protected=True)
+    # (4) Flash size and unique id.
     mark = _read_mark(bootloader, chip)
-    _require_possible(mark.flash_size, chip)
+    if not 0 < mark.flash_size <= chip.flash_limit:
+        raise BoardProtocolError(
+            f"the board's {chip.name} reports an impossible flash size",
+            why=f"its register says {mark.flash_size // _KIB} KiB, "
+            f"the largest of the family has {chip.flash_limit // _KIB}",
+            remedy="replace the board: its chip may be a copy or damaged",
+        )
     bootloader.mark = mark
     bootloader.target(chip, flash_size=mark.flash_size)
+    # (5) Write protection.
     return BoardIdentity(
         product_id,
         version,
@@ -83,12 +94,7 @@ def identify(bootloader: Bootloader) -> BoardIdentity:
 
 
 def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
-    """Find the bootloader again, after a reset or a silence, and make sure that it is the same board's.
-
-    Args:
-        bootloader: of a board that was identified.
-        chip: its row in the table.
-        flash_size: in bytes.
+    """Connect again after a reset or a silence, and require the same board; see `require_same_board`.
 
     Raises:
         NoAnswerError: nothing answers.
@@ -99,24 +105,24 @@ def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
 
 
 def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
-    """Compare product id, flash size and unique id with those of the board that was identified, and set the target.
+    """Require the board that was identified, and set it as the target again.
 
-    Where no board was identified, or it does not tell, there is nothing to compare with. It takes 24 bytes and their
-    frames: 6 ms at 115200 baud.
+    Compares product id, flash size and unique id, which takes 6 ms at 115200 baud. Where no board was identified, or
+    its flash could not be read, there is nothing to compare.
 
     Args:
         bootloader: connected.
-        chip: its row in the table.
+        chip: the row of the identified board.
         flash_size: in bytes.
 
     Raises:
-        BoardError: another board answers; nothing was sent to it but these questions.
+        BoardError: another board answers; nothing was written to it.
     """
     expected = bootloader.mark
     if expected is not None:
         found = _mark(bootloader, chip)
         if found != expected:
-            # Perhaps the line has garbled it: nothing protects the answers on their way.
+            # The line may have garbled the answer, which has no checksum: ask once more.
             bootloader.link.drain()
             found = _mark(bootloader, chip)
         if found != expected:
@@ -130,7 +136,7 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
 
 def _mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
     product_id = bootloader.product_id()
-    # Where another family has its identity is not asked: it is another board already.
+    # A different product id suffices: the address of another chip's identity is not read.
     return _read_mark(bootloader, chip) if product_id == chip.product_id else BoardMark(product_id)
 
 
@@ -141,12 +147,3 @@ def _read_mark(bootloader: Bootloader, chip: Chip) -> BoardMark:
     size_at, id_at = block.flash_size - block.span.start, block.unique_id - block.span.start
     flash_size = int.from_bytes(data[size_at : size_at + 2], "little") * _KIB
     return BoardMark(chip.product_id, flash_size, data[id_at : id_at + _UNIQUE_ID_SIZE].hex())
-
-
-def _require_possible(flash_size: int, chip: Chip) -> None:
-    if not 0 < flash_size <= chip.flash_limit:
-        raise BoardProtocolError(
-            f"the board's {chip.name} names an impossible flash size",
-            why=f"its register says {flash_size // _KIB} KiB, the largest of the family has {chip.flash_limit // _KIB}",
-            remedy="replace the board: its chip may be a copy or damaged",
-        )

@@ -1,45 +1,48 @@
-"""Protecting a board's flash from being read or written, and lifting that (ST's AN3155 sections 3.9 to 3.12).
+"""Set and remove the protection of a board's flash, and write its option bytes (AN3155 sections 3.9 to 3.12).
 
-Each command ends with a reset, after which the option bytes count. So each function finds the bootloader again,
-asks the board what it is now, and believes that rather than the acknowledgement.
+Each command ends with a reset, which loads the option bytes. An acknowledgement proves nothing, so each function
+connects again, identifies the board, and compares:
+
+1. Send the command, and wait for its acknowledgements.
+2. Wait until the board has reset, and connect.
+3. Identify the board, and require the new protection.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from blockota.errors import BoardError, BoardProtocolError, RefusedError
+from blockota.errors import Action, BoardError, BoardProtocolError, RefusedError
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Exchange
 from firmware_host.bootloader.chips import Chip
 from firmware_host.bootloader.client import ERASE_MARGIN, Bootloader
+from firmware_host.bootloader.entry import Wait
 from firmware_host.bootloader.exchange import ANSWER_SECONDS
 from firmware_host.bootloader.identity import BoardIdentity, identify
 
-Wait = Callable[[float], None]
-"""Lets so many seconds pass."""
-_LEAST_ERASE_SECONDS = 1.0
-"""Where the table does not tell how long erasing everything takes."""
+_DEFAULT_MASS_ERASE_SECONDS = 1.0
+"""Time to erase everything, where the chip table has none because no command does so."""
 
 
 def protect_pages(
     bootloader: Bootloader, chip: Chip, *, pages: Iterable[int], wait: Wait = time.sleep
 ) -> BoardIdentity:
-    """Protect pages from writing, in place of those protected before.
+    """Protect these pages from writing, in place of the pages protected before.
 
     Args:
         bootloader: connected to a board with this chip.
         chip: its row in the table.
-        pages: their numbers; a protection bit covers several, so more may be protected.
-        wait: lets the reset pass.
+        pages: their numbers; a protection bit covers several pages, so others may be protected too.
+        wait: waits for the reset.
 
     Returns:
-        What the board says of itself afterwards.
+        The board's identity afterwards.
 
     Raises:
-        RefusedError: the table does not say how this chip counts; nothing was sent.
-        BoardError: silence, a refusal, or a board that is not protected afterwards.
+        RefusedError: the table does not know how this chip stores its protection; nothing was sent.
+        BoardError: silence, NACK, or a board that is not protected afterwards.
     """
     _require_known(chip)
     wanted = set(pages)
@@ -47,69 +50,71 @@ def protect_pages(
     _carry_out(bootloader, chip, exchange=an3155.write_protect(sectors), wait=wait)
     identity = identify(bootloader)
     if not wanted <= set(identity.write_protected_pages or ()):
-        raise _unchanged("write protection was acknowledged, and is not there")
+        raise _unchanged("write protection was acknowledged, and is not set")
     return identity
 
 
 def unprotect_pages(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Let all pages be written again; nothing is erased.
+    """Remove the write protection of all pages; nothing is erased.
 
     Returns:
-        What the board says of itself afterwards.
+        The board's identity afterwards.
 
     Raises:
-        BoardError: silence, a refusal, or a board that is still protected.
+        BoardError: silence, NACK, or a board that is still protected.
     """
     _carry_out(bootloader, chip, exchange=an3155.write_unprotect(), wait=wait)
     identity = identify(bootloader)
     if identity.write_protected_pages:
-        raise _unchanged("lifting the write protection was acknowledged, and it is still there")
+        raise _unchanged("the removal of write protection was acknowledged, and it is still set")
     return identity
 
 
 def protect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Close the flash to readers; from then on nothing can be proven about it, nor be written.
+    """Protect the flash from being read; it can then be neither verified nor written.
 
     Returns:
-        What the board says of itself afterwards.
+        The board's identity afterwards.
 
     Raises:
-        BoardError: silence, a refusal, or a board that can still be read.
+        BoardError: silence, NACK, or a board that can still be read.
     """
     _carry_out(bootloader, chip, exchange=an3155.readout_protect(), wait=wait)
     return _with_readout(bootloader, protected=True)
 
 
 def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Open the flash to readers; the chip erases all of it first.
+    """Remove the readout protection; the chip erases its whole flash first.
 
     Returns:
-        What the board says of itself afterwards.
+        The board's identity afterwards.
 
     Raises:
-        BoardError: silence, a refusal, or a board that still cannot be read.
+        BoardError: silence, NACK, or a board that still cannot be read.
     """
-    _carry_out(bootloader, chip, exchange=an3155.readout_unprotect(), wait=wait, busy=_erase_seconds(chip))
+    busy = chip.mass_erase_seconds or _DEFAULT_MASS_ERASE_SECONDS
+    _carry_out(bootloader, chip, exchange=an3155.readout_unprotect(), wait=wait, busy=busy)
     return _with_readout(bootloader, protected=False)
 
 
 def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wait: Wait = time.sleep) -> BoardIdentity:
-    """Write all option bytes of an STM32F1 (PM0075 section 3); each takes its complement beside it.
+    """Write all option bytes of an STM32F1, each with its complement (PM0075 section 3).
 
     Args:
         bootloader: connected to a board with this chip.
         chip: its row in the table.
-        values: readout protection, user, two data bytes, four of write protection.
-        wait: lets the reset pass.
+        values: readout protection, user byte, two data bytes, four bytes of write protection.
+        wait: waits for the reset.
 
     Returns:
-        What the board says of itself afterwards.
+        The board's identity afterwards.
 
     Raises:
         RefusedError: the table does not know this chip's option bytes, or there are not eight; nothing was sent.
-        BoardError: silence, a refusal, or option bytes that read differently afterwards.
+        BoardError: silence, NACK, or option bytes that read differently afterwards.
     """
     _require_known(chip)
+    # A part of them cannot be written: the bootloader erases all option bytes first.
     if len(values) * 2 != len(chip.option_bytes):
         raise RefusedError("the option bytes were not sent", why=f"{chip.name} has {len(chip.option_bytes) // 2}")
     data = b"".join(an3155.with_complement(value) for value in values)
@@ -131,7 +136,8 @@ def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: 
         raise type(error)(
             f"the board acknowledged {exchange.title} and did not come back from its reset",
             why=error.what,
-            remedy="set BOOT0 to 1, reset the board, and see what it is with `blockota board identify`",
+            remedy="set BOOT0 to 1, reset the board, and identify it",
+            action=Action.IDENTIFY_BOARD,
         ) from error
 
 
@@ -143,21 +149,17 @@ def _with_readout(bootloader: Bootloader, *, protected: bool) -> BoardIdentity:
 
 
 def _require_known(chip: Chip) -> None:
-    if not chip.units_per_protection_bit:
+    if not chip.protected_bytes:
         raise RefusedError(
             "nothing was sent",
-            why=f"this program does not know how {chip.name} keeps its write protection",
+            why=f"the chip table does not know how {chip.name} stores its write protection",
             remedy="use ST's own tool for this chip",
         )
-
-
-def _erase_seconds(chip: Chip) -> float:
-    return chip.mass_erase_seconds or _LEAST_ERASE_SECONDS
 
 
 def _unchanged(what: str) -> BoardProtocolError:
     return BoardProtocolError(
         what,
-        why="the board's option bytes say otherwise after the reset",
+        why="the option bytes read otherwise after the reset",
         remedy="reset the board and try again; if it happens twice, its chip may be a copy or damaged",
     )

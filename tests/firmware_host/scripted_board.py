@@ -1,19 +1,18 @@
-"""Boards that follow a script, byte for byte, over a real connection."""
+"""Boards that follow a script byte for byte, in the same process and in simulated time."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from blockota.errors import NoAnswerError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import open_link
+from firmware_host.line.link import QUIET
 
 Step = tuple[str, str]
-"""Bytes that the board waits for, and what it answers, both in hexadecimal."""
+"""The bytes that the board expects, and its answer, both in hexadecimal."""
 
 KIB = 1024
 ACK, NACK = "79", "1f"
@@ -24,70 +23,85 @@ READ, WRITE, GO, ERASE, EXTENDED_ERASE = ("11 ee", ACK), ("31 ce", ACK), ("21 de
 PAGE_1: Step = ("08 00 04 00 0c", ACK)
 
 
-class ScriptedBoard(threading.Thread):
-    """A board that expects exactly the script's bytes, and falls silent when it ends."""
+class ScriptedLink:
+    """A link to a board that expects exactly the bytes of a script, and is silent after its end.
 
-    greeting = b""
-    last_answer_after = 0.0
+    Args:
+        script: what the board expects and answers, in order.
+        greeting: what it sends when the line is opened.
+        last_answer_after: seconds that the last answer takes.
 
-    def __init__(self, server: socket.socket, script: Sequence[Step]) -> None:
-        """Wait on a listening socket."""
-        super().__init__()
-        self._server, self._script = server, script
-        self.unexpected = b""
-        self.missed = 0
+    Attributes:
+        unexpected: bytes that the script does not expect.
+        now: the simulated time in seconds.
+    """
 
-    def run(self) -> None:
-        """Serve one connection until the host closes it."""
-        connection, _ = self._server.accept()
-        with connection:
-            connection.sendall(self.greeting)
-            for done, (expected, answer) in enumerate(self._script):
-                received = _receive(connection, len(bytes.fromhex(expected)))
-                if received != bytes.fromhex(expected):
-                    self.unexpected, self.missed = received, len(self._script) - done
-                    break
-                time.sleep(self.last_answer_after if done == len(self._script) - 1 else 0)
-                connection.sendall(bytes.fromhex(answer))
-            while rest := connection.recv(1024):
-                self.unexpected += rest
+    name, baud, notes = "the scripted board", 115200, ()
 
+    def __init__(self, script: Sequence[Step], *, greeting: bytes, last_answer_after: float) -> None:
+        self._script = deque((bytes.fromhex(expected), bytes.fromhex(answer)) for expected, answer in script)
+        self._last_answer_after = last_answer_after
+        self._sent, self.unexpected, self.now = b"", b"", 0.0
+        self._arriving = deque((0.0, byte) for byte in greeting)
 
-def _receive(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count and (part := connection.recv(count - len(data))):
-        data += part
-    return data
+    @property
+    def missed(self) -> int:
+        """Steps of the script that were not reached."""
+        return len(self._script)
+
+    def write(self, data: bytes, /) -> None:
+        """Compare with the script, and answer each step that is complete."""
+        self._sent += data
+        while self._script and self._sent.startswith(self._script[0][0]):
+            expected, answer = self._script.popleft()
+            self._sent = self._sent[len(expected) :]
+            delay = 0 if self._script else self._last_answer_after
+            self._arriving.extend((self.now + delay, byte) for byte in answer)
+        if not self._script or not self._script[0][0].startswith(self._sent):
+            self.unexpected, self._sent = self.unexpected + self._sent, b""
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Return bytes that arrive in time; otherwise let the time pass."""
+        deadline, data = self.now + timeout, b""
+        while len(data) < count and self._arriving and self._arriving[0][0] <= deadline:
+            moment, byte = self._arriving.popleft()
+            self.now, data = max(self.now, moment), data + bytes((byte,))
+        if len(data) < count:
+            self.now = deadline
+            raise NoAnswerError("the board is silent", why=f"{len(data)} of {count} bytes came within {timeout:.1f} s")
+        return data
+
+    def drain(self) -> bytes:
+        """Return everything that has arrived."""
+        data = bytes(byte for _, byte in self._arriving)
+        self._arriving.clear()
+        self.now += QUIET
+        return data
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 @contextmanager
 def board(
     *script: Step, greeting: bytes = b"", last_answer_after: float = 0, silent_at_end: bool = False
 ) -> Iterator[Bootloader]:
-    """A bootloader client on a board with this script; the script must be used up, and nothing else be sent.
+    """A bootloader client on a board with this script, which must be used up; nothing else may be sent.
 
     Args:
         script: what the board expects and answers, in order.
-        greeting: what it sends unasked when the line is opened.
+        greeting: what it sends when the line is opened.
         last_answer_after: seconds that its last answer takes.
-        silent_at_end: whether more is sent after the script, to which it does not answer.
+        silent_at_end: whether more is sent after the script, which the board does not answer.
     """
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        scripted = ScriptedBoard(server, script)
-        scripted.greeting, scripted.last_answer_after = greeting, last_answer_after
-        scripted.start()
-        link = open_link(f"socket://127.0.0.1:{server.getsockname()[1]}")
-        try:
-            yield Bootloader(link)
-        finally:
-            link.close()
-            scripted.join()
-    assert scripted.missed == 0, f"the host sent {scripted.unexpected.hex(' ')}"
-    assert bool(scripted.unexpected) is silent_at_end
+    link = ScriptedLink(script, greeting=greeting, last_answer_after=last_answer_after)
+    yield Bootloader(link)
+    assert link.missed == 0, f"the host sent {link.unexpected.hex(' ')}"
+    assert bool(link.unexpected) is silent_at_end
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must be there."""
+    """The row of the chip table, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
@@ -95,7 +109,7 @@ def chip(product_id: int = 0x410) -> Chip:
 
 @contextmanager
 def blue_pill(*script: Step, silent_at_end: bool = False) -> Iterator[Bootloader]:
-    """A client that is connected to an STM32F103 with 64 KiB, and knows it."""
+    """A client that is connected to an STM32F103 with 64 KiB of flash."""
     with board(SYNC, GET, *script, silent_at_end=silent_at_end) as bootloader:
         bootloader.connect()
         bootloader.target(chip(), flash_size=64 * KIB)

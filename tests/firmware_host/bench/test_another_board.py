@@ -113,7 +113,7 @@ def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path
     assert FIRST.hex() in swapped.value.why
     assert SECOND.hex() in swapped.value.why
     assert "will not start a half written image" in swapped.value.why
-    assert swapped.value.remedy.startswith("put the first one back")
+    assert swapped.value.remedy.startswith("connect the first board again")
     assert "`blockota flash --resume`" in swapped.value.remedy
     left_alone(bed)
     assert second.flash == OLD

@@ -127,7 +127,7 @@ def test_capabilities_are_read_from_the_answer_to_get() -> None:
 @pytest.mark.parametrize("payload", [b"", b"\x22"])
 def test_an_answer_to_get_without_commands_is_refused(payload: bytes) -> None:
     """A bootloader that obeys nothing is none."""
-    with pytest.raises(BoardProtocolError, match="names no command"):
+    with pytest.raises(BoardProtocolError, match="lists no command"):
         an3155.parse_capabilities(payload)
 
 

@@ -98,7 +98,7 @@ def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
 def test_a_chip_whose_protection_is_not_known_is_left_alone() -> None:
     """No sector is guessed."""
     bootloader = connected(SimulatedBoard())
-    with pytest.raises(RefusedError, match="does not know how STM32F411 keeps its write protection"):
+    with pytest.raises(RefusedError, match="does not know how STM32F411 stores its write protection"):
         protect_pages(bootloader, chip(0x431), pages=[0], wait=no_wait)
 
 
@@ -152,5 +152,5 @@ def test_a_board_that_does_not_come_back_is_told() -> None:
     board = SimulatedBoard()
     bootloader = connected(board)
     board.boot0 = False
-    with pytest.raises(NoAnswerError, match=r"acknowledged Write Unprotect and did not come back.*board identify"):
+    with pytest.raises(NoAnswerError, match=r"acknowledged Write Unprotect and did not come back.*identify it"):
         unprotect_pages(bootloader, chip(), wait=no_wait)
