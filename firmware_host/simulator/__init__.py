@@ -8,8 +8,7 @@ bytes in and bytes out; `serve_tcp` and `serve_pty` put it on a line.
 from firmware_host.simulator.clock import TimeModel
 from firmware_host.simulator.device import SimulatedBoard
 from firmware_host.simulator.faults import FAULT_NAMES, Faults
-from firmware_host.simulator.profile import BoardProfile
-from firmware_host.simulator.profiles import PROFILES, STM32F103C8
+from firmware_host.simulator.profiles import PROFILES, STM32F103C8, BoardProfile
 from firmware_host.simulator.server import serve_pty, serve_tcp
 from firmware_host.simulator.server_rfc2217 import serve_rfc2217
 from firmware_host.simulator.uart import LineSettings

@@ -11,8 +11,7 @@ from firmware_host.simulator.emulator import Application, CrashError
 from firmware_host.simulator.faults import NO_FAULTS, Faults
 from firmware_host.simulator.frames import Leave, Script, Transmitter
 from firmware_host.simulator.power import PowerCutError
-from firmware_host.simulator.profile import BoardProfile
-from firmware_host.simulator.profiles import STM32F103C8
+from firmware_host.simulator.profiles import STM32F103C8, BoardProfile
 from firmware_host.simulator.rom import Rom
 from firmware_host.simulator.silicon import BusFaultError, Silicon
 from firmware_host.simulator.uart import LineSettings, received

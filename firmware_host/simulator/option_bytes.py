@@ -13,7 +13,7 @@ from firmware_host.simulator.power import PowerCutError, Supply
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from firmware_host.simulator.profile import BoardProfile
+    from firmware_host.simulator.profiles import BoardProfile
 
 READOUT_OPEN = 0xA5
 """The one value of option byte RDP that leaves the flash of an F1 readable (PM0075 section 3)."""

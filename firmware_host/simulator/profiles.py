@@ -1,114 +1,181 @@
-"""Every chip that can be simulated: one part for each product id.
+"""The chips that can be simulated: one row of the table per chip, one chip per product id.
 
-Product ids, versions, RAM, system memory and times to boot are AN2606's; memory maps are the reference manuals';
-times are the data sheets' typical ones. Where a document does not say, the comment here does. Nothing in this table
-comes from the one that our client has.
+To add a chip, add a row to `PROFILES`; if it belongs to none of the families above the table, add a family too.
+
+This is a second reading of ST's documents, independent of the client: it shares neither code nor data with the client's
+chip table, and a test compares the two. Product ids, bootloader versions, the RAM that the ROM uses, system memory and
+start-up times are from AN2606. Memory maps are from the reference manuals named at each family, times are the typical
+ones of the data sheets. Where no document gives a value, a comment says that it is assumed.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import accumulate
 
-from firmware_host.simulator.profile import EXTENDED_ERASE, FIRST_ERASE, BoardProfile
+K = 1024
+FIRST_ERASE, EXTENDED_ERASE, GET_CHECKSUM = 0x43, 0x44, 0xA1
+NACKS_BAD_ADDRESSES = 0x31
+"""The first protocol version whose ROM answers an unusable address with NACK (AN3155 table 3)."""
 
-KIB = 1024
+
+@dataclass(frozen=True)
+class BoardProfile:
+    """One chip. Sizes are in bytes, times in seconds.
+
+    Attributes:
+        name: the part's name in lower case.
+        product_id: the answer to Get ID.
+        bootloader_version: in packed decimal, 0x22 for V2.2.
+        flash_size: of the main flash.
+        ram_size: of the RAM.
+        ram_reserved: bytes at the start of RAM that the ROM uses; it refuses access to them.
+        system_start: first address of the system memory.
+        system_size: of the system memory.
+        banks: banks of flash that can be erased separately; 1 for none.
+        mass_erase: typical time to erase the whole flash.
+        boot_seconds: from a reset until the ROM listens.
+        commands: the codes in the answer to Get, in their order.
+        page_size: of an erase unit, where all have the same size.
+        sectors: sizes of the erase units in order, where they differ; else empty.
+        option_start: first address of the option bytes.
+        option_size: of the option bytes.
+        option_format: how they are stored: ``F1``, ``F4``, ``L0`` or ``L4``.
+        factory: addresses outside the system memory that the factory wrote.
+        factory_read: the shortest read that may start within `factory`; 0 if none may.
+        flash_size_register: address of the flash size in KiB.
+        unique_id_register: address of the unique id.
+        pages_per_sector: pages that one number of Write Protect covers.
+        write_alignment: the ROM refuses a write to flash that does not start or end at a multiple of this.
+        program_unit: bytes that the controller programs in one operation.
+        program_time: typical time of one such operation.
+        page_erase: typical time to erase a page.
+        sector_erase: typical times to erase a sector, by its size, where they differ.
+        max_baud: the highest speed that the ROM measures correctly.
+        erases_all: whether the ROM has a global erase.
+        erase_limit: pages that one command accepts.
+        erased: the value of an erased byte.
+        blank_only: whether the controller refuses to program cells that are not erased, except to zero.
+        greets_twice: whether the ROM sends a second ACK after the first one.
+        runs_code: whether applications for this chip can be emulated.
+        program_error_nacks: whether the ROM answers NACK where a cell that is not erased was to be programmed. No
+            document says what V2.2 does.
+        reported_flash_size: the flash size register, where it differs from `flash_size`; else 0.
+        flash_start: first address of the main flash.
+        ram_start: first address of the RAM.
+    """
+
+    name: str
+    product_id: int
+    bootloader_version: int
+    flash_size: int
+    ram_size: int
+    ram_reserved: int
+    system_start: int
+    system_size: int
+    banks: int
+    mass_erase: float
+    boot_seconds: float
+    commands: bytes
+    option_start: int
+    option_size: int
+    option_format: str
+    flash_size_register: int
+    unique_id_register: int
+    pages_per_sector: int
+    program_unit: int
+    program_time: float
+    page_erase: float
+    page_size: int
+    sectors: tuple[int, ...] = ()
+    sector_erase: tuple[tuple[int, float], ...] = ()
+    factory: range = range(0)
+    factory_read: int = 1
+    write_alignment: int = 4
+    max_baud: int = 256_000
+    erases_all: bool = True
+    erase_limit: int = 0xFFF0
+    erased: bytes = b"\xff"
+    blank_only: bool = True
+    greets_twice: bool = False
+    runs_code: bool = False
+    program_error_nacks: bool = False
+    reported_flash_size: int = 0
+    flash_start: int = 0x0800_0000
+    ram_start: int = 0x2000_0000
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """Offset of each page from the start of flash, and the end of flash."""
+        sizes = self.sectors or (self.page_size,) * (self.flash_size // self.page_size)
+        return tuple(accumulate(sizes, initial=0))
+
+    @property
+    def page_count(self) -> int:
+        """Number of pages or sectors."""
+        return len(self._starts) - 1
+
+    @property
+    def nacks_bad_addresses(self) -> bool:
+        """Whether the ROM answers an unusable address with NACK; an older one breaks off in silence."""
+        return self.bootloader_version >= NACKS_BAD_ADDRESSES
+
+    def page_span(self, page: int) -> range:
+        """Offsets of a page's bytes from the start of flash."""
+        return range(self._starts[page], self._starts[page + 1])
+
+    def page_at(self, offset: int) -> int:
+        """Number of the page at an offset from the start of flash."""
+        return bisect_right(self._starts, offset) - 1
+
+    def bank_pages(self, bank: int) -> range:
+        """Numbers of the pages of a bank; banks count from 1."""
+        size = self.page_count // self.banks
+        return range((bank - 1) * size, bank * size)
+
+    def erase_time(self, page: int) -> float:
+        """Typical time to erase a page; a page that does not exist takes as long."""
+        if not self.sector_erase or page >= self.page_count:
+            return self.page_erase
+        return dict(self.sector_erase)[len(self.page_span(page))]
 
 
 def _commands(erase: int) -> bytes:
     return bytes((0x00, 0x01, 0x02, 0x11, 0x21, 0x31, erase, 0x63, 0x73, 0x82, 0x92))
 
 
-STM32F103C8 = BoardProfile(
-    name="stm32f103c8",
-    product_id=0x410,
-    bootloader_version=0x22,
+_BANK = (*[16 * K] * 4, 64 * K)
+
+# Families: each is a BoardProfile with the values that its rows share.
+
+# RM0008 (memory map, option bytes), DS5319 (times). Pages of 1 KiB up to 128 KiB of flash, of 2 KiB above.
+_F1 = partial(
+    BoardProfile,
     commands=_commands(FIRST_ERASE),
-    flash_start=0x0800_0000,
-    flash_size=64 * KIB,
-    page_size=KIB,
-    ram_start=0x2000_0000,
-    ram_size=20 * KIB,
-    ram_reserved=0x200,
-    system_start=0x1FFF_F000,
-    system_size=2048,
     option_start=0x1FFF_F800,
     option_size=16,
+    option_format="F1",
     flash_size_register=0x1FFF_F7E0,
     unique_id_register=0x1FFF_F7E8,
     pages_per_sector=4,
     program_unit=2,
     program_time=52.5e-6,
     page_erase=30e-3,
-    mass_erase=30e-3,
-    boot_seconds=1.227e-3,
+    page_size=K,
     erase_limit=255,
     runs_code=True,
 )
-"""Medium density, 64 KiB: AN2606 (product id, V2.2, RAM, time to boot), RM0008 (memory map), DS5319 (times)."""
+_F1_LARGE = partial(_F1, pages_per_sector=2, page_size=2 * K)
+# Its clock tree differs (RM0008 section 8), so applications are not emulated.
+_F107 = partial(_F1_LARGE, runs_code=False)
+_F1_XL = partial(_F1_LARGE, commands=_commands(EXTENDED_ERASE), erase_limit=0xFFF0)
 
-STM32F103C6 = replace(STM32F103C8, name="stm32f103c6", product_id=0x412, flash_size=32 * KIB, ram_size=10 * KIB)
-"""Low density, which is also sold relabelled as C8."""
-
-STM32F103RC = replace(
-    STM32F103C8,
-    name="stm32f103rc",
-    product_id=0x414,
-    flash_size=256 * KIB,
-    page_size=2 * KIB,
-    ram_size=48 * KIB,
-    pages_per_sector=2,
-)
-"""High density: pages of 2 KiB, and more sectors than protection bits."""
-
-_F1 = (
-    STM32F103C6,
-    STM32F103C8,
-    STM32F103RC,
-    replace(STM32F103C8, name="stm32f100rb", product_id=0x420, flash_size=128 * KIB, ram_size=8 * KIB),
-    replace(STM32F103RC, name="stm32f100re", product_id=0x428, flash_size=512 * KIB, ram_size=32 * KIB),
-    # The ROM is V2.2 and says V2.0 (AN2606). Its clock tree is another one, so programs are not run.
-    replace(
-        STM32F103RC,
-        name="stm32f107vc",
-        product_id=0x418,
-        bootloader_version=0x20,
-        ram_size=64 * KIB,
-        ram_reserved=0x1000,
-        system_start=0x1FFF_B000,
-        system_size=18 * KIB,
-        runs_code=False,
-    ),
-    replace(
-        STM32F103RC,
-        name="stm32f103zg",
-        product_id=0x430,
-        bootloader_version=0x30,
-        commands=_commands(EXTENDED_ERASE),
-        flash_size=1024 * KIB,
-        ram_size=96 * KIB,
-        ram_reserved=0x800,
-        system_start=0x1FFF_E000,
-        system_size=6 * KIB,
-        banks=2,
-        erase_limit=0xFFF0,
-    ),
-)
-
-_BANK = (*[16 * KIB] * 4, 64 * KIB)
-_STM32F407VG = BoardProfile(
-    name="stm32f407vg",
-    product_id=0x413,
-    bootloader_version=0x31,
+# RM0090 (sectors; a bit that is zero already may be programmed again), DS8626 (times).
+_F4 = partial(
+    BoardProfile,
     commands=_commands(EXTENDED_ERASE),
-    flash_start=0x0800_0000,
-    flash_size=1024 * KIB,
-    page_size=16 * KIB,
-    sectors=(*_BANK, *[128 * KIB] * 7),
-    ram_start=0x2000_0000,
-    ram_size=128 * KIB,
-    ram_reserved=0x3000,  # V9.0's; V3.x takes 8 KiB
-    system_start=0x1FFF_0000,
-    system_size=30 * KIB,
     option_start=0x1FFF_C000,
     option_size=16,
     option_format="F4",
@@ -120,114 +187,39 @@ _STM32F407VG = BoardProfile(
     program_unit=4,
     program_time=16e-6,
     page_erase=0.25,
-    sector_erase=((16 * KIB, 0.25), (64 * KIB, 0.55), (128 * KIB, 1.0)),
-    mass_erase=8.0,
-    boot_seconds=0.074,
+    page_size=16 * K,
+    sector_erase=((16 * K, 0.25), (64 * K, 0.55), (128 * K, 1.0)),
     blank_only=False,
 )
-"""DS8626 (times), RM0090 (sectors; a bit that is zero already may be programmed again)."""
+_F4_512K = partial(_F4, sectors=(*_BANK, *[128 * K] * 3))
+_F4_1M = partial(_F4, sectors=(*_BANK, *[128 * K] * 7))
+_F4_2M = partial(_F4, sectors=(*_BANK, *[128 * K] * 7) * 2)
 
-_SMALL_F4 = (*_BANK, *[128 * KIB] * 3)
-_F4 = (
-    _STM32F407VG,
-    replace(
-        _STM32F407VG,
-        name="stm32f429zi",
-        product_id=0x419,
-        flash_size=2048 * KIB,
-        sectors=(*_BANK, *[128 * KIB] * 7) * 2,
-        ram_size=192 * KIB,
-        mass_erase=16.0,
-        banks=2,
-    ),
-    *(
-        replace(
-            _STM32F407VG,
-            name=name,
-            product_id=product_id,
-            flash_size=512 * KIB,
-            sectors=_SMALL_F4,
-            ram_size=ram_size,
-            mass_erase=4.0,
-        )
-        for name, product_id, ram_size in (
-            ("stm32f401re", 0x433, 96 * KIB),
-            ("stm32f411re", 0x431, 128 * KIB),
-            ("stm32f446re", 0x421, 128 * KIB),
-        )
-    ),
-)
-
-_STM32L053R8 = BoardProfile(
-    name="stm32l053r8",
-    product_id=0x417,
-    bootloader_version=0x31,
+# RM0367: pages of 128 bytes, erased to zero. No mass erase: stm32flash's table has none for any L0 either.
+_L0 = partial(
+    BoardProfile,
     commands=_commands(EXTENDED_ERASE),
-    flash_start=0x0800_0000,
-    flash_size=64 * KIB,
-    page_size=128,
-    ram_start=0x2000_0000,
-    ram_size=8 * KIB,
-    ram_reserved=0x1000,
-    system_start=0x1FF0_0000,
-    system_size=4 * KIB,
     option_start=0x1FF8_0000,
     option_size=0x20,
     option_format="L0",
     factory=range(0x1FF8_0020, 0x1FF8_0080),
-    factory_read=0,  # a read from the option bytes on reaches it
+    factory_read=0,  # a read that starts at the option bytes reaches it
     flash_size_register=0x1FF8_007C,
     unique_id_register=0x1FF8_0050,
     pages_per_sector=32,
     program_unit=4,
     program_time=0.2e-3,  # a half page of 64 bytes takes 3.2 ms
     page_erase=3.2e-3,
-    mass_erase=3.2e-3 * 512,  # of lifting readout protection; assumed to go page by page
-    boot_seconds=0.02,  # assumed
+    page_size=128,
     erases_all=False,
     erase_limit=511,
     erased=b"\x00",
 )
-"""RM0367: pages of 128 bytes that are erased to zero. stm32flash's table denies all L0 parts a mass erase."""
 
-_L0 = (
-    _STM32L053R8,
-    replace(
-        _STM32L053R8,
-        name="stm32l073rz",
-        product_id=0x447,
-        flash_size=192 * KIB,
-        ram_size=20 * KIB,
-        ram_reserved=0x1400,
-        system_size=8 * KIB,
-        mass_erase=3.2e-3 * 1536,
-        banks=2,
-    ),
-    # The ROM takes all RAM there is.
-    replace(
-        _STM32L053R8,
-        name="stm32l011k4",
-        product_id=0x457,
-        flash_size=16 * KIB,
-        ram_size=2 * KIB,
-        ram_reserved=2 * KIB,
-        mass_erase=3.2e-3 * 128,
-    ),
-)
-
-_STM32L433RC = BoardProfile(
-    name="stm32l433rc",
-    product_id=0x435,
-    bootloader_version=0x31,
+# RM0394 (L4), RM0444 (G0).
+_L4 = partial(
+    BoardProfile,
     commands=_commands(EXTENDED_ERASE),
-    flash_start=0x0800_0000,
-    flash_size=256 * KIB,
-    page_size=2 * KIB,
-    ram_start=0x2000_0000,
-    ram_size=48 * KIB,
-    ram_reserved=0x3100,
-    system_start=0x1FFF_0000,
-    system_size=28 * KIB,
     option_start=0x1FFF_7800,
     option_size=16,
     option_format="L4",
@@ -239,60 +231,46 @@ _STM32L433RC = BoardProfile(
     program_unit=8,
     program_time=82e-6,
     page_erase=22e-3,
-    mass_erase=22e-3,
-    boot_seconds=2.56,  # as the STM32L47x takes at most, without LSE; the others are assumed alike
+    page_size=2 * K,
 )
-_STM32G071RB = replace(
-    _STM32L433RC,
-    name="stm32g071rb",
-    product_id=0x460,
-    flash_size=128 * KIB,
-    ram_size=36 * KIB,
-    ram_reserved=0x2700,
-    program_time=85e-6,
-    boot_seconds=0.39e-3,
-)
-_L4_G0 = (
-    _STM32L433RC,
-    replace(
-        _STM32L433RC,
-        name="stm32l476rg",
-        product_id=0x415,
-        flash_size=1024 * KIB,
-        ram_size=96 * KIB,
-        ram_reserved=0x3000,
-        banks=2,
-    ),
-    replace(_STM32L433RC, name="stm32l496rg", product_id=0x461, flash_size=1024 * KIB, ram_size=256 * KIB, banks=2),
-    replace(
-        _STM32L433RC,
-        name="stm32l412kb",
-        product_id=0x464,
-        flash_size=128 * KIB,
-        ram_size=32 * KIB,
-        ram_reserved=0x2100,
-        greets_twice=True,
-    ),
-    _STM32G071RB,
-    replace(
-        _STM32G071RB,
-        name="stm32g031k8",
-        product_id=0x466,
-        flash_size=64 * KIB,
-        ram_size=8 * KIB,
-        ram_reserved=0x1000,
-        system_size=8 * KIB,
-    ),
-    replace(
-        _STM32G071RB,
-        name="stm32g0b1re",
-        product_id=0x467,
-        flash_size=512 * KIB,
-        ram_size=144 * KIB,
-        ram_reserved=0x4000,
-        banks=2,
-    ),
-)
+_L412 = partial(_L4, greets_twice=True)
+_G0 = partial(_L4, program_time=85e-6)
 
-PROFILES = {profile.name: profile for profile in (*_F1, *_F4, *_L0, *_L4_G0)}
+# Notes on rows:
+# F103: 1.227 ms until the ROM listens (AN2606). F103x6 are also sold relabelled as x8.
+# F107: the ROM is V2.2 and reports V2.0 (AN2606).
+# F4: the RAM that V9.0 uses; V3.x uses 8 KiB.
+# L0: the mass erase is that of lifting readout protection, assumed to go page by page; the start-up time is assumed.
+# L011: the ROM uses all RAM.
+# L4: 2.56 s is the maximum of the L47x without LSE; the others are assumed to be alike.
+# fmt: off
+_ROWS: tuple[BoardProfile, ...] = (
+    #         name           id     version flash   RAM      reserved system memory       banks mass erase   start-up
+    _F1(      "stm32f103c6", 0x412, 0x22,   32 * K,  10 * K, 0x0200, 0x1FFF_F000,  2 * K, 1, 30e-3,         1.227e-3),
+    _F1(      "stm32f103c8", 0x410, 0x22,   64 * K,  20 * K, 0x0200, 0x1FFF_F000,  2 * K, 1, 30e-3,         1.227e-3),
+    _F1_LARGE("stm32f103rc", 0x414, 0x22,  256 * K,  48 * K, 0x0200, 0x1FFF_F000,  2 * K, 1, 30e-3,         1.227e-3),
+    _F1(      "stm32f100rb", 0x420, 0x22,  128 * K,   8 * K, 0x0200, 0x1FFF_F000,  2 * K, 1, 30e-3,         1.227e-3),
+    _F1_LARGE("stm32f100re", 0x428, 0x22,  512 * K,  32 * K, 0x0200, 0x1FFF_F000,  2 * K, 1, 30e-3,         1.227e-3),
+    _F107(    "stm32f107vc", 0x418, 0x20,  256 * K,  64 * K, 0x1000, 0x1FFF_B000, 18 * K, 1, 30e-3,         1.227e-3),
+    _F1_XL(   "stm32f103zg", 0x430, 0x30, 1024 * K,  96 * K, 0x0800, 0x1FFF_E000,  6 * K, 2, 30e-3,         1.227e-3),
+    _F4_1M(   "stm32f407vg", 0x413, 0x31, 1024 * K, 128 * K, 0x3000, 0x1FFF_0000, 30 * K, 1, 8.0,           0.074),
+    _F4_2M(   "stm32f429zi", 0x419, 0x31, 2048 * K, 192 * K, 0x3000, 0x1FFF_0000, 30 * K, 2, 16.0,          0.074),
+    _F4_512K( "stm32f401re", 0x433, 0x31,  512 * K,  96 * K, 0x3000, 0x1FFF_0000, 30 * K, 1, 4.0,           0.074),
+    _F4_512K( "stm32f411re", 0x431, 0x31,  512 * K, 128 * K, 0x3000, 0x1FFF_0000, 30 * K, 1, 4.0,           0.074),
+    _F4_512K( "stm32f446re", 0x421, 0x31,  512 * K, 128 * K, 0x3000, 0x1FFF_0000, 30 * K, 1, 4.0,           0.074),
+    _L0(      "stm32l053r8", 0x417, 0x31,   64 * K,   8 * K, 0x1000, 0x1FF0_0000,  4 * K, 1, 3.2e-3 * 512,  0.02),
+    _L0(      "stm32l073rz", 0x447, 0x31,  192 * K,  20 * K, 0x1400, 0x1FF0_0000,  8 * K, 2, 3.2e-3 * 1536, 0.02),
+    _L0(      "stm32l011k4", 0x457, 0x31,   16 * K,   2 * K, 0x0800, 0x1FF0_0000,  4 * K, 1, 3.2e-3 * 128,  0.02),
+    _L4(      "stm32l433rc", 0x435, 0x31,  256 * K,  48 * K, 0x3100, 0x1FFF_0000, 28 * K, 1, 22e-3,         2.56),
+    _L4(      "stm32l476rg", 0x415, 0x31, 1024 * K,  96 * K, 0x3000, 0x1FFF_0000, 28 * K, 2, 22e-3,         2.56),
+    _L4(      "stm32l496rg", 0x461, 0x31, 1024 * K, 256 * K, 0x3100, 0x1FFF_0000, 28 * K, 2, 22e-3,         2.56),
+    _L412(    "stm32l412kb", 0x464, 0x31,  128 * K,  32 * K, 0x2100, 0x1FFF_0000, 28 * K, 1, 22e-3,         2.56),
+    _G0(      "stm32g071rb", 0x460, 0x31,  128 * K,  36 * K, 0x2700, 0x1FFF_0000, 28 * K, 1, 22e-3,         0.39e-3),
+    _G0(      "stm32g031k8", 0x466, 0x31,   64 * K,   8 * K, 0x1000, 0x1FFF_0000,  8 * K, 1, 22e-3,         0.39e-3),
+    _G0(      "stm32g0b1re", 0x467, 0x31,  512 * K, 144 * K, 0x4000, 0x1FFF_0000, 28 * K, 2, 22e-3,         0.39e-3),
+)
+# fmt: on
+
+PROFILES = {profile.name: profile for profile in _ROWS}
 """Every chip that can be simulated, by name."""
+STM32F103C8 = PROFILES["stm32f103c8"]

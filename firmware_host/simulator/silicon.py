@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from firmware_host.simulator.faults import Faults
-    from firmware_host.simulator.profile import BoardProfile
+    from firmware_host.simulator.profiles import BoardProfile
 
 
 class BusFaultError(Exception):

@@ -13,7 +13,6 @@ import pytest
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.simulator import PROFILES, BoardProfile, SimulatedBoard
 from firmware_host.simulator.crc import crc32_of_words
-from firmware_host.simulator.profiles import STM32F103RC
 
 IMAGE = Path(__file__).parents[3] / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
 ACK, NACK, SILENCE = b"\x79", b"\x1f", b""
@@ -254,7 +253,7 @@ def test_go_on_a_chip_whose_code_is_not_simulated_is_said(caplog: pytest.LogCapt
 
 def test_the_last_protection_bit_of_a_high_density_chip_covers_the_rest() -> None:
     """Bit 31 protects everything from page 62 on (RM0008)."""
-    board = SimulatedBoard(STM32F103RC)
+    board = SimulatedBoard(PROFILES["stm32f103rc"])
     board.protect(pages=[0, 62])
     assert board.protected_pages == {0, 1, *range(62, 128)}
 
