@@ -46,6 +46,7 @@ class Action(Enum):
     LIST_PRODUCTS = auto()
     PAIR_PRODUCT = auto()
     LIST_RELEASES = auto()
+    OMIT_MANIFEST = auto()
     SHOW_RELEASE = auto()
     PUBLISH_AS_CONFIGURATION = auto()
     PUBLISH_BELOW_NEWEST = auto()

@@ -15,13 +15,14 @@ from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.approval.proposal import Proposal
-from blockota.cli.drafting import read_notes, with_image
 from blockota.cli.options import ProposalOptions
 from blockota.cli.parameters import ENTRY, TIME, VERSION
+from blockota.cli.release import complete_draft
 from blockota.model.draft import Draft
 from blockota.model.manifest import metadata_from
 from blockota.model.release import Version
 from blockota.stores.store import open_store
+from blockota.vendor.drafting import read_notes
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import propose_releases
 from scripts._ape import deployed_contract, proposing_script, write_proposal
@@ -64,7 +65,7 @@ def cli(
         notes=read_notes(notes),
         metadata=metadata_from(metadata),
     )
-    complete = with_image(draft, image, contract=deployed)
+    complete = complete_draft(draft, image, contract=deployed)
 
     def propose(reason: Reason) -> Proposal:
         return propose_releases(deployed, [complete], store=open_store(store), reason=reason)[1]

@@ -1,45 +1,91 @@
-"""``blockota proposal``: what the vendor's Safe is asked, owner by owner."""
+"""``blockota proposal``: transactions of the vendor's Safe, as files that its owners sign."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from blockota.cli import proposal_files as files
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing, save_proposal
-from blockota.cli.proposal_files import FILE, signature_option, view_option
-from blockota.cli.proposal_images import look_at_images
-from blockota.cli.proposal_list import list_
-from blockota.cli.proposal_search import Sources, image_options
-from blockota.cli.proposal_shown import (
-    as_fields,
-    identity,
-    meaning,
-    show_flags,
-    show_groups,
-    view_rows,
-)
+from blockota.cli.proposal_text import readable, show_flags, show_groups
 from blockota.cli.session import Session, with_session
-from blockota.cli.signing import execute, sign
+from blockota.cli.signing import (
+    FILE,
+    execute,
+    flag_fields,
+    image_inputs,
+    image_options,
+    is_pinned,
+    open_view,
+    sign,
+    signature_option,
+    view_option,
+)
 from blockota.errors import BlockOTAError, UsageError
+from blockota.model.release import show_time
 
 if TYPE_CHECKING:
-    from blockota.approval.chain_view import ChainView, SafeState
-    from blockota.approval.proposal import Proposal
-    from blockota.approval.red_flags import RedFlag
-    from blockota.bindings.safe import Rehearsal
+    from blockota.vendor.review import ListedProposal
 
 
 @click.group()
 def proposal() -> None:
-    """Proposals: one transaction of the vendor's Safe each, as a file that its owners sign."""
+    """Proposals: make, review, sign and execute transactions of the vendor's Safe."""
 
 
-for _command in (list_, sign, execute):
-    proposal.add_command(_command)
+proposal.add_command(sign)
+proposal.add_command(execute)
+
+
+@proposal.command("list")
+@click.argument("folder", type=FILE, default=".")
+@view_option
+@with_session
+def list_(session: Session, /, folder: Path, view: Path | None) -> None:
+    """List the proposals in FOLDER: who signed, what is next, what competes.
+
+    \b
+    Example:  blockota proposal list proposals/
+    """
+    from blockota.bindings.safe import executed_hashes
+    from blockota.vendor.files import read_folder
+    from blockota.vendor.review import ProposalState, list_proposals, settle_past
+
+    found = read_folder(folder)
+    listed: list[ListedProposal] = []
+    if found.proposals:
+        chain = open_view(session, [], path=view)
+        listed = list_proposals(found, chain, now=int(time.time()), note=session.note)
+        # The events that tell executed from replaced proposals need a node.
+        if view is None and any(one.state is ProposalState.PAST for one in listed):
+            first = session.settings.first_block
+            listed = settle_past(listed, executed_hashes(session.chain, chain.safe.address, from_block=first))
+
+    for path, why in found.skipped.items():
+        session.note(f"Skipped {path.name}: {why}")
+    skipped = [{"file": path.name, "why": why} for path, why in found.skipped.items()]
+    rows = [one.fields for one in listed]
+
+    def show() -> None:
+        if not rows:
+            session.out.print(f"There are no proposals in {folder}.", markup=False)
+            return
+        columns = ("FILE", "NONCE", "WHAT", "SIGNED", "STATE", "EXPIRES")
+        states = [
+            f"{one.state}, COMPETES with {', '.join(one.competes_with)}" if one.competes_with else str(one.state)
+            for one in listed
+        ]
+        session.table(
+            columns,
+            [
+                (row["file"], row["nonce"], readable(row["what"]), row["signed"], state, show_time(row["expires"]))
+                for row, state in zip(rows, states, strict=True)
+            ],
+        )
+
+    session.result({"proposals": rows, "leftAside": skipped}, show)
 
 
 @proposal.command()
@@ -48,41 +94,64 @@ for _command in (list_, sign, execute):
 @image_options
 @view_option
 @with_session
-def show(session: Session, /, file: Path, signatures: tuple[Path, ...], view: Path | None, **options: Any) -> None:
-    """Show what FILE asks for, who signed it, and what is unusual.
+def show(
+    session: Session,
+    /,
+    file: Path,
+    signatures: tuple[Path, ...],
+    image: tuple[Path, ...],
+    previous: tuple[Path, ...],
+    source: tuple[str, ...],
+    view: Path | None,
+) -> None:
+    """Show the meaning of FILE, its signatures, and what is unusual.
 
-    What it does is decoded from its calldata, and its images are hashed as `sign` does. Without a chain in reach, and
-    without a chain view, red flags are not looked for.
+    The meaning is decoded from the calldata, and the images are hashed as by `sign`. Without a node and without a
+    chain view there are no red flags.
 
     \b
     Example:  blockota proposal show 1.4.0.json
     """
-    found = files.read_proposal(file)
-    known, flags, trouble = _look_around(session, found, path=view)
-    collected = files.collect_signatures(session, file, proposal=found, named=signatures)
-    signed = {one.signer: files.standing(found, one, view=known) for one in collected}
-    images = look_at_images(session, found, sources=Sources.taken_from(options), view=known)
+    from blockota.approval.red_flags import check_place
+    from blockota.vendor.files import collect_signatures, read_proposal
+    from blockota.vendor.review import review_proposal, signature_status
+
+    found = read_proposal(file)
+    try:
+        chain, trouble = open_view(session, [found], path=view), ""
+        check_place(found, chain)
+    except BlockOTAError as error:
+        if view:
+            raise
+        chain, trouble = None, str(error)
+    collected = collect_signatures(file, found, named=signatures, note=session.note)
+    signers = {one.signer: signature_status(found, one, view=chain) for one in collected}
+    inputs = image_inputs(session, image, previous, source)
+    pinned = chain is None or is_pinned(session, chain)
+    review = review_proposal(found, chain, inputs, is_pinned=pinned, is_required=False)
+    now = int(time.time())
+    flags = review.red_flags(signer=None, now=now)
 
     def show_all() -> None:
-        groups = [*meaning(found, view=known, images=images), *identity(found, view=known)]
-        if signed:
-            groups.append({"signatures": tuple(f"{signer} {worth}" for signer, worth in signed.items())})
+        groups = review.groups(now=now)
+        if signers:
+            groups.append({"signatures": tuple(f"{signer} {status}" for signer, status in signers.items())})
         show_groups(session, groups)
         show_flags(session, flags or [])
         if trouble:
             session.note(f"Red flags were not looked for: {trouble}")
 
-    fields = as_fields(found, flags=flags, signers=signed) | {"images": [image.fields for image in images]}
-    session.result(fields, show_all)
+    shown_flags = None if flags is None else flag_fields(flags)
+    session.result(review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}, show_all)
 
 
 @proposal.command()
 @proposing_options
 @with_session
 def reject(session: Session, /, proposing: ProposalOptions) -> None:
-    """Propose the empty transaction at a nonce, which --nonce names.
+    """Propose the empty transaction at the nonce of --nonce.
 
-    Once it is executed, nothing else at that nonce can be.
+    Once it is executed, no other transaction at that nonce can be.
 
     \b
     Example:  blockota proposal reject --nonce 7 --reason "wrong image" -o reject-7.json
@@ -91,7 +160,9 @@ def reject(session: Session, /, proposing: ProposalOptions) -> None:
 
     if proposing.nonce is None:
         raise UsageError(
-            "it is not said what to reject", why="a rejection takes the nonce of what it rejects", remedy="say --nonce"
+            "no nonce given",
+            why="a rejection takes the nonce of the proposal that it rejects",
+            remedy="pass --nonce N",
         )
     save_proposal(session, lambda reason: propose_rejection(session.contract, reason=reason), proposing)
 
@@ -101,27 +172,47 @@ def reject(session: Session, /, proposing: ProposalOptions) -> None:
 @signature_option
 @with_session
 def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
-    """Try what FILE would do today, without sending anything.
+    """Simulate FILE as of today, without sending anything.
 
-    The call alone is tried as the Safe; with signatures of enough owners, the whole execution.
+    The call is simulated with the Safe as its sender. With signatures of enough owners, the whole execution is.
 
     \b
     Example:  blockota proposal simulate 1.4.0.json
     """
-    from blockota.approval.red_flags import red_flags
     from blockota.bindings.safe import check_nonce, rehearse
+    from blockota.vendor.files import collect_signatures, read_proposal
+    from blockota.vendor.review import Review
 
-    found, now = files.read_proposal(file), int(time.time())
-    safe = (view := files.open_view(session, [found], path=None)).safe
-    show_flags(session, red_flags(found, view, signer=None, now=now))
+    found, now = read_proposal(file), int(time.time())
+    view = open_view(session, [found], path=None)
+    show_flags(session, Review(found, view).red_flags(signer=None, now=now) or [])
     found.check_time(now)
-    if found.nonce < safe.nonce:
-        check_nonce(found, safe)
-    signed = files.collect_signatures(session, file, proposal=found, named=signatures, owners=safe.owners)
+    if found.nonce < view.safe.nonce:
+        check_nonce(found, view.safe)
+    signed = collect_signatures(file, found, named=signatures, owners=view.safe.owners, note=session.note)
     result = rehearse(session.chain, found, signatures=signed)
+
+    count = f"{len(signed)} of {view.safe.threshold} signatures"
+    if result.execution:
+        whole = f"the execution succeeds, with {count}"
+    elif found.nonce > view.safe.nonce:
+        whole = f"the execution was not tried: it takes nonce {found.nonce}, the Safe is at {view.safe.nonce}; "
+        whole += f"it has {count}"
+    else:
+        whole = f"the execution was not tried: it has {count}"
+    call = "the call was not tried alone: it is not a plain call"
+    if result.call:
+        call = "the call succeeds, made as the Safe"
+
+    def show_all() -> None:
+        for was_tried, line in ((result.call, call), (result.execution, whole)):
+            if was_tried:
+                session.done(line)
+            else:
+                session.out.print(f"- {line}", markup=False)
+
     fields = {"call": result.call, "execution": result.execution, "signatures": len(signed)}
-    lines = _rehearsed(found, result, signatures=len(signed), safe=safe)
-    session.result(fields | {"threshold": safe.threshold}, lambda: _show_rehearsal(session, lines))
+    session.result(fields | {"threshold": view.safe.threshold}, show_all)
 
 
 @proposal.command()
@@ -137,12 +228,13 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
     from blockota.approval.signature import merge as merge_signatures
     from blockota.approval.signature import to_json
     from blockota.files import write_result
+    from blockota.vendor.files import read_signatures
 
-    refuse_existing(output, why="it may hold signatures")
-    merged = merge_signatures(one for path in signatures for one in files.read_signatures(path))
+    refuse_existing(output, why="it may contain signatures")
+    merged = merge_signatures(one for path in signatures for one in read_signatures(path))
     write_result(output, to_json(merged))
     signers = [one.signer for one in merged]
-    sentence = f"{output} holds the signatures of {', '.join(signers)}"
+    sentence = f"{output} contains the signatures of {', '.join(signers)}"
     session.result({"signatures": str(output), "signers": signers}, lambda: session.done(sentence))
 
 
@@ -151,7 +243,7 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
 @click.option("-o", "--output", type=FILE, required=True, help="Chain view to write.")
 @with_session
 def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) -> None:
-    """Write what signers of PROPOSALS must know of the chain.
+    """Write the state of the chain that signers of PROPOSALS need.
 
     With this file they sign without a network.
 
@@ -159,9 +251,11 @@ def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) 
     Example:  blockota proposal export-view 1.4.0.json -o view.json
     """
     from blockota.files import write_result
+    from blockota.vendor.files import read_proposal, refuse_to_replace
+    from blockota.vendor.review import view_rows
 
-    files.refuse_to_replace(output, "blockota-view-")
-    view = files.open_view(session, [files.read_proposal(path) for path in proposals], path=None)
+    refuse_to_replace(output, "blockota-view-")
+    view = open_view(session, [read_proposal(path) for path in proposals], path=None)
     write_result(output, view.to_json())
     fields = {"view": str(output), "block": view.block_number, "blockHash": "0x" + view.block_hash.hex()}
 
@@ -184,9 +278,10 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
     """
     from blockota.approval.transaction_builder import to_builder
     from blockota.files import write_result
+    from blockota.vendor.files import read_proposal
 
-    refuse_existing(output, why="it may be another one's")
-    write_result(output, to_builder(files.read_proposal(file)))
+    refuse_existing(output, why="it may be the export of another proposal")
+    write_result(output, to_builder(read_proposal(file)))
     session.result({"file": str(output)}, lambda: session.done(f"{output} is for Safe's Transaction Builder"))
 
 
@@ -195,53 +290,15 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
 @proposing_options
 @with_session
 def import_(session: Session, /, file: Path, proposing: ProposalOptions) -> None:
-    """Make a proposal of a file of Safe's Transaction Builder.
+    """Make a proposal from a file of Safe's Transaction Builder.
 
-    What is unusual about it is told when it is signed.
+    Red flags are reported when the proposal is shown or signed.
 
     \b
     Example:  blockota proposal import transaction-builder.json -o imported.json
     """
+    from blockota.vendor.files import read_builder
     from blockota.vendor.propose import propose_built
 
-    found = files.read_builder(file)
+    found = read_builder(file)
     save_proposal(session, lambda reason: propose_built(session.contract, found, reason=reason), proposing)
-
-
-def _look_around(
-    session: Session, found: Proposal, *, path: Path | None
-) -> tuple[ChainView | None, list[RedFlag] | None, str]:
-    """What the chain says of a proposal, and its red flags; or why that is not known, where no view was named."""
-    from blockota.approval.red_flags import red_flags
-
-    try:
-        view = files.open_view(session, [found], path=path)
-        pinned = files.is_pinned(session, view)
-        return view, red_flags(found, view, signer=None, now=int(time.time()), is_pinned=pinned), ""
-    except BlockOTAError as error:
-        if path:
-            raise
-        return None, None, str(error)
-
-
-def _rehearsed(found: Proposal, result: Rehearsal, *, signatures: int, safe: SafeState) -> list[tuple[bool, str]]:
-    """What was tried, and what was not and why."""
-    count = f"{signatures} of {safe.threshold} signatures"
-    if result.execution:
-        whole = f"the execution succeeds, with {count}"
-    elif found.nonce > safe.nonce:
-        whole = (
-            f"the execution was not tried: it takes nonce {found.nonce}, the Safe is at {safe.nonce}; it has {count}"
-        )
-    else:
-        whole = f"the execution was not tried: it has {count}"
-    call = "the call succeeds, made as the Safe" if result.call else "the call was not tried alone: it is no plain one"
-    return [(result.call, call), (result.execution, whole)]
-
-
-def _show_rehearsal(session: Session, lines: list[tuple[bool, str]]) -> None:
-    for is_tried, line in lines:
-        if is_tried:
-            session.done(line)
-        else:
-            session.out.print(f"- {line}", markup=False)

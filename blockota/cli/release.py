@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.described import Description, find_description, read_described
 from blockota.cli.display import counting_bar, parts_of, search_image, source_option
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
+from blockota.cli.proposal_text import show_description
 from blockota.cli.session import Session, with_session
 from blockota.errors import Action, RefusedError
 from blockota.files import refuse_overwriting, result_files
@@ -20,6 +20,9 @@ from blockota.model.release import Release, Status, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
+    from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.model.draft import Draft
+    from blockota.vendor.description import Description
     from blockota.vendor.propose import Reason
 
 _FILE = click.Path(path_type=Path)
@@ -67,9 +70,9 @@ def publish(
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
     """
-    from blockota.cli.drafting import read_notes, with_image
     from blockota.model.draft import Draft
     from blockota.model.manifest import metadata_from
+    from blockota.vendor.drafting import read_notes
     from blockota.vendor.publish import propose_releases
 
     common = Draft(product, version, active_from=active_from, notes=read_notes(notes), metadata=metadata_from(metadata))
@@ -79,7 +82,7 @@ def publish(
             (path, replace(common, product=other, version=number, configuration=is_data))
             for path, other, number in others
         ]
-    drafts = [with_image(draft, path, contract=session.contract) for path, draft in wanted]
+    drafts = [complete_draft(draft, path, contract=session.contract) for path, draft in wanted]
     releases: list[Release] = []
 
     def propose(reason: Reason) -> Proposal:
@@ -149,6 +152,7 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
     \b
     Example:  blockota release show --product acme-thermo2 --version 1.4.0
     """
+    from blockota.vendor.description import find_description
     from blockota.vendor.publish import known_product
 
     known_product(session.contract, product)
@@ -160,7 +164,9 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
             remedy="list the releases",
             action=Action.LIST_RELEASES,
         )
-    described = find_description(session, found)
+    described = find_description(
+        session.contract, found, from_block=session.settings.first_block, open_store=lambda: session.store
+    )
     fields = found.as_fields() | {"manifest": described.fields}
     session.result(fields, lambda: _show_release(session, found, described=described))
 
@@ -192,6 +198,7 @@ def fetch(
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
     """
     from blockota.model.verification import prove_record
+    from blockota.vendor.description import require_manifest
 
     refuse_overwriting(output, manifest, force=force)
     answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
@@ -203,7 +210,11 @@ def fetch(
 
         proven = prove_record(answer, session.trust, read_parts=find)
         if second:
-            second.write(read_described(session, proven.release).to_json())
+            first_block = session.settings.first_block
+            manifest_found = require_manifest(
+                session.contract, proven.release, from_block=first_block, store=session.store
+            )
+            second.write(manifest_found.to_json())
     fields = proven.release.as_fields() | {"file": str(output)} | ({"manifest": str(manifest)} if manifest else {})
     sentence = (
         f"{output} is {product} {proven.release.version}, {proven.release.size:,} bytes, verified against the chain"
@@ -222,9 +233,9 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
     """
-    from blockota.cli.drafting import naming_image
     from blockota.formats.firmware_image import open_image
     from blockota.model.verification import prove_record
+    from blockota.vendor.drafting import naming_image
     from blockota.vendor.publish import known_product
 
     start = known_product(session.contract, product).region.start
@@ -243,6 +254,23 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
 
     passed = [check.number for check in proven.passed]
     session.result(proven.release.as_fields() | {"passed": passed}, show)
+
+
+def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> Draft:
+    """Add the image of a file to a draft, with the RAM of the product's chip.
+
+    Raises:
+        UsageError: the file does not exist, or contradicts the draft.
+        RefusedError: the product is not paired, or the file is not an image.
+    """
+    from blockota.model.release import Region
+    from blockota.vendor.drafting import with_image
+    from blockota.vendor.publish import paired_product
+    from firmware_host.bootloader.chips import find_chip
+
+    product = paired_product(contract, draft.product)
+    chip = find_chip(product.chip_id)
+    return with_image(draft, path, product=product, ram=Region(chip.ram.start, len(chip.ram)) if chip else None)
 
 
 def as_published(made: Release) -> dict[str, Any]:
@@ -291,7 +319,7 @@ def _show_release(session: Session, found: Release, *, described: Description) -
             "manifest": described.address or "none",
         }
     )
-    described.show(session)
+    show_description(session, described)
 
 
 def _version_of(session: Session, product: str, *, parts: Iterable[bytes]) -> Version:

@@ -13,6 +13,7 @@ OPTIONS: dict[Action, str] = {
     Action.OVERWRITE: "--force",
     Action.LIST_PRODUCTS: "`blockota product list`",
     Action.PAIR_PRODUCT: "`blockota product pair`",
+    Action.OMIT_MANIFEST: "without --manifest",
     Action.LIST_RELEASES: "`blockota release list`",
     Action.SHOW_RELEASE: "`blockota release show`",
     Action.PUBLISH_AS_CONFIGURATION: "--configuration",

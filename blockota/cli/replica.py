@@ -177,16 +177,6 @@ def check(session: Session, /, product: str | None, version: Version | None, **o
         raise error
 
 
-def as_shown(found: Agreement) -> dict[str, object]:
-    """An agreement for people."""
-    return {
-        "agreement": f"{found.number}, {found.status}",
-        "broker": found.broker,
-        "serves": f"{found.product} {found.version}",
-        "until": show_time(found.expires_at),
-    }
-
-
 def _require_both(product: str | None, version: Version | None) -> None:
     if (product is None) != (version is None):
         raise UsageError("one of --product and --version is missing", why="a release is named by both")

@@ -9,7 +9,7 @@ import click
 
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import ADDRESS
-from blockota.cli.proposal_shown import show_groups
+from blockota.cli.proposal_text import show_groups
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:

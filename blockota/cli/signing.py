@@ -1,44 +1,43 @@
-"""``blockota proposal sign`` and ``execute``."""
+"""``blockota proposal sign`` and ``execute``, and what they share with the other commands on proposals."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.cli.display import image_sources, progress_bar, source_option
 from blockota.cli.keys import key_option, open_named_key
 from blockota.cli.options import refuse_existing
-from blockota.cli.proposal_files import (
-    FILE,
-    collect_signatures,
-    is_pinned,
-    open_view,
-    read_proposal,
-    signature_option,
-    view_option,
-)
-from blockota.cli.proposal_images import check_proposed_images
-from blockota.cli.proposal_search import Sources, image_options
-from blockota.cli.proposal_shown import (
-    ask_consent,
-    face_flags,
-    flag_fields,
-    headline,
-    identity,
-    meaning,
-    show_flags,
-    show_groups,
-)
+from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
 from blockota.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from eth_account.signers.base import BaseAccount
-
+    from blockota.approval.chain_view import ChainView
     from blockota.approval.proposal import Proposal
     from blockota.approval.red_flags import RedFlag
+    from blockota.vendor.images import ImageInputs
+
+FILE = click.Path(path_type=Path)
+view_option = click.option("--view", type=FILE, help="Chain view to use instead of asking a node; needs no network.")
+signature_option = click.option(
+    "--signature", "signatures", type=FILE, multiple=True, help="Signature file, beside those found next to FILE."
+)
+
+
+def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--image``, ``--previous`` and ``--source``."""
+    for option in (
+        source_option,
+        click.option("--previous", type=FILE, multiple=True, help="Image of the newest release, to compare with."),
+        click.option("--image", type=FILE, multiple=True, help="Image that FILE publishes; searched for by default."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -47,40 +46,63 @@ if TYPE_CHECKING:
 @image_options
 @view_option
 @click.option("-o", "--output", type=FILE, help="Signature file to write; beside FILE by default.")
-@click.option("--yes", is_flag=True, help="Sign without being asked; red flags are asked about all the same.")
+@click.option("--yes", is_flag=True, help="Sign without confirmation; red flags must be confirmed all the same.")
 @with_session
-def sign(session: Session, /, file: Path, key: str, password_fd: int | None, **options: Any) -> None:
-    """Check FILE, hash its images, show all of it, and write a signature.
+def sign(
+    session: Session,
+    /,
+    file: Path,
+    key: str,
+    password_fd: int | None,
+    image: tuple[Path, ...],
+    previous: tuple[Path, ...],
+    source: tuple[str, ...],
+    view: Path | None,
+    output: Path | None,
+    *,
+    yes: bool,
+) -> None:
+    """Check FILE, hash its images, show everything, and write a signature.
 
-    Images come from --image, else the store, else whoever serves them. Works without a network when given the images
-    and a chain view (`blockota proposal export-view`).
+    Images come from --image, else from the store, else from the sources that serve them. With the images and a chain
+    view (`blockota proposal export-view`), no network is needed.
 
     \b
     Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
               blockota proposal sign 1.4.0.json --key ape:alice --image app.bin --view view.json
     """
-    from blockota.approval.red_flags import red_flags
     from blockota.approval.signature import sign as sign_proposal
     from blockota.approval.signature import to_json
     from blockota.files import write_result
+    from blockota.vendor.files import read_proposal
+    from blockota.vendor.review import hash_fields, review_proposal
 
     proposal = read_proposal(file)
-    view = open_view(session, [proposal], path=options["view"])
-    red_flags(proposal, view, signer=None, now=int(time.time()))  # another chain's or Safe's is refused before all else
-    checked = check_proposed_images(session, proposal, sources=Sources.taken_from(options), view=view)
+    chain = open_view(session, [proposal], path=view)
+    review = review_proposal(
+        proposal,
+        chain,
+        image_inputs(session, image, previous, source),
+        is_pinned=is_pinned(session, chain),
+        is_required=True,
+    )
     if not session.as_json:
-        show_groups(session, [*meaning(proposal, view=view, images=checked), *identity(proposal, view=view)])
+        show_groups(session, review.groups(now=int(time.time())))
+
     account = open_named_key(key, password_fd, chain_id=proposal.chain_id)
-    path = options["output"] or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
-    refuse_existing(path, why="a signature is made once; the file may belong to an earlier proposal of that name")
-    pinned = is_pinned(session, view)
-    flags = red_flags(proposal, view, signer=account.address, now=int(time.time()), is_pinned=pinned)
-    face_flags(session, flags)
-    if not options["yes"]:
-        ask_consent(session)
+    path = output or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
+    refuse_existing(path, why="it may be the signature of an earlier proposal with the same name")
+    flags = review.red_flags(signer=account.address, now=int(time.time())) or []
+    confirm_flags(session, flags)
+    if not yes:
+        confirm_signature(session)
+
     write_result(path, to_json([sign_proposal(proposal, account)]))
-    fields = _signed(proposal, account, path=path) | {
-        "images": [image.fields for image in checked],
+    fields = {
+        "signature": str(path),
+        "signer": account.address,
+        **hash_fields(proposal),
+        "images": [checked.fields for checked in review.images],
         "redFlags": flag_fields(flags),
     }
     session.result(fields, lambda: session.done(f"{path} is the signature of {account.address}"))
@@ -88,27 +110,31 @@ def sign(session: Session, /, file: Path, key: str, password_fd: int | None, **o
 
 @click.command()
 @click.argument("file", type=FILE)
-@key_option("Of whoever pays, who needs not be an owner")
+@key_option("Pays for the transaction, need not be an owner's")
 @signature_option
 @with_session
 def execute(session: Session, /, file: Path, key: str, password_fd: int | None, signatures: tuple[Path, ...]) -> None:
-    """Check FILE and its signatures as the Safe will, simulate it, and send it.
+    """Check FILE and its signatures as the Safe does, simulate the transaction, and send it.
 
-    Anyone may: it is the signatures that decide.
+    Any account can execute a proposal that enough owners have signed.
 
     \b
     Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
     """
-    from blockota.approval.red_flags import red_flags
     from blockota.bindings.safe import execute as execute_proposal
+    from blockota.vendor.files import collect_signatures, read_proposal
+    from blockota.vendor.review import Review, headline
 
-    proposal = read_proposal(file)
-    now = int(time.time())
+    proposal, now = read_proposal(file), int(time.time())
     if not session.as_json:
-        session.out.print(headline(proposal), markup=False)
+        session.out.print(readable(headline(proposal)), markup=False)
     view = open_view(session, [proposal], path=None)
-    show_flags(session, _left_to_see(red_flags(proposal, view, signer=None, now=now)))
-    signed = collect_signatures(session, file, proposal=proposal, named=signatures, owners=view.safe.owners)
+    flags = Review(proposal, view).red_flags(signer=None, now=now) or []
+    # A used nonce and an expired proposal are refused below, with an error of their own.
+    if not {flag.word for flag in flags} & {"nonce", "expired"}:
+        show_flags(session, flags)
+
+    signed = collect_signatures(file, proposal, named=signatures, owners=view.safe.owners, note=session.note)
     account = session.open_key(key, password_fd)
     receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=now)
     transaction = "0x" + receipt.transaction.hex()
@@ -117,17 +143,57 @@ def execute(session: Session, /, file: Path, key: str, password_fd: int | None, 
     session.result(fields, lambda: session.done(sentence))
 
 
-def _left_to_see(flags: Sequence[RedFlag]) -> list[RedFlag]:
-    """None where executing is refused anyway, with a sentence of its own."""
-    told = {flag.word for flag in flags} & {"nonce", "expired"}
-    return [] if told else list(flags)
+def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | None) -> ChainView:
+    """The state of the chain, from a file, or from a node where none is named.
+
+    Raises:
+        ProposalError: the file is of another chain or contract than the settings name.
+    """
+    from blockota.vendor.files import read_view_file
+    from blockota.vendor.propose import agreements_of, read_view
+
+    if path is not None:
+        return read_view_file(path, session.settings)
+    replication = session.replication if session.settings.replication else None
+    return read_view(session.contract, replication, about=agreements_of(proposals))
 
 
-def _signed(proposal: Proposal, account: BaseAccount, *, path: Path) -> dict[str, Any]:
-    return {
-        "signature": str(path),
-        "signer": account.address,
-        "domainHash": "0x" + proposal.domain_hash.hex(),
-        "messageHash": "0x" + proposal.message_hash.hex(),
-        "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
-    }
+def is_pinned(session: Session, view: ChainView) -> bool:
+    """Whether the settings name the contract of a view; a node is only asked about a contract that they name."""
+    return not view.source or session.settings.contract is not None
+
+
+def image_inputs(
+    session: Session, images: Sequence[Path], previous: Sequence[Path], sources: Sequence[str]
+) -> ImageInputs:
+    """Where the images of a proposal come from.
+
+    Args:
+        session: the command's.
+        images: values of ``--image``.
+        previous: values of ``--previous``.
+        sources: values of ``--source``.
+    """
+    from blockota.vendor.images import ImageInputs, ImageObserver
+
+    class _TerminalObserver(ImageObserver):
+        """Prints notes and progress bars."""
+
+        def note(self, sentence: str) -> None:
+            session.note(sentence)
+
+        def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+            return progress_bar(session, what, total=total)
+
+    return ImageInputs(
+        lambda: session.store,
+        sources=image_sources(session, sources),
+        images=images,
+        previous=previous,
+        observer=_TerminalObserver(),
+    )
+
+
+def flag_fields(flags: Sequence[RedFlag]) -> list[dict[str, str]]:
+    """Red flags for JSON."""
+    return [{"word": flag.word, "what": flag.what} for flag in flags]

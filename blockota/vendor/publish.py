@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
-from blockota.approval.intent import image_address
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import red_flags
 from blockota.approval.signature import Signature, sign
@@ -20,11 +18,9 @@ from blockota.chain.local import project_folders
 from blockota.deployment import Deployment
 from blockota.errors import ProposalError, RefusedError, UsageError
 from blockota.ethereum import to_checksum_address
-from blockota.formats.cid import CID, RAW, dag
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
-from blockota.model.manifest import MAX_SIZE, Manifest
 from blockota.model.release import Product, Release, Status, Version
-from blockota.stores.store import Store, read_whole
+from blockota.stores.store import Store
 from blockota.vendor.propose import Reason, propose, read_view
 
 if TYPE_CHECKING:
@@ -122,41 +118,6 @@ def propose_releases(
     return releases, proposal
 
 
-def check_image(
-    argument: Mapping[str, Any], image: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None
-) -> None:
-    """Hash an image that a proposal is to publish, as each owner does before signing; it is read once, in parts.
-
-    Args:
-        argument: the release, as ``publish`` is called with it.
-        image: what somebody claims to be its image.
-        on_progress: is told how many bytes have been hashed.
-
-    Raises:
-        ProposalError: it is not the one in the calldata, or the calldata names a wrong content address.
-    """
-    size, digest, address = 0, hashlib.sha256(), None
-    for block in dag(image):
-        address = block.cid
-        if address.codec == RAW:
-            digest.update(block.data)
-            size += len(block.data)
-            on_progress(size)
-    if digest.digest() != argument["sha256"] or size != argument["size"]:
-        raise ProposalError(
-            "the image is not the one in the proposal",
-            why=f"it has {size} bytes with SHA-256 {digest.hexdigest()}, the proposal says {argument['size']} bytes"
-            f" with {argument['sha256'].hex()}",
-            remedy="do not sign; ask who made the proposal",
-        )
-    if address != image_address(argument):
-        raise ProposalError(
-            "the proposal names a wrong content address",
-            why=f"the image's is {address}, the proposal says {image_address(argument)}: nobody could fetch it",
-            remedy="do not sign; ask who made the proposal",
-        )
-
-
 def propose_revocation(contract: BlockOTAContract, product: str, *, version: Version, reason: Reason) -> Proposal:
     """Propose to withdraw a release for good; the reason's text is recorded on the chain.
 
@@ -233,18 +194,6 @@ def sign_unattended(contract: BlockOTAContract, proposal: Proposal, *, account: 
             remedy="make it without --sign, and have owners look at it with `blockota proposal sign`",
         )
     return sign(proposal, account)
-
-
-def read_manifest(store: Store, address: CID, *, release: Release) -> Manifest:
-    """A release's manifest from a store, checked against its address and the record.
-
-    Raises:
-        RefusedError: it is corrupt, no manifest, or about something else.
-        StoreError: the store does not hold it.
-    """
-    manifest = Manifest.from_json(read_whole(store, address, size=MAX_SIZE))
-    manifest.require_about(release)
-    return manifest
 
 
 def deploy_local_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int) -> str:

@@ -301,7 +301,7 @@ def test_a_signature_file_of_another_proposal_is_left_aside(workshop: Workshop) 
     assert publish(workshop, NEW, version="1.1.0").status == 0
     shown = workshop.run("proposal", "show", "proposal.json", "--json")
     assert shown.json["signers"] == {}
-    assert "left aside" in shown.err
+    assert "Skipped" in shown.err
     stale = str(next(Path().glob("*.signature.json")))
     words = ("--key", "dev:0", "--signature", stale)
     refused(workshop.run("proposal", "execute", "proposal.json", *words), REFUSED, "another proposal")

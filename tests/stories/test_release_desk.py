@@ -149,7 +149,8 @@ def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Work
     shutil.rmtree(".blockota/store")
     file = propose(workshop, NEW, "1.1.0")
     assert (
-        "not known: the image of 1.0.0 was not found; give it with --previous" in ok(sign(workshop, file, "dev:1")).out
+        "not known: the image of 1.0.0 was not found, and no file was given to compare with"
+        in ok(sign(workshop, file, "dev:1")).out
     )
     refused(sign(workshop, file, "dev:2", "--previous", str(NEW)), REFUSED, "is not the one published before", "1.0.0")
 
@@ -329,7 +330,7 @@ def test_the_desk_is_empty_or_crowded(workshop: Workshop) -> None:
     """An empty folder is said to be empty; a hundred proposals are listed at once, in the order of their nonces."""
     assert "There are no proposals in" in ok(workshop.run("proposal", "list")).out
     assert ok(workshop.run("proposal", "list", "--json")).json == {"proposals": [], "leftAside": []}
-    refused(workshop.run("proposal", "list", "nowhere"), USAGE, "nowhere is no folder")
+    refused(workshop.run("proposal", "list", "nowhere"), USAGE, "nowhere is not a folder")
     first = Proposal.from_json(propose(workshop, OLD, "1.0.0").read_bytes())
     fields = json.loads(first.to_json())
     for nonce in range(2, 102):

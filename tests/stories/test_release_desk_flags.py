@@ -138,7 +138,7 @@ def test_flags_are_passed_by_typing_each_word(workshop: Workshop, usual: Proposa
     assert "the word value was not typed" in " ".join(wrong.out.split())
     doubtful = on_terminal(workshop.folder, *words, typed="delegatecall\nvalue\nn\n")
     assert doubtful.status == REFUSED
-    assert "you said no" in doubtful.out
+    assert "you answered no" in doubtful.out
     assert not Path("p.signature.json").exists()
     signed = on_terminal(workshop.folder, *words, typed="delegatecall\nvalue\ny\n")
     assert signed.status == 0, signed.out

@@ -82,7 +82,7 @@ def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
     """What changes is not known then; signing does not depend on it."""
     settings(owner, gateways=[NOBODY])
     outcome = ok(sign(owner, "1.1.0.json", "dev:1", "--image", str(NEW)))
-    assert "not known: the image of 1.0.0 was not found; give it with --previous" in outcome.out
+    assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in outcome.out
     assert f"Left out: {NOBODY} gone" in outcome.err
 
 
@@ -95,7 +95,7 @@ def test_who_signs_without_a_network_waits_for_nobody(owner: Workshop) -> None:
     words = ("1.1.0.json", "--view", "view.json")
     signing = ("proposal", "sign", *words, "--key", "dev:1", "--yes")
     shown = ok(without_network(home, *signing, "--image", NEW.name)).out
-    assert "not known: the image of 1.0.0 was not found; give it with --previous" in shown
+    assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in shown
     refused(without_network(home, *signing), OUT_OF_REACH, "cannot be checked", "--image FILE")
     assert "NOT CHECKED" in ok(without_network(home, "proposal", "show", *words)).out
     assert without_network(home, *signing, "--source", NOBODY).status == 97

@@ -181,7 +181,7 @@ def test_files_of_a_gibibyte_are_refused_at_once(desk: Workshop) -> None:
     with Path("huge.json").open("r+b") as file:
         file.write(b'{\n  "format": "blockota-proposal-1"')
     listed = ok(desk.run("proposal", "list"))
-    assert "huge.json was left aside" in listed.err
+    assert "Skipped huge.json" in listed.err
     assert not Path("out.json").exists()
 
 
@@ -246,7 +246,7 @@ def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:
 
 
 def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Workshop) -> None:
-    """Garbage, a forgery and a stranger's signature are told and left aside; named on purpose they are refused."""
+    """Garbage, a forgery and a stranger's signature are told and skipped; named on purpose they are refused."""
     ok(sign(desk, "1.0.0.json", "dev:1"))
     ok(sign(desk, "1.0.0.json", "dev:2"))
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
@@ -263,7 +263,7 @@ def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Wo
         )
     os.mkfifo("1.0.0.pipe.signature.json")
     executed = ok(desk.run("proposal", "execute", "1.0.0.json", "--key", "dev:0"))
-    assert executed.err.count("left aside") == 4
+    assert executed.err.count("Skipped ") == 4
 
 
 def test_a_folder_that_cannot_be_written_is_told(desk: Workshop) -> None:

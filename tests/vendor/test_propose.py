@@ -19,8 +19,9 @@ from blockota.formats.cid import CHUNK_SIZE, cid_of
 from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Product, Region, Release, Version
 from blockota.stores.local import LocalStore
+from blockota.vendor.images import check_image
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import check_image, deploy, paired_product, propose_releases
+from blockota.vendor.publish import deploy, paired_product, propose_releases
 from tests.conftest import REASON, Cast, Vendor
 from tests.support.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
 
@@ -121,7 +122,7 @@ def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
 
 def test_an_owner_does_not_sign_for_a_size_that_lies() -> None:
     """A record of another size than its image would never pass check 4."""
-    with pytest.raises(ProposalError, match=r"has 64 bytes .* says 65 bytes"):
+    with pytest.raises(ProposalError, match=r"has 64 bytes .* the proposal has 65 bytes"):
         check(release_of(code(), size=65), code())
 
 

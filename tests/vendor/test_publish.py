@@ -14,7 +14,8 @@ from blockota.formats.abi import interface
 from blockota.model.draft import GRACE, Draft, draft_manifest
 from blockota.model.release import Product, Version
 from blockota.stores.local import LocalStore
-from blockota.vendor.publish import find_floor, propose_floor, propose_releases, propose_revocation, read_manifest
+from blockota.vendor.description import read_manifest
+from blockota.vendor.publish import find_floor, propose_floor, propose_releases, propose_revocation
 from tests.conftest import REASON, Vendor
 from tests.support.samples import FLASH, NOW, code, release_of
 

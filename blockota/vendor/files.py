@@ -1,0 +1,193 @@
+"""Reads proposals, signatures, chain views and Transaction Builder files; errors name the file."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.proposal import Proposal
+from blockota.approval.signature import Signature, check_signature, merge
+from blockota.approval.signature import from_json as read_signature_file
+from blockota.approval.transaction_builder import BuilderTransaction, from_builder
+from blockota.errors import Action, BlockOTAError, ProposalError, UsageError
+from blockota.files import read_input
+from blockota.settings import Settings
+from blockota.strict_json import MAX_FILE_SIZE
+
+_HEAD_SIZE = 256
+"""Bytes at the beginning of a file in which its format is looked for."""
+
+
+@dataclass(frozen=True)
+class ProposalFolder:
+    """The proposals of a folder.
+
+    Attributes:
+        proposals: proposals by file, in the order of the file names.
+        skipped: reasons by file, for files that name our format and cannot be read.
+    """
+
+    proposals: dict[Path, Proposal]
+    skipped: dict[Path, str]
+
+
+def read_proposal(path: Path) -> Proposal:
+    """Read a proposal."""
+    raw = read_input(path, limit=MAX_FILE_SIZE)
+    with _naming(path):
+        return Proposal.from_json(raw)
+
+
+def read_signatures(path: Path) -> list[Signature]:
+    """Read a file of signatures."""
+    raw = read_input(path, limit=MAX_FILE_SIZE)
+    with _naming(path):
+        return read_signature_file(raw)
+
+
+def read_builder(path: Path) -> BuilderTransaction:
+    """Read a file of Safe's Transaction Builder."""
+    raw = read_input(path, limit=MAX_FILE_SIZE)
+    with _naming(path):
+        return from_builder(raw)
+
+
+def read_view_file(path: Path, settings: Settings) -> ChainView:
+    """Read a chain view, and compare it with the settings as far as they name contracts.
+
+    Raises:
+        ProposalError: the view is of another chain, contract or Safe than the settings name.
+    """
+    raw = read_input(path, limit=MAX_FILE_SIZE)
+    with _naming(path):
+        view = replace(ChainView.from_json(raw), source=path.name)
+    if settings.contract is None:
+        return view
+    if (settings.chain_id, settings.contract.lower()) != (view.chain_id, view.contract.lower()):
+        raise ProposalError(
+            "the chain view is of another contract",
+            why=f"it is of {view.contract} on chain {view.chain_id}, the settings name {settings.contract} on chain "
+            f"{settings.chain_id}",
+            remedy="export it again from your network, or choose the network that it was made for",
+            action=Action.CHOOSE_NETWORK,
+        )
+    for what, found, wanted in (
+        ("replication contract", view.replication, settings.replication),
+        ("Safe", view.safe.address, settings.safe),
+    ):
+        if wanted and (found or "").lower() != wanted.lower():
+            raise ProposalError(
+                f"the chain view is of another {what}",
+                why=f"it names {found or 'none'}, the settings name {wanted}",
+                remedy="ask who exported it; if the vendor has moved, correct the settings",
+            )
+    return view
+
+
+def read_folder(folder: Path) -> ProposalFolder:
+    """Read the proposals among the files of a folder.
+
+    Raises:
+        UsageError: the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder", why="proposals are listed by folder", remedy="name a folder")
+    found = ProposalFolder({}, {})
+    for path in sorted(folder.glob("*.json")):
+        if not names_format(path, "blockota-proposal-"):
+            continue
+        try:
+            found.proposals[path] = read_proposal(path)
+        except BlockOTAError as error:
+            found.skipped[path] = f"{error.what}: {error.why}"
+    return found
+
+
+def collect_signatures(
+    file: Path,
+    proposal: Proposal,
+    *,
+    named: Sequence[Path] = (),
+    owners: Sequence[str] | None = None,
+    note: Callable[[str], object] = lambda _: None,
+) -> list[Signature]:
+    """Read the named signature files, and those beside the proposal's file.
+
+    Args:
+        file: the proposal's file; ``NAME.*signature*.json`` beside ``NAME.json`` are read as well.
+        proposal: the proposal in it.
+        named: signature files that the user named. Their signatures are returned unchecked, because a bad file that
+            was named must be refused when the signatures are used.
+        owners: addresses whose signatures beside the file are used; None uses those of all signers.
+        note: called with a sentence for each file or signature that is skipped.
+
+    Returns:
+        One signature for each signer, in ascending order of the addresses.
+    """
+    given = [signature for path in named for signature in read_signatures(path)]
+    beside = {signature.signer: signature for signature in _beside(file, proposal, named=named, note=note)}
+    for signer in sorted(beside.keys() - {signature.signer for signature in given}):
+        if owners is None or signer in owners:
+            given.append(beside[signer])
+        else:
+            note(f"Skipped the signature of {signer}: not an owner of the Safe")
+    return merge(given)
+
+
+def refuse_to_replace(path: Path, form: str) -> None:
+    """Refuse to overwrite a file, unless it is of a format that can be made again at any time.
+
+    Args:
+        path: the file to be written.
+        form: beginning of the name of that format.
+
+    Raises:
+        UsageError: another kind of file is there.
+    """
+    if path.exists() and not names_format(path, form):
+        raise UsageError(
+            f"{path} already exists", why="it is another kind of file", remedy="choose another output file"
+        )
+
+
+def names_format(path: Path, form: str) -> bool:
+    """Whether the first bytes of a file contain the name of a format."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return form.encode() in file.read(_HEAD_SIZE)
+    except OSError:
+        return False
+
+
+def _beside(
+    file: Path, proposal: Proposal, *, named: Sequence[Path], note: Callable[[str], object]
+) -> Iterator[Signature]:
+    """The valid signatures beside a proposal's file; bad files there must not prevent its execution."""
+    known = {path.resolve() for path in named}
+    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*signature*.json")):
+        if path.resolve() in known:
+            continue
+        try:
+            for signature in read_signatures(path):
+                check_signature(proposal, signature)
+                yield signature
+        except BlockOTAError as error:
+            note(f"Skipped {path.name}: {error.what}: {error.why}")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Add the file's name to errors: commands read several files."""
+    try:
+        yield
+    except ProposalError as error:
+        what = f"{path} cannot be used, {error.what}"
+        raise ProposalError(
+            what, why=error.why, remedy=error.remedy, action=error.action, values=error.values
+        ) from error

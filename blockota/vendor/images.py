@@ -1,0 +1,432 @@
+"""Checks the images that a proposal publishes: finds each, hashes it, and compares it with the newest release.
+
+An image comes from a file that the signer gave, else from the store, else from the sources that serve it. None of
+these is trusted: the bytes are hashed here, and must have the SHA-256 and the content address in the calldata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.intent import image_address
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import argument_release
+from blockota.errors import Action, BlockOTAError, ImageError, ProposalError, StoreError, VerificationError
+from blockota.formats.cid import RAW, dag
+from blockota.formats.firmware_image import MAX_IMAGE_SIZE, MAX_RAW_SIZE, Format, RawFile, read_image
+from blockota.model.difference import Difference, Placed, compare
+from blockota.model.release import Release, Version, product_name
+from blockota.stores.search import ImageSources, SearchObserver, SearchStage, find_image, named
+from blockota.stores.store import Store
+from blockota.vendor.description import Description, describe_argument
+from blockota.vendor.drafting import naming_image
+
+_PART_SIZE = 1 << 20
+"""Bytes that are read and hashed at once."""
+Argument = Mapping[str, Any]
+"""A release as an argument of ``publish``."""
+
+
+class ImageObserver:
+    """Reports the progress of long work. This one reports nothing."""
+
+    def note(self, sentence: str) -> None:
+        """Report something beside the result."""
+
+    def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], object]]:
+        """Report the progress of one step.
+
+        Args:
+            what: name of the step, one word.
+            total: bytes of the whole step.
+
+        Returns:
+            A context that lasts as long as the step; its value is called with the number of bytes done.
+        """
+        del what, total
+        return nullcontext(lambda _: None)
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """Where the images of a proposal come from.
+
+    Attributes:
+        open_store: returns the store, which is asked first; not called if every image is in a file.
+        sources: the sources that are asked next. A signer who is off line asks those alone that the operator named.
+        images: files of images that the proposal publishes.
+        previous: files of images that were published before, to compare with.
+        observer: reports progress.
+    """
+
+    open_store: Callable[[], Store]
+    sources: ImageSources = field(default_factory=ImageSources)
+    images: Sequence[Path] = ()
+    previous: Sequence[Path] = ()
+    observer: ImageObserver = field(default_factory=ImageObserver)
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """An image that was hashed here, and has the SHA-256 in the calldata.
+
+    Attributes:
+        source: where the bytes came from.
+        size: bytes.
+        since: version of the product's newest release; None if this is the first, or if the chain was not asked.
+        difference: the difference from that release; a sentence if it is not known.
+        description: the release's manifest.
+    """
+
+    source: str
+    size: int
+    since: Version | None
+    difference: Difference | str
+    description: Description
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "source": self.source,
+            "size": self.size,
+            "since": str(self.since) if self.since else None,
+            "difference": None if isinstance(self.difference, str) else asdict(self.difference),
+            "manifest": self.description.fields,
+        }
+
+
+@dataclass(frozen=True)
+class UncheckedImage:
+    """An image that could not be checked, in a review that does not require it.
+
+    Attributes:
+        trouble: the reason, a sentence.
+        description: the release's manifest.
+    """
+
+    trouble: str
+    description: Description
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"source": None, "trouble": self.trouble, "manifest": self.description.fields}
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image in an open file, which is read in parts.
+
+    Attributes:
+        origin: where the bytes came from.
+        file: the bytes, from position 0; seekable.
+        size: bytes.
+        sha256: SHA-256, computed here.
+        format: format of the file.
+        load_address: load address in a HEX or ELF file; raw bytes have none.
+    """
+
+    origin: str
+    file: BinaryIO
+    size: int
+    sha256: bytes
+    format: Format = "bin"
+    load_address: int = 0
+
+    def __len__(self) -> int:
+        """The size in bytes."""
+        return self.size
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Read a range of bytes.
+
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        start, stop, _ = part.indices(self.size)
+        with _reading(self.origin):
+            self.file.seek(start)
+            return self.file.read(max(stop - start, 0))
+
+
+def check_images(
+    proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, is_required: bool
+) -> tuple[CheckedImage | UncheckedImage, ...]:
+    """Hash every image of a proposal, and compare each with the newest release of its product.
+
+    Args:
+        proposal: the proposal; it may publish nothing.
+        view: the state of the chain, with the newest releases; None if it is not known.
+        inputs: where images come from. Files that were given must be images of the proposal or newest releases.
+        is_required: whether an image that cannot be checked is an error. Otherwise it is reported as `UncheckedImage`;
+            wrong files that were given are errors in any case.
+
+    Returns:
+        One for each release, in the order of the calldata.
+
+    Raises:
+        ProposalError: an image is not the one in the calldata.
+        VerificationError: with number 4, only other images were found.
+        StoreError: an image was not given and was not found.
+        UsageError: a given file or URL cannot be used.
+        ImageError: a given file is not an image.
+    """
+    with ExitStack() as files:
+        check = _ImageCheck(proposal, view, inputs, files=files)
+        checked: list[CheckedImage | UncheckedImage] = []
+        for release in proposal.releases:
+            try:
+                checked.append(check.check(release))
+            except BlockOTAError as error:
+                if is_required:
+                    raise
+                trouble = f"{error.what}: {error.why}" if error.why else error.what
+                checked.append(UncheckedImage(trouble, describe_argument(release, open_store=inputs.open_store)))
+    return tuple(checked)
+
+
+def check_image(argument: Argument, image: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> None:
+    """Hash an image, and compare it with a release that a proposal publishes. The image is read once, in parts.
+
+    Args:
+        argument: the release as an argument of ``publish``.
+        image: the image to check.
+        on_progress: called with the number of bytes that have been hashed.
+
+    Raises:
+        ProposalError: the image is not the one in the calldata, or the calldata has a wrong content address.
+    """
+    size, digest, address = 0, hashlib.sha256(), None
+    for block in dag(image):
+        address = block.cid
+        if address.codec == RAW:
+            digest.update(block.data)
+            size += len(block.data)
+            on_progress(size)
+
+    if digest.digest() != argument["sha256"] or size != argument["size"]:
+        raise ProposalError(
+            "the image is not the one in the proposal",
+            why=f"it has {size} bytes with SHA-256 {digest.hexdigest()}, the proposal has {argument['size']} bytes"
+            f" with {argument['sha256'].hex()}",
+            remedy="do not sign; ask who made the proposal",
+        )
+    if address != image_address(argument):
+        raise ProposalError(
+            "the proposal has a wrong content address",
+            why=f"the image's is {address}, the proposal has {image_address(argument)}, so it could not be fetched",
+            remedy="do not sign; ask who made the proposal",
+        )
+
+
+class _ImageCheck:
+    """Checks the images of one proposal. Files stay open until `files` is closed; copies are deleted then."""
+
+    def __init__(self, proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, files: ExitStack) -> None:
+        self._view, self._inputs, self._files = view, inputs, files
+        self._named = list(named(inputs.sources.named, inputs.sources.credentials))
+        newest = [found for release in proposal.releases if (found := self._newest(release))]
+        given = [self._open_given(path, proposal.releases) for path in inputs.images]
+        previous = [self._open_previous(path, newest) for path in inputs.previous]
+        self._given = {image.sha256: image for image in given}
+        self._previous = {image.sha256: image for image in previous}
+
+    def check(self, release: Argument) -> CheckedImage:
+        """Find one image, hash it, and compare it."""
+        image = self._given.get(release["sha256"]) or self._find_proposed(release)
+        with self._inputs.observer.progress("Checking", image.size) as progress, _reading(image.origin):
+            image.file.seek(0)
+            check_image(release, image.file, on_progress=progress)
+
+        newest = self._newest(release)
+        description = describe_argument(release, open_store=self._inputs.open_store)
+        difference = self._compare(Placed(image, release["loadAddress"]), newest)
+        return CheckedImage(image.origin, image.size, newest.version if newest else None, difference, description)
+
+    def _newest(self, release: Argument) -> Release | None:
+        return self._view.newest_of(product_name(release["product"])) if self._view else None
+
+    def _open_given(self, path: Path, releases: Sequence[Argument]) -> OpenImage:
+        """Open a file that must be an image of the proposal, with the load address of the proposal."""
+        image = self._open(path, wanted={(release["size"], release["sha256"]) for release in releases})
+        matches = [release for release in releases if release["sha256"] == image.sha256]
+        if not matches:
+            wanted = ", ".join(f"{release['size']:,} bytes with {release['sha256'].hex()}" for release in releases)
+            raise ProposalError(
+                f"the image {path} is not the one in the proposal",
+                why=f"it has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
+                f"{wanted or 'no image at all'}",
+                remedy="do not sign, unless you gave the wrong file; ask who made the proposal",
+            )
+        for release in matches:
+            if image.format != "bin" and image.load_address != release["loadAddress"]:
+                raise ProposalError(
+                    "the proposal puts the image elsewhere",
+                    why=f"{image.origin} has the load address 0x{image.load_address:08x}, the proposal has "
+                    f"0x{release['loadAddress']:08x}",
+                    remedy="do not sign; ask who made the proposal",
+                )
+        return image
+
+    def _open_previous(self, path: Path, newest: Sequence[Release]) -> OpenImage:
+        """Open a file that must be the image of a newest release."""
+        image = self._open(path, wanted={(release.size, release.sha256) for release in newest})
+        if image.sha256 not in {release.sha256 for release in newest}:
+            known = ", ".join(f"{release.product} {release.version} has {release.sha256.hex()}" for release in newest)
+            raise ProposalError(
+                f"the image {path} is not the one published before",
+                why=f"its SHA-256 is {image.sha256.hex()}, {known or 'and nothing was published'}",
+                remedy="fetch that image, or give none to compare with",
+                action=Action.FETCH_IMAGE,
+            )
+        return image
+
+    def _open(self, path: Path, *, wanted: Collection[tuple[int, bytes]]) -> OpenImage:
+        """Open an image file.
+
+        Args:
+            path: .bin, Intel HEX or ELF.
+            wanted: size and SHA-256 of the images that are looked for. A file that is one of them is used unchanged,
+                whatever its contents look like, and so is a file that is too large for HEX or ELF.
+
+        Raises:
+            UsageError: the file does not exist.
+            ImageError: it is not an image, is larger than any image that is looked for, or cannot be read.
+        """
+        sizes = {size for size, _ in wanted}
+        size = _size_of(path)
+        if size in sizes or MAX_IMAGE_SIZE < size <= max(sizes, default=0):
+            with naming_image(path):
+                file = RawFile(path, size, 0).open()
+            self._files.callback(file.close)
+            raw = self._measure(str(path), file)
+            if size > MAX_IMAGE_SIZE or (size, raw.sha256) in wanted:
+                return raw
+        if sizes and size > MAX_IMAGE_SIZE:
+            raise ImageError(
+                f"{path} is too large",
+                why=f"it has {size:,} bytes, the largest image that is looked for has {max(sizes):,}",
+                remedy="check that it is the right file",
+            )
+        with naming_image(path):
+            image = read_image(path, load_address=0)
+        digest = hashlib.sha256(image.data).digest()
+        return OpenImage(str(path), image.open(), image.size, digest, image.format, image.load_address)
+
+    def _find_proposed(self, release: Argument) -> OpenImage:
+        """Find the image of a release that the proposal publishes."""
+        wanted = argument_release(release)
+        name = f"{product_name(release['product'])} {Version.unpack(release['version']) or 'without a version'}"
+        if not 0 < release["size"] <= MAX_RAW_SIZE:
+            raise ProposalError(
+                f"the image of {name} is not looked for",
+                why=f"the proposal gives it {release['size']:,} bytes, the limit is {MAX_RAW_SIZE:,}",
+                remedy="do not sign; ask who made the proposal",
+            )
+        if wanted is None:
+            raise ProposalError(
+                f"the image of {name} is not looked for", why="the contract refuses it", remedy="do not sign"
+            )
+        try:
+            return self._find(wanted)
+        except StoreError as error:
+            raise StoreError(
+                f"the image of {name} cannot be checked",
+                why=f"{error.what}, {error.why}" if error.why else error.what,
+                remedy="give its file, or name a store or a source that has it",
+                action=Action.TAKE_IMAGE_ELSEWHERE,
+            ) from error
+
+    def _find(self, release: Release) -> OpenImage:
+        """Find an image in the store, else at the sources.
+
+        Raises:
+            UsageError: the settings name something that is not a gateway.
+            VerificationError: with number 4, only other images were found.
+            StoreError: it was not found.
+        """
+        file = self._files.enter_context(_temporary_file())
+        store, observer = self._inputs.open_store(), self._inputs.observer
+        try:
+            with observer.progress("Reading", release.size) as progress:
+                find_image(release, store, stages=[], into=file, observer=SearchObserver(progress=progress))
+        except (StoreError, VerificationError):
+            self._fetch(release, store, into=file)
+            return self._measure("the network", file)
+        return self._measure("the store", file)
+
+    def _fetch(self, release: Release, store: Store, *, into: BinaryIO) -> None:
+        """Ask the sources that serve an image."""
+        observer = self._inputs.observer
+        # An owner who signs off line must not have to wait for sources of the settings, which cannot answer.
+        is_on_line = self._view is not None and not self._view.source
+        stages, what = [SearchStage("the named sources", lambda: self._named)], "Reading"
+        if is_on_line:
+            stages, what = [*self._inputs.sources.stages(release)], "Fetching"
+        with observer.progress(what, release.size) as progress:
+            find_image(release, store, stages=stages, into=into, observer=SearchObserver(observer.note, progress))
+
+    def _measure(self, origin: str, file: BinaryIO) -> OpenImage:
+        """Find the size and the SHA-256 of an open file."""
+        with _reading(origin):
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            digest, done = hashlib.sha256(), 0
+            with self._inputs.observer.progress("Checking", size) as progress:
+                while part := file.read(_PART_SIZE):
+                    digest.update(part)
+                    done += len(part)
+                    progress(done)
+        return OpenImage(origin, file, size, digest.digest())
+
+    def _compare(self, new: Placed, newest: Release | None) -> Difference | str:
+        if self._view is None:
+            return "not known: the chain was not asked what is published today"
+        if newest is None:
+            return "everything: it is the first release of this product"
+        try:
+            old = self._previous.get(newest.sha256) or self._find(newest)
+        except BlockOTAError:
+            return f"not known: the image of {newest.version} was not found, and no file was given to compare with"
+        if old.sha256 != newest.sha256:
+            return f"not known: what was found as the image of {newest.version} is another one"
+        before = Placed(old, newest.load_address)
+        touched = max(new.end, before.end) - min(new.start, before.start)
+        with self._inputs.observer.progress("Comparing", touched) as progress:
+            return compare(new, before, on_progress=progress)
+
+
+@contextmanager
+def _reading(origin: str) -> Iterator[None]:
+    """Translate errors of the operating system, with the origin of the image."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ImageError(f"the image from {origin} cannot be read", why=why, remedy="try again") from error
+
+
+@contextmanager
+def _temporary_file() -> Iterator[BinaryIO]:
+    """A file without a name, which the operating system deletes when it is closed, even after a crash."""
+    with _reading("a temporary file"), tempfile.TemporaryFile() as file:
+        yield file
+
+
+def _size_of(path: Path) -> int:
+    """The size of a regular file in bytes; -1 for anything else, for which reading reports the error."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1

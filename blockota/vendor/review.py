@@ -1,0 +1,377 @@
+"""Reviews a proposal: what its owners see before they sign, and what competes with what in a folder.
+
+The checks of an owner's machine before a signature, in this order:
+
+1. The proposal's intent equals its decoded calldata (`Proposal.from_json`).
+2. Chain and Safe of the proposal are those of the chain view (`check_place`).
+3. Each image is found and hashed, and has the SHA-256, size and content address in the calldata (`check_images`).
+4. The owner sees the meaning, the changes since the newest release, and the hashes to compare with a wallet
+   (`Review.groups`).
+5. The owner types the word of each red flag (`Review.red_flags`), and agrees.
+
+The key is opened between 4 and 5, because one of the flags concerns the signer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from blockota.approval.chain_view import ChainView
+from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import RedFlag, check_place, red_flags
+from blockota.approval.signature import Signature, check_signature
+from blockota.errors import ProposalError
+from blockota.model.agreement import Agreement
+from blockota.model.difference import PAGE_SIZE
+from blockota.model.release import Region, show_time
+from blockota.vendor.description import Description
+from blockota.vendor.files import ProposalFolder, collect_signatures
+from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage, check_images
+from blockota.vendor.propose import agreements_of
+
+Rows = dict[str, object]
+"""Labels and values of a group of lines; a tuple has one line for each item."""
+_MOST_LINES = 20
+"""Number of lines of release notes that are shown."""
+_LABELS = {"sha256": "SHA-256", "cid": "CID"}
+_DAY = 86400
+
+
+@dataclass(frozen=True)
+class Review:
+    """A proposal with what was checked about it.
+
+    Attributes:
+        proposal: the proposal.
+        view: the state of the chain; None if it is not known.
+        images: the checked images, one for each release that it publishes.
+        is_pinned: whether the signer's settings name the contract, so that the view need not be trusted for it.
+    """
+
+    proposal: Proposal
+    view: ChainView | None
+    images: tuple[CheckedImage | UncheckedImage, ...] = ()
+    is_pinned: bool = True
+
+    def red_flags(self, *, signer: str | None, now: int) -> list[RedFlag] | None:
+        """What is unusual; None if the state of the chain is not known. Arguments as in `approval.red_flags`."""
+        if self.view is None:
+            return None
+        return red_flags(self.proposal, self.view, signer=signer, now=now, is_pinned=self.is_pinned)
+
+    def groups(self, *, now: int) -> list[Rows]:
+        """Everything that an owner should read, in groups of lines.
+
+        First the meaning, decoded from the calldata, with the state of the chain today; then reason and expiry; then
+        the place of the transaction; then the three hashes to compare with a wallet's screen.
+        """
+        proposal = self.proposal
+        why: Rows = {
+            "reason": repr(proposal.reason) if proposal.reason else "none given",
+            "proposer": f"{proposal.proposer!r}, not authenticated" if proposal.proposer else "not named",
+            "expires": show_time(proposal.expires) + _remaining(proposal.expires - now),
+        }
+        return [*self._actions(), *self._agreements(), why, self._place(), hash_rows(proposal)]
+
+    def as_fields(self, *, now: int) -> dict[str, Any]:
+        """The JSON object: the fields of the file, and what follows from them."""
+        proposal = self.proposal
+        fields: dict[str, Any] = json.loads(proposal.to_json())
+        return fields | {
+            **hash_fields(proposal),
+            "contract": proposal.call.contract if proposal.call else None,
+            "expired": now >= proposal.expires,
+            "images": [image.fields for image in self.images],
+        }
+
+    def _actions(self) -> list[Rows]:
+        groups: list[Rows] = []
+        for number, intent in enumerate(self.proposal.intent):
+            rows: Rows = {_label(name): value for name, value in intent.items()}
+            if self.proposal.releases:
+                # The range of addresses replaces load address and size.
+                release, image = self.proposal.releases[number], self.images[number]
+                rows = {name: value for name, value in rows.items() if name not in {"size", "load address"}}
+                rows["addresses"] = Region(release["loadAddress"], release["size"])
+                rows |= _image_rows(image) | _description_rows(image.description)
+            groups.append(rows | self._today(intent.get("product")))
+        if not self.proposal.is_known:
+            groups[0]["data"] = "0x" + self.proposal.data.hex()
+        return groups
+
+    def _agreements(self) -> list[Rows]:
+        groups: list[Rows] = []
+        for number in agreements_of([self.proposal]):
+            found = self.view.agreement(number) if self.view else None
+            if found:
+                groups.append(agreement_rows(found))
+            else:
+                groups.append({"agreement": f"{number}, {'state unknown' if self.view is None else 'does not exist'}"})
+        return groups
+
+    def _today(self, name: str | None) -> Rows:
+        """The state of a product on the chain."""
+        if self.view is None or name is None:
+            return {}
+        product, newest = self.view.product(name), self.view.newest_of(name)
+        if product is None:
+            return {"today": "the product does not exist"}
+        pairing = f"OEM {product.oem}, chip id 0x{product.chip_id:03x}" if product.paired else "NOT PAIRED"
+        releases = f"newest {newest.version}" if newest else "no release"
+        floor = f"floor {product.minimum_version}" if product.minimum_version else "no floor"
+        return {"today": (f"{pairing}, {releases}, {floor}", f"region {product.region}")}
+
+    def _place(self) -> Rows:
+        proposal, view = self.proposal, self.view
+        rows: Rows = {}
+        # Parts that our own transactions never have are shown even if no red flags can be looked for.
+        if proposal.operation:
+            rows["operation"] = "DELEGATECALL"
+        if proposal.value:
+            rows["sends"] = f"{proposal.value} wei"
+        gas = proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price
+        if any(gas):
+            rows["gas limits"] = "{}, base {}, price {}".format(*gas)
+
+        contract = f"{proposal.call.contract} " if proposal.call else ""
+        rows |= {"calls": f"{contract}{proposal.to}", "Safe": proposal.safe, "chain id": proposal.chain_id}
+        if view is None:
+            return rows | {"nonce": proposal.nonce}
+        is_next = proposal.nonce == view.safe.nonce
+        nonce = "the Safe's next" if is_next else f"the Safe is at {view.safe.nonce}"
+        return rows | {"nonce": f"{proposal.nonce}, {nonce}"} | view_rows(view)
+
+
+def review_proposal(
+    proposal: Proposal, view: ChainView | None, inputs: ImageInputs, *, is_pinned: bool, is_required: bool
+) -> Review:
+    """Check place and images of a proposal (checks 2 and 3 of the module's list).
+
+    Args:
+        proposal: the proposal.
+        view: the state of the chain; None if it is not known.
+        inputs: where images come from.
+        is_pinned: whether the signer's settings name the contract.
+        is_required: whether an image that cannot be checked is an error, as it is before a signature.
+
+    Raises:
+        ProposalError: the view is of another chain or Safe, or an image is not the one in the calldata.
+        VerificationError, StoreError, UsageError, ImageError: as `check_images`.
+    """
+    if view is not None:
+        check_place(proposal, view)
+    images = check_images(proposal, view, inputs, is_required=is_required)
+    return Review(proposal, view, images, is_pinned)
+
+
+def headline(proposal: Proposal) -> str:
+    """The meaning of a proposal in a few words."""
+    groups = proposal.intent
+    action = re.split("[:,]", groups[0]["action"])[0]
+    about = " ".join(groups[0][label] for label in ("product", "version", "owner", "called") if label in groups[0])
+    more = f" and {len(groups) - 1} more" if len(groups) > 1 else ""
+    return f"{action}: {about}{more}" if about else f"{action}{more}"
+
+
+def signature_status(proposal: Proposal, signature: Signature, *, view: ChainView | None) -> str:
+    """Whether a signature counts, in words."""
+    try:
+        check_signature(proposal, signature)
+    except ProposalError as error:
+        return f"NOT VALID: {error.what}, {error.why}"
+    if view is None:
+        return "valid; whether it is an owner's is checked when executing"
+    return "valid, an owner's" if signature.signer in view.safe.owners else "valid, but NOT AN OWNER'S"
+
+
+def hash_fields(proposal: Proposal) -> dict[str, str]:
+    """The three hashes of a proposal, for JSON."""
+    return {
+        "domainHash": "0x" + proposal.domain_hash.hex(),
+        "messageHash": "0x" + proposal.message_hash.hex(),
+        "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
+    }
+
+
+def hash_rows(proposal: Proposal) -> Rows:
+    """The three hashes of a proposal as lines, with the names that wallets use."""
+    return dict(zip(("domain hash", "message hash", "safeTxHash"), hash_fields(proposal).values(), strict=True))
+
+
+def view_rows(view: ChainView) -> Rows:
+    """The owners of the Safe, and the block of a view."""
+    origin = f"from {view.source}, not checked: " if view.source else ""
+    return {
+        "owners": (*view.safe.owners, f"{view.safe.threshold} of these {len(view.safe.owners)} must sign"),
+        "chain view": f"{origin}block {view.block_number:,} of {show_time(view.block_time)}",
+        "block hash": "0x" + view.block_hash.hex(),
+    }
+
+
+def agreement_rows(agreement: Agreement) -> Rows:
+    """The lines of an agreement."""
+    return {
+        "agreement": f"{agreement.number}, {agreement.status}",
+        "broker": agreement.broker,
+        "serves": f"{agreement.product} {agreement.version}",
+        "until": show_time(agreement.expires_at),
+    }
+
+
+class ProposalState(StrEnum):
+    """The state of a proposal in a folder, in the order in which proposals are listed."""
+
+    NEXT = "next"
+    LATER = "waits for those before it"
+    EXPIRED = "expired"
+    EXECUTED = "executed"
+    REPLACED = "replaced"
+    PAST = "executed or replaced"
+    FOREIGN = "for another chain or Safe"
+
+
+@dataclass(frozen=True)
+class ListedProposal:
+    """A proposal among the others of its folder.
+
+    Attributes:
+        file: the file.
+        proposal: the proposal.
+        signers: owners with a valid signature beside the file.
+        threshold: number of owners that must sign.
+        state: its state.
+        competes_with: names of the files with another transaction at the same nonce.
+    """
+
+    file: Path
+    proposal: Proposal
+    signers: tuple[str, ...]
+    threshold: int
+    state: ProposalState
+    competes_with: tuple[str, ...]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {
+            "file": self.file.name,
+            "nonce": self.proposal.nonce,
+            "what": headline(self.proposal),
+            "signed": f"{len(self.signers)} of {self.threshold}",
+            "signers": list(self.signers),
+            "state": str(self.state),
+            "competesWith": list(self.competes_with),
+            "expires": self.proposal.expires,
+            "safeTxHash": "0x" + self.proposal.safe_tx_hash.hex(),
+        }
+
+
+def list_proposals(
+    folder: ProposalFolder, view: ChainView, *, now: int, note: Callable[[str], object] = lambda _: None
+) -> list[ListedProposal]:
+    """Compare the proposals of a folder with each other and with the chain.
+
+    Args:
+        folder: the proposals.
+        view: the state of the chain.
+        now: Unix time, in seconds.
+        note: called with a sentence for each signature file that is skipped.
+
+    Returns:
+        The proposals, those that can be executed next first.
+    """
+    # A Safe executes one transaction at each nonce: proposals with the same chain, Safe and nonce compete.
+    rivals: dict[tuple[int, str, int], dict[Path, bytes]] = defaultdict(dict)
+    for path, one in folder.proposals.items():
+        rivals[(one.chain_id, one.safe, one.nonce)][path] = one.safe_tx_hash
+
+    listed = []
+    for path, one in folder.proposals.items():
+        state, others = _state(one, view, now=now), rivals[(one.chain_id, one.safe, one.nonce)]
+        competing = tuple(p.name for p, other in others.items() if other != one.safe_tx_hash)
+        signatures = collect_signatures(path, one, note=note)
+        signers = tuple(found.signer for found in signatures if found.signer in view.safe.owners)
+        competes_with = () if state is ProposalState.PAST else competing
+        listed.append(ListedProposal(path, one, signers, view.safe.threshold, state, competes_with))
+    return _sorted(listed)
+
+
+def settle_past(listed: list[ListedProposal], executed: Collection[bytes]) -> list[ListedProposal]:
+    """Replace the state PAST by EXECUTED or REPLACED.
+
+    Args:
+        listed: proposals of a folder.
+        executed: safeTxHash of each transaction that the Safe executed.
+    """
+    settled = []
+    for one in listed:
+        if one.state is ProposalState.PAST:
+            was_executed = one.proposal.safe_tx_hash in executed
+            one = replace(one, state=ProposalState.EXECUTED if was_executed else ProposalState.REPLACED)  # noqa: PLW2901
+        settled.append(one)
+    return _sorted(settled)
+
+
+def _state(proposal: Proposal, view: ChainView, *, now: int) -> ProposalState:
+    if (proposal.chain_id, proposal.safe) != (view.chain_id, view.safe.address):
+        return ProposalState.FOREIGN
+    if proposal.nonce < view.safe.nonce:
+        return ProposalState.PAST
+    if now >= proposal.expires:
+        return ProposalState.EXPIRED
+    return ProposalState.NEXT if proposal.nonce == view.safe.nonce else ProposalState.LATER
+
+
+def _sorted(listed: list[ListedProposal]) -> list[ListedProposal]:
+    order = list(ProposalState)
+    return sorted(listed, key=lambda one: (order.index(one.state), one.proposal.nonce, one.file.name))
+
+
+def _label(name: str) -> str:
+    """A parameter's name as a label: ``activeFrom`` is ``active from``."""
+    return _LABELS.get(name) or re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
+
+
+def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
+    """The source of an image, and the difference from the newest release."""
+    if isinstance(image, UncheckedImage):
+        return {"image": f"NOT CHECKED: {image.trouble}"}
+    rows: Rows = {"image": f"hashed here from {image.source}: its {image.size:,} bytes have this SHA-256"}
+    found = image.difference
+    if isinstance(found, str):
+        return rows | {"changes": found}
+    sizes = f"since {image.since}: {found.old_size:,} → {found.new_size:,} bytes"
+    if found.first is None or found.last is None:
+        return rows | {"changes": f"{sizes}, and nothing differs"}
+    pages = f"{found.changed_pages:,} of {found.pages:,} pages of {PAGE_SIZE} bytes"
+    changed = f"{pages}, {found.changed_bytes:,} bytes, from 0x{found.first:08x} to 0x{found.last:08x}"
+    return rows | {"changes": (sizes, changed)}
+
+
+def _description_rows(found: Description) -> Rows:
+    """Notes and metadata, behind a bar on each line so that no line looks like one of the review."""
+    if found.trouble:
+        return {"notes": f"not shown: {found.trouble}"}
+    if found.manifest is None:
+        return {}
+    rows: Rows = {}
+    lines = found.manifest.notes.split("\n") if found.manifest.notes else []
+    if lines:
+        more = [f"and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
+        rows["notes"] = tuple([f"│ {line}" for line in lines[:_MOST_LINES]] + more)
+    if found.manifest.metadata:
+        rows["metadata"] = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)
+    return rows
+
+
+def _remaining(seconds: int) -> str:
+    if seconds <= 0:
+        return " (EXPIRED)"
+    return f", in {seconds // _DAY} days" if seconds > 2 * _DAY else f", in {seconds // 3600} hours"
