@@ -1,4 +1,4 @@
-"""What every command shares: its common options, and the chain, contract and store that they name."""
+"""What all commands share: the common options, and the chain, contracts and store that they select."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blockota.errors import BlockOTAError, RefusedError, UsageError
+from blockota.errors import Action, BlockOTAError, RefusedError, UsageError
 from blockota.settings import Settings, load_settings
 from blockota.text import plain
 
@@ -31,21 +31,24 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 _PIPED_WIDTH = 240
-"""Columns of a table that goes to a file or another program, so that a row stays on a line."""
+"""Columns of output that goes to a file or another program, so that a row of a table stays on one line."""
 
 
 class Session:
-    """One run of a command.
+    """One run of a command. Settings, chain, contracts and store are opened when they are first used.
 
     Args:
-        config: the settings file, where one was named.
-        network: the network's name, where one was named.
-        store: the store's URL, where one was named.
+        config: the settings file; None uses blockota.toml if it exists.
+        network: the network's name; None uses the one that the settings choose.
+        store: the store's URL; None uses the one of the settings.
         as_json: print one JSON object instead of tables.
+
+    Attributes:
+        out: the console on stdout.
+        err: the console on stderr.
     """
 
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
-        """Nothing is read or opened before it is needed."""
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
         is_terminal = bool(sys.stdout and sys.stdout.isatty())
         self.out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if is_terminal else _PIPED_WIDTH)
@@ -70,13 +73,14 @@ class Session:
         """The configured contract's address.
 
         Raises:
-            UsageError: nothing names one.
+            UsageError: none is configured.
         """
         if self.settings.contract is None:
             raise UsageError(
                 f"no contract is configured for the network {self.settings.network!r}",
                 why="neither blockota.toml nor deployments/ names one",
-                remedy="run `blockota dev up`, or set contract in blockota.toml",
+                remedy="start a local chain, or set contract in blockota.toml",
+                action=Action.START_LOCAL_CHAIN,
             )
         return self.settings.contract
 
@@ -90,7 +94,7 @@ class Session:
 
     @property
     def contract_addresses(self) -> dict[str, str | None]:
-        """The configured contracts' addresses, by their names."""
+        """The addresses of the configured contracts, by name."""
         return {"BlockOTA": self.contract_address, "FirmwareReplication": self.settings.replication}
 
     @functools.cached_property
@@ -98,7 +102,7 @@ class Session:
         """The configured replication contract.
 
         Raises:
-            UsageError: nothing names one.
+            UsageError: none is configured.
             RefusedError: it belongs to another BlockOTA contract.
         """
         from blockota.bindings.replication import ReplicationContract
@@ -114,14 +118,14 @@ class Session:
         if contract.block_ota().lower() != self.contract_address.lower():
             raise RefusedError(
                 "the two contracts do not belong together",
-                why=f"{address} is about the releases of {contract.block_ota()}, not of {self.contract_address}",
+                why=f"{address} refers to the releases of {contract.block_ota()}, not of {self.contract_address}",
                 remedy="correct contract or replication in blockota.toml",
             )
         return contract
 
     @property
     def trust(self) -> Trust:
-        """What the settings say is to be believed."""
+        """The chain, contract and confirmations by which records are verified."""
         from blockota.model.facts import Trust
 
         return Trust(self.settings.chain_id, self.contract_address, self.settings.confirmations)
@@ -147,26 +151,26 @@ class Session:
 
     @property
     def is_local_chain(self) -> bool:
-        """Whether the chain is a development node's."""
+        """Whether the chain is that of a development node."""
         from blockota.chain import LOCAL_CHAIN_IDS
 
         return self.settings.chain_id in LOCAL_CHAIN_IDS
 
     def open_key(self, key: str, password_fd: int | None = None) -> BaseAccount:
-        """The account that ``--key`` names; its password comes from the terminal, or as ``--password-fd`` says."""
+        """Open the account of ``--key``; its password comes from the terminal or from ``--password-fd``."""
         from blockota.cli.keys import open_named_key
 
         return open_named_key(key, password_fd, chain_id=self.settings.chain_id)
 
     def result(self, fields: Mapping[str, Any], show: Callable[[], None]) -> None:
-        """Print a command's result: the fields as JSON, or what `show` prints for people."""
+        """Print a command's result: `fields` as JSON, or what `show` prints."""
         if self.as_json:
             click.echo(json.dumps(fields, indent=2))
         else:
             show()
 
     def result_of_failure(self, error: BlockOTAError, fields: Mapping[str, Any]) -> None:
-        """Let the one JSON object that an error becomes say as well what was done before; the caller raises it."""
+        """Add what was done before `error` to the JSON object that reports it. The caller raises the error."""
         vars(error)["result"] = dict(fields)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -179,42 +183,41 @@ class Session:
         self.out.print(table)
 
     def fields(self, rows: Mapping[str, object]) -> None:
-        """Print label and value, one pair a line."""
+        """Print labels and values, one pair a line."""
         width = max(len(label) for label in rows)
         for label, value in rows.items():
             self.out.print(f"[bold]{label:<{width}}[/bold]  ", end="")
             self.out.print(plain(value), markup=False)
 
     def done(self, sentence: str) -> None:
-        """Say that something is done."""
+        """Print that a step is done."""
         self.out.print("[green]✓[/green] ", end="")
         self.out.print(plain(sentence), markup=False)
 
     def note(self, sentence: str) -> None:
-        """Say something beside the result, on stderr."""
+        """Print a remark on stderr, beside the result."""
         self.err.print(plain(sentence), style="dim", markup=False)
 
 
 def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
-    """Give a command its `Session`, and the options that make one."""
+    """Pass a `Session` to a command, and add the options that define it."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
     @click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default.")
-    @click.option("--network", metavar="NAME", help="Network of the settings; their own choice by default.")
+    @click.option("--network", metavar="NAME", help="Network of the settings file.")
     @click.option("--store", metavar="URL", help="Content store: file:DIR, kubo:http://HOST:PORT or https://HOST.")
-    @click.option("--debug", is_flag=True, help="Show where an error came from.")
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         options: dict[str, Any] = {name: kwargs.pop(name) for name in ("config", "network", "store", "as_json")}
-        kwargs.pop("debug")
-        session = Session(options["config"], options["network"], store=options["store"], as_json=options["as_json"])
-        command(session, *args, **kwargs)
+        kwargs.pop("debug")  # main() looks for it on the command line, so that it works for usage errors too
+        command(Session(**options), *args, **kwargs)
 
     return wrapped
 
 
 def _command() -> str:
-    """The command that runs, with its arguments and without its options, as the journal shows it."""
+    """The running command with its arguments and without its options, as the journal of transactions shows it."""
     context = click.get_current_context(silent=True)
     if context is None:
         return ""
