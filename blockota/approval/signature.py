@@ -1,4 +1,4 @@
-"""Owners' signatures to a proposal, as files of their own that can be merged, and the check that they are enough. Pure.
+"""Signatures of owners to a proposal: detached files that can be merged, and the checks that the Safe makes. Pure.
 
 Source: Safe smart account 1.5, ``Safe.sol`` (``checkNSignatures``): ECDSA signatures with v of 27 or 28.
 """
@@ -14,7 +14,7 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from blockota.approval.proposal import Proposal
-from blockota.errors import ProposalError
+from blockota.errors import Action, ProposalError
 from blockota.strict_json import address, digest, dump, fault, hexadecimal, load
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _FORMAT = "blockota-signatures-1"
 _SIZE = 65
-_RECOVERY_IDS = (27, 28)  # eth-account takes others, which mean something else to a Safe
+_RECOVERY_IDS = (27, 28)  # eth-account accepts others, which have another meaning for a Safe
 _MOST = 256
-"""Signatures in one file."""
+"""Maximum number of signatures in one file."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Signature:
     """One owner's signature to one proposal.
 
     Attributes:
-        proposal: the proposal's `Proposal.digest`.
-        safe_tx_hash: what was signed.
+        proposal: `Proposal.digest` of the proposal.
+        safe_tx_hash: the hash that was signed.
         signer: checksummed address of the owner.
         signature: r, s and v, 65 bytes.
     """
@@ -51,17 +51,21 @@ def sign(proposal: Proposal, account: BaseAccount) -> Signature:
 
 
 def to_json(signatures: Sequence[Signature]) -> bytes:
-    """The bytes of a file with signatures to one proposal, at least one.
+    """The bytes of a file of signatures.
+
+    Args:
+        signatures: signatures to one proposal, at least one.
 
     Raises:
-        ProposalError: they are to different proposals.
+        ProposalError: the signatures are to different proposals.
     """
     first = signatures[0]
     if any((s.proposal, s.safe_tx_hash) != (first.proposal, first.safe_tx_hash) for s in signatures):
         raise ProposalError(
             "the signatures cannot be merged",
             why="they are to different proposals",
-            remedy="merge those of one proposal; `blockota proposal show` tells which belong to it",
+            remedy="merge those of one proposal",
+            action=Action.SHOW_PROPOSAL,
         )
     return dump(
         {
@@ -77,9 +81,10 @@ def from_json(raw: bytes) -> list[Signature]:
     """Read a file of signatures.
 
     Raises:
-        ProposalError: it is no signature file.
+        ProposalError: the file is not a file of signatures.
     """
-    fields = load(raw, form=_FORMAT, remedy="give the proposal first, signatures with --signature")
+    remedy = "give the proposal first, then the signatures"
+    fields = load(raw, form=_FORMAT, remedy=remedy, action=Action.GIVE_PROPOSAL_FIRST)
     try:
         _check_fields(fields)
         proposal, safe_tx_hash = digest(fields, "proposal", prefix="").hex(), digest(fields, "safeTxHash")
@@ -88,44 +93,55 @@ def from_json(raw: bytes) -> list[Signature]:
             for one in fields["signatures"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ProposalError("the file is no signature", why=fault(error)) from error
+        raise ProposalError("the file is not a file of signatures", why=fault(error)) from error
 
 
 def merge(signatures: Iterable[Signature]) -> list[Signature]:
-    """Signatures from several files, each signer once, by ascending address.
+    """Merge signatures from several files.
+
+    Returns:
+        One signature for each signer, in ascending order of the addresses.
 
     Raises:
-        ProposalError: one signer has two different signatures.
+        ProposalError: a signer has two different signatures.
     """
     merged: dict[str, Signature] = {}
     for signature in signatures:
         if merged.setdefault(signature.signer, signature) != signature:
             raise ProposalError(
-                f"{signature.signer} signed twice, and differently",
+                f"there are two different signatures of {signature.signer}",
                 why="each owner has one vote on one proposal",
-                remedy="leave out the file that belongs to another proposal",
+                remedy="omit the file that belongs to another proposal",
             )
-    return sorted(merged.values(), key=_order)
+    return sorted(merged.values(), key=_address)
 
 
 def accept(
     proposal: Proposal, signatures: Iterable[Signature], *, owners: Sequence[str], threshold: int
 ) -> list[Signature]:
-    """Check signatures as the Safe will, and put them into the order it wants (ascending signer).
+    """Check signatures as the Safe does.
 
     Args:
-        proposal: what was signed.
-        signatures: from any number of files.
-        owners: the Safe's owners today.
-        threshold: how many of them must sign.
+        proposal: the signed proposal.
+        signatures: signatures from any number of files.
+        owners: the Safe's present owners.
+        threshold: number of owners that must sign.
+
+    Returns:
+        The signatures in ascending order of the signers' addresses, as the Safe requires.
 
     Raises:
-        ProposalError: one is for something else, by a stranger, forged or given twice, or there are too few.
+        ProposalError: a signature is for another proposal, forged, repeated, or not an owner's, or there are too few.
     """
     accepted: dict[str, Signature] = {}
     for signature in signatures:
         check_signature(proposal, signature)
-        _check_owner(signature, owners)
+        if signature.signer not in owners:
+            raise ProposalError(
+                f"{signature.signer} is not an owner of the Safe",
+                why=f"the owners are {', '.join(owners)}",
+                remedy="have an owner sign",
+            )
         if signature.signer in accepted:
             raise ProposalError(
                 f"{signature.signer} signed twice", why="each owner has one vote", remedy="give each signature once"
@@ -134,17 +150,18 @@ def accept(
     if len(accepted) < threshold:
         raise ProposalError(
             "there are too few signatures",
-            why=f"{len(accepted)} of {threshold} needed were given",
-            remedy="have another owner run `blockota proposal sign`",
+            why=f"{len(accepted)} of {threshold} are there",
+            remedy="have another owner sign",
+            action=Action.SIGN_PROPOSAL,
         )
-    return sorted(accepted.values(), key=_order)
+    return sorted(accepted.values(), key=_address)
 
 
 def check_signature(proposal: Proposal, signature: Signature) -> None:
-    """Refuse a signature that its signer did not make to this proposal.
+    """Check that a signature was made by its signer, to this proposal.
 
     Raises:
-        ProposalError: it is for another proposal, or forged.
+        ProposalError: the signature is for another proposal, or forged.
     """
     if signature.proposal != proposal.digest or signature.safe_tx_hash != proposal.safe_tx_hash:
         raise ProposalError(
@@ -153,30 +170,21 @@ def check_signature(proposal: Proposal, signature: Signature) -> None:
             remedy="sign the proposal again",
         )
     if _recover(proposal, signature) != signature.signer:
-        raise ProposalError(f"the signature of {signature.signer} is forged", why="that key did not make it")
+        raise ProposalError(f"the signature of {signature.signer} is forged", why="it was made with another key")
 
 
-def _order(signature: Signature) -> int:
+def _address(signature: Signature) -> int:
     return int(signature.signer, 16)
 
 
 def _check_fields(fields: dict[str, Any]) -> None:
     found = fields["signatures"]
     if not isinstance(found, list) or not 0 < len(found) <= _MOST or not all(isinstance(one, dict) for one in found):
-        raise ValueError(f"signatures is no list of 1 to {_MOST} signatures")
+        raise ValueError(f"signatures is not a list of 1 to {_MOST} signatures")
     if fields.keys() != {"format", "proposal", "safeTxHash", "signatures"}:
         raise ValueError("of the file, or one of them, does not belong there")
     if any(one.keys() != {"signer", "signature"} for one in found):
         raise ValueError("of a signature, or one of them, does not belong there")
-
-
-def _check_owner(signature: Signature, owners: Sequence[str]) -> None:
-    if signature.signer not in owners:
-        raise ProposalError(
-            f"{signature.signer} is no owner of the Safe",
-            why=f"the owners are {', '.join(owners)}",
-            remedy="have an owner sign",
-        )
 
 
 def _recover(proposal: Proposal, signature: Signature) -> str:

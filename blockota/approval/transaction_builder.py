@@ -1,4 +1,4 @@
-"""Safe's Transaction Builder files, to and from which proposals go. Pure.
+"""Import from and export to files of Safe's Transaction Builder. Pure.
 
 Source: safe-react-apps, ``apps/tx-builder`` (batch file version 1.0, with its checksum).
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
-from blockota.errors import ProposalError
+from blockota.errors import Action, ProposalError
 from blockota.ethereum import is_checksum_address, keccak, to_checksum_address
 from blockota.strict_json import decimal, dump, fault, load_object, mapping, mappings, text
 
@@ -22,15 +22,15 @@ _VERSION = "1.0"
 
 @dataclass(frozen=True)
 class BuilderTransaction:
-    """What a Transaction Builder file asks for.
+    """The transaction in a Transaction Builder file.
 
     Attributes:
-        chain_id: which chain (EIP-155).
-        safe: checksummed address of the Safe, where the file names one.
-        to: checksummed address of what is called.
+        chain_id: EIP-155 chain id.
+        safe: checksummed address of the Safe; None if the file does not name one.
+        to: checksummed address that is called.
         value: wei.
         data: calldata.
-        description: what the file says it is for; not to be believed.
+        description: description in the file, which is not trusted.
     """
 
     chain_id: int
@@ -42,16 +42,16 @@ class BuilderTransaction:
 
 
 def to_builder(proposal: Proposal) -> bytes:
-    """A proposal as a Transaction Builder file; nonce, proposer and expiry have no place in one.
+    """Write a proposal as a Transaction Builder file. Nonce, proposer and expiry are not part of the format.
 
     Raises:
-        ProposalError: it has gas limits, a refund or a delegatecall, which such a file cannot say.
+        ProposalError: the proposal has gas limits, a refund or a delegatecall, which the format does not support.
     """
     gas = (proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price)
     if proposal.operation != CALL or any(gas) or {proposal.gas_token, proposal.refund_receiver} != {ZERO_ADDRESS}:
         raise ProposalError(
             "the proposal cannot be exported",
-            why="a Transaction Builder file knows neither gas limits nor refunds nor delegatecalls",
+            why="the format of the Transaction Builder supports neither gas limits nor refunds nor delegatecalls",
         )
     meta = {
         "name": proposal.intent[0]["action"],
@@ -81,7 +81,7 @@ def from_builder(raw: bytes) -> BuilderTransaction:
     """Read a Transaction Builder file with one transaction.
 
     Raises:
-        ProposalError: it is none, was changed after it was written, has several transactions, or no calldata.
+        ProposalError: the file has another format, a wrong checksum, several transactions, or no calldata.
     """
     fields = load_object(raw)
     try:
@@ -89,14 +89,21 @@ def from_builder(raw: bytes) -> BuilderTransaction:
         _check_checksum(fields)
         return _read(fields)
     except (KeyError, TypeError, ValueError) as error:
-        raise ProposalError("the file is no Transaction Builder file", why=fault(error)) from error
+        raise ProposalError("the file is not a Transaction Builder file", why=fault(error)) from error
 
 
 def checksum(fields: Mapping[str, Any]) -> str:
-    """What the Transaction Builder writes into ``meta.checksum``: over all but the name and the checksum itself."""
+    """The value of ``meta.checksum``, over all fields but the name and the checksum itself.
+
+    Args:
+        fields: the fields of the file.
+
+    Returns:
+        0x and the hex keccak-256 of the fields, serialised as ``serializeJSONObject`` in ``checksum.ts`` does.
+    """
     meta = {key: value for key, value in fields["meta"].items() if key != "checksum"}
     serialized = _serialized({**fields, "meta": {**meta, "name": None}})
-    # JSON.stringify writes half of a surrogate pair as an escape, and every other letter as it is (ECMA-262).
+    # JSON.stringify escapes lone surrogates, and no other character outside ASCII (ECMA-262, 25.5.2.3).
     return "0x" + keccak(serialized.encode("utf-8", "backslashreplace")).hex()
 
 
@@ -111,7 +118,7 @@ def _serialized(value: Any) -> str:
 
 
 def _utf_16(key: str) -> bytes:
-    """By code units, as JavaScript sorts."""
+    """The order of UTF-16 code units, by which JavaScript sorts."""
     return key.encode("utf-16-be", "surrogatepass")
 
 
@@ -124,8 +131,9 @@ def _check_count(fields: Mapping[str, Any]) -> None:
     if len(transactions) != 1:
         raise ProposalError(
             "the file cannot be imported",
-            why=f"it has {len(transactions)} transactions, and a Safe does several only through a delegatecall",
-            remedy="export each alone; several releases go into one `blockota release publish`",
+            why=f"it has {len(transactions)} transactions, and a Safe executes several only by a delegatecall",
+            remedy="export each alone; several releases can be published by one call",
+            action=Action.PUBLISH_TOGETHER,
         )
 
 
@@ -134,7 +142,7 @@ def _check_checksum(fields: Mapping[str, Any]) -> None:
     if claimed and claimed != (found := checksum(fields)):
         raise ProposalError(
             "the file was changed after it was written",
-            why=f"its checksum is {claimed!r:.80}, its contents have {found}",
+            why=f"its checksum is {claimed!r:.80}, that of its contents is {found}",
             remedy="export it again",
         )
 
@@ -164,25 +172,25 @@ def _check_plain(transaction: Mapping[str, Any]) -> None:
         raise ProposalError(
             "the file cannot be imported",
             why=f"its transaction has the operation {transaction['operation']!r:.40}, which the Transaction Builder "
-            "does not know",
+            "does not write",
             remedy="ask who made it",
         )
 
 
 def _any_hexadecimal(fields: Mapping[str, Any], name: str) -> bytes:
-    """Hex text in either case, as several tools write it."""
+    """Hex text in upper or lower case, because tools differ."""
     value = text(fields, name)
     if not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", value):
-        raise ValueError(f"{name} is {value!r:.40}, no hex text")
+        raise ValueError(f"{name} is {value!r:.40}, which is not hex text")
     return bytes.fromhex(value[2:])
 
 
 def _any_address(fields: Mapping[str, Any], name: str) -> str:
-    """An address with a right checksum, or with none."""
+    """An address with a correct checksum, or with none."""
     value = text(fields, name)
     digits = value.removeprefix("0x")
     if not re.fullmatch("0x[0-9a-fA-F]{40}", value) or not (
         digits in (digits.lower(), digits.upper()) or is_checksum_address(value)
     ):
-        raise ValueError(f"{name} is {value!r:.60}, no address")
+        raise ValueError(f"{name} is {value!r:.60}, which is not an address")
     return str(to_checksum_address(value))

@@ -16,7 +16,8 @@ from blockota.cli.proposal_text import show_description
 from blockota.cli.session import Session, with_session
 from blockota.errors import Action, RefusedError
 from blockota.files import refuse_overwriting, result_files
-from blockota.model.release import Release, Status, Version, show_time
+from blockota.model.release import Region, Release, Status, Version, show_time
+from firmware_host.bootloader.chips import find_chip
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -263,10 +264,8 @@ def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> D
         UsageError: the file does not exist, or contradicts the draft.
         RefusedError: the product is not paired, or the file is not an image.
     """
-    from blockota.model.release import Region
     from blockota.vendor.drafting import with_image
     from blockota.vendor.publish import paired_product
-    from firmware_host.bootloader.chips import find_chip
 
     product = paired_product(contract, draft.product)
     chip = find_chip(product.chip_id)

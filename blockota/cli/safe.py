@@ -60,7 +60,7 @@ def add(session: Session, /, owner: str, threshold: int | None, proposing: Propo
     \b
     Example:  blockota safe add 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "Dora joins" -o add.json
     """
-    from blockota.vendor.safe_owners import add_call
+    from blockota.vendor.propose import add_call
 
     _propose(session, lambda state: add_call(state, owner, threshold=threshold), proposing)
 
@@ -76,7 +76,7 @@ def remove(session: Session, /, owner: str, threshold: int | None, proposing: Pr
     \b
     Example:  blockota safe remove 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "lost key" -o remove.json
     """
-    from blockota.vendor.safe_owners import remove_call
+    from blockota.vendor.propose import remove_call
 
     _propose(session, lambda state: remove_call(state, owner, threshold=threshold), proposing)
 
@@ -91,7 +91,7 @@ def threshold(session: Session, /, number: int, proposing: ProposalOptions) -> N
     \b
     Example:  blockota safe threshold 3 --reason "we are five now" -o threshold.json
     """
-    from blockota.vendor.safe_owners import threshold_call
+    from blockota.vendor.propose import threshold_call
 
     _propose(session, lambda state: threshold_call(state, number), proposing)
 

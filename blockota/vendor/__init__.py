@@ -1,1 +1,1 @@
-"""The vendor: publishes releases, and reviews what its owners sign."""
+"""For vendors: publishes releases, and reviews proposals before owners sign them."""

@@ -1,7 +1,7 @@
-"""What a wallet shows of our transactions: ERC-7730 descriptors, which belong to the package.
+"""ERC-7730 descriptors, by which a wallet shows our transactions in words (clear signing).
 
-A descriptor is bound to the contract's address on one chain, so the packaged ones are bound to none: a wallet refuses
-them until a vendor fills in its own deployment. docs/vendor.md describes what a wallet shows.
+A descriptor is bound to the address of a contract on one chain. The packaged descriptors have no address, so that
+wallets refuse them until a vendor adds its own deployment. docs/vendor.md describes what a wallet shows.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from blockota.files import write_result
 CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """The contracts that have a descriptor."""
 VENDOR_LENGTH = 22
-"""Characters of a contract's owner that Ledger's wallets have room for."""
+"""Maximum length of the owner's name on Ledger's wallets, in characters."""
 
 
 def file_name(contract: str) -> str:
-    """What a descriptor's file is called; tools and the public registry go by the prefix."""
+    """File name of a descriptor; tools and the public registry recognise it by the prefix ``calldata-``."""
     return f"calldata-{contract}.json"
 
 
 def descriptor(contract: str) -> dict[str, Any]:
-    """A contract's packaged descriptor (ERC-7730, version 2), bound to no deployment."""
+    """The packaged descriptor of a contract (ERC-7730, version 2), without a deployment."""
     text = resources.files("blockota").joinpath("clear-signing", file_name(contract)).read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 
 def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dict[str, Any]:
-    """A contract's descriptor, bound to where a vendor deployed it.
+    """The descriptor of a contract, bound to a deployment.
 
     Args:
         contract: one of `CONTRACTS`.
-        deployment: where the contracts are.
-        vendor: the name that a wallet shows as the owner, 1 to 22 visible ASCII characters and spaces.
+        deployment: addresses of the contracts.
+        vendor: the owner's name that wallets show: 1 to 22 printable ASCII characters, not only spaces.
 
     Raises:
         UsageError: a wallet cannot show the vendor's name.
@@ -47,7 +47,8 @@ def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dic
     if not (vendor.strip() and len(vendor) <= VENDOR_LENGTH and vendor.isascii() and vendor.isprintable()):
         raise UsageError(
             f"{vendor!r} cannot be shown by a wallet",
-            why=f"the vendor's name has 1 to {VENDOR_LENGTH} visible ASCII characters",
+            why=f"a vendor's name has 1 to {VENDOR_LENGTH} printable ASCII characters",
+            remedy="choose a shorter name in ASCII",
         )
     bound = descriptor(contract)
     address = deployment.contract if contract == "BlockOTA" else deployment.replication
@@ -57,10 +58,13 @@ def descriptor_for(contract: str, deployment: Deployment, *, vendor: str) -> dic
 
 
 def write_descriptors(folder: Path, deployment: Deployment, *, vendor: str) -> list[Path]:
-    """Write both contracts' descriptors for a deployment into a folder that exists, and return their paths.
+    """Write the descriptors of both contracts into an existing folder.
+
+    Returns:
+        The paths of the files.
 
     Raises:
-        UsageError: the vendor's name cannot be shown, or the folder cannot be written.
+        UsageError: a wallet cannot show the vendor's name, or the folder cannot be written.
     """
     paths = []
     for contract in CONTRACTS:

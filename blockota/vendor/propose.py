@@ -1,4 +1,8 @@
-"""The desk where the vendor's Safe is asked: make proposals, and gather what an owner must know before signing."""
+"""Makes proposals for the vendor's Safe, and reads the state of the chain that owners need before they sign.
+
+Source for changes of owners: Safe smart account 1.5, ``OwnerManager.sol``. The owners are a linked list, so that a
+removal names the owner before the removed one.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.intent import SAFE
 from blockota.approval.proposal import Proposal
 from blockota.approval.transaction_builder import BuilderTransaction
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.contract import refusals_in_words
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import read_safe
-from blockota.errors import ChainError, ProposalError
+from blockota.errors import Action, ChainError, ProposalError, RefusedError
 from blockota.ethereum import to_checksum_address
-from blockota.model.agreement import Agreement
+from blockota.formats.abi import interface
+
+_SENTINEL = "0x" + "00" * 19 + "01"
+"""Start of the list of owners (``SENTINEL_OWNERS``)."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """What goes into a proposal beside its call.
+    """The parts of a proposal beside its call.
 
     Attributes:
-        text: why, for the other owners; one line.
+        text: the reason for it, one line for the other owners.
         now: Unix time, in seconds.
         lifetime: seconds until the proposal expires.
-        nonce: the Safe's nonce to take; None means its next.
-        proposer: who proposes, as they call themselves; one line.
+        nonce: nonce of the Safe to use; None uses the next one.
+        proposer: the proposer's own name for themselves, one line.
     """
 
     text: str
@@ -37,16 +45,16 @@ class Reason:
 
 
 def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
-    """Make a proposal, after asking the contract that it calls whether it would do this today.
+    """Make a proposal. The call is simulated first, with the Safe as its sender.
 
     Args:
-        contract: the contract whose owner is the Safe.
+        contract: the contract that is owned by the Safe.
         call: calldata.
-        reason: why, when, and until when.
-        target: address of the contract that is called; None means `contract` itself.
+        reason: reason and lifetime.
+        target: address to call; None calls `contract`.
 
     Raises:
-        ContractRefusalError: it would not.
+        ContractRefusalError: the called contract would refuse.
     """
     safe = read_safe(contract.chain, contract.owner())
     address = to_checksum_address(target or contract.address)
@@ -59,12 +67,13 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
     """Make a proposal by which the Safe changes its own owners or threshold.
 
     Args:
-        contract: the contract whose owner is the Safe.
-        make: the calldata, from what the Safe is today.
-        reason: why, when, and until when.
+        contract: the contract that is owned by the Safe.
+        make: returns the calldata for the Safe's present state, such as `add_call`.
+        reason: reason and lifetime.
 
     Raises:
-        ContractRefusalError: the Safe would not.
+        RefusedError: `make` refuses.
+        ContractRefusalError: the Safe would refuse.
     """
     safe = read_safe(contract.chain, contract.owner())
     call = make(safe)
@@ -74,44 +83,94 @@ def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], by
 
 
 def propose_rejection(contract: BlockOTAContract, *, reason: Reason) -> Proposal:
-    """Make the empty transaction at a nonce: once it is executed, nothing else at that nonce can be."""
+    """Make the empty transaction at a nonce. Once executed, no other transaction at that nonce can be."""
     safe = read_safe(contract.chain, contract.owner())
     return _proposal(contract, safe, reason=reason, to=safe.address, data=b"")
 
 
 def propose_built(contract: BlockOTAContract, built: BuilderTransaction, *, reason: Reason) -> Proposal:
-    """Make a proposal of a transaction that the Transaction Builder prepared; the contract is not asked yet.
+    """Make a proposal from a transaction of the Transaction Builder. The call is not simulated.
 
     Raises:
-        ProposalError: it is for another chain or Safe.
+        ProposalError: the transaction is for another chain or Safe.
     """
     safe = read_safe(contract.chain, contract.owner())
     if built.chain_id != contract.chain.chain_id or built.safe not in (None, safe.address):
         raise ProposalError(
             "the file is for another chain or Safe",
-            why=f"it names chain id {built.chain_id} and the Safe {built.safe or 'of nobody'}; here it is "
-            f"{contract.chain.chain_id} and {safe.address}",
-            remedy="choose the network it was made for with --network",
+            why=f"it names chain id {built.chain_id} and {f'the Safe {built.safe}' if built.safe else 'no Safe'}; the "
+            f"network's are {contract.chain.chain_id} and {safe.address}",
+            remedy="choose the network that it was made for",
+            action=Action.CHOOSE_NETWORK,
         )
     return replace(_proposal(contract, safe, reason=reason, to=built.to, data=built.data), value=built.value)
+
+
+def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
+    """Calldata that adds an owner.
+
+    Args:
+        safe: the present state.
+        owner: address of the new owner.
+        threshold: the new threshold; None keeps the present one.
+
+    Raises:
+        RefusedError: it is an owner already, or the threshold cannot be met.
+    """
+    if to_checksum_address(owner) in safe.owners:
+        raise RefusedError(f"{owner} is an owner already", why=_show_owners(safe), remedy="leave it as it is")
+    wanted = _check_threshold(safe, threshold, owners=len(safe.owners) + 1)
+    return interface(SAFE).encode_call("addOwnerWithThreshold", to_checksum_address(owner), wanted)
+
+
+def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
+    """Calldata that removes an owner. Arguments as in `add_call`.
+
+    Raises:
+        RefusedError: it is not an owner, or the remaining owners could not meet the threshold.
+    """
+    if to_checksum_address(owner) not in safe.owners:
+        raise RefusedError(
+            f"{owner} is not an owner of the Safe",
+            why=_show_owners(safe),
+            remedy="name one of the owners",
+            action=Action.LIST_OWNERS,
+        )
+    wanted = _check_threshold(safe, threshold, owners=len(safe.owners) - 1)
+    place = safe.owners.index(to_checksum_address(owner))
+    before = safe.owners[place - 1] if place else _SENTINEL
+    return interface(SAFE).encode_call("removeOwner", before, safe.owners[place], wanted)
+
+
+def threshold_call(safe: SafeState, threshold: int) -> bytes:
+    """Calldata that changes the number of owners that must sign.
+
+    Raises:
+        RefusedError: the threshold is the present one, or greater than the number of owners.
+    """
+    if threshold == safe.threshold:
+        raise RefusedError(f"the threshold is {threshold} already", why=_show_owners(safe), remedy="leave it as it is")
+    wanted = _check_threshold(safe, threshold, owners=len(safe.owners))
+    return interface(SAFE).encode_call("changeThreshold", wanted)
 
 
 def read_view(
     contract: BlockOTAContract, replication: ReplicationContract | None, *, about: Iterable[int]
 ) -> ChainView:
-    """What a signer must know of the chain, at its newest block.
+    """Read the state of the chain at its newest block.
 
     Args:
         contract: the configured contract.
         replication: the configured replication contract, if there is one.
-        about: numbers of the agreements that proposals at hand are about.
+        about: numbers of the agreements to read, see `agreements_of`.
 
     Raises:
-        ChainError: the block was replaced while the chain was asked.
+        ChainError: the block was replaced during the reads.
     """
     head = contract.chain.head()
     products = tuple(contract.products(block=head.number))
     newest = (contract.latest(product.name, block=head.number) for product in products)
+    agreements = (replication.agreement(number, block=head.number) for number in about) if replication else ()
     view = ChainView(
         chain_id=contract.chain.chain_id,
         block_number=head.number,
@@ -122,31 +181,32 @@ def read_view(
         safe=read_safe(contract.chain, contract.owner(block=head.number), block=head.number),
         products=products,
         newest=tuple(release for release in newest if release),
-        agreements=_agreements(replication, about, block=head.number),
+        agreements=tuple(agreement for agreement in agreements if agreement),
     )
+    # A node answers by block number. Only an unchanged hash shows that all answers are of one block.
     if contract.chain.head(head.number).hash != head.hash:
-        raise ChainError("the chain was rewritten while it was asked", remedy="try again")
+        raise ChainError("the chain was reorganised during the reads", remedy="try again")
     return view
 
 
-def _agreements(
-    replication: ReplicationContract | None, numbers: Iterable[int], *, block: int
-) -> tuple[Agreement, ...]:
-    found = (replication.agreement(number, block=block) for number in numbers) if replication else ()
-    return tuple(agreement for agreement in found if agreement)
-
-
 def agreements_of(proposals: Iterable[Proposal]) -> list[int]:
-    """Numbers of the agreements that proposals are about."""
+    """Numbers of the agreements that proposals decide about."""
     calls = [proposal.call for proposal in proposals if proposal.call]
     return sorted({call.arguments["id"] for call in calls if call.contract == "FirmwareReplication"})
 
 
 def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to: str, data: bytes) -> Proposal:
+    if reason.nonce is not None and reason.nonce < safe.nonce:
+        raise ProposalError(
+            f"nonce {reason.nonce} is used already",
+            why=f"the Safe is at {safe.nonce}",
+            remedy="use the next nonce",
+            action=Action.CHOOSE_NONCE,
+        )
     return Proposal(
         chain_id=contract.chain.chain_id,
         safe=safe.address,
-        nonce=_nonce(safe, reason.nonce),
+        nonce=safe.nonce if reason.nonce is None else reason.nonce,
         to=to,
         data=data,
         reason=reason.text,
@@ -156,11 +216,16 @@ def _proposal(contract: BlockOTAContract, safe: SafeState, *, reason: Reason, to
     )
 
 
-def _nonce(safe: SafeState, wanted: int | None) -> int:
-    if wanted is not None and wanted < safe.nonce:
-        raise ProposalError(
-            f"nonce {wanted} is used already",
-            why=f"the Safe is at {safe.nonce}",
-            remedy="leave --nonce out for the next one",
+def _check_threshold(safe: SafeState, wanted: int | None, *, owners: int) -> int:
+    threshold = safe.threshold if wanted is None else wanted
+    if not 1 <= threshold <= owners:
+        raise RefusedError(
+            f"a threshold of {threshold} cannot be met",
+            why=f"the Safe would have {owners} owner{'s' if owners != 1 else ''}",
+            remedy=f"choose another threshold, from 1 to {owners}",
         )
-    return safe.nonce if wanted is None else wanted
+    return threshold
+
+
+def _show_owners(safe: SafeState) -> str:
+    return f"{safe.threshold} of {', '.join(safe.owners)} must sign"

@@ -1,4 +1,4 @@
-"""The vendor's work: pair a product, propose releases and all else to the Safe; deploy the contracts."""
+"""Publishes for the vendor: pairs products, proposes releases, revocations and floors, and deploys the contracts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from blockota.bindings.safe import SAFE_ARTIFACTS, deploy_safe, read_safe
 from blockota.chain import Chain
 from blockota.chain.local import project_folders
 from blockota.deployment import Deployment
-from blockota.errors import ProposalError, RefusedError, UsageError
+from blockota.errors import Action, ProposalError, RefusedError, UsageError
 from blockota.ethereum import to_checksum_address
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.model.release import Product, Release, Status, Version
@@ -31,13 +31,13 @@ _ZERO = Version(0, 0, 0)
 
 @dataclass(frozen=True)
 class Floor:
-    """A floor that a product may get, and what becomes of its releases.
+    """The effect of a new floor on the releases of a product.
 
     Attributes:
-        product: the product's name.
-        version: the least version that may be installed then.
-        excluded: releases that could be installed until now, and never again; newest first.
-        allowed: releases that can be installed still; newest first.
+        product: name of the product.
+        version: the floor, the least version that may be installed.
+        excluded: releases that can be installed today, and never again below this floor; newest first.
+        allowed: releases that can still be installed; newest first.
     """
 
     product: str
@@ -47,24 +47,27 @@ class Floor:
 
 
 def known_product(contract: BlockOTAContract, name: str) -> Product:
-    """A product that the contract knows, paired or not.
+    """A product of the contract, paired or not.
 
     Raises:
-        RefusedError: it was never paired.
+        RefusedError: the product was never paired.
     """
     product = contract.product(name)
     if product is None:
         raise RefusedError(
-            f"there is no product {name}", why="the contract never paired it", remedy="see `blockota product list`"
+            f"there is no product {name}",
+            why="the contract never paired it",
+            remedy="check the name",
+            action=Action.LIST_PRODUCTS,
         )
     return product
 
 
 def paired_product(contract: BlockOTAContract, name: str) -> Product:
-    """The product, when releases can be published for it.
+    """A product for which releases can be published.
 
     Raises:
-        RefusedError: the contract does not know it, or it is not paired.
+        RefusedError: the product does not exist, or is not paired.
     """
     product = contract.product(name)
     if product is None or not product.paired:
@@ -72,7 +75,8 @@ def paired_product(contract: BlockOTAContract, name: str) -> Product:
         raise RefusedError(
             f"{name} is not paired with an OEM",
             why=f"the contract's paired products are: {known or 'none'}",
-            remedy="check the name, or pair it with `blockota product pair`",
+            remedy="check the name, or pair the product",
+            action=Action.PAIR_PRODUCT,
         )
     return product
 
@@ -85,25 +89,31 @@ def propose_releases(
     reason: Reason,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> tuple[list[Release], Proposal]:
-    """Propose releases in one call, and put images and manifests into the store once the contract would take them all.
+    """Propose releases in one call, and store their images and manifests.
 
     Args:
-        contract: where they are to be recorded.
-        drafts: oldest first where several are for one product.
-        store: gets the images and the manifests; nothing of them when one release is refused.
-        reason: why, when, and until when.
-        on_progress: is told the bytes of each block stored.
+        contract: the contract that will record the releases.
+        drafts: the releases; several for one product in ascending order of versions.
+        store: gets the images and manifests. If any release is refused, nothing is stored.
+        reason: reason and lifetime.
+        on_progress: called with the number of bytes of each block that was stored.
+
+    Returns:
+        The records that the proposal publishes, and the proposal.
 
     Raises:
         RefusedError: an image, a version, a time or a text is not acceptable.
         StoreError: the store cannot be written.
     """
+    # (1) Check everything, and have the contract simulate the call.
     for draft in drafts:
         check_time(draft, now=reason.now)
     releases = [draft_release(draft, paired_product(contract, draft.product)) for draft in drafts]
     proposal = propose(contract, publish_call(releases), reason=reason)
     for draft, release in zip(drafts, releases, strict=True):
         check_kind(draft, release)
+
+    # (2) Store.
     for draft, release in zip(drafts, releases, strict=True):
         if manifest := draft_manifest(draft, release):
             store.put(io.BytesIO(manifest.to_json()))
@@ -111,25 +121,26 @@ def propose_releases(
             stored = store.put(image, on_progress=on_progress)
         if stored != release.cid:
             raise RefusedError(
-                f"the image of {release.product} {release.version} is being written to",
-                why="it was another one when it was hashed",
-                remedy="publish it when its build has ended",
+                f"the image of {release.product} {release.version} was changed while it was stored",
+                why="its content address is not the one in the proposal",
+                remedy="wait until the build has ended, then publish again",
             )
     return releases, proposal
 
 
 def propose_revocation(contract: BlockOTAContract, product: str, *, version: Version, reason: Reason) -> Proposal:
-    """Propose to withdraw a release for good; the reason's text is recorded on the chain.
+    """Propose to revoke a release permanently. The text of the reason is recorded on the chain.
 
     Raises:
-        UsageError: no reason is given.
-        ContractRefusalError: there is no such release, or it is revoked already.
+        UsageError: the reason is empty.
+        ContractRefusalError: the release does not exist, or is revoked already.
     """
     if not reason.text.strip():
         raise UsageError(
             "a release is not revoked without a reason",
-            why="it is recorded on the chain, for everybody who has the release",
-            remedy="say it with --reason",
+            why="the reason is recorded on the chain for the users of the release",
+            remedy="give a reason",
+            action=Action.GIVE_REASON,
         )
     return propose(contract, revoke_call(product, version, reason=reason.text), reason=reason)
 
@@ -140,30 +151,31 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
 
 
 def propose_floor(contract: BlockOTAContract, floor: Floor, *, reason: Reason, above_newest: bool = False) -> Proposal:
-    """Propose to raise a product's floor, for good.
+    """Propose to raise the floor of a product permanently.
 
     Args:
-        contract: where the product is known.
-        floor: the new floor, as `find_floor` tells it.
-        reason: why, when, and until when.
-        above_newest: whether a floor that no release reaches is meant so.
+        contract: the contract of the product.
+        floor: the new floor, from `find_floor`.
+        reason: reason and lifetime.
+        above_newest: whether a floor above every release is intended.
 
     Raises:
-        RefusedError: no release could be installed any more, or the contract would not do it.
+        RefusedError: no release could be installed any more, or the contract would refuse.
     """
     proposal = propose(contract, floor_call(floor.product, floor.version), reason=reason)
     if not floor.allowed and not above_newest:
         newest = max((release.version for release in floor.excluded), default=None)
         raise RefusedError(
             f"the floor {floor.version} would leave nothing to install for {floor.product}",
-            why=f"the newest release is {newest or 'none'}, and a floor never comes down again",
-            remedy=f"publish {floor.version} or newer first, or say --above-newest",
+            why=f"the newest release is {newest or 'none'}, and a floor cannot be lowered",
+            remedy=f"publish {floor.version} or newer first, or confirm that this is intended",
+            action=Action.PUBLISH_BELOW_NEWEST,
         )
     return proposal
 
 
 def find_floor(contract: BlockOTAContract, product: str, *, version: Version) -> Floor:
-    """What a floor would do to a product's releases.
+    """Find the effect of a floor on the releases of a product.
 
     Raises:
         RefusedError: the product was never paired.
@@ -175,29 +187,33 @@ def find_floor(contract: BlockOTAContract, product: str, *, version: Version) ->
 
 
 def sign_unattended(contract: BlockOTAContract, proposal: Proposal, *, account: BaseAccount, now: int) -> Signature:
-    """Sign a proposal where nobody looks on, as a vendor's CI does with what it has just built.
+    """Sign a proposal without a review by a person, as a vendor's CI does for its own build.
 
     Args:
         contract: the contract that the proposal calls.
-        proposal: what is to be signed.
+        proposal: the proposal.
         account: an owner's key.
         now: Unix time, in seconds.
 
     Raises:
-        ProposalError: something about it is unusual, which a person has to look at.
+        ProposalError: there is a red flag, which a person has to review.
     """
     flags = red_flags(proposal, read_view(contract, None, about=()), signer=account.address, now=now)
     if flags:
         raise ProposalError(
-            "the proposal is not signed where nobody looks on",
+            "the proposal is not signed automatically",
             why="; ".join(flag.what for flag in flags),
-            remedy="make it without --sign, and have owners look at it with `blockota proposal sign`",
+            remedy="make it unsigned, and have owners review and sign it",
+            action=Action.SIGN_LATER,
         )
     return sign(proposal, account)
 
 
 def deploy_local_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int) -> str:
-    """Deploy a Safe on a local chain, and return its address.
+    """Deploy a Safe on a local chain.
+
+    Returns:
+        The Safe's checksummed address.
 
     Raises:
         UsageError: the npm package with the Safe's artifacts is not installed.
@@ -213,10 +229,10 @@ def deploy_local_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[st
 
 
 def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
-    """Deploy a BlockOTA contract that a Safe owns, and FirmwareReplication beside it.
+    """Deploy BlockOTA with a Safe as its owner, and FirmwareReplication for it.
 
     Raises:
-        RefusedError: no Safe lies at the address.
+        RefusedError: there is no Safe at the address.
     """
     state = read_safe(chain, safe)
     contract, receipt = BlockOTAContract.deploy(chain, account, owner=state.address)

@@ -248,7 +248,7 @@ def test_a_view_that_no_settings_hold_is_flagged() -> None:
 
 
 def test_a_stranger_is_told() -> None:
-    """Whoever is no owner would sign in vain; where nobody is to sign, nobody is a stranger."""
+    """Whoever is not an owner would sign in vain; where nobody is to sign, nobody is a stranger."""
     assert flags(proposal_with(), signer=MALLORY) == ["stranger"]
     assert flags(proposal_with(), signer=None) == []
 

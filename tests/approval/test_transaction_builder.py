@@ -193,7 +193,7 @@ def test_several_transactions_are_refused() -> None:
     assert "has 5 transactions" in refusal(json.dumps(FIXTURE).encode())
     for count in (0, 2, 3):
         raw = json.dumps(fields | {"transactions": one * count}).encode()
-        assert f"has {count} transactions, and a Safe does several only" in refusal(raw)
+        assert f"has {count} transactions, and a Safe executes several only" in refusal(raw)
 
 
 def test_a_method_without_calldata_is_refused() -> None:
@@ -232,7 +232,7 @@ def test_a_delegatecall_is_not_made_a_call(operation: Any) -> None:
 def test_a_wrong_field_is_named(name: str, value: Any, why: str) -> None:
     """No number, address or calldata is guessed at."""
     sentence = refusal(with_transaction(**{name: value}))
-    assert f"no Transaction Builder file: its field {why}" in sentence
+    assert f"not a Transaction Builder file: its field {why}" in sentence
     assert sentence.isprintable()
 
 
@@ -248,7 +248,7 @@ def test_other_spellings_are_read() -> None:
 def test_a_file_of_another_kind_is_refused(fields: Any) -> None:
     """One sentence, whatever it is."""
     raw = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    assert "is no Transaction Builder file" in refusal(raw)
+    assert "is not a Transaction Builder file" in refusal(raw)
 
 
 @pytest.mark.parametrize(

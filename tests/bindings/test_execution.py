@@ -162,7 +162,7 @@ def test_a_rehearsal_refuses_what_an_execution_would(vendor: Vendor, proposal: P
     """Another chain, a stranger, a forged signature, and a call that the contract refuses."""
     with pytest.raises(ProposalError, match="names chain id 1, this is 1337"):
         try_out(vendor, replace(proposal, chain_id=1))
-    with pytest.raises(ProposalError, match="is no owner"):
+    with pytest.raises(ProposalError, match="is not an owner"):
         try_out(vendor, proposal, cast.mallory)
     forged = replace(sign(proposal, cast.mallory), signer=cast.owner_a.address)
     with pytest.raises(ProposalError, match="is forged"):

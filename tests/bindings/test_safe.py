@@ -45,7 +45,7 @@ def test_a_safe_tells_its_state(vendor: Vendor, cast: Cast) -> None:
 
 
 def test_anyone_executes_what_two_owners_signed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """The release is there, the nonce is taken, and whoever paid is no owner."""
+    """The release is there, the nonce is taken, and whoever paid is not an owner."""
     receipt = run(vendor, proposal, cast.owner_c, cast.owner_a)
     product = proposal.releases[0]["product"].rstrip(b"\0").decode()
     assert vendor.contract.release(product, Version(1, 1, 0)) is not None
@@ -95,9 +95,9 @@ def test_a_proposal_for_another_chain_is_not_executed(vendor: Vendor, proposal: 
 
 def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
     """They are refused before a transaction is made, and the proposal stays good."""
-    with pytest.raises(ProposalError, match="1 of 2 needed"):
+    with pytest.raises(ProposalError, match="1 of 2 are there"):
         run(vendor, proposal, cast.owner_a)
-    with pytest.raises(ProposalError, match="is no owner"):
+    with pytest.raises(ProposalError, match="is not an owner"):
         run(vendor, proposal, cast.owner_a, cast.mallory)
     run(vendor, proposal, cast.owner_a, cast.owner_b)
 

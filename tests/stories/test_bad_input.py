@@ -134,7 +134,7 @@ def test_a_signature_given_twice_counts_once(workshop: Workshop) -> None:
 
 
 def test_a_stranger_is_told_before_signing(workshop: Workshop) -> None:
-    """A key that is no owner's is a red flag, which --yes does not pass."""
+    """A key that is not an owner's is a red flag, which --yes does not pass."""
     propose(workshop)
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
     refused(outcome, REFUSED, "red flags (stranger)")

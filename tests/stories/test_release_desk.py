@@ -244,7 +244,7 @@ def test_what_the_safe_would_not_do_is_refused_at_once(workshop: Workshop) -> No
     owner, stranger = workshop.cast.owner_a.address, workshop.cast.mallory.address
     for words, status, sentence in [
         (("add", owner), REFUSED, "is an owner already"),
-        (("remove", stranger), REFUSED, "is no owner"),
+        (("remove", stranger), REFUSED, "is not an owner"),
         (("threshold", "2"), REFUSED, "the threshold is 2 already"),
         (("threshold", "4"), REFUSED, "a threshold of 4 cannot be met"),
         (("threshold", "0"), USAGE, "0"),

@@ -90,7 +90,7 @@ def test_what_is_unusual_is_not_signed_unseen(workshop: Workshop) -> None:
     """A stranger's key and an image that grew by more than half are left to people; neither file is written."""
     workshop.publish("1.0.0", OLD)
     stranger = publish(workshop, NEW, "1.1.0", "--sign", "env:OWNER_KEY", key=workshop.cast.mallory.key.hex())
-    refused(stranger, REFUSED, "is no owner of the Safe")
+    refused(stranger, REFUSED, "is not an owner of the Safe")
     grown = publish(workshop, LARGE, "1.2.0", "--sign", "env:OWNER_KEY", key=workshop.cast.owner_a.key.hex())
     refused(grown, REFUSED, "grows by more than half")
     assert not [*workshop.folder.glob("1.1.0*"), *workshop.folder.glob("1.2.0*")]

@@ -14,7 +14,7 @@ from blockota.bindings.block_ota import pair_call, publish_call
 from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import read_safe
 from blockota.chain import Chain
-from blockota.errors import ContractRefusalError, ProposalError, RefusedError, UsageError
+from blockota.errors import Action, ContractRefusalError, ProposalError, RefusedError, UsageError
 from blockota.formats.cid import CHUNK_SIZE, cid_of
 from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Product, Region, Release, Version
@@ -83,8 +83,9 @@ def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, produ
 
 def test_an_unpaired_product_is_told_with_those_that_are(vendor: Vendor, product: Product, store: LocalStore) -> None:
     """A mistyped name is seen at once."""
-    with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}.*blockota product pair"):
+    with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}") as refused:
         propose_releases(vendor.contract, [Draft("acme-thermo3", VERSION, code())], store=store, reason=REASON)
+    assert refused.value.action is Action.PAIR_PRODUCT
     assert paired_product(vendor.contract, product.name) == product
 
 

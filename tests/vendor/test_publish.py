@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blockota.bindings.block_ota import argument_release, floor_call, publish_call, revoke_call
-from blockota.errors import ContentError, ContractRefusalError, RefusedError, StoreError, UsageError
+from blockota.errors import Action, ContentError, ContractRefusalError, RefusedError, StoreError, UsageError
 from blockota.formats.abi import interface
 from blockota.model.draft import GRACE, Draft, draft_manifest
 from blockota.model.release import Product, Version
@@ -113,8 +113,9 @@ def test_a_floor_tells_what_it_excludes(vendor: Vendor, product: Product) -> Non
     vendor.decide(propose_floor(vendor.contract, floor, reason=REASON).data)
     high = find_floor(vendor.contract, product.name, version=Version(2, 0, 0))
     assert [r.version for r in high.excluded] == [versions[2]]
-    with pytest.raises(RefusedError, match=r"leave nothing to install .* newest release is 1\.3\.0.*--above-newest"):
+    with pytest.raises(RefusedError, match=r"leave nothing to install .* newest release is 1\.3\.0") as refused:
         propose_floor(vendor.contract, high, reason=REASON)
+    assert refused.value.action is Action.PUBLISH_BELOW_NEWEST
     meant = propose_floor(vendor.contract, high, reason=REASON, above_newest=True)
     assert meant.data == floor_call(product.name, high.version)
     with pytest.raises(ContractRefusalError, match=r"it is 1\.3\.0, and a floor only rises"):

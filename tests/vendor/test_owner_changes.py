@@ -15,8 +15,7 @@ from blockota.bindings.safe import execute, read_safe
 from blockota.errors import ContractRefusalError, RefusedError
 from blockota.formats.abi import interface
 from blockota.keys import dev_account
-from blockota.vendor.propose import propose_to_itself
-from blockota.vendor.safe_owners import add_call, remove_call, threshold_call
+from blockota.vendor.propose import add_call, propose_to_itself, remove_call, threshold_call
 from tests.conftest import REASON, Vendor, rpc
 from tests.support.samples import NOW
 
@@ -107,7 +106,7 @@ def test_a_removed_owner_s_signature_counts_no_more(vendor: Vendor) -> None:
     gone, *others = signers(vendor)
     early = [sign(later, gone), sign(later, others[0])]
     decide(vendor, lambda safe: remove_call(safe, gone.address, threshold=None))
-    with pytest.raises(RefusedError, match=f"{gone.address} is no owner of the Safe"):
+    with pytest.raises(RefusedError, match=f"{gone.address} is not an owner of the Safe"):
         execute(vendor.chain, later, signatures=early, account=vendor.cast.payer, now=NOW)
 
 
@@ -136,7 +135,7 @@ def test_what_is_so_already_is_refused() -> None:
         add_call(STATE, STATE.owners[1], threshold=None)
     with pytest.raises(RefusedError, match="is an owner already"):
         add_call(STATE, STATE.owners[1].lower(), threshold=None)
-    with pytest.raises(RefusedError, match=f"{DORA.address} is no owner of the Safe: {shown}"):
+    with pytest.raises(RefusedError, match=f"{DORA.address} is not an owner of the Safe: {shown}"):
         remove_call(STATE, DORA.address, threshold=None)
     with pytest.raises(RefusedError, match=f"the threshold is 2 already: {shown}"):
         threshold_call(STATE, 2)
