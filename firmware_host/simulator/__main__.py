@@ -1,6 +1,6 @@
-"""``python -m firmware_host.simulator``: a simulated board for tools and for trying things out.
+"""Serve a simulated STM32 board.
 
-It prints one line, the URL or path to connect to, and then says on stderr what the board does.
+The command prints one line, the URL or path to connect to; the board's log goes to stderr.
 """
 
 from __future__ import annotations
@@ -39,48 +39,39 @@ UNIQUE_ID_LENGTH = 12
 RATES = ("9600", "57600", "115200", "230400", "256000", "460800")
 RATE_OF_THE_LINE = "line"
 MAX_LATENCY = 1000.0
-"""Milliseconds; a host gives up on a board after half of that."""
+"""Milliseconds; a host stops waiting for an answer after half of that."""
 EXAMPLE = """\
 example:
   python -m firmware_host.simulator --tcp 3115 --flash board.flash
   python -m firmware_host.simulator --pty --fault silent-after=5000
   python -m firmware_host.simulator --rfc2217 --wiring dtr-rts --baud line
 
-Each new connection is the technician's reset button: the board is in its boot ROM again.
-Where a control line is wired to NRST (--rfc2217), the host resets the board itself."""
+Each new connection resets the board, which is then in its boot ROM.
+Where a control line is wired to NRST (--rfc2217), the host must reset the board itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status (see `blockota.errors`)."""
-    options = _parser().parse_args(arguments)
+    """Serve a simulated board; return the exit status (see `blockota.errors`)."""
     try:
-        _simulate(options, _print)
+        simulate(arguments, _print)
     except BlockOTAError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
     return 0
 
 
-def simulate(words: Sequence[str], announce: Callable[[str], None]) -> None:
+def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -> None:
     """Serve a simulated board until SIGINT or SIGTERM.
 
     Args:
-        words: the command's options.
-        announce: is given the URL or path to connect to.
+        arguments: the options; None for those of the process.
+        announce: called with the URL or path to connect to.
 
     Raises:
-        BlockOTAError: there can be no such board, or it cannot be served.
-        SystemExit: the words cannot be understood, or ask for help; what argparse says is on stderr or stdout.
+        BlockOTAError: the options describe no possible board, or it cannot be served.
+        SystemExit: the options are malformed, or ask for help; argparse has printed the message.
     """
-    _simulate(_parser().parse_args(words), announce)
-
-
-def _print(url: str) -> None:
-    sys.stdout.write(f"{url}\n")
-    sys.stdout.flush()
-
-
-def _simulate(options: argparse.Namespace, announce: Callable[[str], None]) -> None:
+    options = _parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO,
         stream=sys.stderr,
@@ -92,8 +83,13 @@ def _simulate(options: argparse.Namespace, announce: Callable[[str], None]) -> N
         with _served(_board(options), options) as url:
             announce(url)
             signal.sigwait(STOP_SIGNALS)
-    finally:  # whoever called this as a function starts processes later, which would inherit the mask
+    finally:  # processes that the caller starts later would inherit the mask
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _print(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
 
 
 def _served(board: SimulatedBoard, options: argparse.Namespace) -> AbstractContextManager[str]:
@@ -110,7 +106,7 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
         profile,
         flash=options.flash or b"",
         faults=reduce(Faults.adding, options.fault, Faults()),
-        times=_times(options.baud, options.latency, tells_rate=options.pty or options.rfc2217 is not None),
+        times=_times(options.baud, options.latency, has_rate=options.pty or options.rfc2217 is not None),
         unique_id=_unique_id(options.unique_id),
     )
     pages = _pages(options.write_protected, profile)
@@ -122,23 +118,23 @@ def _board(options: argparse.Namespace) -> SimulatedBoard:
     return board
 
 
-def _times(baud: str, latency: float, *, tells_rate: bool) -> TimeModel | None:
+def _times(baud: str, latency: float, *, has_rate: bool) -> TimeModel | None:
     if not 0 <= latency <= MAX_LATENCY:
         raise UsageError(
-            f"the latency {latency:g} ms cannot be",
-            remedy=f"write 0 to {MAX_LATENCY:g} milliseconds, as in --latency 16",
+            f"the latency of {latency:g} ms is out of range",
+            remedy=f"write 0 to {MAX_LATENCY:g} milliseconds, such as --latency 16",
         )
     if latency and not baud:
-        raise UsageError("a latency needs a line that takes time", remedy="say --baud as well, as in --baud 115200")
-    if baud == RATE_OF_THE_LINE and not tells_rate:
-        raise UsageError("a TCP connection has no rate", remedy="say --baud 115200, or serve --pty or --rfc2217")
+        raise UsageError("a latency needs a line that takes time", remedy="add --baud, such as --baud 115200")
+    if baud == RATE_OF_THE_LINE and not has_rate:
+        raise UsageError("a TCP connection has no rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
     rate = 0 if baud == RATE_OF_THE_LINE else int(baud or 0)
     return TimeModel(baud=rate, latency=latency / 1000) if baud else None
 
 
 def _unique_id(text: str) -> bytes:
     if not re.fullmatch(rf"[0-9A-Fa-f]{{{UNIQUE_ID_LENGTH * 2}}}", text):
-        raise UsageError(f"the unique id {text!r} cannot be read", remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits")
+        raise UsageError(f"the unique id {text!r} is invalid", remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits")
     return bytes.fromhex(text)
 
 
@@ -150,7 +146,7 @@ def _pages(text: str, profile: BoardProfile) -> set[int]:
         if not first <= last < profile.page_count:
             raise UsageError(
                 f"the pages {part!r} cannot be write-protected",
-                remedy=f"write page numbers up to {profile.page_count - 1}, as in 0-3,8",
+                remedy=f"write page numbers up to {profile.page_count - 1}, such as 0-3,8",
             )
         pages |= set(range(first, last + 1))
     return pages
@@ -171,14 +167,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_line_options(parser: argparse.ArgumentParser) -> None:
     line = parser.add_mutually_exclusive_group()
     line.add_argument("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (any free one)")
-    line.add_argument("--pty", action="store_true", help="a new pseudo-terminal instead")
+    line.add_argument("--pty", action="store_true", help="serve a new pseudo-terminal instead")
     line.add_argument(
         "--rfc2217",
         type=_port,
         nargs="?",
         const=0,
         metavar="PORT",
-        help="a serial server instead, with rate, parity and control lines",
+        help="serve an RFC 2217 serial server instead, with rate, parity and control lines",
     )
     parser.add_argument(
         "--wiring", choices=tuple(WIRINGS), default="dtr-rts", help="what drives NRST, then BOOT0 (%(default)s)"
@@ -189,38 +185,42 @@ def _add_line_options(parser: argparse.ArgumentParser) -> None:
         "--baud",
         default="",
         choices=(*RATES, RATE_OF_THE_LINE),
-        help="take the time that line and flash take at this rate, or at the one that the host sets (none)",
+        help="simulate the time of line and flash at this rate, or at the one that the host sets (no time)",
     )
     parser.add_argument(
-        "--max-baud", type=int, default=0, metavar="RATE", help="the highest rate that the ROM measures (the chip's)"
+        "--max-baud",
+        type=int,
+        default=0,
+        metavar="RATE",
+        help="the highest rate that the ROM measures correctly (the chip's)",
     )
     parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="MS", help="delay of the USB adapter, with --baud"
+        "--latency", type=float, default=0.0, metavar="MS", help="delay of the USB adapter in milliseconds, with --baud"
     )
-    parser.add_argument("--verbose", action="store_true", help="say each read and write as well")
+    parser.add_argument("--verbose", action="store_true", help="log each read and write as well")
 
 
 def _add_board_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="which chip (%(default)s)")
-    add("--flash", type=Path, metavar="FILE", help="keep the flash in FILE, which is made if absent")
+    add("--flash", type=Path, metavar="FILE", help="keep the flash in FILE, which is created if absent")
     add("--unique-id", default="424c4f434b4f544100000001", metavar="HEX", help="the chip's 96-bit id")
     add("--boot0", type=int, choices=(0, 1), default=1, help="1 starts the boot ROM, 0 the flash (1)")
     add("--readout-protected", action="store_true", help="set readout protection")
-    add("--write-protected", default="", metavar="PAGES", help="as in 0-3,8; rounded up to sectors")
+    add("--write-protected", default="", metavar="PAGES", help="such as 0-3,8; rounded up to sectors")
     add(
         "--fault",
         action="append",
         default=[],
         metavar="NAME[=VALUE]",
-        help=f"what goes wrong, may be repeated: {', '.join(FAULT_NAMES)}",
+        help=f"simulate a fault; may be repeated: {', '.join(FAULT_NAMES)}",
     )
 
 
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text} is no TCP port")
+        raise argparse.ArgumentTypeError(f"{text} is not a TCP port")
     return port
 
 

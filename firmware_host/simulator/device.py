@@ -1,4 +1,22 @@
-"""The simulated board as a whole: reset, BOOT0, power, the serial line, and what runs behind it."""
+"""The simulated board as a whole: reset, BOOT0, power, the serial line, and the program that runs.
+
+State and event decide the next state:
+
+=============  ================================================================  ======================
+State          Event                                                             Next state
+=============  ================================================================  ======================
+any            reset, NRST released, or an application asks for a reset          ROM (BOOT0 at 1), else application
+ROM            a command that ends in a reset                                    ROM (BOOT0 at 1), else application
+ROM            Go                                                                application
+ROM            bus fault                                                         halted
+application    crash; nothing that can boot                                      halted
+any            NRST low                                                          halted
+any            power cut                                                         halted, RAM lost
+=============  ================================================================  ======================
+
+A halted board is silent until it is reset. `_script` is the ROM and `application` the application; a halted board has
+neither.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +25,14 @@ import math
 from typing import TYPE_CHECKING
 
 from firmware_host.simulator.clock import Timeline, TimeModel
-from firmware_host.simulator.emulator import Application, CrashError
+from firmware_host.simulator.emulator import CrashError, EmulatedApplication
 from firmware_host.simulator.faults import NO_FAULTS, Faults
+from firmware_host.simulator.flash import PowerCutError
 from firmware_host.simulator.frames import Leave, Script, Transmitter
-from firmware_host.simulator.power import PowerCutError
+from firmware_host.simulator.line import Cable, LineSettings, received
 from firmware_host.simulator.profiles import STM32F103C8, BoardProfile
 from firmware_host.simulator.rom import Rom
 from firmware_host.simulator.silicon import BusFaultError, Silicon
-from firmware_host.simulator.uart import LineSettings, received
-from firmware_host.simulator.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,23 +42,23 @@ logger = logging.getLogger("firmware_host.simulator")
 
 UNIQUE_ID = bytes.fromhex("42 4c 4f 43 4b 4f 54 41 00 00 00 01")
 GLITCH = 0x00
-"""What a ROM measures in place of 0x7F when only a part of a byte reaches it: it is deaf then."""
+"""What a ROM measures in place of 0x7F when only a part of a byte reaches it; it is deaf then."""
 
 
 class SimulatedBoard:
-    """One powered board, its BOOT0 jumper at 1: bytes in, bytes out, no thread and no clock.
+    """One powered board with BOOT0 at 1: bytes in, bytes out, without threads.
 
     Args:
-        profile: which chip.
-        flash: first contents of the flash, or the file that keeps them.
+        profile: the chip.
+        flash: the first contents of the flash, or the file that keeps them.
         faults: what is wrong with the board.
         times: how long things take; None for no time at all.
         unique_id: the chip's 96-bit id.
 
     Attributes:
-        boot0: the jumper: True starts the boot ROM at reset, False what is in flash.
-        powered: whether the supply is there.
-        application: what runs in place of the ROM, if anything does.
+        boot0: True starts the boot ROM at a reset, False the application in flash.
+        powered: whether there is power.
+        application: the running application, or None.
 
     Raises:
         UsageError: the first contents are larger than the flash.
@@ -57,163 +74,163 @@ class SimulatedBoard:
         times: TimeModel | None = None,
         unique_id: bytes = UNIQUE_ID,
     ) -> None:
-        """Power the board up, into the boot ROM."""
         self.boot0 = self.powered = True
-        self.application: Application | None = None
+        self.application: EmulatedApplication | None = None
         self._faults, self._time = faults, Timeline(times)
         self._silicon = Silicon(profile, flash, faults=faults, unique_id=unique_id)
         self._line = Transmitter(faults, greets_twice=profile.greets_twice)
-        self._wire = Wire(faults)
+        self._cable = Cable(faults)
         self._script: Script[Leave] | None = None
-        self._held = self._is_measured = False
+        self._in_reset = self._is_measured = False
         self._host = self._measured = LineSettings()
         self._ran_until = self._reset_at = self._listens_from = -math.inf
         self.reset()
 
     @property
     def profile(self) -> BoardProfile:
-        """Which chip this is."""
+        """The chip."""
         return self._silicon.profile
 
     @property
     def flash(self) -> bytes:
-        """What the flash holds, all of it."""
+        """The contents of the flash."""
         return bytes(self._silicon.flash.cells)
 
     @property
     def readout_protected(self) -> bool:
-        """Whether the flash can be read, since the last reset."""
+        """Whether the flash is protected from being read, since the last reset."""
         return self._silicon.options.readout_protected
 
     @property
     def protected_pages(self) -> frozenset[int]:
-        """Numbers of the pages that are protected against writing, since the last reset."""
+        """Numbers of the pages that are protected from writing, since the last reset."""
         return self._silicon.options.protected_pages
 
     def protect(self, *, readout: bool = False, pages: Iterable[int] = ()) -> None:
-        """Set the option bytes as somebody may have done before; then reset.
+        """Set the option bytes without a command, then reset.
 
         Args:
-            readout: whether the flash is closed to readers.
-            pages: pages against writing; a protection bit covers several, so more may be.
+            readout: whether the flash is protected from being read.
+            pages: to protect from writing; a protection bit covers several pages, so others may be protected too.
         """
         per_sector = self.profile.pages_per_sector
         self._silicon.protect(readout=readout, sectors={page // per_sector for page in pages})
         self.reset()
 
     def reset(self) -> None:
-        """Press the reset button, and release it long enough ago for the ROM to listen.
+        """Press the reset button, and release it early enough for the ROM to listen.
 
-        Power comes back if it was cut. RAM is kept but for what the ROM takes, and BOOT0 decides what starts.
+        Power returns if it was cut. RAM is kept except for what the ROM uses.
         """
         self._time.arrive()
-        self.powered, self._held = True, False
+        self.powered, self._in_reset = True, False
         self._boot(self._time.moment)
         self._listens_from = -math.inf
 
     def hold_reset(self, *, low: bool) -> None:
-        """Pull NRST low, or let it rise: then BOOT0 decides what starts, and the ROM takes its time to listen."""
+        """Pull NRST low or release it; after the release the ROM takes its start-up time until it listens."""
         if low:
             self._halt()
-        elif self._held and self.powered:
+        elif self._in_reset and self.powered:
             self._time.arrive()
             self._boot(self._time.moment)
-        self._held = low
+        self._in_reset = low
 
     def hear_break(self) -> None:
-        """Hold the line low for long: a zero to what listens, and no 0x7F to a ROM that waits for it."""
+        """Receive a break: a zero, and not the 0x7F that a ROM waits for after a reset."""
         self.feed(b"\0")
 
     def set_line(self, settings: LineSettings) -> None:
-        """Tell how the host has set the line; of no effect where the time model fixes its rate."""
+        """Set the host's line settings; no effect where the time model fixes the rate."""
         if not self._time.is_fixed:
             self._host = settings
             self._time.line_baud = settings.baud
 
     def cut_power(self) -> None:
-        """Take the supply away: the board is silent until `reset` or `connect`, and RAM is lost."""
+        """Cut the power: the board is silent until `reset` or `connect`, and RAM is lost."""
         self._halt()
         self._silicon.lose_power()
         self.powered = False
 
     def connect(self) -> bytes:
-        """Plug the line in and press reset; return what the host hears at once.
+        """Plug the line in and press reset; return the bytes that the host receives at once.
 
-        A cable that an `unplug` fault took off is only put back: the board goes on as it was.
+        After an `unplug` fault the cable is only reconnected: the board continues.
         """
         return self.plug_in(reset=True)
 
     def plug_in(self, *, reset: bool) -> bytes:
-        """Plug the line in, and supply power if it was cut; return what the host hears at once.
+        """Plug the line in, and supply power if it was cut; return the bytes that the host receives at once.
 
         Args:
-            reset: whether somebody presses the button as well.
+            reset: whether to press the reset button as well.
         """
-        if (self._wire.put_back() and reset) or not self.powered:
+        if (self._cable.reconnect() and reset) or not self.powered:
             self.reset()
         return bytes((7 * index + 0xA5) % 256 for index in range(self._faults.noise_at_open))
 
     def feed(self, data: bytes) -> bytes:
         """Receive bytes from the host; return the answer."""
         self._time.arrive()
-        answer = b"".join([self._receive(byte) for byte in self._heard(data)])
+        answer = b"".join([self._receive(byte) for byte in self._understood(data)])
         if answer:
             self._time.deliver()
         return received(answer, self._measured, heard=self._host) if self._script else answer
 
-    def _heard(self, data: bytes) -> bytes:
-        """What of the data the ROM's USART understands; the byte that it measures is taken as it is."""
-        if self._is_measured or not self._script:
-            return received(data, self._host, heard=self._measured) if self._script else data
-        return data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud))
-
     def run(self, seconds: float) -> bytes:
-        """Let the application run for that long, by its own clock; return what it says.
+        """Run the application for this time by its own clock; return what it sends.
 
-        Nothing happens while the boot ROM runs: it only answers.
+        Does nothing while the boot ROM runs, which only answers.
         """
         if self.application is None or seconds <= 0:
             return b""
         application = self.application
         try:
-            said = application.run(seconds)
+            sent = application.run(seconds)
         except CrashError as error:
             logger.warning("the application crashed: %s", error)
-            said = application.take_sent()
+            sent = application.take_sent()
             self._halt()
         self._ran_until += seconds - application.seconds_left
         if self.application and application.peripherals.reset_requested:
             logger.info("the application asks for a reset")
             self._boot(self._ran_until)
-        return said
+        return sent
 
     def idle(self, tick: float) -> bytes:
-        """Let the application run up to now; without a time model, for `tick` seconds."""
-        return self._wire.to_host(self.run(self._time.since(self._ran_until, otherwise=tick)))
+        """Run the application up to the present; without a time model, for `tick` seconds."""
+        return self._cable.to_host(self.run(self._time.since(self._ran_until, otherwise=tick)))
+
+    def _understood(self, data: bytes) -> bytes:
+        """Return what the ROM's USART receives; the byte from which it measures the rate is not garbled."""
+        if self._is_measured or not self._script:
+            return received(data, self._host, heard=self._measured) if self._script else data
+        return data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud))
 
     def _receive(self, byte: int) -> bytes:
+        # (1) The byte takes its time on the line, in which an application runs on.
         begun = self._time.moment
         self._time.pass_bytes(1)
-        said = self.run(self._time.moment - self._ran_until) if self._time.is_modelled else b""
-        arrived = self._wire.to_board(byte)
+        sent = self.run(self._time.moment - self._ran_until) if self._time.is_modelled else b""
+        # (2) The cable may lose or damage it.
+        arrived = self._cable.to_board(byte)
         if arrived is None or not self.powered:
-            return self._wire.to_host(said)
+            return self._cable.to_host(sent)
+        # (3) The application or the ROM receives it; a ROM that does not listen yet loses it.
+        is_lost = self._reset_at <= begun and self._time.moment <= self._listens_from
         if self.application:
             self.application.peripherals.received.append(arrived)
-        elif self._script and not self._is_lost(begun):
+        elif self._script and not is_lost:
             self._serve(self._script, arrived if self._is_measured else self._measure(arrived, begun=begun))
-        if self._wire.received == self._faults.power_cut_after:
-            logger.warning("power fails after %d bytes", self._wire.received)
+        # (4) Power may fail.
+        if self._cable.received == self._faults.power_cut_after:
+            logger.warning("power fails after %d bytes", self._cable.received)
             self.cut_power()
             self._line.take()
-        return self._wire.to_host(said + self._line.take())
-
-    def _is_lost(self, begun: float) -> bool:
-        """Return whether a byte that has just ended came while the ROM did not listen yet."""
-        return self._reset_at <= begun and self._time.moment <= self._listens_from
+        return self._cable.to_host(sent + self._line.take())
 
     def _measure(self, byte: int, *, begun: float) -> int:
-        """Let the ROM measure the line's rate in its first byte; return what it takes that for."""
+        """Measure the rate of the line from the first byte; return the byte that the ROM takes it for."""
         self._measured, self._is_measured = LineSettings(self._host.baud), True
         cut_short = begun < max(self._reset_at, self._listens_from)
         if self._host.baud > self.profile.max_baud:
@@ -234,17 +251,13 @@ class SimulatedBoard:
             self.cut_power()
         self._time.pass_busy(self._silicon.flash.busy_seconds - busy_before)
         self._time.pass_bytes(len(self._line.pending))
-        if leave:
-            self._leave_rom(leave)
-
-    def _leave_rom(self, leave: Leave) -> None:
-        if leave.jump is None:
+        if leave and leave.jump is None:
             self._boot(self._time.moment)
-        else:
+        elif leave and leave.jump is not None:
             self._start(leave.jump, from_rom=True)
 
     def _boot(self, moment: float) -> None:
-        """Come out of a reset at that moment."""
+        """Leave reset at a moment."""
         if self.application:
             self.application.stop()
         self._silicon.load_options()
@@ -252,9 +265,9 @@ class SimulatedBoard:
         self._measured, self._is_measured = LineSettings(), False
         if self._time.is_modelled:
             self._reset_at, self._listens_from = moment, moment + self.profile.boot_seconds
-        if self._silicon.options.closed_for_ever:
-            logger.warning("readout protection at level 2: there is no boot ROM any more")
-        if not self.boot0 or self._silicon.options.closed_for_ever:
+        if self._silicon.options.boot_rom_disabled:
+            logger.warning("readout protection at level 2: the boot ROM is disabled")
+        if not self.boot0 or self._silicon.options.boot_rom_disabled:
             self._start(self.profile.flash_start, from_rom=False)
             return
         logger.info("reset with BOOT0 at 1: the boot ROM waits for 0x7F")
@@ -269,7 +282,7 @@ class SimulatedBoard:
             return
         cycles = self._time.cycles_per_instruction
         try:
-            self.application = Application(
+            self.application = EmulatedApplication(
                 self._silicon, vector_table, from_rom=from_rom, cycles_per_instruction=cycles
             )
         except (BusFaultError, CrashError) as error:

@@ -1,7 +1,7 @@
-"""Runs an application on a Cortex-M3 under Unicorn, until it crashes or asks for a reset.
+"""Run an application on an emulated Cortex-M3 (Unicorn), until it crashes or asks for a reset.
 
-Each instruction counts as the same number of clock cycles. There are no interrupts but SysTick, no memory
-protection, no bit-banding, and the application cannot program the flash.
+Every instruction takes the same number of clock cycles. The only interrupt is SysTick; there is no memory protection
+and no bit-banding, and the application cannot program the flash.
 """
 
 from __future__ import annotations
@@ -25,32 +25,33 @@ if TYPE_CHECKING:
 
 PAGE = 0x1000
 HANDLER_RETURN = 0x1000_0000
-"""Where an exception handler returns to, in place of EXC_RETURN, which Unicorn cannot take."""
+"""The return address of an exception handler, in place of EXC_RETURN, which Unicorn does not support."""
 HANDLER_LIMIT = 1_000_000
+"""Instructions after which a handler counts as one that does not return."""
 SLICE = 2400
-"""Cycles at a time, 0.1 ms at 24 MHz: to within them it is known when the application asked for a reset."""
+"""Cycles per step, 0.1 ms at 24 MHz: the precision of the moment at which the application asks for a reset."""
 SYSTICK_VECTOR = 15
 WAIT_INSTRUCTIONS = (b"\x30\xbf", b"\x20\xbf")
-"""WFI and WFE, where the core sleeps until the next interrupt."""
+"""WFI and WFE, at which the core sleeps until the next interrupt."""
 REGISTER_BLOCKS = ((0x4000_0000, 0x3_0000), (0xE000_E000, PAGE))
 
 
 class CrashError(Exception):
-    """The application did what a Cortex-M3 answers with a fault."""
+    """The application caused a fault."""
 
 
-class Application:
-    """A program in flash or RAM, as it runs after reset or after the ROM's Go command.
+class EmulatedApplication:
+    """An application in flash or RAM, started by a reset or by the ROM's Go command.
 
     Args:
-        silicon: the memories; RAM is copied in here and back by `stop`.
+        silicon: the memories; RAM is copied here, and back by `stop`.
         vector_table: address of the initial stack pointer and the reset vector.
-        from_rom: whether Go started it: clocks and USART1 are then as the ROM left them, and
-            address 0 shows the system memory.
-        cycles_per_instruction: on the average.
+        from_rom: whether Go started it: clocks and USART1 are then as the ROM leaves them, and address 0 maps the
+            system memory.
+        cycles_per_instruction: on average.
 
     Attributes:
-        seconds_left: what the last `run` did not need, because the application asked for a reset.
+        seconds_left: time that the last `run` did not use, because the application asked for a reset.
 
     Raises:
         CrashError: there is no plausible vector table.
@@ -59,7 +60,6 @@ class Application:
     def __init__(
         self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float = 1.0
     ) -> None:
-        """Map the memories, and set stack pointer and program counter."""
         self.seconds_left, self._cycles_per_instruction = 0.0, cycles_per_instruction
         self._silicon, profile = silicon, silicon.profile
         stack = _word(silicon.read(vector_table, 4))
@@ -75,10 +75,10 @@ class Application:
         self._asleep = self._tick_pending = False
 
     def run(self, seconds: float) -> bytes:
-        """Run for that much of the board's time; return what USART1 sent.
+        """Run for this much of the board's time; return what USART1 sent.
 
         Raises:
-            CrashError: the core faulted. What was sent before stands in `peripherals.sent`.
+            CrashError: the core faulted. `peripherals.sent` has what was sent before.
         """
         clock_hz = self.peripherals.clock_hz
         cycles = round(seconds * clock_hz)
@@ -94,7 +94,7 @@ class Application:
         return sent
 
     def stop(self) -> None:
-        """Keep the RAM: it survives a reset."""
+        """Copy the RAM back: it survives a reset."""
         profile = self._silicon.profile
         self._silicon.ram[:] = self._uc.mem_read(profile.ram_start, profile.ram_size)
 
@@ -104,7 +104,7 @@ class Application:
             self._until_tick = period
         cycles = min(cycles, SLICE, self._until_tick if period else SLICE)
         if not self._asleep:
-            # A count of zero would have no end.
+            # Unicorn takes a count of zero as no limit.
             self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
             self._asleep = self._just_executed() in WAIT_INSTRUCTIONS
         self._until_tick -= cycles
@@ -123,7 +123,7 @@ class Application:
     def _just_executed(self) -> bytes:
         try:
             return bytes(self._uc.mem_read(self._pc - 2, 2))
-        except UcError:  # the memory starts here
+        except UcError:  # the first instruction of a memory
             return b""
 
     def _tick(self) -> None:
@@ -140,13 +140,13 @@ class Application:
             handler = _word(self._uc.mem_read(self.peripherals[SCB_VTOR] + 4 * SYSTICK_VECTOR, 4))
         except UcError as error:
             raise CrashError(f"no SysTick vector: {error}") from error
-        # Registers are kept here, not in the frame that the core would push; its room is left.
-        kept = self._uc.context_save()
+        # The registers are saved here; the frame that the core would push stays empty.
+        saved = self._uc.context_save()
         self._uc.reg_write(UC_ARM_REG_SP, (self._uc.reg_read(UC_ARM_REG_SP) - 32) & ~7)
         self._uc.reg_write(UC_ARM_REG_LR, HANDLER_RETURN | 1)
         if not handler & 1 or self._execute(handler, HANDLER_LIMIT) != HANDLER_RETURN:
             raise CrashError(f"the SysTick handler at {handler:#010x} does not return")
-        self._uc.context_restore(kept)
+        self._uc.context_restore(saved)
 
     def _map_memories(self, *, from_rom: bool) -> None:
         silicon, profile = self._silicon, self._silicon.profile
@@ -164,7 +164,7 @@ class Application:
         self._uc.mem_map(start, _whole_pages(len(content)), UC_PROT_READ | UC_PROT_EXEC)
         self._uc.mem_write(start, content)
 
-    # Unicorn gives all arguments by position; the last one is chosen above, the block's start.
+    # Unicorn passes all arguments by position; the last one is the block's start, given to `mmio_map`.
     def _read_register(self, _uc: Uc, offset: int, *rest: Any) -> int:
         size, start = rest
         return self.peripherals.read(start + offset, size)

@@ -1,4 +1,4 @@
-"""How a simulated boot ROM takes its bytes: scripts that wait for one after the other, for ever if need be."""
+"""How a simulated boot ROM receives bytes: coroutines that wait for one after the other, without a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL_BITS = 0xFF
 
 @dataclass(frozen=True)
 class Leave:
-    """The ROM has ended: it jumps to the vector table at `jump`, or resets where that is None."""
+    """The ROM ends: it jumps to the vector table at `jump`, or resets where that is None."""
 
     jump: int | None = None
 
@@ -25,19 +25,18 @@ class Leave:
 RESET = Leave()
 Result = TypeVar("Result")
 Script = Generator[None, int, Result]
-"""A part of the ROM: takes received bytes one by one, and ends with a result."""
+"""A part of the ROM: receives bytes one by one, and returns a result."""
 
 
 class RefusalError(Exception):
-    """A command is broken off.
+    """The ROM refuses a command.
 
     Args:
         reason: for the log.
-        nacks: how many NACKs the host gets.
+        nacks: how many NACKs it sends.
     """
 
     def __init__(self, reason: str, nacks: int = 1) -> None:
-        """Keep the number of NACKs beside the reason."""
         self.nacks = nacks
         super().__init__(reason)
 
@@ -46,21 +45,20 @@ class Transmitter:
     """The ROM's end of the line to the host.
 
     Args:
-        faults: an ACK that gets lost, and what is said too much.
-        greets_twice: whether the first ACK after a reset comes twice.
+        faults: an ACK that is lost, and extra bytes.
+        greets_twice: whether the first ACK after a reset is sent twice.
 
     Attributes:
         pending: bytes on their way to the host.
     """
 
     def __init__(self, faults: Faults, *, greets_twice: bool = False) -> None:
-        """Start with nothing sent."""
         self.pending = bytearray()
         self._faults, self._acks = faults, 0
         self._greets_twice = greets_twice or bool(faults.extra_ack)
 
     def ack(self) -> None:
-        """Send ACK, unless it is the one that gets lost."""
+        """Send ACK, unless it is the lost one."""
         self._acks += 1
         if self._acks != self._faults.lost_ack:
             self.pending.append(ACK)
@@ -72,14 +70,14 @@ class Transmitter:
         self.pending += bytes([ACK] * self._greets_twice)
 
     def take(self) -> bytes:
-        """Return what is pending, and forget it."""
+        """Return the pending bytes, and clear them."""
         taken = bytes(self.pending)
         self.pending.clear()
         return taken
 
 
 def take(count: int) -> Script[bytes]:
-    """Wait for so many bytes."""
+    """Receive this many bytes."""
     received = bytearray()
     for _ in range(count):
         received.append((yield))
@@ -87,7 +85,7 @@ def take(count: int) -> Script[bytes]:
 
 
 def take_word(what: str) -> Script[int]:
-    """Wait for four bytes, the first the highest, and their checksum.
+    """Receive a big-endian word and its checksum.
 
     Raises:
         RefusalError: the checksum is wrong.
@@ -99,7 +97,7 @@ def take_word(what: str) -> Script[int]:
 
 
 def complements(byte: int, other: int) -> bool:
-    """Return whether each bit of one is not that of the other."""
+    """Whether every bit of one byte is the inverse of the other's."""
     return byte ^ other == ALL_BITS
 
 

@@ -1,7 +1,7 @@
-"""The registers of a simulated STM32F103 that an application may touch (RM0008).
+"""The peripheral registers of a simulated STM32F103 (RM0008).
 
-Clock control, the gates of APB2, USART1, SysTick and the reset request behave; every other
-register merely keeps what was written to it.
+Clock control, the clock gates of APB2, USART1, SysTick and the reset request are modelled; every other register keeps
+the value that was written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ APB2_START, APB2_END, APB2_BLOCK = 0x4001_0000, 0x4001_4000, 0x400
 EXTI_BLOCK = 1
 GPIOA_CRH = 0x4001_0804
 OUTPUT_OF_PERIPHERAL = 2
-"""The pin configuration that lets USART1 drive PA9 (RM0008 section 9.2.2)."""
+"""The pin configuration in which USART1 drives PA9 (RM0008 section 9.2.2)."""
 TRANSMITTER_ON = 0x2008
 """USART1_CR1: UE and TE (RM0008 section 27.6.4)."""
 AIRCR_KEY = 0x05FA
@@ -30,7 +30,7 @@ RESET_VALUES: Mapping[int, int] = {
     RCC_CR: 0x83,
     **{APB2_START + APB2_BLOCK * port + at: 0x4444_4444 for port in range(2, 9) for at in (0, 4)},
 }
-"""What is not zero after a reset (RM0008 sections 7.3 and 9.2)."""
+"""Registers that are not zero after a reset (RM0008 sections 7.3 and 9.2)."""
 
 LEFT_BY_ROM: Mapping[int, int] = {
     **RESET_VALUES,
@@ -41,7 +41,7 @@ LEFT_BY_ROM: Mapping[int, int] = {
     USART1_BRR: 208,
     USART1_CR1: 0x340C,
 }
-"""What the boot ROM leaves at Go: 24 MHz from the PLL, its USART1 at 115200 baud (AN2606)."""
+"""Registers after the boot ROM's Go: 24 MHz from the PLL, USART1 at 115200 baud (AN2606)."""
 
 
 class Peripherals:
@@ -52,7 +52,6 @@ class Peripherals:
     """
 
     def __init__(self, values: Mapping[int, int]) -> None:
-        """Start with these values, nothing sent and nothing received."""
         self.sent = bytearray()
         self.received: deque[int] = deque()
         self.reset_requested = False
@@ -84,7 +83,7 @@ class Peripherals:
         return value >> (address - register) * 8 & ((1 << size * 8) - 1)
 
     def write(self, address: int, value: int, *, size: int) -> None:
-        """Take the `size` bytes that the core writes; a block of APB2 without its clock keeps nothing."""
+        """Write `size` bytes; a block of APB2 without a clock ignores them."""
         register = address & ~3
         if not self._clocked(register):
             return
@@ -136,7 +135,7 @@ class Peripherals:
 
     @property
     def line_settings(self) -> str:
-        """USART1's rate and format, as in ``115384 baud 8E1`` (RM0008 section 27.6)."""
+        """USART1's rate and format, such as ``115384 baud 8E1`` (RM0008 section 27.6)."""
         control, divider = self[USART1_CR1], self[USART1_BRR] or 1
         apb2_hz = self.clock_hz >> max((self[RCC_CFGR] >> 11 & 7) - 3, 0)
         parity = "NNEO"[control >> 9 & 3]

@@ -1,17 +1,15 @@
 """The boot ROM of a simulated STM32: the device's side of AN3155, byte by byte.
 
-Written from AN3155 revision 20 alone, and stricter than a host must be: whatever the note does
-not allow is refused. The ROM is a coroutine: each `yield` waits for the next received byte, for
-ever if need be, as the real one does.
+It is written from AN3155 revision 20 alone, and stricter than a host must be: what the note does not allow is refused.
+The ROM is a coroutine. Each `yield` waits for the next received byte, without a limit, as the real ROM does.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from firmware_host.simulator.crc import crc32_of_words
-from firmware_host.simulator.erasing import Eraser
 from firmware_host.simulator.frames import (
     NACK,
     RESET,
@@ -33,40 +31,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger("firmware_host.simulator")
 
 INITIALISE = 0x7F
-ALLOWED_WHEN_PROTECTED = frozenset((0x00, 0x01, 0x02, 0x92))
+GLOBAL_ERASE = 0xFF
+FIRST_SPECIAL, WHOLE_FLASH, SPECIAL_BANKS = 0xFFF0, 0xFFFF, {0xFFFE: 1, 0xFFFD: 2}
+_TOP_BIT, _ALL_BITS = 0x8000_0000, 0xFFFF_FFFF
 
 
 class Rom:
     """The system-memory bootloader, from reset until it jumps or resets.
 
     Args:
-        silicon: the memories it works on.
+        silicon: the memories of the chip.
         line: where its answers go.
-        nacks_when_protected: NACKs to a command that readout protection forbids.
+        nacks_when_protected: how many NACKs answer a command that readout protection forbids.
     """
 
     def __init__(self, silicon: Silicon, line: Transmitter, *, nacks_when_protected: int = 1) -> None:
-        """Keep the parts; nothing runs before `run`."""
         self._silicon, self._profile, self._line = silicon, silicon.profile, line
         self._nacks_when_protected = nacks_when_protected
-        eraser = Eraser(silicon, line)
-        self._answers: dict[int, Callable[[], Leave | None]] = {
-            0x00: self._get,
-            0x01: self._get_version,
-            0x02: self._get_id,
-            0x73: self._write_unprotect,
-            0x82: self._readout_protect,
-            0x92: self._readout_unprotect,
-        }
-        self._dialogues: dict[int, Callable[[], Script[Leave | None]]] = {
-            0x11: self._read_memory,
-            0x21: self._go,
-            0x31: self._write_memory,
-            0x43: eraser.erase,
-            0x44: eraser.extended_erase,
-            0x63: self._write_protect,
-            0xA1: self._get_checksum,
-        }
 
     def run(self) -> Script[Leave]:
         """Wait for 0x7F, then serve commands (AN3155 section 2)."""
@@ -85,64 +66,79 @@ class Rom:
         return leave
 
     def _command(self) -> Script[Leave | None]:
+        # (1) The code and its complement, of a command that Get lists.
         code, complement = yield from take(2)
         if not complements(code, complement) or code not in self._profile.commands:
-            raise RefusalError(f"{code:#04x} {complement:#04x} is no command")
-        if self._silicon.options.readout_protected and code not in ALLOWED_WHEN_PROTECTED:
+            raise RefusalError(f"{code:#04x} {complement:#04x} is not a command")
+        # (2) Readout protection leaves four commands (AN3155 section 3).
+        command = COMMANDS[code]
+        if self._silicon.options.readout_protected and not command.when_protected:
             reason = f"command {code:#04x} under readout protection"
             raise RefusalError(reason, self._nacks_when_protected)
+        # (3) ACK, then the command's own frames.
         self._line.ack()
-        if code in self._answers:
-            return self._answers[code]()
-        return (yield from self._dialogues[code]())
+        return (yield from command.serve(self))
 
-    def _get(self) -> None:
+    # Sections 3.1 to 3.3: Get, Get Version, Get ID
+
+    def get(self) -> Script[None]:
+        """Answer the version and the commands."""
+        yield from ()
         commands = self._profile.commands
         self._line.pending += bytes((len(commands), self._profile.bootloader_version)) + commands
         self._line.ack()
 
-    def _get_version(self) -> None:
+    def get_version(self) -> Script[None]:
+        """Answer the version and two legacy bytes."""
+        yield from ()
         self._line.pending += bytes((self._profile.bootloader_version, 0, 0))
         self._line.ack()
 
-    def _get_id(self) -> None:
+    def get_id(self) -> Script[None]:
+        """Answer the product id."""
+        yield from ()
         self._line.pending += b"\x01" + self._profile.product_id.to_bytes(2, "big")
         self._line.ack()
 
-    def _read_memory(self) -> Script[None]:
+    # Sections 3.4 to 3.6: Read Memory, Go, Write Memory
+
+    def read_memory(self) -> Script[None]:
+        """Take address and count, and answer the bytes."""
         address = yield from self._address(self._readable)
         count, complement = yield from take(2)
         if not complements(count, complement):
             raise RefusalError("the count's complement is wrong")
         if address in self._profile.factory and count + 1 < self._profile.factory_read:
-            raise RefusalError(f"{count + 1} bytes of the factory's, at least {self._profile.factory_read}")
+            raise RefusalError(f"a read of {count + 1} factory bytes, at least {self._profile.factory_read} are needed")
         self._line.ack()
         self._line.pending += self._silicon.read(address, count + 1)
         logger.debug("read %d bytes at %#010x", count + 1, address)
 
-    def _go(self) -> Script[Leave]:
+    def go(self) -> Script[Leave]:
+        """Take the address, and jump there."""
         frame = yield from take(5)
         address = int.from_bytes(frame[:4], "big")
-        if checksum(frame) or not self._can_start(address):
+        if checksum(frame) or not self._in_program_memory(address):
             raise RefusalError(f"cannot go to {address:#010x}")
         self._line.ack()
         return Leave(jump=address)
 
-    def _write_memory(self) -> Script[Leave | None]:
+    def write_memory(self) -> Script[Leave | None]:
+        """Take address, count and data, and store them."""
         address = yield from self._address(self._writable)
         count = yield
         frame = yield from take(count + 2)
         if checksum(frame) != count:
             raise RefusalError("the data's checksum is wrong")
-        whole = self._profile.write_alignment if self._silicon.flash.holds(address) else 4
-        if (count + 1) % whole or address % whole:
-            raise RefusalError(f"{count + 1} bytes at {address:#010x} are not whole units of {whole} bytes")
+        unit = self._profile.write_alignment if self._silicon.flash.contains(address) else 4
+        if (count + 1) % unit or address % unit:
+            raise RefusalError(f"{count + 1} bytes at {address:#010x} are not whole units of {unit} bytes")
         return self._store(address, frame[:-1])
 
     def _store(self, address: int, data: bytes) -> Leave | None:
         if address == self._profile.option_start:
             return self._store_options(data)
-        if self._silicon.flash.holds(address):
+        if self._silicon.flash.contains(address):
             if not self._silicon.flash.program(address, data):
                 logger.warning("programming %#010x: some cells were not erased", address)
                 if self._profile.program_error_nacks:
@@ -159,11 +155,104 @@ class Rom:
         self._silicon.options.write(data)
         return self._ack_and_reset("wrote the option bytes")
 
-    def _get_checksum(self) -> Script[None]:
-        # AN3155 section 3.15: address, words, polynomial and first value, each with its checksum and an ACK.
+    # Sections 3.7 and 3.8: Erase Memory, Extended Erase Memory; a ROM has one of them
+
+    def erase(self) -> Script[None]:
+        """Erase the pages listed in one byte each, or everything."""
+        count = yield
+        if count == GLOBAL_ERASE:
+            # Section 3.7: another second byte than 0x00 erases nothing, and is acknowledged.
+            if (yield) == 0:
+                self._erase_at_once(range(self._profile.page_count))
+            self._line.ack()
+            return
+        frame = yield from take(count + 2)
+        if checksum(frame) != count:
+            raise RefusalError("the page list's checksum is wrong")
+        self._erase_pages(tuple(frame[:-1]))
+
+    def extended_erase(self) -> Script[None]:
+        """Erase the pages listed in two bytes each, or a bank, or everything."""
+        head = yield from take(2)
+        count = int.from_bytes(head, "big")
+        if count >= FIRST_SPECIAL:
+            self._erase_specially(count, checksum=(yield))
+            return
+        frame = yield from take(2 * (count + 1) + 1)
+        if checksum(head + frame):
+            raise RefusalError("the page list's checksum is wrong")
+        if count + 1 > self._profile.erase_limit:
+            raise RefusalError(f"{count + 1} pages, at most {self._profile.erase_limit} are allowed")
+        self._erase_pages(tuple(int.from_bytes(frame[at : at + 2], "big") for at in range(0, len(frame) - 1, 2)))
+
+    def _erase_specially(self, code: int, *, checksum: int) -> None:
+        if checksum != code >> 8 ^ code & 0xFF:
+            raise RefusalError("the checksum of the special erase is wrong")
+        bank = SPECIAL_BANKS.get(code, 0)
+        if code == WHOLE_FLASH and self._profile.erases_all:
+            self._erase_at_once(range(self._profile.page_count))
+        elif bank and self._profile.banks > 1 and self._profile.erases_all:
+            self._erase_at_once(self._profile.bank_pages(bank))
+        else:
+            raise RefusalError(f"this chip has no special erase {code:#06x}")
+        self._line.ack()
+
+    def _erase_at_once(self, pages: range) -> None:
+        self._silicon.flash.erase_pages_at_once(pages)
+        logger.info("erased all of pages %d to %d", pages.start, pages.stop - 1)
+
+    def _erase_pages(self, pages: tuple[int, ...]) -> None:
+        for page in pages:
+            self._silicon.flash.erase_page(page)
+        logger.info("erased pages %s", " ".join(map(str, pages)))
+        self._line.ack()
+
+    # Sections 3.9 to 3.12: protection; each command ends in a reset
+
+    def write_protect(self) -> Script[Leave]:
+        """Take the sectors, and protect exactly these."""
+        count = yield
+        frame = yield from take(count + 2)
+        if checksum(frame) != count:
+            raise RefusalError("the sector list's checksum is wrong")
+        self._protect(frame[:-1])
+        return self._ack_and_reset("set write protection")
+
+    def write_unprotect(self) -> Script[Leave]:
+        """Remove the write protection of all sectors."""
+        yield from ()
+        self._protect(())
+        return self._ack_and_reset("removed write protection")
+
+    def readout_protect(self) -> Script[Leave]:
+        """Set readout protection."""
+        yield from ()
+        self._set_readout(protected=True)
+        return self._ack_and_reset("set readout protection")
+
+    def readout_unprotect(self) -> Script[Leave]:
+        """Erase everything, then remove readout protection."""
+        yield from ()
+        # PM0075 section 3.1.2: in this order, or a power cut would expose the contents.
+        self._silicon.erase_despite_protection()
+        self._set_readout(protected=False)
+        return self._ack_and_reset("removed readout protection, and erased everything")
+
+    def _protect(self, sectors: Iterable[int]) -> None:
+        options = self._silicon.options
+        options.write(options.with_write_protection(sectors))
+
+    def _set_readout(self, *, protected: bool) -> None:
+        options = self._silicon.options
+        options.write(options.with_readout(protected=protected))
+
+    # Section 3.13: Get Checksum
+
+    def get_checksum(self) -> Script[None]:
+        """Take address, number of words, polynomial and initial value, and answer the CRC."""
         address = yield from self._address(self._readable)
         values = []
-        for name in ("size", "polynomial", "first value"):
+        for name in ("size", "polynomial", "initial value"):
             values.append((yield from take_word(name)))
             self._line.ack()
         words, polynomial, initial = values
@@ -172,43 +261,13 @@ class Rom:
         self._line.ack()
         self._line.pending += result + bytes([checksum(result)])
 
-    def _write_protect(self) -> Script[Leave]:
-        count = yield
-        frame = yield from take(count + 2)
-        if checksum(frame) != count:
-            raise RefusalError("the sector list's checksum is wrong")
-        self._protect(frame[:-1])
-        return self._ack_and_reset("set write protection")
-
-    def _write_unprotect(self) -> Leave:
-        self._protect(())
-        return self._ack_and_reset("lifted write protection")
-
-    def _readout_protect(self) -> Leave:
-        self._close(protected=True)
-        return self._ack_and_reset("set readout protection")
-
-    def _readout_unprotect(self) -> Leave:
-        # PM0075 section 3.1.2: the flash is erased before it is open, or a power cut would lay it bare.
-        self._silicon.forget_everything()
-        self._close(protected=False)
-        return self._ack_and_reset("lifted readout protection, and erased everything")
-
-    def _protect(self, sectors: Iterable[int]) -> None:
-        options = self._silicon.options
-        options.write(options.with_write_protection(sectors))
-
-    def _close(self, *, protected: bool) -> None:
-        options = self._silicon.options
-        options.write(options.with_readout(protected=protected))
-
     def _address(self, usable: Callable[[int], bool]) -> Script[int]:
         frame = yield from take(5)
         if checksum(frame):
             raise RefusalError("the address's checksum is wrong")
         address = int.from_bytes(frame[:4], "big")
         if not usable(address):
-            # AN3155 table 3: ROMs before V3.1 break the command off without a NACK.
+            # AN3155 table 3: a ROM before V3.1 breaks the command off without a NACK.
             nacks = int(self._profile.nacks_bad_addresses)
             raise RefusalError(f"{address:#010x} cannot be used, {nacks} NACKs", nacks=nacks)
         self._line.ack()
@@ -219,12 +278,12 @@ class Rom:
         in_system = profile.system_start <= address < profile.system_start + profile.system_size
         in_options = profile.option_start <= address < profile.option_start + profile.option_size
         in_factory = address in profile.factory and profile.factory_read > 0
-        return self._can_start(address) or in_system or in_options or in_factory
+        return self._in_program_memory(address) or in_system or in_options or in_factory
 
     def _writable(self, address: int) -> bool:
-        return self._can_start(address) or address == self._profile.option_start
+        return self._in_program_memory(address) or address == self._profile.option_start
 
-    def _can_start(self, address: int) -> bool:
+    def _in_program_memory(self, address: int) -> bool:
         profile = self._profile
         ram_end = profile.ram_start + profile.ram_size
         in_flash = profile.flash_start <= address < profile.flash_start + profile.flash_size
@@ -234,3 +293,58 @@ class Rom:
         logger.info("%s; reset", what)
         self._line.ack()
         return RESET
+
+
+@dataclass(frozen=True)
+class RomCommand:
+    """A command of the ROM.
+
+    Attributes:
+        serve: carries it out, after its code was acknowledged.
+        when_protected: whether it is allowed under readout protection.
+    """
+
+    serve: Callable[[Rom], Script[Leave | None]]
+    when_protected: bool = False
+
+
+COMMANDS: dict[int, RomCommand] = {
+    0x00: RomCommand(Rom.get, when_protected=True),
+    0x01: RomCommand(Rom.get_version, when_protected=True),
+    0x02: RomCommand(Rom.get_id, when_protected=True),
+    0x11: RomCommand(Rom.read_memory),
+    0x21: RomCommand(Rom.go),
+    0x31: RomCommand(Rom.write_memory),
+    0x43: RomCommand(Rom.erase),
+    0x44: RomCommand(Rom.extended_erase),
+    0x63: RomCommand(Rom.write_protect),
+    0x73: RomCommand(Rom.write_unprotect),
+    0x82: RomCommand(Rom.readout_protect),
+    0x92: RomCommand(Rom.readout_unprotect, when_protected=True),
+    0xA1: RomCommand(Rom.get_checksum),
+}
+"""The commands by code (AN3155 table 2); a profile says which of them its ROM has."""
+
+
+def crc32_of_words(data: bytes, *, polynomial: int = 0x04C1_1DB7, initial: int = _ALL_BITS) -> int:
+    """Return the CRC of the chip's CRC unit over little-endian words (RM0008 section 4).
+
+    Neither the input nor the result is reflected or inverted.
+
+    Args:
+        data: whole words.
+        polynomial: without its highest term.
+        initial: the first value of the register.
+    """
+    table = [_shifted(byte << 24, polynomial) for byte in range(256)]
+    crc = initial
+    for at in range(0, len(data), 4):
+        for byte in reversed(data[at : at + 4]):
+            crc = crc << 8 & _ALL_BITS ^ table[crc >> 24 ^ byte]
+    return crc
+
+
+def _shifted(value: int, polynomial: int) -> int:
+    for _ in range(8):
+        value = (value << 1 ^ (polynomial if value & _TOP_BIT else 0)) & _ALL_BITS
+    return value

@@ -1,8 +1,7 @@
-"""Puts a simulated board on a TCP port or a pseudo-terminal, from a thread of its own.
+"""Serve a simulated board on a TCP port or a pseudo-terminal, from a thread.
 
-Opening the line is plugging the board in and pressing reset: each new connection finds it in
-its boot ROM (or, with BOOT0 at 0, running what is in flash). On a pseudo-terminal, the first
-program that opens it after every other one has closed it counts as a new connection.
+Each new connection resets the board: it is in its boot ROM (or, with BOOT0 at 0, runs its application). On a
+pseudo-terminal, a program that opens it while no other program has it open is a new connection.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from blockota.errors import LinkError
-from firmware_host.simulator.uart import LineSettings
+from firmware_host.simulator.line import LineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 TICK = 0.01
-"""Seconds between two looks at the line of a boot ROM, which only answers."""
+"""Seconds between two polls of the line while the boot ROM runs, which only answers."""
 APPLICATION_TICK = 0.001
-"""The same while an application runs, which says something by itself."""
-PATIENCE = 5.0
-"""Seconds after which a host that reads nothing loses its connection."""
+"""The same while an application runs, which also sends unasked."""
+SEND_TIMEOUT = 5.0
+"""Seconds after which the connection of a host that does not read is closed."""
 CHUNK = 4096
 TCGETS2, TERMIOS2_SIZE, INPUT_SPEED = 0x802C_542A, 44, 36
-"""Linux tells a terminal's rate as a number: the request, the size of its answer, and where the number stands."""
+"""The Linux request that reads a terminal's rate as a number, the size of its answer, and the offset of the rate."""
 
 
 @contextmanager
@@ -46,7 +45,7 @@ def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
     """Serve the board on 127.0.0.1, one connection at a time; yield its ``socket://`` URL.
 
     Args:
-        board: the board; leave it alone while it is served.
+        board: the board; do not use it while it is served.
         port: the TCP port, 0 for any free one.
 
     Raises:
@@ -58,7 +57,7 @@ def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *, port: int) -> Iterator[str]:
-    """Let `talk` serve connections to 127.0.0.1, one at a time, from a thread; yield ``host:port``.
+    """Serve connections to 127.0.0.1 with `talk`, one at a time, from a thread; yield ``host:port``.
 
     Args:
         talk: serves one connection until it ends or the event is set.
@@ -73,11 +72,11 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
 
 @contextmanager
 def serve_pty(board: SimulatedBoard) -> Iterator[str]:
-    """Serve the board on a new pseudo-terminal; yield its path, as in ``/dev/pts/3``."""
+    """Serve the board on a new pseudo-terminal; yield its path, such as ``/dev/pts/3``."""
     master, slave = os.openpty()
     path = os.ttyname(slave)
     tty.setraw(slave)
-    # Without a program on it, and only then, the master reports a hang-up.
+    # The master reports a hang-up only while no program has the slave open.
     os.close(slave)
     os.set_blocking(master, False)
     try:
@@ -96,9 +95,9 @@ def _listening(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise LinkError(
-            f"Port {port} cannot be served",
+            f"cannot listen on {HOST}:{port}",
             why=error.strerror or str(error),
-            remedy="choose another port, or 0 for any that is free",
+            remedy="choose another port, or 0 for a free one",
         ) from error
     listener.settimeout(TICK)
     return listener
@@ -113,8 +112,8 @@ def _thread(serve: Callable[..., None]) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        # A daemon thread that is stuck must not keep the process from ending.
-        thread.join(timeout=PATIENCE)
+        # The thread is a daemon: if it is stuck, the process can still end.
+        thread.join(timeout=SEND_TIMEOUT)
 
 
 def _accept(
@@ -124,8 +123,8 @@ def _accept(
         with contextlib.suppress(TimeoutError):
             connection, _ = listener.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(PATIENCE)
-            # A host that leaves, or stops reading, in the middle of an answer is no fault of the board's.
+            connection.settimeout(SEND_TIMEOUT)
+            # A host may leave or stop reading in the middle of an answer: serve the next one.
             with connection, contextlib.suppress(ConnectionError, TimeoutError):
                 talk(connection, ended)
 
@@ -138,12 +137,12 @@ def _talk(board: SimulatedBoard, connection: socket.socket, *rest: threading.Eve
 
 
 def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
-    """Yield what arrives, or nothing after each tick without it, until the host leaves or the event is set.
+    """Yield what arrives, and empty bytes after each tick without data, until the host leaves or the event is set.
 
     Args:
         connection: to the host.
-        ended: ends it.
-        tick: how many seconds to wait next.
+        ended: ends the iteration.
+        tick: returns the seconds to wait next.
     """
     while not ended.is_set():
         data = b""
@@ -156,13 +155,13 @@ def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callabl
 
 
 def tick(board: SimulatedBoard) -> float:
-    """Return the seconds until the board wants to be looked at again."""
+    """Return the seconds until the board must be polled again."""
     return APPLICATION_TICK if board.application else TICK
 
 
 def _acknowledge_at_once(connection: socket.socket) -> None:
-    # A host that sends a frame in parts would else wait 40 ms for each (Nagle and delayed ACK),
-    # which no serial line does. Linux forgets the option after a while.
+    # A host that sends a frame in parts would otherwise wait 40 ms for each (Nagle and delayed ACK), unlike on a serial
+    # line. Linux resets the option after a while.
     if sys.platform == "linux":
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
@@ -175,7 +174,7 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
         events = dict(poll.poll(tick(board) * 1000)).get(master, 0)
         if events & ~select.POLLIN:
             if connected:
-                _forget_unread(path)
+                _discard_unread(path)
             connected = False
             time.sleep(TICK)
         elif not connected:
@@ -189,21 +188,21 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
 
 
 def _terminal_baud(master: int) -> int:
-    """The rate that the program on the terminal has set, in bits a second; parity has none there."""
+    """Return the rate that the program has set, in bits per second; a pseudo-terminal has no parity."""
     if sys.platform != "linux":
         return 0
     settings = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))
     return int.from_bytes(settings[INPUT_SPEED : INPUT_SPEED + 4], sys.byteorder)
 
 
-def _forget_unread(path: str) -> None:
-    # A real port forgets when it is closed; the kernel keeps it for the next program.
+def _discard_unread(path: str) -> None:
+    # A real port discards its buffer when it is closed; the kernel would keep it for the next program.
     slave = os.open(path, os.O_RDWR | os.O_NOCTTY)
     termios.tcflush(slave, termios.TCIFLUSH)
     os.close(slave)
 
 
 def _send(master: int, data: bytes) -> None:
-    # What a program does not read is lost, as on any serial line.
+    # What a program does not read is lost, as on a serial line.
     with contextlib.suppress(BlockingIOError):
         os.write(master, data)

@@ -1,7 +1,7 @@
-"""Puts a simulated board behind a serial server that speaks RFC 2217: rate, parity, break and control lines.
+"""Serve a simulated board as a serial server that speaks RFC 2217: with rate, parity, break and control lines.
 
-The protocol is pyserial's `PortManager`; what a port does here stands below. A board whose NRST is wired to a control
-line is not reset by opening the port: the host has to do it.
+The protocol is implemented by pyserial's `PortManager`, the port below. A board whose NRST is wired to a control line
+is not reset when the port is opened: the host must do it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from serial import rfc2217
 
+from firmware_host.simulator.line import DTR_RTS, ControlLines, LineSettings, Wiring
 from firmware_host.simulator.server import arriving, serve_connections, tick
-from firmware_host.simulator.uart import LineSettings
-from firmware_host.simulator.wiring import DTR_RTS, ControlLines, Wiring
 
 if TYPE_CHECKING:
     import socket
@@ -31,7 +30,7 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
     """Serve the board on 127.0.0.1, one connection at a time; yield its ``rfc2217://`` URL.
 
     Args:
-        board: the board; leave it alone while it is served.
+        board: the board; do not use it while it is served.
         port: the TCP port, 0 for any free one.
         wiring: how the control lines reach NRST and BOOT0.
 
@@ -46,13 +45,13 @@ def _talk(board: SimulatedBoard, wiring: Wiring, *rest: Any) -> None:
     connection, ended = rest
     port = _BoardPort(board, connection, wiring=wiring)
     port.send(board.plug_in(reset=not wiring.reset))
-    # A host that garbles the protocol itself loses its connection.
+    # pyserial raises these for a malformed option negotiation: close the connection.
     with contextlib.suppress(LookupError, ValueError, struct.error):
         port.serve(connection, ended)
 
 
 class _BoardPort:
-    """A serial port as `PortManager` wants to have one, with a board on it; whatever else it sets is kept."""
+    """The serial port that `PortManager` controls, with a board on it."""
 
     cts = dsr = cd = True
     ri = xonxoff = rtscts = False
@@ -73,15 +72,15 @@ class _BoardPort:
             self.send(self._board.idle(tick(self._board)))
 
     def write(self, data: bytes) -> None:
-        """Send what belongs to the protocol."""
+        """Send bytes of the protocol."""
         self._connection.sendall(data)
 
     def send(self, data: bytes) -> None:
-        """Send what the board says."""
+        """Send bytes of the board."""
         self._connection.sendall(b"".join(self._manager.escape(data)))
 
     def _pass_on(self) -> None:
-        """Give the board what came before a setting changes, and what came last."""
+        """Pass the received bytes to the board, before a setting changes and at the end."""
         if self._pending:
             data = bytes(self._pending)
             self._pending.clear()
@@ -145,7 +144,7 @@ class _BoardPort:
         self._set_control("break", asserted=asserted)
 
     def reset_input_buffer(self) -> None:
-        """Nothing is kept back here."""
+        """Nothing is buffered."""
 
     def reset_output_buffer(self) -> None:
-        """The same."""
+        """Nothing is buffered."""

@@ -1,16 +1,12 @@
-"""The memories of a simulated chip, each where the core and the boot ROM find it.
-
-Nothing here knows the serial protocol. Addresses are absolute.
-"""
+"""The memories of a simulated chip, by absolute address, as the core and the boot ROM access them."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING
 
-from firmware_host.simulator.flash import Flash
+from firmware_host.simulator.flash import Flash, Supply
 from firmware_host.simulator.option_bytes import option_bytes
-from firmware_host.simulator.power import Supply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BusFaultError(Exception):
-    """The core touched an address where nothing answers; it stops until reset."""
+    """The core accessed an address where nothing answers; it stops until reset."""
 
 
 class Silicon:
@@ -29,16 +25,16 @@ class Silicon:
 
     Args:
         profile: the chip.
-        flash: first contents of the flash, or a file that keeps them (made where it is absent).
+        flash: the first contents of the flash, or a file that keeps them (created if absent).
         faults: cells that are worn out, and a supply that fails.
-        unique_id: the 96-bit device id.
+        unique_id: 96 bits.
 
     Attributes:
         flash: the main flash and its controller.
         options: the option bytes.
-        ram: what it holds.
+        ram: its contents.
         system: the system memory.
-        factory: what the factory left outside of it.
+        factory: what the factory wrote outside the system memory.
 
     Raises:
         UsageError: the first contents are larger than the flash.
@@ -46,29 +42,28 @@ class Silicon:
     """
 
     def __init__(self, profile: BoardProfile, flash: bytes | Path, *, faults: Faults, unique_id: bytes) -> None:
-        """Power the memories up."""
         self.profile = profile
         supply = Supply(faults)
         self.flash = Flash(profile, flash, faults=faults, supply=supply)
         self.options = option_bytes(profile, supply=supply)
         self.ram = bytearray(profile.ram_size)
         self.system, self.factory = bytearray(profile.system_size), bytearray(len(profile.factory))
-        self._engrave(unique_id)
+        self._write_factory_values(unique_id)
         self.load_options()
 
     def load_options(self) -> None:
-        """Let the option bytes take effect, as every reset does."""
+        """Make the option bytes effective, as every reset does."""
         self.options.load()
         self.flash.protected = self.options.protected_pages
 
     def lose_power(self) -> None:
-        """Forget what RAM held: it comes up with anything."""
+        """Replace the contents of RAM by arbitrary ones."""
         self.ram[:] = hashlib.shake_128(b"power-on").digest(len(self.ram))
 
     def protect(self, *, readout: bool, sectors: Iterable[int]) -> None:
-        """Leave the option bytes as somebody may have set them before, from the next reset on."""
-        self.options.keep(self.options.with_readout(protected=readout))
-        self.options.keep(self.options.with_write_protection(sectors))
+        """Set the option bytes without an operation of the controller; effective from the next reset on."""
+        self.options.store(self.options.with_readout(protected=readout))
+        self.options.store(self.options.with_write_protection(sectors))
 
     def read(self, address: int, length: int) -> bytes:
         """Return `length` bytes.
@@ -80,6 +75,26 @@ class Silicon:
         while len(data) < length:
             data += self._read_region(address + len(data), length - len(data))
         return data
+
+    def write_ram(self, address: int, data: bytes) -> None:
+        """Write to RAM.
+
+        Raises:
+            BusFaultError: the data extend past its end.
+        """
+        first = address - self.profile.ram_start
+        if first + len(data) > len(self.ram):
+            raise BusFaultError(f"writing {len(data)} bytes at {address:#010x}")
+        self.ram[first : first + len(data)] = data
+
+    def erase_despite_protection(self) -> None:
+        """Erase flash and RAM, as the removal of readout protection does.
+
+        Raises:
+            PowerCutError: power failed.
+        """
+        self.flash.erase_despite_protection()
+        self.ram[:] = bytes(len(self.ram))
 
     def _read_region(self, address: int, most: int) -> bytes:
         profile = self.profile
@@ -95,7 +110,7 @@ class Silicon:
                 return bytes(cells[address - start : address - start + most])
         raise BusFaultError(f"reading at {address:#010x}")
 
-    def _engrave(self, unique_id: bytes) -> None:
+    def _write_factory_values(self, unique_id: bytes) -> None:
         profile = self.profile
         start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
         reported = profile.reported_flash_size or profile.flash_size
@@ -104,23 +119,3 @@ class Silicon:
             (profile.unique_id_register, unique_id),
         ):
             cells[address - start : address - start + len(value)] = value
-
-    def write_ram(self, address: int, data: bytes) -> None:
-        """Write to RAM.
-
-        Raises:
-            BusFaultError: the data run past its end.
-        """
-        first = address - self.profile.ram_start
-        if first + len(data) > len(self.ram):
-            raise BusFaultError(f"writing {len(data)} bytes at {address:#010x}")
-        self.ram[first : first + len(data)] = data
-
-    def forget_everything(self) -> None:
-        """Erase flash and RAM, protected or not: what lifting readout protection does.
-
-        Raises:
-            PowerCutError: power failed on the way.
-        """
-        self.flash.forget()
-        self.ram[:] = bytes(len(self.ram))

@@ -12,7 +12,7 @@ import pytest
 
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.simulator import PROFILES, BoardProfile, SimulatedBoard
-from firmware_host.simulator.crc import crc32_of_words
+from firmware_host.simulator.rom import crc32_of_words
 
 IMAGE = Path(__file__).parents[3] / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
 ACK, NACK, SILENCE = b"\x79", b"\x1f", b""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_host.simulator import STM32F103C8, LineSettings, SimulatedBoard
-from firmware_host.simulator.uart import received
+from firmware_host.simulator.line import received
 from tests.firmware_host.board_clock import Clock
 
 ACK, SILENCE, GET_ID, ID = b"\x79", b"", b"\x02\xfd", b"\x79\x01\x04\x10\x79"

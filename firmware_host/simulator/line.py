@@ -1,0 +1,192 @@
+"""The line between a host and a simulated board: levels on the wire, cable faults, and control lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firmware_host.simulator.device import SimulatedBoard
+    from firmware_host.simulator.faults import Faults
+
+
+@dataclass(frozen=True)
+class LineSettings:
+    """The settings of one end of the line.
+
+    Attributes:
+        baud: bits per second; 0 if unknown, and then nothing is garbled.
+        parity: ``E``, ``O`` or ``N``.
+        data_bits: per byte.
+    """
+
+    baud: int = 0
+    parity: str = "E"
+    data_bits: int = 8
+
+    @property
+    def frame_bits(self) -> int:
+        """Bits from the start bit to the last one before the stop bit."""
+        return 1 + self.data_bits + (self.parity != "N")
+
+
+def received(data: bytes, sent: LineSettings, *, heard: LineSettings) -> bytes:
+    """Return what a receiver makes of bytes that are sent with other settings, without pauses between them.
+
+    The levels on the wire are followed bit by bit, so that a wrong setting has the same effect as on a real line: a
+    sender without parity is not noticed in single bytes, and garbles bytes that follow each other directly. A parity
+    or framing error does not withhold a byte: the USART of an STM32 delivers it (RM0008 section 27.3.3).
+    """
+    if sent == heard or not sent.baud or not heard.baud:
+        return data
+    wave = _Wave(data, sent)
+    bit, arrived, moment = sent.baud / heard.baud, bytearray(), 0.0
+    while (start := wave.next_start(int(moment))) is not None:
+        # The receiver samples the middle of each bit, the start bit included.
+        if wave.level(start + 0.5 * bit):
+            moment = start + 0.5 * bit
+            continue
+        levels = (wave.level(start + (place + 1.5) * bit) << place for place in range(heard.data_bits))
+        arrived.append(sum(levels))
+        moment = start + (heard.frame_bits + 0.5) * bit
+    return bytes(arrived)
+
+
+class _Wave:
+    """The levels on the wire, one per bit time of the sender; the line is high before and after."""
+
+    def __init__(self, data: bytes, settings: LineSettings) -> None:
+        self._levels = [1, *(level for byte in data for level in _frame(byte, settings))]
+
+    def level(self, moment: float) -> int:
+        index = int(moment)
+        return self._levels[index] if index < len(self._levels) else 1
+
+    def next_start(self, index: int) -> int | None:
+        """Return the index of the next falling edge."""
+        while index < len(self._levels) and not self._levels[index]:
+            index += 1
+        while index < len(self._levels) and self._levels[index]:
+            index += 1
+        return index if index < len(self._levels) else None
+
+
+def _frame(byte: int, settings: LineSettings) -> list[int]:
+    bits = [byte >> place & 1 for place in range(settings.data_bits)]
+    parity = [] if settings.parity == "N" else [(sum(bits) + (settings.parity == "O")) % 2]
+    return [0, *bits, *parity, 1]
+
+
+class Cable:
+    """Both directions of the cable, with the faults that disconnect it or flip bits.
+
+    Args:
+        faults: when it is disconnected, and which bytes it damages.
+
+    Attributes:
+        received: number of bytes that have reached the board.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.received, self._sent = 0, 0
+        self._spent: set[str] = set()
+        self._disconnected_by = ""
+
+    def reconnect(self) -> bool:
+        """Connect the cable again; return whether that also resets the board, as after all faults but `unplug`."""
+        fault, self._disconnected_by = self._disconnected_by, ""
+        return not fault.startswith("unplug")
+
+    def to_board(self, byte: int) -> int | None:
+        """Return the byte as it reaches the board; None if it does not."""
+        faults = self._faults
+        self._disconnect("silent", reached=self.received, limit=faults.silent_after)
+        self._disconnect("unplug", reached=self.received, limit=faults.unplug_after)
+        if self._disconnected_by:
+            return None
+        self.received += 1
+        return self._flipped(byte) if self.received == faults.flip_received else byte
+
+    def to_host(self, data: bytes) -> bytes:
+        """Return the part of the data that reaches the host."""
+        if self._faults.unplug_after_sent is None and self._faults.flip_sent is None:
+            return b"" if self._disconnected_by else data
+        return b"".join(map(self._byte_to_host, data))
+
+    def _byte_to_host(self, byte: int) -> bytes:
+        self._disconnect("unplug of the answer", reached=self._sent, limit=self._faults.unplug_after_sent)
+        if self._disconnected_by:
+            return b""
+        self._sent += 1
+        return bytes([self._flipped(byte) if self._sent == self._faults.flip_sent else byte])
+
+    def _disconnect(self, fault: str, *, reached: int, limit: int | None) -> None:
+        """Disconnect the cable once per fault."""
+        if limit is not None and reached >= limit and fault not in self._spent:
+            self._spent.add(fault)
+            self._disconnected_by = fault
+
+    def _flipped(self, byte: int) -> int:
+        return byte ^ 1 << self._faults.seed % 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """What drives a board's NRST and BOOT0.
+
+    An adapter inverts: a line that is asserted pulls its pin low. With DTR on NRST and RTS on BOOT0, the board is in
+    reset while DTR is asserted, and starts its boot ROM while RTS is not.
+
+    Attributes:
+        reset: ``dtr``, ``rts``, ``break``, or empty for a reset by hand.
+        boot0: ``dtr``, ``rts``, or empty where a jumper sets it.
+        invert_reset: NRST is low while the line is not asserted.
+        invert_boot0: BOOT0 is high while the line is asserted.
+    """
+
+    reset: str = ""
+    boot0: str = ""
+    invert_reset: bool = False
+    invert_boot0: bool = False
+
+
+DTR_RTS = Wiring(reset="dtr", boot0="rts")
+WIRINGS = {
+    "none": Wiring(),
+    "dtr-rts": DTR_RTS,
+    "rts-dtr": Wiring(reset="rts", boot0="dtr"),
+    "dtr": Wiring(reset="dtr"),
+    "rts": Wiring(reset="rts"),
+    "break": Wiring(reset="break"),
+}
+"""Wirings by name."""
+
+
+class ControlLines:
+    """The control lines of the adapter, and the pins that they drive.
+
+    Args:
+        board: whose pins.
+        wiring: which lines drive them.
+    """
+
+    def __init__(self, board: SimulatedBoard, wiring: Wiring) -> None:
+        self._board, self._wiring = board, wiring
+        # The pins follow from the first change on.
+        self._asserted = {"dtr": False, "rts": False, "break": False}
+
+    def is_asserted(self, line: str) -> bool:
+        """Whether a line is asserted."""
+        return self._asserted[line]
+
+    def set(self, line: str, *, asserted: bool) -> None:
+        """Set a line. NRST changes at once; BOOT0 is read at the next reset."""
+        self._asserted[line] = asserted
+        wiring = self._wiring
+        if wiring.boot0:
+            self._board.boot0 = self._asserted[wiring.boot0] == wiring.invert_boot0
+        if line == wiring.reset:
+            self._board.hold_reset(low=asserted != wiring.invert_reset)
+        elif line == "break" and asserted:
+            self._board.hear_break()
