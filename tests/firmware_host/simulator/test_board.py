@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import reduce
-from operator import xor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,47 +12,22 @@ from hypothesis import strategies as st
 from blockota.errors import UsageError
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard
 from tests.firmware_host.board_clock import Clock
+from tests.firmware_host.simulator.frames import ACK, NACK, READ, SILENCE, WRITE, at, counted, reading, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ACK, NACK, SILENCE = b"\x79", b"\x1f", b""
-GET, GET_ID, READ, GO, WRITE, ERASE = b"\x00\xff", b"\x02\xfd", b"\x11\xee", b"\x21\xde", b"\x31\xce", b"\x43\xbc"
+GET, GET_ID, GO, ERASE = b"\x00\xff", b"\x02\xfd", b"\x21\xde", b"\x43\xbc"
 WRITE_PROTECT, WRITE_UNPROTECT = b"\x63\x9c", b"\x73\x8c"
 READOUT_PROTECT, READOUT_UNPROTECT = b"\x82\x7d", b"\x92\x6d"
 FLASH, RAM, OPTIONS = 0x0800_0000, 0x2000_0000, 0x1FFF_F800
 BLANK = b"\xff" * STM32F103C8.flash_size
 
 
-def summed(payload: bytes) -> bytes:
-    """Return the payload and the XOR of its bytes."""
-    return payload + bytes([reduce(xor, payload)])
-
-
-def at(address: int) -> bytes:
-    """Return the address frame."""
-    return summed(address.to_bytes(4, "big"))
-
-
-def counted(data: bytes) -> bytes:
-    """Return the data frame: count less one, data, checksum."""
-    return summed(bytes([len(data) - 1]) + data)
-
-
 def ready(board: SimulatedBoard) -> SimulatedBoard:
     """Return the board with its ROM initialised."""
     assert board.feed(b"\x7f") == ACK
     return board
-
-
-def writing(address: int, data: bytes) -> bytes:
-    """Return a whole Write Memory command."""
-    return WRITE + at(address) + counted(data)
-
-
-def reading(address: int, length: int) -> bytes:
-    """Return a whole Read Memory command."""
-    return READ + at(address) + bytes((length - 1, (length - 1) ^ 0xFF))
 
 
 @pytest.fixture

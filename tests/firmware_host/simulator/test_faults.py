@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import logging
-from functools import reduce
-from operator import xor
 
 import pytest
 
 from firmware_host.simulator import FAULT_NAMES, STM32F103C8, Faults, SimulatedBoard
+from tests.firmware_host.simulator.frames import ACK, NACK, SILENCE, summed, writing
 
-ACK, NACK, SILENCE = b"\x79", b"\x1f", b""
-GET_ID, WRITE, ERASE, UNPROTECT = b"\x02\xfd", b"\x31\xce", b"\x43\xbc", b"\x92\x6d"
+GET_ID, ERASE, UNPROTECT = b"\x02\xfd", b"\x43\xbc", b"\x92\x6d"
 FLASH = 0x0800_0000
 ZEROS = bytes(STM32F103C8.flash_size)
 PAGE = STM32F103C8.page_size
-
-
-def summed(payload: bytes) -> bytes:
-    """Return the payload and the XOR of its bytes."""
-    return payload + bytes([reduce(xor, payload)])
-
-
-def writing(address: int, data: bytes) -> bytes:
-    """Return a whole Write Memory command."""
-    return WRITE + summed(address.to_bytes(4, "big")) + summed(bytes([len(data) - 1]) + data)
 
 
 def erasing(*pages: int) -> bytes:

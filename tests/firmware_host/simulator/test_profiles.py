@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from functools import reduce
-from operator import xor
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,10 @@ import pytest
 from firmware_host.bootloader.chips import find_chip
 from firmware_host.simulator import PROFILES, BoardProfile, SimulatedBoard
 from firmware_host.simulator.rom import crc32_of_words
+from tests.firmware_host.simulator.frames import ACK, NACK, READ, SILENCE, WRITE, at, reading, summed, writing
 
 IMAGE = Path(__file__).parents[3] / "examples" / "bluepill" / "images" / "bluepill-1.0.0.bin"
-ACK, NACK, SILENCE = b"\x79", b"\x1f", b""
-READ, WRITE, ERASE, EXTENDED = b"\x11\xee", b"\x31\xce", b"\x43\xbc", b"\x44\xbb"
+ERASE, EXTENDED = b"\x43\xbc", b"\x44\xbb"
 PRODUCT_IDS = {
     *(0x410, 0x412, 0x414, 0x418, 0x420, 0x428, 0x430),
     *(0x413, 0x419, 0x421, 0x431, 0x433),
@@ -26,26 +24,6 @@ L053, L433, F407, F429 = (PROFILES[name] for name in ("stm32l053r8", "stm32l433r
 DUAL_BANK = [profile for profile in PROFILES.values() if profile.banks > 1 and profile.erases_all]
 
 every_chip = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
-
-
-def summed(payload: bytes) -> bytes:
-    """Return the payload and the XOR of its bytes."""
-    return payload + bytes([reduce(xor, payload)])
-
-
-def at(address: int) -> bytes:
-    """Return the address frame."""
-    return summed(address.to_bytes(4, "big"))
-
-
-def writing(address: int, data: bytes) -> bytes:
-    """Return a whole Write Memory command."""
-    return WRITE + at(address) + summed(bytes([len(data) - 1]) + data)
-
-
-def reading(address: int, length: int) -> bytes:
-    """Return a whole Read Memory command."""
-    return READ + at(address) + bytes((length - 1, (length - 1) ^ 0xFF))
 
 
 def erasing(profile: BoardProfile, *pages: int) -> bytes:

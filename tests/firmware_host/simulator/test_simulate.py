@@ -21,12 +21,12 @@ WORDS = [sys.executable, "-m", "firmware_host.simulator"]
     ("words", "says"),
     [
         (["--latency", "16"], "needs a line that takes time"),
-        (["--latency", "-1", "--baud", "9600"], "the latency -1 ms cannot be"),
-        (["--latency", "nan", "--baud", "9600"], "the latency nan ms cannot be"),
+        (["--latency", "-1", "--baud", "9600"], "the latency of -1 ms is out of range"),
+        (["--latency", "nan", "--baud", "9600"], "the latency of nan ms is out of range"),
         (["--latency", "1e9", "--baud", "9600"], "0 to 1000 milliseconds"),
-        (["--fault", "noise-at-open=65537"], "cannot take the value 65537. Write 65536 at most"),
+        (["--fault", "noise-at-open=65537"], "cannot have the value 65537. Write 65536 at most"),
         (["--baud", "line"], "a TCP connection has no rate"),
-        (["--fault", "gremlins"], "There is no fault 'gremlins'"),
+        (["--fault", "gremlins"], "there is no fault 'gremlins'"),
     ],
 )
 def test_options_that_make_no_board_are_refused(

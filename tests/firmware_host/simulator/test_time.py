@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import struct
 import time
-from functools import reduce
-from operator import xor
 
 import pytest
 
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, TimeModel
 from tests.firmware_host.board_clock import Clock
+from tests.firmware_host.simulator.frames import ACK, at, counted
 
-ACK = b"\x79"
 RAM, STACK, AIRCR_RESET = 0x2000_0200, 0x2000_5000, (0xE000_ED0C, 0x05FA_0004)
 BYTE = 11 / 115200
 LOOPS = 100_000
 PROGRAM_SECONDS = 2 * LOOPS * 1.3 / 24e6
 """Two instructions a loop, 1.3 cycles each, at the 24 MHz that the ROM leaves (AN2606)."""
 BOOT = STM32F103C8.boot_seconds
-
-
-def summed(payload: bytes) -> bytes:
-    """Return the payload and the XOR of its bytes."""
-    return payload + bytes([reduce(xor, payload)])
 
 
 def counting(loops: int) -> bytes:
@@ -36,13 +29,13 @@ def counting(loops: int) -> bytes:
 
 def uploaded(board: SimulatedBoard, program: bytes) -> None:
     """Let the ROM write a program to RAM."""
-    frames = (b"\x7f", b"\x31\xce", summed(RAM.to_bytes(4, "big")), summed(bytes([len(program) - 1]) + program))
+    frames = (b"\x7f", b"\x31\xce", at(RAM), counted(program))
     assert b"".join(map(board.feed, frames)) == ACK * 4
 
 
 def gone(board: SimulatedBoard) -> None:
     """Send Go to RAM."""
-    assert board.feed(b"\x21\xde") + board.feed(summed(RAM.to_bytes(4, "big"))) == ACK * 2
+    assert board.feed(b"\x21\xde") + board.feed(at(RAM)) == ACK * 2
 
 
 @pytest.fixture
@@ -74,7 +67,7 @@ def test_what_a_program_left_in_ram_is_read_after_its_reset(board: SimulatedBoar
     """The ROM is back, and reads the word that the program stored."""
     clock.wait(PROGRAM_SECONDS + BOOT + 1e-3)
     assert board.feed(b"\x7f") == ACK
-    reading = (b"\x11\xee", summed((RAM + 0x100).to_bytes(4, "big")), b"\x03\xfc")
+    reading = (b"\x11\xee", at(RAM + 0x100), b"\x03\xfc")
     assert b"".join(map(board.feed, reading)) == ACK * 3 + b"\x01\x00\x0d\x60"
 
 
@@ -166,5 +159,5 @@ def test_a_power_cut_ends_a_program_in_ram_and_ram_is_lost(clock: Clock) -> None
     assert not board.powered
     board.connect()
     assert board.feed(b"\x7f") == ACK
-    reading = (b"\x11\xee", summed(RAM.to_bytes(4, "big")), b"\x03\xfc")
+    reading = (b"\x11\xee", at(RAM), b"\x03\xfc")
     assert b"".join(map(board.feed, reading))[3:] != counting(LOOPS)[:4]
