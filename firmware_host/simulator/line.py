@@ -1,4 +1,4 @@
-"""The line between a host and a simulated board: levels on the wire, cable faults, and control lines."""
+"""The line between a host and a simulated board: levels on the wire, and cable faults."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from firmware_host.simulator.device import SimulatedBoard
     from firmware_host.simulator.faults import Faults
 
 
@@ -129,64 +128,3 @@ class Cable:
 
     def _flipped(self, byte: int) -> int:
         return byte ^ 1 << self._faults.seed % 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wiring:
-    """What drives a board's NRST and BOOT0.
-
-    An adapter inverts: a line that is asserted pulls its pin low. With DTR on NRST and RTS on BOOT0, the board is in
-    reset while DTR is asserted, and starts its boot ROM while RTS is not.
-
-    Attributes:
-        reset: ``dtr``, ``rts``, ``break``, or empty for a reset by hand.
-        boot0: ``dtr``, ``rts``, or empty where a jumper sets it.
-        invert_reset: NRST is low while the line is not asserted.
-        invert_boot0: BOOT0 is high while the line is asserted.
-    """
-
-    reset: str = ""
-    boot0: str = ""
-    invert_reset: bool = False
-    invert_boot0: bool = False
-
-
-DTR_RTS = Wiring(reset="dtr", boot0="rts")
-WIRINGS = {
-    "none": Wiring(),
-    "dtr-rts": DTR_RTS,
-    "rts-dtr": Wiring(reset="rts", boot0="dtr"),
-    "dtr": Wiring(reset="dtr"),
-    "rts": Wiring(reset="rts"),
-    "break": Wiring(reset="break"),
-}
-"""Wirings by name."""
-
-
-class ControlLines:
-    """The control lines of the adapter, and the pins that they drive.
-
-    Args:
-        board: whose pins.
-        wiring: which lines drive them.
-    """
-
-    def __init__(self, board: SimulatedBoard, wiring: Wiring) -> None:
-        self._board, self._wiring = board, wiring
-        # The pins follow from the first change on.
-        self._asserted = {"dtr": False, "rts": False, "break": False}
-
-    def is_asserted(self, line: str) -> bool:
-        """Whether a line is asserted."""
-        return self._asserted[line]
-
-    def set(self, line: str, *, asserted: bool) -> None:
-        """Set a line. NRST changes at once; BOOT0 is read at the next reset."""
-        self._asserted[line] = asserted
-        wiring = self._wiring
-        if wiring.boot0:
-            self._board.boot0 = self._asserted[wiring.boot0] == wiring.invert_boot0
-        if line == wiring.reset:
-            self._board.hold_reset(low=asserted != wiring.invert_reset)
-        elif line == "break" and asserted:
-            self._board.hear_break()
