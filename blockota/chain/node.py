@@ -1,44 +1,29 @@
-"""One JSON-RPC endpoint: what a chain says through it, and what it is handed.
+"""One node: what its chain holds, and transactions submitted to it.
 
-web3's exceptions end here: a node that does not answer becomes a `ChainError`, a refusal of the contract a
-`ContractRefusalError` that carries the revert data.
+All answers are checked for their shape, and JSON-RPC errors become errors of ours here: a refusal by a contract is a
+`RevertedError` with its revert data, everything else a `ChainError`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import requests.exceptions
-from eth_typing import BlockNumber, HexStr
-from hexbytes import HexBytes
-from web3 import HTTPProvider, Web3
-from web3.exceptions import (
-    BlockNotFound,
-    ContractLogicError,
-    TransactionNotFound,
-    Web3Exception,
-    Web3RPCError,
-)
-from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import BlockIdentifier, FilterParams, LogReceipt, RPCEndpoint, RPCResponse, TxParams
-
+from blockota.chain.rpc import Endpoint, RpcError, data, fields, items, quantity
 from blockota.chain.transaction import Fees, Market
-from blockota.errors import ChainError, RefusedError, RevertedError, UsageError
-from blockota.strict_json import check_depth
+from blockota.errors import ChainError, RefusedError, RevertedError
+from blockota.ethereum import to_checksum_address
 
-_READ_TIMEOUT = 10.0
-_TOO_MUCH = (None, 400, 413)
-"""HTTP statuses of a refusal of too many blocks at once; None is one in JSON-RPC's own words."""
+_TOO_MUCH = (200, 400, 413)
+"""HTTP statuses of a refusal of too many blocks at once; 200 is one in JSON-RPC's own form."""
 _REJECTED = frozenset({-32000, -32003})
-"""Codes of a node that looked at a transaction and does not want it (EIP-1474)."""
+"""Codes of a node that examined a transaction and rejected it (EIP-1474)."""
 _KNOWN_ALREADY = re.compile(r"already (known|imported)|alreadyknown|known transaction", re.IGNORECASE)
-"""Words of geth, Nethermind, Besu and anvil for a transaction that they have."""
-_NONSENSE = (TypeError, AttributeError, LookupError, RecursionError)
-"""What web3 raises when it takes JSON of another shape for an answer."""
+"""Texts of geth, Nethermind, Besu and anvil for a transaction that they have."""
+_HASH_SIZE, _ADDRESS_SIZE = 32, 20
 
 
 @dataclass(frozen=True)
@@ -52,13 +37,13 @@ class BlockHead:
 
 @dataclass(frozen=True)
 class Log:
-    """One event as a transaction left it.
+    """One event of a transaction.
 
     Attributes:
         topics: the event's selector and its indexed arguments, 32 bytes each.
         data: the other arguments.
-        block_number: the block that holds it.
-        transaction: hash of the transaction that left it.
+        block_number: the block with the transaction.
+        transaction: the transaction's hash.
     """
 
     topics: tuple[bytes, ...]
@@ -69,16 +54,16 @@ class Log:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A transaction that is in a block.
+    """A transaction in a block.
 
     Attributes:
         transaction: its hash.
-        block_number: the block that holds it.
-        block_hash: which of the blocks of that number; a reorganisation puts another one there.
-        gas_used: as the block charges it.
+        block_number: the block's number.
+        block_hash: the block's hash; a reorganisation puts a block with another hash at this number.
+        gas_used: units of gas that it used.
         contract: address of the contract it created, if any.
         logs: its events.
-        succeeded: whether it was carried out; False where it was reverted.
+        succeeded: False if it was reverted.
     """
 
     transaction: bytes
@@ -91,71 +76,73 @@ class Receipt:
 
 
 class Node:
-    """A node that answers at a URL.
+    """A node behind a JSON-RPC endpoint.
 
     Args:
-        url: the JSON-RPC endpoint, ``http://`` or ``https://``.
-        chain_id: the number that it must say; None takes whatever it says.
+        url: the endpoint, ``http://`` or ``https://``.
+        chain_id: the chain id that it must have; None accepts any.
+
+    Attributes:
+        place: scheme, host and port of the endpoint, without secrets.
 
     Raises:
-        UsageError: the URL is none of those.
-        ChainError: nobody answers there.
-        RefusedError: it serves another chain.
+        UsageError: the URL has another scheme.
+        ChainError: the node is out of reach.
+        RefusedError: the node serves another chain.
     """
 
     def __init__(self, url: str, *, chain_id: int | None = None) -> None:
-        """Connect, and compare the chain id."""
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{url!r} is no JSON-RPC address", why="it begins with http:// or https://")
         self.url = url
-        # The path of a hosted node's address is often a secret key, which has no place in an error.
-        scheme, _, rest = url.partition("://")
-        self.place = f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
-        self._web3 = Web3(_Provider(url, request_kwargs={"timeout": _READ_TIMEOUT}, exception_retry_configuration=None))
-        # Consortium networks (proof of authority) put more into a block's extra data than web3 takes by itself.
-        self._web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+        self._endpoint = Endpoint(url)
+        self.place = self._endpoint.place
         with self._translated():
-            self.chain_id = int(self._web3.eth.chain_id)
+            self.chain_id = quantity(self._endpoint.request("eth_chainId"))
         if chain_id not in (None, self.chain_id):
             raise RefusedError(
                 "the node serves another chain",
-                why=f"{self.place} says chain id {self.chain_id}, the settings say {chain_id}",
+                why=f"{self.place} has chain id {self.chain_id}, the settings have {chain_id}",
                 remedy="correct the network's url or chain_id in blockota.toml",
             )
 
     def head(self, number: int | None = None) -> BlockHead:
-        """The newest block, or the one of that number."""
+        """The newest block, or the block of a number.
+
+        Raises:
+            ChainError: the node is out of reach, or does not have the block.
+        """
         with self._translated():
-            block = self._web3.eth.get_block("latest" if number is None else number)
-            return BlockHead(block["number"], block["timestamp"], bytes(block["hash"]))
+            block = self._block(number)
+            return BlockHead(
+                quantity(block["number"]), quantity(block["timestamp"]), data(block["hash"], size=_HASH_SIZE)
+            )
 
     def mine(self) -> None:
-        """Have a development node make a block, whose time is now."""
+        """Have a development node make a block with the present time."""
         with self._translated():
-            self._web3.provider.make_request(RPCEndpoint("evm_mine"), [])
+            self._endpoint.request("evm_mine")
 
-    def call(self, to: str, data: bytes, *, sender: str | None = None, block: int | None = None) -> bytes:
-        """Ask a contract without a transaction.
+    def call(self, to: str, calldata: bytes, *, sender: str | None = None, block: int | None = None) -> bytes:
+        """Call a contract without a transaction.
 
         Args:
             to: the contract's address.
-            data: calldata.
-            sender: the address that seems to ask.
-            block: answer as of that block; None means the newest.
+            calldata: the function's selector and arguments.
+            sender: the address that seems to call.
+            block: the block at which the call is made; None means the newest.
 
         Raises:
             RevertedError: the contract refused.
         """
-        request: TxParams = {"to": Web3.to_checksum_address(to), "data": Web3.to_hex(data)}
+        request = {"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}
         if sender:
-            request["from"] = Web3.to_checksum_address(sender)
+            request["from"] = to_checksum_address(sender)
         with self._translated():
-            return bytes(self._web3.eth.call(request, "latest" if block is None else block))
+            return data(self._endpoint.request("eth_call", request, _tag(block)))
 
     def has_code(self, address: str) -> bool:
         """Whether a contract lies at an address."""
         with self._translated():
-            return bool(self._web3.eth.get_code(Web3.to_checksum_address(address)))
+            return bool(data(self._endpoint.request("eth_getCode", to_checksum_address(address), _tag(None))))
 
     def logs(
         self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
@@ -164,31 +151,31 @@ class Node:
 
         Args:
             address: the contract.
-            topics: what the topics must be, in their order; None stands for any. Fewer than the event has will do.
+            topics: the values of the first topics; None stands for any value.
             from_block: the first block to search.
             to_block: the last block to search; None means the newest.
 
         Raises:
-            ChainError: the node went away, or does not keep the events.
+            ChainError: the node is out of reach, or does not keep the events.
         """
+        wanted = {
+            "address": to_checksum_address(address),
+            "topics": [None if topic is None else f"0x{topic.hex()}" for topic in topics],
+        }
         with self._translated():
-            wanted: FilterParams = {
-                "address": Web3.to_checksum_address(address),
-                "topics": [None if topic is None else HexStr(Web3.to_hex(topic)) for topic in topics],
-            }
-            last = int(self._web3.eth.block_number) if to_block is None else to_block
+            last = quantity(self._endpoint.request("eth_blockNumber")) if to_block is None else to_block
             return [_log(log) for log in self._logs(wanted, from_block, last=last)]
 
-    def _logs(self, wanted: FilterParams, first: int, *, last: int) -> list[LogReceipt]:
-        """Ask for a range of blocks, in halves where the node says that it is too much: each sets another limit."""
+    def _logs(self, wanted: Mapping[str, Any], first: int, *, last: int) -> list[Any]:
+        """Request a range of blocks, in halves if the node refuses so many at once: each node has another limit."""
         if first > last:
             return []
-        span: FilterParams = {"fromBlock": BlockNumber(first), "toBlock": BlockNumber(last)}
         try:
-            return self._web3.eth.get_logs({**wanted, **span})
-        except (Web3RPCError, requests.exceptions.HTTPError) as error:
-            status = error.response.status_code if isinstance(error, requests.exceptions.HTTPError) else None
-            if first == last or status not in _TOO_MUCH:
+            return items(
+                self._endpoint.request("eth_getLogs", {**wanted, "fromBlock": hex(first), "toBlock": hex(last)})
+            )
+        except RpcError as error:
+            if first == last or error.status not in _TOO_MUCH:
                 raise
         middle = (first + last) // 2
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
@@ -196,153 +183,114 @@ class Node:
     def market(self) -> Market:
         """What the chain asks for a unit of gas at this moment."""
         with self._translated():
-            base_fee = self._web3.eth.get_block("latest").get("baseFeePerGas")
-            if base_fee is None:
-                return Market(None, int(self._web3.eth.gas_price))
-            return Market(int(base_fee), int(self._web3.eth.max_priority_fee))
+            base_fee = self._block(None).get("baseFeePerGas")
+            if base_fee is None:  # a chain without EIP-1559
+                return Market(None, quantity(self._endpoint.request("eth_gasPrice")))
+            return Market(quantity(base_fee), quantity(self._endpoint.request("eth_maxPriorityFeePerGas")))
 
     def count(self, sender: str, *, block: int | None = None, with_pending: bool = False) -> int:
         """How many transactions of an account are in blocks, which is the nonce of its next one.
 
         Args:
             sender: the account.
-            block: count up to that block; None means the newest.
-            with_pending: count those that the node knows and no block has, too.
+            block: count up to this block; None means the newest.
+            with_pending: count those too that the node knows and no block has.
         """
-        where: BlockIdentifier = "latest" if block is None else block
+        tag = "pending" if with_pending else _tag(block)
         with self._translated():
-            address = Web3.to_checksum_address(sender)
-            return int(self._web3.eth.get_transaction_count(address, "pending" if with_pending else where))
+            return quantity(self._endpoint.request("eth_getTransactionCount", to_checksum_address(sender), tag))
 
-    def estimate(self, sender: str, data: bytes, *, to: str | None, fees: Fees) -> int:
+    def estimate(self, sender: str, calldata: bytes, *, to: str | None, fees: Fees) -> int:
         """How much gas a transaction would use.
 
         Raises:
             RevertedError: it would be refused.
-            ChainError: the sender cannot pay for it, or the node went away.
+            ChainError: the sender cannot pay for it, or the node is out of reach.
         """
-        request: dict[str, Any] = {"from": Web3.to_checksum_address(sender), "data": Web3.to_hex(data), **fees.fields}
+        request = {"from": to_checksum_address(sender), "data": f"0x{calldata.hex()}"}
+        request |= {name: hex(amount) for name, amount in fees.fields.items()}
         if to:
-            request["to"] = Web3.to_checksum_address(to)
+            request["to"] = to_checksum_address(to)
         with self._translated():
-            return int(self._web3.eth.estimate_gas(cast("TxParams", request)))
+            return quantity(self._endpoint.request("eth_estimateGas", request, _tag(None)))
 
     def submit(self, raw: bytes) -> str:
-        """Hand a signed transaction to the node.
+        """Submit a signed transaction to the node.
 
         Returns:
-            Nothing where the node has it now (or had it already), else why it does not take it.
+            Why it was rejected; empty if the node has it.
 
         Raises:
-            ChainError: nobody knows whether the node took it.
+            ChainError: whether the node has it is unknown.
         """
         with self._translated():
             try:
-                self._web3.eth.send_raw_transaction(HexBytes(raw))
-            except Web3RPCError as error:
-                code, message, _ = _told(error)
-                if _KNOWN_ALREADY.search(message):
+                self._endpoint.request("eth_sendRawTransaction", f"0x{raw.hex()}")
+            except RpcError as error:
+                if _KNOWN_ALREADY.search(error.message):
                     return ""
-                if code not in _REJECTED:
+                if error.code not in _REJECTED:
                     raise
-                return message.rstrip(".") or "it does not say why"
+                return error.message.rstrip(".")
         return ""
 
     def knows(self, transaction: bytes) -> bool:
         """Whether the node has a transaction, in a block or waiting for one."""
         with self._translated():
-            try:
-                self._web3.eth.get_transaction(HexBytes(transaction))
-            except TransactionNotFound:
-                return False
-        return True
+            found = self._endpoint.request("eth_getTransactionByHash", f"0x{transaction.hex()}")
+            return found is not None and bool(fields(found))
 
     def receipt(self, transaction: bytes) -> Receipt | None:
-        """What became of a transaction in its block; None while no block has it."""
+        """The receipt of a transaction; None while no block has it."""
         with self._translated():
-            try:
-                found = self._web3.eth.get_transaction_receipt(HexBytes(transaction))
-            except TransactionNotFound:
+            answer = self._endpoint.request("eth_getTransactionReceipt", f"0x{transaction.hex()}")
+            if answer is None or fields(answer).get("blockNumber") is None:
                 return None
-            if found.get("blockNumber") is None:
-                return None
-            logs = tuple(_log(log) for log in found["logs"])
-            where = found["blockNumber"], bytes(found["blockHash"])
-            used, created = found["gasUsed"], found["contractAddress"]
-            return Receipt(transaction, *where, used, created, logs, succeeded=bool(found["status"]))
+            created = answer.get("contractAddress")
+            return Receipt(
+                transaction,
+                quantity(answer["blockNumber"]),
+                data(answer["blockHash"], size=_HASH_SIZE),
+                quantity(answer["gasUsed"]),
+                to_checksum_address(data(created, size=_ADDRESS_SIZE)) if created else None,
+                tuple(_log(log) for log in items(answer["logs"])),
+                succeeded=bool(quantity(answer["status"])),
+            )
+
+    def _block(self, number: int | None) -> Mapping[str, Any]:
+        answer = self._endpoint.request("eth_getBlockByNumber", _tag(number), False)  # noqa: FBT003 - no transactions
+        if answer is None:
+            name = "no block" if number is None else f"no block {number}"
+            raise ChainError(f"the chain at {self.place} lags", why=f"the node has {name} yet", remedy="try again")
+        return fields(answer)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
+        """Turn JSON-RPC errors, and answers of another shape, into errors of ours while the block runs."""
         try:
             yield
-        except ContractLogicError as error:
-            raise RevertedError(_revert_data(error.data), error.message or "") from error
-        except requests.exceptions.RequestException as error:
-            raise ChainError(
-                f"no chain answers at {self.place}",
-                why=_cause(error),
-                remedy="start one with `blockota dev up`, or correct the network's url in blockota.toml",
-            ) from error
-        except (TransactionNotFound, BlockNotFound) as error:
-            why = str(error).rstrip(".")
-            raise ChainError(f"the chain at {self.place} lags", why=why, remedy="try again") from error
-        except (Web3RPCError, Web3Exception, ValueError) as error:
+        except RpcError as error:
             raise self._refusal(error) from error
-        except _NONSENSE as error:
-            raise ChainError(
-                f"what answers at {self.place} is no node",
-                why=f"its answer cannot be read ({error})",
-                remedy="correct the network's url in blockota.toml",
-            ) from error
+        except (ValueError, TypeError, LookupError) as error:
+            raise self._endpoint.unreadable(error) from error
 
-    def _refusal(self, error: Exception) -> Exception:
-        _, message, data = _told(error)
-        if data or "revert" in message:
-            return RevertedError(data, message)
+    def _refusal(self, error: RpcError) -> Exception:
+        if error.status != 200:  # noqa: PLR2004 - HTTP's OK
+            return self._endpoint.unreachable(error.message)
+        if error.data or "revert" in error.message:
+            return RevertedError(error.data, error.message)
         return ChainError(
-            f"the node at {self.place} cannot do that",
-            why=message.rstrip("."),
-            remedy="correct the network's url in blockota.toml, or ask who runs the node",
+            f"the node at {self.place} refused",
+            why=error.message.rstrip("."),
+            remedy="correct the network's url in the settings, or ask the node's operator",
         )
 
 
-class _Provider(HTTPProvider):
-    """web3's, which reads no answer that is nested beyond reason."""
-
-    @staticmethod
-    def decode_rpc_response(raw_response: bytes) -> RPCResponse:
-        """Read an answer; a ValueError where it cannot be one."""
-        check_depth(raw_response.decode(errors="replace"))
-        return HTTPProvider.decode_rpc_response(raw_response)
+def _tag(block: int | None) -> str:
+    return "latest" if block is None else hex(block)
 
 
-def _log(log: LogReceipt) -> Log:
-    topics = tuple(bytes(topic) for topic in log["topics"])
-    return Log(topics, bytes(log["data"]), log["blockNumber"], bytes(log["transactionHash"]))
-
-
-def _told(error: Exception) -> tuple[int | None, str, bytes]:
-    """An error in JSON-RPC's words: code, message and revert data."""
-    response = getattr(error, "rpc_response", None)
-    detail = response.get("error") if isinstance(response, dict) else None
-    if not isinstance(detail, dict):
-        return None, str(error), b""
-    return detail.get("code"), str(detail.get("message", error)), _revert_data(detail.get("data"))
-
-
-def _revert_data(data: Any) -> bytes:
-    """Revert data as nodes give it: hex text (geth, anvil), or an object with a ``result`` (ganache)."""
-    if isinstance(data, dict):
-        data = data.get("result") or data.get("data")
-    if isinstance(data, str) and data.startswith("0x"):
-        with contextlib.suppress(ValueError):
-            return bytes.fromhex(data[2:])
-    return b""
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, requests.exceptions.Timeout):
-        return f"nothing came back in {_READ_TIMEOUT:.0f} s"
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return "the connection was refused or lost"
-    return str(error)
+def _log(answer: Any) -> Log:
+    log = fields(answer)
+    topics = tuple(data(topic, size=_HASH_SIZE) for topic in items(log["topics"]))
+    return Log(topics, data(log["data"]), quantity(log["blockNumber"]), data(log["transactionHash"], size=_HASH_SIZE))

@@ -1,0 +1,221 @@
+"""JSON-RPC over HTTP, and the values that it carries.
+
+Sources: JSON-RPC 2.0; Ethereum JSON-RPC specification (execution-apis), "hex value encoding". web3 is not used: its
+import takes longer than most commands.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3 import exceptions
+
+from blockota.errors import Action, ChainError, UsageError
+from blockota.strict_json import check_depth
+
+_TIMEOUT = 10.0
+_REDIRECTS = 3
+_HOST_REMEDY = "correct the network's url in the settings"
+_QUANTITY = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
+_DATA = re.compile(r"0x(?:[0-9a-f]{2})*", re.IGNORECASE)
+_FAILURES: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.NameResolutionError, "the host name cannot be resolved"),
+    (exceptions.NewConnectionError, "the connection was refused or lost"),
+    (exceptions.TimeoutError, f"no answer within {_TIMEOUT:.0f} s"),
+    (exceptions.ProtocolError, "the connection was refused or lost"),
+    (exceptions.IncompleteRead, "the connection was refused or lost"),
+    (exceptions.SSLError, "TLS cannot be agreed, or the certificate is not trusted"),
+    (exceptions.ProxyError, "the proxy of the environment cannot be reached"),
+    (exceptions.LocationValueError, "the address is not valid"),
+    (exceptions.DecodeError, "the answer's compression is damaged"),
+    (exceptions.ResponseError, "it redirects too often"),
+    (exceptions.HTTPError, "the request failed"),
+    (ValueError, "the address is not valid"),
+)
+"""Failures of the HTTP client in words, the first that fits. None of its own texts is shown: they contain the path."""
+
+
+class RpcError(Exception):
+    """The node answered with a JSON-RPC error.
+
+    Attributes:
+        code: the error's code; None if it has none, or if the node answered with an HTTP status instead.
+        message: the node's text.
+        data: revert data; empty if there is none.
+        status: the HTTP status of a refusal; 200 for an error in JSON-RPC's own form.
+    """
+
+    def __init__(self, code: int | None, message: str, *, data: bytes = b"", status: int = 200) -> None:
+        super().__init__(message)
+        self.code, self.message, self.data, self.status = code, message, data, status
+
+
+class Endpoint:
+    """A JSON-RPC endpoint, whose connections are kept open. Threads may share it.
+
+    Args:
+        url: ``http://`` or ``https://``; a user name and password in it are sent as basic authentication.
+
+    Attributes:
+        place: scheme, host and port, for errors: on hosted nodes the path is the API key.
+
+    Raises:
+        UsageError: the URL has another scheme.
+    """
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is not a JSON-RPC address", why="it begins with http:// or https://")
+        self._url = url
+        scheme, _, rest = url.partition("://")
+        self.place = f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
+        self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
+
+    def request(self, method: str, *parameters: Any) -> Any:
+        """Call a method.
+
+        Returns:
+            The result; None where the node has none, such as for an unknown block.
+
+        Raises:
+            RpcError: the node refused.
+            ChainError: the node is out of reach, or what answers is not a node.
+        """
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+        try:
+            pool = self._pool
+            response = pool.request("POST", self._url, body=body, headers=self._headers, timeout=_TIMEOUT)
+        except (exceptions.HTTPError, ValueError) as error:
+            # The HTTP client wraps the cause where it has counted attempts; the message of either may have the URL.
+            cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
+            why = next(words for kind, words in _FAILURES if isinstance(cause, kind))
+            raise self.unreachable(why) from cause
+        if response.status != HTTPStatus.OK:
+            raise self._refusal(response.status)
+        return self._result(response.data)
+
+    def unreachable(self, why: str) -> ChainError:
+        """The error for an endpoint that does not answer."""
+        return ChainError(
+            f"no chain answers at {self.place}",
+            why=why,
+            remedy=f"start a local chain, or {_HOST_REMEDY}",
+            action=Action.START_LOCAL_CHAIN,
+        )
+
+    def unreadable(self, why: object) -> ChainError:
+        """The error for an answer that a node would not give."""
+        return ChainError(
+            f"what answers at {self.place} is not a node", why=f"its answer cannot be read ({why})", remedy=_HOST_REMEDY
+        )
+
+    @functools.cached_property
+    def _pool(self) -> urllib3.PoolManager:
+        """Connections to the node, through the proxy that the environment names for it."""
+        parts = urlsplit(self._url)
+        if parts.username is not None:
+            auth = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._headers |= urllib3.make_headers(basic_auth=auth)
+        retries = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=_REDIRECTS)
+        proxies = getproxies()
+        proxy = proxies.get(parts.scheme) or proxies.get("all")
+        if proxy and parts.hostname and not proxy_bypass(parts.hostname):
+            return urllib3.ProxyManager(proxy, retries=retries)
+        return urllib3.PoolManager(retries=retries)
+
+    def _refusal(self, status: int) -> Exception:
+        """A refusal by an HTTP status: some nodes refuse a range of blocks in this way."""
+        known = status in set(HTTPStatus)
+        reason = f" ({HTTPStatus(status).phrase})" if known else ""
+        return RpcError(None, f"it answers with the HTTP status {status}{reason}", status=status)
+
+    def _result(self, body: bytes) -> Any:
+        try:
+            document = body.decode()
+            check_depth(document)
+            answer = json.loads(document)
+        except ValueError as error:
+            raise self.unreadable(error) from error
+        if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
+            raise self.unreadable("it is not a JSON-RPC response")
+        if answer.get("error") is None:
+            return answer.get("result")
+        detail = answer["error"]
+        if not isinstance(detail, dict):
+            raise RpcError(None, str(detail))
+        code, message = detail.get("code"), str(detail.get("message") or "the node gives no reason")
+        raise RpcError(code if isinstance(code, int) else None, message, data=_revert_data(detail.get("data")))
+
+
+def quantity(value: Any) -> int:
+    """A number from its hexadecimal text.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
+        raise ValueError(f"{value!r:.60} is not a number")
+    return int(value, 16)
+
+
+def data(value: Any, *, size: int | None = None) -> bytes:
+    """Bytes from their hexadecimal text.
+
+    Args:
+        value: the text, with 0x.
+        size: how many bytes there must be; None means any number.
+
+    Raises:
+        ValueError: it is not the text of so many bytes.
+    """
+    if not isinstance(value, str) or not _DATA.fullmatch(value):
+        raise ValueError(f"{value!r:.60} is not hexadecimal text")
+    found = bytes.fromhex(value[2:])
+    if size is not None and len(found) != size:
+        raise ValueError(f"{len(found)} bytes are given where {size} are expected")
+    return found
+
+
+def fields(value: Any) -> Mapping[str, Any]:
+    """A JSON object.
+
+    Raises:
+        TypeError: it is not one.
+    """
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r:.60} is not an object")
+    return value
+
+
+def items(value: Any) -> list[Any]:
+    """A JSON list.
+
+    Raises:
+        TypeError: it is not one.
+    """
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.60} is not a list")
+    return value
+
+
+def _revert_data(value: Any) -> bytes:
+    """The revert data of an error, empty if it has none.
+
+    It is hexadecimal text (geth, anvil), such text behind a word (OpenEthereum), or in an object (ganache).
+    """
+    if isinstance(value, dict):
+        value = value.get("result") or value.get("data")
+    if not isinstance(value, str):
+        return b""
+    try:
+        return data(value.removeprefix("Reverted "))
+    except ValueError:
+        return b""
