@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blockota.chain.rpc import Endpoint, RpcError, data, fields, items, quantity
+from blockota.chain.rpc import RpcEndpoint, RpcError, data, fields, items, quantity
 from blockota.chain.transaction import Fees, Market
 from blockota.errors import ChainError, RefusedError, RevertedError
 from blockota.ethereum import to_checksum_address
@@ -93,7 +93,7 @@ class Node:
 
     def __init__(self, url: str, *, chain_id: int | None = None) -> None:
         self.url = url
-        self._endpoint = Endpoint(url)
+        self._endpoint = RpcEndpoint(url)
         self.place = self._endpoint.place
         with self._translated():
             self.chain_id = quantity(self._endpoint.request("eth_chainId"))

@@ -58,7 +58,7 @@ class RpcError(Exception):
         self.code, self.message, self.data, self.status = code, message, data, status
 
 
-class Endpoint:
+class RpcEndpoint:
     """A JSON-RPC endpoint, whose connections are kept open. Threads may share it.
 
     Args:

@@ -13,7 +13,7 @@ import pytest
 from urllib3 import exceptions
 
 from blockota.chain import Chain, rpc
-from blockota.chain.rpc import Endpoint, RpcError, data, quantity
+from blockota.chain.rpc import RpcEndpoint, RpcError, data, quantity
 from blockota.errors import ChainError, RevertedError
 from tests.support.networks import stand_in
 from tests.support.samples import SAFE
@@ -185,5 +185,5 @@ def test_an_error_keeps_its_code() -> None:
     with stand_in(lambda _: (200, next(answers))) as url:
         for code, message in ((-32005, "limit"), (None, "the node gives no reason")):
             with pytest.raises(RpcError, match=message) as refused:
-                Endpoint(url).request("eth_chainId")
+                RpcEndpoint(url).request("eth_chainId")
             assert refused.value.code == code
