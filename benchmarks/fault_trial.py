@@ -12,12 +12,12 @@ from benchmarks.fault_scene import IMAGE_SIZE, PAGE, SCENES, SEAL, UNITS, Mishap
 from blockota.errors import BlockOTAError, BoardError
 from blockota.model.facts import Consent, KnownReleases
 from blockota.model.verification import ProvenRelease
-from firmware_host.bench.session import Bench, ClearedBoard
+from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Finished
 from firmware_host.flashing.journal import FlashJournal
-from firmware_host.flashing.on_chip import Proof
 from firmware_host.simulator import Faults
 
 LASTING = ("flipped_bit", "sticky_page")
@@ -192,7 +192,7 @@ def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> 
             bootloader.transport.resynchronise()
     bootloader.connect()
     may_erase_all = SCENES[case.scene].may_erase_all
-    bench = Bench(bootloader, identify(bootloader), (), link.wait, may_erase_all)
+    bench = BoardSession(bootloader, identify(bootloader), (), link.wait, may_erase_all)
     link.identified = link.identified or link.received
     journal = FlashJournal(folder, bench.identity.unique_id or "unknown")
     wanted, known = _proven(case.scene)
@@ -214,7 +214,7 @@ def _wrong(ended: Ended, seen: _Seen) -> Iterator[str]:
             yield f"nothing was begun, and the flash is changed: {ended.error}"
     else:
         yield from (f"{untruth}: {ended.error}" for untruth in _untruths(ended.error, seen))
-        is_told = seen.journal and "flash --resume" in ended.error
+        is_told = seen.journal and "complete the run" in ended.error
         if seen.flash != seen.scene.before and not is_told and not seen.lasting:
             yield f"begun, and nothing says how to complete it: {ended.error}"
 

@@ -33,7 +33,7 @@ from benchmarks.fault_scene import BASE, PAGE, SCENES, UNITS, Mishaps, Scene, Wi
 from benchmarks.fault_trial import Case, Outcome, Spoil, attempt, run
 from benchmarks.figure import Figure, report
 from firmware_host.bootloader.an3155 import MAX_BLOCK
-from firmware_host.flashing.on_chip import Proof
+from firmware_host.flashing.contents import Proof
 from firmware_host.simulator import Faults
 
 COUNT, SEED = 10_000, 20_261

@@ -22,12 +22,12 @@ from blockota.keys import dev_account
 from blockota.model.facts import Consent, KnownReleases, Trust
 from blockota.model.release import Product, Region, Release, Status, Version
 from blockota.model.verification import ProvenRelease, prove_release
-from firmware_host.bench.session import Bench
+from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Finished
 from firmware_host.flashing.journal import FlashJournal
-from firmware_host.flashing.on_chip import Proof
 from firmware_host.line.link import open_link
 
 PAGE, PAGES = 1024, 64
@@ -126,7 +126,7 @@ class Desk:
         try:
             bootloader = Bootloader(link)
             bootloader.connect()
-            bench = Bench(bootloader, identify(bootloader), link.notes, may_erase_all=True)
+            bench = BoardSession(bootloader, identify(bootloader), link.notes, may_erase_all=True)
             journal = FlashJournal(self.folder / "journals", bench.identity.unique_id or "")
             cleared = bench.prove(proven, Consent(), known=known, journal=journal, proof=proof)
             looked = time.perf_counter() - began

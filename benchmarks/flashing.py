@@ -19,7 +19,7 @@ from benchmarks.boards import LINE
 from benchmarks.figure import PERCENT, Figure, report
 from benchmarks.flash_desk import CHANGED, NEAR, OTHER, PAGES, WANTED, Desk, Flashing, desk
 from benchmarks.other_flashers import stm32flash, stm32loader
-from firmware_host.flashing.on_chip import Proof
+from firmware_host.flashing.contents import Proof
 
 TURNS, QUICK_FAULTS = 3, 500
 Measured = TypeVar("Measured", Flashing, float)

@@ -36,6 +36,28 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         raise
 
 
+def write_durable(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a whole file that survives a power cut; its folder is made if necessary.
+
+    Args:
+        path: the file.
+        data: its contents.
+        mode: its permissions.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, mode=mode) as file:
+        file.write(data)
+    # The new name is durable only once the folder itself is on the disk (fsync(2)).
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def result_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that the operator named, for writing and reading; it appears when the block ends without an error.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.boards import (
-    BENCH_LOG,
+    JOURNALS,
     PAGES,
     connected,
     described,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from firmware_host.bootloader.entry import BoardLine
     from firmware_host.bootloader.identity import BoardIdentity
 
-_JOURNALS = BENCH_LOG.with_name("interrupted")
 _ALL = "all"
 _KIB = 1024
 _confirm = click.option("--confirm", metavar="ID", help="The board's unique id, in place of being asked.")
@@ -151,7 +150,7 @@ def unprotect(session: Session, /, line: BoardLine, **options: Any) -> None:
 
 def _journal(identity: BoardIdentity) -> Path | None:
     """The journal of a run that was interrupted on the board, in this folder; None where there is none."""
-    path = _JOURNALS / f"{identity.unique_id}.json"
+    path = JOURNALS / f"{identity.unique_id}.json"
     return path if identity.unique_id and path.exists() else None
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
-"""Where the bench keeps its log, beside the other state in the folder in which commands are run."""
+"""The bench log, beside the other state in the folder in which commands are run."""
+JOURNALS = BENCH_LOG.with_name("interrupted")
+"""The folder of the journals of interrupted runs."""
 WIRINGS = ("by-hand", "dtr-rts", "rts-dtr", "dtr", "rts", "break")
 """The names in `firmware_host.bootloader.entry`, whose module a command's help does not need."""
 _WIRING_HELP = "by-hand, dtr-rts, rts-dtr, dtr, rts or break."

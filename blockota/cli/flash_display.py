@@ -1,4 +1,4 @@
-"""What is shown of the work on boards: notes, checks, a bar for each port, results, and a table of them."""
+"""The terminal output of ``blockota flash``: notes, checks, a bar for each port, results, and a table of them."""
 
 from __future__ import annotations
 
@@ -7,62 +7,105 @@ from typing import Self
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from blockota.cli.flash_result import BoardResult
+from blockota.cli.main import error_fields
+from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session
-from blockota.model.facts import Passed, ProvenRelease
+from blockota.model.facts import Passed
+from blockota.model.release import Release
+from blockota.stores.search import SearchObserver
 from blockota.text import plain
-from firmware_host.bootloader.identity import BoardIdentity
-from firmware_host.flashing.events import Checked, Erased, Event, Repeated, Written
+from firmware_host.bench.job import BoardMet, ChecksPassed, ReleaseChosen
+from firmware_host.bench.job import Progress as BoardProgress
+from firmware_host.bench.result import BoardResult, combined_error
+from firmware_host.flashing.events import Checked, Erased, Programmed, Repeated
 
-_STAGES = {Erased: "erasing", Written: "writing", Checked: "proving"}
+_STAGES = {Erased: "erasing", Programmed: "writing", Checked: "proving"}
 
 
-class Display:
-    """The terminal, on which the work on several boards is told from several threads.
+class FlashDisplay:
+    """The terminal; a `BenchObserver` that the threads of several ports share.
 
     Args:
         session: knows the terminal.
-        is_one: whether there is one board only: then its checks are told one by one.
+        is_one: whether there is only one board; its checks are then printed one by one.
     """
 
     def __init__(self, session: Session, *, is_one: bool) -> None:
-        """Nothing is shown yet."""
-        self.session, self.is_one = session, is_one
+        self._session, self._is_one = session, is_one
         console = session.err
-        self._is_hidden = session.as_json or not console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self.bars = Progress(
+        self._bars = Progress(
             *columns,
             console=console,
             transient=True,
-            disable=self._is_hidden,
-            # What goes to a file must not be drawn above the bars.
+            disable=session.as_json or not console.is_terminal,
+            # Output to a file must not be drawn above the bars.
             redirect_stdout=session.out.is_terminal,
         )
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         """Begin to draw bars."""
-        self.bars.start()
+        self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let them vanish."""
-        self.bars.stop()
+        """Remove the bars."""
+        self._bars.stop()
 
-    def release(self, proven: ProvenRelease) -> None:
-        """Say which of the checks 1 to 5 held, which are about the release alone."""
-        if not self.session.as_json:
-            for check in proven.passed:
-                self.session.done(f"{check.number:>2}  {check.what}")
+    def checks(self, passed: Sequence[Passed]) -> None:
+        """Print checks that passed."""
+        if not self._session.as_json:
+            for check in passed:
+                self._session.done(f"{check.number:>2}  {check.what}")
+
+    def fetching(self, release: Release) -> SearchObserver:
+        """Show a bar while a release's image is fetched."""
+        name = f"fetching {release.product} {release.version}"
+
+        def show(done: int) -> None:
+            self._show(name, name, done, release.size)
+            if done >= release.size:
+                self._remove(name)
+
+        return SearchObserver(self._session.note, show)
+
+    def note(self, port: str, sentence: str, /) -> None:
+        """Print a sentence on stderr."""
+        self._session.note(f"{self._prefix(port)}{sentence}")
+
+    def progress(self, port: str, event: BoardProgress, /) -> None:
+        """Show a step of the work on a board."""
+        if isinstance(event, BoardMet):
+            self._met(port, event)
+        elif isinstance(event, ReleaseChosen) and self._is_one:
+            self.note(port, "Reading what the board's flash holds; nothing is changed before check 9 has passed.")
+        elif isinstance(event, ChecksPassed) and self._is_one:
+            self.checks(event.checks)
+        elif isinstance(event, Repeated):
+            self.note(port, f"The flash does not hold the image ({event.why}); all of it is written again.")
+        elif isinstance(event, Erased | Programmed | Checked) and event.total:
+            self._show(port, f"{self._prefix(port)}{_STAGES[type(event)]}", event.done, event.total)
+
+    def ended(self, port: str, result: BoardResult, /) -> None:
+        """Remove the port's bar, and print the result; the error of a single board is printed by the command."""
+        self._remove(port)
+        if result.finished and not self._session.as_json:
+            self._success(port, result)
+        if result.error and not self._is_one:
+            sentence = plain(f"{self._prefix(port)}{sentence_of(result.error)}")
+            self._session.err.print(f"✗ {sentence}", style="red", markup=False)
+        if result.line:
+            self.note(port, f"Line {result.line.number} of the bench log, SHA-256 {result.line.sha256.hex()}")
 
     def table(self, results: Sequence[BoardResult]) -> None:
-        """Print one row a board, unless there is one board only."""
-        if self.is_one or not results:
+        """Print one row for each board, unless there is only one."""
+        if self._is_one or not results:
             return
         rows = [
             (
                 one.port,
-                one.board or "-",
+                one.unique_id or "-",
                 one.before or "-",
                 one.held or "-",
                 one.error.what if one.error else one.result,
@@ -70,78 +113,75 @@ class Display:
             )
             for one in results
         ]
-        self.session.table(("Port", "Board", "Before", "Proven now", "Result", "Log line"), rows)
+        self._session.table(("Port", "Board", "Before", "Proven now", "Result", "Log line"), rows)
 
+    def _prefix(self, port: str) -> str:
+        return f"{port}: " if port and not self._is_one else ""
 
-class BoardDisplay:
-    """What is shown of one port.
-
-    Args:
-        display: the terminal.
-        port: the port's name.
-    """
-
-    def __init__(self, display: Display, port: str) -> None:
-        """Nothing is shown yet."""
-        self._display, self._session, self._port = display, display.session, port
-        self._prefix = "" if display.is_one else f"{port}: "
-        self._task: TaskID | None = None
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether there is one board only."""
-        return self._display.is_one
-
-    def note(self, sentence: str) -> None:
-        """Say something beside the result, on stderr."""
-        self._session.note(f"{self._prefix}{sentence}")
-
-    def checks(self, passed: Sequence[Passed]) -> None:
-        """Say which checks held, where there is one board only."""
-        if self._display.is_one and not self._session.as_json:
-            for check in passed:
-                self._session.done(f"{check.number:>2}  {check.what}")
-
-    def board(self, identity: BoardIdentity, notes: Sequence[str]) -> None:
-        """Say which board is there, and how its port was opened."""
-        for note in notes:
-            self.note(note)
+    def _met(self, port: str, event: BoardMet) -> None:
+        for sentence in event.notes:
+            self.note(port, sentence)
+        identity = event.identity
         name = identity.chip.name if identity.chip else "an unknown chip"
         unique = f"unique id {identity.unique_id}" if identity.unique_id else "its unique id cannot be read"
-        self.note(f"Board: {name}, bootloader {identity.bootloader_version}, {unique}")
+        self.note(port, f"Board: {name}, bootloader {identity.bootloader_version}, {unique}")
 
-    def follow(self, event: Event) -> None:
-        """Move the bar."""
-        if isinstance(event, Repeated):
-            self.note(f"The flash does not hold the image ({event.why}); all of it is written again.")
-        if isinstance(event, Erased | Written | Checked) and event.total:
-            bars = self._display.bars
-            if self._task is None:
-                self._task = bars.add_task("", total=None)
-            stage = f"{self._prefix}{_STAGES[type(event)]}"
-            bars.update(self._task, description=stage, completed=event.done, total=event.total)
-
-    def end(self, result: BoardResult) -> None:
-        """Take the bar away, and print the result; the error of a single board is the command's, and told there."""
-        if self._task is not None:
-            self._display.bars.remove_task(self._task)
-            self._task = None
-        if result.finished and not self._session.as_json:
-            self._success(result)
-        if result.error and not self._display.is_one:
-            self._session.err.print(f"✗ {plain(f'{self._prefix}{result.error}')}", style="red", markup=False)
-        if result.line:
-            self.note(f"Line {result.line.number} of the bench log, SHA-256 {result.line.sha256.hex()}")
-
-    def _success(self, result: BoardResult) -> None:
-        finished, which = result.finished, "the board" if self._display.is_one else f"board {result.board}"
+    def _success(self, port: str, result: BoardResult) -> None:
+        prefix, finished = self._prefix(port), result.finished
+        board = "the board" if self._is_one else f"board {result.unique_id}"
         already = " already" if result.result == "already" else ""
+        how = "by the stub" if finished and finished.method == "stub" else "by reading it back"
         summary = finished.summary if finished else ""
-        self._session.done(f"{self._prefix}{which} holds {result.held}{already}: {summary}; {result.proof}")
+        proof = f"proven {how}, {result.seconds:.1f} s in all"
+        self._session.done(f"{prefix}{board} holds {result.held}{already}: {summary}; {proof}")
         if result.preserved:
-            self._session.done(
-                f"{self._prefix}{result.preserved:,} bytes beside the image, in the same pages, were written back"
-            )
+            beside = "bytes beside the image, in the same pages, were written back"
+            self._session.done(f"{prefix}{result.preserved:,} {beside}")
         for line in result.banner.splitlines():
-            self._session.out.print(f"[cyan]{self._prefix}board says:[/cyan] ", end="")
+            self._session.out.print(f"[cyan]{prefix}board says:[/cyan] ", end="")
             self._session.out.print(line, markup=False)
+
+    def _show(self, key: str, description: str, done: int, total: int) -> None:
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task("", total=None)
+        self._bars.update(self._tasks[key], description=description, completed=done, total=total)
+
+    def _remove(self, key: str) -> None:
+        if key in self._tasks:
+            self._bars.remove_task(self._tasks.pop(key))
+
+
+def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDisplay, is_stopped: bool) -> None:
+    """Print the results, and end with the worst exit status.
+
+    Raises:
+        KeyboardInterrupt: the command was stopped.
+        BlockOTAError: a board failed.
+    """
+    error = combined_error(results) if results else None
+    fields = {
+        "results": [
+            result.fields | ({"error": error_fields(result.error)} if result.error else {}) for result in results
+        ]
+    }
+    if not session.as_json:
+        display.table(results)
+    elif is_stopped or error is None:
+        session.result(fields, lambda: None)
+    if is_stopped:
+        raise KeyboardInterrupt(_summary(results))
+    if error:
+        session.result_of_failure(error, fields)
+        raise error
+
+
+def _summary(results: Sequence[BoardResult]) -> str:
+    """What was done until the command was stopped."""
+    if not results:
+        return "No board was worked on."
+    if len(results) == 1:
+        error = results[0].error
+        return sentence_of(error) if error else f"The board holds {results[0].held}."
+    failed = sum(result.error is not None for result in results)
+    done = len(results) - failed
+    return f"{done} {'board is' if done == 1 else 'boards are'} done, {failed} failed."

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
 from blockota.errors import Action, BlockOTAError
+
+if TYPE_CHECKING:
+    from firmware_host.bootloader.entry import BoardLine
 
 OPTIONS: dict[Action, str] = {
     Action.CHOOSE_STORE: "--store URL",
@@ -55,10 +61,13 @@ OPTIONS: dict[Action, str] = {
     Action.REPLACE_UNKNOWN: "--replace-unknown",
     Action.UNPROTECT_READOUT: "`blockota board unprotect --readout`",
     Action.UNPROTECT_WRITE: "`blockota board unprotect --write`",
-    Action.RESUME_FLASH: "`blockota flash --resume`",
+    Action.RESUME_FLASH: "`blockota flash --resume --port {line}`",
+    Action.RESUME_FLASH_WITHOUT_STUB: "`blockota flash --resume --port {line}`, then with --no-stub",
+    Action.FLASH_PRODUCT: "`blockota flash --product {product}`",
     Action.FLASH_WITHOUT_STUB: "--no-stub",
     Action.LOWER_BAUD: "--baud RATE",
     Action.CHOOSE_WIRING: "--wiring NAME",
+    Action.USE_LINE: "--port {line}",
     Action.RESET_BY_HAND: "without --wiring",
     Action.INVERT_BOOT0: "--invert-boot0",
     Action.DIAGNOSE_LINE: "`blockota board doctor`",
@@ -67,11 +76,28 @@ OPTIONS: dict[Action, str] = {
 }
 
 
-def remedy_of(error: BlockOTAError) -> str:
+class Remedied(Protocol):
+    """Anything with a remedy: an error, or a finding of the doctor."""
+
+    @property
+    def remedy(self) -> str:
+        """The remedy in domain words."""
+
+    @property
+    def action(self) -> Action | None:
+        """The command or option that carries it out."""
+
+    @property
+    def values(self) -> Mapping[str, object]:
+        """The values that the option needs."""
+
+
+def remedy_of(error: BlockOTAError | Remedied) -> str:
     """An error's remedy with the option that carries it out, such as ``name another store (--store URL)``."""
     if error.action is None:
         return error.remedy
-    option = OPTIONS[error.action].format_map(error.values)
+    values = {name: _words(value) for name, value in error.values.items()}
+    option = OPTIONS[error.action].format_map(values)
     return f"{error.remedy} ({option})" if error.remedy else option
 
 
@@ -80,3 +106,25 @@ def sentence_of(error: BlockOTAError) -> str:
     remedy = remedy_of(error)
     text = f"{error.what}: {error.why}." if error.why else f"{error.what}."
     return f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text
+
+
+def line_options(line: BoardLine) -> str:
+    """The options that name a board's wiring and speed, such as ``--wiring dtr-rts --baud 115200``."""
+    from firmware_host.bootloader.entry import WIRINGS
+
+    wiring = line.wiring
+    plain = wiring.inverted(reset=False, boot0=False)
+    name = next(name for name, one in WIRINGS.items() if one == plain)
+    inversions = " --invert-reset" * wiring.invert_reset + " --invert-boot0" * wiring.invert_boot0
+    return f"--wiring {name}{inversions} --baud {line.baud or 'auto'}"
+
+
+def _words(value: object) -> object:
+    """A value as the command line names it; a board's line by its port, and its options if they are not the default."""
+    if isinstance(value, str | int):
+        return value
+    from firmware_host.bootloader.entry import BoardLine
+
+    if not isinstance(value, BoardLine):
+        return value
+    return value.url if value == BoardLine(value.url) else f"{value.url} {line_options(value)}"

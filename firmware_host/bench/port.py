@@ -1,24 +1,26 @@
-"""A place at the bench: one port, where one board after another is put.
+"""One port of the bench, at which one board after another is connected.
 
 Whether a board is there is asked with the byte 0x7F alone: a bootloader that was just reset takes any other byte for a
-wrong speed, and is deaf from then on (AN3155 section 2). One in conversation already takes two of them for a command
-that there is not, and refuses it.
+wrong speed, and ignores everything from then on (AN3155 section 2). A bootloader that was connected before takes two
+of them for an unknown command, and answers NACK.
 
-One that waits in the middle of a frame takes it for that frame's next byte. Two of them complete the erase of one page
-that was cut behind its number of pages, and 130 an erase or a write that was cut before the number. Therefore, where a
-conversation broke off, each look goes on to end the frame (`FEED`), and any look does so long before the 130th. What is
-left is a board that waits behind the number of an erase, and of which nobody here knows: put in by hand and not reset,
-it loses page 127 if it has one.
+A bootloader that waits in the middle of a frame takes 0x7F for the frame's next byte. Two of them complete the erase of
+one page that was cut before its page number, and 130 an erase or write that was cut before the count. Therefore, where
+a session broke off, every poll goes on to complete the frame harmlessly (`FEED`), and any poll does so long before the
+130th. One case remains: a board from elsewhere that waits behind the count of an erase, connected here without a reset,
+loses page 127 if it has one.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import cycle
 
+from blockota.shutdown import Stop
 from firmware_host.bench.doctor import Reply, Trial
-from firmware_host.bench.session import Bench
+from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader import application
 from firmware_host.bootloader.an3155 import NACK, SYNC
 from firmware_host.bootloader.client import Bootloader
@@ -33,63 +35,67 @@ from firmware_host.bootloader.entry import (
 )
 from firmware_host.bootloader.exchange import FEED
 from firmware_host.bootloader.identity import identify
-from firmware_host.line.link import ControlledLink
+from firmware_host.line.link import ControlledLink, open_link
 
-BOOTLOADER = frozenset({Reply.FRESH, Reply.IN_CONVERSATION})
+BOOTLOADER = frozenset({Reply.FRESH, Reply.CONNECTED})
 """Replies that only a bootloader gives."""
 LISTEN_SECONDS = 2.0
-"""How long a started board is listened to at most."""
-LOOKS_BEFORE_FEED = 60
-"""Looks without an answer after which a frame is ended in whose middle a board may wait; 130 could complete one."""
+"""How long to listen to a board that was started, at most."""
+POLLS_BEFORE_FEED = 60
+"""Polls without an answer after which `FEED` is sent; 130 could complete a frame."""
 
 
-class Seat:
-    """One port that is open.
+class BoardPort:
+    """One open port.
 
     Args:
-        link: to it.
-        line: how the boards there are reached.
-        wait: lets time pass.
+        link: the port.
+        line: the speed of the line, and the wiring of reset and BOOT0.
+        stop: ends waiting, and work between two commands; None never does.
+
+    Attributes:
+        line: the speed of the line, and the wiring of reset and BOOT0.
     """
 
-    def __init__(self, link: ControlledLink, line: BoardLine, *, wait: Wait = time.sleep) -> None:
-        """Nothing is sent yet."""
-        self._link, self._line, self._wait = link, line, wait
+    def __init__(self, link: ControlledLink, line: BoardLine, *, stop: Stop | None = None) -> None:
+        self.line = line
+        self._link, self._stop = link, stop
+        self._wait: Wait = stop.pause if stop else time.sleep
         self._settles: Iterator[float] = cycle(SETTLE_SECONDS)
         self._unanswered = 0
 
     @property
     def resets(self) -> bool:
-        """Whether the board can be reset from here."""
-        return not self._line.wiring.is_by_hand
+        """Whether the board can be reset through the port."""
+        return not self.line.wiring.is_by_hand
 
-    def meet(self, *, is_stuck: bool = False) -> Bench:
-        """Bring the board into its bootloader, and ask it what it is.
+    def connect(self, *, is_stuck: bool = False) -> BoardSession:
+        """Bring the board into its bootloader, and identify it.
 
         Args:
-            is_stuck: whether it may wait in the middle of a frame, as after a cable that came off; where it cannot
-                be reset, it is brought back by `Transport.resynchronise`, whose dangers are named there.
+            is_stuck: whether it may wait in the middle of a frame, as after a cable came off. Where it cannot be
+                reset, it is brought back by feeding it bytes, whose risks `FEED` describes.
 
         Raises:
-            BoardError: no answer, or one that is not AN3155's.
+            BoardError: the board is silent, or its answer does not follow AN3155.
         """
         self._usual_speed()
-        bootloader = Bootloader(self._link)
+        bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
         if is_stuck and not self.resets:
             bootloader.transport.resynchronise()
-        if self._line.baud == FASTEST:
-            connect_fastest(bootloader, self._link, wiring=self._line.wiring, wait=self._wait)
+        if self.line.baud == FASTEST:
+            connect_fastest(bootloader, self._link, wiring=self.line.wiring, wait=self._wait)
         else:
-            enter_bootloader(bootloader, self._link, wiring=self._line.wiring, wait=self._wait)
-        return Bench(bootloader, identify(bootloader), self._link.notes)
+            enter_bootloader(bootloader, self._link, wiring=self.line.wiring, wait=self._wait)
+        return BoardSession(bootloader, identify(bootloader), self._link.notes)
 
-    def look(self, *, reset: bool, is_stuck: bool = False) -> Reply:
-        """Look once whether a bootloader is there.
+    def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:
+        """Ask once whether a bootloader is there.
 
         Args:
-            reset: reset the board before, where that can be done: then also one that runs its program is found.
-            is_stuck: as for `meet`; a board that is reset by hand just then stays deaf in one of 20 cases until it
-                is reset again.
+            reset: reset the board before, if possible, so that one that runs its program is found as well.
+            is_stuck: as for `connect`. A board that is reset by hand at that moment ignores everything until it is
+                reset again, in one of 20 cases.
 
         Raises:
             LinkError: the port was lost.
@@ -97,24 +103,24 @@ class Seat:
         self._usual_speed()
         is_reset = reset and self.resets
         if is_reset:
-            reset_board(self._link, self._line.wiring, boot0=True, wait=self._wait)
+            reset_board(self._link, self.line.wiring, boot0=True, wait=self._wait)
             self._wait(next(self._settles))
         unasked = self._link.drain()
         self._link.write(bytes((SYNC,)))
-        # What comes late is found by the next look.
-        reply = Trial(self._line, unasked=b"", first=unasked + self._link.drain()).reply
+        # An answer that comes late is seen by the next poll.
+        reply = Trial(self.line, unasked=b"", first=unasked + self._link.drain()).reply
         self._unanswered = 0 if is_reset or reply in BOOTLOADER else self._unanswered + 1
-        if self._unanswered and (is_stuck or self._unanswered % LOOKS_BEFORE_FEED == 0):
+        if self._unanswered and (is_stuck or self._unanswered % POLLS_BEFORE_FEED == 0):
             self._link.write(FEED)
-            return Reply.IN_CONVERSATION if NACK in self._link.drain() else reply
+            return Reply.CONNECTED if NACK in self._link.drain() else reply
         return reply
 
-    def start(self, bench: Bench, address: int) -> str:
-        """Start what the board holds, by a reset where BOOT0 is driven from here, otherwise by Go.
+    def start(self, board: BoardSession, address: int) -> str:
+        """Start the board's program: by a reset if a line drives BOOT0, otherwise by Go.
 
         Args:
-            bench: the board; its conversation ends.
-            address: of the program's vector table.
+            board: the board; its session ends.
+            address: the address of the program's vector table.
 
         Returns:
             What the board prints.
@@ -123,14 +129,30 @@ class Seat:
             RefusedError: there is no program memory at that address.
             BoardError: the board fell silent before it started, or the port was lost.
         """
-        wiring = self._line.wiring
+        wiring = self.line.wiring
         if not (self.resets and wiring.drives_boot0):
-            return application.start(bench.bootloader, address, listen=LISTEN_SECONDS)
-        bench.bootloader.transport.end()
+            return application.start(board.bootloader, address, listen=LISTEN_SECONDS)
+        board.bootloader.transport.end()
         self._usual_speed()
         reset_board(self._link, wiring, boot0=False, wait=self._wait)
         return application.listen_to(self._link, seconds=LISTEN_SECONDS)
 
     def _usual_speed(self) -> None:
-        if self._link.baud != self._line.first_baud:
-            self._link.set_baud(self._line.first_baud)
+        if self._link.baud != self.line.first_baud:
+            self._link.set_baud(self.line.first_baud)
+
+
+@contextmanager
+def open_port(line: BoardLine, *, stop: Stop | None = None) -> Iterator[BoardPort]:
+    """Open a port, and close it in the end.
+
+    Args:
+        line: the port's URL, its speed and wiring.
+        stop: as for `BoardPort`.
+
+    Raises:
+        UsageError: the URL or the speed is invalid.
+        LinkError: the port does not exist, is busy, or cannot be opened.
+    """
+    with closing(open_link(line.url, baud=line.first_baud)) as link:
+        yield BoardPort(link, line, stop=stop)

@@ -1,7 +1,11 @@
-"""The bench: a proven release meets a board.
+"""One board at the bench: examined, cleared by the checks 6 to 9, flashed, and proven by check 10.
 
-The chain was asked and the image proven (checks 1 to 5) before the port is opened. Then the board says what it is
-and what it holds (checks 6 to 9), is flashed, and what its flash holds is compared with the chain's record (10).
+The checks (numbered as in `blockota.model.verification`):
+
+1-5. The release and its image are proven against the chain before the port is opened (`offer`).
+6-9. `BoardSession.examine` reads what the board is and what it holds; `Examination.clear` decides whether this release
+     may replace it. Nothing is changed before these checks have passed.
+10.  `ClearedBoard.flash` writes the image; `ClearedBoard.prove_flash` compares the flash with the chain's record.
 """
 
 from __future__ import annotations
@@ -19,29 +23,27 @@ from blockota.model.verification import Passed, ProvenRelease, prove_board, prov
 from firmware_host.bootloader.chips import Chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import BoardIdentity
-from firmware_host.flashing.contents import FlashContents, ReadBack
+from firmware_host.flashing.contents import WORTH, FlashContents, OnChip, Proof, ReadBack
 from firmware_host.flashing.digest_stub import DigestStub
 from firmware_host.flashing.events import Event, Finished
 from firmware_host.flashing.flasher import carry_out
-from firmware_host.flashing.installed import Holdings, holdings
-from firmware_host.flashing.journal import FlashJournal, JournaledRun, JournalEntry
-from firmware_host.flashing.on_chip import WORTH, OnChip, Proof
+from firmware_host.flashing.installed import Installed, find_installed
+from firmware_host.flashing.journal import FlashJournal, JournaledRun, JournalEntry, Restore, restore
 from firmware_host.flashing.plan import FlashPlan, plan
-from firmware_host.flashing.put_back import PutBack, put_back
 
-_NOTHING = PutBack()
+_NOTHING_TO_RESTORE = Restore()
 
 
 @dataclass(frozen=True)
-class Bench:
+class BoardSession:
     """One board, connected and identified.
 
     Attributes:
-        bootloader: speaks to it.
-        identity: what it said of itself.
-        notes: what the link had to do differently, for the person to know.
-        wait: lets seconds pass.
-        may_erase_all: whether the person said that the chip holds nothing beyond the flash that it reports.
+        bootloader: the client of its bootloader.
+        identity: what the board reported about itself.
+        notes: what the operator should know about how the port was opened.
+        wait: waits for a number of seconds.
+        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
 
     bootloader: Bootloader
@@ -50,36 +52,39 @@ class Bench:
     wait: Callable[[float], None] = time.sleep
     may_erase_all: bool = False
 
-    def look(
+    def examine(
         self,
         proven: ProvenRelease,
         *,
         known: KnownReleases,
         journal: FlashJournal | None = None,
         proof: Proof = Proof.STUB,
-    ) -> BoardLook:
-        """Find out what the board holds where a release is to go; nothing is changed.
+    ) -> Examination:
+        """Determine what the board holds where a release is to go; nothing is changed.
 
         Args:
-            proven: a release that passed checks 1 to 5.
-            known: the releases that the board may hold, of the chain's record.
-            journal: of this board; an interrupted run that it tells of is gone on with.
-            proof: how the flash is looked at and proven; where the chip is not known to run the program that
-                hashes it, it is read back whatever is said here.
+            proven: a release that passed the checks 1 to 5.
+            known: the releases on the chain that the board may hold.
+            journal: the board's journal; a run that it records is completed.
+            proof: how the flash is examined and proven; a chip that is not known to run the program that hashes its
+                flash is read back in any case.
 
         Raises:
-            VerificationError: number 7, no table has the chip.
+            VerificationError: number 7, the chip is not supported.
             RefusedError: the journal cannot be read.
             BoardError: the board fell silent.
         """
         contents: FlashContents = ReadBack(self.bootloader)
         entry = journal.entry() if journal else None
-        held: Holdings | None = None
+        installed: Installed | None = None
         if self._is_readable(proven.release):
-            contents = self._contents(self.plan(proven), proof)
+            planned = self.plan(proven)
+            contents = self._contents(planned, proof)
+            # The wanted release is known in any case, also if it is not in the chain's list.
+            candidates = KnownReleases((proven.release, *known.own), known.others)
             with _nothing_changed():
-                held = holdings(self.plan(proven), contents, known=_with(proven.release, known), entry=entry)
-        return BoardLook(self, proven, contents, held=held, entry=entry, journal=journal, known=known)
+                installed = find_installed(planned, contents, known=candidates, entry=entry)
+        return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
 
     def prove(
         self,
@@ -90,24 +95,14 @@ class Bench:
         journal: FlashJournal | None = None,
         proof: Proof = Proof.STUB,
     ) -> ClearedBoard:
-        """Look, and make the checks 6 to 9; nothing is changed.
+        """Examine the board, and make the checks 6 to 9; nothing is changed.
 
-        Args:
-            proven: as for `look`.
-            consent: what the person agreed to.
-            known: as for `look`.
-            journal: as for `look`.
-            proof: as for `look`.
-
-        Raises:
-            VerificationError: with the number of the first check that failed.
-            RefusedError: the journal cannot be read, or keeps bytes that this release would leave nowhere.
-            BoardError: the board fell silent.
+        The arguments and errors are those of `examine` and `Examination.clear`.
         """
-        return self.look(proven, known=known, journal=journal, proof=proof).prove(consent)
+        return self.examine(proven, known=known, journal=journal, proof=proof).clear(consent)
 
     def plan(self, proven: ProvenRelease) -> FlashPlan:
-        """How a release goes into this board's flash.
+        """Lay a release out over this board's flash.
 
         Raises:
             ImageError: it does not lie within the flash.
@@ -116,32 +111,15 @@ class Bench:
         image = FirmwareImage(proven.image, proven.release.load_address, "bin")
         return plan(chip, image, flash_size=flash_size, may_erase_all=self.may_erase_all)
 
-    def _contents(self, planned: FlashPlan, proof: Proof) -> FlashContents:
-        chip, flash_size = self._known()
-        # A short flash is read in the time that the program takes to get into the RAM.
-        if not chip.stub_clock_hz or proof is Proof.NO_STUB or len(planned.span) <= WORTH:
-            return ReadBack(self.bootloader)
-        stub = DigestStub(self.bootloader, chip, flash_size=flash_size, wait=self.wait)
-        return OnChip(self.bootloader, stub, plan=planned, proof=proof)
-
-    def _is_readable(self, release: Release) -> bool:
-        """Whether check 7 and 8 will not refuse the board before what it holds could count."""
-        identity = self.identity
-        if identity.product_id != release.chip_id or identity.readout_protected:
-            return False
-        if identity.chip is None:
-            raise _unknown_chip(identity)
-        return self._flash().contains(release.region)
-
     def answer(
-        self, held: Holdings, *, lost: tuple[range, ...] = (), interrupted: InterruptedRun | None = None
+        self, installed: Installed, *, lost: tuple[range, ...] = (), interrupted: InterruptedRun | None = None
     ) -> BoardAnswer:
-        """What the board said, for the checks 6 to 9.
+        """The board's side of the checks 6 to 9.
 
         Args:
-            held: what it holds.
-            lost: addresses beside half an image that are erased, and of which no journal tells.
-            interrupted: what its journal says.
+            installed: what it holds.
+            lost: addresses beside half an image that are erased, and that no journal here covers.
+            interrupted: the run that its journal records.
         """
         identity = self.identity
         return BoardAnswer(
@@ -149,17 +127,40 @@ class Bench:
             flash=self._flash(),
             ram=_region(identity.chip.ram if identity.chip else range(0)),
             readout_protected=bool(identity.readout_protected),
-            write_protected=_regions(identity.write_protected),
-            installed=held.release.version if held.release else None,
-            other=held.other,
-            holds_unknown=held.unknown,
-            half_written=held.half_written,
+            write_protected=None if identity.write_protected is None else tuple(map(_region, identity.write_protected)),
+            installed=installed.release.version if installed.release else None,
+            other=installed.other,
+            holds_unknown=installed.unknown,
+            half_written=installed.half_written,
             lost=tuple(map(_region, lost)),
             interrupted=interrupted,
         )
 
+    def _contents(self, planned: FlashPlan, proof: Proof) -> FlashContents:
+        chip, flash_size = self._known()
+        # Reading a short flash takes as long as writing the program to RAM.
+        if not chip.stub_clock_hz or proof is Proof.NO_STUB or len(planned.span) <= WORTH:
+            return ReadBack(self.bootloader)
+        stub = DigestStub(self.bootloader, chip, flash_size=flash_size, wait=self.wait)
+        return OnChip(self.bootloader, stub, plan=planned, proof=proof)
+
+    def _is_readable(self, release: Release) -> bool:
+        """Whether the flash can be examined; where it cannot, check 7 or 8 refuses the board."""
+        identity = self.identity
+        if identity.product_id != release.chip_id or identity.readout_protected:
+            return False
+        if identity.chip is None:
+            raise VerificationError(
+                7,
+                "the board's chip is not supported",
+                why=f"its product id 0x{identity.product_id:03x} is the release's, but its memory map is not in "
+                "the chip table",
+                remedy="update BlockOTA, or ask the vendor how to flash this board",
+            )
+        return self._flash().contains(release.region)
+
     def _flash(self) -> Region:
-        """The board's flash; where it does not tell its size, what the largest of its family has."""
+        """The board's flash; where its size is unknown, that of the largest member of its family."""
         chip, flash_size = self.identity.chip, self.identity.flash_size
         return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))
 
@@ -170,121 +171,119 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class BoardLook:
+class Examination:
     """What a board holds where one release is to go.
 
     Attributes:
-        bench: the board.
+        board: the board.
         proven: the release.
-        contents: of its flash, as far as it was looked at.
-        held: what that is; None where the board is none that the release can be for.
-        entry: the run of it that was interrupted, if one is written down.
-        journal: of the board; None keeps none.
+        contents: its flash, as far as it was examined.
+        installed: what it holds; None where the release cannot be for this board.
+        entry: its interrupted run, if its journal records one.
+        journal: its journal; None keeps none.
         known: the releases that it may hold.
     """
 
-    bench: Bench
+    board: BoardSession
     proven: ProvenRelease
     contents: FlashContents
-    held: Holdings | None
+    installed: Installed | None
     entry: JournalEntry | None
     journal: FlashJournal | None
     known: KnownReleases
 
-    def prove(self, consent: Consent) -> ClearedBoard:
-        """Checks 6 to 9.
+    def clear(self, consent: Consent) -> ClearedBoard:
+        """Make the checks 6 to 9.
 
         Args:
-            consent: what the person agreed to.
+            consent: what the operator agreed to.
 
         Raises:
             VerificationError: with the number of the first check that failed.
-            RefusedError: the journal keeps bytes that this release would leave nowhere.
+            RefusedError: the journal has bytes that this release does not reach.
             BoardError: the board fell silent.
         """
-        held = self.held or Holdings()
-        answer = self.bench.answer(held, lost=self._lost(held), interrupted=self._interrupted(held))
+        installed = self.installed or Installed()
+        answer = self.board.answer(
+            installed, lost=self._lost(installed), interrupted=self._interrupted() if installed.is_partial else None
+        )
         passed = tuple(prove_board(self.proven, answer, consent=consent))
-        back = PutBack() if held.release or held.other or held.unknown else self._put_back()
-        run = JournaledRun(self.journal, self.proven.release, answer.replaced) if self.journal else None
-        return ClearedBoard(self.bench, self.proven, passed, self.contents, back=back, run=run)
 
-    def _interrupted(self, held: Holdings) -> InterruptedRun | None:
+        # A whole image needs nothing restored: its seal was written after the bytes beside it were proven.
+        back = _NOTHING_TO_RESTORE
+        if self.entry and installed.is_partial:
+            with _nothing_changed():
+                back = restore(self.board.plan(self.proven), self.entry, bootloader=self.board.bootloader)
+        run = JournaledRun(self.journal, self.proven.release, answer.replaced) if self.journal else None
+        return ClearedBoard(self.board, self.proven, passed, self.contents, back=back, run=run)
+
+    def _interrupted(self) -> InterruptedRun | None:
         entry = self.entry
-        if entry is None or entry.product != self.proven.release.product or held.release or held.other or held.unknown:
+        if entry is None or entry.product != self.proven.release.product:
             return None
         revoked = {one.version for one in self.known.own if one.status is Status.REVOKED}
         return InterruptedRun(entry.version, entry.replaced, entry.version in revoked)
 
-    def _lost(self, held: Holdings) -> tuple[range, ...]:
-        """Where a run that was begun elsewhere has erased bytes that only the journal there can have."""
-        if self.entry or not held.half_written:
+    def _lost(self, installed: Installed) -> tuple[range, ...]:
+        """Blank addresses beside half an image, whose contents only a journal at another bench can have."""
+        if self.entry or not installed.half_written:
             return ()
-        planned = self.bench.plan(self.proven)
+        planned = self.board.plan(self.proven)
         blank = bytes((planned.chip.erased_byte,))
         with _nothing_changed():
             return tuple(span for span in planned.beside if not self.contents.read(span).strip(blank))
 
-    def _put_back(self) -> PutBack:
-        # A whole image needs none of it: the bytes beside were proven before its first words were written.
-        if self.entry is None:
-            return PutBack()
-        with _nothing_changed():
-            return put_back(self.bench.plan(self.proven), self.entry, bootloader=self.bench.bootloader)
-
 
 @dataclass(frozen=True)
 class ClearedBoard:
-    """A board that passed checks 6 to 9 for one release; only `Bench.prove` makes one.
+    """A board that passed the checks 6 to 9 for one release; only `Examination.clear` makes one.
 
     Attributes:
-        bench: the board.
+        board: the board.
         proven: the release that may be written to it.
         passed: the checks, in order.
-        contents: what its flash holds, as far as it was looked at.
+        contents: its flash, as far as it was examined.
         back: bytes beside the image that an interrupted run erased.
-        run: writes the board's journal; None keeps none.
+        run: records the run in the board's journal; None keeps none.
     """
 
-    bench: Bench
+    board: BoardSession
     proven: ProvenRelease
     passed: tuple[Passed, ...]
     contents: FlashContents
-    back: PutBack = _NOTHING
+    back: Restore = _NOTHING_TO_RESTORE
     run: JournaledRun | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the person should know of how the flash was looked at; more may come while it is flashed."""
+        """What the operator should know about how the flash was examined; flashing can add to it."""
         return (*self.back.notes, *self.contents.notes)
 
     def flash(self) -> Generator[Event]:
         """Erase and write what has to change, and prove the whole image.
 
         Yields:
-            What was done; `Finished` comes last.
+            Events; `Finished` comes last.
 
         Raises:
             RefusedError: the journal cannot be written; nothing was changed.
-            BoardError: the board or its link failed; the error says in what state the flash is.
+            BoardError: the board or its link failed; the error describes the state of the flash.
         """
-        planned = self.bench.plan(self.proven)
         yield from carry_out(
-            planned, self.bench.bootloader, contents=self.contents, journal=self.run, kept=self.back.kept
+            self.board.plan(self.proven),
+            self.board.bootloader,
+            contents=self.contents,
+            journal=self.run,
+            kept=self.back.kept,
         )
 
     def prove_flash(self, finished: Finished) -> Passed:
-        """Check 10: compare what the flash holds with the chain's record.
+        """Check 10: compare the flash with the chain's record.
 
         Raises:
-            FlashProofError: it is something else.
+            FlashProofError: they differ.
         """
         return prove_flash(self.proven.release, finished.sha256, method=finished.method)
-
-
-def _with(release: Release, known: KnownReleases) -> KnownReleases:
-    """The same, the wanted release among them in any case."""
-    return KnownReleases((release, *known.own), known.others)
 
 
 @contextmanager
@@ -292,20 +291,8 @@ def _nothing_changed() -> Iterator[None]:
     try:
         yield
     except BoardError as error:
-        raise type(error)(error.what, why=f"{error.why}; nothing was changed", remedy=error.remedy) from error
-
-
-def _unknown_chip(identity: BoardIdentity) -> VerificationError:
-    return VerificationError(
-        7,
-        "this program does not know the board's chip",
-        why=f"its product id 0x{identity.product_id:03x} is the release's, but no table here has its flash and RAM",
-        remedy="update BlockOTA, or ask the vendor how to flash this board",
-    )
-
-
-def _regions(spans: tuple[range, ...] | None) -> tuple[Region, ...] | None:
-    return None if spans is None else tuple(map(_region, spans))
+        why = f"{error.why}; nothing was changed"
+        raise type(error)(error.what, why=why, remedy=error.remedy, action=error.action, values=error.values) from error
 
 
 def _region(span: range) -> Region:

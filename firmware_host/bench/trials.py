@@ -1,4 +1,4 @@
-"""Looks at the line to a board for `doctor`: listens, tries to wake a bootloader, and measures."""
+"""Observations on the line to a board for `doctor`: listen, try to wake a bootloader, measure the latency."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
 
 LISTEN_SECONDS = 1.2
-"""How long a board is listened to before anything is sent: a program that says something each second is heard."""
+"""How long to listen before anything is sent; a program that prints every second is noticed."""
 SETTLE_SECONDS = (0.1, 3.0)
-"""How long to wait after a reset before the first byte; the second only for the wiring that was named."""
+"""Waiting times between a reset and the first byte; the second one only for the wiring that was named."""
 SOON = 0.2
-"""Seconds within which a board that was just reset answers, the latency of any adapter included."""
+"""Seconds within which a board that was just reset answers, including the latency of any adapter."""
 SLOWER = (115200, 57600, 9600)
 _QUESTIONS = 9
 _QUESTION_BYTES = 7
@@ -34,15 +34,15 @@ _PATTERNS = ("ttyUSB*", "ttyACM*")
 
 
 def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = time.sleep) -> Observations:
-    """Look at the line to a board; nothing on the board is changed, but it may be reset.
+    """Observe the line to a board; nothing on the board is changed, but it may be reset.
 
     Args:
-        line: as the person named it.
-        listen: seconds to wait for what the board says by itself.
-        wait: lets time pass.
+        line: the line that was named.
+        listen: seconds to listen before anything is sent.
+        wait: waits for a number of seconds.
 
     Raises:
-        UsageError: the port's address or speed cannot be one.
+        UsageError: the URL or the speed is invalid.
     """
     seen = Observations(line, ports=ports())
     try:
@@ -54,7 +54,7 @@ def observe(line: BoardLine, *, listen: float = LISTEN_SECONDS, wait: Wait = tim
 
 
 def ports() -> tuple[str, ...]:
-    """The serial ports of USB adapters that this machine has."""
+    """The serial ports of this machine's USB adapters."""
     return tuple(sorted(str(path) for pattern in _PATTERNS for path in _DEVICES.glob(pattern)))
 
 
@@ -86,14 +86,14 @@ class _Examination:
         for other in _candidates(asked.line):
             if other.first_baud != self.link.baud:
                 self.link.set_baud(other.first_baud)
-            # Freshly reset, a board needs no second question, nor long for the answer.
+            # A board that was just reset needs no second 0x7F, and answers soon.
             trial = Trial(other, self._reset(other, SETTLE_SECONDS[0]), _answer(self.link, SOON))
             yield trial
             if trial.found:
                 return
 
     def _reset(self, line: BoardLine, settle: float) -> bytes:
-        """Reset the board, and return what it says by itself."""
+        """Reset the board, and return what it sends unasked."""
         reset_board(self.link, line.wiring, boot0=True, wait=self.wait)
         self.wait(settle)
         return self.link.drain()
@@ -123,7 +123,7 @@ def _candidates(asked: BoardLine) -> Iterator[BoardLine]:
 
 
 def _wirings() -> Iterator[BoardWiring]:
-    """Those with two lines cover those with one: then the other line goes nowhere."""
+    """Wirings with two lines cover those with one, whose other line goes nowhere."""
     for name, reset, boot0 in product(("dtr-rts", "rts-dtr"), (False, True), (False, True)):
         yield WIRINGS[name].inverted(reset=reset, boot0=boot0)
     yield WIRINGS["break"]
@@ -149,7 +149,7 @@ def _listen(link: ControlledLink, seconds: float) -> bytes:
 
 
 def _latency(bootloader: Bootloader) -> float:
-    """From a question to its answer, in the middle of some, less the time on the wire."""
+    """The median time from a question to its answer, without the time on the wire."""
 
     def seconds() -> float:
         began = time.monotonic()

@@ -13,7 +13,7 @@ address: it takes the next two bytes as a command (AN3155 table 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from blockota.errors import RefusedError
@@ -61,14 +61,15 @@ class Bootloader:
 
     Args:
         link: an open link; nothing is sent before `connect`.
+        before_command: called before each command; it raises an exception to stop the work.
 
     Attributes:
         transport: carries the exchanges.
         mark: of the board that was identified last; None before, and where its flash cannot be read.
     """
 
-    def __init__(self, link: Link) -> None:
-        self.transport = Transport(link)
+    def __init__(self, link: Link, *, before_command: Callable[[], None] | None = None) -> None:
+        self.transport = Transport(link, before_command=before_command)
         self.mark: BoardMark | None = None
         self._target: tuple[Chip, int] | None = None
 

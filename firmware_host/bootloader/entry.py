@@ -112,12 +112,13 @@ class BoardLine:
         return self.baud or DEFAULT_BAUD
 
     @property
-    def options(self) -> str:
-        """The wiring and the speed as a command's options, as in ``--wiring dtr-rts --baud 115200``."""
+    def description(self) -> str:
+        """The wiring and the speed in words, such as ``wiring dtr-rts with BOOT0 inverted at 115200 baud``."""
         plain = self.wiring.inverted(reset=False, boot0=False)
         name = next(name for name, wiring in WIRINGS.items() if wiring == plain)
-        inversions = " --invert-reset" * self.wiring.invert_reset + " --invert-boot0" * self.wiring.invert_boot0
-        return f"--wiring {name}{inversions} --baud {self.baud or 'auto'}"
+        inverted = ["reset"] * self.wiring.invert_reset + ["BOOT0"] * self.wiring.invert_boot0
+        inversions = f" with {' and '.join(inverted)} inverted" if inverted else ""
+        return f"wiring {name}{inversions} at {self.baud or 'the highest possible'} baud"
 
 
 def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = False) -> BoardWiring:

@@ -10,6 +10,8 @@ Three rules make this safe:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from blockota.errors import Action, BoardProtocolError, NoAnswerError, RefusedError
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Capabilities, Command, Exchange
@@ -42,10 +44,11 @@ class Transport:
 
     Args:
         link: an open link; nothing is sent before `connect`.
+        before_command: called before each command; it raises an exception to stop the work.
     """
 
-    def __init__(self, link: Link) -> None:
-        self.link = link
+    def __init__(self, link: Link, *, before_command: Callable[[], None] | None = None) -> None:
+        self.link, self._before_command = link, before_command
         self._capabilities: Capabilities | None = None
 
     @property
@@ -142,6 +145,9 @@ class Transport:
                 f"{exchange.title} was not sent",
                 why=f"this bootloader (version {self.capabilities.version_text}) does not have the command",
             )
+        # Work is stopped here and nowhere else, so that the bootloader never waits for the rest of a frame.
+        if self._before_command:
+            self._before_command()
         last = len(exchange.frames) - 1
         for number, frame in enumerate(exchange.frames):
             self.link.write(frame)

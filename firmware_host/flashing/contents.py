@@ -1,7 +1,7 @@
-"""What a board's flash holds: read byte by byte, or hashed by a program in the chip's own RAM.
+"""Contents of a board's flash: read byte by byte, or hashed by a program in the chip's own RAM.
 
-Both ways answer the same questions. A CRC-32 of an erase unit is a hint, from which it is planned what to write; the
-proof is always made of the bytes themselves or of a SHA-256 over them.
+`ReadBack` and `OnChip` answer the same questions; hashing 64 KiB on the chip takes 0.3 s, reading them 7 s. The CRC-32
+of a unit is a hint, used to plan what to write. The proof is always made of the bytes themselves or of a SHA-256.
 """
 
 from __future__ import annotations
@@ -9,183 +9,323 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Protocol
 
-from blockota.errors import BoardProtocolError, FlashProofError
+from blockota.errors import (
+    Action,
+    BlockOTAError,
+    BoardProtocolError,
+    FlashProofError,
+    NoAnswerError,
+    RefusedError,
+)
 from blockota.formats.firmware_image import FirmwareImage
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import EraseUnit
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.flashing.memory import Memory, Preserved
-from firmware_host.flashing.plan import chunks
+from firmware_host.bootloader.identity import reconnect
+from firmware_host.flashing.digest_stub import MAX_LENGTHS, DigestStub, FlashDigests, Pages
+from firmware_host.flashing.plan import FlashBuffer, FlashPlan, Preserved, chunks, common
+
+WORTH = 2048
+"""Spans up to this length are read: one run of the program takes as long at 115200 baud."""
+
+
+class Proof(Enum):
+    """How a flash is examined, and how it is proven at the end.
+
+    Attributes:
+        STUB: both by hashing on the chip.
+        READ_BACK: examined by hashing on the chip, proven by reading every byte back.
+        NO_STUB: both by reading every byte back; no program runs on the chip.
+    """
+
+    STUB = "stub"
+    READ_BACK = "read-back"
+    NO_STUB = "no-stub"
 
 
 class FlashContents(Protocol):
-    """What one board's flash holds, in one session; nothing is asked of the board twice while nothing changes."""
+    """Contents of one board's flash during one session; answers are cached until `changed` is called.
+
+    All questions raise BoardError where the board is silent or refuses.
+    """
 
     @property
     def method(self) -> str:
-        """How the bytes are looked at: ``read-back`` or ``stub``."""
+        """How the bytes are examined: ``read-back`` or ``stub``."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of how the flash was looked at."""
+        """What the operator should know about how the flash was examined."""
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Say which digests will be asked for, so that they can be had together with something else."""
+        """Announce digests that will be asked for, so that one run can compute them together."""
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """The SHA-256 of the flash from an address on, one for each length in bytes.
-
-        Raises:
-            BoardError: the board fell silent, or refused.
-        """
+        """The SHA-256 of the flash from an address on, one for each length in bytes."""
 
     def checksum(self, unit: EraseUnit) -> int:
-        """The CRC-32 of an erase unit, as zlib computes it: a hint.
-
-        Raises:
-            BoardError: the board fell silent, or refused.
-        """
+        """The CRC-32 (zlib's) of an erase unit: a hint."""
 
     def read(self, span: range) -> bytes:
-        """The bytes themselves.
-
-        Raises:
-            BoardError: the board fell silent, or refused.
-        """
+        """The bytes themselves."""
 
     def has_read(self, span: range) -> bool:
-        """Whether the bytes themselves are known, every one of them."""
+        """Whether every byte of a span was read already."""
 
     def changed(self) -> None:
-        """Forget everything: the flash is being changed."""
+        """Forget all answers, because the flash changes."""
 
-    def prove(self, wanted: Memory, spans: Sequence[range]) -> Iterator[int]:
-        """Look anew whether the flash holds what it should, whatever is known of it already.
+    def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
+        """Compare the flash with what it should hold, without using cached answers.
 
         Args:
             wanted: what it should hold.
-            spans: the addresses that count.
+            spans: the addresses to compare.
 
         Yields:
             Bytes proven so far.
 
         Raises:
-            FlashProofError: it holds something else; the error names the first such address, if that can be told.
-            BoardError: the board fell silent, or refused.
+            FlashProofError: they differ; the error names the first address where that is known.
         """
 
 
 class ReadBack:
-    """The contents as Read Memory shows them, kept until they change.
+    """Contents read by Read Memory, in whole blocks of 256 bytes.
 
     Args:
-        bootloader: connected, and told which chip it is.
+        bootloader: connected, with its target set.
     """
 
     method = "read-back"
     notes: tuple[str, ...] = ()
 
     def __init__(self, bootloader: Bootloader) -> None:
-        """Nothing is read yet."""
         self._bootloader = bootloader
         self._blocks: dict[int, bytes] = {}
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Of no use here: every byte is read once, whatever is asked for first."""
+        """Do nothing: every byte is read once, in whatever order it is needed."""
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
         """Read what is not known yet, and hash it here."""
         return tuple(hashlib.sha256(self.read(range(start, start + length))).digest() for length in lengths)
 
     def checksum(self, unit: EraseUnit) -> int:
-        """Read the unit, and sum it here."""
+        """Read the unit, and compute its sum here."""
         return zlib.crc32(self.read(unit.span))
 
     def read(self, span: range) -> bytes:
-        """Read what is not known yet, in whole blocks of 256 bytes."""
+        """Read the blocks that are not known yet."""
         first = _block_start(span)
-        data = b"".join(self._block(address) for address in range(first, span.stop, MAX_BLOCK))
+        addresses = range(first, span.stop, MAX_BLOCK)
+        for address in addresses:
+            if address not in self._blocks:
+                self._blocks[address] = self._bootloader.read(address, MAX_BLOCK)
+        data = b"".join(self._blocks[address] for address in addresses)
         return data[span.start - first : span.stop - first]
 
     def has_read(self, span: range) -> bool:
-        """Whether all their blocks were read."""
+        """Whether all blocks of the span were read."""
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def changed(self) -> None:
-        """Forget everything."""
+        """Forget all blocks."""
         self._blocks.clear()
 
-    def prove(self, wanted: Memory, spans: Sequence[range]) -> Iterator[int]:
+    def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
         """Read every byte again, and compare."""
         done = 0
         for chunk in (chunk for span in spans for chunk in chunks(span)):
             found = self._bootloader.read(chunk.start, len(chunk))
             if found != wanted[chunk]:
-                raise differing(chunk, found, wanted=wanted[chunk])
+                raise _differing(chunk, found, wanted=wanted[chunk])
             done += len(chunk)
             yield done
 
-    def _block(self, address: int) -> bytes:
-        if address not in self._blocks:
-            self._blocks[address] = self._bootloader.read(address, MAX_BLOCK)
-        return self._blocks[address]
+
+class OnChip:
+    """Contents hashed by a program on the chip; where that program fails, the flash is read back from then on.
+
+    If the program was started and the board stays silent afterwards, a person has to reset the board.
+
+    Args:
+        bootloader: connected, with its target set.
+        stub: the program, for this board.
+        plan: its units are examined; they are of one size.
+        proof: how the flash is proven at the end.
+    """
+
+    def __init__(self, bootloader: Bootloader, stub: DigestStub, *, plan: FlashPlan, proof: Proof) -> None:
+        self._bootloader, self._plan = bootloader, plan
+        self._stub: DigestStub | None = stub
+        self._by_reading = proof is not Proof.STUB
+        self._reader = ReadBack(bootloader)
+        self._pages = Pages(plan.units[0].address, plan.units[0].size, len(plan.units))
+        self._digests: dict[tuple[int, int], bytes] = {}
+        self._sums: dict[int, int] = {}
+        self._expected: tuple[int, list[int]] = (plan.image.load_address, [])
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """How the image is proven: ``stub``, or ``read-back`` where every byte of it is read."""
+        if self._by_reading or self._stub is None:
+            return "read-back"
+        image = self._plan.image
+        is_long = len(image.data) > WORTH and not self.has_read(image.span)
+        return "stub" if is_long or (image.load_address, len(image.data)) in self._digests else "read-back"
+
+    def expect(self, start: int, lengths: Sequence[int]) -> None:
+        """Let the next run compute these digests as well."""
+        self._expected = (start, list(lengths)[:MAX_LENGTHS])
+
+    def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
+        """Hash on the chip what is not known yet, unless reading it is faster."""
+        missing = sorted({length for length in lengths if (start, length) not in self._digests})
+        runs = -(-len(missing) // MAX_LENGTHS)
+        if missing and runs * WORTH < missing[-1]:
+            for at in range(0, len(missing), MAX_LENGTHS):
+                self._ask(start, missing[at : at + MAX_LENGTHS])
+        return tuple(
+            self._digests.get((start, length)) or self._reader.sha256(start, [length])[0] for length in lengths
+        )
+
+    def checksum(self, unit: EraseUnit) -> int:
+        """Let the chip sum all units once."""
+        if unit.address not in self._sums:
+            self._ask(*self._expected)
+        return self._sums[unit.address] if unit.address in self._sums else self._reader.checksum(unit)
+
+    def read(self, span: range) -> bytes:
+        """Read the bytes themselves."""
+        return self._reader.read(span)
+
+    def has_read(self, span: range) -> bool:
+        """Whether every byte of the span was read."""
+        return self._reader.has_read(span)
+
+    def changed(self) -> None:
+        """Forget all answers."""
+        self._digests.clear()
+        self._sums.clear()
+        self._reader.changed()
+
+    def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
+        """Hash long spans on the chip and read short ones; read all where the proof is to be by reading."""
+        done = 0
+        # The seal is proven by itself: the rest of an image is read where all of it would be.
+        longest_read = WORTH - len(self._plan.seal)
+        for span in spans:
+            by_reading = self._by_reading or len(span) <= longest_read
+            steps = self._reader.prove(wanted, [span]) if by_reading else self._prove_hash(wanted, span)
+            for proven in steps:
+                yield done + proven
+            done += len(span)
+
+    def _prove_hash(self, wanted: FlashBuffer, span: range) -> Iterator[int]:
+        digest = hashlib.sha256(wanted[span]).digest()
+        found = self._run(span.start, [len(span)])
+        if found and found.sha256[0] != digest:
+            self._raise_where_it_differs(wanted, span, sums=found.pages)
+            # No page differs, so the answer itself was garbled on the line.
+            found = self._run(span.start, [len(span)])
+        if found is None:
+            yield from self._reader.prove(wanted, [span])
+            return
+        if found.sha256[0] != digest:
+            raise FlashProofError(
+                "check 10 failed, the flash does not hold what was written",
+                why=f"from {span.start:#010x} to {span.stop:#010x} its SHA-256 is {found.sha256[0].hex()} "
+                f"instead of {digest.hex()}",
+                remedy="run the command again; if it fails again, replace the board",
+            )
+        yield len(span)
+
+    def _raise_where_it_differs(self, wanted: FlashBuffer, span: range, *, sums: Sequence[int]) -> None:
+        for unit, found in zip(self._plan.units, sums, strict=True):
+            part = common(unit.span, span)
+            if part and found != wanted.checksum(unit.span):
+                there = ReadBack(self._bootloader).read(part)
+                if there != wanted[part]:
+                    raise _differing(part, there, wanted=wanted[part])
+
+    def _ask(self, start: int, lengths: Sequence[int]) -> None:
+        if found := self._run(start, lengths):
+            self._digests |= {(start, length): sha for length, sha in zip(lengths, found.sha256, strict=True)}
+            self._sums = {unit.address: crc for unit, crc in zip(self._plan.units, found.pages, strict=True)}
+
+    def _run(self, start: int, lengths: Sequence[int]) -> FlashDigests | None:
+        """Run the program. Returns None once it has failed and the board still answers its bootloader."""
+        if self._stub is None:
+            return None
+        try:
+            return self._stub.run(start, lengths, pages=self._pages)
+        except (RefusedError, NoAnswerError, BoardProtocolError) as error:
+            self._give_up(error)
+            return None
+
+    def _give_up(self, error: BlockOTAError) -> None:
+        try:
+            reconnect(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
+        except (NoAnswerError, BoardProtocolError):
+            raise error from None
+        self._stub = None
+        self.notes = (f"The flash is read back, because the chip did not hash it itself ({error.what}: {error.why}).",)
 
 
 def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Preserved]) -> bool:
-    """Whether a flash holds an image, by its digest, and bytes beside it.
-
-    Args:
-        contents: of the flash.
-        image: what it may hold.
-        beside: what it shall hold as well.
+    """Whether a flash holds an image, by its digest, and the preserved bytes beside it.
 
     Raises:
-        BoardError: the board fell silent, or refused.
+        BoardError: the board is silent or refuses.
     """
     (found,) = contents.sha256(image.load_address, [len(image.data)])
     is_there = found == hashlib.sha256(image.data).digest()
     return is_there and all(contents.read(one.span) == one.data for one in beside)
 
 
-def confirm(contents: FlashContents, wanted: Memory, *, span: range) -> Iterator[int]:
-    """Read what a digest of the chip's own says, where the proof is to be by reading and not all was read yet.
+def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Iterator[int]:
+    """Read a span back where only the chip's own digest is known and the proof is to be by reading.
 
     Args:
-        contents: of the flash, by whose digest it holds what it should.
-        wanted: what that is.
-        span: the addresses that count.
+        contents: a flash whose digest is as wanted.
+        wanted: what it should hold.
+        span: the addresses to compare.
 
     Yields:
-        Bytes proven so far; nothing where nothing is to be read.
+        Bytes proven so far; nothing where every byte was read already.
 
     Raises:
-        FlashProofError: what is read is something else.
-        BoardError: the board fell silent, or refused.
+        FlashProofError: a byte differs.
+        BoardError: the board is silent or refuses.
     """
     is_read = contents.has_read(span) and contents.read(span) == wanted[span]
     if contents.method == "read-back" and not is_read:
         yield from contents.prove(wanted, [span])
 
 
-def read_surely(bootloader: Bootloader, span: range) -> bytes:
-    """Read bytes twice, because nothing protects the answer of Read Memory on its way (AN3155 section 3.4).
+def read_twice(bootloader: Bootloader, span: range) -> bytes:
+    """Read bytes twice and compare: the answer of Read Memory has no checksum (AN3155 section 3.4).
 
     Args:
-        bootloader: connected, and told which chip it is.
+        bootloader: connected, with its target set.
         span: the addresses.
 
     Raises:
         BoardProtocolError: the two answers differ.
-        BoardError: the board fell silent, or refused.
+        BoardError: the board is silent or refuses.
     """
     first, second = (b"".join(bootloader.read(chunk.start, len(chunk)) for chunk in chunks(span)) for _ in range(2))
     if first != second:
         raise BoardProtocolError(
             "the line to the board garbles bytes",
             why=f"reading {span.start:#010x} to {span.stop:#010x} twice gave two answers",
-            remedy="use a shorter cable or a lower --baud, and check even parity and the common ground",
+            remedy="use a shorter cable or a lower speed, and check even parity and the common ground",
+            action=Action.LOWER_BAUD,
         )
     return first
 
@@ -194,14 +334,7 @@ def _block_start(span: range) -> int:
     return span.start - span.start % MAX_BLOCK
 
 
-def differing(span: range, found: bytes, *, wanted: bytes) -> FlashProofError:
-    """The error for a stretch of flash that holds something else than it should.
-
-    Args:
-        span: its addresses.
-        found: what it holds.
-        wanted: what it should hold.
-    """
+def _differing(span: range, found: bytes, *, wanted: bytes) -> FlashProofError:
     address, is_there, should_be = next(row for row in zip(span, found, wanted, strict=True) if row[1] != row[2])
     return FlashProofError(
         "check 10 failed, the flash does not hold what was written",

@@ -1,12 +1,16 @@
-"""Hashes a board's flash on the chip itself: 65 KiB are not read over the line, but 40 bytes.
+"""Hashes a board's flash on the chip itself, so that 40 bytes cross the line instead of 64 KiB.
 
-A program of some 900 bytes (``stub/stub.s``, its pages in ``stub/README.md``) is written to the chip's RAM through the
-bootloader and started with Go. It ends with a reset, which with BOOT0 at 1 brings the bootloader back, and its results
-are read from the RAM. The ROM and this program run in place of the installed firmware, so that no firmware can forge
-the answer; a nonce tells it from what lay in RAM before.
+The steps of a run (the program is ``stub/stub.s``, described in ``stub/README.md``):
 
-Nothing that was not checked is run: the first 88 bytes are read back, and they check the rest before they jump to it.
-To read all of it back would take as long as the hashing of 48 KiB.
+1. Write the program of some 900 bytes, followed by its parameters and their CRC-32, to the chip's RAM (AN3155 Write
+   Memory). A later run in the same session writes the parameters only.
+2. Read its first 88 bytes back. They check the rest before they jump to it, so nothing unchecked runs. Reading all of
+   it back would take as long as hashing 48 KiB.
+3. Start it (AN3155 Go) and wait; no byte may be sent while it runs.
+4. It ends with a reset, which with BOOT0 at 1 starts the bootloader again; make sure that the same board answers.
+5. Read the results from RAM. A nonce tells them from what lay there before.
+
+ROM and this program run in place of the installed firmware, so no firmware can forge the answer.
 """
 
 from __future__ import annotations
@@ -21,57 +25,57 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from blockota.errors import BoardProtocolError, NoAnswerError, RefusedError
+from blockota.errors import Action, BoardProtocolError, NoAnswerError, RefusedError
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import FLASH_BASE, Chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import reconnect
 
 STUB_ADDRESS = 0x2000_0200
-"""Where the program is linked to: the first RAM that the bootloaders of the STM32F10x leave free (AN2606)."""
+"""Link address of the program: the first RAM that the bootloaders of the STM32F10x leave free (AN2606)."""
 RESULTS_ADDRESS = 0x2000_0E00
-"""Where it leaves its results: nonce and complement, eight digests, the CRC of each page."""
+"""Address of its results: nonce and complement, eight digests, the CRC of each page."""
 MAX_LENGTHS = 8
-"""Lengths that one pass takes at most."""
+"""Maximum number of lengths in one run."""
 HEAD_SIZE = 88
-"""Bytes at its beginning that check the rest."""
+"""Size of its first part, which checks the rest."""
 PARAMETERS = struct.Struct(f"<5I{MAX_LENGTHS + 1}I")
-"""What it is told, behind its code: first page, bytes a page, pages, nonce, start, ends, 0; a CRC-32 follows."""
+"""Parameters behind its code: first page, bytes a page, pages, nonce, start, ends, 0; a CRC-32 follows."""
 DONE = b"\x5a"
-"""What it says on the line before it resets; where the bootloader has left USART1 switched off, nobody hears it."""
+"""Sent before it resets, unless the bootloader has left USART1 switched off."""
 
 CYCLES_PER_INSTRUCTION = 1.3
-"""Clock cycles that an instruction is foreseen to take on the average; not measured on silicon."""
-PATIENCE = 5
-"""How many times the foreseen time is waited for `DONE` beyond it: a third of the clock, and twice the cycles."""
+"""Estimated clock cycles per instruction; not measured on silicon."""
+TIMEOUT_FACTOR = 5
+"""Multiple of the estimate to wait for `DONE` beyond it: covers a third of the clock and twice the cycles."""
 RESET_SECONDS = 0.005
-"""How long a bootloader needs from reset until it listens: 1.2 ms (AN2606), with a margin."""
+"""Time from a reset until the bootloader listens: 1.2 ms (AN2606), with a margin."""
 INSTRUCTIONS_ONCE = 133_600
-"""Instructions of a run that hashes nothing: checking itself, tables, constants."""
+"""Instructions of a run that hashes nothing: self-check, tables, constants."""
 INSTRUCTIONS_A_LENGTH = 4_500
-"""Instructions that close one digest, at most."""
+"""Maximum of instructions that close one digest."""
 INSTRUCTIONS_A_BLOCK = 1_853
 """Instructions that hash 64 bytes."""
 INSTRUCTIONS_A_PAGE = 16
-"""Instructions that begin and end the sum of a page."""
+"""Instructions that begin and end the CRC of a page."""
 INSTRUCTIONS_A_WORD = 16
-"""Instructions that sum one word of it."""
+"""Instructions for one word of it."""
 
 _DIGEST_SIZE, _BLOCK_SIZE, _WORD = 32, 64, 4
 _HEADER = struct.Struct("<2I")
 _PAGES_OFFSET = _HEADER.size + MAX_LENGTHS * _DIGEST_SIZE
 _STRAY_BYTES = 16
-_NO_STUB = "say --no-stub, which needs no program on the chip"
+_READ_INSTEAD = "read the flash back instead of hashing it on the chip"
 
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages that a CRC-32 is wanted of.
+    """The pages to compute a CRC-32 of.
 
     Attributes:
-        start: address of the first, a multiple of 4.
-        size: bytes of each, a multiple of 4.
-        count: how many follow one another.
+        start: address of the first page, a multiple of 4.
+        size: bytes of each page, a multiple of 4.
+        count: number of consecutive pages.
     """
 
     start: int
@@ -80,20 +84,20 @@ class Pages:
 
     @property
     def span(self) -> range:
-        """Their addresses."""
+        """The addresses of all pages."""
         return range(self.start, self.start + self.size * self.count)
 
 
 NO_PAGES = Pages(FLASH_BASE, _WORD, 0)
-"""No page at all."""
+"""Compute no CRC-32."""
 
 
 @dataclass(frozen=True)
 class FlashDigests:
-    """What the chip says of its flash.
+    """The chip's digests of its flash.
 
     Attributes:
-        sha256: one digest a length, in the order asked for.
+        sha256: one digest for each length, in the order asked for.
         pages: the CRC-32 (zlib's) of each page: a hint for planning, never a proof.
     """
 
@@ -129,19 +133,19 @@ class _Job:
 
 
 def random_nonce() -> int:
-    """A number of 32 bits that nobody can foresee."""
+    """An unpredictable number of 32 bits."""
     return secrets.randbits(32)
 
 
 class DigestStub:
-    """The program on one board, written there once a session.
+    """The program on one board, written once per session.
 
     Args:
-        bootloader: connected, and told which chip it is; after each run it is so again.
-        chip: its row in the table.
+        bootloader: connected, with its target set; so it is again after each run.
+        chip: the chip's table row.
         flash_size: in bytes.
-        wait: called with seconds to pass without a byte on the line.
-        nonces: gives a number of 32 bits that no run had before.
+        wait: waits for a number of seconds, without a byte on the line.
+        nonces: returns a fresh number of 32 bits.
     """
 
     def __init__(
@@ -153,13 +157,12 @@ class DigestStub:
         wait: Callable[[float], None] = time.sleep,
         nonces: Callable[[], int] = random_nonce,
     ) -> None:
-        """Nothing is sent yet."""
         self._bootloader, self._chip, self._flash_size = bootloader, chip, flash_size
         self._wait, self._nonces = wait, nonces
         self._last_nonce: int | None = None
 
     def seconds(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> float:
-        """How long the program is foreseen to run on the chip, without its upload.
+        """Estimate how long a run takes on the chip, without the upload.
 
         Args:
             start: as for `run`.
@@ -167,54 +170,57 @@ class DigestStub:
             pages: as for `run`.
 
         Raises:
-            RefusedError: it cannot do this.
+            RefusedError: the program cannot do this.
         """
         job = _Job(start, tuple(lengths), pages)
         self._check(job)
         return job.instructions * CYCLES_PER_INSTRUCTION / self._chip.stub_clock_hz
 
     def run(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> FlashDigests:
-        """Hash the flash from an address on, once for all lengths, and sum pages.
+        """Hash the flash from an address on for several lengths in one pass, and compute CRCs of pages.
 
         Args:
-            start: address of the first byte that is hashed.
-            lengths: bytes from there on; at most `MAX_LENGTHS` different ones, in any order.
-            pages: what a CRC-32 is wanted of.
+            start: address of the first byte to hash.
+            lengths: numbers of bytes from there on; at most `MAX_LENGTHS` different ones, in any order.
+            pages: the pages to compute a CRC-32 of.
 
         Raises:
             RefusedError: the chip has no such flash, too little RAM, or is not known to run the program; nothing
                 was sent.
-            NoAnswerError: the board does not come back.
-            BoardError: another board comes back.
-            BoardProtocolError: what is in its RAM is not the program, or not its results.
-            BoardError: silence, or a refusal of the bootloader.
-            LinkError: the port was lost.
+            NoAnswerError: the board does not return to its bootloader.
+            BoardProtocolError: its RAM does not hold the program, or not its results.
+            BoardError: another board returns, or the board is silent or refuses.
         """
         seconds = self.seconds(start, lengths, pages=pages)
         job, nonce = _Job(start, tuple(lengths), pages), self._nonces()
-        self._write(job.parameters(nonce))
-        self._bootloader.go(STUB_ADDRESS)
+        self._write(job.parameters(nonce))  # (1), (2)
+        self._bootloader.go(STUB_ADDRESS)  # (3)
         self._await_end(seconds)
-        self._come_back()
-        return self._results(job, nonce)
+        self._come_back()  # (4)
+        return self._results(job, nonce)  # (5)
 
     def _check(self, job: _Job) -> None:
         chip, flash = self._chip, self._chip.flash(self._flash_size)
         ram_end = RESULTS_ADDRESS + _PAGES_OFFSET + _WORD * max(job.pages.count, 0)
         hashed = f"{len(job.span)} bytes from {job.start:#010x}"
         rules = (
-            (chip.stub_clock_hz > 0, f"a program in the RAM of {chip.name} was never tried"),
+            (chip.stub_clock_hz > 0, f"a program in the RAM of {chip.name} is not tested"),
             (chip.free_ram <= STUB_ADDRESS, f"the bootloader of {chip.name} needs the RAM itself"),
             (ram_end <= chip.ram.stop, f"it needs the RAM up to {ram_end:#010x}, and {chip.name} has less"),
             (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were asked for, of at most {MAX_LENGTHS}"),
             (min(job.lengths, default=0) >= 0, "a length below zero was asked for"),
             (_lies_in(job.span, flash), f"{hashed} are not all in its flash of {self._flash_size} bytes"),
-            (_whole_words(job.pages), "a page does not consist of whole words"),
+            (_is_whole_words(job.pages), "a page does not consist of whole words"),
             (_lies_in(job.pages.span, flash), f"not all pages lie in its flash of {self._flash_size} bytes"),
         )
         for holds, why in rules:
             if not holds:
-                raise RefusedError("the flash cannot be hashed on the chip", why=why, remedy=_NO_STUB)
+                raise RefusedError(
+                    "the flash cannot be hashed on the chip",
+                    why=why,
+                    remedy=_READ_INSTEAD,
+                    action=Action.FLASH_WITHOUT_STUB,
+                )
 
     def _write(self, parameters: bytes) -> None:
         """Write the parameters, and the program before them unless the RAM still holds the last run's results."""
@@ -232,15 +238,16 @@ class DigestStub:
             raise BoardProtocolError(
                 "the program that hashes the flash was not started",
                 why="its first bytes read back from the chip's RAM are not those that were sent",
-                remedy=f"use a shorter cable or a lower --baud, or {_NO_STUB}",
+                remedy=f"use a shorter cable or a lower speed, or {_READ_INSTEAD}",
+                action=Action.FLASH_WITHOUT_STUB,
             )
 
     def _await_end(self, seconds: float) -> None:
-        """Wait until the program says that it ends, or must have ended; no byte may be sent before."""
+        """Wait for `DONE`, or until the program must have ended."""
         self._wait(seconds)
         with suppress(NoAnswerError):
             for _ in range(_STRAY_BYTES):
-                if self._bootloader.link.read(1, timeout=PATIENCE * seconds) == DONE:
+                if self._bootloader.link.read(1, timeout=TIMEOUT_FACTOR * seconds) == DONE:
                     return
 
     def _come_back(self) -> None:
@@ -251,14 +258,23 @@ class DigestStub:
             raise NoAnswerError(
                 "the board did not come back to its bootloader after hashing its flash",
                 why=f"{error.what}, {error.why}",
-                remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_NO_STUB}",
+                remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_READ_INSTEAD}",
+                action=Action.FLASH_WITHOUT_STUB,
             ) from error
 
     def _results(self, job: _Job, nonce: int) -> FlashDigests:
         count = len(job.rising)
         answer = self._read(0, _HEADER.size + _DIGEST_SIZE * count)
-        self._check_header(answer[: _HEADER.size], _header(nonce))
+        found, expected = answer[: _HEADER.size], _header(nonce)
+        if found != expected:
+            raise BoardProtocolError(
+                "the board came back without the digest of its flash",
+                why=f"its RAM holds {found.hex()} where {expected.hex()} marks the results of this run",
+                remedy=f"run the command again; if it fails again, {_READ_INSTEAD}",
+                action=Action.FLASH_WITHOUT_STUB,
+            )
         self._last_nonce = nonce
+
         words = struct.unpack_from(f"<{8 * count}I", answer, _HEADER.size)
         digests = {length: struct.pack(">8I", *words[8 * at : 8 * at + 8]) for at, length in enumerate(job.rising)}
         sums = self._read(_PAGES_OFFSET, _WORD * job.pages.count)
@@ -267,14 +283,6 @@ class DigestStub:
             pages=struct.unpack(f"<{job.pages.count}I", sums),
         )
 
-    def _check_header(self, found: bytes, expected: bytes) -> None:
-        if found != expected:
-            raise BoardProtocolError(
-                "the board came back without the digest of its flash",
-                why=f"its RAM holds {found.hex()} where {expected.hex()} marks the results of this run",
-                remedy=f"run the command again; if it fails again, {_NO_STUB}",
-            )
-
     def _read(self, offset: int, length: int) -> bytes:
         parts = ((at, min(MAX_BLOCK, length - at)) for at in range(0, length, MAX_BLOCK))
         return b"".join(self._bootloader.read(RESULTS_ADDRESS + offset + at, size) for at, size in parts)
@@ -282,7 +290,7 @@ class DigestStub:
 
 @cache
 def _code() -> bytes:
-    """The program as it is packaged, without the room for its parameters and their CRC-32."""
+    """The packaged program, without the room for its parameters and their CRC-32."""
     program = resources.files("firmware_host.flashing").joinpath("stub", "stub.bin").read_bytes()
     return program[: -(PARAMETERS.size + _WORD)]
 
@@ -295,5 +303,5 @@ def _lies_in(span: range, flash: range) -> bool:
     return flash.start <= span.start <= span.stop <= flash.stop
 
 
-def _whole_words(pages: Pages) -> bool:
+def _is_whole_words(pages: Pages) -> bool:
     return pages.start % _WORD == 0 and pages.size > 0 and pages.size % _WORD == 0 and pages.count >= 0

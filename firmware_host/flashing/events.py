@@ -1,4 +1,4 @@
-"""What a flashing tells of while it goes on, and at its end."""
+"""Events of a flashing, and its summary."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from firmware_host.bootloader.chips import EraseUnit
-from firmware_host.flashing.memory import Preserved
-from firmware_host.flashing.plan import Work
+from firmware_host.flashing.plan import Preserved, Work
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class Erased:
 
 
 @dataclass(frozen=True)
-class Written:
-    """Bytes written so far, of how many; blocks that stay as erased do not count."""
+class Programmed:
+    """Bytes written so far, of how many; blocks that stay erased do not count."""
 
     done: int
     total: int
@@ -36,10 +35,10 @@ class Checked:
 
 @dataclass(frozen=True)
 class Repeated:
-    """The flash did not hold what it should, so everything is written once more.
+    """The proof failed, so everything is written once more.
 
     Attributes:
-        why: what was wrong.
+        why: the difference that was found.
     """
 
     why: str
@@ -47,11 +46,11 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of an image's pages or sectors.
+    """A number of pages or sectors.
 
     Attributes:
         units: how many.
-        size: their bytes; of those that were programmed, the bytes that were sent.
+        size: their size in bytes; for programmed units, the bytes that were sent.
     """
 
     units: int = 0
@@ -64,12 +63,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a flashing came to, all its passes together.
+    """The work of all passes of a flashing.
 
     Attributes:
-        erased: what was erased.
-        programmed: what was written.
-        identical: what held the image already, and was left as it was.
+        erased: units that were erased.
+        programmed: units that were written.
+        identical: units that held the image already and were left alone.
     """
 
     erased: Part = Part()
@@ -81,11 +80,11 @@ class Summary:
         return f"erased {self.erased}, programmed {self.programmed}, identical {self.identical}"
 
     def plus(self, work: Work, *, written: int) -> Summary:
-        """The same after one more pass.
+        """The summary after one more pass.
 
         Args:
-            work: what the pass does.
-            written: bytes that it sends.
+            work: the work of the pass.
+            written: bytes that the pass sends.
         """
         more = _part(work.erase)
         return Summary(
@@ -97,11 +96,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Finished:
-    """The flash holds the image, and that is proven.
+    """The flash holds the image, and this is proven.
 
     Attributes:
-        sha256: the digest of what the flash holds over exactly the image's addresses.
-        method: how that is known: ``read-back`` for every byte, or ``stub`` for a SHA-256 made on the chip.
+        sha256: the digest of the flash over exactly the image's addresses.
+        method: the proof: ``read-back`` of every byte, or ``stub`` for a SHA-256 computed on the chip.
         summary: what was done.
     """
 
@@ -120,8 +119,8 @@ class Finished:
         return self.summary.programmed.size
 
 
-Event = Preserved | Erased | Written | Checked | Repeated | Finished
-"""What `flasher.carry_out` tells of."""
+Event = Preserved | Erased | Programmed | Checked | Repeated | Finished
+"""What `flasher.carry_out` yields."""
 
 
 def _part(units: Sequence[EraseUnit]) -> Part:

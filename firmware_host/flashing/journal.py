@@ -1,15 +1,14 @@
-"""What was being done to a board, written down before the first page is erased, and removed when the flash is proven.
+"""The journal of a run: written before the first page is erased, removed when the flash is proven.
 
-A file a board, ``<folder>/<unique id>.json``. How far a run came is not in it: the flash itself tells that better than
-any file could. What the flash cannot tell any more is: which release was going in, what each page held before and was
-to hold after, so that a mixture of both is known for what it is; and the bytes beside the image, in pages that were
-erased, which nobody else has.
+There is one file per board, ``<folder>/<unique id>.json``. It does not record progress, which the flash itself shows
+more reliably. It records what the flash can no longer show: which release was going in; the checksum of each page
+before the run and after it, so that a mixture of both is recognised; and the bytes beside the image in pages that were
+erased, which exist nowhere else.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from blockota import strict_json
-from blockota.errors import BlockOTAError, RefusedError
-from blockota.files import read_input, whole_file
+from blockota.errors import Action, BlockOTAError, RefusedError
+from blockota.files import read_input, write_durable
 from blockota.model.release import Release, Version
 from firmware_host.bootloader.chips import EraseUnit
-from firmware_host.flashing.memory import Preserved
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.flashing.contents import read_twice
+from firmware_host.flashing.plan import FlashPlan, Preserved, common
 
 _FORMAT = "blockota-flash-journal-1"
 _MAX_FILE_SIZE = 1 << 23
@@ -30,13 +31,13 @@ _MODE = 0o600
 
 @dataclass(frozen=True)
 class UnitChange:
-    """What one page or sector held before a run, and is to hold after it, as CRC-32.
+    """The contents of one page or sector before a run and after it, as CRC-32.
 
     Attributes:
-        address: of its first byte.
+        address: address of its first byte.
         size: in bytes.
-        before: None where nobody knows; a run that is repeated keeps what its first attempt found.
-        wanted: what the run puts there.
+        before: None where unknown; a second attempt keeps what the first one found.
+        wanted: what the run writes.
     """
 
     address: int
@@ -46,13 +47,28 @@ class UnitChange:
 
 
 @dataclass(frozen=True)
+class FoundUnit:
+    """The contents of one page or sector now.
+
+    Attributes:
+        unit: the page or sector.
+        checksum: its CRC-32.
+        is_blank: whether it is erased.
+    """
+
+    unit: EraseUnit
+    checksum: int
+    is_blank: bool
+
+
+@dataclass(frozen=True)
 class Changes:
-    """What a run is about to do.
+    """What a run is about to change.
 
     Attributes:
         units: the image's pages or sectors.
-        at_once: whether one command erases them all, and an interruption can leave each of them in any state.
-        preserved: the bytes beside the image, in the units that will be erased.
+        at_once: whether a mass erase takes them all; an interruption can then leave each of them in any state.
+        preserved: the bytes beside the image, in the units that are erased.
     """
 
     units: tuple[UnitChange, ...]
@@ -66,13 +82,13 @@ class JournalEntry:
 
     Attributes:
         unique_id: the board's, in hexadecimal.
-        product: what was being flashed.
-        version: of it.
-        sha256: of its image.
-        changes: what was to be done.
-        operator: who did it, as the bench names people.
-        started: when, in Unix seconds.
-        replaced: the version of the product that the board held before, if it held one.
+        product: the product being flashed.
+        version: its version.
+        sha256: the digest of its image.
+        changes: what the run was about to change.
+        operator: who flashed.
+        started: Unix seconds.
+        replaced: the version of the product that the board held before, if any.
     """
 
     unique_id: str
@@ -85,34 +101,35 @@ class JournalEntry:
     replaced: Version | None = None
 
     def explains(self, units: Sequence[FoundUnit], *, is_sealed: bool) -> bool:
-        """Whether the flash holds what an interruption of this run can have left, and nobody else can have put there.
+        """Whether an interruption of this run, and nothing else, can have left the flash in this state.
 
-        While the first words are erased each unit holds what it held before, what it was to hold, or nothing. One
-        unit at most holds something else: the power went while it was erased or written. Where all were erased by one
-        command, the first is blank by then, and the others can hold anything.
+        Seal erased: each unit holds its old contents, its new ones, or is blank. One unit at most holds something
+        else, because power failed while it was erased or written. After a mass erase any unit can be in any state,
+        but the first one is blank by then.
 
-        While the first words are there, the run was changing the first unit at most: all others hold what they held
-        before, or all hold what they were to hold. If the first is neither, the others must tell something: where
-        all of them are blank, a program of somebody else would look the same.
+        Seal present: the run was changing the first unit at most, so all others hold their old contents, or all hold
+        their new ones. If the first is neither, the others must identify the run: where they are all blank, any
+        foreign program would look the same.
 
         Args:
-            units: what the pages or sectors that count hold, the first of the image before all others.
-            is_sealed: whether any of the image's first words is not erased.
+            units: the pages or sectors of the image, the first one before all others.
+            is_sealed: whether any byte of the seal is not erased.
         """
         changes = {change.address: change for change in self.changes.units}
         if not self.changes.units or self.changes.units[0].address != units[0].unit.address:
             return False
         pairs = [(changes.get(one.unit.address), one) for one in units]
         if is_sealed:
-            return _is_begun(pairs)
-        odd = [one for change, one in pairs if not _is_known(change, one)]
+            return _is_first_unit_only(pairs)
+
+        odd = [one for change, one in pairs if not (one.is_blank or _is_before(change, one) or _is_after(change, one))]
         if any(one.unit.address not in changes for one in odd):
             return False
         return len(odd) <= 1 or (self.changes.at_once and units[0].is_blank)
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the file says."""
+        """The entry as JSON."""
         changes = self.changes
         return {
             "format": _FORMAT,
@@ -128,45 +145,53 @@ class JournalEntry:
             "preserved": [{"address": kept.address, "data": kept.data.hex()} for kept in changes.preserved],
         }
 
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any], unique_id: str) -> JournalEntry:
+        """Read the entry of a board from JSON.
 
-@dataclass(frozen=True)
-class FoundUnit:
-    """What a page or sector holds now.
-
-    Attributes:
-        unit: which it is.
-        checksum: the CRC-32 of what it holds.
-        is_blank: whether that is the CRC-32 of nothing.
-    """
-
-    unit: EraseUnit
-    checksum: int
-    is_blank: bool
+        Raises:
+            KeyError, TypeError, ValueError, BlockOTAError: the fields are not those of an entry, or of another board's.
+        """
+        if fields["uniqueId"] != unique_id:
+            raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, the file is named after another board")
+        replaced = fields.get("replaced")
+        return cls(
+            unique_id=unique_id,
+            product=strict_json.text(fields, "product"),
+            version=Version.parse(strict_json.text(fields, "version")),
+            sha256=strict_json.digest(fields, "sha256", prefix=""),
+            operator=strict_json.text(fields, "operator"),
+            started=strict_json.integer(fields, "started"),
+            replaced=None if replaced is None else Version.parse(strict_json.text(fields, "replaced")),
+            changes=Changes(
+                units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
+                at_once=strict_json.boolean(fields, "atOnce"),
+                preserved=tuple(
+                    Preserved(strict_json.integer(one, "address"), strict_json.hexadecimal(one, "data", prefix=""))
+                    for one in strict_json.mappings(fields, "preserved")
+                ),
+            ),
+        )
 
 
 class FlashJournal:
     """The journal of one board.
 
     Args:
-        folder: where the journals of all boards lie; made when it is needed.
+        folder: the folder of all journals; made when needed.
         unique_id: the board's, in hexadecimal.
         operator: who flashes.
-        now: Unix seconds.
+        now: returns Unix seconds.
     """
 
     def __init__(
         self, folder: Path, unique_id: str, *, operator: str = "", now: Callable[[], float] = time.time
     ) -> None:
-        """Nothing is read or made yet."""
         self._folder, self._unique_id, self._operator, self._now = folder, unique_id, operator, now
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return _path(self._folder, self._unique_id)
+        self.path = folder / f"{unique_id}.json"
 
     def entry(self) -> JournalEntry | None:
-        """The run of this board that was interrupted, if any.
+        """The interrupted run of this board, if any.
 
         Raises:
             RefusedError: the file cannot be read.
@@ -174,36 +199,37 @@ class FlashJournal:
         return find(self._folder, self._unique_id)
 
     def begin(self, release: Release, changes: Changes, *, replaced: Version | None = None) -> None:
-        """Write down what is about to be done, in place of what was there; it survives a power cut of this machine.
+        """Record a run durably, in place of the previous one.
+
+        Args:
+            release: the release being flashed.
+            changes: what is about to change.
+            replaced: the version that the board holds, if any.
 
         Raises:
-            RefusedError: it cannot be written; then nothing may be erased.
+            RefusedError: the file cannot be written; nothing may be erased then.
         """
-        changes = replace(changes, units=self._with_before(release, changes.units))
         entry = JournalEntry(
             unique_id=self._unique_id,
             product=release.product,
             version=release.version,
             sha256=release.sha256,
-            changes=changes,
+            changes=replace(changes, units=self._with_before(release, changes.units)),
             operator=self._operator,
             started=int(self._now()),
             replaced=replaced,
         )
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(self.path, mode=_MODE) as file:
-                file.write(strict_json.dump(entry.fields))
-            _flush_names(self._folder)
+            write_durable(self.path, strict_json.dump(entry.fields), mode=_MODE)
         except OSError as error:
             raise RefusedError(
-                "the board was not flashed, because what is to be done cannot be written down first",
+                "the board was not flashed, because the journal of the run cannot be written",
                 why=f"{self.path}: {error.strerror or error}; nothing was changed",
                 remedy="free some space, or make the folder writable, and run the command again",
             ) from error
 
     def _with_before(self, release: Release, units: Sequence[UnitChange]) -> tuple[UnitChange, ...]:
-        """A second attempt does not know what was there before the first: that stands in the first one's journal."""
+        """Fill in what a second attempt does not know: the contents before the first one, from its journal."""
         if all(unit.before is not None for unit in units):
             return tuple(units)
         earlier = self.entry()
@@ -215,7 +241,7 @@ class FlashJournal:
         )
 
     def end(self) -> None:
-        """Forget the run: the flash is proven.
+        """Remove the journal, because the flash is proven.
 
         Raises:
             OSError: the file cannot be removed.
@@ -225,11 +251,11 @@ class FlashJournal:
 
 @dataclass(frozen=True)
 class JournaledRun:
-    """One flashing of a release, with the board's journal.
+    """One flashing of a release, recorded in the board's journal.
 
     Attributes:
-        journal: of the board.
-        release: what is flashed.
+        journal: the board's journal.
+        release: the release being flashed.
         replaced: the version that the board held before, if any.
     """
 
@@ -238,96 +264,106 @@ class JournaledRun:
     replaced: Version | None = None
 
     def begin(self, changes: Changes) -> None:
-        """Write down what is about to be done.
+        """Record the run.
 
         Raises:
-            RefusedError: it cannot be written; then nothing may be erased.
+            RefusedError: the file cannot be written; nothing may be erased then.
         """
         self.journal.begin(self.release, changes, replaced=self.replaced)
 
     def end(self) -> None:
-        """Forget the run: the flash is proven."""
-        # A file that cannot be removed is harmless: the next run finds the release whole, and starts the journal anew.
+        """Remove the journal, because the flash is proven."""
+        # A file that stays is harmless: the next run finds the release whole and starts the journal anew.
         with contextlib.suppress(OSError):
             self.journal.end()
 
 
+@dataclass(frozen=True)
+class Restore:
+    """Bytes of a journal that a run writes back.
+
+    Attributes:
+        kept: the bytes to write back.
+        notes: one sentence for each stretch that is not written back, because the flash holds newer bytes there.
+    """
+
+    kept: tuple[Preserved, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 def find(folder: Path, unique_id: str) -> JournalEntry | None:
-    """The interrupted run of a board, if the folder has one.
+    """Read the journal of a board, if the folder has one.
 
     Args:
-        folder: of the journals.
+        folder: the folder of all journals.
         unique_id: the board's, in hexadecimal.
 
     Raises:
         RefusedError: the file cannot be read.
     """
-    path = _path(folder, unique_id)
-    return _read(path, unique_id) if path.exists() else None
-
-
-def boards(folder: Path) -> list[str]:
-    """The unique ids of the boards of which a folder has journals; none of those is read."""
-    return sorted(path.stem for path in folder.glob("*.json"))
-
-
-def _path(folder: Path, unique_id: str) -> Path:
-    return folder / f"{unique_id}.json"
-
-
-def _is_known(change: UnitChange | None, found: FoundUnit) -> bool:
-    return found.is_blank or _is_as_before(change, found) or _is_as_wanted(change, found)
-
-
-def _is_as_before(change: UnitChange | None, found: FoundUnit) -> bool:
-    return change is not None and (change.size, change.before) == (found.unit.size, found.checksum)
-
-
-def _is_as_wanted(change: UnitChange | None, found: FoundUnit) -> bool:
-    return change is not None and (change.size, change.wanted) == (found.unit.size, found.checksum)
-
-
-def _is_begun(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) -> bool:
-    """Whether at most the first unit is changed, or everything but its first words is done."""
-    first, *others = pairs
-    told = not all(found.is_blank for _, found in others)
-    return any(
-        all(is_as(*pair) for pair in others) and (told or is_as(*first)) for is_as in (_is_as_before, _is_as_wanted)
-    )
-
-
-def _read(path: Path, unique_id: str) -> JournalEntry:
+    path = folder / f"{unique_id}.json"
+    if not path.exists():
+        return None
     try:
         fields = strict_json.load(read_input(path, limit=_MAX_FILE_SIZE), form=_FORMAT)
-        return _entry(fields, unique_id)
+        return JournalEntry.from_fields(fields, unique_id)
     except (KeyError, TypeError, ValueError, BlockOTAError) as error:
         why = error.why or error.what if isinstance(error, BlockOTAError) else strict_json.fault(error)
         raise RefusedError(
-            f"the journal {path} cannot be read, so nobody knows what was being done to this board",
+            f"the journal {path} cannot be read, so the board's interrupted run is unknown",
             why=why,
-            remedy="move the file away; the board's contents then count as unknown (--replace-unknown)",
+            remedy="move the file away, and allow the board's contents, which then count as unknown, to be replaced",
+            action=Action.REPLACE_UNKNOWN,
         ) from error
 
 
-def _entry(fields: dict[str, Any], unique_id: str) -> JournalEntry:
-    if fields["uniqueId"] != unique_id:
-        raise ValueError(f"uniqueId is {fields['uniqueId']!r:.40}, the file is named for another board")
-    return JournalEntry(
-        unique_id=unique_id,
-        product=strict_json.text(fields, "product"),
-        version=Version.parse(strict_json.text(fields, "version")),
-        sha256=strict_json.digest(fields, "sha256", prefix=""),
-        operator=strict_json.text(fields, "operator"),
-        started=strict_json.integer(fields, "started"),
-        replaced=Version.parse(strict_json.text(fields, "replaced")) if fields.get("replaced") is not None else None,
-        changes=Changes(
-            units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
-            at_once=strict_json.boolean(fields, "atOnce"),
-            preserved=tuple(
-                Preserved(strict_json.integer(one, "address"), strict_json.hexadecimal(one, "data", prefix=""))
-                for one in strict_json.mappings(fields, "preserved")
-            ),
-        ),
+def boards(folder: Path) -> list[str]:
+    """The unique ids of all boards with a journal in a folder; no file is read."""
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
+    """Find the bytes of a journal that nothing has replaced since; the board is only read.
+
+    Args:
+        plan: what is to be written.
+        entry: the board's interrupted run.
+        bootloader: connected to the board.
+
+    Raises:
+        RefusedError: the plan does not reach some of these bytes.
+        BoardError: the board is silent or refuses.
+    """
+    blank = plan.chip.erased_byte
+    written = [one for one in entry.changes.preserved if one.data.strip(bytes((blank,)))]
+    kept = [one for one in written if _is_erased(one, read_twice(bootloader, one.span), blank=blank)]
+    for one in kept:
+        if common(one.span, plan.span) != one.span:
+            raise _out_of_reach(one, entry)
+    notes = (
+        f"The journal's bytes from {one.span.start:#010x} to {one.span.stop:#010x} are not put back: "
+        "the flash holds newer bytes there, which stay."
+        for one in written
+        if one not in kept
+    )
+    return Restore(tuple(kept), tuple(notes))
+
+
+def _is_before(change: UnitChange | None, found: FoundUnit) -> bool:
+    return change is not None and (change.size, change.before) == (found.unit.size, found.checksum)
+
+
+def _is_after(change: UnitChange | None, found: FoundUnit) -> bool:
+    return change is not None and (change.size, change.wanted) == (found.unit.size, found.checksum)
+
+
+def _is_first_unit_only(pairs: Sequence[tuple[UnitChange | None, FoundUnit]]) -> bool:
+    """Whether at most the first unit is changed, or everything but its seal is done."""
+    first, *others = pairs
+    identifies = not all(found.is_blank for _, found in others)
+    return any(
+        all(is_state(*pair) for pair in others) and (identifies or is_state(*first))
+        for is_state in (_is_before, _is_after)
     )
 
 
@@ -337,10 +373,20 @@ def _unit(fields: dict[str, Any]) -> UnitChange:
     return UnitChange(address, size, before, wanted)
 
 
-def _flush_names(folder: Path) -> None:
-    """Put the folder itself on the disk, so that a power cut does not undo the new name."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
+    """Whether every programmed bit in the flash is programmed in the kept bytes as well.
+
+    This holds where the flash is blank, and where power failed while the bytes were erased or written.
+    """
+    return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))
+
+
+def _out_of_reach(kept: Preserved, entry: JournalEntry) -> RefusedError:
+    return RefusedError(
+        f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
+        why=f"those from {kept.span.start:#010x} to {kept.span.stop:#010x} are in the journal only, and this "
+        "release does not reach there; nothing was changed",
+        remedy="complete the interrupted run first; if its release may not be written any more, move the journal "
+        f"{entry.unique_id}.json away, which still has those bytes",
+        action=Action.RESUME_FLASH,
+    )

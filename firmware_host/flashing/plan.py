@@ -1,14 +1,14 @@
-"""What flashing an image comes to: which pages are erased, which blocks are written, and in which order.
+"""What flashing an image involves: which pages are erased, which blocks are written, in which order.
 
-The order is what makes a half written image harmless. Whenever anything at all has to change, the page with the
-image's vector table is erased first and written last, and its first words, the stack pointer and the reset vector,
-are written by themselves at the very end, when all the rest was proven: until then there is nothing that the board
-could start.
+The order makes a half written image harmless. Whenever anything has to change, the page with the vector table is
+erased first and written last. The image's first words (initial stack pointer and reset vector) form the *seal*. They
+are written by themselves at the very end, when everything else is proven: until then a Cortex-M has nothing to start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -18,7 +18,25 @@ from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import Chip, EraseUnit
 
 VECTOR_WORDS = 8
-"""Bytes of the initial stack pointer and the reset vector, without which a Cortex-M does not start."""
+"""Bytes of the initial stack pointer and the reset vector (ARMv7-M, B1.5.3)."""
+
+
+@dataclass(frozen=True)
+class Preserved:
+    """Bytes beside the image in a unit that is erased; they are written back with it.
+
+    Attributes:
+        address: address of the first byte.
+        data: the bytes.
+    """
+
+    address: int
+    data: bytes
+
+    @property
+    def span(self) -> range:
+        """The addresses of the bytes."""
+        return range(self.address, self.address + len(self.data))
 
 
 @dataclass(frozen=True)
@@ -26,12 +44,12 @@ class FlashPlan:
     """Where one image goes in the flash of one chip.
 
     Attributes:
-        chip: what is written.
-        flash_size: bytes of flash that it has.
-        image: what is written to it.
-        units: the pages or sectors that hold any of it, in order of address; the first holds its start.
-        seal: addresses of the image's first words, to be written at the very end.
-        may_erase_all: whether a person said that the chip holds nothing else, beyond the flash that it reports.
+        chip: the chip's table row.
+        flash_size: size of its flash in bytes.
+        image: the image to write.
+        units: the pages or sectors that the image touches, by address; the first one holds the image's start.
+        seal: addresses of the image's first words, written last.
+        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
 
     chip: Chip
@@ -48,22 +66,57 @@ class FlashPlan:
 
     @property
     def beside(self) -> tuple[range, ...]:
-        """Addresses in the units that are not the image's: whatever happens, they keep what they hold."""
+        """Addresses in the units that are not the image's; their contents are preserved."""
         return without(self.span, self.image.span)
 
     @property
     def body(self) -> tuple[range, ...]:
-        """The image's addresses without the seal; empty for an image that is no longer than that."""
+        """The image's addresses without the seal; empty for an image that is not longer than the seal."""
         return without(self.image.span, self.seal)
 
 
+class FlashBuffer:
+    """Contents of a stretch of flash, indexed by ranges of addresses; initially erased.
+
+    Args:
+        span: the addresses of the stretch.
+        blank: the value of an erased byte.
+    """
+
+    def __init__(self, span: range, blank: int) -> None:
+        self._start, self._blank = span.start, bytes((blank,))
+        self._bytes = bytearray(self._blank * len(span))
+
+    def __getitem__(self, span: range) -> bytes:
+        """The bytes at these addresses."""
+        return bytes(self._bytes[span.start - self._start : span.stop - self._start])
+
+    def __setitem__(self, span: range, data: bytes) -> None:
+        """Replace the bytes at these addresses."""
+        self._bytes[span.start - self._start : span.stop - self._start] = data
+
+    def is_blank(self, span: range) -> bool:
+        """Whether these addresses are erased."""
+        return not self[span].strip(self._blank)
+
+    def restore(self, kept: Iterable[Preserved], *, within: range) -> None:
+        """Copy preserved bytes in, as far as they lie within `within`."""
+        for one in kept:
+            if part := common(one.span, within):
+                self[part] = one.data[part.start - one.address : part.stop - one.address]
+
+    def checksum(self, span: range) -> int:
+        """The CRC-32 (zlib's) of these addresses."""
+        return zlib.crc32(self[span])
+
+
 @dataclass(frozen=True)
-class Found:
-    """What a unit was found to hold before anything is done.
+class UnitState:
+    """The state of a unit before anything is done.
 
     Attributes:
-        as_wanted: what it shall hold.
-        blank: nothing.
+        as_wanted: the unit already holds what it should.
+        blank: the unit is erased.
     """
 
     as_wanted: bool
@@ -72,13 +125,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done to the units of a plan; nothing where none is written.
+    """What is done to the units of a plan.
 
     Attributes:
-        erase: the units to erase, the one with the seal before all others.
-        write: the units to write, in order of address.
-        identical: the units that stay as they are.
-        at_once: whether all but the first are erased by one command: the chip has no other unit that holds anything.
+        erase: units to erase; the one with the seal comes first.
+        write: units to write, by address; empty where nothing has to change.
+        identical: units that stay as they are.
+        at_once: erase all but the first with one mass erase, because no other unit of the chip holds anything.
     """
 
     erase: tuple[EraseUnit, ...]
@@ -91,11 +144,11 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bo
     """Lay an image out over a chip's flash.
 
     Args:
-        chip: the chip's row in the table.
-        image: what is to be written.
-        flash_size: in bytes, as the board says it.
-        may_erase_all: whether a person said that the chip holds nothing else; only then is it erased by one command
-            where its family has parts with more flash than it reports.
+        chip: the chip's table row.
+        image: the image to write.
+        flash_size: in bytes, as the board reports it.
+        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size; parts whose family
+            has larger members are mass-erased only then.
 
     Raises:
         ImageError: the image does not lie within the flash.
@@ -109,36 +162,46 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bo
             remedy="choose the image that was built for this board",
         )
     units = tuple(unit for unit in chip.erase_units(flash_size) if overlap(unit.span, image.span))
-    seal = _seal(image.span.start, max(VECTOR_WORDS, chip.write_alignment))
-    return FlashPlan(chip, flash_size, image, units, seal, may_erase_all)
+    size = max(VECTOR_WORDS, chip.write_alignment)
+    start = image.span.start - image.span.start % size
+    return FlashPlan(chip, flash_size, image, units, range(start, start + size), may_erase_all)
 
 
-def work(plan: FlashPlan, found: Sequence[Found]) -> Work:
-    """Say which units change, given what they hold.
+def wanted_contents(plan: FlashPlan) -> FlashBuffer:
+    """The contents that a plan's units are to have: the image, and erased bytes beside it."""
+    wanted = FlashBuffer(plan.span, plan.chip.erased_byte)
+    wanted[plan.image.span] = plan.image.data
+    return wanted
+
+
+def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
+    """Decide which units change.
 
     Args:
         plan: where the image goes.
-        found: what each unit of the plan holds, in the same order.
+        states: the state of each unit of the plan, in the same order.
     """
-    if all(state.as_wanted for state in found):
+    if all(state.as_wanted for state in states):
         return Work((), (), plan.units, at_once=False)
-    # The first unit is written even where it is as wanted: an image that is not whole must not have its start.
-    first, *others = zip(plan.units, found, strict=True)
+
+    # The first unit is written even if it is as wanted: an image that is not whole must not have its seal.
+    first, *others = zip(plan.units, states, strict=True)
     written = [first, *(pair for pair in others if not pair[1].as_wanted)]
     erase = tuple(unit for unit, state in written if not state.blank)
     identical = tuple(unit for unit, state in others if state.as_wanted)
-    # What stays must have nothing to lose.
+
+    # A mass erase takes the units that stay as well, so those must be blank.
     empty = all(state.blank for _, state in others if state.as_wanted)
     at_once = empty and _covers_chip(plan) and _is_shorter(plan.chip, len(erase) - 1)
     return Work(erase, tuple(unit for unit, _ in written), identical, at_once)
 
 
 def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
-    """The blocks that write units, in this order; the seal comes last, by itself.
+    """The blocks that write units, in writing order; the seal comes last, as a block of its own.
 
     Args:
         plan: where the image goes.
-        units: those to write; the first of the plan is among them.
+        units: the units to write; the plan's first unit is among them.
     """
     first, *others = units
     return (
@@ -154,7 +217,7 @@ def chunks(span: range, size: int = MAX_BLOCK) -> Iterator[range]:
 
 
 def overlap(one: range, other: range) -> bool:
-    """Whether two ranges of addresses have one in common."""
+    """Whether two ranges of addresses overlap."""
     return one.start < other.stop and other.start < one.stop
 
 
@@ -165,15 +228,10 @@ def common(one: range, other: range) -> range:
 
 
 def without(span: range, hole: range) -> tuple[range, ...]:
-    """What is left of a range of addresses beside a hole in it, in order, nothing empty."""
+    """The non-empty parts of a range that lie before and after a hole in it."""
     before = range(span.start, min(span.stop, hole.start))
     after = range(max(span.start, hole.stop), span.stop)
     return tuple(part for part in (before, after) if part)
-
-
-def _seal(start: int, size: int) -> range:
-    aligned = start - start % size
-    return range(aligned, aligned + size)
 
 
 def _covers_chip(plan: FlashPlan) -> bool:
@@ -184,5 +242,5 @@ def _covers_chip(plan: FlashPlan) -> bool:
 
 
 def _is_shorter(chip: Chip, units: int) -> bool:
-    """Whether erasing everything takes less time than so many units; 0 stands for no such command."""
+    """Whether a mass erase takes less time than erasing `units` one by one; 0 s stands for a chip without one."""
     return 0 < chip.mass_erase_seconds < chip.unit_erase_seconds * units

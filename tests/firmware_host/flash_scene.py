@@ -10,7 +10,7 @@ from blockota.formats.firmware_image import FirmwareImage
 from blockota.model.facts import KnownReleases
 from blockota.model.release import Release, Version
 from blockota.model.verification import ProvenRelease, prove_release
-from firmware_host.bench.session import Bench
+from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
@@ -117,8 +117,8 @@ def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
     return KnownReleases(releases, lambda: others)
 
 
-def bench_on(link: RunningLink, *, may_erase_all: bool = False) -> Bench:
+def bench_on(link: RunningLink, *, may_erase_all: bool = False) -> BoardSession:
     """A bench with the board at the far end of a link."""
     bootloader = Bootloader(link)
     bootloader.connect()
-    return Bench(bootloader, identify(bootloader), (), link.wait, may_erase_all)
+    return BoardSession(bootloader, identify(bootloader), (), link.wait, may_erase_all)

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import publish_call
-from blockota.cli.flash_board import BusyBoards
 from blockota.errors import RefusedError
 from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Version
 from blockota.vendor.publish import paired_product
+from firmware_host.bench.job import BusyBoards
 from firmware_host.bench.log import BenchLog
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, TimeModel, serve_tcp
 from tests.conftest import ROOT
@@ -84,8 +84,8 @@ def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> No
 def test_boards_that_do_not_tell_their_unique_id_are_no_copies() -> None:
     """Two that are readout protected, at two ports at a time, are worked on; two of the same unique id are not."""
     busy = BusyBoards()
-    with busy.alone(""), busy.alone(""), busy.alone(unique_id(1)):
-        again = busy.alone(unique_id(1))
+    with busy.claim(""), busy.claim(""), busy.claim(unique_id(1)):
+        again = busy.claim(unique_id(1))
         with pytest.raises(RefusedError, match="the same unique id"), again:
             pass
 

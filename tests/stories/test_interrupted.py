@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from blockota.errors import BoardError, NoAnswerError, VerificationError
+from blockota.errors import Action, BoardError, NoAnswerError, VerificationError
 from blockota.model.facts import Consent, KnownReleases
 from blockota.model.release import Region, Release, Version
 from blockota.model.verification import ProvenRelease, prove_release
-from firmware_host.bench.session import Bench
+from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
-from firmware_host.flashing.events import Finished, Written
+from firmware_host.flashing.events import Finished, Programmed
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, serve_tcp
 from tests.conftest import IMAGES
 from tests.firmware_host.direct_link import DirectLink
@@ -41,7 +41,7 @@ FIRST, SECOND, THIRD = (proven(image, Version(1, minor, 0)) for minor, image in 
 HISTORY: tuple[Release, ...] = (FIRST.release, SECOND.release, THIRD.release)
 
 
-def bench_of(board: SimulatedBoard) -> Bench:
+def bench_of(board: SimulatedBoard) -> BoardSession:
     """A bench with the board, in this process: silence costs no time there."""
     return bench_on(RunningLink(board))
 
@@ -90,7 +90,7 @@ def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown()
         try:
             run(board, THIRD)
         except NoAnswerError as error:
-            kinds.add("half done" if "--replace-unknown" in error.remedy else error.why.rpartition("; ")[2])
+            kinds.add("half done" if error.action is Action.REPLACE_UNKNOWN else error.why.rpartition("; ")[2])
             run(board, THIRD, consent=Consent(replace_unknown=True))
         assert board.flash[: len(LARGE)] == LARGE, cut
     assert kinds == {"half done"}
@@ -100,7 +100,7 @@ def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
     """Once every page of the old release is erased, the same command is enough."""
     board = SimulatedBoard(flash=IMAGE)
     events = bench_of(board).prove(SECOND, NO_CONSENT, known=searched(*HISTORY)).flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     events.close()
     assert "1.1.0 replaces an interrupted run" in run(board, SECOND)
 
@@ -145,7 +145,7 @@ def test_a_chip_that_no_table_has_is_refused_as_such() -> None:
     board = SimulatedBoard(replace(STM32F103C8, product_id=0x7FF))
     release = replace(FIRST.release, chip_id=0x7FF)
     wanted = prove_release(answer_with(release=release), TRUST, read_image=lambda _: IMAGE)
-    with pytest.raises(VerificationError, match="check 7 failed, this program does not know the board's chip") as error:
+    with pytest.raises(VerificationError, match="check 7 failed, the board's chip is not supported") as error:
         run(board, wanted)
     assert error.value.number == 7
 
@@ -162,7 +162,7 @@ def test_a_release_beyond_the_flash_is_not_read() -> None:
 def test_an_interruption_between_two_events_tells_the_state() -> None:
     """Control-C that reaches the caller is thrown into the events, which end with what is half done."""
     events = bench_of(SimulatedBoard()).prove(FIRST, NO_CONSENT, known=searched(FIRST.release)).flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     with pytest.raises(BoardError, match=r"interrupted: erased 0 of 0 pages, .*will not start a half written image"):
         events.throw(KeyboardInterrupt())
 
@@ -222,7 +222,7 @@ def _bytes_until_proven() -> int:
     link = CountingLink(SimulatedBoard())
     bootloader = Bootloader(link)
     bootloader.connect()
-    bench = Bench(bootloader, identify(bootloader), ())
+    bench = BoardSession(bootloader, identify(bootloader), ())
     cleared = bench.prove(FIRST, NO_CONSENT, known=searched(FIRST.release))
     assert list(cleared.flash())
     return link.count
@@ -280,7 +280,7 @@ def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
     link = InterruptedLink(board)
     bootloader = Bootloader(link)
     bootloader.connect()
-    cleared = Bench(bootloader, identify(bootloader), ()).prove(FIRST, NO_CONSENT, known=searched())
+    cleared = BoardSession(bootloader, identify(bootloader), ()).prove(FIRST, NO_CONSENT, known=searched())
     link.strike_after = reads
     try:
         assert isinstance([*cleared.flash()][-1], Finished)

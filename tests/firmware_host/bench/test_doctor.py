@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from blockota.errors import BoardProtocolError, LinkError
+from blockota.errors import Action, BoardProtocolError, LinkError
 from firmware_host.bench.doctor import Finding, Observations, Reply, Trial, findings
 from firmware_host.bench.trials import observe
 from firmware_host.bootloader.chips import find_chip
-from firmware_host.bootloader.entry import WIRINGS, BoardLine, find_wiring
+from firmware_host.bootloader.entry import WIRINGS, BoardLine, BoardWiring, find_wiring
 from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.simulator import (
     STM32F103C8,
@@ -60,8 +60,8 @@ def hindrance(seen: Observations) -> Finding:
         (b"\x00\x79", b"", Reply.FRESH),
         (b"\x79\x79", b"", Reply.FRESH),
         (b"", b"\x79", Reply.FRESH),
-        (b"", b"\x1f", Reply.IN_CONVERSATION),
-        (b"\x1f\x1f", b"", Reply.IN_CONVERSATION),
+        (b"", b"\x1f", Reply.CONNECTED),
+        (b"\x1f\x1f", b"", Reply.CONNECTED),
         (b"", b"", Reply.SILENCE),
         (b"\x7f", b"", Reply.ECHO),
         (b"\x7f\x79", b"", Reply.ECHO),
@@ -96,7 +96,7 @@ def test_joined_lines_and_silence_and_garbage_are_told() -> None:
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
     assert (silent.about, silent.what) == ("silence", "nothing answers; 2 other wirings and speeds were tried as well")
     assert all(word in silent.remedy for word in ("power", "BOOT0", "TX", "grounds"))
-    assert "--baud 9600" in hindrance(Observations(USB, asked=trial(b"\xfe\x00"))).remedy
+    assert "9600 baud" in hindrance(Observations(USB, asked=trial(b"\xfe\x00"))).remedy
 
 
 def test_another_wiring_that_works_is_named() -> None:
@@ -104,7 +104,8 @@ def test_another_wiring_that_works_is_named() -> None:
     line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders
-    assert "--wiring dtr-rts --invert-boot0 --baud 115200" in found[0].remedy
+    assert (found[0].action, found[0].values) == (Action.USE_LINE, {"line": line})
+    assert "wiring dtr-rts with BOOT0 inverted at 115200 baud" in found[0].what
     assert "ready" not in {finding.about for finding in found}
 
 
@@ -212,12 +213,12 @@ def test_boards_that_cannot_be_flashed_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wiring", "asked", "found"),
     [
-        (Wiring(reset="dtr", boot0="rts"), "by-hand", "--wiring dtr-rts --baud"),
-        (Wiring(reset="rts", boot0="dtr", invert_boot0=True), "dtr-rts", "--wiring rts-dtr --invert-boot0 --baud"),
+        (Wiring(reset="dtr", boot0="rts"), "by-hand", find_wiring("dtr-rts")),
+        (Wiring(reset="rts", boot0="dtr", invert_boot0=True), "dtr-rts", find_wiring("rts-dtr", invert_boot0=True)),
     ],
     ids=["by-hand", "swapped"],
 )
-def test_the_wiring_is_found(wiring: Wiring, asked: str, found: str) -> None:
+def test_the_wiring_is_found(wiring: Wiring, asked: str, found: BoardWiring) -> None:
     """A running board behind control lines is reset until its bootloader answers, and the wiring is named."""
     board = SimulatedBoard(flash=APPLICATION)
     board.boot0 = False
@@ -226,7 +227,7 @@ def test_the_wiring_is_found(wiring: Wiring, asked: str, found: str) -> None:
         seen = observe(BoardLine(url, wiring=WIRINGS[asked]), listen=0.1)
     first = findings(seen)[0]
     assert (first.about, first.hinders) == ("wiring", True)
-    assert found in first.remedy
+    assert first.values["line"] == BoardLine(url, wiring=found)
 
 
 def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> None:
@@ -236,14 +237,14 @@ def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> No
         assert abouts(by_hand)[0] == "ready"
         assert abouts(by_hand)[:2] == ["ready", "conversation"]
         first = findings(observe(replace(by_hand, wiring=WIRINGS["rts-dtr"])))[0]
-    assert "--wiring dtr-rts --baud 115200" in first.remedy
+    assert first.values["line"] == BoardLine(url, 115200, WIRINGS["dtr-rts"])
 
 
 def test_a_speed_that_is_too_high_is_found() -> None:
     """A board that is deaf at the named speed is reset and spoken to at a lower one."""
     with serve_rfc2217(SimulatedBoard()) as url:
         first = findings(observe(BoardLine(url, 460800, WIRINGS["dtr-rts"])))[0]
-    assert "--wiring dtr-rts --baud 115200" in first.remedy
+    assert first.values["line"] == BoardLine(url, 115200, WIRINGS["dtr-rts"])
 
 
 def test_a_serial_server_without_parity_is_found() -> None:

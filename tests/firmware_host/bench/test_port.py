@@ -9,7 +9,7 @@ import pytest
 
 from blockota.errors import NoAnswerError
 from firmware_host.bench.doctor import Reply
-from firmware_host.bench.port import Seat
+from firmware_host.bench.port import BoardPort
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Exchange
 from firmware_host.bootloader.entry import BoardLine
@@ -86,7 +86,7 @@ def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
     Transport(link).connect()
     link.write(BEGINNINGS[name])
     link.drain()
-    assert Seat(link, BoardLine("socket://bench:3115")).look(reset=True, is_stuck=True) is Reply.IN_CONVERSATION
+    assert BoardPort(link, BoardLine("socket://bench:3115")).poll(reset=True, is_stuck=True) is Reply.CONNECTED
     assert Transport(link).connect().version_text == "2.2"
     assert board.flash == OLD
     assert not board.protected_pages
@@ -100,6 +100,6 @@ def test_looks_never_complete_a_frame(name: str, before: int) -> None:
     link = DirectLink(board)
     Transport(link).connect()
     link.write(BEGINNINGS[name] + b"\x7f" * before)
-    seat = Seat(link, BoardLine("socket://bench:3115"))
-    assert Reply.IN_CONVERSATION in {seat.look(reset=True) for _ in range(400)}
+    port = BoardPort(link, BoardLine("socket://bench:3115"))
+    assert Reply.CONNECTED in {port.poll(reset=True) for _ in range(400)}
     assert board.flash == OLD

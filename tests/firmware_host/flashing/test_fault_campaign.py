@@ -15,13 +15,12 @@ from benchmarks.faults import campaign, cases
 from benchmarks.figure import Figure, report
 from benchmarks.flash_stages import Stages, WatchedLink
 from blockota.model.facts import Consent
-from firmware_host.bench.session import Bench, ClearedBoard
+from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
-from firmware_host.flashing.contents import ReadBack
+from firmware_host.flashing.contents import Proof, ReadBack
 from firmware_host.flashing.journal import FlashJournal
-from firmware_host.flashing.memory import Memory
-from firmware_host.flashing.on_chip import Proof
+from firmware_host.flashing.plan import FlashBuffer
 from firmware_host.simulator import Faults
 
 SOME, ALL, LYING = SCENES
@@ -31,7 +30,7 @@ FAULTS, SEED = 300, 6
 class Believing(ReadBack):
     """Believes that what was acknowledged was done."""
 
-    def prove(self, wanted: Memory, spans: Sequence[range]) -> Iterator[int]:
+    def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
         """Look at nothing."""
         del wanted
         yield sum(map(len, spans))
@@ -39,7 +38,7 @@ class Believing(ReadBack):
 
 def believing(ready: ClearedBoard) -> ClearedBoard:
     """The flasher without a proof."""
-    return replace(ready, contents=Believing(ready.bench.bootloader))
+    return replace(ready, contents=Believing(ready.board.bootloader))
 
 
 def without_journal(ready: ClearedBoard) -> ClearedBoard:
@@ -94,12 +93,12 @@ def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path
 
 def erasing_all(ready: ClearedBoard) -> ClearedBoard:
     """The flasher that takes the chip's word for its size."""
-    return replace(ready, bench=replace(ready.bench, may_erase_all=True))
+    return replace(ready, board=replace(ready.board, may_erase_all=True))
 
 
 def recognising_nobody(ready: ClearedBoard) -> ClearedBoard:
     """The flasher that takes whatever board answers for the one that it began with."""
-    ready.bench.bootloader.mark = None
+    ready.board.bootloader.mark = None
     return ready
 
 
@@ -162,7 +161,7 @@ def test_stages_tell_where_the_time_goes(tmp_path: Path) -> None:
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps())
     bootloader = Bootloader(WatchedLink(link, stages))
     bootloader.connect()
-    bench = Bench(bootloader, identify(bootloader), (), link.wait)
+    bench = BoardSession(bootloader, identify(bootloader), (), link.wait)
     wanted, known = SCENES[SOME].proven()
     assert list(bench.prove(wanted, Consent(), known=known, journal=FlashJournal(tmp_path, "board")).flash())
     stages.turn_to("end")

@@ -15,10 +15,9 @@ from blockota.formats.firmware_image import FirmwareImage, read_image
 from firmware_host.bootloader.application import start
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
-from firmware_host.flashing.events import Checked, Erased, Finished, Part, Repeated, Summary, Written
+from firmware_host.flashing.events import Checked, Erased, Finished, Part, Programmed, Repeated, Summary
 from firmware_host.flashing.flasher import carry_out
-from firmware_host.flashing.memory import Preserved
-from firmware_host.flashing.plan import plan
+from firmware_host.flashing.plan import Preserved, plan
 from firmware_host.line.link import open_link
 from firmware_host.simulator import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard, serve_pty, serve_tcp
 from tests.firmware_host.direct_link import DirectLink
@@ -58,8 +57,8 @@ def test_progress_is_told_in_bytes() -> None:
     events = flash(SimulatedBoard(flash=OLD), code(3 * KIB))
     kinds = [type(event) for event in events]
     assert kinds[:3] == [Erased] * 3
-    assert kinds.index(Written) < kinds.index(Checked) < kinds.index(Finished) == len(kinds) - 1
-    for kind in (Erased, Written, Checked):
+    assert kinds.index(Programmed) < kinds.index(Checked) < kinds.index(Finished) == len(kinds) - 1
+    for kind in (Erased, Programmed, Checked):
         counts = [event for event in events if isinstance(event, kind)]
         assert counts[-1] == kind(3 * KIB, 3 * KIB)
         assert [event.done for event in counts] == sorted(event.done for event in counts)
@@ -272,7 +271,7 @@ def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
 
 
 def test_a_garbled_answer_never_becomes_somebody_elses_bytes() -> None:
-    """What stands beside the image is read twice, because Read Memory has no checksum."""
+    """What stands beside the image is read twice, because Read FlashBuffer has no checksum."""
     image = code(100)
     for number in range(1, 4000, 37):
         board = SimulatedBoard(flash=OLD, faults=Faults(flip_sent=number))

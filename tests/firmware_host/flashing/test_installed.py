@@ -13,7 +13,7 @@ from blockota.model.release import Release, Version
 from firmware_host.bench.session import ClearedBoard
 from firmware_host.flashing.contents import ReadBack
 from firmware_host.flashing.events import Finished
-from firmware_host.flashing.installed import Holdings, holdings
+from firmware_host.flashing.installed import Installed, find_installed
 from firmware_host.simulator import PROFILES, SimulatedBoard
 from tests.firmware_host.flash_scene import BASE, KIB, OLD, RunningLink, bench_on, code, known, planned, proven
 
@@ -22,10 +22,10 @@ LAMP = replace(proven(code(2 * KIB, seed=9), version=Version(4, 0, 0)).release, 
 LAMP_FLASH = code(2 * KIB, seed=9).data
 
 
-def held(flash: bytes, *own: Release, others: Callable[[], list[Release]] = list) -> Holdings:
+def held(flash: bytes, *own: Release, others: Callable[[], list[Release]] = list) -> Installed:
     """What a board with such a flash holds."""
     bootloader = bench_on(RunningLink(SimulatedBoard(flash=flash))).bootloader
-    return holdings(planned(IMAGE), ReadBack(bootloader), known=replace(known(*own), others=others))
+    return find_installed(planned(IMAGE), ReadBack(bootloader), known=replace(known(*own), others=others))
 
 
 def of(image_size: int, *, version: str, seed: int = 1, at: int = BASE) -> Release:
@@ -36,15 +36,15 @@ def of(image_size: int, *, version: str, seed: int = 1, at: int = BASE) -> Relea
 def test_the_greatest_release_that_is_there_is_found() -> None:
     """Where one image begins with another the board holds the newer one."""
     short, long, other = of(KIB, version="1.0.0"), of(3 * KIB, version="1.1.0"), of(KIB, version="2.0.0", seed=5)
-    assert held(IMAGE.data, short, long, other) == Holdings(release=long)
-    assert held(IMAGE.data[: 2 * KIB], short, long, other) == Holdings(release=short)
+    assert held(IMAGE.data, short, long, other) == Installed(release=long)
+    assert held(IMAGE.data[: 2 * KIB], short, long, other) == Installed(release=short)
 
 
 def test_a_release_among_many_is_found() -> None:
     """However many sizes there are, and wherever they begin."""
     many = [of(KIB + size, version=f"3.0.{size}", seed=7) for size in range(1, 30)]
     moved = of(KIB, version="4.0.0", at=BASE + 60 * KIB)
-    assert held(IMAGE.data, *many, moved, of(3 * KIB, version="1.0.0")) == Holdings(
+    assert held(IMAGE.data, *many, moved, of(3 * KIB, version="1.0.0")) == Installed(
         release=of(3 * KIB, version="1.0.0")
     )
 
@@ -58,17 +58,17 @@ def test_a_release_that_leaves_the_flash_is_not_looked_for() -> None:
 @pytest.mark.parametrize(
     ("flash", "expected"),
     [
-        (b"", Holdings()),
-        (b"\xff" * 3 * KIB + b"neighbours", Holdings()),
-        (b"\xff" * 8 + IMAGE.data[8:], Holdings(half_written=True)),
-        (b"\xff" * KIB + IMAGE.data[KIB:2000], Holdings(half_written=True)),
-        (IMAGE.data[:2000], Holdings(unknown=True)),
-        (OLD, Holdings(unknown=True)),
-        (b"\xff" * 2 * KIB + b"\x00", Holdings(unknown=True)),
+        (b"", Installed()),
+        (b"\xff" * 3 * KIB + b"neighbours", Installed()),
+        (b"\xff" * 8 + IMAGE.data[8:], Installed(half_written=True)),
+        (b"\xff" * KIB + IMAGE.data[KIB:2000], Installed(half_written=True)),
+        (IMAGE.data[:2000], Installed(unknown=True)),
+        (OLD, Installed(unknown=True)),
+        (b"\xff" * 2 * KIB + b"\x00", Installed(unknown=True)),
     ],
     ids=["blank", "blank but beside", "without seal", "half", "torn", "foreign", "one byte"],
 )
-def test_what_is_no_release_is_told_apart(flash: bytes, expected: Holdings) -> None:
+def test_what_is_no_release_is_told_apart(flash: bytes, expected: Installed) -> None:
     """Blank, what an interrupted run leaves, and everything else."""
     assert held(flash, of(KIB, version="1.0.0", seed=5)) == expected
 
@@ -83,8 +83,8 @@ def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash
 
     own = of(3 * KIB, version="1.0.0")
     assert not [held(flash, own, others=others).unknown for flash in (b"", IMAGE.data) if asked]
-    assert held(LAMP_FLASH, own, others=others) == Holdings(other=LAMP)
-    assert held(LAMP_FLASH[:-1], own, others=others) == Holdings(unknown=True)
+    assert held(LAMP_FLASH, own, others=others) == Installed(other=LAMP)
+    assert held(LAMP_FLASH[:-1], own, others=others) == Installed(unknown=True)
     assert len(asked) == 2
 
 
@@ -92,7 +92,7 @@ def test_another_product_elsewhere_in_the_flash_does_not_count() -> None:
     """Configuration behind the program is not in the program's way."""
     beside = code(KIB, at=BASE + 8 * KIB, seed=9)
     release = replace(proven(beside).release, product="acme-settings")
-    assert held(OLD[: 8 * KIB] + beside.data, others=lambda: [release]) == Holdings(unknown=True)
+    assert held(OLD[: 8 * KIB] + beside.data, others=lambda: [release]) == Installed(unknown=True)
 
 
 def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:

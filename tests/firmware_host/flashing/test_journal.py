@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from blockota.errors import RefusedError
+from blockota.errors import Action, RefusedError
 from blockota.model.release import Version
 from firmware_host.bootloader.chips import EraseUnit
 from firmware_host.flashing.journal import (
@@ -23,7 +23,7 @@ from firmware_host.flashing.journal import (
     boards,
     find,
 )
-from firmware_host.flashing.memory import Preserved
+from firmware_host.flashing.plan import Preserved
 from tests.firmware_host.flash_scene import BASE, KIB, code, proven
 
 BOARD = "424c4f434b4f544100000001"
@@ -192,9 +192,9 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
         written(tmp_path, **older)
         assert find(tmp_path, BOARD) == entry()
     written(tmp_path, **changes)
-    with pytest.raises(RefusedError, match="cannot be read, so nobody knows") as refused:
+    with pytest.raises(RefusedError, match="cannot be read, so the board's interrupted run is unknown") as refused:
         find(tmp_path, BOARD)
-    assert "--replace-unknown" in refused.value.remedy
+    assert refused.value.action is Action.REPLACE_UNKNOWN
     assert refused.value.why
 
 
@@ -204,7 +204,7 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
 def test_a_file_that_is_no_journal_is_refused(content: bytes, tmp_path: Path) -> None:
     """A torn or foreign file ends in a sentence."""
     (tmp_path / f"{BOARD}.json").write_bytes(content)
-    with pytest.raises(RefusedError, match="nobody knows what was being done"):
+    with pytest.raises(RefusedError, match="interrupted run is unknown"):
         journal(tmp_path).entry()
 
 

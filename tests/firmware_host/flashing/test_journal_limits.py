@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from blockota.errors import BoardError, FlashProofError, RefusedError, VerificationError
+from blockota.errors import Action, BoardError, FlashProofError, RefusedError, VerificationError
 from blockota.formats.firmware_image import FirmwareImage
 from blockota.model.facts import Consent
 from blockota.model.release import Version
-from firmware_host.flashing.events import Finished, Written
+from firmware_host.flashing.contents import Proof
+from firmware_host.flashing.events import Finished, Programmed
 from firmware_host.flashing.journal import FlashJournal
-from firmware_host.flashing.on_chip import Proof
 from firmware_host.simulator import Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import BASE, KIB, RunningLink, bench_on, code, known, proven
 from tests.firmware_host.flashing.test_resume import AT, BEFORE, CONTENTS, NEW, WANTED, cleared, flash
@@ -25,7 +25,7 @@ def test_an_interruption_is_no_way_around_a_downgrade(tmp_path: Path) -> None:
     board = SimulatedBoard(flash=CONTENTS)
     for _ in range(2):
         events = cleared(board, tmp_path, proof=Proof.STUB).flash()
-        next(event for event in events if isinstance(event, Written))
+        next(event for event in events if isinstance(event, Programmed))
         events.close()
         board = SimulatedBoard(flash=board.flash[: 2 * KIB] + b"\xff" * 62 * KIB)
         bench = bench_on(RunningLink(board))
@@ -40,7 +40,7 @@ def test_a_run_that_is_completed_at_another_bench_says_what_is_lost(tmp_path: Pa
     """Check 6 tells it, before anything is changed: the bytes beside the image are in the other bench's journal."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     events.close()
     assert "another bench" not in cleared(board, tmp_path, proof=Proof.STUB).passed[0].what
     said = cleared(board, tmp_path / "elsewhere", proof=Proof.STUB).passed[0].what
@@ -90,7 +90,7 @@ def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
     """Whatever put them there, the journal's are older; a note says that those are not put back."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     events.close()
     newer = board.flash[: 3 * KIB - 8] + b"settings" + board.flash[3 * KIB :]
     board = SimulatedBoard(flash=newer)
@@ -104,11 +104,11 @@ def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path:
     """It is refused where it does not reach as far: the interrupted one is completed first."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     events.close()
     bench = bench_on(RunningLink(board))
     journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
     short = proven(FirmwareImage(NEW.data[:KIB], BASE, "bin"), version=Version(1, 2, 0))
     with pytest.raises(RefusedError, match="are in the journal only") as refused:
         bench.prove(short, Consent(replace_unknown=True), known=known(WANTED.release), journal=journal)
-    assert "--resume" in refused.value.remedy
+    assert refused.value.action is Action.RESUME_FLASH

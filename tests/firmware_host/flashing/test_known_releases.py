@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from blockota.bindings.block_ota import known_releases, pair_call, publish_call, revoke_call
 from blockota.model.release import Product, Release, Version
-from firmware_host.flashing.installed import Digests, held_release
+from firmware_host.flashing.installed import held_release
 from tests.conftest import Vendor
 from tests.support.samples import FLASH, code, release_of
 
@@ -25,7 +25,7 @@ def published(vendor: Vendor, product: Product) -> list[Release]:
     return releases
 
 
-def digests_of(flash: bytes) -> Digests:
+def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
     """What a board answers when asked for digests of its flash."""
 
     def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
@@ -38,7 +38,7 @@ def digests_of(flash: bytes) -> Digests:
 def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Version | None:
     """Which version of the product a flash holds, by the record of a block."""
     known = known_releases(vendor.contract, product.name, block=block)
-    found = held_release(known.own, digests=digests_of(flash))
+    found = held_release(known.own, sha256=digests_of(flash))
     return found.version if found else None
 
 
@@ -86,7 +86,7 @@ def test_releases_of_other_products_are_known_and_asked_for_when_they_are_needed
     vendor.decide(publish_call([lamp]))
     known = known_releases(vendor.contract, product.name, block=vendor.chain.head().number)
     assert {release.product for release in known.own} == {product.name}
-    found = held_release(known.others(), digests=digests_of(code(80)))
+    found = held_release(known.others(), sha256=digests_of(code(80)))
     assert found is not None
     assert (found.product, found.version) == (other.name, Version(7, 0, 0))
 
@@ -100,5 +100,5 @@ def test_each_address_and_length_is_asked_for_once() -> None:
         return [bytes(32)] * len(lengths)
 
     images = [release_of(code(size), load_address=at) for at in (FLASH.start, FLASH.start + 1024) for size in (66, 64)]
-    assert held_release([*images, *images], digests=digests) is None
+    assert held_release([*images, *images], sha256=digests) is None
     assert asked == [(FLASH.start, [64, 66]), (FLASH.start + 1024, [64, 66])]

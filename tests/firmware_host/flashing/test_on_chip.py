@@ -8,16 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from blockota.errors import BoardProtocolError, FlashProofError, NoAnswerError
+from blockota.errors import Action, BoardProtocolError, FlashProofError, NoAnswerError
 from blockota.model.facts import Consent
 from blockota.model.release import Version
 from firmware_host.bench.session import ClearedBoard
-from firmware_host.flashing.contents import FlashContents, ReadBack, read_surely
+from firmware_host.flashing.contents import FlashContents, OnChip, Proof, ReadBack, read_twice
 from firmware_host.flashing.digest_stub import DigestStub
-from firmware_host.flashing.events import Finished, Repeated, Written
-from firmware_host.flashing.memory import wanted_memory
-from firmware_host.flashing.on_chip import OnChip, Proof
-from firmware_host.flashing.plan import FlashPlan
+from firmware_host.flashing.events import Finished, Programmed, Repeated
+from firmware_host.flashing.plan import FlashPlan, wanted_contents
 from firmware_host.simulator import Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import (
     BASE,
@@ -149,7 +147,7 @@ def test_more_lengths_than_one_run_takes() -> None:
 def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: int) -> None:
     """By one run, who the board is then, and its results, or by reading every block."""
     link, contents = on_chip(SimulatedBoard(flash=IMAGE.data), proof=proof)
-    assert list(contents.prove(wanted_memory(PLAN), [IMAGE.span]))[-1] == len(IMAGE.data)
+    assert list(contents.prove(wanted_contents(PLAN), [IMAGE.span]))[-1] == len(IMAGE.data)
     assert contents.method == method
     assert link.reads == read
 
@@ -160,7 +158,7 @@ def test_the_proof_names_the_byte_that_is_wrong() -> None:
     wrong[3 * KIB + 77] ^= 1
     _, contents = on_chip(SimulatedBoard(flash=bytes(wrong)))
     with pytest.raises(FlashProofError, match=r"at 0x08000c4d it reads 0x.. instead of 0x"):
-        list(contents.prove(wanted_memory(PLAN), [IMAGE.span]))
+        list(contents.prove(wanted_contents(PLAN), [IMAGE.span]))
 
 
 def test_a_garbled_digest_is_asked_for_again() -> None:
@@ -174,7 +172,7 @@ def test_a_garbled_digest_is_asked_for_again() -> None:
         return bytes([*data[:-1], data[-1] ^ 0x40])
 
     link.change_answer = garbled
-    assert list(contents.prove(wanted_memory(PLAN), [IMAGE.span])) == [len(IMAGE.data)]
+    assert list(contents.prove(wanted_contents(PLAN), [IMAGE.span])) == [len(IMAGE.data)]
     assert link.runs == 2
 
 
@@ -213,7 +211,7 @@ def test_a_board_that_refuses_the_program_at_the_end_is_read_back() -> None:
     link = Watched(board)
     ready = cleared(link)
     events = ready.flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     link.change = no_go
     *_, end = events
     assert isinstance(end, Finished)
@@ -229,7 +227,7 @@ def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
     link.stands_still = True
     with pytest.raises(NoAnswerError, match=r"did not come back .* nothing was changed") as silent:
         cleared(link)
-    assert "--no-stub" in silent.value.remedy
+    assert silent.value.action is Action.FLASH_WITHOUT_STUB
     assert board.flash == before
 
 
@@ -237,11 +235,11 @@ def test_a_board_that_does_not_come_back_at_the_end_is_told_to_do_without() -> N
     """Everything is written; the same command without the program proves and seals it."""
     link = Watched(old_board())
     events = cleared(link).flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     link.stands_still = True
     with pytest.raises(NoAnswerError, match="will not start a half written image") as silent:
         list(events)
-    assert silent.value.remedy.endswith("add --no-stub")
+    assert silent.value.action is Action.FLASH_WITHOUT_STUB
 
 
 def test_no_program_is_run_where_the_person_says_so() -> None:
@@ -311,7 +309,7 @@ def test_a_short_flash_is_read() -> None:
 def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
     """A page that is taken for identical and is not shows in the digest of the whole: then all is written."""
     board = old_board()
-    link, wanted = Watched(board), wanted_memory(PLAN)
+    link, wanted = Watched(board), wanted_contents(PLAN)
     sums = [wanted.checksum(unit.span) for unit in PLAN.units]
 
     def colliding(data: bytes) -> bytes:
@@ -328,8 +326,8 @@ def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
 
 
 def test_bytes_that_are_read_twice_must_be_the_same() -> None:
-    """The answer of Read Memory has no checksum."""
+    """The answer of Read FlashBuffer has no checksum."""
     link = RunningLink(SimulatedBoard(flash=OLD, faults=Faults(flip_sent=500)))
     bootloader = bench_on(link).bootloader
     with pytest.raises(BoardProtocolError, match="garbles bytes"):
-        read_surely(bootloader, range(BASE, BASE + KIB))
+        read_twice(bootloader, range(BASE, BASE + KIB))

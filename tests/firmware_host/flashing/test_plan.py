@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from blockota.errors import ImageError
 from blockota.formats.firmware_image import FirmwareImage
 from firmware_host.bootloader.chips import Chip, find_chip
-from firmware_host.flashing.plan import FlashPlan, Found, blocks, common, plan, without, work
+from firmware_host.flashing.plan import FlashPlan, UnitState, blocks, common, plan, without, work
 
 KIB = 1024
 BASE = 0x0800_0000
@@ -84,9 +84,9 @@ def test_a_hole_can_be_cut_out_of_a_range() -> None:
 
 
 AS_WANTED, BLANK, OTHER = (
-    Found(as_wanted=True, blank=False),
-    Found(as_wanted=False, blank=True),
-    Found(as_wanted=False, blank=False),
+    UnitState(as_wanted=True, blank=False),
+    UnitState(as_wanted=False, blank=True),
+    UnitState(as_wanted=False, blank=False),
 )
 
 
@@ -98,11 +98,11 @@ AS_WANTED, BLANK, OTHER = (
         ([OTHER, AS_WANTED, AS_WANTED, AS_WANTED], [0], [0]),
         ([BLANK, AS_WANTED, BLANK, OTHER], [3], [0, 2, 3]),
         ([BLANK] * 4, [], [0, 1, 2, 3]),
-        ([Found(as_wanted=True, blank=True), OTHER, AS_WANTED, AS_WANTED], [1], [0, 1]),
+        ([UnitState(as_wanted=True, blank=True), OTHER, AS_WANTED, AS_WANTED], [1], [0, 1]),
     ],
     ids=["same", "one", "first", "half", "blank", "blank start"],
 )
-def test_units_that_hold_what_they_should_stay(found: list[Found], erased: list[int], written: list[int]) -> None:
+def test_units_that_hold_what_they_should_stay(found: list[UnitState], erased: list[int], written: list[int]) -> None:
     """But for the first one, which goes whenever anything goes, and none that is blank is erased."""
     todo = work(planned(code(4 * KIB)), found)
     assert ([unit.number for unit in todo.erase], [unit.number for unit in todo.write]) == (erased, written)
@@ -115,14 +115,14 @@ def test_units_that_hold_what_they_should_stay(found: list[Found], erased: list[
     [
         ([OTHER] * 64, True),
         ([AS_WANTED] + [OTHER] * 63, True),
-        ([OTHER] * 32 + [BLANK] * 31 + [Found(as_wanted=True, blank=True)], True),
+        ([OTHER] * 32 + [BLANK] * 31 + [UnitState(as_wanted=True, blank=True)], True),
         ([OTHER] * 63 + [AS_WANTED], False),
         ([OTHER] * 2 + [BLANK] * 62, False),
         ([BLANK] * 64, False),
     ],
     ids=["all", "first as wanted", "rest blank", "last stays", "only two", "blank"],
 )
-def test_all_are_erased_at_once_only_where_nothing_stays(found: list[Found], at_once: object) -> None:
+def test_all_are_erased_at_once_only_where_nothing_stays(found: list[UnitState], at_once: object) -> None:
     """One command is quicker than many, and nothing is lost by it."""
     assert work(planned(code(64 * KIB), may_erase_all=True), found).at_once is at_once
 

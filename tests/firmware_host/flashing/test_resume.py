@@ -14,9 +14,9 @@ from blockota.formats.firmware_image import FirmwareImage
 from blockota.model.facts import Consent
 from blockota.model.release import Version
 from firmware_host.bench.session import ClearedBoard
-from firmware_host.flashing.events import Finished, Written
+from firmware_host.flashing.contents import Proof
+from firmware_host.flashing.events import Finished, Programmed
 from firmware_host.flashing.journal import FlashJournal
-from firmware_host.flashing.on_chip import Proof
 from firmware_host.simulator import Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import BASE, KIB, RunningLink, bench_on, code, known, proven
 
@@ -67,7 +67,7 @@ def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
     left = board.flash
     was_changed = "No bootloader" not in said and left != CONTENTS
     assert list(folder.iterdir()) or not was_changed
-    assert "blockota flash --resume" in said or not was_changed
+    assert "complete the run" in said or not was_changed
     # The cable is put back, and the person presses reset, as the error says.
     board.connect()
     board.reset()
@@ -251,7 +251,7 @@ def test_the_bytes_beside_the_image_come_from_the_journal(tmp_path: Path) -> Non
     """They are nowhere else once their page is erased."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
-    next(event for event in events if isinstance(event, Written))
+    next(event for event in events if isinstance(event, Programmed))
     events.close()
     assert board.flash[AT : 3 * KIB] == b"\xff" * (3 * KIB - AT)
     assert flash(board, tmp_path, proof=Proof.STUB).summary.erased.units == 0 or whole(board)
@@ -262,7 +262,7 @@ def test_nothing_is_erased_without_a_journal_on_the_disk(tmp_path: Path) -> None
     """A folder that cannot be written ends it before the first page."""
     board = SimulatedBoard(flash=CONTENTS)
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BlockOTAError, match="cannot be written down first") as refused:
+    with pytest.raises(BlockOTAError, match="the journal of the run cannot be written") as refused:
         flash(board, tmp_path / "file", proof=Proof.STUB)
     assert refused.value.exit_status == 3
     assert board.flash == CONTENTS

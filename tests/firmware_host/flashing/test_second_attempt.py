@@ -10,11 +10,11 @@ import pytest
 from benchmarks.fault_scene import PAGE, SCENES, Mishaps, WirelessLink
 from blockota.errors import BoardError
 from blockota.model.facts import Consent
-from firmware_host.bench.session import Bench, ClearedBoard
+from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
+from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Checked, Erased, Finished, Repeated
-from firmware_host.flashing.on_chip import Proof
 from firmware_host.simulator import Faults, SimulatedBoard
 
 SCENE = SCENES["some pages"]
@@ -26,13 +26,13 @@ def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[C
     link = WirelessLink(board, mishaps)
     bootloader = Bootloader(link)
     bootloader.connect()
-    bench = Bench(bootloader, identify(bootloader), (), link.wait)
+    bench = BoardSession(bootloader, identify(bootloader), (), link.wait)
     proven, known = SCENE.proven()
     return bench.prove(proven, Consent(), known=known, proof=proof), link
 
 
 def reading_starts(proof: Proof) -> int:
-    """Number of a byte from the board that belongs to an answer of Read Memory in the proof at the end."""
+    """Number of a byte from the board that belongs to an answer of Read FlashBuffer in the proof at the end."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=proof)
     sent = [link.sent for event in ready.flash() if isinstance(event, Checked)]
     return sent[-2] - 20

@@ -1,0 +1,118 @@
+"""The result of the work on one board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from blockota.errors import BlockOTAError, BoardError, RefusedError, UnreachableError, UsageError
+from blockota.model.facts import Passed
+from blockota.model.release import Release
+from firmware_host.bench.log import Line
+from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.flashing.events import Finished
+
+_SEVERITY = (0, 2, 3, 5, 4, 1)
+"""Exit statuses from good to bad: nothing changed is better than unreachable, and a changed board worse than both."""
+_KINDS = (UsageError, RefusedError, UnreachableError, BoardError)
+
+
+@dataclass
+class BoardResult:
+    """The result of the work on one board; the job fills it in as it goes.
+
+    Attributes:
+        port: the port's URL.
+        identity: what the board reported about itself; None if it did not answer.
+        release: the release to be written; None if none was proven.
+        passed: the checks that passed.
+        before: what the board held: a version, ``blank``, ``half written``, ``unknown`` or another release.
+        finished: what was done; None if the flash is not proven.
+        seconds: from the board's first answer until its flash was proven.
+        preserved: bytes beside the image that were written back.
+        banner: what the board printed when it was started.
+        line: the line in the bench log; None if none was written.
+        error: what failed; None if everything succeeded.
+    """
+
+    port: str
+    identity: BoardIdentity | None = None
+    release: Release | None = None
+    passed: tuple[Passed, ...] = ()
+    before: str = ""
+    finished: Finished | None = None
+    seconds: float = 0.0
+    preserved: int = 0
+    banner: str = ""
+    line: Line | None = None
+    error: BlockOTAError | None = None
+
+    @property
+    def unique_id(self) -> str:
+        """The board's unique id; empty if it is unknown."""
+        return (self.identity and self.identity.unique_id) or ""
+
+    @property
+    def result(self) -> str:
+        """``done``, ``already`` if nothing had to be written, or what failed."""
+        if self.finished is None:
+            return f"{self.error.what}: {self.error.why}" if self.error else ""
+        summary = self.finished.summary
+        return "done" if summary.erased.units or summary.programmed.units else "already"
+
+    @property
+    def held(self) -> str:
+        """What the board is proven to hold, such as ``acme-thermo2 1.1.0``; empty if nothing is proven."""
+        return f"{self.release.product} {self.release.version}" if self.finished and self.release else ""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The result as JSON, without its error."""
+        fields: dict[str, Any] = {"port": self.port, "result": self.result}
+        if self.identity:
+            fields["board"] = {
+                "productId": self.identity.product_id,
+                "bootloader": self.identity.bootloader_version,
+                "uniqueId": self.identity.unique_id,
+            }
+            fields["before"] = self.before
+        if self.release:
+            fields["product"] = self.release.product
+            fields["version"] = str(self.release.version)
+            fields["passed"] = [check.number for check in self.passed]
+        if self.finished:
+            fields |= {
+                "sha256": self.finished.sha256.hex(),
+                "erased": self.finished.erased,
+                "written": self.finished.written,
+                "identical": self.finished.summary.identical.size,
+                "preserved": self.preserved,
+                "proof": self.finished.method,
+                "seconds": round(self.seconds, 3),
+                "banner": self.banner,
+            }
+        if self.line:
+            fields["log"] = {"number": self.line.number, "sha256": self.line.sha256.hex()}
+        return fields
+
+
+def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:
+    """The error of several results.
+
+    Returns:
+        The error of the only board, or one that counts the failures and has the worst exit status; None if every
+        board succeeded.
+    """
+    if len(results) == 1:
+        return results[0].error
+    failed = [(result.port, result.error) for result in results if result.error]
+    if not failed:
+        return None
+    port, worst = max(failed, key=lambda pair: _SEVERITY.index(pair[1].exit_status))
+    kind = next((kind for kind in _KINDS if kind.exit_status == worst.exit_status), BlockOTAError)
+    return kind(
+        f"{len(failed)} of {len(results)} boards failed",
+        why=f"{port}: {worst.what}",
+        remedy="follow the remedy given for each board",
+    )

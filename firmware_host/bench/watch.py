@@ -1,0 +1,179 @@
+"""Several boards: at several ports at once, or one after another at one port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+from blockota.errors import BoardError, BoardProtocolError, LinkError, NoAnswerError
+from blockota.model.release import Release
+from blockota.shutdown import Stop
+from firmware_host.bench.doctor import Reply
+from firmware_host.bench.job import Bench, BenchObserver, BoardMet, FlashJob
+from firmware_host.bench.offer import Offers
+from firmware_host.bench.port import BOOTLOADER, BoardPort, open_port
+from firmware_host.bench.result import BoardResult
+from firmware_host.bench.session import BoardSession
+from firmware_host.bootloader.entry import SETTLE_SECONDS, BoardLine
+
+PAUSE_SECONDS = 0.4
+"""Between two polls: short for a person, and a board that starts up is seldom hit by a byte."""
+REMOVED = 3
+"""Polls without an answer after which a board counts as removed; a connected one answers every second poll."""
+ABSENT = len(SETTLE_SECONDS) + 1
+"""Polls, each after a reset if possible, after which there is no board; slow chips need several."""
+_POLL_SECONDS = 0.1
+_STOPPING = "Stopping: each board is brought to a known state."
+_STILL_STOPPING = "Still stopping; another Ctrl-C changes nothing, because no board may be left half written."
+
+
+def at_all_ports(
+    lines: Sequence[BoardLine],
+    work: Callable[[BoardLine], list[BoardResult]],
+    *,
+    stop: Stop,
+    observer: BenchObserver,
+) -> list[BoardResult]:
+    """Work at several ports at the same time, in one thread each; a failure at one port does not affect the others.
+
+    Call it in the main thread, inside `blockota.shutdown.stop_on_signals`.
+
+    Args:
+        lines: the ports.
+        work: the work at one port.
+        stop: once asked, every board is brought to a known state, however often the request is repeated.
+        observer: receives an answer to the first request to stop, and to any further one.
+
+    Returns:
+        The results, port by port.
+    """
+    answered = 0
+    with ThreadPoolExecutor(len(lines), thread_name_prefix="port") as pool:
+        running = [pool.submit(work, line) for line in lines]
+        while True:
+            done, pending = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_EXCEPTION)
+            if any(future.exception() for future in done):
+                stop.ask()  # after a defect of ours, too, no other board may be left half written
+            requests = len(stop.requests)
+            if requests and not answered:
+                observer.note("", _STOPPING)
+            if requests > max(answered, 1):
+                observer.note("", _STILL_STOPPING)
+            answered = requests
+            if not pending:
+                break
+    return [result for future in running for result in future.result()]
+
+
+class PortWatch:
+    """Flashes one board after another at a port: connect one, it is flashed, remove it, next.
+
+    Args:
+        bench: what applies to all boards.
+        offers: proves the release, for each board anew, because it can be revoked meanwhile.
+        release: the release.
+        line: the port.
+    """
+
+    def __init__(self, bench: Bench, offers: Offers, release: Release, line: BoardLine) -> None:
+        self._bench, self._offers, self._release, self._line = bench, offers, release, line
+        self._results: list[BoardResult] = []
+        self._last: str | None = None  # unique id of the board that was flashed last
+        self._is_settled = False  # the last board is not tried again while it stays
+        self._is_there = False  # a poll has found the next board already
+        self._is_stuck = False  # the last session broke off, perhaps in the middle of a frame
+        self._said = ""
+        # Where a line drives BOOT0 the board is reset through the port as well.
+        self._how = "" if line.wiring.drives_boot0 else ", with BOOT0 at 1, and reset it"
+        self._next = f"put the next one in{self._how}"
+
+    def run(self) -> list[BoardResult]:
+        """Flash boards until the bench is stopped."""
+        try:
+            while True:
+                self._at_port()
+                self._bench.stop.pause(PAUSE_SECONDS)
+        except KeyboardInterrupt:
+            return self._results
+
+    def _at_port(self) -> None:
+        """Work as long as the port exists."""
+        try:
+            with open_port(self._line, stop=self._bench.stop) as port:
+                first = f"Put a board in{self._how}."
+                self._say(f"Take the board out, and {self._next}." if self._results else first)
+                while True:
+                    self._next_board(port)
+        except LinkError as error:
+            self._say(f"Waiting for the port: {error.what}: {error.why}.")
+            self._forgive()
+            self._is_stuck = bool(self._results)
+
+    def _next_board(self, port: BoardPort) -> None:
+        self._await_board(port)
+        try:
+            board = port.connect()
+        except (NoAnswerError, BoardProtocolError) as error:
+            self._say(f"A board answered, and then did not: {error.what}: {error.why}. Reset it with BOOT0 at 1.")
+            self._is_stuck = True
+            self._bench.stop.pause(PAUSE_SECONDS)
+            return
+        # A board without a readable unique id cannot be recognised, and is always flashed.
+        if self._is_settled and self._last and board.identity.unique_id == self._last:
+            self._say(f"Board {self._last} is there still or again, and is not flashed again; {self._next}.")
+        else:
+            self._flash(port, board)
+        self._await_removal(port)
+
+    def _flash(self, port: BoardPort, board: BoardSession) -> None:
+        release, observer = self._release, self._bench.observer
+        observer.progress(self._line.url, BoardMet(board.identity, () if self._results else board.notes))
+        job = FlashJob(self._bench, port, board, release)
+        result = job.run(lambda _: self._offers.offer(release.product, release.version))
+        self._results.append(result)
+        self._is_stuck = isinstance(result.error, BoardError)
+        observer.ended(self._line.url, result)
+        self._last, self._is_settled, self._said = board.identity.unique_id, True, ""
+        self._bench.stop.check()
+        again = "; put in again, this one is tried again" if result.error else ""
+        self._say(f"Take the board out, and {self._next}{again}.")
+
+    def _await_board(self, port: BoardPort) -> None:
+        silent = 0
+        while not self._is_there:
+            self._is_there = self._poll(port, reset=True) in BOOTLOADER
+            silent += not self._is_there
+            if silent == ABSENT:
+                self._forgive()
+            if not self._is_there:
+                self._bench.stop.pause(PAUSE_SECONDS)
+        self._is_there = False
+
+    def _await_removal(self, port: BoardPort) -> None:
+        """Wait until the board is silent. It is not reset here, so one that runs its program is silent as well."""
+        silent = 0
+        while silent < REMOVED:
+            self._bench.stop.pause(PAUSE_SECONDS)
+            reply = self._poll(port, reset=False)
+            if reply is Reply.FRESH:
+                # Its reset was pressed, or another board is there already.
+                self._is_there = True
+                self._forgive()
+                return
+            silent = 0 if reply is Reply.CONNECTED else silent + 1
+
+    def _poll(self, port: BoardPort, *, reset: bool) -> Reply:
+        reply = port.poll(reset=reset, is_stuck=self._is_stuck)
+        self._is_stuck = self._is_stuck and reply not in BOOTLOADER
+        return reply
+
+    def _forgive(self) -> None:
+        """Let the last board be tried again if it failed: it was removed since."""
+        if self._results and self._results[-1].error:
+            self._is_settled = False
+
+    def _say(self, sentence: str) -> None:
+        """Note a sentence, unless it was the last one."""
+        if sentence != self._said:
+            self._said = sentence
+            self._bench.observer.note(self._line.url, sentence)
