@@ -111,6 +111,16 @@ def stop_on_signals(*, interrupt_at: int | None = None) -> Iterator[Stop]:
                 signal.signal(number, previous[number])
 
 
+def ignore_signals() -> None:
+    """Ignore further signals; call it when the report of a command is printed.
+
+    While the interpreter exits it resets handlers to the default action, and a repeated Ctrl-C would then replace the
+    exit status of the command. Signals that are ignored stay ignored.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _redirect_to_null(outputs: list[int]) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     for output in outputs:
@@ -121,10 +131,3 @@ def _redirect_to_null(outputs: list[int]) -> None:
 def _close(*descriptors: int) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-@contextmanager
-def requests_counted() -> Iterator[list[int]]:
-    """Yield the list of received signals; superseded by `stop_on_signals`."""
-    with stop_on_signals() as stop:
-        yield stop.requests

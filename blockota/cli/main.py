@@ -15,7 +15,7 @@ import click
 from blockota import __version__
 from blockota.cli.remedies import remedy_of, sentence_of
 from blockota.errors import BlockOTAError, UsageError
-from blockota.shutdown import stop_on_signals
+from blockota.shutdown import ignore_signals, stop_on_signals
 from blockota.text import plain
 
 _NOUNS = {
@@ -82,7 +82,9 @@ def main() -> None:
     words = sys.argv[1:]
     with stop_on_signals(interrupt_at=1):
         failure = _execute(words)
-    sys.exit(_report(failure, words))  # outside, so that a second Ctrl-C does not cut the report short
+    status = _report(failure, words)  # outside, so that a second Ctrl-C does not cut the report short
+    ignore_signals()
+    sys.exit(status)
 
 
 def run(words: list[str]) -> int:

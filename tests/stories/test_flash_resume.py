@@ -51,7 +51,7 @@ def begun(workshop: Workshop, url: str) -> Outcome:
     outcome = workshop.flash(url, "--image", str(LARGE), "--no-stub")
     assert outcome.status == 4, outcome.err
     assert [one.stem for one in journals()] == [unique_id(1)]
-    assert f"`blockota flash --resume --port {url}`, which completes it" in outcome.err
+    assert f"`blockota flash --resume --port {url}`" in outcome.err
     return outcome
 
 
