@@ -26,9 +26,9 @@ from blockota.chain.local import free_port
 from blockota.formats.cid import CID, DAG_PB
 from blockota.model.release import Release, Status, Version
 from blockota.model.rights import Claim
-from blockota.repository.guard import open_log
-from blockota.repository.service import Listening, serve
-from blockota.repository.shelf import Shelf
+from blockota.repository.access_log import open_log
+from blockota.repository.catalogue import Catalogue
+from blockota.repository.server import Listening, serve
 from blockota.stores.local import LocalStore
 
 START_SECONDS = 20.0
@@ -145,9 +145,9 @@ class Fixed:
 
 def main(folder: Path) -> None:
     """Serve, with an access log, as nginx has one."""
-    shelf = Shelf(Fixed(folder), LocalStore(folder / "store"))
+    catalogue = Catalogue(Fixed(folder), LocalStore(folder / "store"))
     log = open_log(folder / "access.jsonl")
-    serve(shelf, Listening("127.0.0.1", 0), tokens=None, log=log, on_ready=lambda url: print(url, flush=True))
+    serve(catalogue, Listening("127.0.0.1", 0), tokens=None, log=log, on_ready=lambda url: print(url, flush=True))
 
 
 if __name__ == "__main__":

@@ -54,8 +54,7 @@ HOMES = {
     "click": ("blockota.cli",),
     "unicorn": ("firmware_host.simulator",),
     "ape": ("blockota.keys", "blockota.ape_account"),
-    "starlette": ("blockota.repository",),
-    "uvicorn": ("blockota.repository",),
+    "h11": ("blockota.repository",),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""
 BODY_P90, BODY_MAX, COMMAND_MAX, FILE_MAX, PARAMETERS_MAX = 30, 60, 60, 500, 5
@@ -65,9 +64,9 @@ NOT_YET = {
     "blockota.formats.firmware_image",
     "blockota.cli.flash",
     *("blockota.cli.replica", "blockota.cli.dev"),
-    *("blockota.cli.repository", "blockota.cli.broker", "blockota.cli.board", "blockota.cli.board_changes"),
+    *("blockota.cli.broker", "blockota.cli.board", "blockota.cli.board_changes"),
     *("blockota.cli.boards", "blockota.cli.flash_board"),
-    *("Watch", "Entry", "Application", "Memory"),
+    *("Watch", "Application", "Memory"),
     *("State", "Stop", "Wire"),
 }
 """Modules and classes that the redesign has not reached."""

@@ -6,9 +6,9 @@ import importlib.metadata
 import importlib.util
 import itertools
 import sys
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -19,22 +19,20 @@ from blockota.errors import UsageError
 
 if TYPE_CHECKING:
     from blockota.bindings.serving_rights import Reader
-    from blockota.repository.catalogue import BlockStore
-    from blockota.repository.service import Listening
-    from blockota.repository.shelf import Shelf
+    from blockota.repository.blocks import BlockStore
+    from blockota.repository.catalogue import Catalogue
     from blockota.repository.tokens import Tokens
 
 _HOUR = 3600
 _STORES = ("file:", "kubo:", "http:", "https:")
 _FILE = click.Path(path_type=Path)
 _SHOWN = 3
-_SERVER = ("starlette", "uvicorn", "httptools")
 _SECONDS = click.IntRange(1, 86400)
 
 
 @click.group()
 def repository() -> None:
-    """Repositories: serve releases over HTTP, by the trustless gateway protocol, and nothing else."""
+    """Serve releases over HTTP by the trustless gateway protocol."""
 
 
 @repository.command()
@@ -42,17 +40,34 @@ def repository() -> None:
 @click.option("--as", "role", type=click.Choice(["vendor", "broker"]), default="vendor", show_default=True)
 @click.option("--broker", type=ADDRESS, metavar="ADDRESS", help="Whose agreements; goes with --as broker.")
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT")
-@click.option("--certificate", type=_FILE, metavar="FILE", help="Certificate chain (PEM); speaks TLS.")
-@click.option("--private-key", type=_FILE, metavar="FILE", help="Its private key (PEM).")
-@click.option("--proxy-headers", default="", metavar="LIST", help="Proxies whose X-Forwarded-For is believed.")
-@click.option("--tokens", type=_FILE, metavar="FILE", help="Serve only who has one of these bearer tokens.")
-@click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line a request; stderr by default.")
-@click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between looks at the chain.")
-@click.option("--patience", type=SPAN, default=_HOUR, show_default="1h", help="How long its last answer counts.")
-@click.option("--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers at once.")
+@click.option("--certificate", type=_FILE, metavar="FILE", help="Certificate chain (PEM), to serve over TLS.")
+@click.option("--private-key", type=_FILE, metavar="FILE", help="The certificate's private key (PEM).")
+@click.option("--proxy-headers", default="", metavar="LIST", help="Proxies whose X-Forwarded-For is trusted.")
+@click.option("--tokens", "tokens_path", type=_FILE, metavar="FILE", help="Require one of these bearer tokens.")
+@click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
+@click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between reads of the chain.")
+@click.option("--patience", type=SPAN, default=_HOUR, show_default="1h", help="How long the last answer counts.")
+@click.option("--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers sent at once.")
 @click.option("--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers.")
 @with_session
-def serve(session: Session, /, source: str | None, **options: Any) -> None:
+def serve(
+    session: Session,
+    /,
+    *,
+    source: str | None,
+    role: str,
+    broker: str | None,
+    listen: str,
+    certificate: Path | None,
+    private_key: Path | None,
+    proxy_headers: str,
+    tokens_path: Path | None,
+    access_log: Path | None,
+    refresh: int,
+    patience: int,
+    clients: int,
+    stop_within: int,
+) -> None:
     """Serve the releases that the chain allows, from a folder or Kubo node, until SIGTERM or Ctrl-C.
 
     \b
@@ -60,30 +75,36 @@ def serve(session: Session, /, source: str | None, **options: Any) -> None:
               blockota repository serve kubo:http://127.0.0.1:5001 --as broker --broker 0x15d3…
     """
     _require_server()
-    from blockota.repository.guard import open_log
-    from blockota.repository.service import check_certificate, serve
-    from blockota.repository.shelf import Pace, Shelf
+    from blockota.repository.access_log import open_log
+    from blockota.repository.catalogue import Catalogue
+    from blockota.repository.server import Listening, serve, tls_context
     from blockota.repository.tokens import Tokens
 
-    listening = _listening(options)
-    check_certificate(listening)
-    tokens = Tokens(options["tokens"]) if options["tokens"] else None
-    log = open_log(options["access_log"])
-    pace = Pace(options["refresh"], options["patience"])
-    shelf = Shelf(_reader(session, options["role"], broker=options["broker"]), _store(session, source), pace=pace)
+    host, port = _host_and_port(listen)
+    if (certificate is None) != (private_key is None):
+        raise UsageError("--certificate and --private-key go together", why="TLS needs both")
+    proxies = tuple(map(_proxy, filter(None, (word.strip() for word in proxy_headers.split(",")))))
+    listening = Listening(host, port, certificate, private_key, proxies, clients=clients, stop_seconds=stop_within)
+    tls_context(listening)  # refuse a wrong certificate before the chain is read
+    tokens = Tokens(tokens_path) if tokens_path else None
+    log = open_log(access_log)
+    reader, store = _reader(session, role, broker=broker), _store(session, source)
+    catalogue = Catalogue(reader, store, refresh=refresh, timeout=patience)
 
     def show(url: str) -> None:
-        _show_start(session, url, health=shelf.health())
+        health = catalogue.health()
+        sentence = f"serving {health['releases']} releases ({health['files']} files) at {url}"
+        session.result({"url": url, **health}, lambda: session.done(sentence))
 
-    _note_emptiness(session, shelf, tokens=tokens, broker=options["broker"])
-    serve(shelf, listening, tokens=tokens, log=log, on_ready=show)
+    _note_what_is_missing(session, catalogue, tokens=tokens, broker=broker)
+    serve(catalogue, listening, tokens=tokens, log=log, on_ready=show)
 
 
 @repository.command()
 @click.argument("name")
 @with_session
 def token(session: Session, /, name: str) -> None:
-    """Make a bearer token for the gateway NAME, and the line of the --tokens file that accepts it.
+    """Generate a bearer token for the gateway NAME, and the line of the --tokens file that accepts it.
 
     \b
     Example:  blockota repository token plant-7
@@ -94,39 +115,32 @@ def token(session: Session, /, name: str) -> None:
     session.result({"token": secret, "line": line}, lambda: session.fields({"token": secret, "line": line}))
 
 
-def _show_start(session: Session, url: str, *, health: dict[str, object]) -> None:
-    sentence = f"serving {health['releases']} releases ({health['files']} files) at {url}"
-    session.result({"url": url, **health}, lambda: session.done(sentence))
-
-
-def _note_emptiness(session: Session, shelf: Shelf, *, tokens: Tokens | None, broker: str | None) -> None:
-    """Say what keeps clients from getting anything, though it is no error: it may come later."""
-    catalogue = shelf.catalogue
+def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tokens | None, broker: str | None) -> None:
+    """Tell the operator why nothing or not everything is served yet. It is not an error: it may change later."""
+    files = catalogue.files
     if tokens and not tokens.count:
         session.note(
-            "Nobody is let in yet: the file of tokens has none. Make one with `blockota repository token NAME`."
+            "No client is accepted yet: the file of tokens is empty. Add one with `blockota repository token NAME`."
         )
-    if not catalogue.rights.releases:
-        whose = f"{broker} has no agreement that is accepted and not over" if broker else "there is no release"
+    if not files.rights.releases:
+        whose = f"{broker} has no accepted agreement that is not over" if broker else "there is no release"
         depth = session.settings.confirmations
         session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
-    for cid, why in itertools.islice(catalogue.missing.items(), _SHOWN):
+    for cid, why in itertools.islice(files.missing.items(), _SHOWN):
         session.note(f"Not served yet: {cid}. {why}")
 
 
 def _require_server() -> None:
-    missing = [name for name in _SERVER if importlib.util.find_spec(name) is None]
-    if missing:
-        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+    if importlib.util.find_spec("h11") is None:
         raise UsageError(
             "a repository cannot be served",
-            why=f"{names} {'are' if missing[1:] else 'is'} not installed",
-            remedy=f"type `{sys.executable} -m pip install {_what_to_install()}`",
+            why="h11 is not installed",
+            remedy=f"run `{sys.executable} -m pip install {_requirements()}`",
         )
 
 
-def _what_to_install() -> str:
-    """The clone with its extra; beside a wheel the packages of that extra, for an index need not have BlockOTA."""
+def _requirements() -> str:
+    """What pip installs: the clone with its extra, or the packages of the extra, since no index has BlockOTA."""
     clone = Path(__file__).parents[2]
     if (clone / "pyproject.toml").is_file():
         return f"-e '{clone}[repository]'"
@@ -134,38 +148,25 @@ def _what_to_install() -> str:
     return " ".join(name.strip() for name, _, marker in wanted if "repository" in marker)
 
 
-def _listening(options: dict[str, Any]) -> Listening:
-    from blockota.repository.service import Listening
-
+def _host_and_port(text: str) -> tuple[str, int]:
     try:
-        place = urlsplit(f"//{options['listen']}")
+        place = urlsplit(f"//{text}")
         host, port = place.hostname, place.port
     except ValueError:
         host = port = None
     if not host or port is None:
-        raise UsageError(f"--listen {options['listen']!r} is no address", why="say HOST:PORT, such as 0.0.0.0:8080")
-    proxies = tuple(word.strip() for word in options["proxy_headers"].split(",") if word.strip())
-    for proxy in proxies:
-        _check_proxy(proxy)
-    return Listening(
-        host,
-        port,
-        certificate=options["certificate"],
-        private_key=options["private_key"],
-        proxies=proxies,
-        clients=options["clients"],
-        stop_seconds=options["stop_within"],
-    )
+        raise UsageError(f"--listen {text!r} is not an address", remedy="use HOST:PORT, such as 0.0.0.0:8080")
+    return host, port
 
 
-def _check_proxy(word: str) -> None:
+def _proxy(word: str) -> IPv4Network | IPv6Network:
     try:
-        ip_network(word)
+        return ip_network(word)
     except ValueError as error:
         raise UsageError(
-            f"--proxy-headers {word!r} names no proxy",
+            f"--proxy-headers {word!r} is not a proxy",
             why="it is neither an IP address nor a network of them",
-            remedy="say for example 127.0.0.1,10.0.0.0/8",
+            remedy="use for example 127.0.0.1,10.0.0.0/8",
         ) from error
 
 
@@ -183,7 +184,9 @@ def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
 
 
 def _store(session: Session, source: str | None) -> BlockStore:
-    from blockota.repository.catalogue import BlockStore
+    from blockota.repository.blocks import BlockStore
+    from blockota.repository.catalogue import check_reach
+    from blockota.stores.local import LocalStore
     from blockota.stores.store import open_store
 
     url = source if source and source.startswith(_STORES) else f"file:{source}"
@@ -194,24 +197,12 @@ def _store(session: Session, source: str | None) -> BlockStore:
             why="it is another repository or a gateway",
             remedy="name a folder, or a Kubo node as kubo:http://HOST:PORT",
         )
-    _check_store(store)
-    return store
-
-
-def _check_store(store: BlockStore) -> None:
-    """See that it can be asked at all, before everything in it is taken for missing.
-
-    Raises:
-        UsageError: the folder does not exist.
-        StoreError: it cannot be read, or the node is out of reach.
-    """
-    from blockota.formats.cid import CID, RAW
-    from blockota.stores.local import LocalStore
-
-    store.has(CID.of(RAW, b""))
+    # A folder that does not exist would look like one in which everything is missing.
     if isinstance(store, LocalStore) and not store.folder.is_dir():
         raise UsageError(
             f"the store {store.folder} cannot be served",
-            why="it is no folder" if store.folder.exists() else "there is no such folder",
-            remedy="name the folder in which the images are stored, or make it with `mkdir` where they will come later",
+            why="it is not a folder" if store.folder.exists() else "there is no such folder",
+            remedy="name the folder with the images, or create it with `mkdir` if they will be stored later",
         )
+    check_reach(store)
+    return store

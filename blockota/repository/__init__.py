@@ -1,4 +1,4 @@
-"""A vendor's or broker's repository: images over HTTP, and nothing that the chain does not allow (S3.8).
+"""A vendor's or broker's repository: serves over HTTP the images that the chain allows, and nothing else (S3.8).
 
-It speaks the trustless gateway protocol (specs.ipfs.tech), so whoever fetches checks every block and need not trust it.
+It implements the trustless gateway protocol (specs.ipfs.tech): clients verify every block and need not trust it.
 """

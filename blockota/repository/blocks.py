@@ -1,104 +1,174 @@
-"""Blocks on their way from the store to clients: each is read and checked once for all who want it at a time."""
+"""Blocks on their way from the store to clients. Each is read and verified once for all clients that want it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
+from typing import Protocol, runtime_checkable
 
-from blockota.errors import StoreError
+from blockota.errors import ContentError, StoreError
 from blockota.formats.car import MAX_BLOCK_SIZE
 from blockota.formats.cid import CID, check_block
-from blockota.repository.catalogue import BlockStore, FileStore
+from blockota.repository.answers import Piece
+from blockota.repository.tree import TreeBlock
 
 CAPACITY = 64 << 20
-"""Bytes of blocks that are kept at hand; a quarter of them where blocks are files, which the system keeps."""
+"""Bytes of blocks that are kept in memory; a quarter of it if blocks are files, which the kernel caches."""
+PART_SIZE = 1 << 17
+"""Bytes of a block that are sent at once: what a client that does not read occupies in memory."""
 _READERS = 4
 
 
+@runtime_checkable
+class BlockStore(Protocol):
+    """A store from which single blocks are read."""
+
+    def has(self, cid: CID) -> bool:
+        """Whether the store has a block."""
+
+    def read_block(self, cid: CID) -> bytes:
+        """The bytes that the store has for a block, unverified."""
+
+
+@runtime_checkable
+class FileStore(Protocol):
+    """A store in which each block is a file. A slow client then needs an open file and no block in memory."""
+
+    def open_block(self, cid: CID) -> FileIO:
+        """The file of a block, unverified; the caller closes it."""
+
+
 class Blocks:
-    """Checked blocks; the last used ones are kept in memory.
+    """Verified blocks; those used last are kept in memory.
 
     Args:
-        store: where they come from; it is read in threads.
-        capacity: bytes that are kept; None is the usual.
+        store: the store to read from, in threads.
+        capacity: bytes that are kept; None for the default.
 
     Attributes:
-        failed: the blocks that the store did not give the last time, or gave otherwise than they have to be.
+        failed: blocks that the store did not have, or had corrupt, when they were last read.
     """
 
     def __init__(self, store: BlockStore, *, capacity: int | None = None) -> None:
-        """Nothing is read yet."""
-        usual = CAPACITY // 4 if isinstance(store, FileStore) else CAPACITY
-        self._store, self._left = store, usual if capacity is None else capacity
+        default = CAPACITY // 4 if isinstance(store, FileStore) else CAPACITY
+        self._store, self._left = store, default if capacity is None else capacity
         self.failed: set[CID] = set()
         self._kept: OrderedDict[CID, bytes] = OrderedDict()
-        self._coming: dict[CID, asyncio.Future[bytes]] = {}
-        self._checked: dict[CID, tuple[int, ...]] = {}
+        self._pending: dict[CID, asyncio.Future[bytes]] = {}
+        self._verified: dict[CID, tuple[int, ...]] = {}
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="blocks")
 
-    @property
-    def are_files(self) -> bool:
-        """Whether each is a file of its own in the store."""
-        return isinstance(self._store, FileStore)
+    async def stream(
+        self, pieces: Sequence[bytes | Piece], *, part_size: int = PART_SIZE
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of pieces, in parts of about `part_size` bytes.
 
-    def file(self, cid: CID, *, size: int) -> FileIO | None:
-        """A block's file, where it was checked before and nobody wrote to it since; the caller closes it.
+        Raises:
+            StoreError: the store does not have a block.
+            ContentError: a block is corrupt.
+        """
+        waiting = b""  # a few bytes before a block are sent with it, for they would cost a packet of their own
+        for number, piece in enumerate(pieces):
+            if isinstance(piece, bytes):
+                waiting += piece
+                continue
+            following = next((other for other in pieces[number + 1 : number + 3] if isinstance(other, Piece)), None)
+            if following:
+                self._prefetch(following.block.cid)
+            async for part in self._parts(piece, part_size):
+                yield waiting + part if waiting else part
+                waiting = b""
+        if waiting:
+            yield waiting
+
+    async def get(self, cid: CID) -> bytes:
+        """Read one block.
+
+        Raises:
+            StoreError: the store does not have it.
+            ContentError: it is corrupt.
+        """
+        if cid in self._kept:
+            self._kept.move_to_end(cid)
+            return self._kept[cid]
+        pending = self._pending.get(cid)
+        if pending is None:
+            pending = self._pending[cid] = asyncio.get_running_loop().run_in_executor(self._threads, self._read, cid)
+            pending.add_done_callback(lambda done: self._finish(cid, done))
+        # A client that disconnects must not cancel the read for the others.
+        return await asyncio.shield(pending)
+
+    def open(self, cid: CID, *, size: int) -> FileIO | None:
+        """Open a block's file if it was verified and has not been written to since; the caller closes it.
 
         Args:
             cid: the block.
-            size: the bytes that it has to have.
+            size: its length in bytes.
         """
-        if cid not in self._checked or not isinstance(self._store, FileStore):
+        if cid not in self._verified or not isinstance(self._store, FileStore):
             return None
         try:
             file = self._store.open_block(cid)
         except StoreError:
             return None
         state = _state(file)
-        if state == self._checked[cid] and state[0] == size:
+        if state == self._verified[cid] and state[0] == size:
             return file
         file.close()
         return None
 
-    async def get(self, cid: CID) -> bytes:
-        """One block.
+    async def _parts(self, piece: Piece, size: int) -> AsyncIterator[bytes]:
+        block = piece.block
+        file = self.open(block.cid, size=block.size)
+        data = b"" if file else await self._whole(block)
+        if file is None and isinstance(self._store, FileStore):
+            file = self.open(block.cid, size=block.size)  # it is verified now
+        if file is None:
+            for first in range(piece.first, piece.stop, size):
+                yield data[first : min(first + size, piece.stop)]
+            return
 
-        Raises:
-            StoreError: the store does not give it.
-            ContentError: what it gives is another.
-        """
-        if cid in self._kept:
-            self._kept.move_to_end(cid)
-            return self._kept[cid]
-        coming = self._coming.get(cid)
-        if coming is None:
-            coming = self._coming[cid] = asyncio.get_running_loop().run_in_executor(self._threads, self._read, cid)
-            coming.add_done_callback(lambda done: self._arrived(cid, done))
-        # One client that goes away must not take the block from the others.
-        return await asyncio.shield(coming)
+        del data  # a slow client holds the file, and not the block
+        with file:
+            for first in range(piece.first, piece.stop, size):
+                count = min(size, piece.stop - first)
+                part = os.pread(file.fileno(), count, first)
+                if len(part) != count:
+                    raise ContentError(f"{block.cid} is corrupt", why="its file became shorter while it was sent")
+                yield part
 
-    def prefetch(self, cid: CID) -> None:
-        """Begin to read a block that will be wanted next, where it cannot be sent as a file."""
-        if cid not in self._kept and cid not in self._coming and cid not in self._checked:
-            asyncio.ensure_future(self.get(cid)).add_done_callback(_forget)
+    async def _whole(self, block: TreeBlock) -> bytes:
+        """A block of the length that its parent records, which has been announced to the client already."""
+        data = await self.get(block.cid)
+        if len(data) != block.size:
+            why = f"it has {len(data)} bytes, its parent records {block.size}"
+            raise ContentError(f"{block.cid} is not served", why=why)
+        return data
+
+    def _prefetch(self, cid: CID) -> None:
+        """Begin to read a block that is wanted next, unless it can be sent from its file."""
+        if cid not in self._kept and cid not in self._pending and cid not in self._verified:
+            # The error is reported to the client that asks for the block itself.
+            asyncio.ensure_future(self.get(cid)).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _read(self, cid: CID) -> bytes:
         if not isinstance(self._store, FileStore):
             return check_block(cid, self._store.read_block(cid))
         with self._store.open_block(cid) as file:
             state = _state(file)
-            # Memory for what does not come would take longer than all the reading.
+            # read() allocates what it is asked for; MAX_BLOCK_SIZE for a block of a few bytes would take longer.
             data = file.read(min(state[0], MAX_BLOCK_SIZE) + 1)
-        if self._checked.get(cid) != state:
+        if self._verified.get(cid) != state:
             check_block(cid, data)
-            self._checked[cid] = state
+            self._verified[cid] = state
         return data
 
-    def _arrived(self, cid: CID, done: asyncio.Future[bytes]) -> None:
-        del self._coming[cid]
+    def _finish(self, cid: CID, done: asyncio.Future[bytes]) -> None:
+        del self._pending[cid]
         if done.cancelled() or done.exception():
             self.failed.add(cid)
             return
@@ -111,12 +181,6 @@ class Blocks:
 
 
 def _state(file: FileIO) -> tuple[int, ...]:
-    """What changes when somebody writes to a file, or puts another in its place."""
+    """What changes if a file is written to or replaced."""
     found = os.fstat(file.fileno())
     return found.st_size, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _forget(done: asyncio.Future[bytes]) -> None:
-    """Whoever asks for the block itself is told why it does not come."""
-    if not done.cancelled():
-        done.exception()

@@ -1,123 +1,239 @@
-"""What is served now: the files that may be, as far as the store holds them, and the blocks below them."""
+"""The catalogue: which files are served now, with the blocks of each.
+
+What may be served is read from the chain; whether it is complete, from the store. Both are read at the start and again
+from time to time, since either changes while the repository runs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from io import FileIO
-from typing import Protocol, runtime_checkable
 
-from blockota.errors import ContentError, StoreError
+from blockota.bindings.serving_rights import Reader
+from blockota.errors import BlockOTAError, ContentError, StoreError
 from blockota.formats.cid import CID, RAW, check_block
-from blockota.model.rights import Rights
-from blockota.repository.tree import Entry, below, read_tree
+from blockota.model.rights import Rights, rights_at
+from blockota.repository.blocks import Blocks, BlockStore, FileStore
+from blockota.repository.tree import TreeBlock, read_tree, subtree
 
-_NOTHING = CID.of(RAW, b"")
-
-
-@runtime_checkable
-class BlockStore(Protocol):
-    """A store that gives single blocks."""
-
-    def has(self, cid: CID) -> bool:
-        """Whether a block is there."""
-
-    def read_block(self, cid: CID) -> bytes:
-        """What the store has under a block's address, unchecked."""
-
-
-@runtime_checkable
-class FileStore(Protocol):
-    """A store in which a block is a file, which the system can send without our reading it."""
-
-    def open_block(self, cid: CID) -> FileIO:
-        """The file of a block, unchecked; the caller closes it."""
+_EMPTY = CID.of(RAW, b"")
+_MIN_PAUSE = 0.2
+_STORE_TIMEOUT = 30.0
+"""Seconds after which a store that is being read is reported as not answering."""
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """What is served.
+class ServedFiles:
+    """The files that are served at one time.
 
     Attributes:
         rights: what may be served.
-        trees: the blocks of each file that is there whole.
-        missing: why each other file that may be served is not there.
-        places: where each block is first named: ⟨root, index⟩.
+        trees: the blocks of each file that is complete in the store.
+        missing: why each other file that may be served is not.
+        places: the first occurrence of each block: ⟨root, index in its tree⟩.
     """
 
     rights: Rights
-    trees: Mapping[CID, tuple[Entry, ...]]
+    trees: Mapping[CID, tuple[TreeBlock, ...]]
     missing: Mapping[CID, str]
     places: Mapping[CID, tuple[CID, int]]
 
-    def find(self, cid: CID) -> tuple[Entry, ...] | None:
-        """A block that is served, with all blocks below it."""
+    def find(self, cid: CID) -> tuple[TreeBlock, ...] | None:
+        """A block that is served and all blocks below it; None if it is not served."""
         place = self.places.get(cid)
-        return below(self.trees[place[0]], place[1]) if place else None
+        return subtree(self.trees[place[0]], place[1]) if place else None
 
-    def within(self, rights: Rights) -> Catalogue:
-        """What of it other rights allow, before anybody has looked through the store again."""
+    def within(self, rights: Rights) -> ServedFiles:
+        """What remains under other rights, without a look into the store."""
         trees = {root: tree for root, tree in self.trees.items() if root in rights.roots}
         missing = {root: why for root, why in self.missing.items() if root in rights.roots}
-        return Catalogue(rights, trees, missing, _places(trees))
+        return ServedFiles(rights, trees, missing, _places(trees))
 
 
-def catalogue_of(
-    rights: Rights, store: BlockStore, *, before: Catalogue | None = None, failed: Collection[CID] = ()
-) -> Catalogue:
-    """Look through the store for what may be served.
+class Catalogue:
+    """The files that are served, kept up to date.
+
+    Args:
+        reader: reads from the chain what may be served.
+        store: the store with the blocks.
+        refresh: seconds between two readings of the chain.
+        timeout: seconds for which the chain's last answer counts while the chain is out of reach.
+        clock: monotonic seconds.
+
+    Attributes:
+        files: what is served now.
+        blocks: reads the blocks.
+        refresh_seconds: seconds between two readings of the chain.
+        trouble: why the last reading of the chain failed; empty if it did not.
+
+    Raises:
+        ChainError: the chain is out of reach.
+        RefusedError: its answer cannot be understood.
+        StoreError: the store is out of reach.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        store: BlockStore,
+        *,
+        refresh: float = 30.0,
+        timeout: float = 3600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reader, self._store, self._clock = reader, store, clock
+        self.refresh_seconds, self._timeout = refresh, timeout
+        self.blocks = Blocks(store)
+        self.trouble = ""
+        self._read_at, self._reading = clock(), reader.read()
+        self._store_failure, self._store_since = "", clock()
+        self._reads_store = False
+        self.files = find_files(self._rights(), store)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the chain was last read."""
+        return self._clock() - self._read_at
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the chain's last answer still counts."""
+        return self.age <= self._timeout
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next refresh; an agreement that expires makes it earlier."""
+        changes_at = self.files.rights.changes_at
+        until_change = self.refresh_seconds if changes_at is None else changes_at - self._time()
+        return max(min(self.refresh_seconds, until_change), _MIN_PAUSE)
+
+    @property
+    def store_trouble(self) -> str:
+        """Why the store cannot be read; empty if it can."""
+        waited = self._clock() - self._store_since
+        if self._reads_store and waited > _STORE_TIMEOUT:
+            return f"the store has not answered for {waited:.0f} s."
+        return self._store_failure
+
+    @property
+    def status(self) -> str:
+        """One of ok, incomplete, stale, failing and closed."""
+        if not self.is_open:
+            return "closed"
+        if self.store_trouble:
+            return "failing"
+        if self.trouble:
+            return "stale"
+        return "incomplete" if self.files.missing else "ok"
+
+    def health(self) -> dict[str, object]:
+        """The JSON object of ``/health``."""
+        rights = self.files.rights
+        return {
+            "status": self.status,
+            "releases": rights.releases,
+            "files": len(self.files.trees),
+            "missing": {str(cid): why for cid, why in self.files.missing.items()},
+            "manifestsKnown": self._reading.manifests_known,
+            "chainBlock": self._reading.block,
+            "chainTime": self._reading.time,
+            "chainReadSecondsAgo": round(self.age, 1),
+            "storeTrouble": self.store_trouble,
+            "trouble": self.trouble,
+        }
+
+    def refresh(self) -> None:
+        """Read chain and store again. If the chain is out of reach its last answer is kept, but agreements expire."""
+        began = self._clock()
+        try:
+            reading = self._reader.read()
+        except BlockOTAError as error:
+            self.trouble = str(error)
+        else:
+            self.trouble, self._read_at, self._reading = "", began, reading
+
+        # Rights that ended take effect now: the store may take long to answer.
+        self.files = self.files.within(self._rights())
+        self._read_store()
+
+    def _read_store(self) -> None:
+        self._store_since, self._reads_store = self._clock(), True
+        failed = frozenset(self.blocks.failed)
+        try:
+            found = find_files(self.files.rights, self._store, before=self.files, failed=failed)
+        except StoreError as error:
+            self._store_failure = str(error)
+        else:
+            self.files, self._store_failure = found, ""
+            self.blocks.failed -= failed & found.places.keys()  # they were read without an error
+        finally:
+            self._reads_store = False
+
+    def _rights(self) -> Rights:
+        return rights_at(self._time(), self._reading.claims)
+
+    def _time(self) -> int:
+        """The chain's time now: that of the last reading, and what passed since."""
+        return int(self._reading.time + self.age)
+
+
+def find_files(
+    rights: Rights, store: BlockStore, *, before: ServedFiles | None = None, failed: Collection[CID] = ()
+) -> ServedFiles:
+    """Find the files in a store that may be served.
 
     Args:
         rights: what may be served.
-        store: where the blocks are.
-        before: the last catalogue; the trees that it found are not read again.
-        failed: blocks that could not be served; they are read.
+        store: the store with the blocks.
+        before: the files found last; their trees are not read again.
+        failed: blocks that could not be sent to a client; they are read.
 
     Raises:
         StoreError: the store is out of reach.
     """
-    trees: dict[CID, tuple[Entry, ...]] = {}
+    trees: dict[CID, tuple[TreeBlock, ...]] = {}
     missing: dict[CID, str] = {}
     check_reach(store)
     for root, size in rights.roots.items():
         try:
             known = before.trees.get(root) if before else None
-            trees[root] = known if known and _is_there(known, store) else _whole_tree(root, store, size=size)
-            for cid in {entry.cid for entry in trees[root]}.intersection(failed):
+            trees[root] = known if known and _is_there(known, store) else _complete_tree(root, store, size=size)
+            for cid in {block.cid for block in trees[root]}.intersection(failed):
                 check_block(cid, store.read_block(cid))
         except (StoreError, ContentError) as error:
-            check_reach(store)
+            check_reach(store)  # a store that is out of reach does not make its files missing
             trees.pop(root, None)
             missing[root] = str(error)
-    return Catalogue(rights, trees, missing, _places(trees))
+    return ServedFiles(rights, trees, missing, _places(trees))
 
 
 def check_reach(store: BlockStore) -> None:
-    """See that a store answers.
+    """Ask a store for a block, to verify that it answers.
 
     Raises:
         StoreError: it is out of reach.
     """
-    store.has(_NOTHING)
+    store.has(_EMPTY)
 
 
-def _places(trees: Mapping[CID, tuple[Entry, ...]]) -> dict[CID, tuple[CID, int]]:
+def _places(trees: Mapping[CID, tuple[TreeBlock, ...]]) -> dict[CID, tuple[CID, int]]:
     places: dict[CID, tuple[CID, int]] = {}
-    for root, entries in trees.items():
-        for index, entry in enumerate(entries):
-            places.setdefault(entry.cid, (root, index))
+    for root, blocks in trees.items():
+        for index, block in enumerate(blocks):
+            places.setdefault(block.cid, (root, index))
     return places
 
 
-def _is_there(entries: tuple[Entry, ...], store: BlockStore) -> bool:
-    """Whether a file is still there. A node, which would be asked for long, is asked for the root alone."""
-    looked_for = entries if isinstance(store, FileStore) else entries[:1]
-    return all(store.has(entry.cid) for entry in looked_for)
+def _is_there(blocks: tuple[TreeBlock, ...], store: BlockStore) -> bool:
+    """Whether a file is still there. A Kubo node is asked for the root alone: asking for all blocks takes long."""
+    asked = blocks if isinstance(store, FileStore) else blocks[:1]
+    return all(store.has(block.cid) for block in asked)
 
 
-def _whole_tree(root: CID, store: BlockStore, *, size: int) -> tuple[Entry, ...]:
-    entries = read_tree(root, store.read_block, size=size)
-    absent = sum(not store.has(cid) for cid in {entry.cid for entry in entries})
+def _complete_tree(root: CID, store: BlockStore, *, size: int) -> tuple[TreeBlock, ...]:
+    blocks = read_tree(root, store.read_block, size=size)
+    absent = sum(not store.has(cid) for cid in {block.cid for block in blocks})
     if absent:
-        raise StoreError(f"the store holds {root} in part only", why=f"{absent} of its blocks are missing")
-    return entries
+        raise StoreError(f"the store has parts of {root} only", why=f"{absent} of its blocks are missing")
+    return blocks

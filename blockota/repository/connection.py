@@ -1,214 +1,209 @@
-"""A connection that does not wait for ever: neither for a request's headers, nor for a client that reads no more."""
+"""One HTTP/1.1 connection of a client, with limits on what the client may cost.
+
+h11 parses requests and frames answers (RFC 9112). This module decides when to read, how long to wait, when to give up:
+
+1. A request's line and headers arrive within `header_seconds`, in `MAX_HEADER_SIZE` bytes and `MAX_HEADERS` fields.
+2. Nothing is read while a request is answered. A request body is never read: the answer closes the connection.
+3. The next part of an answer is produced when the kernel has taken the last one, so that a client that does not read
+   occupies one part in memory. It is disconnected if it acknowledges fewer than `slowest` bytes a second.
+4. Between two requests a connection may be idle for `idle_seconds`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
+import fcntl
+import struct
 import sys
+import termios
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from io import FileIO
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import h11
+
+from blockota.repository.answers import HttpAnswer
+from blockota.repository.request import HttpRequest
 
 MAX_HEADER_SIZE = 1 << 15
-"""The most bytes that a request's line and headers may have."""
+"""Bytes of a request's line and headers, at most."""
 MAX_HEADERS = 100
-"""The most headers."""
-PART_SIZE = 1 << 16
-"""Bytes that wait in memory at a time for a client to take them, where the system does not send a file by itself."""
-_CORK: int | None = getattr(socket, "TCP_CORK", None)
-_ACKED = slice(120, 128)
-"""Where Linux has the bytes that the other end confirmed (tcpi_bytes_acked in struct tcp_info, since 4.1)."""
-_LOOKS = 16
-"""How often is looked for that while a client may take nothing."""
+"""Header fields of a request, at most."""
+READ_SIZE = 1 << 12
+"""Bytes read at once; a request may be larger than the limit by as much before it is refused."""
+_VERSIONS = (b"1.0", b"1.1")
 
 
-class GuardedConnection(HttpToolsProtocol):
-    """uvicorn's connection with the limits that it leaves to a proxy.
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What a connection may cost.
 
     Attributes:
-        header_seconds: the longest that a client may take to send a request's headers.
-        stall_seconds: the longest that a client may take next to nothing of an answer.
-        slowest: bytes a second that are more than next to nothing.
-        drain_seconds: the longest that it may take nothing of what is left when the answer is complete.
+        header_seconds: time for a request's line and headers.
+        idle_seconds: time between an answer and the next request.
+        stall_seconds: the time over which the speed of a client is measured.
+        slowest: bytes a second that a client acknowledges at least.
     """
 
-    header_seconds: ClassVar[float] = 10.0
-    stall_seconds: ClassVar[float] = 60.0
-    slowest: ClassVar[float] = 256.0
-    drain_seconds: ClassVar[float] = 20.0
-    _deadline: asyncio.TimerHandle | None = None
-    _received = 0
-    _seen = -1
-    _unread: bytearray
-    _watch: asyncio.TimerHandle | None = None
+    header_seconds: float = 10.0
+    idle_seconds: float = 15.0
+    stall_seconds: float = 60.0
+    slowest: float = 256.0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for the first request."""
-        self._unread = bytearray()
-        super().connection_made(transport)
-        self._sends_files = self.scheme == "http" and isinstance(self.loop, asyncio.SelectorEventLoop)
-        transport.set_write_buffer_limits(PART_SIZE)  # TLS has eight times as much
-        self._await_headers()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        self._stop_waiting()
-        super().connection_lost(exc)
+class HttpConnection:
+    """A connection on which requests are received and answered one after the other.
 
-    def data_received(self, data: bytes) -> None:
-        """Keep what came, and read as far as the end of a request; the next one is read when this one is answered."""
-        self._unread += data
-        self._read_on()
+    Args:
+        reader: what the client sends.
+        writer: what it is sent.
+        limits: what it may cost.
+    """
 
-    def on_message_begin(self) -> None:
-        """Let the application reach the connection."""
-        super().on_message_begin()
-        extensions: Any = {"blockota.connection": self}
-        self.scope["extensions"] = extensions
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, unless there are too many."""
-        if len(self.headers) >= MAX_HEADERS:
-            raise ValueError("too many headers")  # which the parser answers with 400
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Answer."""
-        self._stop_waiting()
-        super().on_headers_complete()
-
-    def on_response_complete(self) -> None:
-        """Go on with what came in the meantime."""
-        super().on_response_complete()
-        self._read_on()
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: ConnectionLimits) -> None:
+        self._reader, self._writer, self._limits = reader, writer, limits
+        self._http = h11.Connection(h11.SERVER)
+        self._unread = b""
+        self._written = 0
+        self._is_new, self._is_closed = True, False
+        writer.transport.set_write_buffer_limits(high=1, low=0)  # drain() waits until the kernel has taken all
 
     @property
-    def is_closed(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self.transport.is_closing()
+    def peer(self) -> str:
+        """The client's IP address; empty if it is gone already."""
+        name = self._writer.get_extra_info("peername")
+        return str(name[0]) if name else ""
 
-    def hold(self, *, is_held: bool) -> None:
-        """Let the system wait with segments that are not full, or let it send what is left.
+    async def receive(self) -> HttpRequest | None:
+        """Receive the next request.
 
-        Each block of a CAR has a few bytes before it; on their own they would cost as much time as the block.
-        """
-        if self._sends_files and _CORK is not None and not self.is_closed:
-            self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _CORK, int(is_held))
-
-    async def writable(self) -> None:
-        """Wait until the client took enough of what was sent.
+        Returns:
+            None if the client closed the connection.
 
         Raises:
-            TimeoutError: it takes next to nothing.
+            RemoteProtocolError: what arrived is not HTTP, or exceeds a limit.
+            TimeoutError: the request did not arrive in time.
+            ConnectionError: the connection was lost.
         """
-        if self.flow.write_paused:
-            async with self._while_taken():
-                await self.flow.drain()
+        # An h11 connection for each request: this way empty lines before a request can be skipped (RFC 9112 section
+        # 2.2), which h11 refuses, and a request that was received together with the last one is kept.
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_SIZE)
+        limits, clock = self._limits, asyncio.get_running_loop().time
+        async with asyncio.timeout(limits.header_seconds if self._is_new else limits.idle_seconds) as limit:
+            self._is_new = False
+            while not (unread := self._unread.lstrip(b"\r\n")):
+                self._unread = await self._reader.read(READ_SIZE)
+                if not self._unread:
+                    return None
+            limit.reschedule(clock() + limits.header_seconds)
+            self._http.receive_data(unread)
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                received = await self._reader.read(READ_SIZE)
+                if not received:
+                    return None
+                self._http.receive_data(received)
+        self._unread = b""
 
-    async def send_file(self, file: FileIO, *, offset: int, count: int) -> None:
-        """Send a part of a file, in the midst of an answer whose length was announced.
+        if not isinstance(event, h11.Request):
+            raise h11.RemoteProtocolError("not a request")
+        _check_size(event)
+        self._http.next_event()  # the end of the request, unless a body follows
+        return _request(event, self.peer)
+
+    async def send(self, response: HttpAnswer, parts: AsyncIterator[bytes], *, is_last: bool) -> None:
+        """Send an answer.
+
+        Args:
+            response: its status and headers, with the length.
+            parts: its body.
+            is_last: whether to close the connection afterwards.
 
         Raises:
-            ConnectionError: the client went away.
-            TimeoutError: the client takes next to nothing.
+            LocalProtocolError: the parts are fewer or more bytes than announced.
+            TimeoutError: the client stopped reading.
+            ConnectionError: the connection was lost.
         """
-        sent = await (self._send_by_system if self._sends_files else self._send_parts)(file, offset, count=count)
-        if sent != count:
-            raise ConnectionAbortedError("the file became shorter while it was sent")
-        self.cycle.expected_content_length -= count
-
-    async def _send_by_system(self, file: FileIO, offset: int, *, count: int) -> int:
-        async with self._while_taken():
-            await self.flow.drain()
-            return await self.loop.sendfile(self.transport, file, offset, count)
-
-    async def _send_parts(self, file: FileIO, offset: int, *, count: int) -> int:
-        """What TLS sends has to be encrypted here; no more of it is read than the client takes."""
-        for first in range(offset, offset + count, PART_SIZE):
-            await self.writable()
-            if self.is_closed:
-                raise ConnectionResetError
-            part = os.pread(file.fileno(), min(PART_SIZE, offset + count - first), first)
-            self.transport.write(part)
-            if not part:
-                return first - offset
-        return count
-
-    @asynccontextmanager
-    async def _while_taken(self) -> AsyncIterator[None]:
-        """Go on for as long as the client takes more than next to nothing."""
-        async with asyncio.timeout(self.stall_seconds) as limit:
-            self._extend(limit, self._taken)
-            try:
-                yield
-            finally:
-                if self._watch:
-                    self._watch.cancel()
-
-    def _extend(self, limit: asyncio.Timeout, taken: int) -> None:
-        now_taken = self._taken
-        if now_taken - taken >= self.slowest * self.stall_seconds:
-            limit.reschedule(self.loop.time() + self.stall_seconds)
-            taken = now_taken
-        self._watch = self.loop.call_later(self.stall_seconds / _LOOKS, self._extend, limit, taken)
+        headers = [*response.headers.items(), ("Date", formatdate(usegmt=True))]
+        # A body that follows or a protocol that is offered (RFC 9110 section 7.8) leave the request incomplete.
+        if is_last or self._http.their_state is not h11.DONE:
+            headers.append(("Connection", "close"))
+        reason = HTTPStatus(response.status).phrase
+        head = self._http.send(h11.Response(status_code=response.status, headers=headers, reason=reason.encode()))
+        waiting = head or b""
+        async for part in parts:
+            self._write(waiting + (self._http.send(h11.Data(data=part)) or b""))
+            waiting = b""
+            await self._drain()
+        self._write(waiting + (self._http.send(h11.EndOfMessage()) or b""))
+        await self._drain()
+        self._unread = self._http.trailing_data[0]
 
     @property
-    def _taken(self) -> int:
-        """Bytes that the client's system has confirmed; where ours does not tell, what left our memory."""
-        if sys.platform == "linux":
-            facts = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.stop)
-            if len(facts) == _ACKED.stop:
-                return int.from_bytes(facts[_ACKED], sys.byteorder)
-        return -self.transport.get_write_buffer_size()
+    def is_reusable(self) -> bool:
+        """Whether another request may follow the answer."""
+        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    async def close(self) -> None:
+        """Close the connection after what was sent.
+
+        Raises:
+            ConnectionError: it was lost.
+        """
+        self._writer.close()
+        await self._writer.wait_closed()
+        self._is_closed = True
 
     def abort(self) -> None:
-        """End the connection at once, whatever was not sent yet."""
-        self.transport.abort()
+        """Close the connection at once, whatever was not sent yet."""
+        if not self._is_closed:
+            self._writer.transport.abort()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that is idle; one on which a client still reads is given time while it does."""
-        taken = self._taken
-        if self.transport.get_write_buffer_size() and taken != self._seen:
-            self._seen = taken
-            self.timeout_keep_alive_task = self.loop.call_later(self.drain_seconds, self.timeout_keep_alive_handler)
-        else:
-            self.transport.abort()
+    def _write(self, data: bytes) -> None:
+        self._written += len(data)
+        self._writer.write(data)
 
-    @property
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    def _read_on(self) -> None:
-        """Read a request, a line at a time, since it ends with one and the parser does not tell where."""
-        while self._unread and not self._is_answering and not self.is_closed:
-            if self._deadline is None:
-                self._await_headers()
-            line = bytes(self._unread[: self._unread.find(b"\n") + 1 or None])
-            del self._unread[: len(line)]
-            self._received += len(line)
-            if self._received > MAX_HEADER_SIZE:
-                self.send_400_response("The request's headers are too large.")
+    async def _drain(self) -> None:
+        """Wait until the kernel has taken all that was written, for as long as the client keeps reading."""
+        limits, acknowledged = self._limits, self._acknowledged()
+        while True:
+            try:
+                async with asyncio.timeout(limits.stall_seconds):
+                    await self._writer.drain()
+            except TimeoutError:
+                before, acknowledged = acknowledged, self._acknowledged()
+                if acknowledged - before < limits.slowest * limits.stall_seconds:
+                    text = f"the client acknowledged {acknowledged - before} bytes in {limits.stall_seconds:g} s"
+                    raise TimeoutError(text) from None
             else:
-                super().data_received(line)
-        if self._is_answering:
-            self._read_later()
+                return
 
-    def _read_later(self) -> None:
-        """Take no more until the answer is over; not even then after a body, since nothing here takes any."""
-        self.flow.pause_reading()
-        if self.cycle.more_body or self.parser.should_upgrade() or len(self._unread) > MAX_HEADER_SIZE:
-            self.cycle.keep_alive = False
-            self._unread.clear()
+    def _acknowledged(self) -> int:
+        """Bytes that the client's system acknowledged; on other systems than Linux, that ours has taken.
 
-    def _await_headers(self) -> None:
-        self._deadline = self.loop.call_later(self.header_seconds, self.transport.abort)
+        A part is taken by the kernel as a whole when a third of its send buffer of up to 4 MiB is free, which takes a
+        slow client minutes; what is left in the send queue (tcp(7), SIOCOUTQ) shows its progress in between.
+        """
+        transport = self._writer.transport
+        queued = transport.get_write_buffer_size()
+        if sys.platform == "linux" and not transport.is_closing():
+            descriptor = transport.get_extra_info("socket").fileno()
+            queued += struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
+        return self._written - queued
 
-    def _stop_waiting(self) -> None:
-        self._received = 0
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+
+def _check_size(event: h11.Request) -> None:
+    """Refuse a request that is too large although all of it arrived at once."""
+    fields = event.headers.raw_items()
+    size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in fields)
+    if size > MAX_HEADER_SIZE or len(fields) > MAX_HEADERS or event.http_version not in _VERSIONS:
+        raise h11.RemoteProtocolError("too large, or another version of HTTP")
+
+
+def _request(event: h11.Request, peer: str) -> HttpRequest:
+    headers: dict[str, str] = {}
+    for name, value in event.headers:
+        # RFC 9110 section 5.3: fields of one name are one list.
+        text, known = value.decode("latin-1"), headers.get(name.decode("ascii"))
+        headers[name.decode("ascii")] = text if known is None else f"{known}, {text}"
+    return HttpRequest(event.method.decode("ascii"), event.target.decode("latin-1"), headers, peer)

@@ -1,13 +1,15 @@
-"""What a request asks for, in the words of the trustless gateway protocol; pure.
+"""Requests of the trustless gateway protocol, read from their path, query and headers; pure.
 
-Sources: Trustless Gateway specification, IPIP-402 and IPIP-412 (specs.ipfs.tech); RFC 9110 sections 12.5.1, 13 and 14.
+Sources: the Trustless Gateway specification with IPIP-402 and IPIP-412 (specs.ipfs.tech), and RFC 9110.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from urllib.parse import parse_qsl, unquote
 
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.cid import CID
@@ -15,39 +17,78 @@ from blockota.stores.gateway import CAR_TYPE, RAW_TYPE
 
 SCOPES = ("all", "entity", "block")
 _CAR_PARAMETERS = {"version": ("1",), "order": ("dfs", "unk"), "dups": ("y", "n")}
+"""Parameters of a CAR's media type with the values that are served, the default first."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _ENTITY_BYTES = re.compile(r"(-?\d{1,18}):(\*|-?\d{1,18})", re.ASCII)
 _QUALITY = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 _MAX_CHOICES = 32
+_AUTHORITY = re.compile(r"^https?://[^/?]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One HTTP request without a body.
+
+    Attributes:
+        method: such as ``GET``.
+        target: the request target, as the client sent it (RFC 9112 section 3.2).
+        headers: by name in lower case.
+        client: IP address of the client.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    client: str
+
+    @property
+    def path(self) -> str:
+        """The path, with percent-encoding removed."""
+        return unquote(self._parts[0])
+
+    @property
+    def query(self) -> str:
+        """The query, percent-encoded."""
+        return self._parts[1]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The query's fields; the last of each name counts."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        """Path and query; the target may be an absolute URL (RFC 9112 section 3.2.2)."""
+        path, _, query = _AUTHORITY.sub("", self.target).partition("?")
+        return path, query
 
 
 class RefusedRequestError(RefusedError):
     """A request that is not fulfilled.
 
     Args:
-        status: of HTTP.
-        headers: those that belong to such an answer.
+        status: the HTTP status of the answer.
+        headers: further headers of the answer.
     """
 
     def __init__(
         self, status: int, what: str, *, why: str = "", remedy: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
-        """Keep the status beside the sentence."""
         self.status, self.headers = status, headers or {}
         super().__init__(what, why=why, remedy=remedy)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A form of content.
+    """The form of content that a request asks for.
 
     Attributes:
-        is_car: a CAR; else one raw block.
-        scope: how much of the tree the CAR is to hold (``dag-scope``).
-        repeat: whether it has a block as often as the tree names it (``dups=y``).
-        span: offsets of the first and last byte that it is to prove (``entity-bytes``); negative ones count from the
+        is_car: a CAR; otherwise one raw block.
+        scope: which blocks of the tree the CAR contains (``dag-scope``).
+        repeat: whether it contains a block as often as the tree names it (``dups=y``).
+        span: offsets of the first and last byte that the CAR proves (``entity-bytes``); negative ones count from the
             file's end, and None is the end.
-        is_named: whether the address itself names the form, so that a cache need not look at ``Accept``.
+        is_named: whether the URL itself names the form, so that the answer does not vary with ``Accept``.
     """
 
     is_car: bool
@@ -62,14 +103,14 @@ class Wanted:
         return f"{CAR_TYPE}; version=1; order=dfs; dups={'y' if self.repeat else 'n'}" if self.is_car else RAW_TYPE
 
     def etag(self, cid: CID) -> str:
-        """A strong validator: the same content in the same form has the same bytes."""
+        """The strong validator (RFC 9110 section 8.8.3): the same content in the same form has the same bytes."""
         if not self.is_car:
             return f'"{cid}.raw"'
         part = f".{self.span[0]}:{'*' if self.span[1] is None else self.span[1]}" if self.span else ""
         return f'"{cid}.car.{self.scope}.{"y" if self.repeat else "n"}{part}"'
 
     def location(self, cid: CID) -> str:
-        """The address that names this form (``Content-Location``)."""
+        """The path and query that name this form (``Content-Location``)."""
         if not self.is_car:
             return f"/ipfs/{cid}?format=raw"
         dups = f"car-version=1&car-order=dfs&car-dups={'y' if self.repeat else 'n'}"
@@ -77,10 +118,10 @@ class Wanted:
 
 
 def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
-    """The form that a request asks for; what the query says goes before the ``Accept`` header.
+    """Read the form that a request asks for. The query takes precedence over the ``Accept`` header.
 
     Raises:
-        RefusedRequestError: 400, it names none or contradicts itself; 406, it names none that is served.
+        RefusedRequestError: 400, no form is named or the query contradicts itself; 406, the form is not served.
     """
     choices = [choice for choice in _choices(accept) if choice[0] in (RAW_TYPE, CAR_TYPE) and _is_served(choice[1])]
     named = query.get("format")
@@ -92,33 +133,37 @@ def read_wanted(query: Mapping[str, str], accept: str) -> Wanted:
         raise RefusedRequestError(
             406, f"the format {named[:40]!a} is not served", remedy="ask with format=raw or format=car"
         )
-    if not choices:
-        raise _nothing_named(accept)
-    kind, parameters = choices[0]
-    return Wanted(is_car=False, is_named=False) if kind == RAW_TYPE else _car(query, parameters, is_named=False)
+
+    if choices:
+        kind, parameters = choices[0]
+        return Wanted(is_car=False, is_named=False) if kind == RAW_TYPE else _car(query, parameters, is_named=False)
+    remedy = f"ask with ?format=raw or ?format=car, or with Accept: {RAW_TYPE} or {CAR_TYPE}"
+    if accept.strip() in ("", "*/*"):
+        raise RefusedRequestError(400, "the request names no form of the content", remedy=remedy)
+    raise RefusedRequestError(406, "no form that the request accepts is served", remedy=remedy)
 
 
 def read_address(text: str) -> CID:
-    """The content address in a request's path.
+    """Read the content address in a request's path.
 
     Raises:
-        RefusedRequestError: 400, it is none; 404, it is one of a kind that no image has.
+        RefusedRequestError: 400, it is malformed; 404, images never have an address of this kind.
     """
     try:
         return CID.parse(text)
     except RefusedError as error:
         raise RefusedRequestError(404, f"{text[:100]!a} is not served", why=error.why) from error
     except BlockOTAError as error:
-        raise RefusedRequestError(400, f"{text[:100]!a} is no content address that is served", why=error.why) from error
+        raise RefusedRequestError(400, f"{text[:100]!a} is not a content address", why=error.why) from error
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one behind the last that a ``Range`` header asks for; None is all of them.
+    """Offset of the first byte and of the end of what a ``Range`` header asks for; None for all bytes.
 
-    Several ranges, other units and what cannot be read are left aside, as RFC 9110 section 14.2 allows.
+    Several ranges, other units and malformed ranges are ignored, as RFC 9110 section 14.2 allows.
 
     Raises:
-        RefusedRequestError: 416, the range lies outside.
+        RefusedRequestError: 416, the range lies outside of the block.
     """
     match = _RANGE.fullmatch(header.replace(" ", ""))
     if match is None or not (match[1] or match[2]):
@@ -135,22 +180,49 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     return first, last + 1
 
 
-def names(header: str, etag: str) -> bool:
-    """Whether an ``If-None-Match`` header names a validator, or any."""
+def has_etag(header: str, etag: str) -> bool:
+    """Whether an ``If-None-Match`` header lists a validator or ``*``, by weak comparison (RFC 9110 section 13.1.2)."""
     return any(each.strip().removeprefix("W/") in ("*", etag) for each in header.split(","))
+
+
+def client_of(peer: str, forwarded: str, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The address of the client of a request that may have passed proxies.
+
+    Each proxy appends the address of its own peer to ``X-Forwarded-For``. An entry can therefore be trusted while all
+    entries after it, and the connection's peer, are proxies of ours.
+
+    Args:
+        peer: IP address of the connection's peer.
+        forwarded: value of ``X-Forwarded-For``.
+        proxies: the proxies that are trusted.
+    """
+    entries = [entry.strip() for entry in forwarded.split(",") if entry.strip()]
+    client = peer
+    while entries and _lies_in(client, proxies):
+        client = entries.pop()
+    return client
+
+
+def _lies_in(text: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
 
 
 def _car(query: Mapping[str, str], parameters: Mapping[str, str], *, is_named: bool = True) -> Wanted:
     chosen = {**parameters, **{name: query[f"car-{name}"] for name in _CAR_PARAMETERS if f"car-{name}" in query}}
     if not _is_served(chosen):
         why = "only CARs of version 1 in the order dfs are served, with dups=y or dups=n"
-        raise RefusedRequestError(406, "that form of CAR is not served", why=why)
+        raise RefusedRequestError(406, "this form of CAR is not served", why=why)
+
     span = _entity_bytes(query["entity-bytes"]) if "entity-bytes" in query else None
+    # IPIP-402: entity-bytes implies dag-scope=entity.
     scope = query.get("dag-scope", "entity" if span else "all")
     if scope not in SCOPES or (span and scope != "entity"):
-        raise RefusedRequestError(
-            400, f"dag-scope={scope[:40]!a} is not understood", remedy=f"say one of {', '.join(SCOPES)}"
-        )
+        remedy = f"use one of {', '.join(SCOPES)}"
+        raise RefusedRequestError(400, f"dag-scope={scope[:40]!a} is not supported", remedy=remedy)
     return Wanted(is_car=True, scope=scope, repeat=chosen.get("dups") == "y", span=span, is_named=is_named)
 
 
@@ -161,37 +233,27 @@ def _is_served(parameters: Mapping[str, str]) -> bool:
 def _entity_bytes(text: str) -> tuple[int, int | None]:
     match = _ENTITY_BYTES.fullmatch(text)
     if match is None:
-        raise RefusedRequestError(
-            400, f"entity-bytes={text[:40]!a} is not understood", remedy="say FROM:TO, such as 0:1023 or 0:*"
-        )
+        remedy = "use FROM:TO, such as 0:1023 or 0:*"
+        raise RefusedRequestError(400, f"entity-bytes={text[:40]!a} is malformed", remedy=remedy)
     return int(match[1]), None if match[2] == "*" else int(match[2])
 
 
 def _choices(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """Media types with their parameters, the best liked first."""
+    """Media types of an ``Accept`` header with their parameters, by falling quality (RFC 9110 section 12.5.1)."""
     read = [_choice(part) for part in accept.lower().split(",")[:_MAX_CHOICES]]
-    liked = [(kind, parameters) for kind, parameters in read if _quality(parameters) > 0]
-    return sorted(liked, key=lambda choice: -_quality(choice[1]))
+    accepted = [(kind, parameters) for kind, parameters in read if _quality(parameters) > 0]
+    return sorted(accepted, key=lambda choice: -_quality(choice[1]))
 
 
 def _choice(part: str) -> tuple[str, dict[str, str]]:
-    kind, *rest = (word.strip() for word in part.split(";"))
-    return kind, dict(_parameters(rest))
-
-
-def _parameters(words: list[str]) -> Iterator[tuple[str, str]]:
+    kind, *words = (word.strip() for word in part.split(";"))
+    parameters = {}
     for word in words:
         name, _, value = word.partition("=")
-        yield name.strip(), value.strip().strip('"')
+        parameters[name.strip()] = value.strip().strip('"')
+    return kind, parameters
 
 
 def _quality(parameters: Mapping[str, str]) -> float:
     text = parameters.get("q", "1")
     return float(text) if _QUALITY.fullmatch(text) else 0.0
-
-
-def _nothing_named(accept: str) -> RefusedRequestError:
-    remedy = f"ask with ?format=raw or ?format=car, or with Accept: {RAW_TYPE} or {CAR_TYPE}"
-    if accept.strip() in ("", "*/*"):
-        return RefusedRequestError(400, "the request does not say in which form", remedy=remedy)
-    return RefusedRequestError(406, "no form that the request accepts is served", remedy=remedy)

@@ -1,7 +1,7 @@
-"""Bearer tokens of gateways: the file has their names and SHA-256, so that whoever reads it cannot use them.
+"""Bearer tokens of gateways (RFC 6750). The file has their names and SHA-256, and cannot be used to authenticate.
 
-A line is ``NAME SHA256``, as `blockota repository token` prints it; a line that begins with ``#`` is a remark. Tokens
-are random and long, so a plain hash keeps them (RFC 6750).
+A line is ``NAME SHA256``; a line that begins with ``#`` is a comment. A token has 256 random bits, so that a plain hash
+without a salt or many rounds protects it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import secrets
 from pathlib import Path
 
-from blockota.errors import UsageError
+from blockota.errors import Action, UsageError
 from blockota.files import read_input
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})\s+([0-9a-f]{64})", re.ASCII)
@@ -21,39 +21,39 @@ _RANDOM_BYTES = 32
 
 
 class Tokens:
-    """The tokens that are accepted.
+    """The accepted tokens.
 
     Args:
         path: the file.
 
     Attributes:
-        trouble: why the file could not be read again, where it could not, with the file's name.
-        why: the same without it, for everybody.
+        trouble: why the file could not be read the last time, with its name; empty if it could.
+        why: the same without the name, for clients.
 
     Raises:
-        UsageError: it cannot be read, or has a line that is none.
+        UsageError: the file cannot be read, or a line is malformed.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the file."""
         self._path = path
         self._names = read_tokens(path)
         self.trouble = self.why = ""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of accepted tokens."""
         return len(self._names)
 
     @property
     def are_void(self) -> bool:
-        """Whether nobody is let in because the file cannot be read."""
+        """Whether no token is accepted because the file cannot be read."""
         return bool(self.trouble) and not self._names
 
     def reload(self) -> None:
-        """Read the file again; where that fails twice, since it may just be written, no token counts any more.
+        """Read the file again. If that fails twice in a row, no token is accepted until it succeeds.
 
-        A line may have been removed from it that must not count.
+        One failure is tolerated, since the file may be half written. A second one is not: it may hide that a token
+        was removed from the file.
         """
         try:
             self._names, self.trouble, self.why = read_tokens(self._path), "", ""
@@ -63,10 +63,7 @@ class Tokens:
             self.trouble, self.why = str(error), error.why
 
     def holder(self, authorization: str) -> str | None:
-        """Whose token an ``Authorization`` header has; None where it has none that is accepted.
-
-        It takes the same time whichever it is.
-        """
+        """The name of the token in an ``Authorization`` header; None if it is not accepted. Takes constant time."""
         kind, _, token = authorization.partition(" ")
         digest = hashlib.sha256(token.strip().encode()).digest()
         found = [name for known, name in self._names.items() if hmac.compare_digest(known, digest)]
@@ -74,10 +71,10 @@ class Tokens:
 
 
 def new_token(name: str) -> tuple[str, str]:
-    """A random token, and the line of the file that accepts it.
+    """Generate a token, and the line of the file that accepts it.
 
     Raises:
-        UsageError: the name cannot stand in the file.
+        UsageError: the name is malformed.
     """
     token = secrets.token_urlsafe(_RANDOM_BYTES)
     line = f"{name} {hashlib.sha256(token.encode()).hexdigest()}"
@@ -88,10 +85,10 @@ def new_token(name: str) -> tuple[str, str]:
 
 
 def read_tokens(path: Path) -> dict[bytes, str]:
-    """The names of a file's tokens, by their SHA-256.
+    """Read a file of tokens: their names, by SHA-256.
 
     Raises:
-        UsageError: it cannot be read, or has a line that is none.
+        UsageError: the file cannot be read, or a line is malformed.
     """
     names: dict[bytes, str] = {}
     for number, line in enumerate(read_input(path, limit=_MAX_FILE_SIZE).decode("utf-8", "replace").splitlines(), 1):
@@ -101,8 +98,9 @@ def read_tokens(path: Path) -> dict[bytes, str]:
         if match is None:
             raise UsageError(
                 f"{path} cannot be used",
-                why=f"line {number} is no NAME and SHA-256",
-                remedy="make its lines with `blockota repository token NAME`",
+                why=f"line {number} is not NAME SHA256",
+                remedy="generate its lines",
+                action=Action.MAKE_TOKEN,
             )
         names[bytes.fromhex(match[2])] = match[1]
     return names

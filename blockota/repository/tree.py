@@ -1,4 +1,4 @@
-"""The blocks of a file in the order in which they are sent, so that a length is known before the first is read."""
+"""The blocks of a file in the order in which they are sent; their lengths are known before any leaf is read. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MAX_DEPTH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeBlock:
     """One block of a file.
 
     Attributes:
         cid: its content address.
-        size: its bytes.
-        start: the offset in the file, in bytes, of what lies below it.
-        stop: the offset behind that.
+        size: its length in bytes.
+        start: offset in the file, in bytes, of the content below the block.
+        stop: offset of the end of that content.
     """
 
     cid: CID
@@ -28,60 +28,62 @@ class Entry:
     stop: int
 
 
-def read_tree(root: CID, read_block: Callable[[CID], bytes], *, size: int) -> tuple[Entry, ...]:
-    """All blocks of a file, depth first; only the root and inner blocks are read, and checked.
+def read_tree(root: CID, read_block: Callable[[CID], bytes], *, size: int) -> tuple[TreeBlock, ...]:
+    """List all blocks of a file, depth first. Only the root and inner blocks are read, and verified.
 
     Args:
         root: the file's content address.
-        read_block: returns the bytes that somebody claims to be the block of an address.
-        size: the greatest size, in bytes, that the file may have.
+        read_block: returns the alleged bytes of a block.
+        size: the greatest size of the file in bytes.
 
     Raises:
-        ContentError: the file is larger, is cut into more pieces than such a file has, or is no file.
+        ContentError: a block is corrupt, or the file is larger or has more blocks than a file of this size.
     """
     most = 2 * (size // CHUNK_SIZE) + 2 * _MAX_DEPTH
-    entries: list[Entry] = []
-    for entry in _entries(DagLink(root, 0, -1), read_block, start=0, depth=0):
-        entries.append(entry)
-        if entry.stop > size or len(entries) > most:
+    blocks: list[TreeBlock] = []
+    for block in _walk(DagLink(root, 0, -1), read_block, start=0, depth=0):
+        blocks.append(block)
+        if block.stop > size or len(blocks) > most:
             raise ContentError(
                 f"{root} is not served", why=f"it is larger, or in more pieces, than the {size} bytes recorded"
             )
-    return tuple(entries)
+    return tuple(blocks)
 
 
-def below(entries: tuple[Entry, ...], index: int) -> tuple[Entry, ...]:
-    """The blocks of the part of the file that one block stands for; it comes first."""
-    top = entries[index]
+def subtree(blocks: tuple[TreeBlock, ...], index: int) -> tuple[TreeBlock, ...]:
+    """One block and all blocks below it."""
+    top = blocks[index]
     if top.cid.codec == RAW:
         return (top,)
-    end = next((i for i in range(index + 1, len(entries)) if entries[i].start >= top.stop), len(entries))
-    return entries[index:end]
+    end = next((i for i in range(index + 1, len(blocks)) if blocks[i].start >= top.stop), len(blocks))
+    return blocks[index:end]
 
 
-def within(entries: tuple[Entry, ...], *, first: int, last: int) -> tuple[Entry, ...]:
-    """The blocks that are needed to prove some bytes of a file, and the root in any case.
+def blocks_for_bytes(blocks: tuple[TreeBlock, ...], *, first: int, last: int) -> tuple[TreeBlock, ...]:
+    """The root, and the blocks that prove some bytes of the content below it (IPIP-402, ``entity-bytes``).
 
     Args:
-        entries: a file's blocks.
-        first: offset of the first byte, from the beginning of what the blocks are.
-        last: offset of the last one.
+        blocks: a subtree.
+        first: offset of the first byte, relative to the subtree's content.
+        last: offset of the last byte.
     """
-    base = entries[0].start
-    inside = (entry for entry in entries[1:] if entry.start - base <= last and first < entry.stop - base)
-    return (entries[0], *inside)
+    base = blocks[0].start
+    inside = (block for block in blocks[1:] if block.start - base <= last and first < block.stop - base)
+    return (blocks[0], *inside)
 
 
-def _entries(link: DagLink, read_block: Callable[[CID], bytes], *, start: int, depth: int) -> Iterator[Entry]:
+def _walk(link: DagLink, read_block: Callable[[CID], bytes], *, start: int, depth: int) -> Iterator[TreeBlock]:
+    # A leaf's size is in its parent: it is not read here.
     if link.cid.codec == RAW and link.file_size >= 0:
-        yield Entry(link.cid, link.file_size, start, start + link.file_size)
+        yield TreeBlock(link.cid, link.file_size, start, start + link.file_size)
         return
+
     data = check_block(link.cid, read_block(link.cid))
     children = [] if link.cid.codec == RAW else read_links(Block(link.cid, data))
     length = sum(child.file_size for child in children) if children else len(data)
     if depth > _MAX_DEPTH or link.file_size not in (-1, length):
-        raise ContentError(f"{link.cid} is not served", why="it is no file: its tree is too deep, or its sizes differ")
-    yield Entry(link.cid, len(data), start, start + length)
+        raise ContentError(f"{link.cid} is not served", why="it is not a file: its tree is too deep or inconsistent")
+    yield TreeBlock(link.cid, len(data), start, start + length)
     for child in children:
-        yield from _entries(child, read_block, start=start, depth=depth + 1)
+        yield from _walk(child, read_block, start=start, depth=depth + 1)
         start += child.file_size

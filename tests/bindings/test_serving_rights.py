@@ -17,7 +17,7 @@ from blockota.errors import ChainError
 from blockota.formats.cid import CID, RAW
 from blockota.model.release import Release, Version
 from blockota.model.rights import Rights, rights_at
-from blockota.repository.shelf import Shelf
+from blockota.repository.catalogue import Catalogue
 from blockota.stores.local import LocalStore
 from tests.conftest import Cast
 from tests.support.networks import fresh_anvil, rpc
@@ -163,15 +163,15 @@ def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) 
     early = scene.chain.head().number
     scene.mine(DEPTH)
     chain = Lagging(scene.chain.url)
-    shelf = Shelf(scene.vendor(chain), LocalStore(tmp_path))
-    assert shelf.health()["chainBlock"] == early
+    catalogue = Catalogue(scene.vendor(chain), LocalStore(tmp_path))
+    assert catalogue.health()["chainBlock"] == early
     chain.newest = early
-    shelf.refresh()
-    assert (shelf.health()["status"], shelf.health()["releases"]) == ("stale", 1)
-    assert "is behind" in str(shelf.health()["trouble"])
+    catalogue.refresh()
+    assert (catalogue.health()["status"], catalogue.health()["releases"]) == ("stale", 1)
+    assert "is behind" in str(catalogue.health()["trouble"])
     chain.newest = None
-    shelf.refresh()
-    assert (shelf.health()["status"], shelf.health()["trouble"]) == ("incomplete", "")
+    catalogue.refresh()
+    assert (catalogue.health()["status"], catalogue.health()["trouble"]) == ("incomplete", "")
 
 
 class Lagging(Chain):

@@ -13,9 +13,9 @@ from blockota.errors import ContentError, UsageError
 from blockota.formats.cid import CID, DAG_PB, RAW
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.rights import agreed_claim, rights_at
-from blockota.repository.request import RefusedRequestError, Wanted, byte_range, names, read_address, read_wanted
+from blockota.repository.request import RefusedRequestError, Wanted, byte_range, has_etag, read_address, read_wanted
 from blockota.repository.tokens import Tokens, new_token
-from blockota.repository.tree import below, read_tree, within
+from blockota.repository.tree import blocks_for_bytes, read_tree, subtree
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL_ROOT
 from tests.support.repository_process import BIG_CLAIM, NOW, SMALL_CLAIM, revoked
 
@@ -58,8 +58,8 @@ def test_a_tree_tells_every_length_before_a_leaf_is_read() -> None:
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
     entries = read_tree(ROOT, inner.__getitem__, size=len(IMAGE))
     assert [entry.size for entry in entries] == [len(BLOCKS[entry.cid]) for entry in entries]
-    assert (entries[0].stop, below(entries, 0), below(entries, 2)) == (len(IMAGE), entries, (entries[2],))
-    assert within(entries, first=entries[3].start, last=entries[3].start) == (entries[0], entries[3])
+    assert (entries[0].stop, subtree(entries, 0), subtree(entries, 2)) == (len(IMAGE), entries, (entries[2],))
+    assert blocks_for_bytes(entries, first=entries[3].start, last=entries[3].start) == (entries[0], entries[3])
 
 
 def test_a_vendor_cannot_make_a_broker_hold_a_monster() -> None:
@@ -137,7 +137,7 @@ def test_any_range_lies_inside_or_is_refused(header: str, size: int) -> None:
 
 def test_a_validator_is_found_in_a_list() -> None:
     """Alone, weak, among others, or any."""
-    assert [names(told, '"a"') for told in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
+    assert [has_etag(told, '"a"') for told in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
 
 
 def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:

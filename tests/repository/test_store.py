@@ -15,7 +15,7 @@ from blockota.errors import ChainError, ContentError, StoreError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW, Block, dag
 from blockota.model.rights import Claim
 from blockota.repository.blocks import Blocks
-from blockota.repository.shelf import Pace, Shelf
+from blockota.repository.catalogue import Catalogue
 from blockota.stores.local import LocalStore
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import BIG_CLAIM, CLAIMS, LARGE, LARGE_ROOT, NOW, SMALL_CLAIM, revoked
@@ -58,17 +58,17 @@ def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> No
     """Its last answer counts, agreements expire nevertheless, in the end nothing is served, and it recovers."""
     chain, clock = Scripted(), Clock()
     chain.answer = (BIG_CLAIM, replace(SMALL_CLAIM, expires_at=NOW + 50))
-    shelf = Shelf(chain, store, pace=Pace(30, 100), clock=clock)
-    assert (shelf.health()["status"], shelf.pause, shelf.health()["releases"]) == ("ok", 30, 2)
+    catalogue = Catalogue(chain, store, timeout=100, clock=clock)
+    assert (catalogue.health()["status"], catalogue.pause, catalogue.health()["releases"]) == ("ok", 30, 2)
     chain.answer, clock.now = None, 60
-    shelf.refresh()
-    assert (shelf.health()["status"], shelf.health()["releases"], shelf.is_open) == ("stale", 1, True)
-    assert "no node answers" in str(shelf.health()["trouble"])
+    catalogue.refresh()
+    assert (catalogue.health()["status"], catalogue.health()["releases"], catalogue.is_open) == ("stale", 1, True)
+    assert "no node answers" in str(catalogue.health()["trouble"])
     clock.now = 101
-    assert (shelf.health()["status"], shelf.is_open) == ("closed", False)
+    assert (catalogue.health()["status"], catalogue.is_open) == ("closed", False)
     chain.answer = CLAIMS
-    shelf.refresh()
-    assert (shelf.health()["status"], shelf.is_open, shelf.health()["trouble"]) == ("incomplete", True, "")
+    catalogue.refresh()
+    assert (catalogue.health()["status"], catalogue.is_open, catalogue.health()["trouble"]) == ("incomplete", True, "")
 
 
 def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
@@ -76,56 +76,56 @@ def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
     chain = Scripted()
     chain.answer = None
     with pytest.raises(ChainError):
-        Shelf(chain, store)
+        Catalogue(chain, store)
 
 
 def test_what_comes_later_is_served_later(store: LocalStore) -> None:
     """An image that is not whole in the store is missing, and found at the next look."""
-    shelf = Shelf(Scripted(), store)
-    assert shelf.catalogue.missing.keys() == {LARGE_ROOT}
-    assert shelf.catalogue.find(LARGE_ROOT) is None
+    catalogue = Catalogue(Scripted(), store)
+    assert catalogue.files.missing.keys() == {LARGE_ROOT}
+    assert catalogue.files.find(LARGE_ROOT) is None
     blocks = list(dag(io.BytesIO(LARGE)))
     store.write_block(blocks[-1])
-    shelf.refresh()
-    assert "12 of its blocks are missing" in shelf.catalogue.missing[LARGE_ROOT]
+    catalogue.refresh()
+    assert "12 of its blocks are missing" in catalogue.files.missing[LARGE_ROOT]
     for block in blocks:
         store.write_block(block)
-    shelf.refresh()
-    assert (shelf.catalogue.missing, shelf.catalogue.find(LARGE_ROOT) is not None) == ({}, True)
+    catalogue.refresh()
+    assert (catalogue.files.missing, catalogue.files.find(LARGE_ROOT) is not None) == ({}, True)
 
 
 def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> None:
     """Another process may drop a file that is served; where it comes back, it is served again."""
-    shelf = Shelf(Scripted(), store)
-    assert shelf.catalogue.find(SMALL_ROOT)
+    catalogue = Catalogue(Scripted(), store)
+    assert catalogue.files.find(SMALL_ROOT)
     store.remove_block(SMALL_ROOT)
-    shelf.refresh()
-    assert (shelf.catalogue.find(SMALL_ROOT), SMALL_ROOT in shelf.catalogue.missing) == (None, True)
+    catalogue.refresh()
+    assert (catalogue.files.find(SMALL_ROOT), SMALL_ROOT in catalogue.files.missing) == (None, True)
     store.put(io.BytesIO(SMALL))
-    shelf.refresh()
-    assert shelf.catalogue.find(SMALL_ROOT)
+    catalogue.refresh()
+    assert catalogue.files.find(SMALL_ROOT)
 
 
 @pytest.mark.parametrize("harm", ["gone", "rotten"])
 def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, harm: str) -> None:
     """One that is gone is seen at the next look, one that is rotten once somebody asked for it; both may come back."""
-    shelf = Shelf(Scripted(), store)
+    catalogue = Catalogue(Scripted(), store)
     leaf = CID.of(RAW, IMAGE[:CHUNK_SIZE])
     if harm == "gone":
         store.remove_block(leaf)
     else:
         next(store.folder.glob(f"blocks/*/{leaf}")).write_bytes(bytes(CHUNK_SIZE))
         with pytest.raises(ContentError):
-            asyncio.run(shelf.blocks.get(leaf))
-    shelf.refresh()
-    assert (shelf.catalogue.find(ROOT), shelf.health()["status"]) == (None, "incomplete")
-    assert {"gone": "1 of its blocks are missing", "rotten": f"{leaf} is corrupt"}[harm] in shelf.catalogue.missing[
+            asyncio.run(catalogue.blocks.get(leaf))
+    catalogue.refresh()
+    assert (catalogue.files.find(ROOT), catalogue.health()["status"]) == (None, "incomplete")
+    assert {"gone": "1 of its blocks are missing", "rotten": f"{leaf} is corrupt"}[harm] in catalogue.files.missing[
         ROOT
     ]
     store.write_block(Block(leaf, IMAGE[:CHUNK_SIZE]))
-    shelf.refresh()
-    assert shelf.catalogue.find(ROOT)
-    assert asyncio.run(shelf.blocks.get(leaf)) == IMAGE[:CHUNK_SIZE]
+    catalogue.refresh()
+    assert catalogue.files.find(ROOT)
+    assert asyncio.run(catalogue.blocks.get(leaf)) == IMAGE[:CHUNK_SIZE]
 
 
 class Unsteady(LocalStore):
@@ -145,35 +145,35 @@ class Unsteady(LocalStore):
 def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> None:
     """Health fails and says why, clients are told to come again, what was revoked is gone, and all of it comes back."""
     chain, unsteady = Scripted(), Unsteady(store.folder)
-    shelf = Shelf(chain, unsteady)
+    catalogue = Catalogue(chain, unsteady)
     unsteady.is_down, chain.answer = True, (BIG_CLAIM, revoked(SMALL_CLAIM))
-    shelf.refresh()
-    health = shelf.health()
+    catalogue.refresh()
+    health = catalogue.health()
     assert (health["status"], health["files"], health["missing"]) == ("failing", 1, {})
     assert "connection refused" in str(health["storeTrouble"])
-    assert (shelf.catalogue.find(SMALL_ROOT), SMALL_ROOT in shelf.catalogue.rights.gone) == (None, True)
+    assert (catalogue.files.find(SMALL_ROOT), SMALL_ROOT in catalogue.files.rights.gone) == (None, True)
     unsteady.is_down = False
-    shelf.refresh()
-    assert (shelf.health()["status"], shelf.health()["storeTrouble"]) == ("ok", "")
-    assert shelf.catalogue.find(ROOT)
+    catalogue.refresh()
+    assert (catalogue.health()["status"], catalogue.health()["storeTrouble"]) == ("ok", "")
+    assert catalogue.files.find(ROOT)
 
 
 def test_a_store_that_hangs_is_told_while_it_does(store: LocalStore) -> None:
     """Whoever asks for health does not wait for the store."""
     clock, unsteady = Clock(), Unsteady(store.folder)
-    shelf = Shelf(Scripted(), unsteady, clock=clock)
+    catalogue = Catalogue(Scripted(), unsteady, clock=clock)
     told: list[object] = []
 
     def hang() -> None:
-        told.append(shelf.health()["status"])
+        told.append(catalogue.health()["status"])
         clock.now += 40
-        told.append(shelf.health()["status"])
+        told.append(catalogue.health()["status"])
         unsteady.asked = lambda: None
 
     unsteady.asked = hang
-    shelf.refresh()
+    catalogue.refresh()
     assert told == ["incomplete", "failing"]
-    assert shelf.health()["status"] == "incomplete"
+    assert catalogue.health()["status"] == "incomplete"
 
 
 def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalStore) -> None:
@@ -181,7 +181,7 @@ def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalSto
     unsteady = Unsteady(store.folder)
     unsteady.is_down = True
     with pytest.raises(StoreError):
-        Shelf(Scripted(), unsteady)
+        Catalogue(Scripted(), unsteady)
 
 
 def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
@@ -196,15 +196,15 @@ def test_a_checked_file_is_sent_until_it_changes(store: LocalStore) -> None:
     """A block's file is trusted while nobody writes to it, and checked again after that."""
     path = next(store.folder.glob(f"blocks/*/{SMALL_ROOT}"))
     blocks = checked(store, lambda _: None)
-    with blocks.file(SMALL_ROOT, size=len(SMALL)) or io.BytesIO() as file:
+    with blocks.open(SMALL_ROOT, size=len(SMALL)) or io.BytesIO() as file:
         assert file.read() == SMALL
-    assert blocks.file(SMALL_ROOT, size=len(SMALL) - 1) is None
+    assert blocks.open(SMALL_ROOT, size=len(SMALL) - 1) is None
     path.write_bytes(b"x" * len(SMALL))
-    assert blocks.file(SMALL_ROOT, size=len(SMALL)) is None
+    assert blocks.open(SMALL_ROOT, size=len(SMALL)) is None
     with pytest.raises(ContentError, match="corrupt"):
         asyncio.run(blocks.get(SMALL_ROOT))
     path.unlink()
-    assert blocks.file(SMALL_ROOT, size=len(SMALL)) is None
+    assert blocks.open(SMALL_ROOT, size=len(SMALL)) is None
     with pytest.raises(StoreError):
         asyncio.run(blocks.get(SMALL_ROOT))
 

@@ -132,12 +132,13 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     LocalStore(Path(".blockota/store")).put(io.BytesIO(SECRET))
     run, serve = workshop.run, ("repository", "serve", ".blockota/store")
     refused(run(*serve, "--listen", "nowhere"), USAGE, "HOST:PORT")
-    refused(run(*serve, "--listen", "192.0.2.1:80"), USAGE, "192.0.2.1 port 80: Cannot assign requested address. Name")
+    foreign = run(*serve, "--listen", "192.0.2.1:80")
+    refused(foreign, USAGE, "192.0.2.1 port 80: Cannot assign requested address. Choose", "(--listen HOST:PORT)")
     taken = workshop.chain.url.removeprefix("http://")
-    refused(run(*serve, "--listen", taken), USAGE, "Address already in use. Name another", "ss -ltnp")
+    refused(run(*serve, "--listen", taken), USAGE, "Address already in use. Choose another", "ss -ltnp")
     refused(run(*serve, "--as", "broker"), USAGE, "--broker")
     refused(run(*serve, "--access-log", "missing/log"), USAGE, "access log")
-    refused(run(*serve, "--proxy-headers", "127.0.0.1,*"), USAGE, "'*' names no proxy")
+    refused(run(*serve, "--proxy-headers", "127.0.0.1,*"), USAGE, "'*' is not a proxy")
     refused(run("repository", "token", "two words"), USAGE, "cannot name a token")
     token = run("repository", "token", "plant-7", "--json").json
     assert token["line"] == f"plant-7 {hashlib.sha256(token['token'].encode()).hexdigest()}"
@@ -150,7 +151,7 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     [
         ("https://gateway.example", USAGE, "it is another repository or a gateway"),
         ("nowhere", USAGE, "there is no such folder"),
-        ("blockota.toml", USAGE, "it is no folder"),
+        ("blockota.toml", USAGE, "it is not a folder"),
         ("kubo:http://127.0.0.1:9", 5, "Connection refused. Check that `ipfs daemon` runs"),
     ],
     ids=["gateway", "missing", "file", "stopped"],
@@ -171,10 +172,10 @@ def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
     Path("broken.pem").write_text(Path("one.pem").read_text().replace("MII", "MIX"))
     for certificate, key, sentence in (
         ("one.pem", "two.key", "the key is not the certificate's"),
-        ("one.key", "one.pem", "one.key cannot be used: there is no certificate in it"),
-        ("one.pem", "two.pem", "two.pem cannot be used: there is no unencrypted private key in it"),
-        ("one.pem", "locked.key", "locked.key cannot be used: there is no unencrypted private key in it"),
-        ("broken.pem", "one.key", "broken.pem and one.key cannot be used: OpenSSL says"),
+        ("one.key", "one.pem", "one.key cannot be used: it contains no certificate"),
+        ("one.pem", "two.pem", "two.pem cannot be used: it contains no unencrypted private key"),
+        ("one.pem", "locked.key", "locked.key cannot be used: it contains no unencrypted private key"),
+        ("broken.pem", "one.key", "broken.pem and one.key cannot be used: OpenSSL reports"),
         ("missing.pem", "one.key", "missing.pem cannot be read: No such file"),
         (".", "one.key", ". is no file"),
     ):
@@ -192,8 +193,8 @@ def test_what_keeps_clients_from_being_served_is_said(workshop: Workshop) -> Non
         served.stop()
         assert served.process.stderr
         told = served.process.stderr.read()
-    assert f"Nothing may be served yet: {broker} has no agreement that is accepted and not over." in told
-    assert "Nobody is let in yet: the file of tokens has none." in told
+    assert f"Nothing may be served yet: {broker} has no accepted agreement that is not over." in told
+    assert "No client is accepted yet: the file of tokens is empty." in told
     workshop.publish("1.0.0", image("1.0.0"))
     LocalStore(Path(".blockota/store")).remove_block(address("1.0.0"))
     with serving(workshop.folder) as served:
@@ -222,7 +223,7 @@ def test_a_release_is_served_when_the_settings_believe_it(stocked: Workshop, mon
         assert served.block(address("1.0.0")).status_code == 200
     monkeypatch.setenv("BLOCKOTA_FIRST_BLOCK", str(newest + 2))
     outcome = stocked.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
-    refused(outcome, 5, f"begins with block {newest + 2}", "4 must lie above")
+    refused(outcome, 5, f"its first block is {newest + 2}", "4 blocks must lie above")
 
 
 def test_without_the_chain_nothing_is_served(workshop: Workshop) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ import requests
 from blockota.bindings.serving_rights import Reading
 from blockota.model.release import Release, Status, Version
 from blockota.model.rights import Claim
-from blockota.repository.catalogue import BlockStore
-from blockota.repository.connection import GuardedConnection
-from blockota.repository.guard import open_log
-from blockota.repository.service import Listening, serve
-from blockota.repository.shelf import Pace, Shelf
+from blockota.repository.access_log import open_log
+from blockota.repository.blocks import BlockStore
+from blockota.repository.catalogue import Catalogue
+from blockota.repository.connection import ConnectionLimits
+from blockota.repository.server import Listening, serve
 from blockota.repository.tokens import Tokens
 from blockota.stores.local import LocalStore
 from blockota.stores.store import open_store
@@ -175,19 +176,21 @@ def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any
 
 
 def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
-    """Serve, with shorter times than usual."""
-    GuardedConnection.header_seconds, GuardedConnection.stall_seconds = HEADER_SECONDS, STALL_SECONDS
-    pace = Pace(refresh=options.pop("refresh", Pace.refresh))
+    """Serve with shorter times than the defaults."""
+    refresh = options.pop("refresh", 30.0)
     for name in ("certificate", "private_key"):
         options[name] = Path(options[name]) if name in options else None
+    options["proxies"] = tuple(map(ip_network, options.get("proxies", ())))
     blocks = open_store(store or f"file:{folder / 'store'}")
     assert isinstance(blocks, BlockStore)
+    seconds = options.pop("header_seconds", HEADER_SECONDS)
+    limits = ConnectionLimits(header_seconds=seconds, stall_seconds=STALL_SECONDS)
     serve(
-        Shelf(Fixed(), blocks, pace=pace),
-        Listening(HOST, 0, **options),
+        Catalogue(Fixed(), blocks, refresh=refresh),
+        Listening(HOST, 0, limits=limits, **options),
         tokens=Tokens(Path(tokens)) if tokens else None,
         log=open_log(folder / "access.jsonl"),
-        on_ready=lambda url: print(url, flush=True),  # noqa: T201 - that is how the parent learns it
+        on_ready=lambda url: print(url, flush=True),  # noqa: T201 - the parent process reads it
     )
 
 

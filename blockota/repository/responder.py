@@ -1,0 +1,150 @@
+"""Answers requests from the catalogue of what the chain allows, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+from blockota.formats.cid import CID
+from blockota.repository import answers
+from blockota.repository.answers import HttpAnswer, Piece, text_response
+from blockota.repository.catalogue import Catalogue
+from blockota.repository.request import (
+    HttpRequest,
+    RefusedRequestError,
+    Wanted,
+    byte_range,
+    has_etag,
+    read_address,
+    read_wanted,
+)
+from blockota.repository.tokens import Tokens
+from blockota.repository.tree import TreeBlock
+
+HEALTH = "/health"
+_CONTENT = "/ipfs/"
+_METHODS = ("GET", "HEAD")
+_RETRY = {"Retry-After": "60"}
+
+
+class Responder:
+    """Decides what each request is answered. Nothing is read from the store here: an answer names its pieces.
+
+    Args:
+        catalogue: what is served.
+        tokens: the accepted bearer tokens; None serves every client.
+    """
+
+    def __init__(self, catalogue: Catalogue, tokens: Tokens | None = None) -> None:
+        self._catalogue, self._tokens = catalogue, tokens
+
+    def holder(self, request: HttpRequest) -> str | None:
+        """The name of the token with which a request came; None without a valid one."""
+        return self._tokens.holder(request.headers.get("authorization", "")) if self._tokens else None
+
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        """The answer to a request. A refusal is an answer as well."""
+        try:
+            return self._route(request)
+        except RefusedRequestError as refusal:
+            return text_response(refusal.status, str(refusal), refusal.headers)
+
+    def _route(self, request: HttpRequest) -> HttpAnswer:
+        path = request.path
+        if path != HEALTH and not path.startswith(_CONTENT):
+            return text_response(HTTPStatus.NOT_FOUND, "Only /ipfs/ and /health are served.")
+        if request.method not in _METHODS:
+            sentence, allow = "Only GET and HEAD are supported.", {"Allow": ", ".join(_METHODS)}
+            return text_response(HTTPStatus.METHOD_NOT_ALLOWED, sentence, allow)
+        if path == HEALTH:
+            return self._health()
+
+        self._authorise(request)
+        address, slash, _ = path.removeprefix(_CONTENT).partition("/")
+        if slash:
+            raise RefusedRequestError(
+                400, "a content address has no paths below it", why="images and manifests are files, not folders"
+            )
+        return self._content(request, address)
+
+    def _health(self) -> HttpAnswer:
+        health = self._catalogue.health()
+        if self._tokens:
+            health |= {"tokens": self._tokens.count, "tokensTrouble": self._tokens.why}
+            health |= {"status": "closed"} if self._tokens.are_void else {}
+        body = json.dumps(health, indent=2).encode() + b"\n"
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Content-Length": str(len(body))}
+        return HttpAnswer(503 if health["status"] in ("closed", "failing") else 200, headers, (body,))
+
+    def _authorise(self, request: HttpRequest) -> None:
+        if self._tokens and self.holder(request) is None:
+            # RFC 6750 section 3: a request without valid credentials is answered with a challenge.
+            headers = {"WWW-Authenticate": 'Bearer realm="repository"'}
+            remedy = "ask the operator of this repository for one"
+            raise RefusedRequestError(401, "a token is required", remedy=remedy, headers=headers)
+
+    def _content(self, request: HttpRequest, address: str) -> HttpAnswer:
+        wanted = read_wanted(request.parameters, request.headers.get("accept", ""))
+        is_private = self._tokens is not None
+        if address == answers.PROBE:
+            return _probe(wanted)
+        cid = read_address(address)
+        blocks = self._find(cid, request)
+
+        etag = wanted.etag(cid)
+        headers = answers.content_headers(cid, wanted, etag=etag, is_private=is_private)
+        if has_etag(request.headers.get("if-none-match", ""), etag):
+            # RFC 9110 section 15.4.5: the headers by which a cache updates what it keeps.
+            return HttpAnswer(304, {name: headers[name] for name in ("Cache-Control", "ETag")})
+        if not wanted.is_car:
+            return _block(request, blocks[0], headers=headers)
+        chosen = answers.car_blocks(blocks, wanted)
+        headers["Content-Length"] = str(answers.car_length(chosen, cid))
+        return HttpAnswer(200, headers, answers.car_pieces(chosen, cid))
+
+    def _find(self, cid: CID, request: HttpRequest) -> tuple[TreeBlock, ...]:
+        """The block of an address and all blocks below it.
+
+        Raises:
+            RefusedRequestError: 503, the chain or the store is out of reach; 410, the right to serve it has ended; 404
+                or 412, it was never served.
+        """
+        catalogue = self._catalogue
+        if not catalogue.is_open:
+            why = "the chain, which records what may be served, is out of reach"
+            raise RefusedRequestError(503, "nothing is served now", why=why, headers=_RETRY)
+        if catalogue.store_trouble:
+            raise RefusedRequestError(503, "nothing is served now", why="the store is out of reach", headers=_RETRY)
+        found = catalogue.files.find(cid)
+        if found:
+            return found
+
+        if cid in catalogue.files.rights.gone:
+            why = "its release was revoked, or its agreement ended"
+            raise RefusedRequestError(410, f"{cid} is not served any more", why=why)
+        # Path Gateway specification: 412 if the client asks with only-if-cached for what the gateway does not have.
+        status = 412 if "only-if-cached" in request.headers.get("cache-control", "") else 404
+        if cid in catalogue.files.missing:
+            raise RefusedRequestError(status, f"{cid} is not served yet", why="parts of it are missing in the store")
+        why = "it belongs to no release that this repository serves"
+        raise RefusedRequestError(status, f"{cid} is not served", why=why)
+
+
+def _block(request: HttpRequest, block: TreeBlock, *, headers: dict[str, str]) -> HttpAnswer:
+    status, first, stop = HTTPStatus.OK, 0, block.size
+    # RFC 9110 section 14.2: ranges are defined for GET only; section 13.1.5: If-Range compares strongly.
+    asked = request.headers.get("range", "") if request.method == "GET" else ""
+    if asked and request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
+        part = byte_range(asked, block.size)
+        if part:
+            status, (first, stop) = HTTPStatus.PARTIAL_CONTENT, part
+            headers["Content-Range"] = f"bytes {first}-{stop - 1}/{block.size}"
+    headers["Content-Length"] = str(stop - first)
+    return HttpAnswer(status, headers, (Piece(block, first, stop),))
+
+
+def _probe(wanted: Wanted) -> HttpAnswer:
+    etag = f'"{answers.PROBE}.{"car" if wanted.is_car else "raw"}"'
+    headers = answers.content_headers(answers.PROBE, wanted, etag=etag, is_private=False)
+    body = answers.PROBE_CAR if wanted.is_car else b""
+    return HttpAnswer(200, headers | {"Content-Length": str(len(body))}, (body,))

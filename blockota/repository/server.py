@@ -1,0 +1,341 @@
+"""The repository's HTTP server: its socket and TLS, its connections, and its end.
+
+A server of our own over asyncio and h11: none of the common ones limits the time for headers, their number, and a
+client that stops reading, by public settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import resource
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import h11
+
+from blockota.errors import Action, BlockOTAError, UsageError
+from blockota.files import read_input
+from blockota.repository.access_log import AccessRecord, event_line
+from blockota.repository.answers import text_response
+from blockota.repository.blocks import PART_SIZE
+from blockota.repository.catalogue import Catalogue
+from blockota.repository.connection import ConnectionLimits, HttpConnection
+from blockota.repository.request import HttpRequest, client_of
+from blockota.repository.responder import HEALTH, Responder
+from blockota.repository.tokens import Tokens
+from blockota.shutdown import Stop, stop_on_signals
+
+_TOKENS_SECONDS = 10.0
+_STORE_SECONDS = 1.0
+_FAILURE_SECONDS = 60.0
+_STOP_POLL_SECONDS = 0.2
+_BACKLOG = 1024
+_MAX_PEM_SIZE = 1 << 20
+_CONNECTIONS_PER_CLIENT, _SPARE_CONNECTIONS = 4, 64
+_SPARE_FILES = 64
+_FAILURES = (BlockOTAError, OSError, h11.LocalProtocolError)
+"""What ends a connection: an unreadable block, a client that is gone or too slow, a body shorter than announced."""
+_NOT_HTTP = text_response(400, "This is not an HTTP request that the repository supports.")
+_UNREADABLE = text_response(500, "The block cannot be read from this repository's store. Ask another source.")
+_TOO_BUSY = text_response(
+    503,
+    "The repository serves as many clients as it may. Ask again later, or another source.",
+    {"Retry-After": "5"},
+)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where and how a repository listens.
+
+    Attributes:
+        host: the address to listen on.
+        port: the port; 0 for a free one.
+        certificate: file with the certificate chain (PEM); None for plain HTTP.
+        private_key: file with its unencrypted key (PEM).
+        proxies: proxies whose ``X-Forwarded-For`` is trusted.
+        clients: answers that are sent at once; further requests are answered with 503.
+        stop_seconds: time for transfers to finish when the server stops.
+        limits: what one connection may cost.
+    """
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    private_key: Path | None = None
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    clients: int = 256
+    stop_seconds: int = 30
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+
+
+def serve(
+    catalogue: Catalogue,
+    listening: Listening,
+    *,
+    tokens: Tokens | None,
+    log: Callable[[str], None],
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve until a signal asks to stop. Transfers then have `stop_seconds` to finish; a second signal ends them.
+
+    Args:
+        catalogue: what is served.
+        listening: where and how.
+        tokens: the accepted bearer tokens; None serves every client.
+        log: receives one line for each request.
+        on_ready: receives the URL when requests are answered.
+
+    Raises:
+        UsageError: the address, the certificate or its key cannot be used.
+    """
+    context = tls_context(listening)
+    with listen(listening) as listener, stop_on_signals() as stop:
+        server = _Server(catalogue, listening, tokens=tokens, log=log)
+        asyncio.run(server.run(listener, context, stop=stop, on_ready=on_ready))
+
+
+@contextmanager
+def listen(listening: Listening) -> Iterator[socket.socket]:
+    """Open the listening socket.
+
+    Raises:
+        UsageError: the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    try:
+        listener = socket.create_server((listening.host, listening.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"cannot listen on {listening.host} port {listening.port}",
+            why=(getattr(error, "strerror", None) or str(error)).partition(" (while")[0],
+            remedy="choose another address, or see with `ss -ltnp` which process listens there",
+            action=Action.LISTEN_ELSEWHERE,
+        ) from error
+    with contextlib.closing(listener):
+        yield listener
+
+
+def tls_context(listening: Listening) -> ssl.SSLContext | None:
+    """Load certificate and key; None for plain HTTP.
+
+    Raises:
+        UsageError: one of them cannot be used, or the key is another certificate's.
+    """
+    certificate, key = listening.certificate, listening.private_key
+    if certificate is None or key is None:
+        return None
+    _check_pem(certificate, b"-----BEGIN CERTIFICATE-----", "certificate")
+    _check_pem(key, b"PRIVATE KEY", "unencrypted private key")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, "")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "reason", None) or str(error)
+        raise UsageError(
+            f"{certificate} and {key} cannot be used",
+            why="the key is not the certificate's" if reason == "KEY_VALUES_MISMATCH" else f"OpenSSL reports {reason}",
+            remedy="use a certificate chain and its unencrypted key, both as PEM",
+        ) from error
+    return context
+
+
+def _check_pem(path: Path, label: bytes, kind: str) -> None:
+    """OpenSSL's message does not name the file that is of the wrong kind."""
+    text = read_input(path, limit=_MAX_PEM_SIZE)
+    if label not in text or b"ENCRYPTED" in text:
+        raise UsageError(f"{path} cannot be used", why=f"it contains no {kind} as PEM")
+
+
+class _Server:
+    """Accepts connections, answers their requests and logs them."""
+
+    def __init__(
+        self, catalogue: Catalogue, listening: Listening, *, tokens: Tokens | None, log: Callable[[str], None]
+    ) -> None:
+        self._catalogue, self._listening, self._tokens, self._log = catalogue, listening, tokens, log
+        self._responder = Responder(catalogue, tokens)
+        self._max_connections = _connection_limit(listening.clients, log=log)
+        self._connections: set[asyncio.Task[None]] = set()
+        self._idle: set[HttpConnection] = set()
+        self._part_size = PART_SIZE // 4 if listening.certificate else PART_SIZE  # asyncio's TLS copies each part
+        self._answers = 0
+        self._is_stopping = False
+
+    async def run(
+        self, listener: socket.socket, context: ssl.SSLContext | None, *, stop: Stop, on_ready: Callable[[str], None]
+    ) -> None:
+        """Serve until `stop` is asked for."""
+        asyncio.get_running_loop().set_exception_handler(_FailureLog(self._log))
+        handshake_seconds = self._listening.limits.header_seconds if context else None
+        server = await asyncio.start_server(
+            self._accept, sock=listener, ssl=context, ssl_handshake_timeout=handshake_seconds
+        )
+        refreshing = [asyncio.create_task(each) for each in self._refreshing()]
+        on_ready(self._url(listener))
+        while not await asyncio.to_thread(stop.wait, 1.0):
+            pass
+
+        server.close()
+        for task in refreshing:
+            task.cancel()
+        await self._finish(stop)
+
+    def _url(self, listener: socket.socket) -> str:
+        host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
+        return f"{'https' if self._listening.certificate else 'http'}://{host}:{listener.getsockname()[1]}"
+
+    async def _finish(self, stop: Stop) -> None:
+        """Close idle connections, and the others when their transfer or the time is over."""
+        self._is_stopping = True
+        for connection in self._idle:
+            connection.abort()
+        deadline = time.monotonic() + self._listening.stop_seconds
+        while self._connections and time.monotonic() < deadline and len(stop.requests) < 2:  # noqa: PLR2004 - a second signal
+            await asyncio.wait(self._connections, timeout=_STOP_POLL_SECONDS)
+        for task in self._connections:
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    def _refreshing(self) -> Iterator[Any]:
+        """What is read again from time to time, each in a task of its own: a slow node must not keep a token valid."""
+        catalogue, tokens = self._catalogue, self._tokens
+
+        def read_chain_and_store() -> str:
+            catalogue.refresh()
+            return catalogue.trouble
+
+        def read_tokens() -> str:
+            if tokens:
+                tokens.reload()
+            return tokens.trouble if tokens else ""
+
+        yield self._keep_fresh("chain", read_chain_and_store, lambda: catalogue.pause)
+        yield self._keep_fresh("store", lambda: catalogue.store_trouble, lambda: _STORE_SECONDS)
+        if tokens:
+            yield self._keep_fresh("tokens", read_tokens, lambda: min(catalogue.refresh_seconds, _TOKENS_SECONDS))
+
+    async def _keep_fresh(self, part: str, read: Callable[[], str], pause: Callable[[], float]) -> None:
+        """Call `read` again and again, and log when the trouble that it returns changes."""
+        logged = ""
+        while True:
+            await asyncio.sleep(pause())
+            trouble = await asyncio.to_thread(read)
+            if trouble != logged:
+                self._log(event_line(part, trouble))
+                logged = trouble
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = HttpConnection(reader, writer, self._listening.limits)
+        task = asyncio.create_task(self._serve_connection(connection))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve_connection(self, connection: HttpConnection) -> None:
+        """Answer requests one after the other until the connection ends."""
+        try:
+            while (request := await self._receive(connection)) and await self._answer(connection, request):
+                pass
+            await connection.close()
+        except _FAILURES:
+            pass  # reported in the access log, unless the client was lost between two requests
+        finally:
+            connection.abort()
+
+    async def _receive(self, connection: HttpConnection) -> HttpRequest | None:
+        self._idle.add(connection)
+        try:
+            return await connection.receive()
+        except h11.RemoteProtocolError:
+            await connection.send(_NOT_HTTP, self._catalogue.blocks.stream(_NOT_HTTP.pieces), is_last=True)
+            return None
+        finally:
+            self._idle.discard(connection)
+
+    async def _answer(self, connection: HttpConnection, request: HttpRequest) -> bool:
+        """Answer and log one request; whether another one may follow."""
+        forwarded = request.headers.get("x-forwarded-for", "")
+        request = replace(request, client=client_of(request.client, forwarded, self._listening.proxies))
+        record = AccessRecord(request, self._responder.holder(request))
+        self._answers += 1
+        try:
+            await self._send(connection, record)
+        except _FAILURES as error:
+            record.trouble = record.trouble or f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._answers -= 1
+            self._log(record.line())
+        return connection.is_reusable
+
+    async def _send(self, connection: HttpConnection, record: AccessRecord) -> None:
+        is_crowded = len(self._connections) > self._max_connections
+        is_full = self._answers > self._listening.clients and record.request.path != HEALTH
+        response = _TOO_BUSY if is_crowded or is_full else self._responder.answer(record.request)
+
+        # The first part is read before the status is sent, while a corrupt block can still be answered with 500.
+        stream = functools.partial(self._catalogue.blocks.stream, part_size=self._part_size)
+        parts = stream(response.pieces if record.request.method != "HEAD" else ())
+        try:
+            first = await anext(parts, b"")
+        except BlockOTAError as error:  # its text, which names files of the operator, is for the log only
+            record.trouble, response = str(error), _UNREADABLE
+            parts, first = stream(response.pieces), b""
+
+        record.status = response.status
+        async with contextlib.aclosing(parts):
+            await connection.send(response, _counted(first, parts, record), is_last=is_crowded or self._is_stopping)
+        record.is_complete = True
+
+
+async def _counted(first: bytes, parts: AsyncIterator[bytes], record: AccessRecord) -> AsyncIterator[bytes]:
+    """The parts of a body, counted when the next one is asked for, which is when one was sent."""
+    if first:
+        yield first
+        record.sent += len(first)
+    async for part in parts:
+        yield part
+        record.sent += len(part)
+
+
+def _connection_limit(clients: int, *, log: Callable[[str], None]) -> int:
+    """Raise the limit of open files as far as allowed.
+
+    Returns:
+        The number of connections above which requests are answered with 503. Without it, clients would hang when no
+        file can be opened.
+    """
+    connections = _CONNECTIONS_PER_CLIENT * clients + _SPARE_CONNECTIONS
+    others = clients + _SPARE_FILES  # an answer has a block's file open
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(soft, min(connections + others, hard)) if hard >= 0 else max(soft, connections + others)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if connections + others <= limit:
+        return connections
+    fewer = max(limit - others, limit // 2)
+    log(event_line("connections", f"the system allows {limit} open files: at most {fewer} connections are served"))
+    return fewer
+
+
+class _FailureLog:
+    """Logs failures inside the event loop, such as of accepting a connection; each kind once a minute."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._silent_until: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        kind = context["message"]
+        if loop.time() >= self._silent_until.get(kind, 0):
+            self._silent_until[kind] = loop.time() + _FAILURE_SECONDS
+            self._log(event_line("server", f"{kind}: {context.get('exception', '')}"))
