@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, auto
+from typing import TypedDict, Unpack
 
 
 class Action(Enum):
@@ -134,6 +135,15 @@ class BlockOTAError(Exception):
         super().__init__(f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text)
 
 
+class ErrorParts(TypedDict, total=False):
+    """The keyword arguments of `BlockOTAError`."""
+
+    why: str
+    remedy: str
+    action: Action | None
+    values: Mapping[str, object] | None
+
+
 class UsageError(BlockOTAError):
     """The command's words cannot be understood."""
 
@@ -183,12 +193,9 @@ class VerificationError(RefusedError):
         number: the check's number, 1 to 9, as in `verification`.
     """
 
-    def __init__(
-        self, number: int, what: str, *, why: str = "", remedy: str = "", action: Action | None = None
-    ) -> None:
-        """Keep the check's number beside the sentence."""
+    def __init__(self, number: int, what: str, **parts: Unpack[ErrorParts]) -> None:
         self.number = number
-        super().__init__(f"check {number} failed, {what}", why=why, remedy=remedy, action=action)
+        super().__init__(f"check {number} failed, {what}", **parts)
 
 
 class BoardError(BlockOTAError):

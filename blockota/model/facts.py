@@ -1,7 +1,4 @@
-"""What the verification decides upon, and what it answers.
-
-In: what the person believes, what the chain said, what the board said. Out: the checks that held.
-"""
+"""Inputs and results of `verification`: configuration, answers of chain and board, consent, and passed checks. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ from blockota.model.release import Product, Region, Release, Version
 
 @dataclass(frozen=True)
 class Trust:
-    """What the person at the bench has configured, and therefore believes.
+    """The configuration that the operator trusts.
 
     Attributes:
-        chain_id: the chain's number (EIP-155).
+        chain_id: EIP-155 chain id.
         contract: address of the vendor's BlockOTA contract.
-        confirmations: blocks that must lie above the block of an answer.
+        confirmations: number of blocks that must follow the block of an answer.
     """
 
     chain_id: int
@@ -28,18 +25,18 @@ class Trust:
 
 @dataclass(frozen=True)
 class ChainAnswer:
-    """What the chain said, all at one block.
+    """The state of the contract at one block.
 
     Attributes:
-        chain_id: as the node reports it.
-        contract: the address that was asked.
-        block_number: the block of the answer.
-        block_time: its Unix time, in seconds.
-        newest_block: the number of the newest block the node knows.
-        paused: whether the vendor stopped the contract.
-        product: None where the contract does not know it.
-        version: the version that was asked for; None asks for the newest active one.
-        release: None where the contract has no such record.
+        chain_id: chain id reported by the node.
+        contract: address of the contract that was read.
+        block_number: number of the block.
+        block_time: Unix time of the block, in seconds.
+        newest_block: number of the node's newest block.
+        paused: whether the contract is paused.
+        product: record of the product; None if there is none.
+        version: requested version; None requests the newest active one.
+        release: record of the release; None if there is none.
     """
 
     chain_id: int
@@ -55,12 +52,12 @@ class ChainAnswer:
 
 @dataclass(frozen=True)
 class InterruptedRun:
-    """A run of the same product that was begun on a board and not completed.
+    """A run with the same product that was interrupted on a board, from the board's journal.
 
     Attributes:
-        version: what it was to put there.
-        replaced: the version that the board held before, if it held one.
-        is_revoked: whether the version was withdrawn since.
+        version: version that the run was writing.
+        replaced: version installed before the run; None if there was none.
+        is_revoked: whether the version of the run was revoked since.
     """
 
     version: Version
@@ -70,23 +67,22 @@ class InterruptedRun:
 
 @dataclass(frozen=True)
 class BoardAnswer:
-    """What the board said before anything was written.
+    """The state of a board before anything is written. "The range" is the range of addresses of the release.
 
     Attributes:
-        chip_id: product id that the bootloader reported.
-        flash: all of its flash.
-        ram: all of its RAM.
+        chip_id: product id reported by the bootloader (AN3155, Get ID).
+        flash: the whole flash.
+        ram: the whole RAM.
         readout_protected: whether the bootloader refuses to read the flash.
-        write_protected: the protected ranges of flash; None where this chip does not tell.
-        installed: version found on the board, if any.
-        other: a release of another product that the release's addresses hold, if any.
-        holds_unknown: whether they hold something that is no release of any product, not blank, and not
+        write_protected: protected ranges of the flash; None if the chip does not report them.
+        installed: version of the product in the range; None if there is none.
+        other: release of another product in the range; None if there is none.
+        holds_unknown: whether the range contains something that is neither a release of any product, nor blank, nor
             `half_written`.
-        half_written: whether they hold what an interrupted run leaves: the image's first words are erased, and each
-            other byte is erased or the image's; or what the board's journal says that a run was changing.
-        lost: where it is half written and no journal tells of it: the erased addresses beside the image, of which
-            nobody here knows what they held.
-        interrupted: the run that left it so, or blank, as its journal tells; None where there was none.
+        half_written: whether the range contains what an interrupted run leaves behind: the first words of the image
+            erased, and each other byte erased or equal to the image; or what the board's journal lists as changing.
+        lost: erased addresses beside the image, if it is half written and no journal has their former contents.
+        interrupted: the run that was interrupted, from the board's journal; None if there was none.
     """
 
     chip_id: int
@@ -102,9 +98,9 @@ class BoardAnswer:
     interrupted: InterruptedRun | None = None
 
     def newer_than(self, version: Version) -> str:
-        """What says that a version would be a downgrade, in words; empty where nothing does.
+        """The reason why a version would be a downgrade; empty if it would not.
 
-        A run that was agreed to, and then interrupted, is completed without being agreed to again.
+        Completing an interrupted run needs no new consent: it was given when the run began.
         """
         run = self.interrupted
         if self.installed is not None:
@@ -118,20 +114,20 @@ class BoardAnswer:
 
     @property
     def replaced(self) -> Version | None:
-        """The version that a run takes away from the board; one that was interrupted has taken it already."""
+        """The version that a run replaces; an interrupted run has replaced it already."""
         return self.installed or (self.interrupted.replaced if self.interrupted else None)
 
     @property
     def contents(self) -> str:
-        """What is replaced, in words."""
+        """The present contents of the range, in words."""
         if self.installed is not None:
             return str(self.installed)
         if self.other is not None:
             return f"{self.other.product} {self.other.version}"
         if self.lost:
             return (
-                "an interrupted run, which was begun at another bench: bytes that stood beside the image in "
-                f"{', '.join(map(str, self.lost))} are erased, and only the journal there can have them"
+                "an interrupted run, which was begun at another bench: the bytes beside the image in "
+                f"{', '.join(map(str, self.lost))} are erased, and can only be in the journal of that bench"
             )
         return (
             "unknown contents" if self.holds_unknown else "an interrupted run" if self.half_written else "blank flash"
@@ -140,13 +136,13 @@ class BoardAnswer:
 
 @dataclass(frozen=True)
 class Consent:
-    """What the person at the bench agreed to.
+    """The operator's consent to what is refused by default.
 
     Attributes:
-        allow_downgrade: replace an installed version that is newer; never by one below the floor.
-        replace_unknown: replace contents that are no release.
-        replace_product: the name of another product that may be replaced; None for no other.
-        configuration: the image is data without a vector table; not believed of one at the start of the flash.
+        allow_downgrade: replace a newer version; never by one below the floor.
+        replace_unknown: replace contents that are not a release.
+        replace_product: name of another product that may be replaced; None for none.
+        configuration: the image is data without a vector table; ignored for an image at the start of the flash.
     """
 
     allow_downgrade: bool = False
@@ -157,7 +153,12 @@ class Consent:
 
 @dataclass(frozen=True)
 class Passed:
-    """A check that held, with what was compared."""
+    """A check that passed.
+
+    Attributes:
+        number: number of the check, 1 to 10.
+        what: what was compared, with the values.
+    """
 
     number: int
     what: str
@@ -165,12 +166,12 @@ class Passed:
 
 @dataclass(frozen=True)
 class ProvenRecord:
-    """A release of which an image passed checks 1 to 5; only `verification` makes one.
+    """A release with an image that passed checks 1 to 5. Only `verification` creates one.
 
     Attributes:
-        release: the chain's record.
-        product: the product's record.
-        passed: the checks, in order.
+        release: record of the release.
+        product: record of the product.
+        passed: the passed checks, in order.
     """
 
     release: Release
@@ -180,10 +181,10 @@ class ProvenRecord:
 
 @dataclass(frozen=True)
 class ProvenRelease(ProvenRecord):
-    """The same, with the image.
+    """A proven record with its image.
 
     Attributes:
-        image: the bytes, equal to the record.
+        image: the image, whose hash equals the record.
     """
 
     image: bytes
@@ -191,11 +192,11 @@ class ProvenRelease(ProvenRecord):
 
 @dataclass(frozen=True)
 class KnownReleases:
-    """Every release that a board may hold, as far as the record says.
+    """Every release of the contract that a board may contain.
 
     Attributes:
-        own: those of the product that is to be flashed.
-        others: gives those of all other products of the contract; asked only about a board that holds none of `own`.
+        own: releases of the product that is flashed.
+        others: returns the releases of all other products; called only for a board that contains none of `own`.
     """
 
     own: tuple[Release, ...]

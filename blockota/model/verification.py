@@ -1,19 +1,30 @@
-"""May this image be written to this board?
+"""Decides whether an image may be written to a board, by ten checks in a fixed order. Pure.
 
-Ten checks, in this order; nothing is erased before the first nine hold. All of it is pure: bytes and chain facts
-go in; a list of passed checks comes out, or an error with the number of the failed one: `VerificationError` while
-nothing was changed, and `FlashProofError` for check 10.
+The functions take bytes and facts of chain and board. They return the passed checks, or raise an error with the number
+of the failed one. Nothing is erased before checks 1 to 9 have passed, so their error, `VerificationError`, means that
+nothing was changed. The error of check 10 is `FlashProofError`.
 
-1.  chain id and contract are the configured ones, and the answer is deep enough in the chain
-2.  the product is paired, and the contract is not paused
-3.  the release exists, is not revoked, and is active at the block's time
-4.  length and SHA-256 of the image are the record's
-5.  the image's addresses lie inside the product's region
-6.  its version is not older than the installed one, which is of the same product, and not below the floor
-7.  the board's product id is the record's chip id, and the image and its product's region fit the board's flash
-8.  the board's readout and write protection are off
-9.  code begins with a plausible vector table
-10. the digest of what the flash holds after writing is the record's
+`prove_record` and `prove_release`, from the chain and the image:
+
+1.  (a) The chain id and (b) the contract are the configured ones, and (c) enough blocks follow the block of the answer.
+2.  (a) The product is paired, and (b) the contract is not paused.
+3.  (a) The release exists, (b) is the requested one, (c) is not revoked, and (d) is active at the block's time.
+4.  (a) The length and (b) the SHA-256 of the image are those of the record.
+5.  The addresses of the image are inside the product's region.
+
+`prove_board`, from the board:
+
+6.  (a) The version is not below the floor. The board contains (b) no other product and (c) nothing unknown, and (d) no
+    newer version. The operator can consent to b, c and d; see `Consent`.
+7.  (a) The board's product id is the record's chip id. (b) The image and (c) the product's region are inside the flash.
+8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
+    report write protection, this is noted, and check 10 detects it.
+9.  A program begins with a plausible vector table: (a) it has one, (b) the stack pointer is in RAM, (c) the reset
+    vector is in the image. Data outside the start of the flash are exempt if the operator consents.
+
+`prove_flash`, from the flash after writing:
+
+10. The SHA-256 of the flash in the range of the image is that of the record.
 """
 
 from __future__ import annotations
@@ -22,7 +33,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable
 
-from blockota.errors import FlashProofError, VerificationError
+from blockota.errors import Action, FlashProofError, VerificationError
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, Passed, ProvenRecord, ProvenRelease, Trust
 from blockota.model.release import Product, Region, Release, Status, show_time
 
@@ -31,15 +42,15 @@ _VECTOR_TABLE_START = 8
 
 
 def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Release], bytes]) -> ProvenRelease:
-    """Checks 1 to 5: what the chain says, and whether the image is what it says.
+    """Checks 1 to 5, with the image in memory.
 
     Args:
-        answer: what the chain said.
-        trust: what the person at the bench believes.
-        read_image: returns the bytes that somebody claims to be a release's image; asked only after check 3.
+        answer: the state of the contract.
+        trust: the configuration.
+        read_image: returns the untrusted image of a release; called only after check 3.
 
     Raises:
-        VerificationError: with the number of the first check that failed.
+        VerificationError: with the number of the first failed check.
     """
     images: list[bytes] = []
 
@@ -54,15 +65,15 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Re
 def prove_record(
     answer: ChainAnswer, trust: Trust, *, read_parts: Callable[[Release], Iterable[bytes]]
 ) -> ProvenRecord:
-    """Checks 1 to 5, for an image that is too large to be held in memory.
+    """Checks 1 to 5, with the image in parts.
 
     Args:
-        answer: what the chain said.
-        trust: what the person believes.
-        read_parts: yields the bytes that somebody claims to be a release's image; asked only after check 3.
+        answer: the state of the contract.
+        trust: the configuration.
+        read_parts: yields the untrusted image of a release; called only after check 3.
 
     Raises:
-        VerificationError: with the number of the first check that failed.
+        VerificationError: with the number of the first failed check.
     """
     passed = [_check_chain(answer, trust)]
     product = _paired_product(answer)
@@ -75,15 +86,15 @@ def prove_record(
 
 
 def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> list[Passed]:
-    """Checks 6 to 9: whether this board may take this release.
+    """Checks 6 to 9.
 
     Args:
         proven: a release that passed checks 1 to 5.
-        board: what the board said.
-        consent: what the person agreed to.
+        board: the state of the board.
+        consent: the operator's consent.
 
     Raises:
-        VerificationError: with the number of the first check that failed.
+        VerificationError: with the number of the first failed check.
     """
     return [
         _check_version(proven, board, consent=consent),
@@ -94,97 +105,109 @@ def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) 
 
 
 def prove_flash(release: Release, digest: bytes, *, method: str) -> Passed:
-    """Check 10: whether the flash now holds the release.
+    """Check 10.
 
     Args:
-        release: the chain's record.
-        digest: the SHA-256 of what the board's flash holds, over exactly the image's range.
-        method: how it was found; a word for the log.
+        release: record of the release.
+        digest: SHA-256 of the board's flash in the range of the image.
+        method: name of the method by which the digest was found, for the log.
 
     Raises:
-        FlashProofError: it does not.
+        FlashProofError: the digest is not that of the record.
     """
     if digest != release.sha256:
         raise FlashProofError(
             "check 10 failed, the flash does not hold the release",
-            why=f"its SHA-256 is {digest.hex()}, the record says {release.sha256.hex()}",
+            why=f"its SHA-256 is {digest.hex()}, the record has {release.sha256.hex()}",
             remedy="flash the board again; if it happens twice, replace the board",
         )
     return Passed(10, f"the flash holds SHA-256 {digest.hex()} ({method})")
 
 
 def _check_chain(answer: ChainAnswer, trust: Trust) -> Passed:
+    # (1a)
     if answer.chain_id != trust.chain_id:
         raise VerificationError(
             1,
             "the node serves another chain",
-            why=f"it says chain id {answer.chain_id}, the settings say {trust.chain_id}",
+            why=f"its chain id is {answer.chain_id}, the configured one is {trust.chain_id}",
             remedy="correct the network's url or chain_id in blockota.toml",
         )
+    # (1b)
     if answer.contract.lower() != trust.contract.lower():
         raise VerificationError(
             1,
             "another contract answered",
-            why=f"it is {answer.contract}, the settings say {trust.contract}",
+            why=f"it is {answer.contract}, the configured one is {trust.contract}",
             remedy="correct the contract's address in blockota.toml",
         )
+    # (1c) A block with fewer blocks after it can still be replaced by a reorganisation.
     depth = answer.newest_block - answer.block_number
     if depth < trust.confirmations:
         raise VerificationError(
             1,
             "the chain's answer can still change",
-            why=f"its block has {depth} blocks above it, the settings ask for {trust.confirmations}",
+            why=f"{depth} blocks follow its block, {trust.confirmations} are required",
             remedy="wait for more blocks, then try again",
         )
     return Passed(1, f"chain {answer.chain_id}, contract {answer.contract}, block {answer.block_number}")
 
 
 def _paired_product(answer: ChainAnswer) -> Product:
+    # (2a)
     if answer.product is None or not answer.product.paired:
         raise VerificationError(
             2,
             "the product is not paired",
-            why="the contract has no pairing with an OEM for it, so nothing may be installed",
-            remedy="check the product's name with `blockota product list`",
+            why="it has no pairing with an OEM in the contract, so nothing may be installed",
+            remedy="check the product's name",
+            action=Action.LIST_PRODUCTS,
         )
+    # (2b)
     if answer.paused:
         raise VerificationError(
             2,
             "the contract is paused",
             why="the vendor stopped all releases",
-            remedy="ask the vendor before going on",
+            remedy="ask the vendor before you continue",
         )
     return answer.product
 
 
 def _active_release(answer: ChainAnswer, product: str) -> Release:
+    # (3a)
     release = answer.release
     if release is None:
         raise VerificationError(
             3,
             f"there is no release {answer.version or 'to install'}",
-            why=f"the contract has no record of it at block {answer.block_number}, which counts",
-            remedy="see `blockota release list`; one published just now needs more blocks above it",
+            why=f"the contract has no record of it at block {answer.block_number}, the newest confirmed one",
+            remedy="check the version; a release published just now needs more blocks",
+            action=Action.LIST_RELEASES,
         )
+    # (3b)
     if release.product != product or answer.version not in (None, release.version):
         raise VerificationError(
             3,
             "the answer is another release",
-            why=f"it is {release.product} {release.version}, asked for was {product} {answer.version or 'the newest'}",
+            why=f"it is {release.product} {release.version}, requested was {product} {answer.version or 'the newest'}",
             remedy="ask another node",
         )
+    # (3c)
     if release.status is not Status.ACTIVE:
         raise VerificationError(
             3,
             f"{release.product} {release.version} is revoked",
             why="the vendor withdrew it",
-            remedy="take the newest release from `blockota release list`",
+            remedy="take the newest release",
+            action=Action.LIST_RELEASES,
         )
+    # (3d) The block's time counts: the local clock could be wrong.
     if answer.block_time < release.active_from:
         raise VerificationError(
             3,
             f"{release.product} {release.version} is not active yet",
-            why=f"from {show_time(release.active_from)} on; the chain's time is {show_time(answer.block_time)}",
+            why=f"it is active from {show_time(release.active_from)}, the chain is at {show_time(answer.block_time)}",
             remedy="wait until then",
         )
     return release
@@ -195,21 +218,25 @@ def _check_image(release: Release, parts: Iterable[bytes]) -> Passed:
     for part in parts:
         hashed.update(part)
         size += len(part)
-    remedy = "fetch the image again with `blockota release fetch`, and do not use this one"
+    remedy = "fetch the image again, and do not use this one"
+    # (4a)
     if size != release.size:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"it has {size} bytes, the record says {release.size}",
+            why=f"it has {size} bytes, the record has {release.size}",
             remedy=remedy,
+            action=Action.FETCH_IMAGE,
         )
+    # (4b)
     digest = hashed.digest()
     if digest != release.sha256:
         raise VerificationError(
             4,
             "the image is not the release",
-            why=f"its SHA-256 is {digest.hex()}, the record says {release.sha256.hex()}",
+            why=f"its SHA-256 is {digest.hex()}, the record has {release.sha256.hex()}",
             remedy=remedy,
+            action=Action.FETCH_IMAGE,
         )
     return Passed(4, f"{size} bytes with SHA-256 {digest.hex()}")
 
@@ -220,13 +247,14 @@ def _check_region(release: Release, product: Product) -> Passed:
             5,
             "the image leaves the product's region",
             why=f"it covers {release.region}, the region is {product.region}",
-            remedy="ask the vendor whether the product was paired anew",
+            remedy="ask the vendor whether the product was paired again",
         )
     return Passed(5, f"{release.region} lies inside the product's region")
 
 
 def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
     version, floor = proven.release.version, proven.product.minimum_version
+    # (6a) No consent overrides the floor.
     if floor is not None and version < floor:
         raise VerificationError(
             6,
@@ -234,40 +262,43 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             why=f"the vendor allows nothing older than {floor}",
             remedy=f"take {floor} or newer",
         )
-    _require_replaceable(proven.release.product, board, consent=consent)
+    # (6b)
+    if board.other is not None and consent.replace_product != board.other.product:
+        raise VerificationError(
+            6,
+            "the board holds another product",
+            why=f"its flash is {board.contents}, and {proven.release.product} would replace it",
+            remedy=f"take another board, or consent to replacing {board.other.product}",
+            action=Action.REPLACE_PRODUCT,
+            values={"product": board.other.product},
+        )
+    # (6c)
+    if board.holds_unknown and not consent.replace_unknown:
+        raise VerificationError(
+            6,
+            "the board holds something unknown",
+            why="its flash is neither blank nor a release of any product of this contract",
+            remedy="check that it is the right board, then consent to replacing the contents",
+            action=Action.REPLACE_UNKNOWN,
+        )
+    # (6d)
     newer = board.newer_than(version)
     if newer and not consent.allow_downgrade:
         raise VerificationError(
             6,
             f"version {version} is not newer than the installed one",
             why=newer,
-            remedy="leave the board as it is, or say --allow-downgrade",
+            remedy="leave the board as it is, or allow the downgrade",
+            action=Action.ALLOW_DOWNGRADE,
         )
     if version == board.installed:
         return Passed(6, f"the board holds {version} already, the floor is {floor or 'not set'}")
     return Passed(6, f"{version} replaces {board.contents}, the floor is {floor or 'not set'}")
 
 
-def _require_replaceable(product: str, board: BoardAnswer, *, consent: Consent) -> None:
-    """What is no release of the product goes only where the person said so, another product only by its name."""
-    if board.other is not None and consent.replace_product != board.other.product:
-        raise VerificationError(
-            6,
-            "the board holds another product",
-            why=f"its flash is {board.other.product} {board.other.version}, and {product} would replace it",
-            remedy=f"take the board that is meant, or say --replace-product {board.other.product}",
-        )
-    if board.holds_unknown and not consent.replace_unknown:
-        raise VerificationError(
-            6,
-            "the board holds something unknown",
-            why="its flash is neither blank nor a release of any product of this contract",
-            remedy="make sure that it is the right board, then say --replace-unknown",
-        )
-
-
 def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
     release, region = proven.release, proven.product.region
+    # (7a)
     if board.chip_id != release.chip_id:
         raise VerificationError(
             7,
@@ -275,6 +306,7 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
             why=f"its product id is 0x{board.chip_id:03x}, the release is for 0x{release.chip_id:03x}",
             remedy="take the board that the release is for",
         )
+    # (7b)
     if not board.flash.contains(release.region):
         raise VerificationError(
             7,
@@ -282,45 +314,54 @@ def _check_chip(proven: ProvenRelease, board: BoardAnswer) -> Passed:
             why=f"it covers {release.region}, the flash is {board.flash}",
             remedy="take the board that the release is for",
         )
+    # (7c)
     if not board.flash.contains(region):
         raise VerificationError(
             7,
-            "the board's flash is not what the product is for",
+            "the product's region is not inside the board's flash",
             why=f"{proven.product.name} has the region {region}, the flash is {board.flash}",
-            remedy="take a board with a larger flash, or ask the vendor whether the product was paired rightly",
+            remedy="take a board with a larger flash, or ask the vendor whether the product is paired correctly",
         )
     return Passed(7, f"the board's product id is 0x{board.chip_id:03x}, its flash {board.flash}")
 
 
 def _check_protection(release: Release, board: BoardAnswer) -> Passed:
+    # (8a)
     if board.readout_protected:
         raise VerificationError(
             8,
             "the board is readout protected",
-            why="its flash can be neither read nor proven",
-            remedy="remove it with `blockota board unprotect --readout` (this erases all of its flash)",
+            why="its flash cannot be read, so it could not be verified",
+            remedy="remove the protection, which erases the whole flash",
+            action=Action.UNPROTECT_READOUT,
         )
+    # (8b)
     for region in board.write_protected or ():
         if region.start < release.region.end and release.region.start < region.end:
             raise VerificationError(
                 8,
                 "the board is write protected",
                 why=f"{region} would silently keep its old contents",
-                remedy="remove it first, with `blockota board unprotect --write`",
+                remedy="remove the protection first",
+                action=Action.UNPROTECT_WRITE,
             )
     if board.write_protected is None:
-        return Passed(8, "readout protection is off; this chip does not tell its write protection, check 10 would")
+        return Passed(8, "readout protection is off; this chip does not report its write protection")
     return Passed(8, "readout and write protection are off")
 
 
 def _check_vector_table(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> Passed:
+    # (9) The chip starts at the beginning of the flash, so data are never accepted there.
     if consent.configuration and proven.release.load_address != board.flash.start:
         return Passed(9, "a configuration image has no vector table")
+    # (9a)
     if len(proven.image) < _VECTOR_TABLE_START:
-        raise _implausible("it is too short to hold one")
+        raise _implausible("the image is too short for one")
+    # (9b) ARMv7-M Architecture Reference Manual, B1.5.3: the first word is the initial stack pointer, word-aligned.
     stack, reset = struct.unpack_from("<II", proven.image)
     if not (board.ram.start < stack <= board.ram.end and stack % 4 == 0):
         raise _implausible(f"the initial stack pointer 0x{stack:08x} is not in RAM, {board.ram}")
+    # (9c) The second word is the reset vector; bit 0 selects the Thumb state, the only one of a Cortex-M.
     inside = proven.release.region.contains(Region(reset & ~1, 2))
     if not (reset & 1 and inside):
         raise _implausible(f"the reset vector 0x{reset:08x} is not a Thumb address inside the image")
@@ -332,5 +373,6 @@ def _implausible(why: str) -> VerificationError:
         9,
         "the image has no plausible vector table",
         why=why,
-        remedy="publish the linked image of a program, or say --configuration for data",
+        remedy="publish the linked image of a program, or declare the image as data",
+        action=Action.PUBLISH_AS_CONFIGURATION,
     )

@@ -91,47 +91,47 @@ def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) 
 
 
 ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
-    (1, with_answer(chain_id=1), ("another chain", "says chain id 1", "say 1337", "blockota.toml")),
+    (1, with_answer(chain_id=1), ("another chain", "chain id is 1,", "one is 1337", "blockota.toml")),
     (1, with_answer(contract=SAFE), ("another contract", SAFE, CONTRACT, "blockota.toml")),
-    (1, with_answer(newest_block=111), ("can still change", "11 blocks", "ask for 12", "Wait for more blocks")),
+    (1, with_answer(newest_block=111), ("can still change", "11 blocks", "12 are required", "Wait for more blocks")),
     (1, with_answer(newest_block=99), ("can still change", "-1 blocks")),
-    (2, with_product(None), ("not paired", "blockota product list")),
-    (2, with_product(replace(PRODUCT, paired=False)), ("not paired", "blockota product list")),
+    (2, with_product(None), ("not paired", "Check the product's name")),
+    (2, with_product(replace(PRODUCT, paired=False)), ("not paired", "Check the product's name")),
     (2, with_answer(paused=True), ("paused", "stopped all releases", "Ask the vendor")),
-    (3, with_answer(release=None), ("no release to install", "block 100", "blockota release list")),
+    (3, with_answer(release=None), ("no release to install", "block 100", "needs more blocks")),
     (3, with_answer(release=None, version=Version(9, 8, 7)), ("no release 9.8.7",)),
     (3, with_release(status=Status.REVOKED), ("acme-thermo2 1.1.0 is revoked", "newest release")),
     (
         3,
         with_release(product="acme-other"),
-        ("another release", "it is acme-other 1.1.0", "asked for was acme-thermo2"),
+        ("another release", "it is acme-other 1.1.0", "requested was acme-thermo2"),
     ),
     (3, with_answer(version=Version(1, 0, 9)), ("another release", "1.1.0", "was acme-thermo2 1.0.9", "another node")),
     (3, with_release(active_from=NOW + 1), ("not active yet", "2027-01-15 08:00:01 UTC", "08:00:00 UTC", "Wait")),
     (3, with_release(active_from=LARGEST_TIME), ("not active yet", f"{LARGEST_TIME} s after 1970")),
-    (4, Bench(image=IMAGE[:-1]), ("not the release", "has 63 bytes", "says 64", "Fetch the image again")),
-    (4, Bench(image=IMAGE + b"\xff"), ("not the release", "has 65 bytes", "says 64")),
-    (4, Bench(image=b""), ("not the release", "has 0 bytes", "says 64")),
+    (4, Bench(image=IMAGE[:-1]), ("not the release", "has 63 bytes", "record has 64", "Fetch the image again")),
+    (4, Bench(image=IMAGE + b"\xff"), ("not the release", "has 65 bytes", "record has 64")),
+    (4, Bench(image=b""), ("not the release", "has 0 bytes", "record has 64")),
     (4, Bench(image=IMAGE[:-1] + b"\xa4"), ("not the release", RELEASE.sha256.hex(), "Fetch the image again")),
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start, 63))), ("0x0800003f", "0x0800003e", "Ask the vendor")),
     (5, with_product(replace(PRODUCT, region=Region(FLASH.start + 1, 99))), ("leaves the product's region",)),
-    (6, with_board(installed=Version(1, 1, 1)), ("1.1.0 is not newer", "holds 1.1.1", "--allow-downgrade")),
+    (6, with_board(installed=Version(1, 1, 1)), ("1.1.0 is not newer", "holds 1.1.1", "allow the downgrade")),
     (
         6,
         interrupted(Version(1, 2, 0)),
-        ("1.1.0 is not newer", "a run with 1.2.0 was interrupted on the board", "--allow-downgrade"),
+        ("1.1.0 is not newer", "a run with 1.2.0 was interrupted on the board", "allow the downgrade"),
     ),
     (
         6,
         interrupted(Version(1, 2, 0), Version(1, 1, 1)),
-        ("1.1.0 is not newer", "held 1.1.1 when a run with 1.2.0", "--allow-downgrade"),
+        ("1.1.0 is not newer", "held 1.1.1 when a run with 1.2.0", "allow the downgrade"),
     ),
     (6, interrupted(Version(1, 2, 0), Version(1, 1, 1), is_revoked=True), ("held 1.1.1 when",)),
-    (6, with_board(holds_unknown=True, installed=None), ("something unknown", "--replace-unknown")),
+    (6, with_board(holds_unknown=True, installed=None), ("something unknown", "consent to replacing")),
     (
         6,
         with_board(other=OTHER, installed=None),
-        ("holds another product", "acme-lamp 3.2.1, and acme-thermo2 would replace it", "--replace-product acme-lamp"),
+        ("holds another product", "acme-lamp 3.2.1, and acme-thermo2 would replace it", "replacing acme-lamp"),
     ),
     (6, with_product(FLOOR), ("1.1.0 is below the floor", "older than 1.1.1", "Take 1.1.1 or newer")),
     (7, with_board(chip_id=OTHER_CHIP_ID), ("another chip", "0x414", "0x410", "Take the board")),
@@ -139,11 +139,11 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (
         7,
         with_board(flash=Region(FLASH.start, 0x8000)),
-        ("flash is not what the product is for", "acme-thermo2 has the region", "(65,536 bytes)", "(32,768 bytes)"),
+        ("region is not inside the board's flash", "acme-thermo2 has the region", "(65,536 bytes)", "(32,768 bytes)"),
     ),
-    (8, with_board(readout_protected=True), ("readout protected", "blockota board unprotect --readout")),
+    (8, with_board(readout_protected=True), ("readout protected", "erases the whole flash")),
     (8, with_board(write_protected=(Region(FLASH.start, 4096),)), ("write protected", "4,096 bytes", "Remove")),
-    (9, with_image(code(7)), ("vector table", "too short", "--configuration")),
+    (9, with_image(code(7)), ("vector table", "too short", "declare the image as data")),
     (9, with_image(code(stack=RAM.start)), ("vector table", "0x20000000", "0x20000000-0x20004fff", "linked image")),
     (9, with_image(code(stack=RAM.end + 4)), ("vector table", "0x20005004")),
     (9, with_image(code(stack=RAM.end - 2)), ("vector table", "0x20004ffe")),
@@ -293,4 +293,4 @@ def test_check_6_says_what_is_replaced(bench: Bench, words: str) -> None:
 def test_write_protection_that_a_chip_does_not_tell_is_said() -> None:
     """Where the chip cannot be asked, the log says so instead of claiming that protection is off."""
     eighth = with_board(write_protected=None).walk()[7]
-    assert "does not tell" in eighth.what
+    assert "does not report" in eighth.what
