@@ -1,0 +1,127 @@
+"""``python -m firmware_host.simulator``: its errors, its signals, and what it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import serial
+
+from firmware_host.simulator import SimulatedBoard, serve_tcp
+from firmware_host.simulator.__main__ import main
+
+COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
+DEADLINE = 20.0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--latency", "16"], 2, "needs a line that takes time"),
+        (["--latency", "-1", "--baud", "9600"], 2, "the latency of -1 ms is out of range"),
+        (["--latency", "nan", "--baud", "9600"], 2, "the latency of nan ms is out of range"),
+        (["--latency", "1e9", "--baud", "9600"], 2, "0 to 1000 milliseconds"),
+        (["--fault", "noise-at-open=65537"], 2, "cannot have the value 65537. Write 65536 at most"),
+        (["--baud", "line"], 2, "a TCP connection has no rate"),
+        (["--fault", "gremlins"], 2, "there is no fault 'gremlins'"),
+        (["--write-protected", "3-1"], 2, "pages '3-1'"),
+        (["--write-protected", "64"], 2, "up to 63"),
+        (["--unique-id", "12"], 2, "24 hex digits"),
+        (["--flash", "/"], 4, "flash file /"),
+    ],
+)
+def test_impossible_boards_are_refused(
+    words: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error is on stderr, the exit status is that of its kind, and nothing is served."""
+    assert main(words) == status
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--tcp", "70000"], "not a TCP port"), (["--chip", "z80"], "invalid choice")]
+)
+def test_malformed_options_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Argparse ends the process with status 2."""
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_port_in_use_ends_the_command_with_status_4(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the reason."""
+    with serve_tcp(SimulatedBoard()) as url:
+        assert main(["--tcp", url.rpartition(":")[2]]) == 4
+    assert "Address already in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_prints_its_url_and_ends_on_a_signal(tmp_path: Path, stop: signal.Signals) -> None:
+    """One line on stdout, the board's log on stderr, status 0, and the flash is kept."""
+    flash = tmp_path / "board.flash"
+    words = ["--flash", str(flash), "--fault", "lost-ack=100", "--write-protected", "0-3,60"]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as simulator:
+        assert simulator.stdout is not None
+        host, port = simulator.stdout.readline().strip().removeprefix("socket://").split(":")
+        with socket.create_connection((host, int(port)), timeout=DEADLINE) as line:
+            line.sendall(b"\x7f\x31\xce\x08\x00\x20\x00\x28\x03abcd\x07")
+            answer = b""
+            while len(answer) < 4:
+                answer += line.recv(4)
+            assert answer == b"\x79" * 4
+        simulator.send_signal(stop)
+        rest, log = simulator.communicate(timeout=DEADLINE)
+    assert (simulator.returncode, rest) == (0, "")
+    assert "waits for 0x7F" in log
+    assert flash.read_bytes()[0x2000:0x2004] == b"abcd"
+
+
+def test_a_busy_simulator_ends_on_a_signal() -> None:
+    """SIGTERM ends it while the board waits for a line of 9600 baud."""
+    with subprocess.Popen(
+        [*COMMAND, "--baud", "9600"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as simulator:
+        assert simulator.stdout is not None
+        host, port = simulator.stdout.readline().strip().removeprefix("socket://").split(":")
+        with socket.create_connection((host, int(port))) as line:
+            line.sendall(b"\x55" * 60_000)
+            line.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                line.recv(1)
+            simulator.send_signal(signal.SIGTERM)
+            assert simulator.wait(timeout=DEADLINE) == 0
+
+
+def test_a_refused_command_leaves_the_signals_as_they_were() -> None:
+    """A process that is started later must not inherit a blocked SIGTERM."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert main(["--tcp", "0", "--unique-id", "no hex"]) != 0
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_a_serial_server_with_another_wiring() -> None:
+    """Pyserial opens its URL, and drives NRST and BOOT0."""
+    words = ["--rfc2217", "--wiring", "rts-dtr", "--invert-boot0", "--baud", "line", "--max-baud", "460800"]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as simulator:
+        assert simulator.stdout is not None
+        url = simulator.stdout.readline().strip()
+        port = serial.serial_for_url(url, do_not_open=True, baudrate=460_800, parity="E", timeout=DEADLINE)
+        port.dtr, port.rts = True, False
+        with contextlib.closing(port):
+            port.open()
+            port.rts = True
+            port.rts = False
+            time.sleep(0.01)  # the ROM of an STM32F103 listens 1.2 ms after a reset
+            port.write(b"\x7f")
+            assert port.read(1) == b"\x79"
+        simulator.send_signal(signal.SIGTERM)
+        assert simulator.wait(timeout=DEADLINE) == 0

@@ -1,0 +1,185 @@
+"""The simulated board on a TCP port and a pseudo-terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import termios
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from blockota.errors import LinkError
+from firmware_host.simulator import Faults, SimulatedBoard, serve_pty, serve_tcp
+from tests.conftest import IMAGES
+from tests.firmware_host.board_clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGE = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
+GO_TO_FLASH = b"\x21\xde\x08\x00\x00\x00\x08"
+BANNER = b"BlockOTA bluepill 1.1.0 (64 KiB flash, up 0 s)\r\n"
+DEADLINE = 20.0
+"""Seconds after which a test fails that waits for an answer."""
+
+
+def connected(url: str) -> socket.socket:
+    """Open a TCP connection to the board."""
+    host, port = url.removeprefix("socket://").split(":")
+    return socket.create_connection((host, int(port)), timeout=DEADLINE)
+
+
+def received(connection: socket.socket | int, length: int) -> bytes:
+    """Return this many bytes, or fewer at the deadline or the end of the connection."""
+    data = b""
+    while len(data) < length and select.select([connection], [], [], DEADLINE)[0]:
+        room = length - len(data)
+        part = os.read(connection, room) if isinstance(connection, int) else connection.recv(room)
+        if not part:
+            break
+        data += part
+    return data
+
+
+@contextmanager
+def terminal(path: str, *, baud: int | None = None) -> Iterator[int]:
+    """Open the pseudo-terminal as a program would."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        if baud is not None:
+            settings = termios.tcgetattr(descriptor)
+            settings[4:6] = [baud, baud]
+            termios.tcsetattr(descriptor, termios.TCSANOW, settings)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def fresh_terminal(path: str) -> Iterator[int]:
+    """Open the pseudo-terminal once the server has noticed that the last program closed it; send 0x7F.
+
+    Until then the application receives 0x7F, and does not answer ACK. No byte may come before the ROM's ACK.
+    """
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        with terminal(path) as line:
+            os.write(line, b"\x7f")
+            data = b""
+            while b"\x79" not in data and select.select([line], [], [], 0.1)[0]:
+                data += os.read(line, 4096)
+            if b"\x79" in data:
+                assert data == b"\x79"
+                yield line
+                return
+    pytest.fail("the board was not reset")
+
+
+def test_a_connection_reaches_the_rom_and_then_the_application() -> None:
+    """Both answer on the same TCP connection."""
+    with serve_tcp(SimulatedBoard(flash=IMAGE)) as url, connected(url) as line:
+        line.sendall(b"\x7f")
+        assert received(line, 1) == b"\x79"
+        line.sendall(GO_TO_FLASH)
+        assert received(line, 2 + len(BANNER)) == b"\x79\x79" + BANNER
+
+
+def test_each_connection_is_a_reset() -> None:
+    """A new connection is answered by the ROM, in every state that the last one left."""
+    with serve_tcp(SimulatedBoard(flash=IMAGE)) as url:
+        for left_behind in (b"", b"\x31", GO_TO_FLASH):
+            with connected(url) as line:
+                line.sendall(b"\x7f" + left_behind)
+                assert received(line, 1) == b"\x79"
+
+
+def test_noise_comes_before_the_first_answer() -> None:
+    """The fault reaches the line."""
+    with serve_tcp(SimulatedBoard(faults=Faults(noise_at_open=7))) as url, connected(url) as line:
+        line.sendall(b"\x7f")
+        assert received(line, 8)[7:] == b"\x79"
+
+
+def test_a_host_that_leaves_within_an_answer_is_not_an_error() -> None:
+    """The next connection is served."""
+    with serve_tcp(SimulatedBoard(flash=IMAGE)) as url:
+        for _ in range(3):
+            with connected(url) as line:
+                line.sendall(b"\x7f" + b"\x11\xee\x08\x00\x00\x00\x08\xff\x00" * 200)
+        with connected(url) as line:
+            line.sendall(b"\x7f")
+            assert received(line, 1) == b"\x79"
+
+
+def test_a_port_in_use_is_a_link_error() -> None:
+    """The error names the port and the reason."""
+    with serve_tcp(SimulatedBoard()) as url:
+        port = int(url.rpartition(":")[2])
+        with (
+            pytest.raises(LinkError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"),
+            serve_tcp(SimulatedBoard(), port=port),
+        ):
+            pass
+
+
+def test_a_pseudo_terminal_is_reset_at_each_opening() -> None:
+    """The first program that opens it after the others have closed it finds the ROM."""
+    with serve_pty(SimulatedBoard(flash=IMAGE)) as path:
+        for _ in range(3):
+            with fresh_terminal(path) as line:
+                os.write(line, GO_TO_FLASH)
+                assert received(line, 2 + len(BANNER)) == b"\x79\x79" + BANNER
+
+
+def test_bytes_that_a_program_did_not_read_are_discarded() -> None:
+    """As on a real port, the next program does not receive them."""
+    with serve_pty(SimulatedBoard(flash=IMAGE)) as path:
+        with terminal(path) as line:
+            os.write(line, b"\x7f" + GO_TO_FLASH)
+            assert received(line, 3) == b"\x79" * 3
+            assert select.select([line], [], [], DEADLINE)[0]  # the banner, which stays unread
+        with fresh_terminal(path) as line:
+            os.write(line, b"\x02\xfd")
+            assert received(line, 5) == b"\x79\x01\x04\x10\x79"
+
+
+def test_a_second_program_on_the_terminal_does_not_reset() -> None:
+    """The first program receives what the second one started."""
+    with serve_pty(SimulatedBoard(flash=IMAGE)) as path, terminal(path) as first:
+        os.write(first, b"\x7f")
+        assert received(first, 1) == b"\x79"
+        with terminal(path) as second:
+            os.write(second, GO_TO_FLASH)
+        assert received(first, 2 + len(BANNER)) == b"\x79\x79" + BANNER
+
+
+@pytest.mark.parametrize("baud", [termios.B230400, termios.B921600])
+def test_the_terminals_rate_is_that_of_the_line(baud: int, caplog: pytest.LogCaptureFixture) -> None:
+    """The ROM answers at 230400 baud, and is deaf at 921600."""
+    caplog.set_level(logging.WARNING)
+    with serve_pty(SimulatedBoard()) as path, terminal(path, baud=baud) as line:
+        os.write(line, b"\x7f")
+        if baud == termios.B230400:
+            assert received(line, 1) == b"\x79"
+            return
+        deadline = time.monotonic() + DEADLINE
+        while "921600 baud are too many" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "921600 baud are too many" in caplog.text
+
+
+def test_the_terminals_rate_is_that_of_a_time_model_without_one() -> None:
+    """1 + 1 + 28 bytes at 9600 baud."""
+    clock = Clock()
+    board = SimulatedBoard(times=clock.times(baud=0))
+    with serve_pty(board) as path, terminal(path, baud=termios.B9600) as line:
+        begun = clock.now()
+        os.write(line, b"\x7f" + b"\x02\xfd" * 4)
+        assert len(received(line, 21)) == 21
+    assert clock.now() - begun == pytest.approx(30 * 11 / 9600)
