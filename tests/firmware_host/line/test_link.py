@@ -1,20 +1,24 @@
-"""Links over real sockets and pseudo-terminals."""
+"""Links over sockets and pseudo-terminals, and their deadlines in simulated time."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-import threading
-import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from blockota.errors import LinkError, NoAnswerError, UsageError
-from firmware_host.line.link import DRAIN_LIMIT, ControlledLink, open_link
+from firmware_host.line.link import DRAIN_LIMIT, ControlledLink, PortLink, open_link
+from firmware_host.line.serial_port import SLICE
+from tests.firmware_host.board_clock import Clock
+
+DEADLINE = 20.0
+"""Seconds after which a test fails that waits for bytes."""
 
 STEERING: dict[str, Callable[[ControlledLink], None]] = {
     "speed": lambda link: link.set_baud(230400),
@@ -49,34 +53,34 @@ def pty_pair() -> Iterator[tuple[ControlledLink, int]]:
 
 
 def test_bytes_cross_a_socket_both_ways() -> None:
-    """What is written arrives, and what the far end sends is read in the pieces that were asked for."""
+    """Written bytes arrive, and received bytes are read in the requested pieces."""
     with tcp_pair() as (link, far):
         link.write(b"\x7f")
         assert far.recv(16) == b"\x7f"
         far.sendall(b"\x79abc")
-        assert link.read(1, timeout=1) == b"\x79"
-        assert link.read(3, timeout=1) == b"abc"
+        assert link.read(1, timeout=DEADLINE) == b"\x79"
+        assert link.read(3, timeout=DEADLINE) == b"abc"
 
 
 def test_bytes_cross_a_pseudo_terminal_both_ways() -> None:
-    """All 256 byte values survive a pseudo-terminal in both directions."""
+    """All 256 byte values pass in both directions."""
     everything = bytes(range(256))
     with pty_pair() as (link, far):
         link.write(everything)
         assert os.read(far, 256) == everything
         os.write(far, everything)
-        assert link.read(256, timeout=1) == everything
+        assert link.read(256, timeout=DEADLINE) == everything
 
 
-def test_a_pseudo_terminal_is_opened_without_parity_and_says_so() -> None:
-    """The kernel would drop the parity without a word; the link does not."""
+def test_a_note_says_that_a_pseudo_terminal_has_no_parity() -> None:
+    """The kernel drops the parity silently; the link does not."""
     with pty_pair() as (link, _), tcp_pair() as (socket_link, _):
         assert "without parity" in link.notes[0]
         assert socket_link.notes == ()
 
 
 def test_a_pseudo_terminal_can_be_opened_again() -> None:
-    """A second open of the same pseudo-terminal works, which pyserial's default settings do not."""
+    """The second open of a pseudo-terminal works, unlike with pyserial's default settings."""
     far, near = os.openpty()
     tty.setraw(near)
     for _ in range(2):
@@ -89,106 +93,135 @@ def test_a_pseudo_terminal_can_be_opened_again() -> None:
 
 
 def test_a_busy_port_is_not_shared() -> None:
-    """Two programs on one port would read each other's answers; the second is told to wait."""
+    """Two programs on one port would read each other's answers; the second one is refused."""
     with pty_pair() as (link, _), pytest.raises(LinkError, match=r"busy\. Close the other program") as refusal:
         open_link(link.name)
     assert refusal.value.exit_status == 4
 
 
+class TimedPort:
+    """A port on which bytes arrive at given moments of a simulated clock.
+
+    Args:
+        arrivals: ⟨moment, byte⟩ in order.
+    """
+
+    notes: tuple[str, ...] = ()
+    can_steer = False
+
+    def __init__(self, clock: Clock, arrivals: Iterable[tuple[float, int]]) -> None:
+        self._clock, self._arrivals = clock, iter(arrivals)
+        self._next = next(self._arrivals, None)
+
+    def receive(self, most: int) -> bytes:
+        """Return what has arrived; let a slice of time pass before."""
+        self._clock.wait(SLICE)
+        data = b""
+        while self._next and self._next[0] <= self._clock.now() and len(data) < most:
+            data += bytes((self._next[1],))
+            self._next = next(self._arrivals, None)
+        return data
+
+    def send(self, data: bytes) -> None:
+        """Not used."""
+
+    def close(self) -> None:
+        """Not used."""
+
+    def set_baud(self, baud: int) -> None:
+        """Not used."""
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        """Not used."""
+
+    def send_break(self, seconds: float) -> None:
+        """Not used."""
+
+
+def timed(data: bytes, *, every: float) -> tuple[PortLink, Clock]:
+    """A link on which the bytes arrive one by one, and its clock."""
+    clock = Clock()
+    began = clock.now()
+    port = TimedPort(clock, ((began + every * number, byte) for number, byte in enumerate(data, 1)))
+    return PortLink(port, name="timed", baud=115200, now=clock.now), clock
+
+
 def test_silence_ends_at_the_deadline() -> None:
-    """A read gives up when its time is over, and says how much had come."""
-    with tcp_pair() as (link, far):
-        far.sendall(b"ab")
-        began = time.monotonic()
-        with pytest.raises(NoAnswerError, match=r"2 of 4 bytes came within 0\.1 s"):
-            link.read(4, timeout=0.1)
-        assert 0.1 <= time.monotonic() - began < 0.5
+    """A read ends when its time is over, and the error has the number of bytes that arrived."""
+    link, clock = timed(b"ab", every=0.001)
+    began = clock.now()
+    with pytest.raises(NoAnswerError, match=r"2 of 4 bytes came within 0\.1 s"):
+        link.read(4, timeout=0.1)
+    assert clock.now() - began == pytest.approx(0.1, abs=2 * SLICE)
 
 
 def test_slow_bytes_within_the_deadline_are_waited_for() -> None:
-    """Bytes that trickle in are put together."""
-    with tcp_pair() as (link, far):
-        sender = threading.Thread(target=_trickle, args=(far, b"abcd"))
-        sender.start()
-        assert link.read(4, timeout=2) == b"abcd"
-        sender.join()
+    """Bytes that arrive one by one are collected."""
+    link, _ = timed(b"abcd", every=0.3)
+    assert link.read(4, timeout=2) == b"abcd"
 
 
-def _trickle(far: socket.socket, data: bytes) -> None:
-    for byte in data:
-        time.sleep(0.03)
-        far.sendall(bytes((byte,)))
-
-
-def test_draining_takes_what_was_there() -> None:
+def test_draining_takes_everything_until_the_line_is_quiet() -> None:
     """After a drain the next answer is the next thing read."""
     with tcp_pair() as (link, far):
         far.sendall(b"noise")
         assert link.drain() == b"noise"
         far.sendall(b"\x79")
-        assert link.read(1, timeout=1) == b"\x79"
+        assert link.read(1, timeout=DEADLINE) == b"\x79"
 
 
-def test_draining_a_line_that_never_falls_silent_ends() -> None:
-    """A running application that talks all the time cannot hold the host."""
-    with tcp_pair() as (link, far):
-        ended = threading.Event()
-        talker = threading.Thread(target=_talk, args=(far, ended))
-        talker.start()
-        began = time.monotonic()
-        assert link.drain()
-        assert time.monotonic() - began < DRAIN_LIMIT + 0.5
-        ended.set()
-        talker.join()
+def test_draining_a_line_that_is_never_quiet_ends() -> None:
+    """A running application that sends all the time does not block the host."""
+    link, clock = timed(b"tick " * 1000, every=0.005)
+    began = clock.now()
+    assert link.drain()
+    assert clock.now() - began == pytest.approx(DRAIN_LIMIT, abs=2 * SLICE)
 
 
-def _talk(far: socket.socket, ended: threading.Event) -> None:
-    while not ended.wait(0.005):
-        far.sendall(b"tick ")
+def test_a_socket_sends_small_writes_at_once() -> None:
+    """TCP_NODELAY is set: Nagle's algorithm would delay the second of two small writes by 40 ms."""
+    with tcp_pair() as (_, far):
+        (near,) = (one for one in open_sockets() if one.getsockname() == far.getpeername())
+        assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        near.close()
 
 
-def test_frames_do_not_wait_for_nagle() -> None:
-    """Two small writes in a row arrive at once: Nagle's algorithm would hold the second back for 40 ms."""
-    with tcp_pair() as (link, far):
-        began = time.monotonic()
-        for _ in range(20):
-            link.write(b"a")
-            link.write(b"b")
-            received = b""
-            while len(received) < 2:
-                received += far.recv(2)
-            far.sendall(b"\x79")
-            link.read(1, timeout=1)
-        assert time.monotonic() - began < 0.4
+def open_sockets() -> Iterator[socket.socket]:
+    """Duplicates of this process's connected TCP sockets; the ones that are not used are closed with the iterator."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            duplicate = socket.socket(fileno=os.dup(int(name)))
+            if duplicate.family == socket.AF_INET:
+                yield duplicate
 
 
 @pytest.mark.parametrize("data", [b"", b"partly"])
 def test_a_connection_that_ends_is_a_lost_port(data: bytes) -> None:
-    """When the far end goes away, the error says that the port was lost, not that the board is silent."""
+    """The error is a lost port, not a silent board."""
     with tcp_pair() as (link, far):
         far.sendall(data)
         far.close()
         with pytest.raises(LinkError, match="was lost") as lost:
-            link.read(16, timeout=1)
+            link.read(16, timeout=DEADLINE)
         assert lost.value.remedy
 
 
 def test_a_pseudo_terminal_that_ends_is_a_lost_port() -> None:
-    """A pulled adapter looks like this: the descriptor is there, and the device behind it is not."""
+    """As with an unplugged adapter, the descriptor exists and its device does not."""
     far, near = os.openpty()
     tty.setraw(near)
     link = open_link(os.ttyname(near))
     os.close(near)
     os.close(far)
     with pytest.raises(LinkError, match="was lost"):
-        link.read(1, timeout=1)
+        link.read(1, timeout=DEADLINE)
     with pytest.raises(LinkError, match="was lost"):
         link.write(b"\x7f")
     link.close()
 
 
 def test_closing_twice_is_harmless() -> None:
-    """A link can be closed again, and a closed one says that it is lost."""
+    """A link can be closed again; a write to a closed one is a lost port."""
     with pty_pair() as (link, _), tcp_pair() as (socket_link, _):
         for each in (link, socket_link):
             each.close()
@@ -198,12 +231,12 @@ def test_closing_twice_is_harmless() -> None:
 
 
 def test_a_port_that_does_not_exist_is_named() -> None:
-    """The error names the port and says where such ports are found."""
+    """The error names the port and the usual names."""
     with pytest.raises(LinkError, match=r"/dev/ttyNONE cannot be opened: No such file.*/dev/ttyUSB0"):
         open_link("/dev/ttyNONE")
 
 
-def test_a_file_is_no_port(tmp_path: Path) -> None:
+def test_a_file_is_not_a_port(tmp_path: Path) -> None:
     """A plain file given as port is refused."""
     file = tmp_path / "image.bin"
     file.write_bytes(b"firmware")
@@ -211,8 +244,8 @@ def test_a_file_is_no_port(tmp_path: Path) -> None:
         open_link(str(file))
 
 
-def test_nobody_listening_is_named() -> None:
-    """A refused connection says that nothing listens there."""
+def test_a_refused_connection_is_named() -> None:
+    """The remedy is to start what should listen there."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(LinkError, match=r"Connection refused.*Start the board"):
@@ -221,13 +254,13 @@ def test_nobody_listening_is_named() -> None:
 
 @pytest.mark.parametrize("url", ["socket://", "socket://host", "socket://host:port", "socket://:1", "tcp://host:1"])
 def test_addresses_of_another_form_are_refused(url: str) -> None:
-    """A socket is written socket://host:port, and nothing else is guessed."""
+    """A socket is written socket://host:port."""
     with pytest.raises(UsageError, match="names no port"):
         open_link(url)
 
 
 def test_an_impossible_speed_is_refused() -> None:
-    """A negative speed is the caller's mistake."""
+    """A negative speed is a usage error."""
     far, near = os.openpty()
     with pytest.raises(UsageError, match="-1 baud"):
         open_link(os.ttyname(near), baud=-1)
@@ -237,7 +270,7 @@ def test_an_impossible_speed_is_refused() -> None:
 
 @pytest.mark.parametrize("steer", STEERING.values(), ids=STEERING)
 def test_a_bare_socket_has_no_lines(steer: Callable[[ControlledLink], None]) -> None:
-    """It says so, and names what has."""
+    """The error names what has them."""
     with tcp_pair() as (link, _):
         assert not link.can_steer
         with pytest.raises(LinkError, match=r"carries bytes alone\. Use a serial server that speaks rfc2217"):
@@ -245,13 +278,13 @@ def test_a_bare_socket_has_no_lines(steer: Callable[[ControlledLink], None]) -> 
 
 
 def test_a_pseudo_terminal_has_no_lines() -> None:
-    """Its kernel side knows neither control lines nor a second change of speed."""
+    """It has neither control lines nor a second change of speed."""
     with pty_pair() as (link, _):
         assert not link.can_steer
 
 
-def test_a_speed_that_a_port_refuses_is_told() -> None:
-    """Some adapters cannot run at every speed; that is no lost port, and the link stays at its own."""
+def test_a_speed_that_a_port_refuses_is_an_error() -> None:
+    """The port is not lost, and the link keeps its speed."""
     with pty_pair() as (link, _):
         with pytest.raises(LinkError, match="cannot run at -1 baud"):
             link.set_baud(-1)
