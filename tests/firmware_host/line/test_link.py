@@ -188,9 +188,9 @@ def test_a_socket_sends_small_writes_at_once() -> None:
 
 def open_sockets() -> Iterator[socket.socket]:
     """Duplicates of this process's connected TCP sockets; the ones that are not used are closed with the iterator."""
-    for name in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            duplicate = socket.socket(fileno=os.dup(int(name)))
+            duplicate = socket.socket(fileno=os.dup(int(descriptor.name)))
             if duplicate.family == socket.AF_INET:
                 yield duplicate
 
