@@ -28,19 +28,33 @@ SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeTh
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the package data, or compare them; the exit status is 1 when they differ."""
+    """Write the package data, or compare them; the exit status is 1 if they differ."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 when they differ")
-    check = parser.parse_args(arguments).check
-    artifacts = {CLONE / "blockota" / "artifacts" / f"{name}.json": text for name, text in build(CLONE).items()}
-    drifted = [path for path, text in artifacts.items() if not path.is_file() or path.read_text() != text]
-    if check and drifted:
-        names = ", ".join(str(path.relative_to(CLONE)) for path in drifted)
-        print(f"{names}: not what contracts/ compiles to; run scripts/build_artifacts.py.", file=sys.stderr)
+    parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 if they differ")
+    options = parser.parse_args(arguments)
+    return write(build(CLONE), CLONE, only_check=options.check)
+
+
+def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
+    """Write the artifacts that differ from a clone's package data, or only name them on stderr.
+
+    Args:
+        artifacts: text by the name of the contract.
+        clone: the folder that contains ``blockota``.
+        only_check: compare, and write nothing.
+
+    Returns:
+        The exit status: 1 if `only_check` and a file differs.
+    """
+    paths = {clone / "blockota" / "artifacts" / f"{name}.json": text for name, text in artifacts.items()}
+    differing = [path for path, text in paths.items() if not path.is_file() or path.read_text() != text]
+    names = [str(path.relative_to(clone)) for path in differing]
+    if only_check and differing:
+        print(f"{', '.join(names)}: not what contracts/ compiles to. Run `make artifacts`.", file=sys.stderr)
         return 1
-    for path in drifted:
-        path.write_text(artifacts[path])
-        print(f"Wrote {path.relative_to(CLONE)}.")
+    for path, name in zip(differing, names, strict=True):
+        path.write_text(paths[path])
+        print(f"Wrote {name}.")
     return 0
 
 

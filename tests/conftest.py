@@ -28,6 +28,7 @@ from blockota.model.release import Product
 from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy, deploy_local_safe, propose_pairing
 from tests.support.samples import NOW, PRODUCT
+from tests.support.sampling import SEED
 
 settings.register_profile("patient", deadline=None)  # four tests at a time: how long one takes says nothing of it
 settings.load_profile("patient")
@@ -36,9 +37,11 @@ START_SECONDS = 60.0
 IMAGES = ROOT / "examples" / "bluepill" / "images"
 
 
-def stride(usual: int) -> int:
-    """How far apart the places are that a test tries out of many: `usual`, and 1 in ``make deep``."""
-    return 1 if os.environ.get("BLOCKOTA_EXHAUSTIVE") else usual
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Print the seed of the samples, with which a run can be repeated; the header itself is left out by ``-q``."""
+    if reporter := session.config.pluginmanager.get_plugin("terminalreporter"):
+        reporter.write_line(f"BLOCKOTA_SEED={SEED}")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from blockota.chain.local import CHAIN_ID
 from blockota.formats.cid import CID, dag
 from blockota.model.release import Release, Status, Version
 from blockota.repository.tokens import new_token
-from tests.conftest import ROOT, stride
+from tests.conftest import ROOT
 from tests.stories import large_images
 from tests.stories.brokers import (
     OPTIONS,
@@ -43,6 +43,7 @@ from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_repository import decide, image
 from tests.support import hostile_gateway
 from tests.support.networks import post, stand_in
+from tests.support.sampling import sampled
 
 UNREACHABLE = 5
 _KILLED_AT = """
@@ -78,11 +79,11 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
         yield url
 
 
-def killed_until_done(workshop: Workshop, *options: str, apart: int = 1) -> int:
+def killed_until_done(workshop: Workshop, *options: str) -> int:
     """Run rounds that are killed before ever later things that they remember; how many were killed."""
     command = [sys.executable, "-c", _KILLED_AT]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for number, count in enumerate(range(1, 100, stride(apart))):
+    for number, count in enumerate(sampled(range(1, 100), one_in=8)):
         words = [*command, str(count), "broker", "sync", *OPTIONS, *options]
         done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -93,7 +94,7 @@ def killed_until_done(workshop: Workshop, *options: str, apart: int = 1) -> int:
 
 def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
     """What was done and not remembered is found done: nothing is lost, announced twice or left behind."""
-    assert killed_until_done(agreed, "--vendor-source", vendor_url, apart=4) > 1
+    assert killed_until_done(agreed, "--vendor-source", vendor_url) > 1
     assert is_kept(agreed)
     assert announcements(agreed) == 1
     decide(agreed, terminate_call(1))

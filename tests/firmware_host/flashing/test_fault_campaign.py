@@ -71,7 +71,7 @@ def test_no_single_fault_ends_in_a_flash_that_is_not_what_was_said() -> None:
 def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> None:
     """A figure that cannot be had again is none."""
     chosen = cases(600, seed=SEED)
-    assert chosen == cases(600, seed=SEED)
+    assert cases(600, seed=SEED) == chosen
     assert len(chosen) == len({*chosen}) == 600
     kinds = {(case.scene, case.proof, case.kind, case.resets) for case in chosen}
     assert len(kinds) == 3 * 3 * 23
@@ -89,6 +89,12 @@ def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path
     """It says that it is done, and the campaign sees that the flash is another; ours is not wrong there."""
     assert "said to be done, and the flash is not as it must be" in run(case, tmp_path, spoil=believing).wrong
     assert not run(case, tmp_path).wrong
+
+
+@pytest.mark.xfail(strict=True, reason="a resumed run does not prove the bytes beside the image in its last page")
+def test_a_worn_cell_beside_the_image_is_noticed_when_a_run_is_resumed(tmp_path: Path) -> None:
+    """The first run finds the wrong byte; the resumed one must not report that it is done."""
+    assert not run(Case(ALL, Proof.READ_BACK, "flipped_bit", BASE + 6086), tmp_path).wrong
 
 
 def erasing_all(ready: ClearedBoard) -> ClearedBoard:

@@ -1,0 +1,30 @@
+"""Waiting for a condition, on machines of any speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+DEADLINE = 120.0
+"""Seconds until a condition that is still false fails the test. It bounds what would hang, and measures nothing."""
+PAUSE = 0.02
+
+Result = TypeVar("Result")
+
+
+def eventually(condition: Callable[[], Result], *, what: str = "the condition") -> Result:
+    """Ask again and again until the answer is true; returns the answer.
+
+    Args:
+        condition: what is asked; it should cost little.
+        what: names the condition in the failure.
+
+    Raises:
+        AssertionError: it is still false at the deadline.
+    """
+    deadline = time.monotonic() + DEADLINE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"{what} did not become true in {DEADLINE:.0f} s"
+        time.sleep(PAUSE)
+    return result
