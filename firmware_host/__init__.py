@@ -1,1 +1,1 @@
-"""The bench: brings a proven image to an STM32 through its system bootloader, and proves the flash."""
+"""Flash a verified image to an STM32 through its system bootloader, and verify the flash."""

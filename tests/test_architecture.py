@@ -66,8 +66,8 @@ NOT_YET = {
     *("blockota.cli.replica", "blockota.cli.dev"),
     *("blockota.cli.broker", "blockota.cli.board", "blockota.cli.board_changes"),
     *("blockota.cli.boards", "blockota.cli.flash_board"),
-    *("Watch", "Application", "Memory"),
-    *("State", "Stop", "Wire"),
+    *("Watch", "Memory"),
+    *("State", "Stop"),
 }
 """Modules and classes that the redesign has not reached."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -42,8 +42,7 @@ def listen_to(link: Link, *, seconds: float) -> str:
             heard += link.read(1, timeout=min(silence, left))
             silence = QUIET_SECONDS
     text = heard.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
-    return "".join(letter if letter.isprintable() or letter == "\n" else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )

@@ -1,1 +1,1 @@
-"""Serial lines and TCP connections to a board."""
+"""Bytes to and from a board: serial ports, TCP connections, deadlines."""

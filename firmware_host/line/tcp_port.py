@@ -69,7 +69,7 @@ class TcpPort:
     def _unsupported(self, what: str) -> LinkError:
         return LinkError(
             f"{self._url} cannot {what}",
-            why="a bare socket carries bytes alone",
+            why="a bare socket carries only bytes",
             remedy="use a serial server that speaks rfc2217, or reset the board by hand",
             action=Action.RESET_BY_HAND,
         )

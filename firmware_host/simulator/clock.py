@@ -1,6 +1,6 @@
 """The time that a simulated board and its line take, independent of the speed of the simulator.
 
-Every event has a moment that follows from the model alone. Time that the simulator spent computing, or that a sleep
+Every event has a moment that depends only on the model. Time that the simulator spent computing, or that a sleep
 took too long, is subtracted from the next wait.
 """
 

@@ -17,7 +17,7 @@ class Faults:
 
     A flipped bit on the line is a parity error, and the byte arrives nevertheless: the USART of an STM32 sets its
     parity flag and delivers the byte (RM0008 section 27.3.4), and AN3155 does not say that the ROM reads the flag. A
-    host's driver delivers it as well, unless it was told to check.
+    host's driver delivers it as well, unless it is set to check.
 
     Attributes:
         silent_after: the cable comes off after this many received bytes; reconnecting it resets the board.

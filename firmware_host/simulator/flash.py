@@ -26,7 +26,7 @@ class PowerCutError(Exception):
 class Supply:
     """Counts the operations of the flash controller since the board was made, and fails at the one in `faults`.
 
-    What an interrupted operation leaves depends on the fault's seed alone, so that a failure can be reproduced.
+    What an interrupted operation leaves depends only on the fault's seed, so that a failure can be reproduced.
     """
 
     def __init__(self, faults: Faults) -> None:

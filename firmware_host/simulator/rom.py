@@ -1,6 +1,6 @@
 """The boot ROM of a simulated STM32: the device's side of AN3155, byte by byte.
 
-It is written from AN3155 revision 20 alone, and stricter than a host must be: what the note does not allow is refused.
+It is written only from AN3155 revision 20, and stricter than a host must be: what the note does not allow is refused.
 The ROM is a coroutine. Each `yield` waits for the next received byte, without a limit, as the real ROM does.
 """
 
@@ -137,7 +137,10 @@ class Rom:
 
     def _store(self, address: int, data: bytes) -> Leave | None:
         if address == self._profile.option_start:
-            return self._store_options(data)
+            if len(data) > self._profile.option_size:
+                raise RefusalError(f"{len(data)} option bytes, there are {self._profile.option_size}")
+            self._silicon.options.write(data)
+            return self._ack_and_reset("wrote the option bytes")
         if self._silicon.flash.contains(address):
             if not self._silicon.flash.program(address, data):
                 logger.warning("programming %#010x: some cells were not erased", address)
@@ -148,12 +151,6 @@ class Rom:
         logger.debug("wrote %d bytes at %#010x", len(data), address)
         self._line.ack()
         return None
-
-    def _store_options(self, data: bytes) -> Leave:
-        if len(data) > self._profile.option_size:
-            raise RefusalError(f"{len(data)} option bytes, there are {self._profile.option_size}")
-        self._silicon.options.write(data)
-        return self._ack_and_reset("wrote the option bytes")
 
     # Sections 3.7 and 3.8: Erase Memory, Extended Erase Memory; a ROM has one of them
 

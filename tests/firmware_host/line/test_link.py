@@ -273,7 +273,7 @@ def test_a_bare_socket_has_no_lines(steer: Callable[[ControlledLink], None]) -> 
     """The error names what has them."""
     with tcp_pair() as (link, _):
         assert not link.can_steer
-        with pytest.raises(LinkError, match=r"carries bytes alone\. Use a serial server that speaks rfc2217"):
+        with pytest.raises(LinkError, match=r"carries only bytes\. Use a serial server that speaks rfc2217"):
             steer(link)
 
 
