@@ -1,4 +1,4 @@
-"""``blockota board``: look at a board, read it, simulate one, find out why it does not answer, and show the log."""
+"""``blockota board``: identify a board, read it, simulate one, diagnose its line, and show the bench log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.board_changes import erase, protect, unprotect
-from blockota.cli.boards import BENCH_LOG, connected, line_options, page_runs, with_session_alone
+from blockota.cli.boards import BENCH_LOG, connected, line_options, page_runs, with_session_offline
 from blockota.cli.display import progress_bar
 from blockota.cli.parameters import NUMBER
+from blockota.cli.remedies import remedy_of
 from blockota.cli.session import Session
 from blockota.errors import BlockOTAError, BoardError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
@@ -30,7 +31,7 @@ _KIB = 1024
 
 @click.group()
 def board() -> None:
-    """One STM32 on a serial line: what it is, what it holds, and what is wrong with the line."""
+    """One STM32 on a serial line: identify, read, erase, protect, diagnose."""
 
 
 for _command in (erase, protect, unprotect):
@@ -39,11 +40,11 @@ for _command in (erase, protect, unprotect):
 
 @board.command()
 @line_options
-@with_session_alone
+@with_session_offline
 def identify(session: Session, /, line: BoardLine) -> None:
-    """Ask a board what it is; nothing on it is changed.
+    """Identify a board; nothing on it is changed.
 
-    Set BOOT0 to 1 and reset the board first, or say with --wiring which lines do it.
+    Set BOOT0 to 1 and reset the board first, or name with --wiring the lines that do it.
 
     \b
     Example:  blockota board identify --port /dev/ttyUSB0
@@ -55,15 +56,24 @@ def identify(session: Session, /, line: BoardLine) -> None:
 
 @board.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
-@click.option("--address", type=NUMBER, help="Of the first byte; the start of the flash by default.")
-@click.option("--length", type=NUMBER, help="In bytes; up to the end of that memory by default.")
+@click.option("--address", type=NUMBER, help="Of the first byte; by default the start of the flash.")
+@click.option("--length", type=NUMBER, help="In bytes; by default up to the end of that memory.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 @line_options
-@with_session_alone
-def read(session: Session, /, line: BoardLine, **options: Any) -> None:
+@with_session_offline
+def read(
+    session: Session,
+    /,
+    *,
+    line: BoardLine,
+    output: Path,
+    address: int | None,
+    length: int | None,
+    force: bool,
+) -> None:
     """Read a board's flash, or its RAM, system memory or option bytes by their addresses, into a file.
 
-    The file is there whole or not at all. Nothing on the board is changed.
+    The file is written whole or not at all. Nothing on the board is changed.
 
     \b
     Example:  blockota board read -o flash.bin --port /dev/ttyUSB0
@@ -72,17 +82,18 @@ def read(session: Session, /, line: BoardLine, **options: Any) -> None:
     import hashlib
 
     from firmware_host.flashing.erasure import flash_of
+    from firmware_host.flashing.plan import chunks
 
-    output: Path = options["output"]
-    refuse_overwriting(output, None, force=options["force"])
+    refuse_overwriting(output, None, force=force)
     with connected(session, line) as (bootloader, identity):
-        span = _span(*flash_of(identity), first=options["address"], length=options["length"])
+        span = _span(*flash_of(identity), first=address, length=length)
         with result_files(output, None) as (file, _), progress_bar(session, "Reading", total=len(span)) as bar:
             digest = hashlib.sha256()
-            for done, part in _parts(bootloader, span):
+            for chunk in chunks(span):
+                part = bootloader.read(chunk.start, len(chunk))
                 file.write(part)
                 digest.update(part)
-                bar(done)
+                bar(chunk.stop - span.start)
     fields = {"file": str(output), "address": span.start, "length": len(span), "sha256": digest.hexdigest()}
     sentence = f"{len(span):,} bytes from {span.start:#010x} are in {output}, SHA-256 {digest.hexdigest()}"
     session.result(fields | {"uniqueId": identity.unique_id}, lambda: session.done(sentence))
@@ -90,12 +101,12 @@ def read(session: Session, /, line: BoardLine, **options: Any) -> None:
 
 @board.command()
 @line_options
-@with_session_alone
+@with_session_offline
 def doctor(session: Session, /, line: BoardLine) -> None:
-    """Find out what is wrong with the line to a board, and what to do; exit 0 when the board can be flashed.
+    """Diagnose the line to a board; exit status 0 if the board can be flashed.
 
-    Nothing on the board is changed, but it may be reset: where a port has control lines and no bootloader answers,
-    other wirings and speeds are tried, and the one that works is named.
+    Nothing on the board is changed, but it may be reset: if the port has control lines and no bootloader answers,
+    other wirings and speeds are tried, and the one that works is reported.
 
     \b
     Example:  blockota board doctor --port /dev/ttyUSB0
@@ -103,10 +114,14 @@ def doctor(session: Session, /, line: BoardLine) -> None:
     from firmware_host.bench.doctor import findings
     from firmware_host.bench.trials import observe
 
-    session.note("Looking at the line; this takes some seconds, half a minute where nothing answers.")
+    session.note("Examining the line; this takes some seconds, half a minute if nothing answers.")
     found = findings(observe(line))
     error = _hindrance(line, found)
-    fields = {"port": line.url, "canBeFlashed": error is None, "findings": [vars(finding) for finding in found]}
+    fields = {
+        "port": line.url,
+        "canBeFlashed": error is None,
+        "findings": [_finding_fields(finding) for finding in found],
+    }
     if error:
         session.result_of_failure(error, fields)
     if not error or not session.as_json:
@@ -117,9 +132,9 @@ def doctor(session: Session, /, line: BoardLine) -> None:
 
 @board.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@with_session_alone
+@with_session_offline
 def simulate(session: Session, /, options: tuple[str, ...]) -> None:
-    """Serve a simulated board, to try everything on; it prints the URL to give to --port, and ends with Ctrl-C.
+    """Serve a simulated board until Ctrl-C, and print its URL for --port.
 
     It is what `python -m firmware_host.simulator` serves, with all OPTIONS of that command, which are listed by
     `blockota board simulate -- --help`: chips, faults, control lines, the time that things take.
@@ -141,13 +156,13 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
 
 @board.command()
 @click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True)
-@click.option("--board", "wanted", metavar="ID", help="Only lines of this board: the end of its unique id.")
-@with_session_alone
+@click.option("--board", "wanted", metavar="ID", help="Only this board's lines; the end of its unique id.")
+@with_session_offline
 def log(session: Session, /, path: Path, wanted: str | None) -> None:
-    """Show the bench's log, and prove that no line of it is missing, changed or put in.
+    """Show the bench log, and prove that no line was removed, changed or inserted.
 
-    Compare the number and the hash of the last line with those that were printed when it was written: they show a log
-    that was written anew as a whole.
+    A log that was replaced as a whole shows only in the number and the hash of a line: compare the last line with the
+    ones that were printed when it was written.
 
     \b
     Example:  blockota board log --board 0001
@@ -182,21 +197,26 @@ def _identity_fields(bootloader: Bootloader, identity: BoardIdentity) -> dict[st
 
 def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
     size, pages = fields["flashSize"], fields["writeProtectedPages"]
-    untold = "not told by a chip that this program does not know" if fields["chip"] is None else "not told"
-    readout = {True: "on: the flash cannot be read or written", False: "off", None: untold}
+    unknown = "unknown, because the chip is not supported" if fields["chip"] is None else "unknown"
+    readout = {True: "on: the flash cannot be read or written", False: "off", None: unknown}
+    writing = "off"
+    if pages is None:
+        writing = unknown
+    elif pages:
+        writing = f"pages {page_runs(pages)}"
     return {
-        "Chip": f"{fields['chip'] or 'unknown to this program'}, product id {fields['productId']:#05x}",
+        "Chip": f"{fields['chip'] or 'not supported'}, product id {fields['productId']:#05x}",
         "Bootloader": f"version {fields['bootloader']}, at {fields['baud']} baud",
-        "Flash": f"{size // _KIB} KiB" if size else untold,
-        "Unique id": fields["uniqueId"] or untold,
+        "Flash": f"{size // _KIB} KiB" if size else unknown,
+        "Unique id": fields["uniqueId"] or unknown,
         "Readout protection": readout[fields["readoutProtected"]],
-        "Write protection": untold if pages is None else f"pages {page_runs(pages)}" if pages else "off",
+        "Write protection": writing,
         "Commands": ", ".join(fields["commands"]),
     }
 
 
 def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None) -> range:
-    """The addresses to read, all of them in one memory of the chip."""
+    """The addresses to read, all in one memory of the chip."""
     start = chip.flash_base if first is None else first
     memories = chip.readable(flash_size)
     memory = next((span for span in memories if start in span), range(0))
@@ -206,37 +226,43 @@ def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None)
         raise RefusedError(
             f"there are no {length if length is not None else 'bytes'} to read at {start:#010x}",
             why=f"the {chip.name} can be read at {spans}",
-            remedy="choose --address and --length within one of these",
+            remedy="give --address and --length within one of these",
         )
     return range(start, stop)
 
 
-def _parts(bootloader: Bootloader, span: range) -> Any:
-    """Bytes done and the part that was read, part by part."""
-    from firmware_host.flashing.plan import chunks
-
-    for chunk in chunks(span):
-        yield chunk.stop - span.start, bootloader.read(chunk.start, len(chunk))
+def _finding_fields(finding: Finding) -> dict[str, Any]:
+    return {
+        "about": finding.about,
+        "hinders": finding.hinders,
+        "what": finding.what,
+        "remedy": remedy_of(finding),
+    }
 
 
 def _hindrance(line: BoardLine, found: Sequence[Finding]) -> BlockOTAError | None:
-    hinders = [finding for finding in found if finding.hinders]
-    if not hinders:
+    worst = next((finding for finding in found if finding.hinders), None)
+    if worst is None:
         return None
-    what = f"the board on {line.url} cannot be flashed as it is"
-    return BoardError(what, why=hinders[0].what, remedy=hinders[0].remedy)
+    return BoardError(
+        f"the board on {line.url} cannot be flashed over this line",
+        why=worst.what,
+        remedy=worst.remedy,
+        action=worst.action,
+        values=worst.values,
+    )
 
 
 def _show_findings(session: Session, found: Sequence[Finding]) -> None:
-    """Print what was found; the first that hinders is the command's error, and told there."""
-    hinders = [finding for finding in found if finding.hinders]
+    """Print the findings, without the first one that hinders: it is the command's error."""
+    reported = next((finding for finding in found if finding.hinders), None)
     for finding in found:
-        text = f"{finding.what}. {finding.remedy[:1].upper()}{finding.remedy[1:]}".rstrip(". ") + "."
-        if finding.hinders or finding.remedy:
-            if finding not in hinders[:1]:
-                click.echo(f"! {text}")
-        else:
+        remedy = remedy_of(finding)
+        text = f"{finding.what}. {remedy[:1].upper()}{remedy[1:]}".rstrip(". ") + "."
+        if not (finding.hinders or remedy):
             session.done(text)
+        elif finding is not reported:
+            click.echo(f"! {text}")
 
 
 def _show_log(session: Session, lines: Sequence[Line], *, shown: Sequence[Line]) -> None:
@@ -245,7 +271,7 @@ def _show_log(session: Session, lines: Sequence[Line], *, shown: Sequence[Line])
     if lines:
         session.done(f"The log is whole: {lines[-1].number} lines, the last has SHA-256 {lines[-1].sha256.hex()}.")
     else:
-        session.done("The log is whole, and has no line yet.")
+        session.done("The log is whole and empty.")
 
 
 def _log_row(line: Line) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
-"""``blockota board erase``, ``protect`` and ``unprotect``: what destroys or locks, and asks for the board's name first.
+"""``blockota board erase``, ``protect`` and ``unprotect``: commands that destroy or lock, after a confirmation.
 
-All follow one rule: the person types the last characters of the board's unique id, or names it whole with --confirm.
+The operator types the last characters of the board's unique id, or gives all of it with ``--confirm``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from blockota.cli.boards import (
     line_options,
     page_runs,
     require_confirmation,
-    with_session_alone,
+    with_session_offline,
 )
 from blockota.cli.display import progress_bar
 from blockota.cli.session import Session
@@ -26,22 +26,20 @@ from blockota.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from firmware_host.bootloader.client import Bootloader
     from firmware_host.bootloader.entry import BoardLine
     from firmware_host.bootloader.identity import BoardIdentity
 
 _ALL = "all"
-_KIB = 1024
-_confirm = click.option("--confirm", metavar="ID", help="The board's unique id, in place of being asked.")
+_confirm = click.option("--confirm", metavar="ID", help="The board's unique id, instead of typing it.")
 
 
 class PagesOrAll(click.ParamType):
-    """``3-7,9``, or ``all`` as None in a tuple of its own."""
+    """``3-7,9``, or ``all``."""
 
     name = "pages"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | str:
-        """Read the word."""
+        """Parse the option."""
         return _ALL if value == _ALL else PAGES.convert(value, param, ctx)
 
 
@@ -50,11 +48,19 @@ class PagesOrAll(click.ParamType):
 @click.option("--all", "everything", is_flag=True, help="The whole flash.")
 @_confirm
 @line_options
-@with_session_alone
-def erase(session: Session, /, line: BoardLine, **options: Any) -> None:
-    """Erase pages of a board's flash, or all of it, and read them back to prove it.
+@with_session_offline
+def erase(
+    session: Session,
+    /,
+    *,
+    line: BoardLine,
+    pages: tuple[int, ...] | None,
+    everything: bool,
+    confirm: str | None,
+) -> None:
+    """Erase pages of a board's flash, or all of it, and prove it by reading them back.
 
-    What they hold is lost. The command says what that is, and asks for the last characters of the board's unique id.
+    Their contents are lost. The command asks for the last characters of the board's unique id.
 
     \b
     Example:  blockota board erase --pages 3-7,9 --port /dev/ttyUSB0
@@ -63,25 +69,26 @@ def erase(session: Session, /, line: BoardLine, **options: Any) -> None:
     from firmware_host.flashing.erasure import erase as erase_units
     from firmware_host.flashing.erasure import flash_of, units_to_erase
 
-    pages = _one_of(options["pages"], everything=options["everything"])
+    if everything is (pages is not None):
+        raise UsageError("give what to erase", remedy="name --pages 3-7,9, or --all")
     with connected(session, line) as (bootloader, identity):
         units = units_to_erase(identity, pages)
         size = sum(unit.size for unit in units)
         which = "the whole flash" if pages is None else f"page {page_runs(pages)}"
-        consequence = f"Erasing {which} destroys {size:,} bytes; {_for_good(identity, pages)}."
-        require_confirmation(session, identity, consequence=consequence, confirmed=options["confirm"])
+        consequence = f"Erasing {which} destroys {size:,} bytes; {_recovery(identity, pages)}."
+        require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         chip, flash_size = flash_of(identity)
         with progress_bar(session, "Proving", total=size) as bar:
             for done in erase_units(bootloader, chip, units=units, flash_size=flash_size):
                 bar(done)
     if pages is None:
-        _forget_interruption(session, identity)
+        _remove_journal(session, identity)
     fields = {"uniqueId": identity.unique_id, "pages": [unit.number for unit in units], "bytes": size}
     session.result(fields, lambda: session.done(f"{size:,} bytes are erased, and read as erased: {which}."))
 
 
 @click.command()
-@click.option("--readout", is_flag=True, help="Nobody can read the flash, nor write or prove it.")
+@click.option("--readout", is_flag=True, help="The flash cannot be read, written or proven any more.")
 @click.option(
     "--write",
     "pages",
@@ -89,28 +96,47 @@ def erase(session: Session, /, line: BoardLine, **options: Any) -> None:
     is_flag=False,
     flag_value=_ALL,
     metavar="[PAGES]",
-    help="These pages, or all, keep what they hold.",
+    help="These pages, or all, cannot be erased or written any more.",
 )
 @_confirm
 @line_options
-@with_session_alone
-def protect(session: Session, /, line: BoardLine, **options: Any) -> None:
-    """Protect a board's flash from being read or written, and ask the board afterwards whether it is.
+@with_session_offline
+def protect(
+    session: Session,
+    /,
+    *,
+    line: BoardLine,
+    readout: bool,
+    pages: tuple[int, ...] | str | None,
+    confirm: str | None,
+) -> None:
+    """Protect a board's flash from being read or written, and ask the board afterwards.
 
-    The command says what follows from it, and asks for the last characters of the board's unique id.
+    The command asks for the last characters of the board's unique id.
 
     \b
     Example:  blockota board protect --write 0-3 --port /dev/ttyUSB0
               blockota board protect --readout --port /dev/ttyUSB0
     """
-    from firmware_host.flashing.erasure import flash_of
+    from firmware_host.bootloader.protection import protect_pages, protect_readout
+    from firmware_host.flashing.erasure import flash_of, page_numbers
 
-    _one_protection(options["readout"], bool(options["pages"]))
+    _require_one(readout, bool(pages))
+    consequence = (
+        "With readout protection its flash cannot be read, written or proven, "
+        "until the protection is removed, which destroys all contents."
+    )
     with connected(session, line) as (bootloader, identity):
-        flash_of(identity)  # a board that is locked already refuses everything
-        consequence = _protecting(identity, options["pages"])
-        require_confirmation(session, identity, consequence=consequence, confirmed=options["confirm"])
-        after = _protected(bootloader, identity, pages=options["pages"])
+        chip, _ = flash_of(identity)  # a board with readout protection refuses everything
+        if pages:
+            numbers = page_numbers(identity, None if isinstance(pages, str) else pages)
+            which = "all pages" if pages == _ALL else f"page {page_runs(numbers)}"
+            consequence = (
+                f"With write protection {which} cannot be erased or written, nor others that the chip protects with "
+                "them; protection that pages have now is replaced. Nothing is erased."
+            )
+        require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
+        after = protect_pages(bootloader, chip, pages=numbers) if pages else protect_readout(bootloader, chip)
     _show(session, identity, after=after)
 
 
@@ -119,117 +145,86 @@ def protect(session: Session, /, line: BoardLine, **options: Any) -> None:
 @click.option("--write", is_flag=True, help="All pages can be written again; nothing is erased.")
 @_confirm
 @line_options
-@with_session_alone
-def unprotect(session: Session, /, line: BoardLine, **options: Any) -> None:
-    """Lift a board's readout protection, which erases all of its flash, or its write protection.
+@with_session_offline
+def unprotect(
+    session: Session,
+    /,
+    *,
+    line: BoardLine,
+    readout: bool,
+    write: bool,
+    confirm: str | None,
+) -> None:
+    """Remove a board's readout protection, which erases all of its flash, or its write protection.
 
-    The command says what follows from it, and asks for the last characters of the board's unique id, or of its product
-    id: a board that is protected from being read does not tell the other.
+    The command asks for the last characters of the board's unique id, or of its product id: the unique id cannot be
+    read under readout protection.
 
     \b
     Example:  blockota board unprotect --write --port /dev/ttyUSB0
               blockota board unprotect --readout --confirm 0x410 --port /dev/ttyUSB0
     """
+    from firmware_host.bootloader.protection import unprotect_pages, unprotect_readout
     from firmware_host.flashing.erasure import flash_of, known_chip
 
-    _one_protection(options["readout"], options["write"])
-    consequence = (
-        "Lifting the readout protection destroys all that its flash holds; nothing brings it back, "
-        "and the journal of a run that was interrupted on it is removed."
-        if options["readout"]
-        else "Lifting the write protection lets every page be erased and written again; nothing is erased now."
-    )
+    _require_one(readout, write)
+    consequence = "Removing the write protection lets every page be erased and written again; nothing is erased now."
+    if readout:
+        consequence = (
+            "Removing the readout protection destroys all contents of its flash; nothing brings them back, "
+            "and the journal of an interrupted run is removed."
+        )
     with connected(session, line) as (bootloader, identity):
-        _ = known_chip(identity) if options["readout"] else flash_of(identity)
-        require_confirmation(session, identity, consequence=consequence, confirmed=options["confirm"])
-        after = _unprotected(bootloader, identity, readout=options["readout"])
-        if options["readout"]:
-            _forget_interruption(session, after)
+        chip = known_chip(identity) if readout else flash_of(identity)[0]
+        require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
+        after = unprotect_readout(bootloader, chip) if readout else unprotect_pages(bootloader, chip)
+        if readout:
+            _remove_journal(session, after)
     _show(session, identity, after=after)
 
 
+def _require_one(*named: bool) -> None:
+    if sum(named) != 1:
+        raise UsageError("give the protection", remedy="name --readout or --write, one of the two")
+
+
 def _journal(identity: BoardIdentity) -> Path | None:
-    """The journal of a run that was interrupted on the board, in this folder; None where there is none."""
+    """The journal of the board's interrupted run in this folder, if there is one."""
     path = JOURNALS / f"{identity.unique_id}.json"
     return path if identity.unique_id and path.exists() else None
 
 
-def _for_good(identity: BoardIdentity, pages: tuple[int, ...] | None) -> str:
+def _recovery(identity: BoardIdentity, pages: tuple[int, ...] | None) -> str:
+    """Which of the erased bytes can be restored, in a clause."""
     if not (journal := _journal(identity)):
         return "nothing brings them back"
     if pages is None:
-        return f"nothing brings them back, and the journal of the run that was interrupted on it, {journal}, is removed"
-    return f"only those that {journal} has, the journal of the run that was interrupted on it, are put back by a flash"
+        return f"nothing brings them back, and the journal of its interrupted run, {journal}, is removed"
+    return f"a flash writes only those back that {journal} has, the journal of its interrupted run"
 
 
-def _forget_interruption(session: Session, identity: BoardIdentity) -> None:
-    """What is erased on purpose is not put back by the next flash."""
+def _remove_journal(session: Session, identity: BoardIdentity) -> None:
+    """Remove the journal of a board whose flash was erased on purpose, so that a flash restores nothing."""
     if journal := _journal(identity):
         try:
             journal.unlink()
         except OSError as error:
-            session.note(f"{journal} cannot be removed ({error.strerror}): remove it, or a flash puts its bytes back.")
-
-
-def _one_of(pages: tuple[int, ...] | None, *, everything: bool) -> tuple[int, ...] | None:
-    if everything is (pages is not None):
-        raise UsageError("say what is to be erased", remedy="name --pages 3-7,9, or --all")
-    return pages
-
-
-def _one_protection(*named: bool) -> None:
-    if sum(named) != 1:
-        raise UsageError("say which protection is meant", remedy="name --readout or --write, one of the two")
-
-
-def _protecting(identity: BoardIdentity, pages: tuple[int, ...] | str | None) -> str:
-    if pages is None:
-        return (
-            "With readout protection nobody can read its flash, nor write or prove it, "
-            "until the protection is lifted, which destroys all that it holds."
-        )
-    which = "all pages" if pages == _ALL else f"page {page_runs(_numbers(identity, pages))}"
-    return (
-        f"With write protection {which} cannot be erased or written, nor others that the chip protects with them; "
-        "protection that pages have now is replaced. Nothing is erased."
-    )
-
-
-def _numbers(identity: BoardIdentity, pages: tuple[int, ...] | str) -> tuple[int, ...]:
-    from firmware_host.flashing.erasure import page_numbers
-
-    return page_numbers(identity, None if isinstance(pages, str) else pages)
-
-
-def _protected(
-    bootloader: Bootloader, identity: BoardIdentity, *, pages: tuple[int, ...] | str | None
-) -> BoardIdentity:
-    from firmware_host.bootloader.protection import protect_pages, protect_readout
-    from firmware_host.flashing.erasure import known_chip
-
-    chip = known_chip(identity)
-    if pages is None:
-        return protect_readout(bootloader, chip)
-    return protect_pages(bootloader, chip, pages=_numbers(identity, pages))
-
-
-def _unprotected(bootloader: Bootloader, identity: BoardIdentity, *, readout: bool) -> BoardIdentity:
-    from firmware_host.bootloader.protection import unprotect_pages, unprotect_readout
-    from firmware_host.flashing.erasure import known_chip
-
-    chip = known_chip(identity)
-    return unprotect_readout(bootloader, chip) if readout else unprotect_pages(bootloader, chip)
+            session.note(f"cannot remove {journal} ({error.strerror}): remove it, or a flash restores its bytes.")
 
 
 def _show(session: Session, before: BoardIdentity, *, after: BoardIdentity) -> None:
-    """Print what the board says of its protections now."""
+    """Print the board's protections after its reset."""
     pages = after.write_protected_pages
     fields = {
         "uniqueId": after.unique_id or before.unique_id,
         "readoutProtected": after.readout_protected,
         "writeProtectedPages": pages,
     }
-    writing = "not told" if pages is None else f"on for page {page_runs(pages)}" if pages else "off"
+    writing = "off"
+    if pages is None:
+        writing = "unknown"
+    elif pages:
+        writing = f"on for page {page_runs(pages)}"
     readout = "on" if after.readout_protected else "off"
-    sentence = f"{described(before)} says after its reset: readout protection {readout}, write protection {writing}."
+    sentence = f"{described(before)} reports after its reset: readout protection {readout}, write protection {writing}."
     session.result(fields, lambda: session.done(sentence))

@@ -1,4 +1,4 @@
-"""What commands that speak to boards share: the options of the line, page numbers, and the board's own name typed."""
+"""Options of the line to a board, page numbers, and confirmation by a board's id, for the commands that need them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session
 from blockota.errors import RefusedError
 from blockota.settings import STATE_FOLDER
 
@@ -28,15 +28,11 @@ BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
 JOURNALS = BENCH_LOG.with_name("interrupted")
 """The folder of the journals of interrupted runs."""
 WIRINGS = ("by-hand", "dtr-rts", "rts-dtr", "dtr", "rts", "break")
-"""The names in `firmware_host.bootloader.entry`, whose module a command's help does not need."""
-_WIRING_HELP = "by-hand, dtr-rts, rts-dtr, dtr, rts or break."
+"""The names in `firmware_host.bootloader.entry`, which is not imported for a command's help."""
 _SLOWEST, _FASTEST = 1200, 1_000_000
 _TYPED = 4
-"""Characters of a unique id that are typed."""
+"""Characters of a unique id that the operator types."""
 _MAX_PAGE = 1 << 16
-_OF_THE_CHAIN = ("config", "network", "store")
-_PARAMETERS = "__click_params__"
-"""Where click's decorators leave the options of a function that is no command yet."""
 
 
 class BaudWord(click.ParamType):
@@ -45,13 +41,13 @@ class BaudWord(click.ParamType):
     name = "baud"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the word."""
+        """Parse the option."""
         from firmware_host.bootloader.entry import FASTEST
 
         if value in ("auto", FASTEST):
             return FASTEST
         if not (str(value).isdecimal() and _SLOWEST <= int(value) <= _FASTEST):
-            self.fail(f"{value!r} is no speed: say {_SLOWEST} to {_FASTEST} bits a second, or auto.", param, ctx)
+            self.fail(f"{value!r} is not a speed: give {_SLOWEST} to {_FASTEST} bits per second, or auto.", param, ctx)
         return int(value)
 
 
@@ -61,7 +57,7 @@ class PagesWord(click.ParamType):
     name = "pages"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Read the word."""
+        """Parse the option."""
         if isinstance(value, tuple):
             return value
         pages: set[int] = set()
@@ -69,7 +65,7 @@ class PagesWord(click.ParamType):
             match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
             if not first <= last < _MAX_PAGE:
-                self.fail(f"{value!r} names no pages: say 3-7,9.", param, ctx)
+                self.fail(f"{value!r} names no pages: give page numbers such as 3-7,9.", param, ctx)
             pages.update(range(first, last + 1))
         return tuple(sorted(pages))
 
@@ -77,71 +73,88 @@ class PagesWord(click.ParamType):
 BAUD, PAGES = BaudWord(), PagesWord()
 
 
-def with_session_alone(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
-    """Give a command its `Session`, without the options of chain and store, which a board does not need."""
-    whole = with_session(command)
+def with_session_offline(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
+    """Pass a command a `Session` without the options of chain and store, which a board does not need."""
 
-    @functools.wraps(whole)
-    def wrapped(**kwargs: Any) -> None:
-        whole(**dict.fromkeys(_OF_THE_CHAIN), **kwargs)
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.pop("as_json"))
+        kwargs.pop("debug")  # main() looks for it on the command line
+        command(Session(None, None, store=None, as_json=as_json), *args, **kwargs)
 
-    options = vars(wrapped)
-    options[_PARAMETERS] = [one for one in options[_PARAMETERS] if one.name not in _OF_THE_CHAIN]
     return wrapped
 
 
 def line_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the way to one board, as ``line``, and the options that say it."""
+    """Pass a command the line to one board, as ``line``, and add the options that define it."""
 
     @click.option("--port", required=True, metavar="URL", help="/dev/ttyUSB0, socket://HOST:PORT or rfc2217://….")
-    @_way_options
+    @_wiring_options
     @functools.wraps(command)
-    def wrapped(*args: Any, port: str, way: Callable[[str], BoardLine], **kwargs: Any) -> None:
-        command(*args, line=way(port), **kwargs)
+    def wrapped(
+        *args: object, port: str, baud: int, wiring: str, invert_reset: bool, invert_boot0: bool, **kwargs: object
+    ) -> None:
+        from firmware_host.bootloader.entry import BoardLine, find_wiring
+
+        found = find_wiring(wiring, invert_reset=invert_reset, invert_boot0=invert_boot0)
+        command(*args, line=BoardLine(port, baud, found), **kwargs)
 
     return wrapped
 
 
 def lines_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the ways to several boards, as ``lines``; ``--port`` is said once for each of them."""
+    """Pass a command the lines to several boards, as ``lines``; ``--port`` is given once for each of them."""
 
-    @click.option("--port", required=True, multiple=True, metavar="URL", help="As often as there are boards.")
-    @_way_options
+    @click.option("--port", required=True, multiple=True, metavar="URL", help="A board's port; may be repeated.")
+    @_wiring_options
     @functools.wraps(command)
-    def wrapped(*args: Any, port: tuple[str, ...], way: Callable[[str], BoardLine], **kwargs: Any) -> None:
-        command(*args, lines=tuple(map(way, port)), **kwargs)
-
-    return wrapped
-
-
-def _way_options(command: Callable[..., None]) -> Callable[..., None]:
-    @click.option("--baud", type=BAUD, default="115200", show_default=True, help="Bits a second, or auto.")
-    @click.option("--wiring", type=click.Choice(WIRINGS), metavar="NAME", default="by-hand", help=_WIRING_HELP)
-    @click.option("--invert-reset", is_flag=True, help="In reset while the line is not asserted.")
-    @click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted.")
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
+    def wrapped(
+        *args: object,
+        port: tuple[str, ...],
+        baud: int,
+        wiring: str,
+        invert_reset: bool,
+        invert_boot0: bool,
+        **kwargs: object,
+    ) -> None:
         from firmware_host.bootloader.entry import BoardLine, find_wiring
 
-        baud, wiring = kwargs.pop("baud"), kwargs.pop("wiring")
-        inversions = {name: kwargs.pop(name) for name in ("invert_reset", "invert_boot0")}
-        found = find_wiring(wiring, **inversions)
-        command(*args, way=lambda url: BoardLine(url, baud, found), **kwargs)
+        found = find_wiring(wiring, invert_reset=invert_reset, invert_boot0=invert_boot0)
+        command(*args, lines=tuple(BoardLine(url, baud, found) for url in port), **kwargs)
 
     return wrapped
+
+
+def _wiring_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted."),
+        click.option("--invert-reset", is_flag=True, help="In reset while the line is not asserted."),
+        click.option(
+            "--wiring",
+            type=click.Choice(WIRINGS),
+            metavar="NAME",
+            default="by-hand",
+            help="by-hand, dtr-rts, rts-dtr, dtr, rts or break.",
+        ),
+        click.option("--baud", type=BAUD, default="115200", show_default=True, help="Bits per second, or auto."),
+    ):
+        command = option(command)
+    return command
 
 
 @contextmanager
 def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, BoardIdentity]]:
-    """Connect to a board, and ask it what it is.
+    """Connect to a board, and identify it.
 
     Args:
-        session: is told what had to be done differently.
-        line: the way to the board.
+        session: prints notes about the port.
+        line: the line to the board.
 
     Raises:
-        UsageError: the port's address or speed cannot be one.
-        BoardError: no port, no answer, or an answer that is not AN3155's.
+        UsageError: the URL or the speed is invalid.
+        BoardError: the port does not exist, the board is silent, or its answer does not follow AN3155.
     """
     from firmware_host.bootloader.entry import FASTEST, open_bootloader
     from firmware_host.bootloader.identity import identify
@@ -150,24 +163,24 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
         for note in bootloader.link.notes:
             session.note(note)
         if line.baud == FASTEST:
-            reason = "the highest that was understood"
+            how = "the highest that was understood"
             if line.wiring.is_by_hand:
-                reason = "without a reset line no other is tried"
-            session.note(f"{bootloader.link.baud} baud: {reason}.")
+                how = "without a reset line no other is tried"
+            session.note(f"{bootloader.link.baud} baud: {how}.")
         yield bootloader, identify(bootloader)
 
 
 def require_confirmation(session: Session, identity: BoardIdentity, *, consequence: str, confirmed: str | None) -> None:
-    """Say what will be lost, and go on only when the person has named the board.
+    """Print what will be lost, and continue only if the operator names the board.
 
     Args:
-        session: says it.
-        identity: of the board.
+        session: prints it.
+        identity: the board.
         consequence: a sentence.
-        confirmed: the board's name as given by ``--confirm``; without it the person is asked on the terminal.
+        confirmed: the value of ``--confirm``; without it the operator is asked on the terminal.
 
     Raises:
-        RefusedError: another board was named, or there is nobody to ask.
+        RefusedError: another board was named, or there is no terminal.
     """
     name = board_name(identity)
     session.note(f"{described(identity)}. {consequence}")
@@ -177,12 +190,12 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
         raise RefusedError(
             "nothing was changed",
             why=f"{confirmed} was named, and the board on the line is {name}",
-            remedy=f"see that it is the right board, and then say --confirm {name}",
+            remedy=f"make sure that it is the right board, then add --confirm {name}",
         )
 
 
 def board_name(identity: BoardIdentity) -> str:
-    """What a person confirms a board by: its unique id, or its product id where it does not tell that."""
+    """The name that confirms a board: its unique id, or its product id if the other cannot be read."""
     return identity.unique_id or f"{identity.product_id:#05x}"
 
 
@@ -193,7 +206,7 @@ def described(identity: BoardIdentity) -> str:
 
 
 def page_runs(pages: Iterable[int]) -> str:
-    """Page numbers as people write them, as in ``3-7,9``."""
+    """Page numbers as runs, such as ``3-7,9``."""
     runs = []
     for _, group in groupby(enumerate(sorted(pages)), key=lambda place: place[1] - place[0]):
         run = [page for _, page in group]
@@ -204,7 +217,9 @@ def page_runs(pages: Iterable[int]) -> str:
 def _typed_name(session: Session, name: str) -> str:
     if session.as_json or not (sys.stdin and sys.stdin.isatty()):
         raise RefusedError(
-            "nothing was changed", why="there is no terminal to ask on", remedy=f"say --confirm {name} if this is meant"
+            "nothing was changed",
+            why="there is no terminal to ask for confirmation",
+            remedy=f"add --confirm {name} if this is intended",
         )
     end = name[-_TYPED:]
     typed = str(click.prompt(f"Type the last {len(end)} characters of {name} to go on", err=True)).strip()

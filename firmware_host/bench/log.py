@@ -1,10 +1,9 @@
-"""The bench's log: one JSON line for each board that was worked on, from which a receipt can be made later.
+"""The bench log: one JSON line for every board that was worked on, as a hash chain.
 
-Every line names the SHA-256 of the line before it, and a head file beside the log holds the last line once more, so
-that a line that was removed, changed or put in shows, at the end of the log too. The head is written first: a crash or
-a full disk in between leaves a line that is in the head alone, and the next one to write puts it into the log. Who can
-write both files can write both anew: the number and hash of a line, printed with each result, are worth keeping
-elsewhere.
+Every line names the SHA-256 of the line before it, and a head file beside the log repeats the last line, so that a line
+that was removed, changed or inserted is detected, also at the end of the log. The head is written first. A crash or a
+full disk in between leaves a line in the head alone, and the next writer appends it to the log. Someone who can write
+both files can replace both: keep the number and hash of a line, which are printed with each result, elsewhere.
 """
 
 from __future__ import annotations
@@ -19,33 +18,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blockota.errors import ContentError, ProposalError, UsageError
+from blockota.errors import Action, ContentError, ProposalError, UsageError
 from blockota.files import whole_file
 from blockota.strict_json import digest, integer, load_object
 
 _NO_LINE = hashlib.sha256().digest()
-"""What the first line names in the place of a line before it."""
+"""Named by the first line as its predecessor."""
 _NEWLINE = b"\n"
+_REMEDY = "compare it with a copy; anyone who can write the log can have changed it"
 
 
 @dataclass(frozen=True)
 class BenchEntry:
-    """What was done to one board.
+    """The work on one board.
 
     Attributes:
-        time: when it ended, in seconds since 1970.
+        time: when it ended, in Unix seconds.
         operator: who did it.
-        board: the chip's unique id, in hexadecimal; empty where the board did not tell.
-        chip_id: the board's product id; None where the board did not tell.
+        board: the chip's unique id, in hexadecimal; empty if unknown.
+        chip_id: the board's product id; None if unknown.
         chain_id: the chain whose record was believed.
         contract: the contract on it.
-        product: what was to be written.
+        product: the product to be written.
         before: the version that the board held, or ``blank``, ``unknown`` or ``half written``.
-        after: the version that it holds, proven; empty where it is not proven.
+        after: the version that it is proven to hold; empty if nothing is proven.
         sha256: the release's digest, in hexadecimal.
-        flash_sha256: the digest of what the flash held at the end; empty where it is not known.
-        proof: how that was read: ``stub``, ``read-back``, or empty.
-        result: ``done``, ``already`` where nothing had to be written, or what failed.
+        flash_sha256: the digest of the flash at the end; empty if unknown.
+        proof: the method of that digest: ``stub``, ``read-back``, or empty.
+        result: ``done``, ``already`` if nothing had to be written, or what failed.
     """
 
     time: int
@@ -65,12 +65,12 @@ class BenchEntry:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the log as it stands there.
+    """One line of the log.
 
     Attributes:
         raw: its bytes, without the newline.
         number: from 1 on, without a gap.
-        fields: what it says.
+        fields: the line as JSON.
     """
 
     raw: bytes
@@ -79,7 +79,7 @@ class Line:
 
     @property
     def sha256(self) -> bytes:
-        """Of its bytes; the next line names it."""
+        """The digest of its bytes, which the next line names."""
         return hashlib.sha256(self.raw).digest()
 
 
@@ -87,23 +87,22 @@ class BenchLog:
     """A log and its head file; several processes may append.
 
     Args:
-        path: the log; made with the first line. The head file bears its name and ``.head``.
+        path: the log; made with the first line. The head file has its name with ``.head`` appended.
     """
 
     def __init__(self, path: Path) -> None:
-        """Remember the path; nothing is touched yet."""
         self.path = path
         self._head = path.with_name(f"{path.name}.head")
         self._proven: tuple[int, Line | None] = 0, None
 
     def append(self, entry: BenchEntry) -> Line:
-        """Write a line, and let it reach the disk.
+        """Append a line durably.
 
         Returns:
-            The line, whose number and hash are worth printing.
+            The line; print its number and hash.
 
         Raises:
-            ContentError: the log's end is not what the head file says; nothing was written.
+            ContentError: the end of the log differs from the head file; nothing was written.
             UsageError: the log cannot be written.
         """
         with self._locked() as file:
@@ -113,15 +112,15 @@ class BenchLog:
             line = Line(json.dumps(fields, separators=(",", ":")).encode(), number, fields)
             with whole_file(self._head) as head:
                 head.write(line.raw + _NEWLINE)
-            # From here on the line is kept: where the log takes it no more, its next writer puts it there.
+            # The line is kept from here on: if the log cannot take it, the next writer appends it.
             with suppress(OSError):
                 _write(file, line.raw + _NEWLINE)
         return line
 
     def check(self) -> None:
-        """Prove that the log is whole and can be written, before there is something that must be written.
+        """Prove that the log is whole and can be written.
 
-        What an earlier call has proven is not read again, so that a long log costs its length once a process.
+        Lines that an earlier call has proven are not parsed again.
 
         Raises:
             ContentError: it is not whole.
@@ -136,20 +135,20 @@ class BenchLog:
             self._proven = len(content), last
 
     def lines(self) -> Iterator[Line]:
-        """Read the log, and prove that no line is missing, changed or put in.
+        """Read the log, and prove that no line was removed, changed or inserted.
 
         Yields:
             Each line, in order.
 
         Raises:
-            ContentError: the log is not whole; its text names the first line that is wrong.
-            UsageError: there is no log.
+            ContentError: the log is not whole; the error names the first wrong line.
+            UsageError: the log cannot be read.
         """
         try:
             content = self.path.read_bytes()
         except OSError as error:
             raise UsageError(
-                f"the bench log {self.path} cannot be read", why=error.strerror or "", remedy="check the path"
+                f"cannot read the bench log {self.path}", why=error.strerror or "", remedy="check the path"
             ) from error
         *whole, rest = content.split(_NEWLINE)
         last: Line | None = None
@@ -170,13 +169,14 @@ class BenchLog:
                 os.close(file)
         except OSError as error:
             raise UsageError(
-                f"the bench log {self.path} cannot be written",
+                f"cannot write the bench log {self.path}",
                 why=error.strerror or str(error),
-                remedy="name a file in a folder that you may write with --log",
+                remedy="name a file in a writable folder",
+                action=Action.NAME_LOG,
             ) from error
 
     def _mended_end(self, file: int) -> Line | None:
-        """The last line, which is put into the log now where the head alone has it."""
+        """The last line; if only the head has it, it is appended to the log."""
         whole, _, rest = self.path.read_bytes().rpartition(_NEWLINE)
         last = _parse(whole.rpartition(_NEWLINE)[2]) if whole else None
         if missing := self._missing(last, rest):
@@ -185,7 +185,7 @@ class BenchLog:
         return missing or last
 
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
-        """The line that the head alone has; `rest` may be its beginning, where the disk was full."""
+        """The line that only the head has; `rest` may be its beginning, if the disk was full."""
         head = self._read_head()
         if not rest and (head.raw if head else None) == (last.raw if last else None):
             return None
@@ -219,9 +219,9 @@ def _successor(raw: bytes, last: Line | None) -> Line:
     line = _parse(raw)
     number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
     if line.number != number:
-        raise _broken(number, f"line {line.number} stands in its place")
+        raise _broken(number, f"line {line.number} is in its place")
     if line.fields.get("previous") != previous.hex():
-        raise _broken(number, "it does not follow the line before it, one of the two was changed")
+        raise _broken(number, "it does not name the hash of the line before it; one of the two was changed")
     return line
 
 
@@ -233,21 +233,21 @@ def _parse(raw: bytes) -> Line:
     except (ProposalError, KeyError, TypeError, ValueError) as error:
         raise ContentError(
             "the bench log is not whole",
-            why=f"a line of it cannot be read ({error})",
-            remedy="compare it with a copy; whoever can write the log can have changed it",
+            why=f"cannot read one of its lines ({error})",
+            remedy=_REMEDY,
         ) from error
 
 
 def _differing(in_head: int, in_log: int) -> ContentError:
     if in_head == in_log:
-        return _broken(in_log, "it is not the line that the head file holds")
-    end = f"the log ends with line {in_log}" if in_log else "the log has none"
-    return _broken(min(in_head, in_log) + 1, f"the head file says that line {in_head} is the last, and {end}")
+        return _broken(in_log, "it differs from the line in the head file")
+    end = f"the log ends with line {in_log}" if in_log else "the log is empty"
+    return _broken(min(in_head, in_log) + 1, f"the head file has line {in_head}, and {end}")
 
 
 def _broken(number: int, why: str) -> ContentError:
     return ContentError(
         f"the bench log is not whole from line {number} on",
         why=why,
-        remedy="compare it with a copy; whoever can write the log can have changed it",
+        remedy=_REMEDY,
     )

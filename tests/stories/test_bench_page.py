@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,15 +12,17 @@ import pytest
 from firmware_host.simulator import SimulatedBoard, serve_rfc2217, serve_tcp
 from tests.conftest import ROOT
 from tests.stories.benches import APPLICATION, FULL, Bench
+from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, exit_status, missing
+from tests.stories.technicians import board, publish_all
 
 PAGE = ROOT / "docs" / "bench.md"
 
 
-def test_the_page_shows_what_the_commands_print(
+def test_the_board_commands_of_the_page_print_what_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Typed from top to bottom, with simulated boards at the ports of the page, the commands do what it says."""
+    """From top to bottom, with simulated boards at the ports that the page names."""
     monkeypatch.chdir(tmp_path)
     bench, ran = Bench(capsys), 0
     with served_boards() as ports:
@@ -59,3 +61,23 @@ def started() -> SimulatedBoard:
     board.boot0 = False
     board.reset()
     return board
+
+
+def test_the_flash_commands_of_the_page_print_what_it_shows(workshop: Workshop) -> None:
+    """A blank board, an update, the same again, and three boards of which one is not ours."""
+    publish_all(workshop)
+    boards = {"/dev/ttyUSB0": SimulatedBoard(), "/dev/ttyUSB1": board(2), "/dev/ttyUSB2": board(3, flash=b"theirs")}
+    with ExitStack() as stack:
+        ports = {name: stack.enter_context(serve_tcp(one)) for name, one in boards.items()}
+        typed = [shlex.split(command) for command, _ in commands(PAGE)]
+        ran = 0
+        for words, (_, lines) in zip(typed, commands(PAGE), strict=True):
+            if words[:2] == ["blockota", "flash"]:
+                outcome = workshop.run(*[ports.get(word, word) for word in words[1:]])
+                printed = outcome.out + outcome.err
+                for name, url in ports.items():
+                    printed = printed.replace(url, name)
+                assert outcome.status == exit_status(lines), printed
+                assert not missing(lines, printed), printed
+                ran += 1
+    assert ran == 4

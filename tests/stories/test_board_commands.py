@@ -54,11 +54,11 @@ def test_identify_says_what_a_board_is(bench: Bench) -> None:
 def test_identify_says_what_it_does_not_know(bench: Bench) -> None:
     """A chip that is not in the table, and a board that is protected from being read."""
     with serve_tcp(SimulatedBoard(with_product_id(0x999))) as url:
-        assert "unknown to this program, product id 0x999" in bench.run("identify", "--port", url).out
+        assert "not supported, product id 0x999" in bench.run("identify", "--port", url).out
     closed = SimulatedBoard()
     closed.protect(readout=True)
     with serve_tcp(closed) as url:
-        assert re.search(r"Unique id +not told", bench.run("identify", "--port", url).out)
+        assert re.search(r"Unique id +unknown", bench.run("identify", "--port", url).out)
 
 
 @pytest.mark.parametrize(("baud", "found"), [("57600", 57600), ("auto", 256000)])
@@ -138,7 +138,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
         (("tcp://host:1",), 2, "names no port"),
         (("socket://127.0.0.1:1",), 4, "Connection refused"),
         (("rfc2217://127.0.0.1:1",), 4, "Connection refused"),
-        (("image.bin", "--baud", "5"), 2, "'5' is no speed"),
+        (("image.bin", "--baud", "5"), 2, "'5' is not a speed"),
         (("image.bin", "--wiring", "usb"), 2, "'usb' is not one of"),
         (("image.bin", "--invert-boot0"), 2, "no such line to invert"),
     ):
@@ -193,7 +193,7 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
     """All lines or those of one board, always after the whole log was proven; a removed line shows."""
     kept = BenchLog(BENCH_LOG)
     BENCH_LOG.parent.mkdir(parents=True)
-    ends(bench.run("log"), 2, "bench-log.jsonl cannot be read")
+    ends(bench.run("log"), 2, "cannot read the bench log")
     last = [kept.append(entry(number)) for number in range(3)][-1]
     outcome = bench.run("log")
     assert outcome.out.count("acme-thermo2") == 3

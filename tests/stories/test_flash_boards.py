@@ -119,7 +119,7 @@ def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
         (("--port", "socket://localhost:1", "--watch", "--resume"), "exclude each other"),
         (("--port", "socket://localhost:1", "--wiring", "dtr", "--invert-boot0"), "no such line to invert"),
         (("--port", "telnet://localhost:1"), "names no port"),
-        (("--port", "socket://localhost:1", "--log", "nowhere/log"), "the bench log nowhere/log cannot be written"),
+        (("--port", "socket://localhost:1", "--log", "nowhere/log"), "cannot write the bench log nowhere/log"),
     ],
     ids=["twice", "both", "inversion", "address", "log"],
 )
