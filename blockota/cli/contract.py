@@ -1,4 +1,4 @@
-"""``blockota contract``: the contract itself, and the emergency stop."""
+"""``blockota contract``: show the contract, pause and resume it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def contract() -> None:
-    """The contract that records releases: whose it is, and whether it is paused."""
+    """The contract that records releases: show, pause, resume."""
 
 
 @contract.command()
 @with_session
 def show(session: Session, /) -> None:
-    """Show the contract, the Safe that owns it, and whether releases are stopped.
+    """Show the contract, the Safe that owns it, and whether it is paused.
 
     \b
     Example:  blockota contract show
@@ -41,13 +41,13 @@ def show(session: Session, /) -> None:
 
 
 @contract.command()
-@key_option("An owner's of the Safe, who stops at once, without a proposal", default="")
+@key_option("Key of an owner, who pauses at once without a proposal", default="")
 @may_propose_options
 @with_session
 def pause(session: Session, /, key: str, password_fd: int | None, proposing: ProposalOptions | None) -> None:
-    """Stop all publishing and installing, at once by one owner's --key, or by a proposal.
+    """Stop all publishing and installing: at once with one owner's --key, or by a proposal.
 
-    Every single owner of the Safe may stop; only all together, by a proposal, may resume.
+    Any single owner of the Safe can pause; to resume takes a proposal.
 
     \b
     Example:  blockota contract pause --key keystore:alice.json
@@ -66,7 +66,7 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     receipt = session.contract.pause(session.open_key(key, password_fd))
     transaction = "0x" + receipt.transaction.hex()
     fields = {"paused": True, "transaction": transaction, "block": receipt.block_number}
-    sentence = f"all releases are stopped since block {receipt.block_number}, transaction {transaction}"
+    sentence = f"publishing and installing are paused since block {receipt.block_number}, transaction {transaction}"
     session.result(fields, lambda: session.done(sentence))
 
 

@@ -1,4 +1,4 @@
-"""The command ``blockota``: its nouns, and where errors become sentences and exit statuses."""
+"""The command ``blockota``: its nouns, and how errors become sentences and exit statuses."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from blockota.text import plain
 
 _NOUNS = {
     "cid": "Print the content address of a file.",
-    "product": "What images are for: pair, unpair, floor, list, show.",
+    "product": "Products and their floors: pair, unpair, floor, list, show.",
     "release": "Releases: publish, revoke, list, show, fetch, verify.",
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
-    "broker": "A broker's copies: sync what its agreements name.",
-    "repository": "Serve releases over HTTP as a vendor or broker: serve, token.",
-    "proposal": "What the vendor's Safe is asked: list, show, sign, execute, reject, simulate and more.",
-    "contract": "The contract itself: show, pause, resume.",
+    "broker": "A broker's copies: sync them with its agreements.",
+    "repository": "Serve releases over HTTP: serve, token.",
+    "proposal": "Proposals to the vendor's Safe: list, show, sign, execute, reject, simulate and more.",
+    "contract": "The contract: show, pause, resume.",
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
-    "transaction": "Transactions that are not settled: list, resume, forget.",
-    "flash": "Write a proven release to a board, and prove the flash.",
-    "board": "One STM32 on a serial line: identify, read, erase, protect, unprotect, doctor, simulate, log.",
-    "dev": "A local chain to try everything on: up, status, down.",
-    "demo": "Walk the whole road once, from vendor to running board.",
+    "transaction": "Pending transactions: list, resume, forget.",
+    "flash": "Flash a verified release to a board, and verify the flash.",
+    "board": "An STM32 on a serial line: identify, read, erase, protect, unprotect, doctor, simulate, log.",
+    "dev": "A local chain for trying things out: up, status, down.",
+    "demo": "Run everything once, from publishing to a flashed board.",
 }
 _INTERRUPTED = 130
 
 
 class _Nouns(click.Group):
-    """Loads a noun's module only when it is asked for, so that help is there at once."""
+    """Imports the module of a noun only when the noun is used, so that help is printed at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The nouns, in the order of the road."""
+        """The nouns, in the order in which they are listed."""
         del ctx
         return list(_NOUNS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One noun's command."""
+        """The command of a noun."""
         del ctx
         if cmd_name not in _NOUNS:
             return None
@@ -55,7 +55,7 @@ class _Nouns(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the nouns without loading them."""
+        """List the nouns without importing their modules."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(_NOUNS.items()))
@@ -64,16 +64,19 @@ class _Nouns(click.Group):
 @click.group(cls=_Nouns, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="blockota")
 def cli() -> None:
-    """Firmware releases as public facts on a chain, checked before a board is written.
+    """Publish firmware releases on a chain, and verify them before a board is flashed.
 
     \b
     Try it:  blockota dev up
              blockota release list
              blockota demo
 
-    Settings come from blockota.toml in this folder, from --config FILE, or from BLOCKOTA_* variables. Exit status:
-    0 done, 1 a defect of ours, 2 usage, 3 refused (nothing was changed), 4 board or link, 5 chain or store out of
-    reach, 130 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    Settings come from blockota.toml in this folder, from --config FILE, or from BLOCKOTA_* variables.
+
+    \b
+    Exit status:  0 done       3 refused, nothing was changed   130 stopped by a
+                  1 a defect   4 board, device or link              signal, such
+                  2 usage      5 chain or store out of reach        as Ctrl-C
     """
 
 
@@ -161,7 +164,7 @@ def _without_secrets(text: str) -> str:
 
 
 def error_fields(error: BlockOTAError) -> dict[str, Any]:
-    """An error as JSON."""
+    """The fields of an error for JSON."""
     fields: dict[str, Any] = {
         "kind": type(error).__name__,
         "what": error.what,

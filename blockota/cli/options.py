@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.parameters import SPAN
+from blockota.cli.parameters import DURATION
 from blockota.cli.session import Session
 from blockota.errors import UsageError
 
@@ -124,7 +124,7 @@ def _with_proposing(command: Callable[..., None], *, is_optional: bool) -> Calla
     )
     @click.option("--reason", default="", help="Why it is proposed, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
-    @click.option("--expires-in", type=SPAN, default=_WEEK, show_default="7d", help="How long it may be signed.")
+    @click.option("--expires-in", type=DURATION, default=_WEEK, show_default="7d", help="How long it may be signed.")
     @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe; the next one by default.")
     @functools.wraps(command)
     def wrapped(*args: object, output: Path | None, **options: object) -> None:

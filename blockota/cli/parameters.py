@@ -1,4 +1,4 @@
-"""Words of the command line that become values: versions, numbers, regions, times and spans of them, metadata."""
+"""Parameter types of the command line: versions, numbers, regions, durations, addresses, times, metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VersionWord(click.ParamType):
     name = "version"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Version:
-        """Read the word."""
+        """Parse the word."""
         if isinstance(value, Version):
             return value
         try:
@@ -38,13 +38,13 @@ class NumberWord(click.ParamType):
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the word."""
+        """Parse the word."""
         try:
             number = int(str(value), 0)
         except ValueError:
             number = -1
         if not 0 <= number < _MAX_ADDRESS:
-            self.fail(f"{value!r} is no number: say 0x410 or 1040.", param, ctx)
+            self.fail(f"{value!r} is not a number: write 0x410 or 1040.", param, ctx)
         return number
 
 
@@ -54,43 +54,45 @@ class RegionWord(click.ParamType):
     name = "region"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Region:
-        """Read the word."""
+        """Parse the word."""
         match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}):(\d{1,10})([KMG]?)", str(value))
         region = Region(int(match[1], 16), int(match[2]) * _UNITS[match[3]]) if match else Region(0, 0)
         if region.size == 0 or region.end > _MAX_ADDRESS:
-            self.fail(f"{value!r} is no flash region: say START:SIZE (bytes, K, M, G), 0x08000000:64K.", param, ctx)
+            self.fail(
+                f"{value!r} is not a flash region: write START:SIZE (bytes, K, M, G), as 0x08000000:64K.", param, ctx
+            )
         return region
 
 
-class SpanWord(click.ParamType):
+class DurationWord(click.ParamType):
     """``7d``, ``12h`` or ``30m``, as seconds."""
 
-    name = "span"
+    name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the word."""
+        """Parse the word."""
         if isinstance(value, int):
             return value
         match = re.fullmatch(r"([1-9]\d{0,3})([mhd])", str(value))
         if match is None:
-            self.fail(f"{value!r} is no span of time: say 30m, 12h or 7d.", param, ctx)
+            self.fail(f"{value!r} is not a duration: write 30m, 12h or 7d.", param, ctx)
         return int(match[1]) * _SPANS[match[2]]
 
 
 class AddressWord(click.ParamType):
-    """``0x`` and 40 hex digits; mixed case must be a right checksum (EIP-55)."""
+    """``0x`` and 40 hex digits; mixed case must have the right checksum (EIP-55)."""
 
     name = "address"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Read the word."""
+        """Parse the word."""
         from blockota.ethereum import is_address, is_checksum_address, to_checksum_address
 
         digits = str(value)[2:]
         if not str(value).startswith("0x") or not is_address(value) or not int(digits, 16):
-            self.fail(f"{value!r} is no address: say 0x and 40 hex digits.", param, ctx)
+            self.fail(f"{value!r} is not an address: write 0x and 40 hex digits.", param, ctx)
         if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
-            self.fail(f"{value} has a wrong checksum: a digit was mistyped.", param, ctx)
+            self.fail(f"{value} has a wrong checksum (EIP-55): a digit was mistyped.", param, ctx)
         return str(to_checksum_address(value))
 
 
@@ -100,19 +102,19 @@ class TimeWord(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the word; a time without its zone is none, since two people would read it differently."""
+        """Parse the word. A time without a zone is refused: two readers would take it for different moments."""
         if isinstance(value, int):
             return value
         if str(value).startswith("+"):
-            return int(time.time()) + SPAN.convert(str(value)[1:], param, ctx)
+            return int(time.time()) + DURATION.convert(str(value)[1:], param, ctx)
         try:
             moment = datetime.fromisoformat(str(value))
         except ValueError:
-            self.fail(f"{value!r} is no time: say 2026-12-01T08:00+01:00, 2026-12-01T07:00Z or +7d.", param, ctx)
+            self.fail(f"{value!r} is not a time: write 2026-12-01T08:00+01:00, 2026-12-01T07:00Z or +7d.", param, ctx)
         if moment.tzinfo is None:
-            self.fail(f"{value!r} does not say its zone: write Z for UTC, or +01:00, behind it.", param, ctx)
+            self.fail(f"{value!r} has no time zone: append Z for UTC, or +01:00.", param, ctx)
         if moment.timestamp() < 1:
-            self.fail(f"{value!r} lies before 1970, where the chain's time begins.", param, ctx)
+            self.fail(f"{value!r} lies before 1970: the chain has no such time.", param, ctx)
         return int(moment.timestamp())
 
 
@@ -122,14 +124,14 @@ class EntryWord(click.ParamType):
     name = "entry"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Read the word; what key and value may be, the manifest says."""
+        """Parse the word; `blockota.model.manifest` checks key and value."""
         if isinstance(value, tuple):
             return value
         key, equals, text = str(value).partition("=")
         if not (key and equals):
-            self.fail(f"{value!r} is no metadata: say KEY=VALUE.", param, ctx)
+            self.fail(f"{value!r} is not metadata: write KEY=VALUE.", param, ctx)
         return key, text
 
 
-VERSION, NUMBER, REGION, SPAN = VersionWord(), NumberWord(), RegionWord(), SpanWord()
+VERSION, NUMBER, REGION, DURATION = VersionWord(), NumberWord(), RegionWord(), DurationWord()
 ADDRESS, TIME, ENTRY = AddressWord(), TimeWord(), EntryWord()

@@ -1,4 +1,4 @@
-"""``blockota product``: what images are for."""
+"""``blockota product``: pair products with an OEM, a chip and a flash region, and raise their floors."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ MAX_CHIP_ID = 0xFFFF
 
 @click.group()
 def product() -> None:
-    """What images are for: one component of one device model, paired with an OEM, a chip and a flash region."""
+    """Products: a component of a device model, paired with an OEM, a chip id and a flash region."""
 
 
 @product.command()
 @click.argument("name")
-@click.option("--oem", required=True, help="Name of the manufacturer it is paired with.")
-@click.option("--chip", type=NUMBER, required=True, help="Product id of the chip, such as 0x410 (STM32F10x).")
-@click.option("--region", type=REGION, required=True, help="Flash for its images, such as 0x08000000:64K.")
+@click.option("--oem", required=True, help="Name of the manufacturer of the device.")
+@click.option("--chip", type=NUMBER, required=True, help="Chip id, such as 0x410 (STM32F10x).")
+@click.option("--region", type=REGION, required=True, help="Flash region of the images, such as 0x08000000:64K.")
 @proposing_options
 @with_session
 def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, proposing: ProposalOptions) -> None:
-    """Propose to pair the product NAME with its OEM, chip and flash region; its Safe's owners decide.
+    """Propose to pair the product NAME with an OEM, a chip id and a flash region; the Safe's owners decide.
 
     \b
     Example:  blockota product pair acme-thermo2 --oem acme --chip 0x410 --region 0x08000000:64K -o pair.json
@@ -41,7 +41,7 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
     from blockota.vendor.publish import propose_pairing
 
     if chip > MAX_CHIP_ID:
-        raise click.BadParameter(f"0x{chip:x} is no chip id: it has at most 16 bits", param_hint="--chip")
+        raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
     save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)
 
@@ -51,9 +51,9 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
 @proposing_options
 @with_session
 def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
-    """Propose to dissolve the pairing of the product NAME: nothing is published or installed for it any more.
+    """Propose to end the pairing of the product NAME: nothing can be published or installed for it any more.
 
-    Its releases stay on record, and it can be paired again.
+    Its releases stay on record, and the product can be paired again.
 
     \b
     Example:  blockota product unpair acme-thermo2 --reason "out of production" -o unpair.json
@@ -67,13 +67,13 @@ def unpair(session: Session, /, name: str, proposing: ProposalOptions) -> None:
 @product.command()
 @click.argument("name")
 @click.argument("version", type=VERSION)
-@click.option("--above-newest", is_flag=True, help="Even where no release reaches it: nothing can be installed then.")
+@click.option("--above-newest", is_flag=True, help="Allow a floor that excludes every release.")
 @proposing_options
 @with_session
 def floor(session: Session, /, name: str, version: Version, *, above_newest: bool, proposing: ProposalOptions) -> None:
-    """Propose to raise the floor of the product NAME to VERSION: nothing older is published or installed any more.
+    """Propose to raise the floor of the product NAME to VERSION: no older version can be published or installed.
 
-    A floor only rises. Nobody can lower it again, the Safe's owners neither.
+    A floor cannot be lowered again, not even by the Safe's owners.
 
     \b
     Example:  blockota product floor acme-thermo2 1.4.0 --reason "1.3 leaks keys" -o floor.json
@@ -93,7 +93,7 @@ def floor(session: Session, /, name: str, version: Version, *, above_newest: boo
 @product.command("list")
 @with_session
 def list_(session: Session) -> None:
-    """List all products of the contract.
+    """List the products of the contract.
 
     \b
     Example:  blockota product list
@@ -146,9 +146,9 @@ def _floor_fields(floor: Floor) -> dict[str, Any]:
 
 def _shown_floor(floor: Floor) -> dict[str, object]:
     return {
-        "floor": f"{floor.product} {floor.version}, which nobody can lower again",
-        "excluded for good": _versions(floor.excluded),
-        "allowed still": _versions(floor.allowed),
+        "floor": f"{floor.product} {floor.version}, which cannot be lowered again",
+        "permanently excluded": _versions(floor.excluded),
+        "still allowed": _versions(floor.allowed),
     }
 
 

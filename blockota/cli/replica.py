@@ -9,7 +9,7 @@ import click
 
 from blockota.cli.keys import key_option
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
-from blockota.cli.parameters import SPAN, VERSION
+from blockota.cli.parameters import DURATION, VERSION
 from blockota.cli.session import Session, with_session
 from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
 from blockota.model.release import Version, show_time
@@ -34,7 +34,7 @@ def replica() -> None:
 @replica.command()
 @click.option("--product", required=True, metavar="NAME")
 @click.option("--version", type=VERSION, required=True, help="The release to serve.")
-@click.option("--expires-in", type=SPAN, default=_QUARTER, show_default="90d", help="How long it is to be served.")
+@click.option("--expires-in", type=DURATION, default=_QUARTER, show_default="90d", help="How long it is to be served.")
 @_KEY
 @with_session
 def propose(session: Session, /, product: str, version: Version, expires_in: int, **signing: Any) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from blockota.cli.parameters import ADDRESS, SPAN
+from blockota.cli.parameters import ADDRESS, DURATION
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 
@@ -46,7 +46,7 @@ def repository() -> None:
 @click.option("--tokens", "tokens_path", type=_FILE, metavar="FILE", help="Require one of these bearer tokens.")
 @click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
 @click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between reads of the chain.")
-@click.option("--patience", type=SPAN, default=_HOUR, show_default="1h", help="How long the last answer counts.")
+@click.option("--patience", type=DURATION, default=_HOUR, show_default="1h", help="How long the last answer counts.")
 @click.option("--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers sent at once.")
 @click.option("--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers.")
 @with_session

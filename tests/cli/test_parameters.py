@@ -1,4 +1,4 @@
-"""Words of the command line: what they mean, and what they cannot mean."""
+"""Parameter types: what each word becomes, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import click
 import pytest
 
-from blockota.cli.parameters import ENTRY, NUMBER, REGION, SPAN, TIME, VERSION
+from blockota.cli.parameters import DURATION, ENTRY, NUMBER, REGION, TIME, VERSION
 from blockota.model.release import Region, Version
 
 
@@ -24,10 +24,10 @@ from blockota.model.release import Region, Version
         (REGION, "0x0:1", Region(0, 1)),
         (REGION, "0x08000000:1M", Region(0x0800_0000, 1 << 20)),
         (REGION, "0xffff0000:65536", Region(0xFFFF_0000, 1 << 16)),
-        (SPAN, "30m", 1800),
-        (SPAN, "12h", 43_200),
-        (SPAN, "7d", 604_800),
-        (SPAN, 604_800, 604_800),
+        (DURATION, "30m", 1800),
+        (DURATION, "12h", 43_200),
+        (DURATION, "7d", 604_800),
+        (DURATION, 604_800, 604_800),
         (TIME, 0, 0),
         (TIME, "2026-12-01T08:00+01:00", 1_796_108_400),
         (TIME, "2026-12-01T07:00Z", 1_796_108_400),
@@ -38,7 +38,7 @@ from blockota.model.release import Region, Version
     ],
 )
 def test_a_word_becomes_a_value(kind: click.ParamType, word: object, value: object) -> None:
-    """Each in its own form, and a default as it is."""
+    """Defaults, which have the right type already, pass unchanged."""
     assert kind.convert(word, None, None) == value
 
 
@@ -50,22 +50,22 @@ WRONG_WORDS: tuple[tuple[click.ParamType, str], ...] = (
     *((TIME, word) for word in ("", "x", "1.12.2026", "2026-12-01", "2026-12-01T08:00", "1970-01-01T00:00Z", "-7d")),
     *((TIME, word) for word in ("2026-12-01T24:01Z", "10000-01-01T00:00Z", "now", "1796108400")),
     *((ENTRY, word) for word in ("", "commit", "=4f2a", "=")),
-    *((SPAN, word) for word in ("", "0d", "7", "7w", "-7d", "1.5h", "99999d", "d")),
+    *((DURATION, word) for word in ("", "0d", "7", "7w", "-7d", "1.5h", "99999d", "d")),
 )
 
 
 @pytest.mark.parametrize(("kind", "word"), WRONG_WORDS, ids=range(len(WRONG_WORDS)))
-def test_a_word_without_meaning_is_a_usage_error(kind: click.ParamType, word: str) -> None:
-    """It is repeated, with an example of what it should look like."""
+def test_a_malformed_word_is_a_usage_error(kind: click.ParamType, word: str) -> None:
+    """The message repeats the word and shows an example."""
     with pytest.raises(click.BadParameter) as refused:
         kind.convert(word, None, None)
     assert repr(word) in refused.value.message
     assert refused.value.exit_code == 2
 
 
-def test_a_span_from_now_is_a_time() -> None:
-    """``+12h`` is meant by the clock of this machine; what is no span is told as one."""
+def test_a_duration_from_now_is_a_time() -> None:
+    """``+12h`` counts from the clock of this machine."""
     assert TIME.convert("+12h", None, None) == pytest.approx(time.time() + 43_200, abs=5)
     for word in ("+", "+7w", "+ 7d"):
-        with pytest.raises(click.BadParameter, match="no span of time"):
+        with pytest.raises(click.BadParameter, match="not a duration"):
             TIME.convert(word, None, None)

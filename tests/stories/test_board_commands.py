@@ -88,7 +88,7 @@ def test_memories_are_read_into_a_file(bench: Bench, words: tuple[str, ...], add
     with serve_tcp(SimulatedBoard(flash=FULL)) as url:
         outcome = bench.run("read", "-o", "out.bin", "--port", url, "--json", *words)
     if not length:
-        ends(outcome, 2, "'1K' is no number")
+        ends(outcome, 2, "'1K' is not a number")
         return
     assert (outcome.json["address"], outcome.json["length"]) == (address, length)
     data = Path("out.bin").read_bytes()

@@ -248,7 +248,7 @@ def test_what_the_safe_would_not_do_is_refused_at_once(workshop: Workshop) -> No
         (("threshold", "2"), REFUSED, "the threshold is 2 already"),
         (("threshold", "4"), REFUSED, "a threshold of 4 cannot be met"),
         (("threshold", "0"), USAGE, "0"),
-        (("add", "0x" + "00" * 20), USAGE, "is no address"),
+        (("add", "0x" + "00" * 20), USAGE, "is not an address"),
         (("add", owner[:-1] + ("1" if owner[-1] != "1" else "2")), USAGE, "checksum"),
         (("add", "0x" + "00" * 19 + "01"), REFUSED, ""),
     ]:

@@ -75,13 +75,13 @@ def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: s
     ("word", "status", "sentence"),
     [
         ("2020-01-01T08:00Z", REFUSED, "would begin in the past"),
-        ("2031-01-01T08:00", USAGE, "does not say its zone"),
-        ("2031-13-01T08:00Z", USAGE, "is no time"),
-        ("next week", USAGE, "is no time"),
+        ("2031-01-01T08:00", USAGE, "has no time zone"),
+        ("2031-13-01T08:00Z", USAGE, "is not a time"),
+        ("next week", USAGE, "is not a time"),
         ("1960-01-01T08:00Z", USAGE, "before 1970"),
-        ("+7w", USAGE, "is no span of time"),
-        ("-7d", USAGE, "is no time"),
-        ("", USAGE, "is no time"),
+        ("+7w", USAGE, "is not a duration"),
+        ("-7d", USAGE, "is not a time"),
+        ("", USAGE, "is not a time"),
     ],
     ids=range(8),
 )
@@ -220,8 +220,8 @@ def test_notes_that_could_deceive_are_refused(workshop: Workshop, name: str) -> 
 @pytest.mark.parametrize(
     ("entries", "status", "sentence"),
     [
-        (("commit",), USAGE, "say KEY=VALUE"),
-        (("=4f2a",), USAGE, "say KEY=VALUE"),
+        (("commit",), USAGE, "write KEY=VALUE"),
+        (("=4f2a",), USAGE, "write KEY=VALUE"),
         (("a b=1",), REFUSED, "cannot be a key"),
         (("k=\x1b[2J",), REFUSED, "cannot be shown safely"),
         (("k=1", "k=2"), REFUSED, "a key stands twice"),
@@ -258,9 +258,9 @@ def test_a_floor_says_what_it_excludes(workshop: Workshop, board_url: str) -> No
     """What lies below is installed no more; the floor rises only, and is shown."""
     publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
     outcome = workshop.run("product", "floor", PRODUCT, "1.1.0", "-o", "floor.json")
-    assert "excluded for good  1.0.0" in outcome.out
-    assert "allowed still      1.1.0" in outcome.out
-    assert "nobody can lower" in outcome.out
+    assert "permanently excluded  1.0.0" in outcome.out
+    assert "still allowed         1.1.0" in outcome.out
+    assert "cannot be lowered again" in outcome.out
     decide(workshop, "floor.json")
     assert workshop.run("product", "show", PRODUCT, "--json").json["minimumVersion"] == "1.1.0"
     refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 6", "1.1.0")
