@@ -47,6 +47,10 @@ BASE_OF_PURE = {"blockota.errors", "blockota.ethereum", "blockota.strict_json"}
 IMPURE = {"os", "time", "socket", "subprocess", "pathlib", "random", "secrets", "tempfile", "shutil", "requests"}
 HOMES = {
     "web3": ("blockota.chain",),
+    "rlp": ("blockota.chain",),
+    "urllib3": ("blockota.chain", "blockota.stores"),
+    "eth_abi": (),
+    "Crypto": ("blockota.ethereum",),
     "ipfshttpclient": ("blockota.stores.kubo",),
     # The simulator's RFC 2217 server uses pyserial's implementation, so that our client is not tested against itself.
     "serial": ("firmware_host.line", "firmware_host.simulator.server_rfc2217"),

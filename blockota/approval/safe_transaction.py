@@ -6,11 +6,13 @@ Sources: EIP-712; Safe smart account 1.5, ``Safe.sol`` (``getTransactionHash``, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from eth_account.messages import SignableMessage
+from typing import TYPE_CHECKING
 
 from blockota.ethereum import keccak
 from blockota.formats.abi import encode, encode_signature_call
+
+if TYPE_CHECKING:
+    from eth_account.messages import SignableMessage
 
 CALL, DELEGATECALL = 0, 1
 """Operations of a Safe transaction (``Enum.Operation``)."""
@@ -81,6 +83,8 @@ class SafeTransaction:
     @property
     def signable(self) -> SignableMessage:
         """The message that an account signs (EIP-191 version 1)."""
+        from eth_account.messages import SignableMessage
+
         return SignableMessage(b"\x01", self.domain_hash, self.message_hash)
 
     def execution_call(self, signatures: bytes) -> bytes:

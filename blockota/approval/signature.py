@@ -9,10 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eth_account import Account
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
-
 from blockota.approval.proposal import Proposal
 from blockota.errors import Action, ProposalError
 from blockota.strict_json import address, digest, dump, fault, hexadecimal, load
@@ -190,6 +186,10 @@ def _check_fields(fields: dict[str, Any]) -> None:
 def _recover(proposal: Proposal, signature: Signature) -> str:
     if len(signature.signature) != _SIZE or signature.signature[-1] not in _RECOVERY_IDS:
         return ""
+    from eth_account import Account
+    from eth_keys.exceptions import BadSignature
+    from eth_utils.exceptions import ValidationError
+
     try:
         return str(Account.recover_message(proposal.signable, signature=signature.signature))
     except (BadSignature, ValidationError, ValueError):

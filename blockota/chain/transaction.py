@@ -1,7 +1,8 @@
 """A signed transaction as a value, and the fees that it offers.
 
-Sources: EIP-155 (the chain id in a signature), EIP-1559 (fees), EIP-2718 (typed transactions). Money is in wei
-a unit of gas unless a name says gwei.
+Sources: EIP-155 (the chain id in a signature), EIP-1559 (fees), EIP-2718 (typed transactions), Yellow Paper appendix B
+(RLP). Amounts are in wei a unit of gas unless a name has gwei. eth-account and rlp are imported in the functions that
+need them: commands that only read do without.
 """
 
 from __future__ import annotations
@@ -11,17 +12,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from eth_account import Account
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
-
-from blockota.chain.rlp import Item, decode, number
 from blockota.errors import RefusedError
 from blockota.ethereum import keccak, to_checksum_address
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
+Item = bytes | list["Item"]
+"""What RLP encodes: bytes, or a list of items."""
 GWEI = 10**9
 _EIP1559 = 2
 _LEGACY_FIELDS, _EIP1559_FIELDS = 9, 12
@@ -29,16 +27,18 @@ _SIGNATURE_PARTS = 3
 _EIP155 = 35
 """A legacy signature's v is this plus twice the chain id, plus 0 or 1."""
 _RISE = (9, 8)
-"""Nodes replace a pending transaction only by one that pays at least 10 % more (geth) or 12.5 % (others)."""
+"""Nodes replace a pending transaction only with one that pays at least 10 % more (geth) or 12.5 % (others)."""
+
+_WAIT_OR_PAY = "wait until fees fall, or raise max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)"
 
 
 @dataclass(frozen=True)
 class Fees:
-    """What a transaction offers for a unit of gas.
+    """The fees that a transaction offers for a unit of gas.
 
     Attributes:
-        limit: at most this much, all in all; the gas price on a chain without EIP-1559.
-        tip: of it at most this for whoever makes the block; None on a chain without EIP-1559.
+        limit: the most in total; the gas price on a chain without EIP-1559.
+        tip: the part of it that may go to the block's producer; None on a chain without EIP-1559.
     """
 
     limit: int
@@ -46,7 +46,7 @@ class Fees:
 
     @property
     def fields(self) -> dict[str, int]:
-        """As a transaction carries them."""
+        """The fields of a transaction."""
         if self.tip is None:
             return {"gasPrice": self.limit}
         return {"maxFeePerGas": self.limit, "maxPriorityFeePerGas": self.tip}
@@ -54,11 +54,11 @@ class Fees:
 
 @dataclass(frozen=True)
 class Market:
-    """What a chain asks for a unit of gas at this moment.
+    """The price of a unit of gas at this moment.
 
     Attributes:
-        base_fee: of the newest block; None on a chain without EIP-1559.
-        tip: what is usual beside it; the gas price on a chain without EIP-1559.
+        base_fee: the newest block's; None on a chain without EIP-1559.
+        tip: the usual tip; the gas price on a chain without EIP-1559.
     """
 
     base_fee: int | None
@@ -66,11 +66,11 @@ class Market:
 
     @property
     def least(self) -> int:
-        """Whoever offers less gets into no block."""
+        """The lowest offer that gets into a block."""
         return self.tip if self.base_fee is None else self.base_fee
 
     def offer(self, ceiling: int | None) -> Fees:
-        """What to offer: enough for six full blocks in a row, and never more than the ceiling.
+        """The fees to offer: enough for six full blocks in a row, and never more than the ceiling.
 
         Raises:
             RefusedError: the chain asks for more than the ceiling.
@@ -80,16 +80,17 @@ class Market:
             raise RefusedError(
                 "the chain asks for more than you want to pay, nothing was sent",
                 why=f"its {name} is {gwei(self.least)} gwei, your max_fee_gwei is {gwei(ceiling)}",
-                remedy="wait until it falls, or raise max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)",
+                remedy=_WAIT_OR_PAY,
             )
         if self.base_fee is None:
             return Fees(self.tip, None)
+        # A full block raises the base fee by an eighth, so twice the base fee lasts for six of them.
         wanted = 2 * self.base_fee + self.tip
         limit = wanted if ceiling is None else min(wanted, ceiling)
         return Fees(limit, min(self.tip, limit))
 
     def outbid(self, before: Fees, *, ceiling: int | None) -> Fees:
-        """What to offer in place of fees that were too low.
+        """The fees to offer in place of those that were too low.
 
         Raises:
             RefusedError: the ceiling does not allow it.
@@ -101,21 +102,21 @@ class Market:
                 "the fee cannot be raised under your ceiling, nothing was sent",
                 why=f"{gwei(_risen(before.limit))} gwei are needed to replace an offer of {gwei(before.limit)}, "
                 f"your max_fee_gwei is {gwei(ceiling)}",
-                remedy="wait until fees fall, or raise max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)",
+                remedy=_WAIT_OR_PAY,
             )
         return Fees(limit, None if before.tip is None else min(limit, max(now.tip or 0, _risen(before.tip))))
 
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """A transaction that anybody can put on the chain, once.
+    """A signed transaction. Whoever has it can submit it, but a chain accepts it only once.
 
     Attributes:
-        raw: as nodes take it.
-        chain_id: the one chain that accepts it.
-        nonce: its number among its sender's; a chain takes each number once.
-        gas: units that it may use.
-        fees: what it offers for each.
+        raw: the encoding that nodes accept; empty before it is signed.
+        chain_id: the only chain that accepts it.
+        nonce: its number among the sender's; a chain accepts each number once.
+        gas: units of gas that it may use.
+        fees: the offer for each unit.
         to: the contract; None creates one.
         data: calldata, or creation bytecode.
     """
@@ -130,10 +131,10 @@ class SignedTransaction:
 
     @classmethod
     def decode(cls, raw: bytes) -> SignedTransaction:
-        """Read the bytes.
+        """Decode a transaction.
 
         Raises:
-            ValueError: they are none of the two kinds that we send.
+            ValueError: the bytes are not a signed transaction of one of the two kinds that we send.
         """
         if raw[:1] == bytes([_EIP1559]):
             return cls._typed(raw, _fields(raw[1:], count=_EIP1559_FIELDS))
@@ -141,27 +142,31 @@ class SignedTransaction:
 
     @property
     def hash(self) -> bytes:
-        """Its name on the chain."""
+        """The transaction's hash, which names it on the chain."""
         return keccak(self.raw)
 
     @functools.cached_property
     def sender(self) -> str:
-        """Who signed it.
+        """The account that signed it.
 
         Raises:
-            ValueError: nobody, its signature is none.
+            ValueError: the signature is not valid.
         """
+        from eth_account import Account
+        from eth_keys.exceptions import BadSignature
+        from eth_utils.exceptions import ValidationError
+
         try:
             return str(Account.recover_transaction(self.raw))
         except (BadSignature, ValidationError, TypeError) as error:
-            raise ValueError("its signature is none") from error
+            raise ValueError("its signature is not valid") from error
 
     def offering(self, fees: Fees) -> SignedTransaction:
-        """The same with another offer, to be signed again."""
+        """The same with other fees, to be signed again."""
         return replace(self, raw=b"", fees=fees)
 
     def signed_by(self, account: BaseAccount) -> SignedTransaction:
-        """Have an account sign it.
+        """Sign it with an account, and check what the account signed.
 
         Raises:
             RefusedError: the account signed something else.
@@ -172,24 +177,25 @@ class SignedTransaction:
         if to:
             fields["to"] = to
         signed = bytes(account.sign_transaction(fields).raw_transaction)
+
+        # A wallet or plugin behind the account may have changed the transaction: only what was asked for is sent.
         try:
             found = SignedTransaction.decode(signed)
             is_same = replace(found, raw=b"") == replace(self, raw=b"", to=to)
-            is_theirs = found.sender == account.address
+            if is_same and found.sender == account.address:
+                return found
         except ValueError:
-            is_same = is_theirs = False
-        if is_same and is_theirs:
-            return found
+            pass
         raise RefusedError(
             "the key signed another transaction than it was asked to, nothing was sent",
-            why=f"what came back for {account.address} does not say the same",
-            remedy="look at the wallet or plugin that holds the key",
+            why=f"what {account.address} signed has another content or another signer",
+            remedy="check the wallet or plugin that has the key",
         )
 
     @classmethod
     def _typed(cls, raw: bytes, fields: list[Item]) -> SignedTransaction:
         if fields[8] != [] or number(fields[9]) > 1:
-            raise ValueError("it has an access list, or its signature is none")
+            raise ValueError("it has an access list, or its signature is not valid")
         fees = Fees(limit=number(fields[3]), tip=number(fields[2]))
         to, data = _target(fields[5], value=fields[6]), _data(fields[7])
         return cls(raw, number(fields[0]), number(fields[1]), gas=number(fields[4]), fees=fees, to=to, data=data)
@@ -205,7 +211,7 @@ class SignedTransaction:
 
 
 def gwei(amount: int) -> str:
-    """An amount of wei in gwei, with six digits that count."""
+    """An amount of wei in gwei, with six significant digits."""
     return f"{Decimal(f'{Decimal(amount) / GWEI:.6g}').normalize():f}"
 
 
@@ -215,18 +221,45 @@ def _risen(amount: int) -> int:
 
 
 def _fields(encoded: bytes, *, count: int) -> list[Item]:
-    fields = decode(encoded)
+    fields = decode_rlp(encoded)
     if isinstance(fields, bytes) or len(fields) != count:
-        raise ValueError("it is no transaction of a kind that we send")
+        raise ValueError("it is not a transaction of a kind that we send")
     for part in fields[-_SIGNATURE_PARTS:]:
         number(part)
     return fields
 
 
+def decode_rlp(encoded: bytes) -> Item:
+    """The item that bytes encode in RLP, in the one canonical way.
+
+    Raises:
+        ValueError: they do not encode one, or in another way.
+    """
+    import rlp
+    from rlp.exceptions import DecodingError
+
+    try:
+        decoded: Item = rlp.decode(encoded)
+    except (DecodingError, RecursionError) as error:
+        raise ValueError(f"it is not canonical RLP ({error})") from error
+    return decoded
+
+
+def number(item: Item) -> int:
+    """The number of an item; it has no leading zero (Yellow Paper, appendix B).
+
+    Raises:
+        ValueError: the item is a list, or begins with a zero.
+    """
+    if isinstance(item, list) or item[:1] == b"\0":
+        raise ValueError("a number is expected")
+    return int.from_bytes(item)
+
+
 def _target(address: Item, *, value: Item) -> str | None:
     if isinstance(address, list) or len(address) not in (0, 20) or number(value):
-        raise ValueError("its target is no address, or it carries money")
-    return str(to_checksum_address(address)) if address else None
+        raise ValueError("its target is not an address, or it transfers money")
+    return to_checksum_address(address) if address else None
 
 
 def _data(item: Item) -> bytes:

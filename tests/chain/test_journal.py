@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.chain.journal import Entry, Journal
-from blockota.chain.rlp import decode
-from blockota.chain.transaction import Fees, SignedTransaction
+from blockota.chain.transaction import Fees, SignedTransaction, decode_rlp
 from blockota.errors import RefusedError
 from tests.support.samples import CONTRACT, SAFE
 
@@ -70,7 +69,7 @@ def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) 
 @given(st.binary(max_size=60))
 def test_bytes_from_elsewhere_are_read_or_refused(data: bytes) -> None:
     """Nothing but a ValueError comes out of bytes that are no transaction."""
-    for read in (decode, SignedTransaction.decode):
+    for read in (decode_rlp, SignedTransaction.decode):
         try:
             read(data)
         except ValueError:
@@ -83,7 +82,7 @@ def test_bytes_from_elsewhere_are_read_or_refused(data: bytes) -> None:
 def test_an_encoding_that_is_not_canonical_is_refused(encoded: str) -> None:
     """Each value has one encoding (Yellow Paper, appendix B)."""
     with pytest.raises(ValueError, match=r"\w"):
-        decode(bytes.fromhex(encoded))
+        decode_rlp(bytes.fromhex(encoded))
 
 
 def test_a_signature_for_every_chain_is_refused() -> None:
