@@ -1,8 +1,8 @@
-"""The tests that mutants are given to, each in a copy of the tree: forge first, and Ape for what is left.
+"""The suites of tests that run on mutants, each in a copy of the tree: forge first, then the tests in Python by Ape.
 
-Both keep what they compiled, and compile again when a source changes. So a mutant's bytecode is put in the place of the
-contract's, the sources stay, and a run takes a second or two with forge. (Foundry's tests take the bytecode from there
-by the option ``dynamic_test_linking``.)
+Both cache what they compiled. A mutant's bytecode replaces the contract's in that cache while the sources stay, so
+nothing is compiled again and a run of forge takes one to two seconds. Foundry's option ``dynamic_test_linking`` makes
+its tests read the bytecode from there.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from scripts.forge import environment, find_forge
 COPIED = ("contracts", "tests", "blockota", "scripts", "ape-config.yaml", "foundry.toml", "pyproject.toml")
 LINKED = ("node_modules",)
 LIMIT = 180.0
-"""Seconds after which a run counts as failed: the mutant does not come to an end."""
+"""Seconds after which a run counts as failed, because the mutant does not terminate."""
 FORGE_SETTINGS = {
     "FOUNDRY_PROFILE": "default",
     "FOUNDRY_DYNAMIC_TEST_LINKING": "true",
-    "FOUNDRY_GAS_LIMIT": "60000000",  # a mutant that loops for ever ends here, instead of after seconds a call
-    "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",  # nobody reads the shortest way to fail
+    "FOUNDRY_GAS_LIMIT": "60000000",  # ends endless loops of mutants early
+    "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",  # the shortest failing sequence is not used
 }
 SEED = "0x626c6f636b6f7461"
-"""Foundry draws the same numbers in every run, so that a mutant's fate can be repeated."""
+"""Foundry draws the same numbers in every run, so that results can be reproduced."""
 NOT_BY_APE = (
     "test_artifacts.py",
     "test_compiler.py",
@@ -43,16 +43,14 @@ NOT_BY_APE = (
     "test_gas.py",
     "test_replication_gas.py",
 )
-"""What would fail for any change of the source or of its price, or asks no contract, and so proves nothing."""
+"""Tests that fail for every change of the source or of its gas, or that use no contract."""
 KILLED_BY_TIME = "time"
 CONTRACT_TESTS = "tests/contracts"
-OF_HALMOS = ("Check", "Halmos")
-"""Beginnings of the files that forge compiles, and finds no test in."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A contract as it was changed.
+    """A changed contract.
 
     Attributes:
         contract: its name.
@@ -68,7 +66,7 @@ class Variant:
 
 
 class Forge:
-    """Foundry's tests with a contract's bytecode exchanged.
+    """Foundry's tests, on replaced bytecode.
 
     Args:
         folder: the copy of the tree to work in, which is built already.
@@ -77,21 +75,11 @@ class Forge:
     name = "forge"
 
     def __init__(self, folder: Path) -> None:
-        """Remember the folder."""
         self.folder = folder
 
     @staticmethod
-    def files(root: Path, _contract: str, *, test: str = "") -> list[Path]:
-        """What a result depends on: the killing test's file and what it may import, or all tests."""
-        suites = (
-            [root / CONTRACT_TESTS / test.partition(":")[0]] if ":" in test else (root / CONTRACT_TESTS).glob("*.t.sol")
-        )
-        shared = (path for path in (root / CONTRACT_TESTS).glob("*.sol") if not path.name.endswith(".t.sol"))
-        return sorted(path for path in (*suites, *shared) if not path.name.startswith(OF_HALMOS))
-
-    @staticmethod
     def prepare(folder: Path) -> None:
-        """Build the copy of the tree that a folder is.
+        """Build a copy of the tree.
 
         Raises:
             RuntimeError: it cannot be built.
@@ -101,7 +89,7 @@ class Forge:
             raise RuntimeError(f"forge does not build the tests: {done and done.stderr}")
 
     def kills(self, variant: Variant) -> str:
-        """What killed the variant: the first test that failed; nothing when all pass."""
+        """Run the suite; returns the first test that failed, "" if all passed."""
         path = self.folder / ".build" / "forge" / "out" / f"{variant.contract}.sol" / f"{variant.contract}.json"
         with exchanged(path, ("bytecode", "object"), variant.creation):
             done = forge(self.folder, "test", "--fail-fast", "--fuzz-seed", SEED, "--json")
@@ -111,7 +99,7 @@ class Forge:
 
 
 class Ape:
-    """The outlines in Python with a contract's bytecode exchanged.
+    """The tests in Python, on replaced bytecode.
 
     Args:
         folder: the copy of the tree to work in, which is compiled already.
@@ -120,18 +108,11 @@ class Ape:
     name = "Ape"
 
     def __init__(self, folder: Path) -> None:
-        """Remember the folder."""
         self.folder = folder
 
     @staticmethod
-    def files(root: Path, contract: str, *, test: str = "") -> list[Path]:
-        """What a result depends on: the killing test's file and its fixtures, or all outlines of the contract."""
-        outlines = [root / CONTRACT_TESTS / test.partition(":")[0]] if ":" in test else outlines_of(contract, root)
-        return [*outlines, root / CONTRACT_TESTS / "conftest.py"]
-
-    @staticmethod
     def prepare(folder: Path) -> None:
-        """Compile the copy of the tree that a folder is.
+        """Compile a copy of the tree.
 
         Raises:
             RuntimeError: it cannot be compiled.
@@ -141,7 +122,7 @@ class Ape:
             raise RuntimeError(f"Ape does not compile the contracts: {done and done.stderr}")
 
     def kills(self, variant: Variant) -> str:
-        """What killed the variant: the first test that failed; nothing when all pass."""
+        """Run the suite; returns the first test that failed, "" if all passed."""
         tests = [str(path.relative_to(self.folder)) for path in outlines_of(variant.contract, self.folder)]
         command = [sys.executable, "-m", "pytest", *tests, "-x", "-q", "-p", "no:cacheprovider"]
         place = ("contractTypes", variant.contract, "deploymentBytecode", "bytecode")
@@ -156,11 +137,11 @@ class Ape:
 
 
 KILLERS: tuple[type[Forge | Ape], ...] = (Forge, Ape)
-"""In the order in which a mutant meets them."""
+"""In the order in which they run."""
 
 
 def first_failure(output: str) -> str:
-    """The first failing test in forge's JSON, as "file:contract.function"; nothing when none failed.
+    """The first failing test in forge's JSON, as "file:contract.function"; "" if none failed.
 
     Args:
         output: results by "file:contract", then by test.
@@ -174,7 +155,7 @@ def first_failure(output: str) -> str:
 
 
 def outlines_of(contract: str, folder: Path) -> list[Path]:
-    """The files of Ape tests that a contract is given to."""
+    """The files of Python tests of a contract."""
     files = sorted((folder / CONTRACT_TESTS).glob("test_*.py"))
     of_replication = contract == "FirmwareReplication"
     wanted = [path for path in files if path.name.startswith("test_replication") == of_replication]
@@ -183,7 +164,7 @@ def outlines_of(contract: str, folder: Path) -> list[Path]:
 
 @contextmanager
 def exchanged(path: Path, place: Sequence[str], creation: bytes) -> Iterator[None]:
-    """Put bytecode into a JSON file while the block runs; `place` is the way to it."""
+    """Replace the bytecode in a JSON file while the block runs; `place` is the path of keys to it."""
     kept = path.read_text()
     artifact = json.loads(kept)
     *way, last = place
@@ -196,14 +177,14 @@ def exchanged(path: Path, place: Sequence[str], creation: bytes) -> Iterator[Non
 
 
 def forge(folder: Path, *words: str) -> subprocess.CompletedProcess[str] | None:
-    """Run forge in a copy of the tree; what one mutant failed at is not tried first on the next."""
+    """Run forge in a copy of the tree, without the failing cases that it remembers from earlier mutants."""
     for remembered in ("fuzz", "invariant"):
         shutil.rmtree(folder / ".build" / "forge" / remembered, ignore_errors=True)
     return run([str(find_forge()), *words], folder, environment() | FORGE_SETTINGS)
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what the tests need into an empty folder; packages are linked."""
+    """Copy the sources that the tests need into an empty folder, and link the packages."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in COPIED:
@@ -216,7 +197,7 @@ def copy_tree(folder: Path) -> None:
 
 
 def run(command: list[str], folder: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str] | None:
-    """Run a command in a folder; None when it does not end in time, and what it started has ended as well."""
+    """Run a command in a folder; None if it exceeds `LIMIT`. Its child processes are killed too."""
     with subprocess.Popen(
         command,
         cwd=folder,

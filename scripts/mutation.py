@@ -1,7 +1,7 @@
-"""Ways to spoil a contract: from its source and syntax tree to a list of mutants. Pure; `mutants.py` runs them.
+"""Mutation operators: from the source and syntax tree of a contract to a list of mutants. Pure; `mutants.py` runs them.
 
-The syntax tree is solc's own (compact JSON), whose places are byte offsets into the source, so that nothing is changed
-in a comment or a string. Each operator below looks at one node and yields replacements of a part of the source.
+The syntax tree is solc's compact JSON. Its positions are byte offsets into the source, so comments and strings are not
+changed. Each operator takes one node and yields replacements of a part of the source.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OPERATORS = {
     "++": ("--",),
     "--": ("++",),
 }
-"""What takes the place of an operator: the boundary moved, then the opposite."""
+"""Replacements of an operator: first the moved boundary, then the opposite."""
 SENDERS = {("msg", "sender"): "tx.origin"}
 
 
@@ -42,11 +42,11 @@ class Mutant:
 
     Attributes:
         place: contract and function, "BlockOTA.publish", or the contract alone.
-        kind: what was done: "require removed", "operator", …
-        start: byte offset of what is replaced.
-        original: what stands there.
-        replacement: what takes its place.
-        occurrence: which of several alike in one place, from 1.
+        kind: the operator: "require removed", "operator", …
+        start: byte offset of the replaced text.
+        original: the replaced text.
+        replacement: the new text.
+        occurrence: number among equal changes in one place, from 1.
     """
 
     place: str
@@ -58,7 +58,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """Names the mutant for as long as the function keeps its text, wherever it stands in the file."""
+        """A name that stays the same while the text of the function does, wherever it lies in the file."""
         number = f" ({self.occurrence})" if self.occurrence > 1 else ""
         return f"{self.place}: {self.kind}: `{one_line(self.original)}` → `{one_line(self.replacement)}`{number}"
 
@@ -72,7 +72,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Change:
-    """A replacement of the bytes from `start` to `end`, and what to call it."""
+    """A replacement of the bytes from `start` to `end`, with its kind."""
 
     kind: str
     start: int
@@ -82,7 +82,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Context:
-    """What an operator may need beside its node.
+    """Input of an operator beside its node.
 
     Attributes:
         source: the whole file.
@@ -192,7 +192,7 @@ def _operators_replaced(node: Node, context: Context) -> Iterator[Change]:
 
 
 def _operands_dropped(node: Node, context: Context) -> Iterator[Change]:
-    """Keep one side of a condition; "!" is dropped the same way."""
+    """Keep one side of a conjunction or disjunction, or drop "!"."""
     if node["nodeType"] == "BinaryOperation" and node["operator"] in {"&&", "||"}:
         for side in ("leftExpression", "rightExpression"):
             yield Change("condition dropped", *_span(node), context.text(*_span(node[side])))
@@ -201,7 +201,7 @@ def _operands_dropped(node: Node, context: Context) -> Iterator[Change]:
 
 
 def _branches_forced(node: Node, _context: Context) -> Iterator[Change]:
-    """Always or never take a branch; a loop is never entered, for one that never ends proves little."""
+    """Force a branch either way. A loop is only skipped: every test fails on an endless one."""
     if node["nodeType"] in {"IfStatement", "Conditional"}:
         for value in ("true", "false"):
             yield Change("branch forced", *_span(node["condition"]), value)
@@ -224,7 +224,7 @@ def _numbers_moved(node: Node, _context: Context) -> Iterator[Change]:
 
 
 def _arguments_swapped(node: Node, context: Context) -> Iterator[Change]:
-    """Exchange neighbours of one type in a call, an event, an error."""
+    """Swap neighbouring arguments of one type in a call, event or error."""
     if node["nodeType"] != "FunctionCall":
         return
     for one, other in pairwise(node["arguments"]):

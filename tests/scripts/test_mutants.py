@@ -12,11 +12,13 @@ from scripts.mutation import Mutant
 
 DOCUMENT = """# Mutants
 
-## Survivors
-### C.f: operator: `<` → `<=`
-Both are true of nothing that the loop can meet.
+### Kinds
+Not an explanation.
 
-### C.g: number: `1` → `2`
+#### C.f: operator: `<` → `<=`
+Both are false for every value that the loop reaches.
+
+#### C.g: number: `1` → `2`
 
 ## Other things
 Not an explanation.
@@ -36,9 +38,9 @@ def fates(*, killed_: int, survived: int, same: int = 0) -> list[Fate]:
 
 
 def test_explanations_are_read_by_name() -> None:
-    """The text below each third-level heading, up to the next heading."""
+    """The text below each heading that names a mutant, up to the next heading."""
     assert explanations(DOCUMENT) == {
-        "C.f: operator: `<` → `<=`": "Both are true of nothing that the loop can meet.",
+        "C.f: operator: `<` → `<=`": "Both are false for every value that the loop reaches.",
         "C.g: number: `1` → `2`": "",
     }
 
