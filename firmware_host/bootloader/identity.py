@@ -8,10 +8,12 @@ from blockota.errors import BoardError, BoardProtocolError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import BoardMark, Bootloader
 
-PUT_BACK = "connect the first board again"
-"""The start of the remedy where another board answers than the one that was identified."""
 _UNIQUE_ID_SIZE = 12
 _KIB = 1024
+
+
+class AnotherBoardError(BoardError):
+    """Another board answers than the one that was identified."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def reconnect(bootloader: Bootloader, chip: Chip, *, flash_size: int) -> None:
 
     Raises:
         NoAnswerError: nothing answers.
-        BoardError: another board answers, or this one not as it should.
+        AnotherBoardError: another board answers.
+        BoardError: the board does not answer as it should.
     """
     bootloader.connect()
     require_same_board(bootloader, chip, flash_size=flash_size)
@@ -116,7 +119,7 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
         flash_size: in bytes.
 
     Raises:
-        BoardError: another board answers; nothing was written to it.
+        AnotherBoardError: another board answers; nothing was written to it.
     """
     expected = bootloader.mark
     if expected is not None:
@@ -126,10 +129,10 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
             bootloader.link.drain()
             found = _mark(bootloader, chip)
         if found != expected:
-            raise BoardError(
+            raise AnotherBoardError(
                 f"another board answers on {bootloader.link.name}",
                 why=f"this began with {expected}, and {found} answers now, to which nothing was written",
-                remedy=f"{PUT_BACK}, with BOOT0 at 1 and freshly reset, and run the command again",
+                remedy="connect the first board again, with BOOT0 at 1 and freshly reset, and run the command again",
             )
     bootloader.target(chip, flash_size=flash_size)
 

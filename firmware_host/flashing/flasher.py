@@ -33,7 +33,7 @@ from functools import cache
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError
 from firmware_host.bootloader.chips import EraseUnit
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.bootloader.identity import PUT_BACK, require_same_board
+from firmware_host.bootloader.identity import AnotherBoardError, require_same_board
 from firmware_host.flashing.contents import FlashContents, ReadBack, confirm, holds, read_twice
 from firmware_host.flashing.events import Checked, Erased, Event, Finished, Programmed, Repeated, Summary
 from firmware_host.flashing.journal import Changes, JournaledRun, UnitChange
@@ -310,8 +310,9 @@ class _Flashing:
         if isinstance(error, FlashProofError):
             return type(error)(error.what, why=why, remedy=error.remedy, action=error.action)
         remedy, action = self._remedy()
-        if error.remedy.startswith(PUT_BACK):
-            return type(error)(error.what, why=why, remedy=f"{PUT_BACK}, and {remedy}", action=action)
+        if isinstance(error, AnotherBoardError):
+            remedy = f"connect the first board again, and {remedy}"
+            return AnotherBoardError(error.what, why=why, remedy=remedy, action=action)
         if self._stage is _Stage.PROVING and self._contents.method == "stub":
             remedy += "; if it falls silent at the same point, read the flash back instead of hashing it on the chip"
             action = _WITHOUT_STUB[action]
