@@ -1,4 +1,4 @@
-"""A clock that stands still until something waits, for boards on which things take time."""
+"""A simulated clock, which only waiting advances."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ from firmware_host.simulator import TimeModel
 
 
 class Clock:
-    """A moment that only waiting moves on."""
+    """A clock that only waiting advances."""
 
     def __init__(self) -> None:
-        """Start well after zero."""
         self._moment = 1000.0
 
     def now(self) -> float:
-        """Return the moment in seconds."""
+        """Return the time in seconds."""
         return self._moment
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self._moment += seconds
 
     def times(self, *, baud: int = 115200, latency: float = 0.0) -> TimeModel:
-        """Return a model of line and flash by this clock."""
+        """Return a time model with this clock."""
         return TimeModel(baud=baud, latency=latency, wait=self.wait, now=self.now)

@@ -1,4 +1,4 @@
-"""A link without a wire whose control lines and speed reach a simulated board, for tests of what steers it."""
+"""A link to a simulated board in the same process, with control lines and a speed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ GLITCH = b"\0"
 
 
 class SteeredLink(DirectLink):
-    """A link to a board in the same process, wired as an `BoardWiring` says: an asserted line pulls its pin low.
+    """A link on which an asserted line pulls its pin low.
 
     Args:
         board: the board.
-        wiring: what its NRST and BOOT0 hang on.
+        wiring: what drives its NRST and BOOT0.
 
     Attributes:
         can_steer: whether there are lines at all.
         baud: the line's speed now.
-        resets: how often the board came out of a reset.
+        resets: how often the board has left reset.
     """
 
     can_steer = True
 
     def __init__(self, board: SimulatedBoard, wiring: BoardWiring) -> None:
-        """Plug the board in; both lines are high."""
         super().__init__(board)
         self.baud, self.resets = 115200, 0
         self._wiring, self._pins = wiring, {ControlSignal.DTR: True, ControlSignal.RTS: True}
@@ -38,11 +37,11 @@ class SteeredLink(DirectLink):
         return self._pins.get(self._wiring.reset, True) is self._wiring.invert_reset
 
     def set_baud(self, baud: int, /) -> None:
-        """Go on at another speed."""
+        """Change the speed."""
         self.baud = baud
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Pull the pins; a board that leaves its reset looks at BOOT0."""
+        """Set the pins; a board that leaves reset reads BOOT0."""
         was_in_reset = self._in_reset
         self._pins = {ControlSignal.DTR: not dtr, ControlSignal.RTS: not rts}
         self._follow()
@@ -50,13 +49,13 @@ class SteeredLink(DirectLink):
             self._reset()
 
     def send_break(self, seconds: float, /) -> None:
-        """Reset a board whose circuit takes a break for that."""
+        """Reset a board whose wiring turns a break into a reset."""
         assert seconds > 0
         if self._wiring.reset is ControlSignal.BREAK:
             self._reset()
 
     def write(self, data: bytes, /) -> None:
-        """Hand a frame over, if the board is not held in reset and can follow the line's speed."""
+        """Pass a frame to a board that is not in reset; garble it at a speed that the board does not understand."""
         if self._in_reset:
             return
         self._measured = self._measured or self.baud

@@ -44,14 +44,14 @@ def test_frames_are_those_of_the_application_note(exchange: Exchange, frames: li
 
 @pytest.mark.parametrize("exchange", [an3155.write_unprotect(), an3155.readout_protect(), an3155.readout_unprotect()])
 def test_protection_commands_wait_for_a_second_ack(exchange: Exchange) -> None:
-    """The three commands that acknowledge twice say so; the others do not."""
+    """Three commands are acknowledged twice, the others once."""
     assert exchange.closing_ack
     assert not an3155.write_protect([0]).closing_ack
 
 
 @given(data=st.binary(min_size=1, max_size=64).map(lambda data: data * 4), address=st.integers(0, 0xFFFF_FFFF))
 def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> None:
-    """Every frame of a write adds up to zero by exclusive-or, and carries the address, length and data."""
+    """The exclusive-or of every frame of a write is zero; the frames contain address, length and data."""
     command, where, what = an3155.write_memory(address, data).frames
     assert command == b"\x31\xce"
     assert (an3155.checksum(where), an3155.checksum(what)) == (0, 0)
@@ -61,13 +61,13 @@ def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> No
 
 @given(pages=st.lists(st.integers(0, 255), min_size=1, max_size=255))
 def test_no_page_list_looks_like_the_global_erase(pages: list[int]) -> None:
-    """An erase frame never begins with 0xFF, which would erase everything or be acknowledged in vain."""
+    """An erase frame never begins with 0xFF, the global erase."""
     assert an3155.erase(pages).frames[1][0] == len(pages) - 1 < 0xFF
 
 
 @given(pages=st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=600))
 def test_an_extended_erase_frame_can_be_taken_apart_again(pages: list[int]) -> None:
-    """Count and pages stand in two bytes each, and the frame adds up to zero by exclusive-or."""
+    """Count and pages have two bytes each, and the exclusive-or of the frame is zero."""
     frame = an3155.extended_erase(pages).frames[1]
     words = [int.from_bytes(frame[at : at + 2], "big") for at in range(0, len(frame) - 1, 2)]
     assert words == [len(pages) - 1, *pages]

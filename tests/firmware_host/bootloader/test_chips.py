@@ -25,7 +25,7 @@ def option_bytes(*write_protection: int) -> bytes:
     return b"".join(bytes((value, value ^ 0xFF)) for value in pairs)
 
 
-def test_the_blue_pill_is_as_its_data_sheet_says() -> None:
+def test_the_blue_pill_matches_its_data_sheet() -> None:
     """DS5319 and AN2606: pages of 1 KiB, 20 KiB RAM of which the bootloader keeps 512 bytes."""
     found = chip(BLUE_PILL)
     assert found.ram == range(0x2000_0000, 0x2000_5000)
@@ -36,14 +36,14 @@ def test_the_blue_pill_is_as_its_data_sheet_says() -> None:
     assert (units[63].number, units[63].span) == (63, range(0x0800_FC00, 0x0801_0000))
 
 
-def test_no_product_id_stands_twice() -> None:
+def test_product_ids_are_unique() -> None:
     """Each product id has one row, under which it is found."""
     assert len({each.product_id for each in CHIPS}) == len(CHIPS)
     assert all(find_chip(each.product_id) is each for each in CHIPS)
 
 
 def test_an_unknown_product_id_is_not_guessed() -> None:
-    """There is no nearest chip."""
+    """It has no row."""
     assert find_chip(0x499) is None
 
 
@@ -85,28 +85,28 @@ def test_a_second_bank_begins_with_small_sectors_again() -> None:
 
 
 def test_nothing_is_protected_by_set_bits() -> None:
-    """All write-protection bits set is how a chip leaves the factory."""
+    """All write-protection bits are set in a chip from the factory."""
     assert chip(BLUE_PILL).write_protected_units(option_bytes(0xFF, 0xFF, 0xFF, 0xFF), 64 * KIB) == ()
 
 
 def test_a_clear_bit_protects_four_pages() -> None:
-    """PM0075: on a medium-density chip each bit stands for four pages of 1 KiB."""
+    """PM0075: on a medium-density chip each bit covers four pages of 1 KiB."""
     protected = chip(BLUE_PILL).write_protected_units(option_bytes(0xFE, 0x7F, 0xFF, 0xFF), 64 * KIB)
     assert protected == (0, 1, 2, 3, 60, 61, 62, 63)
 
 
 def test_the_last_bit_protects_all_the_rest_of_a_large_chip() -> None:
-    """PM0075: on a high-density chip bit 31 stands for pages 62 to 255."""
+    """PM0075: on a high-density chip bit 31 covers pages 62 to 255."""
     protected = chip(0x414).write_protected_units(option_bytes(0xFF, 0xFF, 0xFF, 0x7F), 512 * KIB)
     assert protected == tuple(range(62, 256))
 
 
 def test_an_option_byte_that_contradicts_its_complement_protects_nothing() -> None:
-    """The chip itself takes such a byte for 0xFF, as it does when the option bytes were erased."""
+    """The chip treats such a byte as 0xFF, as it does erased option bytes."""
     assert chip(BLUE_PILL).write_protected_units(b"\xff" * 16, 64 * KIB) == ()
     assert chip(BLUE_PILL).write_protected_units(bytes(16), 64 * KIB) == ()
 
 
 def test_protection_that_the_table_cannot_read_is_unknown() -> None:
-    """Unknown is not the same as none."""
+    """Unknown is not the same as unprotected."""
     assert chip(0x413).write_protected_units(bytes(16), 1024 * KIB) is None

@@ -47,7 +47,7 @@ def in_application() -> SimulatedBoard:
     ids=[f"{name}-{reset}-{boot0}" for name, reset, boot0 in product(LINES, (0, 1), (0, 1))],
 )
 def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardWiring) -> None:
-    """Whatever the polarities, the board answers afterwards, and starts its program when BOOT0 is set to 0."""
+    """With all polarities the board answers, and starts its application when BOOT0 is set to 0."""
     link = SteeredLink(in_application(), wiring)
     bootloader = Bootloader(link)
     enter_bootloader(bootloader, link, wiring=wiring, wait=lambda _: None)
@@ -58,7 +58,7 @@ def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardW
 
 @pytest.mark.parametrize("name", ["dtr", "rts", "break"])
 def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
-    """A single line or a break is enough where BOOT0 stays at 1; nothing else has to be done."""
+    """A single line or a break suffices where BOOT0 stays at 1."""
     link = SteeredLink(SimulatedBoard(), WIRINGS[name])
     link.write(b"\x31")
     bootloader = Bootloader(link)
@@ -68,7 +68,7 @@ def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
 
 
 def test_by_hand_nothing_is_reset() -> None:
-    """A person has pressed the button already; the lines are left alone."""
+    """The lines are not touched."""
     link = SteeredLink(SimulatedBoard(), WIRINGS["dtr-rts"])
     enter_bootloader(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None)
     reset_board(link, BY_HAND, boot0=False, wait=lambda _: None)
@@ -77,7 +77,7 @@ def test_by_hand_nothing_is_reset() -> None:
 
 @pytest.mark.parametrize("name", ["stm32f103c8", "stm32f407vg", "stm32l476rg", "stm32g071rb"])
 def test_slow_bootloaders_are_waited_for(name: str) -> None:
-    """A bootloader that takes 0.4 ms or 2.6 s to listen is found, and no board is waited for longer than it needs."""
+    """A bootloader that listens after 0.4 ms or 2.6 s is found, without a longer wait than necessary."""
     clock = Clock()
     board = SimulatedBoard(PROFILES[name], times=clock.times())
     link = SteeredLink(board, WIRINGS["dtr-rts"])
@@ -88,15 +88,15 @@ def test_slow_bootloaders_are_waited_for(name: str) -> None:
     assert clock.now() - began < earlier + needed + 0.1
 
 
-def test_a_wiring_that_is_not_the_boards_is_told() -> None:
-    """After the last silence the error says what was tried, and who finds the wiring."""
+def test_a_wrong_wiring_is_an_error() -> None:
+    """After the last silence the error names what was tried."""
     link = SteeredLink(SimulatedBoard(), find_wiring("dtr-rts", invert_reset=True))
     with pytest.raises(NoAnswerError, match="reset 4 times through its wiring"):
         enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
 
 
-def test_an_application_that_answers_is_told() -> None:
-    """With the wrong polarity of BOOT0 each reset starts the program, whose words are no bootloader's."""
+def test_an_application_in_place_of_the_bootloader_is_an_error() -> None:
+    """With the wrong polarity of BOOT0 every reset starts the application."""
     link = SteeredLink(in_application(), find_wiring("dtr-rts", invert_boot0=True))
     with pytest.raises((BoardProtocolError, NoAnswerError), match="diagnose the line"):
         enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
@@ -112,7 +112,7 @@ def test_a_port_without_lines_cannot_reset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "inversions", "says"),
+    ("name", "inversions", "message"),
     [
         ("rts-cts", {}, "there is no wiring 'rts-cts'. Choose one of by-hand, dtr-rts"),
         ("by-hand", {"invert_reset": True}, "has no such line to invert"),
@@ -121,9 +121,9 @@ def test_a_port_without_lines_cannot_reset() -> None:
     ],
     ids=["name", "by-hand", "dtr", "break"],
 )
-def test_wirings_that_are_none_are_refused(name: str, inversions: dict[str, bool], says: str) -> None:
-    """A name that is not known, and a line to invert that is not there."""
-    with pytest.raises(UsageError, match=says):
+def test_unknown_wirings_are_refused(name: str, inversions: dict[str, bool], message: str) -> None:
+    """A name that is unknown, or a line to invert that the wiring does not use."""
+    with pytest.raises(UsageError, match=message):
         find_wiring(name, **inversions)
 
 
@@ -134,7 +134,7 @@ def steered(max_baud: int, *, product_id: int = 0x410) -> SteeredLink:
 
 @pytest.mark.parametrize(("max_baud", "found"), [(500_000, 460800), (300_000, 256000), (240_000, 230400)])
 def test_the_fastest_speed_that_is_understood_is_found(max_baud: int, found: int) -> None:
-    """Each speed that is too fast makes the board deaf, and it is reset for the next one."""
+    """A speed that is too fast makes the board deaf, and it is reset for the next speed."""
     link = steered(max_baud)
     bootloader = Bootloader(link)
     assert connect_fastest(bootloader, link, wiring=WIRING, wait=lambda _: None) == link.baud == found
@@ -142,7 +142,7 @@ def test_the_fastest_speed_that_is_understood_is_found(max_baud: int, found: int
 
 
 def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
-    """After all faster speeds have failed the board is woken at the one that was asked for."""
+    """After all faster speeds have failed the board is connected at the first speed."""
     link = steered(115200)
     bootloader = Bootloader(link)
     assert connect_fastest(bootloader, link, wiring=WIRING, wait=lambda _: None) == link.baud == 115200
@@ -151,28 +151,28 @@ def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
 
 
 def test_a_limit_is_kept() -> None:
-    """Speeds above what the person allows are not tried."""
+    """Speeds above it are not tried."""
     link = steered(500_000)
     assert connect_fastest(Bootloader(link), link, wiring=WIRING, highest=256_000, wait=lambda _: None) == 256_000
 
 
 def test_without_a_reset_line_nothing_is_tried() -> None:
-    """A board that went deaf could not be brought back from here."""
+    """A deaf board could not be reset."""
     link = steered(500_000)
     assert connect_fastest(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None) == 115200
     assert link.resets == 0
 
 
 def test_a_protected_board_and_an_unknown_chip_are_tried_by_their_product_id() -> None:
-    """Neither lets its memory be read, so the product id must come right each time."""
+    """The memory of neither can be read, so the product id must be right each time."""
     protected = SimulatedBoard(replace(STM32F103C8, max_baud=500_000))
     protected.protect(readout=True)
     for link in (SteeredLink(protected, WIRING), steered(500_000, product_id=0x999)):
         assert connect_fastest(Bootloader(link), link, wiring=WIRING, wait=lambda _: None) == 460800
 
 
-def test_an_adapter_that_cannot_do_a_speed_is_no_failure() -> None:
-    """The next lower one is tried."""
+def test_a_speed_that_the_adapter_does_not_support_is_skipped() -> None:
+    """The next lower speed is tried."""
 
     class SlowAdapter(SteeredLink):
         """An adapter that stops at 300,000 baud."""

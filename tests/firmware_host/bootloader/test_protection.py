@@ -1,4 +1,4 @@
-"""Protecting a simulated board, lifting it, and boards that acknowledge and do nothing."""
+"""Protection of simulated boards, and boards that acknowledge a command and do not carry it out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WITH_COMPLEMENTS = bytes.fromhex("a5 5a ff 00 12 ed 34 cb ff 00 ff 00 ff 00 ff 0
 
 
 def no_wait(seconds: float) -> None:
-    """The simulated board needs no time."""
+    """Without a time model the board needs no time."""
     assert seconds > 0
 
 
@@ -46,7 +46,7 @@ def connected(board: SimulatedBoard) -> Bootloader:
 
 
 def test_pages_are_protected_and_freed() -> None:
-    """A bit covers four pages; what was protected before is not any more; the flash is left alone."""
+    """A bit covers four pages, new pages replace the ones before, and the flash is not changed."""
     board = SimulatedBoard(flash=CONTENTS)
     bootloader = connected(board)
     assert protect_pages(bootloader, chip(), pages=[5], wait=no_wait).write_protected_pages == (4, 5, 6, 7)
@@ -59,8 +59,8 @@ def test_pages_are_protected_and_freed() -> None:
     assert board.flash.startswith(CONTENTS)
 
 
-def test_reading_out_is_closed_and_opened() -> None:
-    """Closed, the board tells neither its size nor its id; opened again, it is erased whole."""
+def test_readout_protection_is_set_and_removed() -> None:
+    """Protected, neither flash size nor unique id can be read; after the removal the flash is erased."""
     board = SimulatedBoard(flash=CONTENTS)
     bootloader = connected(board)
     closed = protect_readout(bootloader, chip(), wait=no_wait)
@@ -72,7 +72,7 @@ def test_reading_out_is_closed_and_opened() -> None:
 
 
 def test_option_bytes_are_written_with_their_complements() -> None:
-    """User and data bytes arrive, and bits of write protection take effect."""
+    """User and data bytes are written, and bits of write protection take effect."""
     board = SimulatedBoard()
     bootloader = connected(board)
     values = OPEN[:4] + bytes((0xFE, 0xFF, 0xFF, 0xFF))
@@ -81,7 +81,7 @@ def test_option_bytes_are_written_with_their_complements() -> None:
 
 
 def test_option_bytes_may_close_the_flash() -> None:
-    """What cannot be read afterwards is not compared."""
+    """Option bytes that cannot be read afterwards are not compared."""
     identity = write_option_bytes(connected(SimulatedBoard()), chip(), values=bytes(8), wait=no_wait)
     assert identity.readout_protected
 
@@ -95,15 +95,15 @@ def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
     assert bootloader.read(0x1FFF_F800, 1) == b"\xa5"
 
 
-def test_a_chip_whose_protection_is_not_known_is_left_alone() -> None:
-    """No sector is guessed."""
+def test_a_chip_whose_protection_is_unknown_is_refused() -> None:
+    """Nothing is sent."""
     bootloader = connected(SimulatedBoard())
     with pytest.raises(RefusedError, match="does not know how STM32F411 stores its write protection"):
         protect_pages(bootloader, chip(0x431), pages=[0], wait=no_wait)
 
 
 class Intercepted(DirectLink):
-    """A line on which some frames are answered in the board's stead, once each, and go nowhere."""
+    """A link that answers some frames itself, once each, and does not pass them on."""
 
     def __init__(self, board: SimulatedBoard) -> None:
         """Pass everything on at first."""
@@ -135,7 +135,7 @@ IGNORED: dict[str, tuple[Change, dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", IGNORED)
 def test_an_acknowledgement_is_not_believed(name: str) -> None:
-    """The board is asked again after the reset."""
+    """The board is identified again after the reset."""
     board = SimulatedBoard()
     board.protect(pages=[0])
     link = Intercepted(board)
@@ -147,8 +147,8 @@ def test_an_acknowledgement_is_not_believed(name: str) -> None:
         change(bootloader)
 
 
-def test_a_board_that_does_not_come_back_is_told() -> None:
-    """BOOT0 went to 0 meanwhile: the command was acknowledged, and the reset leads into the flash."""
+def test_a_board_that_does_not_come_back_is_an_error() -> None:
+    """BOOT0 is 0 at the reset: the command was acknowledged, and the application starts."""
     board = SimulatedBoard()
     bootloader = connected(board)
     board.boot0 = False

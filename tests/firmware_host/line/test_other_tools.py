@@ -1,4 +1,4 @@
-"""Flashers that we did not write accept the simulated board as an STM32F103."""
+"""stm32loader, an independent client, accepts the simulated board."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ DATA = bytes(range(1, 251)) * 4
 
 
 class ProbedBoard(SimulatedBoard):
-    """A board with a probe on its transmit pin: a tool may discard what it hears as it ends."""
+    """A board that records what its application sends: a tool may discard it when it ends."""
 
-    said = b""
+    sent = b""
 
     def run(self, seconds: float) -> bytes:
-        """Run the application, and keep what it says."""
-        said = super().run(seconds)
-        self.said += said
-        return said
+        """Run the application, and record what it sends."""
+        sent = super().run(seconds)
+        self.sent += sent
+        return sent
 
 
 STM32LOADER = """
@@ -58,18 +58,18 @@ def test_stm32loader_identifies_the_board() -> None:
 
 
 def test_stm32loader_writes_verifies_and_starts() -> None:
-    """Over old contents; then the firmware says its banner."""
+    """Over old contents; then the firmware prints its banner."""
     board = ProbedBoard(flash=bytes(STM32F103C8.page_size))
     with serve_tcp(board) as url:
         result = run_stm32loader(url, "--erase", "--write", "--verify", "--go-address", "0x08000000", str(IMAGE))
     assert result.returncode == 0, result.stderr
     assert "Verification OK" in result.stderr
     assert board.flash == WRITTEN
-    assert board.said.startswith(BANNER)
+    assert board.sent.startswith(BANNER)
 
 
 def test_stm32loader_is_refused_under_readout_protection() -> None:
-    """It ends with an error, and the flash is what it was."""
+    """It ends with an error, and the flash is unchanged."""
     board = SimulatedBoard(flash=IMAGE.read_bytes())
     board.protect(readout=True)
     with serve_tcp(board) as url:
@@ -81,7 +81,7 @@ def test_stm32loader_is_refused_under_readout_protection() -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A file that is no firmware, to be written where code is not simulated."""
+    """A file of data, for chips whose code is not emulated."""
     file = tmp_path / "data.bin"
     file.write_bytes(DATA)
     return file
@@ -91,7 +91,7 @@ def data(tmp_path: Path) -> Path:
     ("name", "family"), [("stm32f429zi", "F4"), ("stm32l011k4", "L0"), ("stm32g071rb", "G0")], ids=["f4", "l0", "g0"]
 )
 def test_stm32loader_writes_by_way_of_a_serial_server(name: str, family: str, *, data: Path) -> None:
-    """It resets the board with DTR, chooses the ROM with RTS, sets rate and parity, and reads the factory's words."""
+    """It resets the board with DTR, selects the ROM with RTS, sets rate and parity, and reads the factory values."""
     board = SimulatedBoard(PROFILES[name], flash=b"\x5a" * 1000)
     with serve_rfc2217(board) as url:
         result = run_stm32loader(url, "--erase", "--write", "--verify", str(data), family=family)
@@ -102,6 +102,6 @@ def test_stm32loader_writes_by_way_of_a_serial_server(name: str, family: str, *,
 
 
 def test_stm32loader_finds_the_rom_behind_swapped_lines_when_told() -> None:
-    """RTS resets this board, and DTR chooses what starts."""
+    """RTS resets this board, and DTR drives BOOT0."""
     with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS["rts-dtr"]) as url:
         assert run_stm32loader(url, "--swap-rts-dtr").returncode == 0

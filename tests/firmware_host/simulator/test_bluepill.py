@@ -13,7 +13,7 @@ VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 
 
 def banner(image: bytes) -> bytes:
-    """Return what the image says when a board boots it."""
+    """Return the text that the image prints when a board boots it."""
     board = SimulatedBoard(flash=image)
     board.boot0 = False
     board.reset()
@@ -21,7 +21,7 @@ def banner(image: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_committed_image_says_its_version(version: str) -> None:
+def test_the_committed_image_prints_its_version(version: str) -> None:
     """The banner names product and version, and both can be found in the file."""
     image = (BLUEPILL / "images" / f"bluepill-{version}.bin").read_bytes()
     words = f"BlockOTA bluepill {version} (".encode()
@@ -31,7 +31,7 @@ def test_the_committed_image_says_its_version(version: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_folder_of_the_build_is_in_an_image(version: str) -> None:
-    """An ELF file of ours names no path, source file or compiler."""
+    """The ELF file contains no path, source file or compiler name."""
     image = (BLUEPILL / "images" / f"bluepill-{version}.elf").read_bytes()
     assert not [word for word in (b"src/", b"main.c", b"bluepill/", b"GCC") if word in image]
 

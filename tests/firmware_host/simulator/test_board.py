@@ -1,4 +1,4 @@
-"""The simulated board's boot ROM, spoken to in raw bytes as AN3155 writes them."""
+"""The simulated board's boot ROM, in raw bytes as in AN3155."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def board() -> SimulatedBoard:
 
 
 def test_the_rom_answers_0x7f_once_then_takes_it_for_half_a_command(board: SimulatedBoard) -> None:
-    """A second 0x7F is met with silence, a third with NACK."""
+    """The second 0x7F is not answered, the third is answered with NACK."""
     assert board.feed(b"\x7f") == SILENCE
     assert board.feed(b"\x7f") == NACK
     assert board.feed(GET_ID) == b"\x79\x01\x04\x10\x79"
 
 
 def test_another_first_byte_makes_the_rom_deaf_until_reset() -> None:
-    """A wrong baud rate was measured, so nothing is understood before the next reset."""
+    """It has measured a wrong rate, so that it understands nothing before the next reset."""
     board = SimulatedBoard()
     assert board.feed(b"\x00\x7f\x7f\x7f") == SILENCE
     board.reset()
@@ -80,7 +80,7 @@ def test_only_a_known_command_with_its_complement_is_taken(code: int, complement
     ],
 )
 def test_every_memory_of_the_chip_can_be_read(address: int, content: bytes) -> None:
-    """Flash size, unique id, option bytes, flash and RAM lie where RM0008 says."""
+    """Flash size, unique id, option bytes, flash and RAM have the addresses of RM0008."""
     board = ready(SimulatedBoard(unique_id=bytes(range(12))))
     assert board.feed(reading(address, len(content))) == ACK * 3 + content
 
@@ -102,7 +102,7 @@ def test_a_wrong_address_checksum_is_refused(board: SimulatedBoard, command: byt
 
 @pytest.mark.parametrize("address", [0x6000_0000, RAM, RAM + 0x1FF, FLASH + 0x10000, OPTIONS + 16])
 def test_an_unusable_address_is_broken_off_in_silence(board: SimulatedBoard, address: int) -> None:
-    """V2.2 sends no NACK, and takes the next two bytes for a command (AN3155 table 3)."""
+    """V2.2 sends no NACK, and takes the next two bytes as a command (AN3155 table 3)."""
     board.feed(READ)
     assert board.feed(at(address)) == SILENCE
     assert board.feed(GET_ID)[:1] == ACK
@@ -158,7 +158,7 @@ def test_a_cell_that_is_not_erased_keeps_its_value_and_acks(board: SimulatedBoar
 
 
 def test_a_rom_that_reports_the_controllers_error_nacks() -> None:
-    """Whether V2.2 does so is not known, so a profile can."""
+    """No document says whether V2.2 does so; a profile can set it."""
     board = ready(SimulatedBoard(replace(STM32F103C8, program_error_nacks=True)))
     board.feed(writing(FLASH, b"\x12\x34\x56\x78"))
     assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 2 + NACK
@@ -226,7 +226,7 @@ def test_readout_protection_leaves_four_commands() -> None:
 
 
 def test_lifting_readout_protection_erases_flash_and_ram() -> None:
-    """What was protected cannot be read afterwards."""
+    """Protected contents cannot be read afterwards."""
     board = SimulatedBoard(flash=b"secret!!")
     ready(board).feed(writing(RAM + 0x200, b"abcd"))
     board.protect(readout=True, pages=[0])
@@ -258,7 +258,7 @@ def test_option_bytes_are_written_from_their_start_only(board: SimulatedBoard) -
 
 
 def test_the_board_falls_silent_once_when_its_cable_comes_off() -> None:
-    """After so many bytes nothing arrives any more, until the line is opened again."""
+    """After this many bytes nothing arrives until the line is opened again."""
     board = SimulatedBoard(faults=Faults(silent_after=3))
     assert board.connect() == SILENCE
     assert ready(board).feed(GET_ID)[:1] == ACK
@@ -268,7 +268,7 @@ def test_the_board_falls_silent_once_when_its_cable_comes_off() -> None:
 
 
 def test_a_lost_ack_was_nevertheless_meant() -> None:
-    """The command is served, only its ACK is missing, once."""
+    """The command is carried out; only its ACK is missing, once."""
     board = ready(SimulatedBoard(faults=Faults(lost_ack=4)))
     assert board.feed(writing(FLASH, b"abcd")) == ACK * 2
     assert board.flash[:4] == b"abcd"
@@ -285,13 +285,13 @@ def test_worn_cells_show_only_when_read_back() -> None:
 
 
 def test_noise_comes_before_anything_was_asked() -> None:
-    """So many bytes are heard as the line is opened."""
+    """The host receives this many bytes when it opens the line."""
     assert len(SimulatedBoard(faults=Faults(noise_at_open=7)).connect()) == 7
 
 
 @pytest.mark.parametrize("text", ["rust", "lost-ack=soon", "lost-ack=-1", "lost_ack=1"])
 def test_an_unknown_fault_is_a_usage_error(text: str) -> None:
-    """A fault's name or value that cannot be understood is said."""
+    """A name that is unknown, or a value that is invalid."""
     with pytest.raises(UsageError):
         Faults().adding(text)
 
@@ -306,7 +306,7 @@ def test_a_block_takes_the_time_of_line_and_cells() -> None:
 
 
 def test_a_file_keeps_the_flash(tmp_path: Path) -> None:
-    """A second board on the same file holds what was written to the first."""
+    """A second board on the same file has what was written to the first."""
     file = tmp_path / "board.flash"
     ready(SimulatedBoard(flash=file)).feed(writing(FLASH, b"abcd"))
     assert SimulatedBoard(flash=file).flash == b"abcd" + BLANK[4:]
@@ -315,7 +315,7 @@ def test_a_file_keeps_the_flash(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("in_file", [True, False])
 def test_contents_larger_than_the_flash_are_refused(tmp_path: Path, *, in_file: bool) -> None:
-    """A file or image that does not fit is left alone."""
+    """A file that does not fit is not changed."""
     file = tmp_path / "large"
     file.write_bytes(bytes(65537))
     with pytest.raises(UsageError, match="65537 bytes"):

@@ -1,4 +1,4 @@
-"""What a simulated board boots: applications in flash and RAM, on an emulated Cortex-M3."""
+"""Applications in flash and RAM on an emulated Cortex-M3."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_reset_with_boot0_low_starts_the_firmware() -> None:
 
 @pytest.mark.parametrize("from_rom", [True, False])
 def test_the_firmware_keeps_the_roms_line_settings(*, from_rom: bool) -> None:
-    """Whatever ran before, it talks at 115200 baud with even parity, within 0.2 %."""
+    """After the ROM and after a reset it sends at 115200 baud with even parity, within 0.2 %."""
     board = SimulatedBoard(flash=image("1.0.0")) if from_rom else started(image("1.0.0"))
     if from_rom:
         go(board, FLASH)
@@ -103,7 +103,7 @@ def test_the_firmware_counts_seconds() -> None:
     assert board.run(2.0).count(b"up") == 2
 
 
-def test_a_host_hears_no_rom_while_the_application_runs() -> None:
+def test_the_rom_does_not_answer_while_the_application_runs() -> None:
     """0x7F is a byte like any other to the application, until a reset."""
     board = SimulatedBoard(flash=image("1.0.0"))
     go(board, FLASH)
@@ -117,7 +117,7 @@ def test_a_host_hears_no_rom_while_the_application_runs() -> None:
     [b"", bytes(64), image("1.2.0")[:256], b"\xff" * 1024 + image("1.2.0")[1024:], image("1.1.0")[::-1]],
     ids=["blank", "zeros", "only the first block", "without its first page", "reversed"],
 )
-def test_what_is_no_whole_firmware_says_nothing(flash: bytes) -> None:
+def test_an_incomplete_firmware_prints_nothing(flash: bytes) -> None:
     """A blank, half-written or wrong image does not print a banner."""
     board = started(flash)
     assert board.run(0.05) == b""
@@ -171,7 +171,7 @@ def test_a_fault_stops_the_core_until_reset(code: str) -> None:
 
 
 def test_a_byte_leaves_when_clock_pin_and_usart_are_set_up() -> None:
-    """The counterpart of the test that follows."""
+    """The counterpart of the next test."""
     assert started(storing(SAY_A)).run(0.01) == b"A"
 
 

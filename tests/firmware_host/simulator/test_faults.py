@@ -1,4 +1,4 @@
-"""What a fault does to the simulated board, and what it leaves behind."""
+"""The faults of the simulated board, and the state that they leave."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ready(faults: Faults, flash: bytes = b"") -> SimulatedBoard:
 
 
 def test_power_fails_after_a_byte() -> None:
-    """The bytes before it count, the answer to it is lost, and later ones find nobody."""
+    """The bytes before it are received, its answer is lost, and later bytes are not answered."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(power_cut_after=len(frame)))
     assert board.feed(frame) == ACK * 2
@@ -60,7 +60,7 @@ def test_power_fails_within_a_half_word(seed: int) -> None:
 
 
 def test_a_half_programmed_half_word_takes_nothing_but_zero_before_it_is_erased() -> None:
-    """Writing the block again without erasing it does not mend it."""
+    """Writing the block again without erasing it does not repair it."""
     board = ready(Faults(power_cut_in_program=1))
     board.feed(writing(FLASH, b"\x12\x34\xff\xff"))
     half = board.flash[:2]
@@ -71,7 +71,7 @@ def test_a_half_programmed_half_word_takes_nothing_but_zero_before_it_is_erased(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_power_fails_within_an_erase(seed: int) -> None:
-    """The page is neither what it was nor erased, and no other has changed."""
+    """The page is neither unchanged nor erased, and no other page has changed."""
     board = ready(Faults(power_cut_in_erase=2, seed=seed), flash=ZEROS)
     assert board.feed(erasing(0, 3, 5)) == ACK
     assert board.flash[:PAGE] == b"\xff" * PAGE
@@ -97,7 +97,7 @@ def test_power_fails_within_the_erase_of_everything(command: bytes) -> None:
 
 
 def test_power_fails_while_the_option_bytes_are_erased() -> None:
-    """What is left of RDP closes the flash to readers: nothing else is as it was, either."""
+    """The remaining RDP protects the flash from being read."""
     board = ready(Faults(power_cut_in_erase=1, seed=1))
     board.feed(b"\x63\x9c" + summed(b"\x00\x05"))
     board.connect()
@@ -105,7 +105,7 @@ def test_power_fails_while_the_option_bytes_are_erased() -> None:
 
 
 def test_an_unplugged_cable_leaves_the_rom_in_its_half_frame() -> None:
-    """Putting it back is no reset: the rest of the frame is still waited for."""
+    """Reconnecting it is not a reset: the ROM still waits for the rest of the frame."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(unplug_after=1 + 10))
     assert board.feed(frame) == ACK * 2
@@ -118,7 +118,7 @@ def test_an_unplugged_cable_leaves_the_rom_in_its_half_frame() -> None:
 
 
 def test_a_rest_of_a_frame_completes_it_after_the_cable_is_back() -> None:
-    """The ROM does not know that anything happened."""
+    """The ROM has not noticed the interruption."""
     frame = writing(FLASH, b"abcd")
     board = ready(Faults(unplug_after=1 + 10))
     board.feed(frame)
@@ -137,14 +137,14 @@ def test_a_cable_that_comes_off_in_an_answer_loses_its_rest() -> None:
 
 
 def test_a_bit_that_flips_on_the_way_to_the_board_arrives() -> None:
-    """The USART delivers a byte with a parity error; the frame's checksum tells."""
+    """The USART delivers a byte with a parity error; the frame's checksum is wrong."""
     board = ready(Faults(flip_received=12, seed=5))
     assert board.feed(writing(FLASH, b"abcd")) == ACK * 2 + NACK
     assert board.feed(writing(FLASH, b"abcd")) == ACK * 3
 
 
-def test_a_bit_that_flips_in_an_answer_is_heard() -> None:
-    """The board does not know."""
+def test_a_bit_that_flips_in_an_answer_is_received() -> None:
+    """Only the host receives the wrong byte."""
     board = ready(Faults(flip_sent=4, seed=4))
     assert board.feed(GET_ID) == b"\x79\x01\x14\x10\x79"
     assert board.feed(GET_ID) == b"\x79\x01\x04\x10\x79"
@@ -174,8 +174,8 @@ def test_the_first_answer_of_some_roms_is_longer(faults: Faults, answer: bytes) 
         board.reset()
 
 
-def test_every_fault_has_a_name_on_the_command_line(caplog: pytest.LogCaptureFixture) -> None:
-    """And a board with any of them answers, or says in its log why it does not."""
+def test_every_fault_has_a_name(caplog: pytest.LogCaptureFixture) -> None:
+    """A board with any of them answers the first byte."""
     caplog.set_level(logging.INFO)
     for name in FAULT_NAMES:
         board = SimulatedBoard(faults=Faults().adding(f"{name}=2"))

@@ -1,4 +1,4 @@
-"""What a wrong rate or parity makes of bytes, and what the boot ROM measures."""
+"""Bytes on a line with a wrong rate or parity, and the rate that the boot ROM measures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def test_two_clocks_may_differ_by_two_per_cent(data: bytes, error: float) -> Non
 
 @given(byte=st.integers(0, 255), parity=st.sampled_from("NO"))
 def test_one_byte_alone_arrives_whatever_its_parity(byte: int, parity: str) -> None:
-    """Its eight bits stand where they should, and a parity error holds nothing back."""
+    """Its eight bits arrive at the right time, and a parity error does not withhold a byte."""
     assert received(bytes([byte]), LineSettings(115200, parity), heard=EVEN) == bytes([byte])
 
 
 def test_bytes_without_parity_that_follow_each_other_are_garbled() -> None:
-    """The next start bit comes where the stop bit is waited for."""
+    """The next start bit arrives in place of the stop bit."""
     assert received(bytes(range(32)), NONE, heard=EVEN) != bytes(range(32))
 
 
@@ -43,7 +43,7 @@ def test_another_rate_garbles(baud: int) -> None:
     assert received(data, EVEN, heard=other) != data
 
 
-def test_a_line_whose_rate_nobody_told_is_never_garbled() -> None:
+def test_a_line_of_unknown_rate_is_never_garbled() -> None:
     """A TCP connection has none."""
     assert received(b"abc", LineSettings(), heard=EVEN) == b"abc"
 
@@ -63,7 +63,7 @@ def test_the_rom_keeps_the_rate_of_the_first_byte_until_reset() -> None:
 def test_a_rate_above_the_chips_makes_the_rom_deaf(
     baud: int, *, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever comes after it, until a reset at a lower one."""
+    """It stays deaf until a reset at a lower rate."""
     caplog.set_level(logging.INFO)
     board = SimulatedBoard()
     board.set_line(LineSettings(baud))
@@ -118,7 +118,7 @@ def test_a_break_is_no_0x7f_and_later_a_zero() -> None:
 
 
 def test_nrst_holds_the_board_and_its_release_starts_what_boot0_says() -> None:
-    """Nothing is heard while it is low."""
+    """While it is low nothing is answered."""
     board = SimulatedBoard()
     board.hold_reset(low=True)
     assert board.feed(b"\x7f") == SILENCE
@@ -131,7 +131,7 @@ def test_nrst_holds_the_board_and_its_release_starts_what_boot0_says() -> None:
 
 
 def test_a_rom_listens_a_while_after_nrst_rises() -> None:
-    """1.227 ms on an F103: what comes and goes before is lost."""
+    """1.227 ms on an F103; a byte that ends before is lost."""
     clock = Clock()
     board = SimulatedBoard(times=clock.times())
     board.hold_reset(low=True)

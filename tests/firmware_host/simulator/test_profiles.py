@@ -1,4 +1,4 @@
-"""Each chip that can be simulated answers and behaves as its profile says."""
+"""Every simulated chip behaves as its profile describes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_product_id_has_a_profile() -> None:
 
 
 @every_chip
-def test_the_rom_tells_the_chips_product_id(profile: BoardProfile) -> None:
+def test_the_rom_answers_the_chips_product_id(profile: BoardProfile) -> None:
     """Get ID answers the profile's id."""
     assert ready(profile).feed(b"\x02\xfd") == b"\x79\x01" + profile.product_id.to_bytes(2, "big") + ACK
 
@@ -71,7 +71,7 @@ def test_the_last_page_can_be_erased_and_no_other_is(profile: BoardProfile) -> N
 
 @every_chip
 def test_our_clients_table_fits_the_chip(profile: BoardProfile) -> None:
-    """Two readings of the same documents: where the client keeps to its table, this chip takes what it does."""
+    """Two independent readings of the same documents: what the client's table allows, the chip accepts."""
     chip = find_chip(profile.product_id)
     assert chip is not None
     pages = [
@@ -89,7 +89,7 @@ def test_our_clients_table_fits_the_chip(profile: BoardProfile) -> None:
 
 @every_chip
 def test_the_factorys_words_are_read_in_the_block_that_the_rom_gives(profile: BoardProfile) -> None:
-    """F4: 256 bytes at least. L0: from the option bytes on only. Others: as one likes."""
+    """F4: at least 256 bytes. L0: only in a read from the option bytes on. Others: without a limit."""
     board, unique_id = ready(profile), profile.unique_id_register
     start, length = {"F4": (unique_id, 256), "L0": (profile.option_start, 128)}.get(
         profile.option_format, (unique_id, 12)
@@ -221,8 +221,8 @@ def test_the_firmware_reads_the_chips_flash_size(profile: BoardProfile) -> None:
     assert (b"(%d KiB flash" % (profile.flash_size // 1024) in board.run(0.01)) == runs
 
 
-def test_go_on_a_chip_whose_code_is_not_simulated_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    """The ROM leaves, and the log says why nothing is heard any more."""
+def test_go_on_a_chip_whose_code_is_not_emulated_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The ROM ends, and the log has the reason for the silence."""
     board = ready(F407)
     assert board.feed(b"\x21\xde" + at(0x2000_4000)) == ACK * 2
     assert "running code on the stm32f407vg is not simulated" in caplog.text

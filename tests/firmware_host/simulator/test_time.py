@@ -1,4 +1,4 @@
-"""What takes time on the simulated board, and what is lost because something else still runs."""
+"""The time that the simulated board takes, and bytes that arrive while it is busy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def gone(board: SimulatedBoard) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until something waits."""
+    """A simulated clock."""
     return Clock()
 
 
@@ -54,7 +54,7 @@ def board(clock: Clock) -> SimulatedBoard:
 
 
 def test_a_program_in_ram_takes_its_instructions_time(board: SimulatedBoard, clock: Clock) -> None:
-    """It runs before its end is due and has asked for its reset soon after, at 24 MHz and 1.3 cycles each."""
+    """It runs until its calculated end, at 24 MHz and 1.3 cycles per instruction."""
     clock.wait(PROGRAM_SECONDS - 3e-4)
     board.idle(0)
     assert board.application is not None
@@ -81,7 +81,7 @@ def test_without_a_model_a_program_runs_as_long_as_it_is_let() -> None:
 
 
 def test_a_byte_while_a_program_runs_is_lost(board: SimulatedBoard, clock: Clock) -> None:
-    """The ROM that comes afterwards has not heard it, and takes the next 0x7F for the first."""
+    """The ROM that runs afterwards takes the next 0x7F as the first byte."""
     assert board.feed(b"\x7f") == b""
     clock.wait(PROGRAM_SECONDS + BOOT + 1e-3)
     assert board.feed(b"\x7f") == ACK
@@ -149,7 +149,7 @@ def test_without_another_clock_the_machines_is_waited_for() -> None:
 
 
 def test_a_power_cut_ends_a_program_in_ram_and_ram_is_lost(clock: Clock) -> None:
-    """Whatever RAM holds when power is back, it is not what was there."""
+    """When power returns, RAM has other contents."""
     board = SimulatedBoard(times=clock.times(), faults=Faults(power_cut_after=60))
     uploaded(board, counting(LOOPS)[:40])
     board.feed(b"\x7f" * 12)

@@ -34,7 +34,7 @@ def test_stm32flash_writes_verifies_and_starts() -> None:
         result = run_stm32flash("-w", str(IMAGE), "-v", "-g", "0x0", path)
     assert result.returncode == 0, result.stderr
     assert board.flash == WRITTEN
-    assert board.said.startswith(BANNER)
+    assert board.sent.startswith(BANNER)
 
 
 @pytest.mark.parametrize("options", [["-w", str(IMAGE)], ["-r", "/dev/null"]])
