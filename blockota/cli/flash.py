@@ -121,7 +121,7 @@ def flash(
                     return [bench.resume(line, offers, product, version)]
                 if watch:
                     return PortWatch(bench, offers, offer.proven.release, line).run()
-                return [bench.flash(line, lambda _: offer)]
+                return [bench.flash(line, offer)]
 
             results = at_all_ports(lines, work, stop=stop, observer=display)
     finish(session, results, display=display, is_stopped=stop.is_asked)

@@ -23,7 +23,6 @@ from typing import Protocol
 from blockota.errors import Action, BlockOTAError, BoardError, RefusedError, UsageError, VerificationError
 from blockota.model.facts import Consent, Passed, Trust
 from blockota.model.release import Release, Version
-from blockota.model.verification import ProvenRelease
 from blockota.shutdown import Stop
 from firmware_host.bench.log import BenchEntry, BenchLog
 from firmware_host.bench.offer import Offer, Offers
@@ -59,10 +58,10 @@ class ReleaseChosen:
     """A release was chosen and proven; the board is examined next.
 
     Attributes:
-        proven: the release.
+        release: the release.
     """
 
-    proven: ProvenRelease
+    release: Release
 
 
 @dataclass(frozen=True)
@@ -149,19 +148,33 @@ class Bench:
     may_erase_all: bool = False
     busy: BusyBoards = field(default_factory=BusyBoards)
 
-    def flash(
-        self, line: BoardLine, find_offer: Callable[[BoardSession], Offer], *, is_stuck: bool = False
-    ) -> BoardResult:
+    def flash(self, line: BoardLine, offer: Offer) -> BoardResult:
         """Open a port, and flash the board there.
 
         Args:
             line: the port, its speed and wiring.
-            find_offer: returns the release for the board.
-            is_stuck: whether the board may wait in the middle of a frame.
+            offer: the release.
 
         Returns:
             The result, which includes any error.
         """
+        return self._flash(line, lambda _: offer, is_stuck=False)
+
+    def resume(self, line: BoardLine, offers: Offers, product: str | None, version: Version | None) -> BoardResult:
+        """Open a port, and complete the interrupted run of the board there, as its journal records it.
+
+        Args:
+            line: the port, its speed and wiring.
+            offers: proves releases.
+            product: the product that the operator named, if any.
+            version: the version that the operator named, if any.
+
+        Returns:
+            The result, which includes any error.
+        """
+        return self._flash(line, lambda board: self._interrupted_offer(board, offers, product, version), is_stuck=True)
+
+    def _flash(self, line: BoardLine, find_offer: Callable[[BoardSession], Offer], *, is_stuck: bool) -> BoardResult:
         try:
             with open_port(line, stop=self.stop) as port:
                 board = port.connect(is_stuck=is_stuck)
@@ -174,17 +187,6 @@ class Bench:
             result = BoardResult(line.url, error=stopped)
         self.observer.ended(line.url, result)
         return result
-
-    def resume(self, line: BoardLine, offers: Offers, product: str | None, version: Version | None) -> BoardResult:
-        """Open a port, and complete the interrupted run of the board there, as its journal records it.
-
-        Args:
-            line: the port, its speed and wiring.
-            offers: proves releases.
-            product: the product that the operator named, if any.
-            version: the version that the operator named, if any.
-        """
-        return self.flash(line, lambda board: self._interrupted_offer(board, offers, product, version), is_stuck=True)
 
     def _interrupted_offer(
         self, board: BoardSession, offers: Offers, product: str | None, version: Version | None
@@ -262,7 +264,7 @@ class FlashJob:
     def _flash(self, offer: Offer) -> None:
         proven, result = offer.proven, self._result
         result.release, result.passed = proven.release, proven.passed
-        self._progress(ReleaseChosen(proven))
+        self._progress(ReleaseChosen(proven.release))
 
         # (3) Examine and clear.
         journal = FlashJournal(self._bench.journals, result.unique_id, operator=self._bench.operator)
