@@ -1,1 +1,1 @@
-"""The client of the STM32 boot loader (AN3155)."""
+"""The client of the STM32 bootloader (AN3155)."""

@@ -9,7 +9,7 @@ any            reset, NRST released, or an application asks for a reset         
 ROM            a command that ends in a reset                                    ROM (BOOT0 at 1), else application
 ROM            Go                                                                application
 ROM            bus fault                                                         halted
-application    crash; nothing that can boot                                      halted
+application    crash; no valid vector table                                      halted
 any            NRST low                                                          halted
 any            power cut                                                         halted, RAM lost
 =============  ================================================================  ======================
