@@ -67,7 +67,6 @@ MOCKS_PER_TEST = 0.05
 NOT_YET = {
     "blockota.formats.firmware_image",
     *("blockota.cli.replica", "blockota.cli.dev"),
-    *("State", "Stop", "blockota.cli.broker"),
 }
 """Modules and classes that the redesign has not reached."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef

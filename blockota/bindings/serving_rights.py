@@ -18,7 +18,7 @@ from blockota.errors import ChainError
 from blockota.formats.abi import DecodingError, interface
 from blockota.formats.cid import CID, RAW
 from blockota.model.release import Release, product_key
-from blockota.model.rights import Claim, agreed_claim
+from blockota.model.rights import Claim
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,20 @@ class Reading:
     """The claims at one block.
 
     Attributes:
-        time: the newest block's time in Unix seconds, by which agreements expire.
+        time: the newest block's time in Unix seconds, by which a repository lets agreements expire.
         claims: the releases, and under which conditions each may be served.
         manifests_known: whether the node keeps the events that name manifests.
         block: number of the confirmed block that was read.
+        block_time: that block's time in Unix seconds, by which a broker lets agreements expire.
+        reorganised_from: the first block that may have been replaced since the last reading; None if none was.
     """
 
     time: int
     claims: tuple[Claim, ...]
     manifests_known: bool = True
     block: int = 0
+    block_time: int = 0
+    reorganised_from: int | None = None
 
 
 class Reader(Protocol):
@@ -66,7 +70,14 @@ class _ClaimReader:
         manifests_known = self._read_manifests()
         claims = tuple(self._claims(position.block.number))
         self._follower.check()
-        return Reading(position.newest.time, claims, manifests_known, position.block.number)
+        return Reading(
+            position.newest.time,
+            claims,
+            manifests_known,
+            position.block.number,
+            position.block.time,
+            position.reorganised_from,
+        )
 
     def _claims(self, block: int) -> Iterator[Claim]:
         raise NotImplementedError
@@ -116,8 +127,8 @@ class BrokerReader(_ClaimReader):
             if agreement.broker.lower() != self._broker:
                 continue
             release = self._contract.release(agreement.product, agreement.version, block=block)
-            if release and (claim := agreed_claim(agreement, release, manifest=self._manifest(release))):
-                yield claim
+            if release:
+                yield Claim(release, self._manifest(release), agreement)
 
 
 def _published(logs: Iterable[Log]) -> Iterator[tuple[tuple[bytes, int, bytes], bytes]]:
@@ -127,5 +138,5 @@ def _published(logs: Iterable[Log]) -> Iterator[tuple[tuple[bytes, int, bytes], 
         except DecodingError:
             event = None
         if event and event.name == "ReleasePublished":
-            told = event.arguments
-            yield (told["product"], told["version"], told["sha256"]), told["manifest"]
+            found = event.arguments
+            yield (found["product"], found["version"], found["sha256"]), found["manifest"]

@@ -1,25 +1,34 @@
-"""The broker's work: offer to serve releases, and tell where the copies are."""
+"""A broker's agreements: propose, announce, and read from the chain what they cover."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from blockota.bindings.replication import ReplicationContract
+from blockota.bindings.serving_rights import BrokerReader, Reading
+from blockota.broker.plan import AgreementFacts, Facts
+from blockota.broker.state import BrokerState
 from blockota.chain import Receipt
-from blockota.errors import RefusedError, UsageError
-from blockota.model.agreement import Agreement
-from blockota.model.release import Version
-from blockota.stores.search import MAX_URL
+from blockota.chain.follow import Follower
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.formats.cid import CID
+from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.release import Release, Version
+from blockota.model.rights import Claim
+from blockota.stores.search import MAX_URL, announced
 from blockota.stores.source import Source
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
+_OVER = frozenset({AgreementStatus.DECLINED, AgreementStatus.WITHDRAWN, AgreementStatus.TERMINATED})
+
 
 def offer(
     contract: ReplicationContract, account: BaseAccount, *, product: str, version: Version, expires_at: int
 ) -> Agreement:
-    """Propose to serve a release, and return the agreement as the chain keeps it.
+    """Propose to serve a release, and return the agreement as the chain records it.
 
     Raises:
         ContractRefusalError: the release is unknown or revoked, or an agreement is open already.
@@ -29,36 +38,35 @@ def offer(
 
 
 def announce(contract: ReplicationContract, account: BaseAccount, *, number: int, uri: str) -> Receipt:
-    """Tell where the replica is.
+    """Announce the URL of a replica.
 
     Raises:
-        UsageError: that is no address that a gateway can ask.
-        ContractRefusalError: the agreement is not accepted, expired, or another broker's.
+        UsageError: gateways could not use the URL.
+        ContractRefusalError: the agreement is not accepted, has expired, or is another broker's.
     """
     check_uri(uri)
     return contract.announce(account, number, uri=uri)
 
 
 def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
-    """One agreement.
+    """Read one agreement.
 
     Raises:
-        RefusedError: there is none.
+        RefusedError: it does not exist.
     """
     found = contract.agreement(number)
     if found is None:
-        raise RefusedError(
-            f"there is no agreement {number}", why="nobody proposed it", remedy="see `blockota replica list --all`"
-        )
+        remedy = "choose another number"
+        raise RefusedError(f"there is no agreement {number}", remedy=remedy, action=Action.LIST_AGREEMENTS)
     return found
 
 
 def check_uri(uri: str) -> None:
-    """Refuse an address that could not be fetched from, or would not be shown as it is.
+    """Refuse a URL that gateways could not fetch from.
 
     Raises:
         UsageError: it is not ``http://`` or ``https://`` with a host, in printable ASCII without spaces; it has a
-            user, a query or a fragment; or it is longer than whoever fetches reads.
+            user, a query or a fragment; or it is too long.
     """
     why = ""
     if len(uri) > MAX_URL:
@@ -68,5 +76,70 @@ def check_uri(uri: str) -> None:
     except UsageError as error:
         why = error.why
     if why:
-        remedy = "name the address that gateways reach your repository at, such as https://broker.example"
+        remedy = "use the URL at which gateways reach your repository, such as https://broker.example"
         raise UsageError(f"{uri!r} cannot be announced", why=why, remedy=remedy)
+
+
+class AgreementReader:
+    """Reads what a broker's agreements cover.
+
+    Args:
+        reader: reads the broker's claims at a confirmed block.
+        replication: the contract with the agreements.
+        follower: the follower of `reader`, made with the blocks that `state` remembers.
+        state: remembers confirmed blocks and manifests.
+    """
+
+    def __init__(
+        self, reader: BrokerReader, replication: ReplicationContract, *, follower: Follower, state: BrokerState
+    ) -> None:
+        self._reader, self._replication = reader, replication
+        self._follower, self._state = follower, state
+
+    def read(self, *, url: str) -> Facts:
+        """Read all that the plan depends on.
+
+        Args:
+            url: where the broker serves; empty if it announces nothing.
+
+        Raises:
+            ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
+            RefusedError: an answer cannot be understood.
+        """
+        reading = self._reader.read()
+        if reading.reorganised_from is not None:
+            self._state.forget_blocks(reading.reorganised_from)
+        agreements = tuple(self._facts(reading, url=url))
+        self._follower.check()
+        self._state.remember_blocks(self._follower.known)
+        return Facts(reading.block_time, agreements, reading.block, is_reorganised=reading.reorganised_from is not None)
+
+    def _facts(self, reading: Reading, *, url: str) -> Iterator[AgreementFacts]:
+        for claim in reading.claims:
+            agreement = claim.agreement
+            if agreement is None or agreement.status in _OVER:
+                continue
+            manifest = self._manifest(claim.release, claim.manifest, is_known=reading.manifests_known)
+            # An announcement that was just sent shows in the newest block first.
+            newest = self._replication.agreement(agreement.number) or agreement
+            yield AgreementFacts(
+                Claim(claim.release, manifest, agreement),
+                newest,
+                self._replicas(agreement, block=reading.block),
+                is_announcing=bool(url)
+                and self._replication.is_announcing(agreement.broker, agreement.number, uri=url),
+            )
+
+    def _replicas(self, own: Agreement, *, block: int) -> tuple[str, ...]:
+        """The URLs that other brokers announced. Whether they are public is checked when they are connected to."""
+        replicas = self._replication.replicas(own.product, own.version, block=block)
+        others = (one for one in replicas if one.broker.lower() != own.broker.lower())
+        return tuple(one.url for one in announced(others, is_local_chain=False) if isinstance(one, Source))
+
+    def _manifest(self, release: Release, found: CID | None, *, is_known: bool) -> CID | None:
+        """The manifest of a release: as read now, or as read before if the node does not keep the events any more."""
+        name = f"{release.product} {release.version} {release.sha256.hex()}"
+        if is_known:
+            self._state.put_manifest(name, found)
+            return found
+        return self._state.manifest(name)

@@ -1,6 +1,6 @@
-"""Where a broker keeps its copies: the embedded store, or a Kubo node with a folder in which files are made whole.
+"""Where a broker keeps its copies: the embedded store, or a Kubo node with a staging folder.
 
-A fetch needs a place that takes single blocks, so that it goes on where it was broken off; a node takes whole files.
+An interrupted fetch can only be continued in a store that takes single blocks. A node takes whole files.
 """
 
 from __future__ import annotations
@@ -11,136 +11,134 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from blockota.errors import ContentError, StoreError, UsageError
+from blockota.errors import Action, ContentError, StoreError, UsageError
 from blockota.formats.cid import CID
 from blockota.stores.gateway import GatewayStore
 from blockota.stores.local import LocalStore, collect
 from blockota.stores.store import Store
 
 
-class Depot(Protocol):
-    """What a broker needs of its store."""
+class Copies(Protocol):
+    """The copies of a broker.
 
-    arrivals: LocalStore
-    """Takes the blocks while a file is fetched."""
-
-    def holds_for_others(self, cid: CID) -> bool:
-        """Whether a file is pinned already."""
-
-    def holds(self, cid: CID) -> bool:
-        """Whether a file is there that was pinned; its root is looked for, not all of it."""
-
-    def pin(self, cid: CID) -> None:
-        """Keep a file that is whole among the arrivals."""
-
-    def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
-        """Keep a file no longer: unpin it unless the pin is somebody else's, and remove what no kept root needs."""
-
-
-class LocalDepot:
-    """The embedded store.
-
-    Args:
-        store: the store.
+    Attributes:
+        staging: takes the blocks of a file while it is fetched.
     """
 
-    def __init__(self, store: LocalStore) -> None:
-        """Remember the store."""
-        self.arrivals = store
+    staging: LocalStore
 
-    def holds_for_others(self, cid: CID) -> bool:
-        """Whether a file is pinned already."""
-        return cid in self.arrivals.pins()
+    def is_pinned(self, cid: CID) -> bool:
+        """Whether a file is pinned; False if the store cannot attribute pins."""
 
-    def holds(self, cid: CID) -> bool:
-        """Whether the root is there."""
-        return self.arrivals.has(cid)
+    def has(self, cid: CID) -> bool:
+        """Whether the root of a pinned file is still there."""
 
     def pin(self, cid: CID) -> None:
-        """Keep a file."""
-        self.arrivals.pin(cid)
+        """Keep a file that is complete in `staging`."""
+
+    def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
+        """Unpin a file unless the pin is another program's, and remove the blocks that no kept root needs."""
+
+
+class LocalCopies:
+    """Copies in the embedded store, which is its own staging area."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self.staging = store
+
+    def is_pinned(self, cid: CID) -> bool:
+        """Whether a file is pinned."""
+        return cid in self.staging.pins()
+
+    def has(self, cid: CID) -> bool:
+        """Whether the root is there."""
+        return self.staging.has(cid)
+
+    def pin(self, cid: CID) -> None:
+        """Pin a file."""
+        self.staging.pin(cid)
 
     def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
         """Unpin a file, and remove its blocks."""
         if not is_foreign:
-            self.arrivals.unpin(cid)
-        collect(self.arrivals, [cid], keep=keep)
+            self.staging.unpin(cid)
+        collect(self.staging, [cid], keep=keep)
 
 
-class StagedDepot:
-    """A store that takes whole files, such as a Kubo node.
+class StagedCopies:
+    """Copies in a store that takes whole files, such as a Kubo node.
 
     Args:
         store: the store.
-        folder: where files are made whole.
+        folder: where files are assembled.
     """
 
     def __init__(self, store: Store, folder: Path) -> None:
-        """Remember both."""
-        self._store, self.arrivals = store, LocalStore(folder)
+        self._store, self.staging = store, LocalStore(folder)
 
-    def holds_for_others(self, cid: CID) -> bool:
-        """Nobody can tell: a node's pins have no owners."""
+    def is_pinned(self, cid: CID) -> bool:
+        """False: a node does not record whose a pin is."""
         del cid
         return False
 
-    def holds(self, cid: CID) -> bool:
+    def has(self, cid: CID) -> bool:
         """Whether the store has the root."""
         return self._store.has(cid)
 
     def pin(self, cid: CID) -> None:
-        """Put a file into the store, which pins it, and take it out of the folder."""
+        """Put a file into the store, which pins it, and remove it from the staging folder."""
         try:
             self._put(cid)
         except (ContentError, StoreError):
             if not self._store.has(cid):
                 raise
-            self._store.pin(cid)  # it was put by a run that was killed when it took it out of the folder
-        collect(self.arrivals, [cid], keep=())
+            self._store.pin(cid)  # an earlier run was killed after the put, while it emptied the staging folder
+        collect(self.staging, [cid], keep=())
 
     def _put(self, cid: CID) -> None:
-        with self._scratch() as copy:
-            for part in self.arrivals.open(cid):
+        with self._scratch_file() as copy:
+            for part in self.staging.open(cid):
                 copy.write(part)
             copy.seek(0)
             stored = self._store.put(copy)
         if stored != cid:
-            raise StoreError("the store keeps another file", why=f"it names {stored}, not {cid}")
+            raise StoreError("the store has stored another file", why=f"its address is {stored}, not {cid}")
 
     def drop(self, cid: CID, *, keep: Iterable[CID], is_foreign: bool) -> None:
-        """Unpin a file; the node collects its garbage by itself."""
+        """Unpin a file; the node collects its garbage itself."""
         if not is_foreign:
             self._store.unpin(cid)
-        collect(self.arrivals, [cid], keep=keep)
+        collect(self.staging, [cid], keep=keep)
 
     @contextmanager
-    def _scratch(self) -> Iterator[BinaryIO]:
-        """A file on the same disk, which is gone when it is closed."""
+    def _scratch_file(self) -> Iterator[BinaryIO]:
+        """A temporary file on the disk of the staging folder."""
         try:
-            with tempfile.TemporaryFile(dir=self.arrivals.folder) as file:
+            with tempfile.TemporaryFile(dir=self.staging.folder) as file:
                 yield file
         except OSError as error:
             raise StoreError(
-                f"a file on its way into the store cannot be written to {self.arrivals.folder}",
+                f"a file for the store cannot be written to {self.staging.folder}",
                 why=error.strerror or str(error),
                 remedy="check the folder's permissions and the disk's free space",
             ) from error
 
 
-def open_depot(store: Store, staging: Path) -> Depot:
-    """The depot that belongs to a store.
+def open_copies(store: Store, staging: Path) -> Copies:
+    """Open the copies in a store.
 
     Args:
         store: the configured store.
         staging: a folder for files on their way into a node.
 
     Raises:
-        UsageError: nothing can be stored there.
+        UsageError: the store is read-only.
     """
     if isinstance(store, GatewayStore):
         raise UsageError(
-            "nothing can be kept there",
-            why="the configured store is a gateway, which only serves what its owner has stored",
-            remedy="name a store of your own with --store, like file:FOLDER or kubo:http://HOST:PORT",
+            "copies cannot be stored in a gateway",
+            why="a gateway only serves what its operator has stored",
+            remedy="use a store of your own, such as file:FOLDER or kubo:http://HOST:PORT",
+            action=Action.CHOOSE_STORE,
         )
-    return LocalDepot(store) if isinstance(store, LocalStore) else StagedDepot(store, staging)
+    return LocalCopies(store) if isinstance(store, LocalStore) else StagedCopies(store, staging)

@@ -1,24 +1,24 @@
-"""What a broker does next, as a pure function of the chain's facts and of what it remembers.
+"""What a broker does next and how its agreements stand, as pure functions of chain facts and the broker's memory.
 
-A file is kept while one good agreement needs it: accepted, not expired, its release not revoked. What is wanted goes
-through the stages in their order; a step that was cut short is planned again, and finds what the last run left. The
-steps come in the order drop, fetch, pin, announce: room is made first, and nothing is announced that is not kept.
+A file is kept while one good claim covers it (`model.rights`). A wanted file passes through the stages in their order;
+a step that was interrupted is planned again and continues from what the last run left. Steps come in the order drop,
+fetch, pin, announce: drops free space first, and nothing is announced that is not kept.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
-from blockota.model.manifest import MAX_SIZE
-from blockota.model.release import Release, Status
+from blockota.model.release import Status
+from blockota.model.rights import Claim, ReleaseFile
 
 
 class Stage(enum.Enum):
-    """How far a file came; `UNFIT` are right blocks that are not what the record says."""
+    """How far the work on a file has come. The blocks of an `UNFIT` file are valid, but not the recorded image."""
 
     WANTED = "wanted"
     WHOLE = "whole"
@@ -29,109 +29,58 @@ class Stage(enum.Enum):
 
 
 @dataclass(frozen=True)
-class File:
-    """A file that agreements need.
+class AgreementFacts:
+    """One agreement of the broker with all that belongs to it.
 
     Attributes:
-        cid: its content address.
-        size: its bytes; of a manifest the most that it may have.
-        sha256: what the record says of an image; None for a manifest, whose address is its hash.
-        label: what people call it.
+        claim: the agreement and its release at the confirmed block.
+        newest: the agreement at the newest block.
+        replicas: URLs at which other brokers serve the release.
+        is_announcing: whether an announcement was sent and is not settled.
     """
 
-    cid: CID
-    size: int
-    sha256: bytes | None
-    label: str = field(compare=False)
-
-
-@dataclass(frozen=True)
-class Promise:
-    """One agreement of the broker's with all that belongs to it.
-
-    Attributes:
-        agreement: as it is at the confirmed block.
-        newest: as it is at the newest one, where an announcement that was just sent shows first.
-        release: the release that it names, at the confirmed block.
-        manifest: its manifest's content address, where it has one.
-        replicas: where others serve the release.
-        is_under_way: whether an announcement of it was sent and is not settled.
-    """
-
-    agreement: Agreement
+    claim: Claim
     newest: Agreement
-    release: Release
-    manifest: CID | None = None
     replicas: tuple[str, ...] = ()
-    is_under_way: bool = False
-
-    def is_good(self, time: int) -> bool:
-        """Whether the release is to be served at a time of the chain, in Unix seconds."""
-        agreement = self.agreement
-        is_accepted = agreement.status is AgreementStatus.ACCEPTED
-        return is_accepted and time < agreement.expires_at and self.release.status is Status.ACTIVE
-
-    @property
-    def label(self) -> str:
-        """The release, for people."""
-        return f"{self.release.product} {self.release.version}"
-
-    def files(self) -> Iterator[File]:
-        """The image, and the manifest where there is one."""
-        yield File(self.release.cid, self.release.size, self.release.sha256, self.label)
-        if self.manifest:
-            yield File(self.manifest, MAX_SIZE, None, f"manifest of {self.label}")
+    is_announcing: bool = False
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the chain says at one confirmed block.
+    """The chain at one confirmed block.
 
     Attributes:
-        time: the block's time, in Unix seconds.
-        promises: the broker's agreements that nobody has ended, in the order of their numbers.
+        time: the block's time in Unix seconds.
+        agreements: the broker's agreements that were not ended, by number.
         block: the block's number.
+        is_reorganised: whether blocks were replaced since the last reading.
     """
 
     time: int
-    promises: tuple[Promise, ...]
+    agreements: tuple[AgreementFacts, ...]
     block: int = 0
+    is_reorganised: bool = False
 
-    def announced(self, number: int, url: str) -> Facts:
-        """The same, with an agreement announced."""
-        promises = (
-            replace(one, newest=replace(one.newest, uri=url)) if one.agreement.number == number else one
-            for one in self.promises
+    def with_announcement(self, number: int, url: str) -> Facts:
+        """The same facts after an agreement was announced."""
+        agreements = (
+            replace(one, newest=replace(one.newest, uri=url)) if one.newest.number == number else one
+            for one in self.agreements
         )
-        return replace(self, promises=tuple(promises))
+        return replace(self, agreements=tuple(agreements))
 
 
 @dataclass(frozen=True)
-class Memory:
+class BrokerMemory:
     """What the broker remembers.
 
     Attributes:
-        files: each file it had to do with, and how far that came.
-        left_out: sources that lied, and the Unix time, in seconds, until which they are not asked.
+        files: each file that it worked on, and its stage.
+        banned: sources that served a bad block, and the Unix time in seconds until which they are not used.
     """
 
-    files: Mapping[CID, tuple[File, Stage]] = field(default_factory=dict)
-    left_out: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Desk:
-    """How the broker works.
-
-    Attributes:
-        now: the clock, in Unix seconds.
-        sources: the vendor's repositories.
-        url: where the broker serves, as `base_url` gives it; empty announces nothing.
-    """
-
-    now: float
-    sources: tuple[str, ...]
-    url: str = ""
+    files: Mapping[CID, tuple[ReleaseFile, Stage]] = field(default_factory=dict)
+    banned: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,10 +89,10 @@ class Drop:
 
     Attributes:
         file: the file.
-        keep: roots whose blocks stay, whatever they share with it.
+        keep: roots whose blocks stay, even those that the file has too.
     """
 
-    file: File
+    file: ReleaseFile
     keep: frozenset[CID]
 
 
@@ -154,110 +103,139 @@ class Fetch:
     Attributes:
         file: the file.
         sources: the vendor's repositories.
-        replicas: where others said that they serve it; strangers' words.
-        left_out: who lied, and is not asked for that.
+        replicas: URLs that other brokers announced: untrusted text.
+        banned: sources that are not used because they served a bad block.
     """
 
-    file: File
+    file: ReleaseFile
     sources: tuple[str, ...]
     replicas: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
+    banned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Pin:
-    """Mark a verified file as one to keep."""
+    """Keep a verified file."""
 
-    file: File
+    file: ReleaseFile
 
 
 @dataclass(frozen=True)
 class Announce:
-    """Tell where a release is served, once its image is kept.
+    """Announce where a release is served, once its image is kept.
 
     Attributes:
         number: the agreement.
-        url: where.
+        url: the URL.
         file: the image.
     """
 
     number: int
     url: str
-    file: File
+    file: ReleaseFile
 
 
 @dataclass(frozen=True)
 class Withhold:
-    """Do not serve a file whose blocks are right, and which is not what the record says."""
+    """Do not serve a file whose blocks are valid but are not the recorded image."""
 
-    file: File
+    file: ReleaseFile
 
 
-Action = Drop | Fetch | Pin | Announce | Withhold
+Step = Drop | Fetch | Pin | Announce | Withhold
 
 
 def base_url(url: str) -> str:
-    """What stands before ``/ipfs/…``, where people write that as well or end in a slash."""
+    """The part of a URL before ``/ipfs/…``; a trailing ``/ipfs`` or slash is removed."""
     return url.rstrip("/").removesuffix("/ipfs").rstrip("/")
 
 
-def plan(facts: Facts, memory: Memory, *, desk: Desk) -> tuple[Action, ...]:
-    """The steps that lead from what is to what should be; none where nothing is to be done.
+def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[str], url: str = "") -> tuple[Step, ...]:
+    """The steps from the present state to what the agreements ask for; none if nothing is to be done.
 
-    A step is to be left out when an earlier one about the same file failed.
+    If a step fails, the later ones for the same file are to be skipped.
+
+    Args:
+        facts: the chain.
+        memory: what the broker remembers.
+        now: Unix time in seconds.
+        sources: the vendor's repositories.
+        url: where the broker serves, as `base_url` returns it; empty to announce nothing.
     """
-    good = [promise for promise in facts.promises if promise.is_good(facts.time)]
-    wanted: dict[CID, File] = {}
-    for file in (file for promise in good for file in promise.files()):
+    good = [one for one in facts.agreements if one.claim.is_good(facts.time)]
+    wanted: dict[CID, ReleaseFile] = {}
+    for file in (file for one in good for file in one.claim.files()):
         wanted.setdefault(file.cid, file)
-    steps: list[Action] = list(_drops(memory, frozenset(wanted)))
+
+    steps: list[Step] = [
+        Drop(file, frozenset(wanted))
+        for cid, (file, stage) in memory.files.items()
+        if cid not in wanted and stage is not Stage.DROPPED
+    ]
+
+    withheld: set[CID] = set()
+    banned = {url for url, until in memory.banned.items() if now < until}
     for file in wanted.values():
-        steps += _toward_pinned(_stage(file, memory), _fetch(file, good, memory=memory, desk=desk))
-    withheld = {step.file.cid for step in steps if isinstance(step, Withhold)}
-    steps += _announcements([promise for promise in good if promise.release.cid not in withheld], desk)
+        stage = _stage(file, memory)
+        if stage is Stage.UNFIT:
+            steps.append(Withhold(file))
+            withheld.add(file.cid)
+        if stage is Stage.WANTED:
+            steps.append(_fetch(file, _replicas(file, good, own={*sources, url}), sources=sources, banned=banned))
+        if stage in {Stage.WANTED, Stage.WHOLE}:
+            steps.append(Pin(file))
+
+    for one in good:
+        # An announcement that is under way is finished; the newest block shows one that was mined.
+        is_due = base_url(one.newest.uri) != url or one.is_announcing
+        is_open = one.newest.status is AgreementStatus.ACCEPTED and one.claim.release.cid not in withheld
+        if url and is_open and is_due:
+            steps.append(Announce(one.newest.number, url, next(one.claim.files())))
     return tuple(steps)
 
 
-def _drops(memory: Memory, wanted: frozenset[CID]) -> Iterator[Drop]:
-    for cid, (file, stage) in memory.files.items():
-        if cid not in wanted and stage is not Stage.DROPPED:
-            yield Drop(file, wanted)
-
-
-def _stage(file: File, memory: Memory) -> Stage:
-    """How far a wanted file came; what was dropped, or was recorded otherwise, begins again."""
+def _stage(file: ReleaseFile, memory: BrokerMemory) -> Stage:
+    """The stage of a wanted file. What was dropped, or recorded otherwise, begins again."""
     known, stage = memory.files.get(file.cid, (file, Stage.WANTED))
     is_begun = known == file and stage not in {Stage.DROPPED, Stage.DROPPING}
     return stage if is_begun else Stage.WANTED
 
 
-def _fetch(file: File, good: list[Promise], *, memory: Memory, desk: Desk) -> Fetch:
-    """Asks the vendor's repositories, and the other replicas of the releases that a file belongs to, but no liars."""
-    holders = (promise for promise in good if file.cid in {one.cid for one in promise.files()})
-    others = dict.fromkeys(url for promise in holders for url in promise.replicas)
-    skipped = {url for url, until in memory.left_out.items() if desk.now < until}
-    strangers = [url for url in others if url not in {*desk.sources, desk.url}]
+def _replicas(file: ReleaseFile, good: Sequence[AgreementFacts], *, own: set[str]) -> list[str]:
+    """Where other brokers serve the releases to which a file belongs."""
+    covering = (one for one in good if file.cid in {other.cid for other in one.claim.files()})
+    urls = dict.fromkeys(url for one in covering for url in one.replicas)
+    return [url for url in urls if url not in own]
+
+
+def _fetch(file: ReleaseFile, replicas: Sequence[str], *, sources: Sequence[str], banned: set[str]) -> Fetch:
     return Fetch(
         file,
-        tuple(url for url in desk.sources if url not in skipped),
-        tuple(url for url in strangers if url not in skipped),
-        tuple(url for url in (*desk.sources, *strangers) if url in skipped),
+        tuple(url for url in sources if url not in banned),
+        tuple(url for url in replicas if url not in banned),
+        tuple(url for url in (*sources, *replicas) if url in banned),
     )
 
 
-def _toward_pinned(stage: Stage, fetch: Fetch) -> Iterator[Action]:
-    if stage is Stage.UNFIT:
-        yield Withhold(fetch.file)
-        return
-    if stage is Stage.WANTED:
-        yield fetch
-    if stage in {Stage.WANTED, Stage.WHOLE}:
-        yield Pin(fetch.file)
+class AgreementState(enum.StrEnum):
+    """The state of an agreement, as ``broker sync`` reports it."""
+
+    PROPOSED = "proposed"
+    UNCONFIRMED = "unconfirmed"
+    UNANNOUNCED = "unannounced"
+    ANNOUNCED = "announced"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
-def _announcements(promises: list[Promise], desk: Desk) -> Iterator[Announce]:
-    for promise in promises if desk.url else []:
-        newest = promise.newest
-        is_open = newest.status is AgreementStatus.ACCEPTED
-        if is_open and (base_url(newest.uri) != desk.url or promise.is_under_way):
-            yield Announce(newest.number, desk.url, next(promise.files()))
+def state_of(one: AgreementFacts, time: int) -> AgreementState:
+    """The state of an agreement at a time of the chain, in Unix seconds."""
+    claim = one.claim
+    if claim.is_good(time):
+        return AgreementState.ANNOUNCED if one.newest.uri else AgreementState.UNANNOUNCED
+    if claim.release.status is not Status.ACTIVE:
+        return AgreementState.REVOKED
+    if time >= one.newest.expires_at:
+        return AgreementState.EXPIRED
+    is_accepted = one.newest.status is AgreementStatus.ACCEPTED
+    return AgreementState.UNCONFIRMED if is_accepted else AgreementState.PROPOSED

@@ -1,21 +1,22 @@
 """What a broker remembers between runs: one SQLite file, written after each step, and used by one run at a time.
 
-It tells what is wanted, fetched, pinned, announced and dropped, which blocks of the chain that was decided upon, and
-which sources lied, with what, and until when they are not asked.
+It records the stage of each file, what was announced, the confirmed blocks that were decided upon, the manifests of
+releases, and which sources served a bad block.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from blockota.broker.plan import File, Memory, Stage
+from blockota.broker.plan import BrokerMemory, Stage
 from blockota.chain import BlockHead
-from blockota.errors import BlockOTAError, RefusedError, StoreError
+from blockota.errors import Action, BlockOTAError, RefusedError, StoreError
 from blockota.formats.cid import CID
+from blockota.model.rights import ReleaseFile
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -30,126 +31,134 @@ CREATE TABLE IF NOT EXISTS liars (url TEXT PRIMARY KEY, why TEXT NOT NULL, until
 CREATE TABLE IF NOT EXISTS heads (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, time INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS manifests (release TEXT PRIMARY KEY, cid TEXT NOT NULL);
 """
-_HEADS = 64
+_BLOCKS = 64
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
 class BrokerState:
-    """The file; it is made where it is missing, and belongs to this object until that is closed.
+    """The state file. It is created if it is missing, and locked until it is closed.
 
     Args:
         path: the file.
-        identity: what it is about, such as the broker's and the contracts' addresses.
+        identity: what it belongs to, such as the addresses of broker and contracts.
 
     Raises:
-        RefusedError: another run uses it, or it is about something else.
-        StoreError: it cannot be read or written, or is no such file.
+        RefusedError: another run has locked it, or it belongs to something else.
+        StoreError: it cannot be read or written, or is not a state file.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
-        """Open the file, and keep others out."""
         self.path = path
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=0.2, isolation_level=None)
         try:
             with self._translated():
-                self._take()
+                self._lock()
             self._check(identity)
         except BaseException:
             self._database.close()
             raise
 
     def __enter__(self) -> Self:
-        """Nothing more is opened."""
+        """Return the open file."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let others use the file."""
+        """Close the file, which unlocks it."""
         self._database.close()
 
-    def memory(self) -> Memory:
-        """All that the plan has to know."""
+    def memory(self) -> BrokerMemory:
+        """What the plan depends on."""
         files = {}
         for cid, size, digest, label, stage in self._rows("SELECT cid, size, sha256, label, stage FROM files"):
             address = CID.parse(cid)
-            files[address] = File(address, size, digest, label), Stage(stage)
-        return Memory(files, dict(self._rows("SELECT url, until FROM liars")))
+            files[address] = ReleaseFile(address, size, digest, label), Stage(stage)
+        return BrokerMemory(files, dict(self._rows("SELECT url, until FROM liars")))
 
-    def put(self, file: File, stage: Stage) -> None:
-        """Remember how far a file came."""
+    def put(self, file: ReleaseFile, stage: Stage) -> None:
+        """Record the stage of a file."""
         self._write(
             "INSERT INTO files (cid, size, sha256, label, stage) VALUES (?, ?, ?, ?, ?) ON CONFLICT (cid) DO UPDATE "
             "SET size = excluded.size, sha256 = excluded.sha256, label = excluded.label, stage = excluded.stage",
             (str(file.cid), file.size, file.sha256, file.label, stage.value),
         )
 
-    def begin(self, file: File, *, is_foreign: bool) -> None:
-        """Remember a file that is wanted for the first time, or again.
+    def add(self, file: ReleaseFile, *, is_foreign: bool) -> None:
+        """Record a file that is wanted for the first time, or again.
 
         Args:
             file: the file.
-            is_foreign: whether it is pinned now, so that the pin is somebody else's, and not ours to take away.
+            is_foreign: whether it is pinned already: the pin is then another program's and must stay.
         """
         self._write(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
             (str(file.cid), file.size, file.sha256, file.label, Stage.WANTED.value, is_foreign),
         )
 
-    def is_ours(self, file: File) -> bool:
-        """Whether there is something of a file that a run of this broker began with."""
+    def is_begun(self, file: ReleaseFile) -> bool:
+        """Whether work on a file was begun and the file was not dropped."""
         known = self._rows("SELECT stage FROM files WHERE cid = ?", (str(file.cid),))
         return bool(known) and known != [(Stage.DROPPED.value,)]
 
-    def is_foreign(self, file: File) -> bool:
-        """Whether somebody else had pinned the file before."""
+    def is_foreign(self, file: ReleaseFile) -> bool:
+        """Whether another program had pinned the file before."""
         return self._rows("SELECT is_foreign FROM files WHERE cid = ?", (str(file.cid),)) == [(1,)]
 
-    def announced(self, number: int, url: str, *, transaction: bytes, block: int) -> None:
-        """Remember an announcement."""
-        self._write(
-            "INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)",
-            (number, url, transaction, block),
-        )
+    def put_announcement(self, number: int, url: str, *, transaction: bytes, block: int) -> None:
+        """Record an announcement."""
+        self._write("INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)", (number, url, transaction, block))
 
-    def leave_out(self, url: str, *, why: str, until: float) -> None:
-        """Remember a source that lied, and until when it is not asked, in Unix seconds."""
+    def ban(self, url: str, *, why: str, until: float) -> None:
+        """Record a source that served a bad block, and the Unix time in seconds until which it is not used."""
         self._write("INSERT OR REPLACE INTO liars VALUES (?, ?, ?)", (url, why, until))
 
     def forgive(self) -> None:
-        """Forget who lied, so that all are asked again."""
+        """Lift all bans."""
         self._write("DELETE FROM liars", ())
 
-    def heads(self) -> list[BlockHead]:
+    def blocks(self) -> list[BlockHead]:
         """The confirmed blocks that were decided upon, newest first; the chain's first block comes last."""
         rows = self._rows("SELECT number, time, hash FROM heads ORDER BY number DESC")
         return [BlockHead(*row) for row in rows]
 
-    def saw(self, head: BlockHead) -> None:
-        """Remember a confirmed block; the oldest ones are forgotten, but for the chain's first."""
-        self._write("INSERT OR REPLACE INTO heads VALUES (?, ?, ?)", (head.number, head.hash, head.time))
+    def remember_blocks(self, known: Sequence[BlockHead]) -> None:
+        """Record the newest confirmed blocks and the chain's first.
+
+        Args:
+            known: the blocks, newest first.
+        """
+        recorded = {block.number for block in self.blocks()}
+        for block in (*known[: _BLOCKS - 1], *known[-1:]):
+            if block.number not in recorded:
+                self._write("INSERT OR REPLACE INTO heads VALUES (?, ?, ?)", (block.number, block.hash, block.time))
         self._write(
             "DELETE FROM heads WHERE number != 0 AND number NOT IN "
             "(SELECT number FROM heads ORDER BY number DESC LIMIT ?)",
-            (_HEADS,),
+            (_BLOCKS,),
         )
 
-    def forget_chain(self) -> None:
-        """Forget what was read of a chain that was rewritten."""
+    def forget_blocks(self, first: int) -> None:
+        """Forget a block that was replaced and all later ones, and the manifests, which may have been replaced too."""
         with self._translated():
-            self._database.executescript("BEGIN; DELETE FROM heads; DELETE FROM manifests; COMMIT;")
+            self._database.execute("BEGIN")
+            self._database.execute("DELETE FROM heads WHERE number >= ?", (first,))
+            self._database.execute("DELETE FROM manifests")
+            self._database.execute("COMMIT")
 
-    def manifest(self, release: str) -> str | None:
-        """The manifest's address of a release, as it was read once: empty where it has none, None where unknown."""
+    def manifest(self, release: str) -> CID | None:
+        """The manifest of a release as it was read before; None if it has none, or it was not read."""
         rows = self._rows("SELECT cid FROM manifests WHERE release = ?", (release,))
-        return str(rows[0][0]) if rows else None
+        return CID.parse(rows[0][0]) if rows and rows[0][0] else None
 
-    def put_manifest(self, release: str, address: str) -> None:
-        """Remember a release's manifest; empty is none."""
-        self._write("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (release, address))
+    def put_manifest(self, release: str, address: CID | None) -> None:
+        """Record the manifest of a release, for a time at which the node does not keep its event any more."""
+        text = str(address or "")
+        if self._rows("SELECT cid FROM manifests WHERE release = ?", (release,)) != [(text,)]:
+            self._write("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (release, text))
 
-    def _take(self) -> None:
-        """Lock the file as long as it is open, and flush each step to disk."""
+    def _lock(self) -> None:
+        """Lock the file while it is open, and flush each write to disk."""
         self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute("BEGIN EXCLUSIVE")
@@ -161,9 +170,10 @@ class BrokerState:
         for key, value in identity.items():
             if known.setdefault(key, value) != value:
                 raise RefusedError(
-                    f"{self.path} is about another {key}",
-                    why=f"it is about {known[key]}, not {value}",
-                    remedy=f"name the {key} of before, or another file with --state",
+                    f"{self.path} belongs to another {key}",
+                    why=f"it belongs to {known[key]}, not to {value}",
+                    remedy=f"use the former {key}, or another state file",
+                    action=Action.NAME_STATE_FILE,
                 )
             self._write("INSERT OR REPLACE INTO identity VALUES (?, ?)", (key, value))
 
@@ -185,16 +195,15 @@ class BrokerState:
     def _unusable(self, error: sqlite3.Error | OSError) -> BlockOTAError:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             return RefusedError(
-                "another `blockota broker sync` is at work",
-                why=f"it uses {self.path}",
-                remedy="wait for it, or stop it first",
+                "another broker is running", why=f"it uses {self.path}", remedy="wait until it ends, or stop it first"
             )
-        remedy = "check its folder and the disk, or name another file with --state"
+        remedy = "check its folder and the disk, or use another state file"
         if isinstance(error, OSError) or self.path.is_dir():
             why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"
         elif isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _DAMAGED:
             why = f"it is damaged, or another program's: {error}"
-            remedy = "put it aside, or name another file with --state: everything is read and checked again then"
+            remedy = "put it aside, so that everything is read and verified again, or use another state file"
         else:
             why = str(error)
-        return StoreError(f"the state file {self.path} cannot be used", why=why, remedy=remedy)
+        what = f"the state file {self.path} cannot be used"
+        return StoreError(what, why=why, remedy=remedy, action=Action.NAME_STATE_FILE)

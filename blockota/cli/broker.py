@@ -1,9 +1,10 @@
-"""``blockota broker``: keep, serve and announce what the accepted agreements name."""
+"""``blockota broker``: keep, serve and announce what the accepted agreements cover."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,111 +12,272 @@ import click
 
 from blockota.cli.keys import key_option
 from blockota.cli.parameters import ADDRESS
+from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, with_session
-from blockota.errors import UsageError
+from blockota.errors import BlockOTAError, RefusedError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from blockota.broker.plan import Desk
+    from eth_account.signers.base import BaseAccount
+
+    from blockota.broker.agreements import AgreementReader
+    from blockota.broker.plan import Facts
     from blockota.broker.state import BrokerState
-    from blockota.broker.sync import Sync
-    from blockota.cli.broker_rounds import Stop
+    from blockota.broker.sync import BrokerSync, Done
 
 _STATE = "broker.sqlite"
+_FILE = click.Path(path_type=Path)
 
 
 @click.group()
 def broker() -> None:
-    """A broker's work: fetch, keep and announce the releases for which the vendor accepted an agreement."""
+    """Fetch, keep and announce the releases for which the vendor accepted an agreement."""
 
 
 @broker.command()
 @click.option("--vendor-source", "sources", multiple=True, metavar="URL", help="The vendor's repository; repeatable.")
 @click.option("--announce", "url", default="", metavar="URL", help="Where gateways reach your repository.")
-@click.option("--broker", "address", type=ADDRESS, metavar="ADDRESS", help="Whose agreements; the key's by default.")
-@click.option("--once", is_flag=True, help="One round; so it is by default.")
-@click.option("--every", type=click.IntRange(1, 86400), metavar="SECONDS", help="Round after round, until a signal.")
-@click.option("--state", type=click.Path(path_type=Path), metavar="FILE", help="By default .blockota/broker.sqlite.")
-@click.option("--allow-private", is_flag=True, help="Ask other replicas also in private networks.")
-@click.option("--forgive", is_flag=True, help="Ask also who is left out for having lied.")
+@click.option("--broker", "address", type=ADDRESS, metavar="ADDRESS", help="Whose agreements; by default the key's.")
+@click.option("--once", is_flag=True, help="Run one round; this is the default.")
+@click.option("--every", type=click.IntRange(1, 86400), metavar="SECONDS", help="Run rounds until a signal.")
+@click.option("--state", "path", type=_FILE, metavar="FILE", help="By default .blockota/broker.sqlite.")
+@click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
+@click.option("--forgive", is_flag=True, help="Use sources again that served a bad block.")
 @key_option("The broker's, to announce with", is_optional=True)
 @with_session
-def sync(session: Session, /, every: int | None, state: Path | None, **options: Any) -> None:
-    """Follow the chain: fetch what accepted agreements name, verify, pin and announce it; drop what has ended.
+def sync(
+    session: Session,
+    /,
+    *,
+    sources: tuple[str, ...],
+    url: str,
+    address: str | None,
+    once: bool,
+    every: int | None,
+    path: Path | None,
+    allow_private: bool,
+    forgive: bool,
+    key: str | None,
+    password_fd: int | None,
+) -> None:
+    """Follow the chain: fetch what accepted agreements cover, verify, pin and announce it; drop what has ended.
 
     \b
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\
                   --announce https://broker.example --key keystore:broker.json --every 60
     """
+    from blockota.broker.copies import open_copies
     from blockota.broker.state import BrokerState
-    from blockota.cli.broker_rounds import Rounds, stopped_by_signals
+    from blockota.broker.sync import BrokerSync
+    from blockota.shutdown import stop_on_signals
 
-    desk_at = _desk(session, options, every=every)
-    address = _address(session, options)
-    path = state or session.settings.transactions.with_name(_STATE)
-    with BrokerState(path, _identity(session, address)) as memory, stopped_by_signals() as stop:
-        if options["forgive"]:
-            memory.forgive()
-        work = _sync(session, memory, address=address, stop=stop, options=options)
-        rounds = Rounds(session, work, broker=address, is_endless=every is not None)
-        rounds.run(desk_at(time.time()))
-        while every is not None and not stop.wait(every):
-            rounds.run(desk_at(time.time()))
-
-
-def _desk(session: Session, options: dict[str, Any], *, every: int | None) -> Callable[[float], Desk]:
-    """What the options say of sources and of our own URL, for each time of a round; mistakes are told at once."""
-    from blockota.broker.agreements import check_uri
-    from blockota.broker.plan import Desk, base_url
-
-    if options.pop("once") and every:
-        raise UsageError("--once and --every exclude each other", remedy="say one of them")
-    sources = tuple(map(base_url, options.pop("sources") or session.settings.vendor_sources))
-    for source in sources:
-        session.credentials.source(source)
-    url = base_url(options.pop("url"))
-    if url:
-        check_uri(url)
-    return lambda now: Desk(now, sources, url)
-
-
-def _address(session: Session, options: dict[str, Any]) -> str:
-    key, descriptor = options.pop("key"), options.pop("password_fd")
-    options["account"] = account = session.open_key(key, descriptor) if key else None
-    named = options.pop("address") or (account.address if account else None)
-    if named is None:
-        raise UsageError("whose agreements these are is not said", remedy="say --key URI, or --broker ADDRESS")
-    if account and account.address != named:
-        raise UsageError(
-            "--key and --broker are not the same",
-            why=f"the key is that of {account.address}",
-            remedy="name the key of that broker, or leave --broker out",
-        )
-    return str(named)
-
-
-def _identity(session: Session, address: str) -> dict[str, str]:
-    return {
+    if once and every:
+        raise UsageError("--once and --every exclude each other", remedy="use one of them")
+    vendor_sources, url = _urls(session, sources, url=url)
+    account = session.open_key(key, password_fd) if key else None
+    address = _address(account, address)
+    identity = {
         "chain": str(session.settings.chain_id),
         "contract": session.replication.address.lower(),
         "broker": address.lower(),
         "store": session.store_url,
     }
 
+    path = path or session.settings.transactions.with_name(_STATE)
+    with BrokerState(path, identity) as state, stop_on_signals(interrupt_at=2) as stop:
+        if forgive:
+            state.forgive()
+        work = BrokerSync(
+            _reader(session, state, address=address),
+            open_copies(session.store, state.path.with_suffix(".arrivals")),
+            state,
+            session.replication,
+            sources=vendor_sources,
+            url=url,
+            account=account,
+            allow_private=allow_private or session.is_local_chain,
+            credentials=session.credentials,
+            must_stop=lambda: stop.is_asked,
+        )
+        rounds = _Rounds(session, work, broker=address, is_endless=every is not None)
+        rounds.run()
+        while every is not None and not stop.wait(every):
+            rounds.run()
 
-def _sync(session: Session, state: BrokerState, *, address: str, stop: Stop, options: dict[str, Any]) -> Sync:
-    from blockota.broker.copies import open_depot
-    from blockota.broker.facts import Depth, FactReader
-    from blockota.broker.sync import Means, Sync
+
+def _urls(session: Session, sources: tuple[str, ...], *, url: str) -> tuple[tuple[str, ...], str]:
+    """The vendor's repositories and the broker's own URL, checked before anything is done."""
+    from blockota.broker.agreements import check_uri
+    from blockota.broker.plan import base_url
+
+    named = tuple(map(base_url, sources or session.settings.vendor_sources))
+    for source in named:
+        session.credentials.source(source)
+    url = base_url(url)
+    if url:
+        check_uri(url)
+    return named, url
+
+
+def _address(account: BaseAccount | None, named: str | None) -> str:
+    address = named or (account.address if account else None)
+    if address is None:
+        raise UsageError("no broker is named", remedy="pass --key URI, or --broker ADDRESS")
+    if account and account.address != address:
+        raise UsageError(
+            "--key and --broker are not the same",
+            why=f"the key is that of {account.address}",
+            remedy="use the key of that broker, or leave --broker out",
+        )
+    return str(address)
+
+
+def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementReader:
+    from blockota.bindings.serving_rights import BrokerReader
+    from blockota.broker.agreements import AgreementReader
+    from blockota.chain.follow import Follower
 
     settings = session.settings
-    depth = Depth(settings.confirmations, settings.first_block)
-    means = Means(
-        FactReader(session.contract, session.replication, state=state, depth=depth),
-        open_depot(session.store, state.path.with_suffix(".arrivals")),
-        state,
-        session.replication,
-        account=options["account"],
-        allow_private=options["allow_private"] or session.is_local_chain,
-        credentials=session.credentials,
+    follower = Follower(
+        session.chain,
+        confirmations=settings.confirmations,
+        first_block=settings.first_block,
+        known=state.blocks(),
     )
-    return Sync(means, address, must_stop=lambda: stop.is_asked)
+    reader = BrokerReader(session.contract, session.replication, broker=address, follower=follower)
+    return AgreementReader(reader, session.replication, follower=follower, state=state)
+
+
+class _Rounds:
+    """Runs rounds and prints each step as it ends, and then the state of the agreements.
+
+    If rounds are endless, one that fails is printed and not raised.
+    """
+
+    def __init__(self, session: Session, work: BrokerSync, *, broker: str, is_endless: bool) -> None:
+        self._session, self._work, self._broker, self._is_endless = session, work, broker, is_endless
+        self._advice: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Run one round.
+
+        Raises:
+            UnreachableError: chain, store or state file are out of reach, or a step failed for that reason.
+            RefusedError: an answer cannot be understood, or a step was refused.
+            KeyboardInterrupt: a signal stopped the round before its last step.
+        """
+        from blockota.broker.sync import failure_of
+
+        steps: list[Done] = []
+        failure: BlockOTAError | None = None
+        try:
+            for done in self._work.round(time.time()):
+                steps.append(done)
+                self._print_step(done)
+        except (UnreachableError, RefusedError) as error:
+            if not self._is_endless:
+                raise
+            failure = error
+            if not self._session.as_json:
+                self._session.note(f"this round failed: {sentence_of(error)}")
+
+        if not self._is_endless:
+            self._finish_single(steps, failure_of(steps))
+        elif self._session.as_json:
+            errors = [done.error for done in steps if done.error] + ([failure] if failure else [])
+            click.echo(json.dumps(self._fields(steps) | {"errors": [sentence_of(error) for error in errors]}))
+        else:
+            self._print_advice(has_steps=True)
+
+    def _finish_single(self, steps: Sequence[Done], failure: BlockOTAError | None) -> None:
+        fields = self._fields(steps)
+        if failure:
+            self._session.result_of_failure(failure, fields)
+            raise failure
+        self._session.result(fields, lambda: self._print_advice(has_steps=bool(steps)))
+        if self._work.left:
+            raise KeyboardInterrupt(f"{self._work.left} steps of the round are left: the next run continues.")
+
+    def _print_step(self, done: Done) -> None:
+        if self._session.as_json:
+            return
+        text = f"{done.subject}: {done.detail}" if done.detail else done.subject
+        if done.error:
+            self._session.note(f"could not {done.verb} {done.subject}: {sentence_of(done.error)}")
+        elif done.is_good:
+            self._session.done(f"{done.verb} {text}")
+        else:
+            self._session.note(f"{done.verb}: {text}")
+
+    def _print_advice(self, *, has_steps: bool) -> None:
+        """Print what the operator should do or wait for, but not the same in every round."""
+        if self._work.facts is None or self._work.left:
+            return
+        confirmations = self._session.settings.confirmations
+        work, facts, has_key = self._work, self._work.facts, self._work.account is not None
+        found = advice(facts, broker=self._broker, confirmations=confirmations, url=work.url, has_key=has_key)
+        sentences = tuple(found)
+        for sentence in sentences if sentences != self._advice else ():
+            self._session.note(sentence)
+        self._advice = sentences
+        if not has_steps and not sentences:
+            self._session.done("nothing to do: all is as agreed")
+
+    def _fields(self, steps: Sequence[Done]) -> dict[str, Any]:
+        from blockota.broker.plan import state_of
+
+        facts = self._work.facts
+        return {
+            "block": facts.block if facts else None,
+            "agreements": [
+                {
+                    "number": one.newest.number,
+                    "release": one.claim.label,
+                    "state": str(state_of(one, facts.time)),
+                    "url": one.newest.uri,
+                }
+                for one in (facts.agreements if facts else ())
+                if facts
+            ],
+            "steps": [
+                {
+                    "did": done.verb,
+                    "subject": done.subject,
+                    "detail": done.detail,
+                    "error": sentence_of(done.error) if done.error else None,
+                }
+                for done in steps
+            ],
+            "left": self._work.left,
+        }
+
+
+def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: bool) -> Iterator[str]:
+    """One sentence for each thing that the operator should do or wait for.
+
+    Args:
+        facts: the chain.
+        broker: the broker's address.
+        confirmations: blocks that must lie above the block of the facts.
+        url: where the broker serves; empty if it announces nothing.
+        has_key: whether the broker can sign announcements.
+    """
+    from blockota.broker.plan import AgreementState, state_of
+
+    if not facts.agreements:
+        depth = f", which has {confirmations} above it" if confirmations else ""
+        yield (
+            f"{broker} has no open agreement with this vendor as of block {facts.block}{depth}. "
+            "Offer to serve a release with `blockota replica propose`, or check the key and the settings."
+        )
+    for one in facts.agreements:
+        agreement = f"Agreement {one.newest.number} for {one.claim.label}"
+        match state_of(one, facts.time):
+            case AgreementState.PROPOSED:
+                yield f"{agreement} is proposed: the vendor has not decided yet."
+            case AgreementState.UNCONFIRMED:
+                yield f"{agreement} is accepted: it counts once {confirmations} blocks lie above that."
+            case AgreementState.UNANNOUNCED if not url:
+                yield f"{agreement} is not announced: gateways find the copy once you pass --announce URL."
+            case AgreementState.UNANNOUNCED if not has_key:
+                words = f"blockota replica announce {one.newest.number} {url} --key URI"
+                yield f"{agreement} is not announced: pass --key URI, or run `{words}`."

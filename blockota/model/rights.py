@@ -1,48 +1,75 @@
-"""What may be served, as a pure function of the chain's facts.
+"""Which files may be kept and served, as a pure function of chain facts.
 
-A vendor serves the images and manifests of its releases that are not revoked. A broker serves those of releases for
-which it holds an accepted agreement that has not expired.
+A vendor serves the images and manifests of its active releases. A broker keeps and serves those of the active releases
+for which it has an accepted agreement that has not expired.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.manifest import MAX_SIZE
 from blockota.model.release import Release, Status
 
-_ONCE_HELD = (AgreementStatus.ACCEPTED, AgreementStatus.WITHDRAWN, AgreementStatus.TERMINATED)
+_ONCE_ACCEPTED = (AgreementStatus.ACCEPTED, AgreementStatus.WITHDRAWN, AgreementStatus.TERMINATED)
+
+
+@dataclass(frozen=True)
+class ReleaseFile:
+    """A file that belongs to a release.
+
+    Attributes:
+        cid: its content address.
+        size: its length in bytes; of a manifest, the greatest allowed.
+        sha256: the digest that the chain records for an image; None for a manifest, whose address is its digest.
+        label: its name in messages.
+    """
+
+    cid: CID
+    size: int
+    sha256: bytes | None
+    label: str = field(compare=False)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A release, and why it might be served.
+    """A release, and why it may be served.
 
     Attributes:
-        release: as the chain records it.
-        manifest: its manifest's content address, where it has one.
-        is_held: whether vendor or agreement allow it at all.
-        expires_at: Unix time, in seconds, from which on it is not allowed any more; None is never.
+        release: the release.
+        manifest: content address of its manifest; None without one.
+        agreement: the broker's agreement; None for the vendor's own releases.
     """
 
     release: Release
-    manifest: CID | None
-    is_held: bool = True
-    expires_at: int | None = None
+    manifest: CID | None = None
+    agreement: Agreement | None = None
 
     def is_good(self, time: int) -> bool:
         """Whether the release may be served at a time of the chain, in Unix seconds."""
-        is_current = self.expires_at is None or time < self.expires_at
-        return self.is_held and is_current and self.release.status is Status.ACTIVE
+        agreement = self.agreement
+        # As in the contract: in the second of its expiry an agreement is over.
+        is_agreed = agreement is None or (agreement.status is AgreementStatus.ACCEPTED and time < agreement.expires_at)
+        return is_agreed and self.release.status is Status.ACTIVE
 
-    def files(self) -> Iterator[tuple[CID, int]]:
-        """Content address and greatest size, in bytes, of what belongs to the release."""
-        yield self.release.cid, self.release.size
+    @property
+    def was_good(self) -> bool:
+        """Whether the release may have been served at some time."""
+        return self.agreement is None or self.agreement.status in _ONCE_ACCEPTED
+
+    @property
+    def label(self) -> str:
+        """Product and version."""
+        return f"{self.release.product} {self.release.version}"
+
+    def files(self) -> Iterator[ReleaseFile]:
+        """The image, and the manifest if there is one."""
+        yield ReleaseFile(self.release.cid, self.release.size, self.release.sha256, self.label)
         if self.manifest:
-            yield self.manifest, MAX_SIZE
+            yield ReleaseFile(self.manifest, MAX_SIZE, None, f"manifest of {self.label}")
 
 
 @dataclass(frozen=True)
@@ -50,11 +77,11 @@ class Rights:
     """What may be served at one time.
 
     Attributes:
-        time: the chain's time, in Unix seconds.
-        releases: how many releases that is.
-        roots: greatest size, in bytes, of each file that may be served.
-        gone: files that were served once and may not be served any more.
-        changes_at: the time at which an agreement expires next; None is never.
+        time: the chain's time in Unix seconds.
+        releases: the number of releases that may be served.
+        roots: greatest size in bytes of each file that may be served.
+        gone: files that may not be served any more.
+        changes_at: the time at which the next agreement expires; None if none does.
     """
 
     time: int
@@ -65,19 +92,14 @@ class Rights:
 
 
 def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
-    """What claims allow at a time of the chain, in Unix seconds; a file of two releases needs only one of them."""
+    """What claims allow at a time of the chain, in Unix seconds. One good claim to a file is enough."""
     known = list(claims)
     good = [claim for claim in known if claim.is_good(time)]
+
     roots: dict[CID, int] = {}
-    for cid, size in (file for claim in good for file in claim.files()):
-        roots[cid] = max(size, roots.get(cid, 0))
-    gone = {cid for claim in known for cid, _ in claim.files()} - roots.keys()
-    ends = [claim.expires_at for claim in good if claim.expires_at is not None]
+    for file in (file for claim in good for file in claim.files()):
+        roots[file.cid] = max(file.size, roots.get(file.cid, 0))
+
+    gone = {file.cid for claim in known if claim.was_good for file in claim.files()} - roots.keys()
+    ends = [claim.agreement.expires_at for claim in good if claim.agreement]
     return Rights(time, len(good), roots, frozenset(gone), min(ends, default=None))
-
-
-def agreed_claim(agreement: Agreement, release: Release, *, manifest: CID | None) -> Claim | None:
-    """What a broker's agreement allows; None where the vendor never accepted it."""
-    if agreement.status not in _ONCE_HELD:
-        return None
-    return Claim(release, manifest, agreement.status is AgreementStatus.ACCEPTED, agreement.expires_at)

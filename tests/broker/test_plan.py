@@ -9,34 +9,33 @@ from dataclasses import replace
 import pytest
 
 from blockota.broker.plan import (
-    Action,
+    AgreementFacts,
     Announce,
-    Desk,
+    BrokerMemory,
     Drop,
     Facts,
     Fetch,
-    File,
-    Memory,
     Pin,
-    Promise,
     Stage,
+    Step,
     Withhold,
     plan,
 )
 from blockota.formats.cid import CID, RAW
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.manifest import MAX_SIZE
-from blockota.model.release import Status, Version
+from blockota.model.release import Release, Status, Version
+from blockota.model.rights import Claim, ReleaseFile
 from tests.support.samples import NOW, PRODUCT, code, release_of
 
 URL, VENDOR, OTHER = "https://broker.example", "https://vendor.example", "https://other.example"
-DESK = Desk(now=float(NOW), sources=(VENDOR,), url=URL)
 RELEASE = release_of(code())
-IMAGE = File(RELEASE.cid, RELEASE.size, RELEASE.sha256, "acme-thermo2 1.1.0")
+IMAGE = ReleaseFile(RELEASE.cid, RELEASE.size, RELEASE.sha256, "acme-thermo2 1.1.0")
 MANIFEST = CID(RAW, hashlib.sha256(b"manifest").digest())
 AGREEMENT = Agreement(1, "0xb", PRODUCT.name, Version(1, 1, 0), NOW + 60, AgreementStatus.ACCEPTED, "")
-PROMISE = Promise(AGREEMENT, AGREEMENT, RELEASE)
-NEXT_STEPS: dict[Stage, list[type[Action]]] = {
+CLAIM = Claim(RELEASE, agreement=AGREEMENT)
+AGREED = AgreementFacts(CLAIM, AGREEMENT)
+NEXT_STEPS: dict[Stage, list[type[Step]]] = {
     Stage.WANTED: [Fetch, Pin, Announce],
     Stage.WHOLE: [Pin, Announce],
     Stage.PINNED: [Announce],
@@ -46,26 +45,27 @@ NEXT_STEPS: dict[Stage, list[type[Action]]] = {
 }
 
 
-def promised(status: AgreementStatus = AgreementStatus.ACCEPTED, uri: str = "") -> Promise:
-    """The agreement in another state, confirmed and newest alike."""
-    agreement = replace(AGREEMENT, status=status, uri=uri)
-    return replace(PROMISE, agreement=agreement, newest=agreement)
+def facts_of(agreement: Agreement, release: Release = RELEASE) -> AgreementFacts:
+    """An agreement that is the same at the confirmed and the newest block."""
+    return AgreementFacts(Claim(release, agreement=agreement), agreement)
 
 
-def remembered(stage: Stage | None, file: File = IMAGE) -> Memory:
+def remembered(stage: Stage | None, file: ReleaseFile = IMAGE) -> BrokerMemory:
     """A memory of one file, or of none."""
-    return Memory({file.cid: (file, stage)} if stage else {})
+    return BrokerMemory({file.cid: (file, stage)} if stage else {})
 
 
-def steps(*promises: Promise, memory: Memory | None = None, desk: Desk = DESK, time: int = NOW) -> tuple[Action, ...]:
+def steps(
+    *agreements: AgreementFacts, memory: BrokerMemory | None = None, url: str = URL, time: int = NOW
+) -> tuple[Step, ...]:
     """The plan."""
-    return plan(Facts(time, promises), memory or Memory(), desk=desk)
+    return plan(Facts(time, agreements), memory or BrokerMemory(), now=float(NOW), sources=(VENDOR,), url=url)
 
 
 @pytest.mark.parametrize("stage", Stage, ids=str)
 def test_a_wanted_file_goes_on_where_it_was(stage: Stage) -> None:
     """From each stage the steps that are left follow, in their order."""
-    assert [type(step) for step in steps(PROMISE, memory=remembered(stage))] == NEXT_STEPS[stage]
+    assert [type(step) for step in steps(AGREED, memory=remembered(stage))] == NEXT_STEPS[stage]
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_only_what_is_good_is_wanted(
     status: AgreementStatus, release_status: Status, *, is_late: bool, stage: Stage | None
 ) -> None:
     """In every state but one nothing is fetched, pinned or announced, and what is there is dropped."""
-    promise = replace(promised(status), release=replace(RELEASE, status=release_status))
-    found = steps(promise, memory=remembered(stage), time=AGREEMENT.expires_at if is_late else NOW)
+    agreed = facts_of(replace(AGREEMENT, status=status), replace(RELEASE, status=release_status))
+    found = steps(agreed, memory=remembered(stage), time=AGREEMENT.expires_at if is_late else NOW)
     if status is AgreementStatus.ACCEPTED and release_status is Status.ACTIVE and not is_late:
         assert [type(step) for step in found] == NEXT_STEPS[stage or Stage.WANTED]
     else:
@@ -86,57 +86,57 @@ def test_only_what_is_good_is_wanted(
 
 def test_an_agreement_ends_in_the_second_that_it_names() -> None:
     """As in the contract: from that time on it counts no more."""
-    assert steps(PROMISE, time=AGREEMENT.expires_at - 1)
-    assert not steps(PROMISE, time=AGREEMENT.expires_at)
+    assert steps(AGREED, time=AGREEMENT.expires_at - 1)
+    assert not steps(AGREED, time=AGREEMENT.expires_at)
 
 
-def test_without_promises_all_is_dropped() -> None:
+def test_without_agreements_all_is_dropped() -> None:
     """Also what an agreement named that a rewritten chain does not have."""
     assert steps(memory=remembered(Stage.PINNED)) == (Drop(IMAGE, frozenset()),)
 
 
 def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
     """A renewed agreement takes the place of the expired one, without a fetch."""
-    old = replace(promised(AgreementStatus.TERMINATED, URL))
-    new = replace(AGREEMENT, number=2)
-    found = steps(old, Promise(new, new, RELEASE), memory=remembered(Stage.PINNED))
+    old = facts_of(replace(AGREEMENT, status=AgreementStatus.TERMINATED, uri=URL))
+    new = facts_of(replace(AGREEMENT, number=2))
+    found = steps(old, new, memory=remembered(Stage.PINNED))
     assert found == (Announce(2, URL, IMAGE),)
 
 
 def test_drops_come_first_and_know_what_to_keep() -> None:
     """Blocks that a wanted file shares with a dropped one must stay."""
-    other = File(MANIFEST, 3, b"x" * 32, "old")
-    found = steps(PROMISE, memory=remembered(Stage.PINNED, other))
+    other = ReleaseFile(MANIFEST, 3, b"x" * 32, "old")
+    found = steps(AGREED, memory=remembered(Stage.PINNED, other))
     assert found[0] == Drop(other, frozenset({IMAGE.cid}))
     assert [type(step) for step in found] == [Drop, Fetch, Pin, Announce]
 
 
 @pytest.mark.parametrize(
-    ("uri", "is_under_way", "is_sent"),
+    ("uri", "is_announcing", "is_sent"),
     [("", False, True), (URL, False, False), (OTHER, False, True), ("", True, True), (URL, True, True)],
 )
-def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_under_way: bool, is_sent: bool) -> None:
+def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, is_sent: bool) -> None:
     """What the newest block has is not sent again; what the journal has is finished."""
-    promise = replace(PROMISE, newest=replace(AGREEMENT, uri=uri), is_under_way=is_under_way)
-    found = steps(promise, memory=remembered(Stage.PINNED))
+    agreed = replace(AGREED, newest=replace(AGREEMENT, uri=uri), is_announcing=is_announcing)
+    found = steps(agreed, memory=remembered(Stage.PINNED))
     assert found == ((Announce(1, URL, IMAGE),) if is_sent else ())
 
 
 @pytest.mark.parametrize("status", [status for status in AgreementStatus if status is not AgreementStatus.ACCEPTED])
 def test_what_has_just_ended_is_not_announced(status: AgreementStatus) -> None:
     """The contract would refuse it; it is dropped once that is confirmed."""
-    promise = replace(PROMISE, newest=replace(AGREEMENT, status=status))
-    assert steps(promise, memory=remembered(Stage.PINNED)) == ()
+    agreed = replace(AGREED, newest=replace(AGREEMENT, status=status))
+    assert steps(agreed, memory=remembered(Stage.PINNED)) == ()
 
 
 def test_without_a_url_nothing_is_announced() -> None:
     """It is fetched and kept all the same."""
-    assert [type(step) for step in steps(PROMISE, desk=replace(DESK, url=""))] == [Fetch, Pin]
+    assert [type(step) for step in steps(AGREED, url="")] == [Fetch, Pin]
 
 
 def test_a_manifest_is_kept_beside_the_image() -> None:
     """Its size is not recorded, so the largest is allowed; its address is its hash."""
-    found = steps(replace(PROMISE, manifest=MANIFEST))
+    found = steps(replace(AGREED, claim=replace(CLAIM, manifest=MANIFEST)))
     wanted = [step.file for step in found if isinstance(step, Fetch)]
     assert [(file.cid, file.size, file.sha256) for file in wanted] == [
         (IMAGE.cid, IMAGE.size, IMAGE.sha256),
@@ -146,21 +146,21 @@ def test_a_manifest_is_kept_beside_the_image() -> None:
 
 def test_sources_are_the_vendor_and_other_replicas() -> None:
     """Neither the broker itself nor the vendor's URL is asked a second time as a stranger."""
-    found = steps(replace(PROMISE, replicas=(OTHER, URL, VENDOR, OTHER)))
+    found = steps(replace(AGREED, replicas=(OTHER, URL, VENDOR, OTHER)))
     assert found[0] == Fetch(IMAGE, (VENDOR,), (OTHER,))
 
 
 @pytest.mark.parametrize(("ahead", "is_asked"), [(1, False), (0, True), (-1, True)])
-def test_a_liar_is_left_out_for_a_time(ahead: int, *, is_asked: bool) -> None:
+def test_a_source_is_banned_for_a_time(ahead: int, *, is_asked: bool) -> None:
     """Until then neither as a vendor's repository nor as a replica."""
-    memory = Memory({}, {VENDOR: NOW + ahead, OTHER: NOW + ahead})
-    found = steps(replace(PROMISE, replicas=(OTHER,)), memory=memory)
+    memory = BrokerMemory({}, {VENDOR: NOW + ahead, OTHER: NOW + ahead})
+    found = steps(replace(AGREED, replicas=(OTHER,)), memory=memory)
     assert found[0] == Fetch(IMAGE, *(((VENDOR,), (OTHER,)) if is_asked else ((), (), (VENDOR, OTHER))))
 
 
 @pytest.mark.parametrize("change", [{"size": 65}, {"sha256": bytes(32)}])
 def test_another_record_of_the_same_address_begins_again(change: dict[str, int | bytes]) -> None:
     """What was proven against a record says nothing of another one, and so does what was unfit."""
-    other = File(**({"cid": IMAGE.cid, "size": IMAGE.size, "sha256": IMAGE.sha256, "label": "x"} | change))  # type: ignore[arg-type] # of mixed values
+    other = ReleaseFile(**({"cid": IMAGE.cid, "size": IMAGE.size, "sha256": IMAGE.sha256, "label": "x"} | change))  # type: ignore[arg-type] # of mixed values
     for stage in (Stage.PINNED, Stage.UNFIT):
-        assert isinstance(steps(PROMISE, memory=remembered(stage, other))[0], Fetch)
+        assert isinstance(steps(AGREED, memory=remembered(stage, other))[0], Fetch)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from blockota.errors import ContentError, UsageError
 from blockota.formats.cid import CID, DAG_PB, RAW
-from blockota.model.agreement import Agreement, AgreementStatus
-from blockota.model.rights import agreed_claim, rights_at
+from blockota.model.agreement import AgreementStatus
+from blockota.model.rights import rights_at
 from blockota.repository.request import RefusedRequestError, Wanted, byte_range, has_etag, read_address, read_wanted
 from blockota.repository.tokens import Tokens, new_token
 from blockota.repository.tree import blocks_for_bytes, read_tree, subtree
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL_ROOT
-from tests.support.repository_process import BIG_CLAIM, NOW, SMALL_CLAIM, revoked
+from tests.support.repository_process import BIG_CLAIM, NOW, SMALL_CLAIM, agreed, revoked
 
 MANIFEST = CID.of(RAW, b"{}")
 CAR = "application/vnd.ipld.car"
@@ -37,7 +37,7 @@ def test_a_file_of_two_releases_needs_one_of_them() -> None:
 
 def test_an_agreement_ends_when_the_chain_says() -> None:
     """At the second of its expiry it is over, and the rights say when the next one is."""
-    claims = [replace(SMALL_CLAIM, expires_at=NOW + 10), replace(BIG_CLAIM, expires_at=NOW + 20)]
+    claims = [agreed(SMALL_CLAIM, NOW + 10), agreed(BIG_CLAIM, NOW + 20)]
     assert [rights_at(NOW + wait, claims).releases for wait in (9, 10, 19, 20)] == [2, 1, 1, 0]
     assert [rights_at(NOW + wait, claims).changes_at for wait in (9, 10, 20)] == [NOW + 10, NOW + 20, None]
 
@@ -45,10 +45,9 @@ def test_an_agreement_ends_when_the_chain_says() -> None:
 @pytest.mark.parametrize("status", AgreementStatus, ids=str)
 def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
     """What was never accepted is unknown, what was and ended is gone."""
-    uri = "https://broker.example"
-    agreement = Agreement(1, "0x00", "acme-thermo2", SMALL_CLAIM.release.version, NOW + 9, status, uri)
-    claim = agreed_claim(agreement, SMALL_CLAIM.release, manifest=None)
-    rights = rights_at(NOW, [claim] if claim else [])
+    claim = agreed(SMALL_CLAIM, NOW + 9)
+    assert claim.agreement
+    rights = rights_at(NOW, [replace(claim, agreement=replace(claim.agreement, status=status))])
     assert (SMALL_ROOT in rights.roots) == (status is AgreementStatus.ACCEPTED)
     assert (SMALL_ROOT in rights.gone) == (status in (AgreementStatus.WITHDRAWN, AgreementStatus.TERMINATED))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from blockota.repository.blocks import Blocks
 from blockota.repository.catalogue import Catalogue
 from blockota.stores.local import LocalStore
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
-from tests.support.repository_process import BIG_CLAIM, CLAIMS, LARGE, LARGE_ROOT, NOW, SMALL_CLAIM, revoked
+from tests.support.repository_process import BIG_CLAIM, CLAIMS, LARGE, LARGE_ROOT, NOW, SMALL_CLAIM, agreed, revoked
 
 
 class Scripted:
@@ -57,7 +56,7 @@ def store(tmp_path: Path) -> LocalStore:
 def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> None:
     """Its last answer counts, agreements expire nevertheless, in the end nothing is served, and it recovers."""
     chain, clock = Scripted(), Clock()
-    chain.answer = (BIG_CLAIM, replace(SMALL_CLAIM, expires_at=NOW + 50))
+    chain.answer = (BIG_CLAIM, agreed(SMALL_CLAIM, NOW + 50))
     catalogue = Catalogue(chain, store, timeout=100, clock=clock)
     assert (catalogue.health()["status"], catalogue.pause, catalogue.health()["releases"]) == ("ok", 30, 2)
     chain.answer, clock.now = None, 60

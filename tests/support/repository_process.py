@@ -23,6 +23,7 @@ from typing import Any
 import requests
 
 from blockota.bindings.serving_rights import Reading
+from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Release, Status, Version
 from blockota.model.rights import Claim
 from blockota.repository.access_log import open_log
@@ -58,6 +59,13 @@ CLAIMS = (
     Claim(release(1, len(SMALL), sha256=SMALL_ROOT.digest), None),
 )
 BIG_CLAIM, SMALL_CLAIM = CLAIMS[0], CLAIMS[-1]
+
+
+def agreed(claim: Claim, expires_at: int) -> Claim:
+    """The same claim under an accepted agreement."""
+    release, uri = claim.release, "https://broker.example"
+    agreement = Agreement(1, "0x00", release.product, release.version, expires_at, AgreementStatus.ACCEPTED, uri)
+    return replace(claim, agreement=agreement)
 
 
 def revoked(claim: Claim) -> Claim:

@@ -1,0 +1,85 @@
+"""The states of a broker's agreements, the advice about them, and which URLs can be announced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from blockota.broker.agreements import check_uri
+from blockota.broker.plan import AgreementFacts, AgreementState, Facts, base_url, state_of
+from blockota.cli.broker import advice
+from blockota.errors import UsageError
+from blockota.model.agreement import Agreement, AgreementStatus
+from blockota.model.release import Status, Version
+from blockota.model.rights import Claim
+from blockota.stores.search import MAX_URL
+from tests.support.samples import NOW, PRODUCT, code, release_of
+
+URL = "https://broker.example"
+AGREEMENT = Agreement(1, "0xb", PRODUCT.name, Version(1, 1, 0), NOW + 60, AgreementStatus.ACCEPTED, URL)
+RELEASE = release_of(code())
+PROPOSED = replace(AGREEMENT, status=AgreementStatus.PROPOSED, uri="")
+SILENT = replace(AGREEMENT, uri="")
+EXPIRED = replace(AGREEMENT, expires_at=NOW)
+REVOKED = replace(RELEASE, status=Status.REVOKED)
+CASES = {
+    AgreementState.ANNOUNCED: (AgreementFacts(Claim(RELEASE, None, AGREEMENT), AGREEMENT), ""),
+    AgreementState.UNANNOUNCED: (AgreementFacts(Claim(RELEASE, None, SILENT), SILENT), "--announce"),
+    AgreementState.PROPOSED: (AgreementFacts(Claim(RELEASE, None, PROPOSED), PROPOSED), "not decided yet"),
+    AgreementState.UNCONFIRMED: (AgreementFacts(Claim(RELEASE, None, PROPOSED), AGREEMENT), "12 blocks"),
+    AgreementState.EXPIRED: (AgreementFacts(Claim(RELEASE, None, EXPIRED), EXPIRED), ""),
+    AgreementState.REVOKED: (AgreementFacts(Claim(REVOKED, None, AGREEMENT), AGREEMENT), ""),
+}
+
+
+def advised(facts: Facts, *, confirmations: int = 12, url: str = "", has_key: bool = True) -> list[str]:
+    """The advice for a broker."""
+    return list(advice(facts, broker="0xb", confirmations=confirmations, url=url, has_key=has_key))
+
+
+@pytest.mark.parametrize("state", AgreementState, ids=str)
+def test_every_state_has_its_advice(state: AgreementState) -> None:
+    """If the operator can do or wait for something, one sentence says so."""
+    found, words = CASES[state]
+    facts = Facts(NOW, (found,), block=7)
+    assert state_of(found, NOW) is state
+    sentences = advised(facts)
+    assert len(sentences) == bool(words)
+    assert all(words in sentence for sentence in sentences)
+
+
+def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
+    """With a URL and a key, the round announces by itself."""
+    facts = Facts(NOW, (CASES[AgreementState.UNANNOUNCED][0],))
+    assert advised(facts, url=URL) == []
+    assert f"`blockota replica announce 1 {URL} --key URI`" in advised(facts, url=URL, has_key=False)[0]
+
+
+@pytest.mark.parametrize("confirmations", [0, 12])
+def test_a_broker_without_agreements_is_told_so(confirmations: int) -> None:
+    """With its address, the block, and how deep that lies: one of the three is often the mistake."""
+    [told] = advised(Facts(NOW, (), block=7), confirmations=confirmations)
+    assert told.startswith("0xb has no open agreement with this vendor as of block 7")
+    assert ("12" in told) == bool(confirmations)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/ipfs", "/ipfs/"], ids=repr)
+def test_the_base_address_is_what_stands_before_the_path(end: str) -> None:
+    """However people write it."""
+    assert base_url(URL + end) == URL
+    assert base_url(f"{URL}/mirror{end}") == f"{URL}/mirror"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "broker.example", "ftp://broker.example", "https://", "https://bröker.example", "https://a b.example"),
+        *("https://me@broker.example", f"{URL}?a=1", f"{URL}#a", f"{URL}:0", f"{URL}/{'a' * MAX_URL}"),
+    ],
+    ids=range(11),
+)
+def test_a_url_that_nobody_would_ask_is_not_announced(url: str) -> None:
+    """It would cost a fee, and gateways would pass it over."""
+    with pytest.raises(UsageError, match="cannot be announced"):
+        check_uri(url)
