@@ -242,3 +242,8 @@ class StoreError(UnreachableError):
 
 class NotInStoreError(StoreError):
     """The store works, and does not have the block; another store or source may have it."""
+
+
+def plain(value: object) -> str:
+    """A value as text in which nothing can move the cursor, change colours or reverse the writing direction."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(value))

@@ -38,7 +38,7 @@ _OTHERS = 0o077
 """The permission bits of everybody but the owner."""
 
 
-def open_key(
+def account_of(
     uri: str,
     *,
     is_local_chain: bool,

@@ -17,14 +17,12 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import to_json
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.chain import Chain, Sending
-from blockota.cli.keys import open_named_key
+from blockota.cli.keys import open_key
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing
 from blockota.cli.remedies import sentence_of
-from blockota.deployment import Deployment
-from blockota.errors import BlockOTAError, UsageError
+from blockota.errors import BlockOTAError, UsageError, plain
 from blockota.files import write_all
-from blockota.settings import load_settings
-from blockota.text import plain
+from blockota.settings import Deployment, load_settings
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import sign_unattended
 
@@ -97,7 +95,7 @@ def write_proposal(
     """
     file = proposing.output
     refuse_existing(file)
-    account = open_named_key(sign, chain_id=contract.chain.chain_id) if sign else None
+    account = open_key(contract.chain.chain_id, sign) if sign else None
     proposal = make(proposing.as_reason())
     files, signature = {file: proposal.to_json()}, None
     if account:

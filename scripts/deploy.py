@@ -13,10 +13,10 @@ from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
 from blockota.chain import LOCAL_CHAIN_IDS
-from blockota.cli.keys import key_option, open_named_key
-from blockota.deployment import Deployment
+from blockota.cli.keys import key_option, open_key
 from blockota.errors import UsageError
 from blockota.keys import dev_account
+from blockota.settings import Deployment
 from blockota.vendor.publish import deploy, deploy_local_safe
 from scripts._ape import errors_reported, node_chain
 
@@ -41,7 +41,7 @@ def cli(provider: ProviderAPI, key: str, password_fd: int | None, safe: str | No
                 why=f"chain {chain.chain_id} is not a local one, so the contracts need the vendor's own",
                 remedy="pass --safe ADDRESS",
             )
-        account = open_named_key(key, password_fd, chain_id=chain.chain_id)
+        account = open_key(chain.chain_id, key, password_fd)
         if safe is None:
             owners = [dev_account(number).address for number in OWNERS]
             safe = deploy_local_safe(chain, account, owners=owners, threshold=THRESHOLD)

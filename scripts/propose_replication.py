@@ -13,10 +13,10 @@ from ape.cli import ConnectedProviderCommand
 
 from blockota.bindings.replication import ReplicationContract
 from blockota.broker.agreements import offer
-from blockota.cli.keys import key_option, open_named_key
+from blockota.cli.keys import key_option, open_key
 from blockota.cli.parameters import VERSION
-from blockota.deployment import Deployment
 from blockota.model.release import Version
+from blockota.settings import Deployment
 from scripts._ape import errors_reported, node_chain
 
 LIFETIME = 90 * 86400
@@ -37,7 +37,7 @@ def cli(
         address = contract or Deployment.read(Deployment.path(Path(), chain.chain_id)).replication
         made = offer(
             ReplicationContract(chain, address),
-            open_named_key(key, password_fd, chain_id=chain.chain_id),
+            open_key(chain.chain_id, key, password_fd),
             product=product,
             version=version,
             expires_at=chain.head().time + LIFETIME,

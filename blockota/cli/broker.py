@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.keys import key_option
+from blockota.cli.keys import key_option, open_key
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session, with_session
@@ -73,7 +73,7 @@ def sync(
     if once and every:
         raise UsageError("--once and --every exclude each other", remedy="use one of them")
     vendor_sources, url = _urls(session, sources, url=url)
-    account = session.open_key(key, password_fd) if key else None
+    account = open_key(session.settings.chain_id, key, password_fd) if key else None
     address = _address(account, address)
     identity = {
         "chain": str(session.settings.chain_id),

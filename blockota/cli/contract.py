@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blockota.cli.keys import key_option
+from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
 from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
@@ -63,7 +63,7 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     if proposing:
         save_proposal(session, lambda reason: propose(session.contract, pause_call(), reason=reason), proposing)
         return
-    receipt = session.contract.pause(session.open_key(key, password_fd))
+    receipt = session.contract.pause(open_key(session.settings.chain_id, key, password_fd))
     transaction = "0x" + receipt.transaction.hex()
     fields = {"paused": True, "transaction": transaction, "block": receipt.block_number}
     sentence = f"publishing and installing are paused since block {receipt.block_number}, transaction {transaction}"

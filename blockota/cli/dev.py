@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from blockota.bindings.block_ota import BlockOTAContract
     from blockota.chain import Chain
     from blockota.chain.local import LocalChain
-    from blockota.deployment import Deployment
+    from blockota.settings import Deployment
 
 FOLDER = Path(".blockota")
 PORT = 8545
@@ -120,7 +120,7 @@ def _local_chain(port: int | None) -> LocalChain:
 
 def _deployed(chain: Chain) -> Deployment | None:
     """The deployment that the file in this folder names, when the chain really has it."""
-    from blockota.deployment import Deployment
+    from blockota.settings import Deployment
 
     path = Deployment.path(Path(), chain.chain_id)
     if not path.exists():

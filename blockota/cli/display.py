@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from blockota.cli.session import Session
 
@@ -97,6 +96,8 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
         A function that takes the bytes done so far.
     """
     console = session.err
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     columns = (TextColumn("{task.description:<9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     is_hidden = session.as_json or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=is_hidden) as bars:

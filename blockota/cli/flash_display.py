@@ -10,10 +10,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from blockota.cli.main import error_fields
 from blockota.cli.remedies import sentence_of
 from blockota.cli.session import Session
+from blockota.errors import plain
 from blockota.model.facts import Passed
 from blockota.model.release import Release
 from blockota.stores.search import SearchObserver
-from blockota.text import plain
 from firmware_host.bench.job import BoardMet, ChecksPassed, ReleaseChosen
 from firmware_host.bench.job import Progress as BoardProgress
 from firmware_host.bench.result import BoardResult, combined_error

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from blockota.errors import UsageError
-from blockota.text import plain
+from blockota.errors import UsageError, plain
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -62,24 +61,23 @@ def key_option(whose: str, *, default: str | None = None, is_optional: bool = Fa
     return add
 
 
-def open_named_key(key: str, password_fd: int | None = None, *, chain_id: int) -> BaseAccount:
-    """The account that the two options name.
+def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAccount:
+    """The account that ``--key`` names.
 
     Args:
+        chain_id: the chain that it signs for; development keys work on local chains only.
         key: its URI, as in `blockota.keys`.
-        password_fd: where its password is read; None asks on the terminal.
-        chain_id: the chain that it signs for; development keys work on local ones alone.
+        password_fd: the file descriptor with its password; None asks on the terminal.
 
     Raises:
         UsageError: the key or its password cannot be read.
-        RefusedError: a development key on a real chain, or a wrong password.
+        RefusedError: a development key on another chain, or a wrong password.
     """
     from blockota.chain import LOCAL_CHAIN_IDS
-    from blockota.keys import open_key
+    from blockota.keys import account_of
 
-    return open_key(
-        key, is_local_chain=chain_id in LOCAL_CHAIN_IDS, ask_password=password_source(password_fd), note=_note
-    )
+    is_local_chain = chain_id in LOCAL_CHAIN_IDS
+    return account_of(key, is_local_chain=is_local_chain, ask_password=password_source(password_fd), note=_note)
 
 
 def password_source(descriptor: int | None) -> Callable[[str], str]:

@@ -14,9 +14,8 @@ import click
 
 from blockota import __version__
 from blockota.cli.remedies import remedy_of, sentence_of
-from blockota.errors import BlockOTAError, UsageError
+from blockota.errors import BlockOTAError, UsageError, plain
 from blockota.shutdown import ignore_signals, stop_on_signals
-from blockota.text import plain
 
 _NOUNS = {
     "cid": "Print the content address of a file.",

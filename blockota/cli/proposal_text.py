@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.cli.session import Session
-from blockota.errors import RefusedError, UsageError
-from blockota.text import plain
+from blockota.errors import RefusedError, UsageError, plain
 
 if TYPE_CHECKING:
     from blockota.approval.red_flags import RedFlag

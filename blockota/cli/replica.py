@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.keys import key_option
+from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import DURATION, VERSION
 from blockota.cli.session import Session, with_session
@@ -46,9 +46,8 @@ def propose(session: Session, /, product: str, version: Version, expires_in: int
     from blockota.broker.agreements import offer
 
     expires_at = session.chain.head().time + expires_in
-    made = offer(
-        session.replication, session.open_key(**signing), product=product, version=version, expires_at=expires_at
-    )
+    account = open_key(session.settings.chain_id, **signing)
+    made = offer(session.replication, account, product=product, version=version, expires_at=expires_at)
     session.result(made.as_fields(), lambda: session.done(f"proposed agreement {made.number}; the vendor decides"))
 
 
@@ -110,7 +109,7 @@ def announce(session: Session, /, number: int, uri: str, **signing: Any) -> None
     """
     from blockota.broker import agreements as broker
 
-    broker.announce(session.replication, session.open_key(**signing), number=number, uri=uri)
+    broker.announce(session.replication, open_key(session.settings.chain_id, **signing), number=number, uri=uri)
     sentence = f"agreement {number} is served from {uri}"
     session.result(broker.find_agreement(session.replication, number).as_fields(), lambda: session.done(sentence))
 
@@ -127,7 +126,7 @@ def withdraw(session: Session, /, number: int, **signing: Any) -> None:
     """
     from blockota.broker.agreements import find_agreement
 
-    session.replication.withdraw(session.open_key(**signing), number)
+    session.replication.withdraw(open_key(session.settings.chain_id, **signing), number)
     fields = find_agreement(session.replication, number).as_fields()
     session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"))
 

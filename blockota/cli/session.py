@@ -15,13 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blockota.errors import Action, BlockOTAError, RefusedError, UsageError
+from blockota.errors import Action, BlockOTAError, RefusedError, UsageError, plain
 from blockota.settings import Settings, load_settings
-from blockota.text import plain
 
 if TYPE_CHECKING:
-    from eth_account.signers.base import BaseAccount
-
     from blockota.bindings.block_ota import BlockOTAContract
     from blockota.bindings.replication import ReplicationContract
     from blockota.chain import Chain
@@ -155,12 +152,6 @@ class Session:
         from blockota.chain import LOCAL_CHAIN_IDS
 
         return self.settings.chain_id in LOCAL_CHAIN_IDS
-
-    def open_key(self, key: str, password_fd: int | None = None) -> BaseAccount:
-        """Open the account of ``--key``; its password comes from the terminal or from ``--password-fd``."""
-        from blockota.cli.keys import open_named_key
-
-        return open_named_key(key, password_fd, chain_id=self.settings.chain_id)
 
     def result(self, fields: Mapping[str, Any], show: Callable[[], None]) -> None:
         """Print a command's result: `fields` as JSON, or what `show` prints."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.display import image_sources, progress_bar, source_option
-from blockota.cli.keys import key_option, open_named_key
+from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import refuse_existing
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
 from blockota.cli.session import Session, with_session
@@ -89,7 +89,7 @@ def sign(
     if not session.as_json:
         show_groups(session, review.groups(now=int(time.time())))
 
-    account = open_named_key(key, password_fd, chain_id=proposal.chain_id)
+    account = open_key(proposal.chain_id, key, password_fd)
     path = output or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
     refuse_existing(path, why="it may be the signature of an earlier proposal with the same name")
     flags = review.red_flags(signer=account.address, now=int(time.time())) or []
@@ -135,7 +135,7 @@ def execute(session: Session, /, file: Path, key: str, password_fd: int | None, 
         show_flags(session, flags)
 
     signed = collect_signatures(file, proposal, named=signatures, owners=view.safe.owners, note=session.note)
-    account = session.open_key(key, password_fd)
+    account = open_key(session.settings.chain_id, key, password_fd)
     receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=now)
     transaction = "0x" + receipt.transaction.hex()
     fields = {"transaction": transaction, "block": receipt.block_number, "gas": receipt.gas_used}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.keys import key_option
+from blockota.cli.keys import key_option, open_key
 from blockota.cli.session import Session, with_session
 from blockota.model.release import show_time
 
@@ -55,7 +55,7 @@ def resume(session: Session, /, transaction: str, key: str, password_fd: int | N
     \b
     Example:  blockota transaction resume 0x1b2f… --key keystore:payer.json
     """
-    account = session.open_key(key, password_fd) if key else None
+    account = open_key(session.settings.chain_id, key, password_fd) if key else None
     receipt = session.chain.resume(transaction, account=account)
     fields = {"transaction": f"0x{receipt.transaction.hex()}", "block": receipt.block_number}
     session.result(fields, lambda: session.done(f"{fields['transaction']} is confirmed in block {fields['block']}"))

@@ -15,11 +15,11 @@ from blockota.bindings.replication import ReplicationContract
 from blockota.bindings.safe import SAFE_ARTIFACTS, deploy_safe, read_safe
 from blockota.chain import Chain
 from blockota.chain.local import project_folders
-from blockota.deployment import Deployment
 from blockota.errors import Action, ProposalError, RefusedError, UsageError
 from blockota.ethereum import to_checksum_address
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
 from blockota.model.release import Product, Release, Status, Version
+from blockota.settings import Deployment
 from blockota.stores.store import Store
 from blockota.vendor.propose import Reason, propose, read_view
 

@@ -169,9 +169,9 @@ def opened_elsewhere(home: Path, uri: str, *, before: str = "") -> str:
 import sys
 {before}
 from blockota.errors import BlockOTAError
-from blockota.keys import open_key
+from blockota.keys import account_of
 try:
-    print(open_key({uri!r}, is_local_chain=False, ask_password=lambda _: "x").address, "ape" in sys.modules)
+    print(account_of({uri!r}, is_local_chain=False, ask_password=lambda _: "x").address, "ape" in sys.modules)
 except BlockOTAError as error:
     print(error, "ape" in sys.modules)
 """

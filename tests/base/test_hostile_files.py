@@ -22,14 +22,13 @@ from blockota.approval.red_flags import red_flags
 from blockota.approval.signature import from_json as read_signatures
 from blockota.approval.signature import sign, to_json
 from blockota.approval.transaction_builder import from_builder, to_builder
-from blockota.errors import ProposalError, UsageError
+from blockota.errors import ProposalError, UsageError, plain
 from blockota.files import read_input
 from blockota.formats.abi import artifact, interface
 from blockota.keys import dev_account
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Version
 from blockota.strict_json import MAX_FILE_SIZE
-from blockota.text import plain
 from tests.support.samples import CONTRACT, NOW, PRODUCT, SAFE, code, proposal_with, release_of
 
 GIB = 1 << 30

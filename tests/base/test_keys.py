@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.errors import RefusedError, UsageError
-from blockota.keys import DEV_MNEMONIC, dev_account, open_key
+from blockota.keys import DEV_MNEMONIC, account_of, dev_account
 
 PASSWORD = "correct horse"  # noqa: S105 - opens nothing but what this file makes
 SECRET = "4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d"  # noqa: S105 - the same
@@ -31,7 +31,7 @@ KINDS = st.sampled_from(("keystore", "ape", "env", "dev"))
 
 def opened(uri: str, *, password: str = PASSWORD, is_local_chain: bool = False) -> BaseAccount:
     """Open a key; whoever is asked for a password gives this one."""
-    return open_key(uri, is_local_chain=is_local_chain, ask_password=lambda _: password)
+    return account_of(uri, is_local_chain=is_local_chain, ask_password=lambda _: password)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_keystore_opens_with_its_password(keystore: Callable[..., str]) -> Non
         prompts.append(prompt)
         return PASSWORD
 
-    account = open_key(keystore(), is_local_chain=False, ask_password=ask)
+    account = account_of(keystore(), is_local_chain=False, ask_password=ask)
     assert isinstance(account, LocalAccount)
     assert (account.address, account.key, prompts) == (ACCOUNT.address, ACCOUNT.key, ["Password of owner_a.json: "])
 
@@ -233,7 +233,7 @@ def test_a_keystore_that_others_may_read_is_noted(keystore: Callable[..., str], 
     uri, path = keystore(), tmp_path / "owner_a.json"
     for mode in (0o600, 0o640, 0o604, 0o400):
         path.chmod(mode)
-        open_key(uri, is_local_chain=False, ask_password=lambda _: PASSWORD, note=notes.append)
+        account_of(uri, is_local_chain=False, ask_password=lambda _: PASSWORD, note=notes.append)
     assert notes == [f"Others on this computer may read {path}; `chmod 600 {path}` keeps it to you."] * 2
 
 

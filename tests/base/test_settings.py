@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from blockota.deployment import Deployment
 from blockota.errors import UsageError
-from blockota.settings import DEFAULT_CONFIRMATIONS, LOCAL_URL, Settings, load_settings
+from blockota.settings import DEFAULT_CONFIRMATIONS, LOCAL_URL, Deployment, Settings, load_settings
 from tests.support.samples import CONTRACT, SAFE
 
 JOURNAL = Path(".blockota") / "transactions"
