@@ -58,7 +58,7 @@ HOMES = {
     "click": ("blockota.cli",),
     "unicorn": ("firmware_host.simulator",),
     "ape": ("blockota.keys", "blockota.ape_account"),
-    "h11": ("blockota.repository",),
+    "h11": ("blockota.repository", "blockota.stores.http"),
 }
 """Foreign libraries, and the packages where their exceptions are translated."""
 BODY_P90, BODY_MAX, COMMAND_MAX, FILE_MAX, PARAMETERS_MAX = 30, 60, 60, 500, 5

@@ -79,7 +79,7 @@ class TrustlessClient:
         path = f"/ipfs/{cid}?format=car&dag-scope=entity&car-order=dfs&car-dups=y"
         with self._closing():
             answer = self._session.get(path, accept=CAR_REQUEST, limit=size + 2 * overhead(size) + _CAR_EXTRA)
-            if not is_depth_first(answer.headers.get("Content-Type", "")):
+            if not is_depth_first(answer.header("Content-Type")):
                 return
             with ReadAhead(answer.parts(), stop=self._session.abort_request) as ahead:
                 parts = _Parts(ahead)

@@ -103,7 +103,7 @@ def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     leaves = [cid for cid in BLOCKS if cid != ROOT]
     partial = {cid: BLOCKS[cid] for cid in (ROOT, *leaves[:2])}
-    with serving(partial) as gateway, pytest.raises(StoreError, match="does not hold"):
+    with serving(partial) as gateway, pytest.raises(StoreError, match="does not have"):
         FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=StoreDestination(store), limits=LIMITS).run()
     spoilt = tmp_path / "blocks" / str(leaves[0])[-3:-1] / str(leaves[0])
     spoilt.write_bytes(b"spoilt")

@@ -30,7 +30,7 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
     "drips": (vices.drips, Verdict.STALLED, "too slow"),
     "drips headers": (vices.drips_headers, Verdict.STALLED, "too slow"),
     "continues for ever": (vices.continues_for_ever, Verdict.GONE, "more than"),
-    "trails for ever": (vices.trails_for_ever, Verdict.GONE, "more than"),
+    "trails for ever": (vices.trails_for_ever, Verdict.GONE, "buffer too long"),
     "sends without end": (vices.sends_without_end, Verdict.REFUSED, "larger than the"),
     "gzip": (vices.zips, Verdict.REFUSED, "content encoding 'gzip'"),
     "1 TiB": (vices.announces_a_tebibyte, Verdict.REFUSED, "announces 1099511627776 bytes"),
@@ -41,7 +41,7 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
         "redirects to 127.0.0.2",
     ),
     "circle": (vices.redirects_to("{path}"), Verdict.REFUSED, "more than 3 times"),
-    "file": (vices.redirects_to("file:///etc/passwd"), Verdict.REFUSED, "no address to follow"),
+    "file": (vices.redirects_to("file:///etc/passwd"), Verdict.REFUSED, "which is not followed"),
 }
 CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=list(BAD))
 
@@ -220,7 +220,7 @@ def test_a_source_without_the_image_is_named() -> None:
     with serving({}) as empty, serving(BLOCKS, not_at_once) as honest:
         data, report = run(empty, honest)
     assert data == IMAGE
-    assert [str(source) for source in report.bad] == [f"{empty.url} gone: it does not hold what was asked for"]
+    assert [str(source) for source in report.bad] == [f"{empty.url} gone: it does not have the requested content"]
 
 
 def test_memory_is_a_few_blocks() -> None:

@@ -53,7 +53,7 @@ def test_a_store_that_does_not_answer_is_out_of_reach(vice: object) -> None:
 
 def test_a_missing_image_is_out_of_reach() -> None:
     """The sentence says that the gateway does not hold it."""
-    with serving(BLOCKS) as gateway, pytest.raises(StoreError, match="does not hold"):
+    with serving(BLOCKS) as gateway, pytest.raises(StoreError, match="does not have"):
         list(open_store(gateway.url).open(SMALL_ROOT))
 
 

@@ -145,7 +145,7 @@ def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
         assert outcome.status == 0
         assert outcome.json["file"] == "found.bin"
         assert gateway.asked
-        assert f"Left out: {vendor.url} gone: it does not hold what was asked for." in outcome.err
+        assert f"Left out: {vendor.url} gone: it does not have the requested content." in outcome.err
 
 
 def test_liars_alone_fail_check_four_and_leave_nothing(bench: Workshop, board_url: str) -> None:
