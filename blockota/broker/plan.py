@@ -15,6 +15,7 @@ from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status
 from blockota.model.rights import Claim, ReleaseFile
+from blockota.stores.search import base_url
 
 
 class Stage(enum.Enum):
@@ -145,11 +146,6 @@ class Withhold:
 Step = Drop | Fetch | Pin | Announce | Withhold
 
 
-def base_url(url: str) -> str:
-    """The part of a URL before ``/ipfs/…``; a trailing ``/ipfs`` or slash is removed."""
-    return url.rstrip("/").removesuffix("/ipfs").rstrip("/")
-
-
 def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[str], url: str = "") -> tuple[Step, ...]:
     """The steps from the present state to what the agreements ask for; none if nothing is to be done.
 
@@ -160,7 +156,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
         memory: what the broker remembers.
         now: Unix time in seconds.
         sources: the vendor's repositories.
-        url: where the broker serves, as `base_url` returns it; empty to announce nothing.
+        url: where the broker serves, as `stores.search.base_url` returns it; empty to announce nothing.
     """
     good = [one for one in facts.agreements if one.claim.is_good(facts.time)]
     wanted: dict[CID, ReleaseFile] = {}

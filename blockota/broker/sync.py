@@ -77,7 +77,7 @@ class BrokerSync:
         state: what is remembered between runs.
         replication: the contract that takes announcements.
         sources: the vendor's repositories.
-        url: where the broker serves, as `plan.base_url` returns it; empty to announce nothing.
+        url: where the broker serves, as `stores.search.base_url` returns it; empty to announce nothing.
         account: signs announcements; None reports those that are due.
         allow_private: whether an announced URL may lead into a private network.
         credentials: the tokens of repositories.

@@ -28,16 +28,18 @@ _KEY = key_option("The broker's")
 
 @click.group()
 def replica() -> None:
-    """Replicas: brokers offer to serve a release, the vendor's Safe decides, brokers tell where the copies are."""
+    """Agreements with brokers: a broker offers to serve a release, the vendor's Safe decides, the broker announces."""
 
 
 @replica.command()
 @click.option("--product", required=True, metavar="NAME")
 @click.option("--version", type=VERSION, required=True, help="The release to serve.")
-@click.option("--expires-in", type=DURATION, default=_QUARTER, show_default="90d", help="How long it is to be served.")
+@click.option("--expires-in", type=DURATION, default=_QUARTER, show_default="90d", help="How long to serve it.")
 @_KEY
 @with_session
-def propose(session: Session, /, product: str, version: Version, expires_in: int, **signing: Any) -> None:
+def propose(
+    session: Session, /, product: str, version: Version, expires_in: int, key: str, password_fd: int | None
+) -> None:
     """Offer to serve a release, as a broker.
 
     \b
@@ -46,7 +48,7 @@ def propose(session: Session, /, product: str, version: Version, expires_in: int
     from blockota.broker.agreements import offer
 
     expires_at = session.chain.head().time + expires_in
-    account = open_key(session.settings.chain_id, **signing)
+    account = open_key(session.settings.chain_id, key, password_fd)
     made = offer(session.replication, account, product=product, version=version, expires_at=expires_at)
     session.result(made.as_fields(), lambda: session.done(f"proposed agreement {made.number}; the vendor decides"))
 
@@ -101,15 +103,15 @@ def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> N
 @click.argument("uri")
 @_KEY
 @with_session
-def announce(session: Session, /, number: int, uri: str, **signing: Any) -> None:
-    """Tell at which URI the replica of the accepted agreement NUMBER is, first or because it moved.
+def announce(session: Session, /, number: int, uri: str, key: str, password_fd: int | None) -> None:
+    """Announce the URI of the replica of the accepted agreement NUMBER, first or because it moved.
 
     \b
     Example:  blockota replica announce 3 https://broker.example/ipfs --key keystore:broker.json
     """
     from blockota.broker import agreements as broker
 
-    broker.announce(session.replication, open_key(session.settings.chain_id, **signing), number=number, uri=uri)
+    broker.announce(session.replication, open_key(session.settings.chain_id, key, password_fd), number=number, uri=uri)
     sentence = f"agreement {number} is served from {uri}"
     session.result(broker.find_agreement(session.replication, number).as_fields(), lambda: session.done(sentence))
 
@@ -118,7 +120,7 @@ def announce(session: Session, /, number: int, uri: str, **signing: Any) -> None
 @click.argument("number", type=_NUMBER)
 @_KEY
 @with_session
-def withdraw(session: Session, /, number: int, **signing: Any) -> None:
+def withdraw(session: Session, /, number: int, key: str, password_fd: int | None) -> None:
     """End the agreement NUMBER, as the broker that proposed it.
 
     \b
@@ -126,7 +128,7 @@ def withdraw(session: Session, /, number: int, **signing: Any) -> None:
     """
     from blockota.broker.agreements import find_agreement
 
-    session.replication.withdraw(open_key(session.settings.chain_id, **signing), number)
+    session.replication.withdraw(open_key(session.settings.chain_id, key, password_fd), number)
     fields = find_agreement(session.replication, number).as_fields()
     session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"))
 
@@ -137,7 +139,7 @@ def withdraw(session: Session, /, number: int, **signing: Any) -> None:
 @click.option("--all", "everything", is_flag=True, help="All agreements, whatever their status.")
 @with_session
 def list_(session: Session, /, product: str | None, version: Version | None, *, everything: bool) -> None:
-    """List what serves now: accepted, announced, not expired, the release not revoked.
+    """List the replicas that serve now: accepted, announced, not expired, the release not revoked.
 
     \b
     Example:  blockota replica list --product acme-thermo2 --version 1.4.0
@@ -153,10 +155,12 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
 @click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
 @click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
 @click.option("--leaves", type=click.IntRange(1, 1000), default=3, show_default=True, help="Random blocks of each.")
-@click.option("--allow-private", is_flag=True, help="Ask also where a URL leads into a private network.")
+@click.option("--allow-private", is_flag=True, help="Also use URLs in private networks.")
 @with_session
-def check(session: Session, /, product: str | None, version: Version | None, **options: Any) -> None:
-    """Ask each announced replica for random blocks: who serves, who lies, who is gone.
+def check(
+    session: Session, /, *, product: str | None, version: Version | None, leaves: int, allow_private: bool
+) -> None:
+    """Request random blocks from each announced replica, and report which serve, lie or are gone.
 
     Exit status 0: all serve; 3: one lies; 5: none lies, and one is gone.
 
@@ -167,18 +171,20 @@ def check(session: Session, /, product: str | None, version: Version | None, **o
 
     _require_both(product, version)
     found = _wanted(session, product, version=version, everything=False)
-    probes = probe_all(list(_with_releases(session, found)), _challenge(session, **options))
+    probes = probe_all(
+        list(_with_releases(session, found)), _challenge(session, leaves=leaves, allow_private=allow_private)
+    )
     error = _failure_of(probes)
     _show_probes(session, probes, error=error)
     if not probes:
-        session.note("No replica was asked: none is announced under an agreement that is accepted and not over.")
+        session.note("No replica was asked: no agreement is accepted, unexpired and announced.")
     if error:
         raise error
 
 
 def _require_both(product: str | None, version: Version | None) -> None:
     if (product is None) != (version is None):
-        raise UsageError("one of --product and --version is missing", why="a release is named by both")
+        raise UsageError("--product and --version go together", why="both name a release")
 
 
 def _with_releases(session: Session, agreements: Iterator[Agreement]) -> Iterator[tuple[Agreement, Release]]:
@@ -265,7 +271,7 @@ def _decide(session: Session, number: int, *, call: Callable[[int], bytes], prop
 
 
 def _wanted(session: Session, product: str | None, *, version: Version | None, everything: bool) -> Iterator[Agreement]:
-    """All agreements, or the replicas that serve now; of one release where both parts of its name are given."""
+    """All agreements or the replicas that serve now, of one release if its name is given."""
     contract = session.replication
     if everything:
         yield from (a for a in contract.agreements() if (product, version) in ((None, None), (a.product, a.version)))

@@ -106,7 +106,7 @@ def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
         UsageError: a URL names no gateway.
     """
     for url in urls:
-        base = _base(url)
+        base = base_url(url)
         Source(base)
         if "/ipfs/" in base:
             raise UsageError(
@@ -129,7 +129,7 @@ def announced(
         credentials: the tokens of those sources that the settings know.
     """
     for agreement in agreements:
-        url = _base(agreement.uri)
+        url = base_url(agreement.uri)
         if len(url) > MAX_URL:
             yield _refused(url, f"it has more than {MAX_URL} characters")
         else:
@@ -319,9 +319,9 @@ class _Search:
                 self._listener.note(f"Left out: {report}.")
 
 
-def _base(url: str) -> str:
-    """Some name the path of the protocol as well, which the requests bring themselves."""
-    return url.rstrip("/").removesuffix("/ipfs")
+def base_url(url: str) -> str:
+    """The part of a URL before ``/ipfs/…``; a trailing ``/ipfs`` or slash is removed."""
+    return url.rstrip("/").removesuffix("/ipfs").rstrip("/")
 
 
 def _candidate(url: str, credentials: Credentials, *, public_only: bool = False) -> Candidate:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from blockota.broker.agreements import check_uri
-from blockota.broker.plan import AgreementFacts, AgreementState, Facts, base_url, state_of
+from blockota.broker.plan import AgreementFacts, AgreementState, Facts, state_of
 from blockota.cli.broker import advice
 from blockota.errors import UsageError
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status, Version
 from blockota.model.rights import Claim
-from blockota.stores.search import MAX_URL
+from blockota.stores.search import MAX_URL, base_url
 from tests.support.samples import NOW, PRODUCT, code, release_of
 
 URL = "https://broker.example"
