@@ -1,3 +1,49 @@
-"""BlockOTA: firmware releases as public facts on a chain, checked before a board is written."""
+"""BlockOTA: firmware releases as public facts on a chain, checked before a board is written.
+
+The names of `blockota.library` are available here. They are imported when one is used first: commands that need none
+of them start faster.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blockota.library import (
+        BlockOTAError,
+        ChainError,
+        ContentError,
+        Product,
+        ProvenRelease,
+        RefusedError,
+        Release,
+        StoreError,
+        UsageError,
+        VendorRecord,
+        VerificationError,
+        Version,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "BlockOTAError",
+    "ChainError",
+    "ContentError",
+    "Product",
+    "ProvenRelease",
+    "RefusedError",
+    "Release",
+    "StoreError",
+    "UsageError",
+    "VendorRecord",
+    "VerificationError",
+    "Version",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the library, on its first use (PEP 562)."""
+    if name in __all__:
+        return getattr(importlib.import_module("blockota.library"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
