@@ -1,4 +1,4 @@
-"""``blockota demo``: the whole road once, with the commands that anybody would type."""
+"""``blockota demo``: publish and flash in a temporary folder, with the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _REFUSED = 3
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave the folder of the demonstration for a look around.")
+@click.option("--keep", is_flag=True, help="Keep the folder of the demonstration.")
 @with_session
 def demo(session: Session, /, *, keep: bool) -> None:
-    """Publish two releases, flash a simulated board twice, and see a tampered image refused.
+    """Publish two releases, flash a simulated board twice, and have a tampered image refused.
 
-    It runs in a temporary folder with a chain of its own; nothing of yours is touched.
+    The demonstration runs in a temporary folder, on a local chain of its own.
 
     \b
     Example:  blockota demo
@@ -46,11 +46,11 @@ def demo(session: Session, /, *, keep: bool) -> None:
             session.note(f"The folder of the demonstration is {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    session.result({"steps": walk.steps}, lambda: session.done("the whole road was walked"))
+    session.result({"steps": walk.steps}, lambda: session.done("the demonstration is complete"))
 
 
 class _Walk:
-    """Runs commands in the demonstration's folder, shows them, and keeps what they returned."""
+    """Runs commands in the folder of the demonstration, prints them with their output, and records the results."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         from blockota.chain.local import free_port
@@ -63,7 +63,7 @@ class _Walk:
             self.say(f"\n[bold]{text}[/bold]")
 
     def run(self, *words: str, expect: int = 0, lines: slice = slice(None)) -> None:
-        """Run ``blockota`` with these words, show those lines of what it prints, and compare its exit status."""
+        """Run ``blockota``, print the selected lines of its output, and check its exit status."""
         self.say(f"[bold cyan]$[/bold cyan] blockota {' '.join(words)}")
         done = subprocess.run(
             [sys.executable, "-m", "blockota", *words],
@@ -81,13 +81,13 @@ class _Walk:
             raise BlockOTAError("the demonstration failed", why=done.stderr.strip(), remedy="run that command by hand")
 
     def stop_chain(self) -> None:
-        """Stop the demonstration's chain, whatever happened."""
+        """Stop the chain, also after a failure."""
         from blockota.chain.local import LocalChain
 
         LocalChain(self.folder / ".blockota", self.port).stop()
 
     def say(self, text: str, *, markup: bool = True) -> None:
-        """Print something for people."""
+        """Print text, unless the result is JSON."""
         if text and not self.session.as_json:
             self.session.out.print(text, markup=markup)
 
@@ -100,31 +100,23 @@ def _walk(walk: _Walk, images: Path) -> None:
         walk.heading("A technician flashes a simulated STM32F103")
         _flash(walk, port, version="1.0.0")
         _publish(walk, images, version="1.1.0")
-        walk.heading("Somebody changes one byte of 1.1.0 in the store: refused, nothing is erased")
+        walk.heading("One byte of 1.1.0 is changed in a copy of the store: refused, nothing is erased")
         _tamper(walk.folder / ".blockota" / "store", walk.folder / "tampered", image=images / "bluepill-1.1.0.bin")
         before = _digest(walk.folder / "board.flash")
         _flash(walk, port, "--store", "file:tampered", version="1.1.0", expect=_REFUSED)
-        walk.say(f"The board's flash is {'as' if _digest(walk.folder / 'board.flash') == before else 'NOT as'} before.")
-        walk.heading("The same from an honest store")
+        is_unchanged = _digest(walk.folder / "board.flash") == before
+        walk.say(f"The board's flash is {'unchanged' if is_unchanged else 'CHANGED'}.")
+        walk.heading("The same from the original store")
         _flash(walk, port, version="1.1.0")
-        walk.heading("And back to 1.0.0: refused, the board is newer")
+        walk.heading("Back to 1.0.0: refused, because the board has a newer release")
         _flash(walk, port, version="1.0.0", expect=_REFUSED)
 
 
 def _publish(walk: _Walk, images: Path, *, version: str) -> None:
     file = f"{version}.json"
     walk.heading(f"The vendor publishes {version}: one proposes, two owners sign, anyone executes")
-    walk.run(
-        "release",
-        "publish",
-        str(images / f"bluepill-{version}.bin"),
-        "--product",
-        PRODUCT,
-        "--version",
-        version,
-        "-o",
-        file,
-    )
+    words = ("--product", PRODUCT, "--version", version, "-o", file)
+    walk.run("release", "publish", str(images / f"bluepill-{version}.bin"), *words)
     walk.run("proposal", "sign", file, "--key", "dev:1", "--yes")
     walk.run("proposal", "sign", file, "--key", "dev:2", "--yes", lines=slice(-1, None))
     walk.run("proposal", "execute", file, "--key", "dev:0")
@@ -135,7 +127,7 @@ def _flash(walk: _Walk, port: str, *options: str, version: str, expect: int = 0)
 
 
 def _tamper(store: Path, copy: Path, *, image: Path) -> None:
-    """Copy a store, and change one byte of the block that is an image."""
+    """Copy a store, and change one byte of an image's block in the copy."""
     from blockota.formats.cid import cid_of
 
     shutil.copytree(store, copy)
@@ -164,7 +156,7 @@ def _simulated_board(folder: Path) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without settings of the person's own, which the demonstration must not follow."""
+    """The environment without the user's BLOCKOTA_* settings, and with this package on the module path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOCKOTA_")}
     here = str(Path(__file__).resolve().parents[2])
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))}
@@ -175,5 +167,5 @@ def _find_images() -> Path:
         if (folder / _IMAGES).is_dir():
             return folder / _IMAGES
     raise UsageError(
-        "the example images are missing", why=f"{_IMAGES} is not here", remedy="run the demo in a clone of BlockOTA"
+        "the example images are missing", why=f"{_IMAGES} is not here", remedy="run this in a clone of BlockOTA"
     )
