@@ -211,7 +211,8 @@ def _table(where: str, found: object) -> dict[str, Any]:
 
 def _refuse_unknown(where: str, found: dict[str, Any], *, known: set[str]) -> None:
     if unknown := sorted(set(found) - known):
-        raise UsageError(f"{where} says {unknown[0]!r}", why=f"only {', '.join(sorted(known))} are known there")
+        names = ", ".join(sorted(known))
+        raise UsageError(f"{where} has an unknown setting {unknown[0]!r}", why=f"the settings there are {names}")
 
 
 def _section(file: dict[str, Any], name: str) -> dict[str, Any]:

@@ -56,9 +56,9 @@ def load_object(raw: bytes) -> dict[str, Any]:
         check_depth(document)
         fields = json.loads(document, object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
     except ValueError as error:
-        raise ProposalError("the file cannot be read", why=f"it is no JSON object of ours ({error})") from error
+        raise ProposalError("the file cannot be read", why=f"it is not strict JSON ({error})") from error
     if not isinstance(fields, dict):
-        raise ProposalError("the file cannot be read", why="it holds no JSON object")
+        raise ProposalError("the file cannot be read", why="it is not a JSON object")
     return fields
 
 

@@ -107,7 +107,7 @@ class RpcEndpoint:
         return ChainError(
             f"no chain answers at {self.place}",
             why=why,
-            remedy=f"start a local chain, or {_HOST_REMEDY}",
+            remedy=f"{_HOST_REMEDY}, or start a local chain",
             action=Action.START_LOCAL_CHAIN,
         )
 

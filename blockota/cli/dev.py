@@ -173,7 +173,9 @@ def _write_settings(session: Session, local: LocalChain, *, deployment: Deployme
     if not path.exists():
         write_result(path, text.encode())
     elif path.read_text(errors="replace") != text:
-        session.note(f"{FILE_NAME} is there already and was left as it is; this chain's settings would be:\n{text}")
+        session.note(f"{FILE_NAME} already exists and was not changed. The settings of this chain are:")
+        for line in text.splitlines():
+            session.note(line)
 
 
 def _show_up(session: Session, fields: dict[str, object], *, was_running: bool) -> None:

@@ -138,7 +138,7 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
             remedy="give one of them",
         )
     if product is None and not resume:
-        raise UsageError("no product given", action=Action.NAME_PRODUCT)
+        raise UsageError("no product given", remedy="name the product", action=Action.NAME_PRODUCT)
 
 
 def _made(folder: Path) -> Path:

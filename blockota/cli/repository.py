@@ -93,7 +93,8 @@ def serve(
 
     def show(url: str) -> None:
         health = catalogue.health()
-        sentence = f"serving {health['releases']} releases ({health['files']} files) at {url}"
+        releases, files = health["releases"], health["files"]
+        sentence = f"serving {releases} release{'s' * (releases != 1)} ({files} file{'s' * (files != 1)}) at {url}"
         session.result({"url": url, **health}, lambda: session.done(sentence))
 
     _note_what_is_missing(session, catalogue, tokens=tokens, broker=broker)

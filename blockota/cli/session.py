@@ -76,7 +76,7 @@ class Session:
             raise UsageError(
                 f"no contract is configured for the network {self.settings.network!r}",
                 why="neither blockota.toml nor deployments/ names one",
-                remedy="start a local chain, or set contract in blockota.toml",
+                remedy="set contract in blockota.toml, or start a local chain",
                 action=Action.START_LOCAL_CHAIN,
             )
         return self.settings.contract

@@ -182,7 +182,7 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
             3,
             f"there is no release {answer.version or 'to install'}",
             why=f"the contract has no record of it at block {answer.block_number}, the newest confirmed one",
-            remedy="check the version; a release published just now needs more blocks",
+            remedy="wait for more blocks if it was published just now, or check the version",
             action=Action.LIST_RELEASES,
         )
     # (3b)

@@ -118,7 +118,7 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
         raise UsageError(
             f"cannot listen on {listening.host} port {listening.port}",
             why=(getattr(error, "strerror", None) or str(error)).partition(" (while")[0],
-            remedy="choose another address, or see with `ss -ltnp` which process listens there",
+            remedy="see with `ss -ltnp` which process listens there, or choose another address",
             action=Action.LISTEN_ELSEWHERE,
         ) from error
     with contextlib.closing(listener):

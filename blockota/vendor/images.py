@@ -286,7 +286,7 @@ class _ImageCheck:
             raise ProposalError(
                 f"the image {path} is not the one published before",
                 why=f"its SHA-256 is {image.sha256.hex()}, {known or 'and nothing was published'}",
-                remedy="fetch that image, or give none to compare with",
+                remedy="give none to compare with, or fetch that image",
                 action=Action.FETCH_IMAGE,
             )
         return image

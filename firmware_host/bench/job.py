@@ -366,7 +366,7 @@ def require_interrupted_runs(journals: Path) -> None:
         raise RefusedError(
             "there is nothing to resume",
             why=f"{journals} has no journal of an interrupted run",
-            remedy="name the product to flash instead of resuming, or resume in the folder where the run was begun",
+            remedy="resume in the folder where the run was begun, or name the product to flash instead of resuming",
             action=Action.NAME_PRODUCT,
         )
 

@@ -324,7 +324,7 @@ def read_twice(bootloader: Bootloader, span: range) -> bytes:
         raise BoardProtocolError(
             "the line to the board garbles bytes",
             why=f"reading {span.start:#010x} to {span.stop:#010x} twice gave two answers",
-            remedy="use a shorter cable or a lower speed, and check even parity and the common ground",
+            remedy="check even parity and the common ground, and use a shorter cable or a lower speed",
             action=Action.LOWER_BAUD,
         )
     return first

@@ -177,9 +177,12 @@ WRONG_FILES = {
     "nested without end": ("a = " + "[" * 30_000, "is no TOML"),
     "an unknown key": (
         'netwrok = "x"',
-        "says 'netwrok': only gateways, network, networks, store, tokens, vendor_sources are known",
+        "unknown setting 'netwrok': the settings there are gateways, network, networks, store, tokens, vendor_sources",
     ),
-    "an unknown key of a network": ("[networks.x]\nchain = 5", r"\[networks.x\] says 'chain': only chain_id"),
+    "an unknown key of a network": (
+        "[networks.x]\nchain = 5",
+        r"\[networks.x\] has an unknown setting 'chain': the settings there are chain_id",
+    ),
     "a network that is not there": ('network = "y"\n[networks.x]', "no network 'y': the settings know local, x"),
     "networks as a number": ("networks = 5", "5 is no table"),
     "a network as a number": ("[networks]\nlocal = 5", "5 is no table"),

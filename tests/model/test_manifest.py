@@ -57,11 +57,11 @@ def test_the_file_is_for_people_as_well() -> None:
 
 
 UNREADABLE = {
-    "empty": (b"", "no JSON object of ours"),
-    "binary": (b"\xff\xfe", "no JSON object of ours"),
-    "list": (b"[]", "holds no JSON object"),
+    "empty": (b"", "is not strict JSON"),
+    "binary": (b"\xff\xfe", "is not strict JSON"),
+    "list": (b"[]", "is not a JSON object"),
     "deep": (b"[" * 100_000, "more than 32 levels"),
-    "digits": (b'{"size": ' + b"9" * 5000 + b"}", "no JSON object of ours"),
+    "digits": (b'{"size": ' + b"9" * 5000 + b"}", "is not strict JSON"),
     "large": (b" " * (MAX_SIZE + 1), "1048577 bytes"),
     "twice": (MANIFEST.to_json().replace(b'"size"', b'"notes": "a", "size"'), "a key stands twice"),
     "format": (changed(format="blockota-manifest-2"), "format is not"),

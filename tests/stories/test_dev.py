@@ -78,7 +78,7 @@ def test_settings_of_ones_own_are_left_alone(port: str, capsys: pytest.CaptureFi
     Path("blockota.toml").write_text("# mine\n")
     assert run(["dev", "up", "--port", port]) == 0
     assert Path("blockota.toml").read_text() == "# mine\n"
-    assert "left as it is" in capsys.readouterr().err
+    assert "was not changed" in capsys.readouterr().err
 
 
 def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:

@@ -133,7 +133,7 @@ def test_mistakes_are_told_before_anything_is_done(published: Workshop, words: t
 def test_a_product_is_asked_for(published: Workshop) -> None:
     """Only --resume knows it by itself."""
     outcome = published.run("flash", "--port", "socket://localhost:1")
-    assert (outcome.status, "no product given. --product NAME" in outcome.err) == (2, True)
+    assert (outcome.status, "no product given. Name the product (--product NAME" in outcome.err) == (2, True)
     outcome = published.run("flash", "--port", "socket://localhost:1", "--resume")
     assert (outcome.status, "there is nothing to resume" in outcome.err) == (3, True)
 
