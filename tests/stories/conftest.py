@@ -1,4 +1,4 @@
-"""A workshop: a folder with settings, a chain with a Safe and a contract, and boards to flash."""
+"""The workshop fixture: a folder with settings, a local chain with a Safe and the contract, and simulated boards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GANACHE = ROOT / "node_modules" / "ganache" / "dist" / "node" / "cli.js"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did: its exit status, and what it printed."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -41,14 +41,14 @@ class Outcome:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The one JSON object on stdout."""
+        """The JSON object on stdout."""
         fields: dict[str, Any] = json.loads(self.out)
         return fields
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where the stories play; commands run as if typed in its folder."""
+    """A folder, a chain and test accounts. Commands run in the folder, in this process."""
 
     folder: Path
     chain: Chain
@@ -63,7 +63,7 @@ class Workshop:
         return Outcome(status, printed.out, printed.err)
 
     def publish(self, version: str, image: Path) -> None:
-        """Publish a release by the commands of the vendor's engineers."""
+        """Publish a release with the vendor's commands: propose, sign twice, execute."""
         file = f"{version}.json"
         words = ("--product", PRODUCT, "--version", version, "-o", file)
         for command in (
@@ -76,7 +76,7 @@ class Workshop:
             assert outcome.status == 0, outcome.err
 
     def flash(self, port: str, *options: str) -> Outcome:
-        """Flash a board by the technician's command."""
+        """Flash a board with the technician's command."""
         return self.run("flash", "--product", PRODUCT, "--port", port, *options)
 
     @property
@@ -86,13 +86,13 @@ class Workshop:
         return BlockOTAContract(self.chain, deployed["contract"])
 
     def decide(self, call: bytes) -> None:
-        """Have the Safe do something for which there is no command yet."""
+        """Have the Safe execute a call without going through commands."""
         now = int(time.time())
         execute_signed(propose(self.contract, call, reason=Reason("a story", now, 3600)), self.chain, cast=self.cast)
 
 
 def execute_signed(proposal: Proposal, chain: Chain, *, cast: Cast) -> None:
-    """Have two owners sign a proposal, and execute it."""
+    """Sign a proposal as two owners, and execute it."""
     signatures = [sign(proposal, cast.owner_a), sign(proposal, cast.owner_b)]
     execute(chain, proposal, signatures=signatures, account=cast.payer, now=proposal.created)
 
@@ -145,7 +145,7 @@ def furnish(folder: Path, chain: Chain, *, cast: Cast) -> None:
 
 @contextmanager
 def ganache() -> Iterator[Chain]:
-    """A fresh ganache with the test mnemonic's accounts."""
+    """A fresh ganache with the accounts of the test mnemonic."""
     node = shutil.which("node")
     assert node, "Node runs ganache"
     port = free_port()

@@ -1,4 +1,4 @@
-"""Pages that show commands with what they print: how such a page is read, and held against what was printed.
+"""Parse documentation pages that show commands with their output, and compare them with the real output.
 
 A line ``$ …`` is a command; the lines below it must appear in what it prints, in their order. A line of ``…`` stands
 for lines that the page leaves out, and inside a line for the rest of it. ``(exit status N)`` says how the command ends,
@@ -24,7 +24,7 @@ _STATUS = re.compile(r"\(exit status (\d+)\)")
 
 
 def commands(page: Path, *, start: str = "", end: str = "\0") -> Iterator[tuple[str, list[str]]]:
-    """Each command of a page with the lines that it should print.
+    """Yield each command of a page with the lines that it should print.
 
     Args:
         page: a Markdown file.
@@ -46,25 +46,25 @@ def commands(page: Path, *, start: str = "", end: str = "\0") -> Iterator[tuple[
 
 
 def exit_status(lines: list[str]) -> int:
-    """How a page says that a command ends."""
+    """The exit status that a page shows for a command."""
     return next((int(match[1]) for line in lines if (match := _STATUS.match(line))), 0)
 
 
 def missing(lines: list[str], printed: str) -> list[str]:
-    """The lines of a page that were not printed, in their order, after those before them."""
+    """The lines of a page that were not printed, or not in this order."""
     found = iter([steady(line) for line in printed.splitlines()])
     wanted = [steady(line) for line in lines if line.strip() != OMITTED and not _STATUS.match(line)]
     return [shown for shown in wanted if not any(is_like(line, shown) for line in found)]
 
 
 def steady(line: str) -> str:
-    """A line without what differs from run to run."""
+    """A line with hashes, times and block numbers replaced by fixed words."""
     for pattern, word in VOLATILE:
         line = pattern.sub(word, line)
     return line.strip()
 
 
 def is_like(line: str, shown: str) -> bool:
-    """Whether a printed line is the one on the page, whose end may be left out."""
+    """Whether a printed line matches a line of the page, whose end may be omitted."""
     start, omitted, _ = shown.partition(OMITTED)
     return line.startswith(start.strip()) if omitted else line == shown

@@ -1,4 +1,4 @@
-"""The mistakes that people make, and what mallory tries: one clear sentence, the exit status, nothing half done."""
+"""Mistakes and attacks: each is refused with one sentence and its exit status, and nothing is half done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USAGE, REFUSED, BOARD, OUT_OF_REACH = 2, 3, 4, 5
 
 
 def refused(outcome: Outcome, status: int, *words: str) -> None:
-    """Assert that a command ended with a status and one sentence that has these words."""
+    """Assert a command's exit status, and that its one error sentence contains these words."""
     assert outcome.status == status, outcome.err
     errors = [line for line in outcome.err.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
@@ -41,7 +41,7 @@ def publish(workshop: Workshop, image: str | Path, *, version: str = "1.0.0", pr
 
 
 def propose(workshop: Workshop, *signers: int) -> Path:
-    """Propose 1.0.0, and have these development accounts sign, whether they are owners or not."""
+    """Propose 1.0.0 and sign it with these development accounts, owners or not."""
     assert publish(workshop, OLD).status == 0
     path = Path("proposal.json")
     for number in signers:
@@ -69,7 +69,7 @@ def execute(workshop: Workshop, *signers: int) -> Outcome:
 def test_an_unusable_image_is_refused(
     workshop: Workshop, name: str, content: bytes | None, status: int, words: tuple[str, ...]
 ) -> None:
-    """A missing, empty, too large or foreign image leaves no proposal and nothing in the store."""
+    """Neither a proposal nor a store is written."""
     if content is not None:
         Path(name).write_bytes(content)
     refused(publish(workshop, name), status, *words)
@@ -78,34 +78,34 @@ def test_an_unusable_image_is_refused(
 
 
 def test_an_image_outside_the_region_is_refused(workshop: Workshop) -> None:
-    """An image linked for other addresses is told where the region is."""
+    """The error names both the image's address and the region's."""
     words = ("--product", PRODUCT, "--version", "1.0.0", "--load-address", "0x08010000", "-o", "proposal.json")
     refused(workshop.run("release", "publish", str(OLD), *words), REFUSED, "0x08010000", "0x08000000")
 
 
 @pytest.mark.parametrize("version", ["1.0", "v1.0.0", "1.0.0-rc1", "01.0.0", "0.0.0", "65536.0.0", "1.16777216.0", ""])
 def test_a_wrong_version_is_a_usage_error(workshop: Workshop, version: str) -> None:
-    """What is no version is said to be none, with an example."""
+    """The error repeats the format of a version."""
     outcome = publish(workshop, OLD, version=version)
     assert outcome.status == USAGE
     assert "no version" in outcome.err
 
 
 def test_a_version_that_is_not_newer_is_refused(workshop: Workshop) -> None:
-    """The contract's own answer is told before anything is stored or signed."""
+    """The contract's refusal is reported before anything is stored or signed."""
     workshop.publish("1.1.0", NEW)
     for version in ("1.1.0", "1.0.9"):
         refused(publish(workshop, OLD, version=version), REFUSED, version, "1.1.0")
 
 
 def test_the_same_image_is_not_published_twice(workshop: Workshop) -> None:
-    """A second version with the same image is told which release it is (S1.4)."""
+    """The error names the release that has this image (S1.4)."""
     workshop.publish("1.0.0", OLD)
     refused(publish(workshop, OLD, version="1.1.0"), REFUSED, "already published", "1.0.0")
 
 
 def test_an_unpaired_product_is_refused(workshop: Workshop) -> None:
-    """An unknown product is answered with the paired ones."""
+    """The error lists the paired products."""
     refused(publish(workshop, OLD, product="acme-thermo3"), REFUSED, "acme-thermo3", PRODUCT)
 
 
@@ -120,21 +120,21 @@ def test_an_unpaired_product_is_refused(workshop: Workshop) -> None:
 def test_signatures_that_are_not_enough_are_refused(
     workshop: Workshop, signers: tuple[int, ...], words: tuple[str, ...]
 ) -> None:
-    """Too few, or a stranger's: nothing is sent, and the good signatures stay valid."""
+    """Too few signatures, or one of a non-owner: nothing is sent, and valid signatures stay valid."""
     propose(workshop, 1, 2, *(signer for signer in signers if signer > 3))
     refused(execute(workshop, *signers), REFUSED, *words)
     assert execute(workshop, 1, 2).status == 0
 
 
 def test_a_signature_given_twice_counts_once(workshop: Workshop) -> None:
-    """The same owner's signature in two files is one."""
+    """The signature of one owner in two files."""
     propose(workshop, 1)
     shutil.copy("1.signature.json", "2.signature.json")
     refused(execute(workshop, 1, 2), REFUSED, "1 of 2")
 
 
-def test_a_stranger_is_told_before_signing(workshop: Workshop) -> None:
-    """A key that is not an owner's is a red flag, which --yes does not pass."""
+def test_a_key_that_is_not_an_owners_does_not_sign(workshop: Workshop) -> None:
+    """It is a red flag, which ``--yes`` does not confirm."""
     propose(workshop)
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
     refused(outcome, REFUSED, "red flags (stranger)")
@@ -142,15 +142,15 @@ def test_a_stranger_is_told_before_signing(workshop: Workshop) -> None:
     assert not list(Path().glob("*.signature.json"))
 
 
-def test_nothing_is_signed_without_consent(workshop: Workshop) -> None:
-    """Without a terminal to ask on, and without --yes, there is no signature."""
+def test_nothing_is_signed_without_confirmation(workshop: Workshop) -> None:
+    """Without a terminal and without ``--yes`` there is no signature."""
     propose(workshop)
     refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1"), USAGE, "--yes")
     assert not list(Path().glob("*.signature.json"))
 
 
 def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
-    """After its expiry a proposal is a red flag to sign, and is not executed whoever signed it."""
+    """After its expiry a proposal has a red flag, and is not executed even with enough signatures."""
     path = propose(workshop)
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(fields | {"expires": int(time.time()) - 1}))
@@ -162,47 +162,47 @@ def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
 
 
 def test_a_proposal_is_not_executed_twice(workshop: Workshop) -> None:
-    """A second execution is told that the nonce is used."""
+    """The second execution is refused because the nonce is used."""
     propose(workshop, 1, 2)
     assert execute(workshop, 1, 2).status == 0
     refused(execute(workshop, 1, 2), REFUSED, "nonce 1", "2")
 
 
 def test_an_image_that_is_not_the_proposals_is_not_signed(workshop: Workshop) -> None:
-    """A signer who is handed another image signs nothing."""
+    """With another image than the proposed one there is no signature."""
     propose(workshop)
     words = ("--key", "dev:1", "--yes", "--image", str(NEW))
     refused(workshop.run("proposal", "sign", "proposal.json", *words), REFUSED, "not the one in the proposal")
 
 
 def test_a_proposal_is_not_overwritten(workshop: Workshop) -> None:
-    """A file that owners may have signed stays as it is."""
+    """The existing file is unchanged."""
     before = propose(workshop).read_bytes()
     refused(publish(workshop, NEW, version="1.1.0"), USAGE, "proposal.json", "already")
     assert Path("proposal.json").read_bytes() == before
 
 
 def test_another_chain_than_the_configured_one_is_refused(workshop: Workshop) -> None:
-    """A node that serves another chain is believed nothing."""
+    """A node of another chain is not asked anything else."""
     settings = f'[networks.local]\nurl = "{workshop.chain.url}"\ncontract = "{workshop.contract.address}"\n'
     Path("blockota.toml").write_text(settings + "chain_id = 1\n")
     refused(workshop.run("release", "list"), REFUSED, "1337", "chain id")
 
 
-def test_a_chain_out_of_reach_is_told(workshop: Workshop) -> None:
-    """Where nobody listens, the sentence says where and what to do."""
+def test_an_unreachable_chain_is_reported(workshop: Workshop) -> None:
+    """The error has the URL and a remedy."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
     refused(workshop.run("release", "list"), OUT_OF_REACH, "http://127.0.0.1:9", "blockota dev up")
 
 
-def test_a_contract_that_is_none_is_told(workshop: Workshop) -> None:
-    """An address without our contract is named."""
+def test_an_address_without_the_contract_is_refused(workshop: Workshop) -> None:
+    """The error has the address."""
     Path("blockota.toml").write_text(f'[networks.local]\nurl = "{workshop.chain.url}"\ncontract = "0x{"11" * 20}"\n')
     refused(workshop.run("release", "list"), REFUSED, "no BlockOTA contract", "0x1111")
 
 
 def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -> None:
-    """A tampered image file is refused by verify and by flash, with both digests."""
+    """``release verify`` and ``flash`` refuse a tampered image file."""
     workshop.publish("1.0.0", OLD)
     data = bytearray(OLD.read_bytes())
     data[300] ^= 0xFF
@@ -214,7 +214,7 @@ def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -
 
 
 def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
-    """A fetch from a corrupt store writes no file."""
+    """``release fetch`` writes no file."""
     workshop.publish("1.0.0", OLD)
     tamper(Path(".blockota/store"), OLD)
     outcome = workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin")
@@ -223,22 +223,22 @@ def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
 
 
 def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> None:
-    """After revocation the release is neither fetched nor flashed by its version, and is the newest no more."""
+    """A revoked release is neither fetched nor flashed by its version, and is not the newest any more."""
     workshop.publish("1.0.0", OLD)
     workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="boots into a wall"))
     refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 3", "revoked")
     refused(workshop.flash(board_url), REFUSED, "check 3", "no release")
 
 
-def test_a_port_without_a_device_is_told(workshop: Workshop) -> None:
-    """A port that does not exist, and one where nobody listens, are named with a remedy."""
+def test_a_port_without_a_device_is_refused(workshop: Workshop) -> None:
+    """The error has the port and a remedy."""
     workshop.publish("1.0.0", OLD)
     refused(workshop.flash("/dev/ttyNOTHERE"), BOARD, "/dev/ttyNOTHERE")
     refused(workshop.flash("socket://127.0.0.1:9"), BOARD, "socket://127.0.0.1:9")
 
 
 def test_a_board_of_another_chip_is_refused(workshop: Workshop) -> None:
-    """A board whose product id is not the release's is not even read."""
+    """A board with another product id is not read."""
     workshop.publish("1.0.0", OLD)
     board = SimulatedBoard(PROFILES["stm32f103rc"], flash=b"\x55" * 1024)
     before = bytes(board.flash)
@@ -247,16 +247,16 @@ def test_a_board_of_another_chip_is_refused(workshop: Workshop) -> None:
     assert bytes(board.flash) == before
 
 
-def test_a_board_with_unknown_contents_is_asked_about(workshop: Workshop) -> None:
-    """Contents that are no release are replaced only when the person says so."""
+def test_unknown_contents_are_replaced_only_with_consent(workshop: Workshop) -> None:
+    """Contents that are not a release need ``--replace-unknown``."""
     workshop.publish("1.0.0", OLD)
     with serve_tcp(SimulatedBoard(flash=b"\x55" * 2048)) as url:
         refused(workshop.flash(url), REFUSED, "check 6", "--replace-unknown")
         assert workshop.flash(url, "--replace-unknown").status == 0
 
 
-def test_a_board_that_falls_silent_while_writing_is_told(workshop: Workshop) -> None:
-    """The sentence says how far it came; the half written board does not start, and the next try completes it."""
+def test_a_board_that_falls_silent_while_writing_is_completed_later(workshop: Workshop) -> None:
+    """The error has the progress; the half-written board does not start, and the next run completes it."""
     workshop.publish("1.2.0", IMAGES / "bluepill-1.2.0.bin")
     board = SimulatedBoard(faults=Faults(silent_after=5000))
     with serve_tcp(board) as url:
@@ -270,7 +270,7 @@ def test_a_board_that_falls_silent_while_writing_is_told(workshop: Workshop) -> 
 
 
 def test_a_protected_board_is_refused(workshop: Workshop) -> None:
-    """Readout protection fails check 8 with what it would take to remove it."""
+    """Readout protection fails check 8."""
     workshop.publish("1.0.0", OLD)
     board = SimulatedBoard()
     board.protect(readout=True)
@@ -278,8 +278,8 @@ def test_a_protected_board_is_refused(workshop: Workshop) -> None:
         refused(workshop.flash(url), REFUSED, "check 8", "readout")
 
 
-def test_a_development_key_is_no_key_on_a_real_chain(workshop: Workshop) -> None:
-    """The well-known keys are refused as soon as the settings name another chain than a local one."""
+def test_a_development_key_is_refused_on_a_real_chain(workshop: Workshop) -> None:
+    """The settings name a chain that is not a local one."""
     propose(workshop)
     assert workshop.run("proposal", "export-view", "-o", "view.json").status == 0
     settings = (
@@ -293,8 +293,8 @@ def test_a_development_key_is_no_key_on_a_real_chain(workshop: Workshop) -> None
     refused(outcome, REFUSED, "everybody knows it")
 
 
-def test_a_signature_file_of_another_proposal_is_left_aside(workshop: Workshop) -> None:
-    """What lies beside a proposal counts only when it belongs to it; one named on purpose is refused."""
+def test_a_signature_file_of_another_proposal_is_ignored(workshop: Workshop) -> None:
+    """A file found beside the proposal is ignored; one that is named on the command line is refused."""
     propose(workshop)
     assert workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes").status == 0
     Path("proposal.json").unlink()
@@ -307,8 +307,8 @@ def test_a_signature_file_of_another_proposal_is_left_aside(workshop: Workshop) 
     refused(workshop.run("proposal", "execute", "proposal.json", *words), REFUSED, "another proposal")
 
 
-def test_a_forged_signature_is_shown_as_such(workshop: Workshop) -> None:
-    """Show does not take a file's word for who signed it."""
+def test_a_forged_signature_is_shown_as_invalid(workshop: Workshop) -> None:
+    """``proposal show`` recovers the signer and compares it with the one in the file."""
     propose(workshop, 1)
     fields = json.loads(Path("1.signature.json").read_text())
     forged = fields | {"signatures": [fields["signatures"][0] | {"signer": workshop.cast.owner_c.address}]}
@@ -317,16 +317,16 @@ def test_a_forged_signature_is_shown_as_such(workshop: Workshop) -> None:
     assert f"{workshop.cast.owner_c.address} NOT VALID" in shown
 
 
-def test_a_reason_cannot_look_like_something_else(workshop: Workshop) -> None:
-    """Runs of spaces and long texts, which could push lines of the proposal away, are refused."""
+def test_a_reason_that_could_mislead_is_refused(workshop: Workshop) -> None:
+    """Runs of spaces, long texts and bidirectional marks could change how the proposal is read."""
     for reason in ("ok" + " " * 64 + "nonce  7", "x" * 201, "\u202egnihtemos"):
         words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "p.json", "--reason", reason)
         refused(workshop.run("release", "publish", str(OLD), *words), REFUSED, "cannot be shown safely")
     assert not Path("p.json").exists()
 
 
-def test_a_key_typed_in_the_wrong_place_is_not_repeated(workshop: Workshop) -> None:
-    """Whoever types the key itself does not find it in an error."""
+def test_a_private_key_on_the_command_line_is_not_printed(workshop: Workshop) -> None:
+    """A private key in place of its URI does not appear in the error."""
     propose(workshop)
     key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
     for uri in (f"env:{key}", f"dev:{key}", key, f"ape:{key}/x"):
@@ -336,7 +336,7 @@ def test_a_key_typed_in_the_wrong_place_is_not_repeated(workshop: Workshop) -> N
 
 
 def test_a_release_is_revoked_by_proposal(workshop: Workshop) -> None:
-    """Revoking takes the road of every decision, and is final."""
+    """A revocation is proposed, signed and executed like a release."""
     workshop.publish("1.0.0", OLD)
     words = ("--product", PRODUCT, "--version", "1.0.0", "--reason", "reboots", "-o", "revoke.json")
     assert workshop.run("release", "revoke", *words).status == 0

@@ -1,4 +1,4 @@
-"""What all commands have in common: help with an example, JSON, and output that is for people or for machines."""
+"""What all commands have in common: help with an example, ``--json``, errors, and output for terminals and pipes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ALL = dict(commands(cli))
 def test_every_command_has_a_screen_of_help_with_an_example(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Help fits a screen, and shows how the command is typed."""
+    """The help of each command has at most 40 lines and an example."""
     assert run([*words, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"Example:  blockota {' '.join(words)}" in text
@@ -46,7 +46,7 @@ def test_every_command_has_a_screen_of_help_with_an_example(
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_command_takes_json(words: tuple[str, ...]) -> None:
-    """Machines are served by every command."""
+    """Every command has the option."""
     assert "--json" in {option for parameter in ALL[words].params for option in parameter.opts}
 
 
@@ -66,7 +66,7 @@ def test_every_command_takes_json(words: tuple[str, ...]) -> None:
     ids=lambda words: " ".join(words[:2]),
 )
 def test_json_is_one_object_alone_on_stdout(workshop: Workshop, words: tuple[str, ...]) -> None:
-    """With --json nothing but one object goes to stdout; without it there is something for people."""
+    """With ``--json`` stdout is exactly one object; without it there is readable output."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     outcome = workshop.run(*words, "--json")
     assert outcome.status == 0, outcome.err
@@ -74,8 +74,8 @@ def test_json_is_one_object_alone_on_stdout(workshop: Workshop, words: tuple[str
     assert workshop.run(*words).out.strip()
 
 
-def test_an_error_is_json_as_well(workshop: Workshop) -> None:
-    """A refusal tells machines its kind, its parts and its exit status, and people one sentence."""
+def test_an_error_is_reported_as_json(workshop: Workshop) -> None:
+    """The JSON object has the error's parts and exit status; stderr has its sentence."""
     outcome = workshop.run("product", "show", "nobody", "--json")
     assert (outcome.status, outcome.json["error"]["exitStatus"]) == (3, 3)
     assert outcome.json["error"]["what"] in outcome.err
@@ -88,7 +88,7 @@ def test_debug_shows_where_an_error_came_from(workshop: Workshop) -> None:
 
 
 def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
-    """A piped table keeps one line a row and has no escape codes."""
+    """A piped table keeps one line per row and has no escape codes."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     lines = workshop.run("release", "list").out.splitlines()
     assert len(lines) == 2
@@ -96,7 +96,7 @@ def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
 
 
 def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
-    """The wheel holds the contract's ABI and bytecode, the program that hashes flash, and the type marker."""
+    """The wheel contains the contract's ABI and bytecode, the stub that hashes flash, and the type marker."""
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     wheel = next(tmp_path.glob("*.whl"))
@@ -109,8 +109,8 @@ def test_the_wheel_needs_no_compiler(tmp_path: Path) -> None:
     assert not [name for name in names if name.startswith(("tests/", "contracts/"))]
 
 
-def test_a_reader_who_has_had_enough_is_no_error(workshop: Workshop) -> None:
-    """Output into a pipe that is closed, or onto a full disk, is no defect of ours."""
+def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
+    """Output into a closed pipe ends with status 0; a full disk is a usage error, not a defect."""
     command = f"{sys.executable} -m blockota product list"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for redirection, status in (("| true; exit ${PIPESTATUS[0]}", 0), ("> /dev/full", 2)):

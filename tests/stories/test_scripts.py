@@ -1,4 +1,4 @@
-"""The scripts of ``ape run``: a vendor's CI proposes, and signs with a key of its environment."""
+"""The scripts of ``ape run``: a vendor's CI proposes, and signs with a key from its environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = IMAGES / "bluepill-1.2.0.bin"
 
 
 def ape(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
-    """Run a script as a CI does, in the clone, with files of the workshop."""
+    """Run a script in the clone as a CI does, on the workshop's chain."""
     command = [str(Path(sys.executable).with_name("ape")), "run", *words]
     command += ["--network", f"ethereum:local:{workshop.chain.url}", "--contract", workshop.contract.address]
     variables = os.environ | {"BLOCKOTA_STORE": f"file:{workshop.folder / '.blockota' / 'store'}"} | (environment or {})
@@ -28,27 +28,27 @@ def ape(workshop: Workshop, *words: str, environment: dict[str, str] | None = No
 
 
 def publish(workshop: Workshop, image: Path, version: str, *options: str, key: str = "") -> Outcome:
-    """Propose a release by Ape."""
+    """Propose a release with ``ape run publish``."""
     words = ("publish", str(image), "--product", PRODUCT, "--version", version)
     file = ("-o", str(workshop.folder / f"{version}.json"))
     return ape(workshop, *words, *file, *options, environment={"OWNER_KEY": key})
 
 
 def revoke(workshop: Workshop, *options: str, key: str = "") -> Outcome:
-    """Propose to revoke 1.0.0 by Ape."""
+    """Propose to revoke 1.0.0 with ``ape run revoke``."""
     words = ("revoke", "--product", PRODUCT, "--version", "1.0.0", "-o", str(workshop.folder / "revoke.json"))
     return ape(workshop, *words, *options, environment={"OWNER_KEY": key})
 
 
 def refused(outcome: Outcome, status: int, sentence: str) -> None:
-    """Assert that a script ended with a status and one sentence."""
+    """Assert a script's exit status and error sentence."""
     assert outcome.status == status, outcome.err
     assert sentence in outcome.err
     assert "Traceback" not in outcome.err + outcome.out
 
 
 def test_a_ci_publishes_and_revokes(workshop: Workshop) -> None:
-    """It proposes and signs with a key of its environment; another owner signs by command, and anybody executes."""
+    """The CI proposes and signs; another owner signs with the command, and the proposal is executed."""
     key = workshop.cast.owner_a.key.hex()
     Path("notes.md").write_text("Keeps time.")
     words = ("--notes", str(Path("notes.md").absolute()), "--metadata", "commit=4f2a", "--sign", "env:OWNER_KEY")
@@ -71,14 +71,14 @@ def test_a_ci_publishes_and_revokes(workshop: Workshop) -> None:
 
 
 def execute(workshop: Workshop, file: str) -> None:
-    """Have a second owner sign, and execute with the signatures that lie beside the file."""
+    """Sign as a second owner, and execute with the signatures beside the file."""
     assert workshop.run("proposal", "sign", file, "--key", "dev:2", "--yes").status == 0
     outcome = workshop.run("proposal", "execute", file, "--key", "dev:0")
     assert outcome.status == 0, outcome.err
 
 
 def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
-    """Owners sign it later, wherever they are."""
+    """Owners sign the proposal later."""
     assert publish(workshop, OLD, "1.0.0", "--active-from", "+7d").status == 0
     assert not list(workshop.folder.glob("*signature*"))
     assert workshop.run("proposal", "sign", "1.0.0.json", "--key", "dev:3", "--yes").status == 0
@@ -86,8 +86,8 @@ def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
     assert signature.signer == workshop.cast.owner_c.address
 
 
-def test_what_is_unusual_is_not_signed_unseen(workshop: Workshop) -> None:
-    """A stranger's key and an image that grew by more than half are left to people; neither file is written."""
+def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) -> None:
+    """A key of a non-owner, and an image that grew by more than half: neither file is written."""
     workshop.publish("1.0.0", OLD)
     stranger = publish(workshop, NEW, "1.1.0", "--sign", "env:OWNER_KEY", key=workshop.cast.mallory.key.hex())
     refused(stranger, REFUSED, "is not an owner of the Safe")
@@ -96,8 +96,8 @@ def test_what_is_unusual_is_not_signed_unseen(workshop: Workshop) -> None:
     assert not [*workshop.folder.glob("1.1.0*"), *workshop.folder.glob("1.2.0*")]
 
 
-def test_mistakes_in_a_ci_are_told(workshop: Workshop) -> None:
-    """Each with its sentence and exit status, as by command; nothing is written."""
+def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
+    """Sentences and exit statuses are those of the command; nothing is written."""
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key="nonsense"), USAGE, "holds no private key")
     refused(publish(workshop, Path("/nowhere.bin"), "1.0.0"), USAGE, "there is no file /nowhere.bin")
     refused(publish(workshop, OLD, "1.0"), USAGE, "is no version")
@@ -108,8 +108,8 @@ def test_mistakes_in_a_ci_are_told(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("name", ["1.0.0.json", "1.0.0.0x70997970.signature.json"], ids=["proposal", "signature"])
-def test_a_file_that_is_there_stays(workshop: Workshop, name: str) -> None:
-    """Neither a proposal nor a signature is written over."""
+def test_an_existing_file_is_not_overwritten(workshop: Workshop, name: str) -> None:
+    """This holds for the proposal and for the signature, and no other file is written."""
     Path(name).write_text("mine")
     key = workshop.cast.owner_a.key.hex()
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key), USAGE, f"{name} already exists")
