@@ -65,7 +65,6 @@ BODY_P90, BODY_MAX, COMMAND_MAX, FILE_MAX, PARAMETERS_MAX = 30, 60, 60, 500, 5
 SOLIDITY_BODY_P90, SOLIDITY_FILE_MAX = 20, 300
 MOCKS_PER_TEST = 0.05
 NOT_YET = {
-    "blockota.formats.firmware_image",
     "blockota.cli.dev",
 }
 """Modules and classes that the redesign has not reached."""

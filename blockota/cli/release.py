@@ -234,9 +234,8 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
     """
-    from blockota.formats.firmware_image import open_image
     from blockota.model.verification import prove_record
-    from blockota.vendor.drafting import naming_image
+    from blockota.vendor.drafting import naming_image, open_image
     from blockota.vendor.publish import known_product
 
     start = known_product(session.contract, product).region.start

@@ -1,19 +1,16 @@
-"""Firmware images: a file's bytes, and the address they belong at.
+"""Firmware images: bytes for a flash region, from raw bytes, Intel HEX or an ELF executable.
 
-What a file is, its content says and not its name: a programmer that takes an ELF file for raw bytes writes
-its header to the board.
+The format is recognised by content, not by file name: a programmer that takes an ELF file for raw bytes writes the
+ELF header to the board.
 """
 
 from __future__ import annotations
 
 import io
 import re
-import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 from blockota.errors import ImageError, UsageError
@@ -22,19 +19,17 @@ from blockota.formats.elf import parse_elf
 from blockota.formats.intel_hex import parse_intel_hex
 
 MAX_IMAGE_SIZE = 16 * 1024 * 1024
-"""Bytes of the largest file, and of the largest image, that is read unless a caller says otherwise."""
-MAX_RAW_SIZE = 1 << 30
-"""Bytes of the largest raw image that is used from its file."""
+"""Default limit in bytes for a file and for the image in it."""
 MAX_GAP = 1024 * 1024
-"""Bytes of the widest gap between two parts of an image that is filled."""
+"""Widest gap in bytes between two parts of an image that is filled."""
 GAP_FILL = b"\xff"
-"""What a gap is filled with: erased flash."""
+"""Fill byte of gaps: the value of erased flash."""
 
 Format = Literal["bin", "hex", "elf"]
-"""What a file was read as: raw bytes, Intel HEX, or an ELF executable."""
+"""Raw bytes, Intel HEX, or an ELF executable."""
 
+# Some editors put a byte order mark or blank lines before the first record.
 _HEX_START = re.compile(rb"(?:\xef\xbb\xbf|\s)*:[0-9A-Fa-f]{2}")
-_HEAD_SIZE = 4096
 _FOREIGN = (
     (re.compile(rb"S[0-9][0-9A-Fa-f]{8}"), "a Motorola S-record file"),
     (re.compile(rb"UF2\n"), "a UF2 file"),
@@ -44,12 +39,12 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class FirmwareImage:
-    """What goes into the flash.
+    """Contiguous bytes for the flash.
 
     Attributes:
-        data: the bytes, without holes.
-        load_address: where the first of them belongs.
-        format: what the file was read as.
+        data: the bytes, with gaps filled.
+        load_address: address of the first byte.
+        format: the format of the file.
     """
 
     data: bytes
@@ -58,128 +53,70 @@ class FirmwareImage:
 
     @property
     def span(self) -> range:
-        """The addresses that the image takes."""
+        """The addresses of the image."""
         return range(self.load_address, self.load_address + len(self.data))
 
     @property
     def size(self) -> int:
-        """How many bytes it has."""
+        """The number of bytes."""
         return len(self.data)
 
     def open(self) -> io.BytesIO | io.BufferedReader:
-        """Its bytes as a stream."""
+        """The bytes as a stream."""
         return io.BytesIO(self.data)
 
 
-@dataclass(frozen=True)
-class RawFile:
-    """A raw image that stays in its file, because it is too large to be held in memory.
-
-    Attributes:
-        path: the file.
-        size: how many bytes it had when it was looked at.
-        load_address: where the first of them belongs.
-        format: always raw bytes.
-    """
-
-    path: Path
-    size: int
-    load_address: int
-    format: Format = "bin"
-
-    @property
-    def span(self) -> range:
-        """The addresses that the image takes."""
-        return range(self.load_address, self.load_address + self.size)
-
-    def open(self) -> io.BytesIO | io.BufferedReader:
-        """Its bytes as a stream; the caller closes it.
-
-        Raises:
-            UsageError: the file is gone.
-            ImageError: it cannot be read.
-        """
-        with _translated(self.path):
-            return self.path.open("rb")
-
-
-def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
-    """Read a firmware image, or leave it in its file where it is raw and larger than `MAX_IMAGE_SIZE`.
+def read_image(content: bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
+    """Read a firmware image: raw, Intel HEX or ELF.
 
     Args:
-        path: the file.
-        load_address: where raw bytes belong; HEX and ELF files say so themselves.
+        content: the whole file.
+        load_address: address of the first byte of a raw image; HEX and ELF files contain theirs.
+        limit: largest size in bytes of the file, and of the image in it.
 
     Raises:
-        UsageError: there is no such file.
-        ImageError: as `read_image`; a raw file may have up to `MAX_RAW_SIZE` bytes.
+        UsageError: a raw image comes without a load address.
+        ImageError: the content is empty, too large, damaged, or for another machine.
     """
-    size = _file_size(path, limit=MAX_RAW_SIZE)
-    if size <= MAX_IMAGE_SIZE:
-        return read_image(path, load_address=load_address)
-    raw = RawFile(path, size, load_address)
-    with raw.open() as file:
-        head = file.read(_HEAD_SIZE)
-    if head.startswith(ELF_MAGIC) or _HEX_START.match(head):
-        raise _too_large(size, MAX_IMAGE_SIZE)
-    _refuse_foreign(head)
-    _check_address_space(raw.span)
-    return raw
-
-
-def read_image(source: Path | bytes, *, load_address: int | None = None, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
-    """Read a firmware image, raw, in Intel HEX or as an ELF executable.
-
-    Args:
-        source: a file, or a file's content.
-        load_address: where raw bytes belong; HEX and ELF files say so themselves.
-        limit: bytes that the file, and the image in it, may have at most.
-
-    Raises:
-        UsageError: there is no such file, or raw bytes come without a load address.
-        ImageError: it cannot be read, is empty, too large, damaged, or for another machine.
-    """
-    content = source if isinstance(source, bytes) else _read_file(source, limit)
     if not content:
         raise ImageError("the image is empty", remedy="build or fetch it again")
     if len(content) > limit:
-        raise _too_large(len(content), limit)
+        raise too_large(len(content), limit)
     if content.startswith(ELF_MAGIC):
         return _assemble(parse_elf(content), "elf", limit=limit)
     if _HEX_START.match(content):
         return _assemble(parse_intel_hex(content), "hex", limit=limit)
-    _refuse_foreign(content)
-    return _raw(content, load_address)
+    if load_address is None:
+        _refuse_foreign(content)
+        raise UsageError("a raw image does not say where it belongs", remedy="give its load address")
+    image = FirmwareImage(content, load_address, "bin")
+    check_raw(content, image.span)
+    return image
 
 
-def _read_file(path: Path, limit: int) -> bytes:
-    _file_size(path, limit=limit)
-    with _translated(path):
-        return path.read_bytes()
+def check_raw(head: bytes, span: range) -> None:
+    """Check that a file can be used as a raw image without reading all of it.
+
+    Args:
+        head: the first bytes of the file.
+        span: the addresses that the image would take.
+
+    Raises:
+        ImageError: the file has another format, or does not fit into the address space.
+    """
+    if is_container(head):
+        raise ImageError("the file is not a raw image", why="it is an ELF or Intel HEX file", remedy="check the file")
+    _refuse_foreign(head)
+    _check_address_space(span)
 
 
-def _file_size(path: Path, *, limit: int) -> int:
-    with _translated(path):
-        status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{path} is no file", remedy="give an image: a .bin, .hex or .elf file")
-    if status.st_size > limit:
-        raise _too_large(status.st_size, limit)
-    return status.st_size
+def is_container(head: bytes) -> bool:
+    """Whether a file begins like ELF or Intel HEX."""
+    return head.startswith(ELF_MAGIC) or _HEX_START.match(head) is not None
 
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}", remedy="check the image's name and folder") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"{path} cannot be read", why=reason, remedy="check the file's permissions") from error
-
-
-def _too_large(size: int, limit: int) -> ImageError:
+def too_large(size: int, limit: int) -> ImageError:
+    """The error for a file or an image above a limit, both in bytes."""
     return ImageError(
         "the image is too large", why=f"it has {size:,} bytes, the limit is {limit:,}", remedy="check the file"
     )
@@ -189,33 +126,32 @@ def _refuse_foreign(content: bytes) -> None:
     for pattern, what in _FOREIGN:
         if pattern.match(content):
             raise ImageError(
-                "the file is no raw image",
+                "the file is not a raw image",
                 why=f"it is {what}, which BlockOTA does not read",
                 remedy="convert it to Intel HEX or raw bytes",
             )
-
-
-def _raw(content: bytes, load_address: int | None) -> FirmwareImage:
-    if load_address is None:
-        raise UsageError("a raw image does not say where it belongs", remedy="give its load address")
-    return _in_address_space(FirmwareImage(content, load_address, "bin"))
 
 
 def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) -> FirmwareImage:
     """Join the parts of an image in order of address, and fill the gaps between them."""
     ordered = sorted(pieces)
     if not ordered:
-        raise ImageError("the image is empty", why=f"the {what} file holds no data", remedy="build it again")
+        raise ImageError("the image is empty", why=f"the {what} file contains no data", remedy="build it again")
     for (address, data), (following, _) in pairwise(ordered):
         _check_gap(address + len(data), following)
     first, (last, tail) = ordered[0][0], ordered[-1]
+
+    # The size is checked before memory is allocated for it.
     size = last + len(tail) - first
     if size > limit:
-        raise _too_large(size, limit)
-    image = bytearray(GAP_FILL * size)
+        raise too_large(size, limit)
+    content = bytearray(GAP_FILL * size)
     for address, data in ordered:
-        image[address - first : address - first + len(data)] = data
-    return _in_address_space(FirmwareImage(bytes(image), first, what))
+        content[address - first : address - first + len(data)] = data
+
+    image = FirmwareImage(bytes(content), first, what)
+    _check_address_space(image.span)
+    return image
 
 
 def _check_gap(end: int, following: int) -> None:
@@ -227,11 +163,6 @@ def _check_gap(end: int, following: int) -> None:
             why=f"nothing is between {end:#010x} and {following:#010x}, more than {MAX_GAP:,} bytes",
             remedy="build an image for each place, and flash them as two products",
         )
-
-
-def _in_address_space(image: FirmwareImage) -> FirmwareImage:
-    _check_address_space(image.span)
-    return image
 
 
 def _check_address_space(span: range) -> None:

@@ -1,18 +1,95 @@
-"""Makes drafts from files: image and release notes. Used by the command line and by Ape scripts."""
+"""Reads image files and release notes, and makes drafts from them. Used by the command line and by Ape scripts."""
 
 from __future__ import annotations
 
+import io
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blockota.errors import ImageError, UsageError
 from blockota.files import read_input
-from blockota.formats.firmware_image import FirmwareImage, open_image
+from blockota.formats.firmware_image import (
+    MAX_IMAGE_SIZE,
+    FirmwareImage,
+    Format,
+    check_raw,
+    is_container,
+    read_image,
+    too_large,
+)
 from blockota.model.draft import SRAM, Draft
 from blockota.model.manifest import MAX_NOTES_SIZE, notes_from
 from blockota.model.release import Product, Region
+
+MAX_RAW_SIZE = 1 << 30
+"""Largest size in bytes of a raw image that stays in its file."""
+_HEAD_SIZE = 4096
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A raw image that stays in its file, because it is too large for memory.
+
+    Attributes:
+        path: the file.
+        size: its size in bytes when it was opened first.
+        load_address: address of the first byte.
+        format: always raw bytes.
+    """
+
+    path: Path
+    size: int
+    load_address: int
+    format: Format = "bin"
+
+    def open(self) -> io.BytesIO | io.BufferedReader:
+        """Its bytes as a stream; the caller closes it.
+
+        Raises:
+            UsageError: the file does not exist any more.
+            ImageError: it cannot be read.
+        """
+        with _translated(self.path):
+            return self.path.open("rb")
+
+
+def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
+    """Read a firmware image; a raw one larger than `MAX_IMAGE_SIZE` stays in its file.
+
+    Args:
+        path: .bin, Intel HEX or ELF.
+        load_address: address of the first byte of a raw image; HEX and ELF files contain theirs.
+
+    Raises:
+        UsageError: the file does not exist.
+        ImageError: as `read_image`; a raw file may have up to `MAX_RAW_SIZE` bytes.
+    """
+    size = _file_size(path, limit=MAX_RAW_SIZE)
+    if size <= MAX_IMAGE_SIZE:
+        return read_image_file(path, load_address=load_address)
+    raw = RawFile(path, size, load_address)
+    with raw.open() as file:
+        head = file.read(_HEAD_SIZE)
+    if is_container(head):
+        raise too_large(size, MAX_IMAGE_SIZE)
+    check_raw(head, range(load_address, load_address + size))
+    return raw
+
+
+def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZE) -> FirmwareImage:
+    """Read a file as `read_image` reads bytes; its size is checked before it is read.
+
+    Raises:
+        UsageError: the file does not exist.
+        ImageError: as `read_image`, or the file cannot be read.
+    """
+    _file_size(path, limit=limit)
+    with _translated(path):
+        content = path.read_bytes()
+    return read_image(content, load_address=load_address, limit=limit)
 
 
 def with_image(draft: Draft, path: Path, *, product: Product, ram: Region | None) -> Draft:
@@ -59,3 +136,25 @@ def read_notes(path: Path | None) -> str:
         RefusedError: the file is not UTF-8.
     """
     return notes_from(read_input(path, limit=MAX_NOTES_SIZE)) if path else ""
+
+
+def _file_size(path: Path, *, limit: int) -> int:
+    with _translated(path):
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{path} is not a regular file", remedy="give an image: a .bin, .hex or .elf file")
+    if status.st_size > limit:
+        raise too_large(status.st_size, limit)
+    return status.st_size
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file {path}", remedy="check the image's name and folder") from error
+    except (OSError, ValueError) as error:
+        # ValueError: a null byte in the path.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(f"{path} cannot be read", why=reason, remedy="check the file's permissions") from error

@@ -22,13 +22,13 @@ from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import argument_release
 from blockota.errors import Action, BlockOTAError, ImageError, ProposalError, StoreError, VerificationError
 from blockota.formats.cid import RAW, dag
-from blockota.formats.firmware_image import MAX_IMAGE_SIZE, MAX_RAW_SIZE, Format, RawFile, read_image
+from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
 from blockota.model.difference import Difference, Placed, compare
 from blockota.model.release import Release, Version, product_name
 from blockota.stores.search import ImageSources, SearchObserver, SearchStage, find_image, named
 from blockota.stores.store import Store
 from blockota.vendor.description import Description, describe_argument
-from blockota.vendor.drafting import naming_image
+from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, naming_image, read_image_file
 
 _PART_SIZE = 1 << 20
 """Bytes that are read and hashed at once."""
@@ -319,7 +319,7 @@ class _ImageCheck:
                 remedy="check that it is the right file",
             )
         with naming_image(path):
-            image = read_image(path, load_address=0)
+            image = read_image_file(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()
         return OpenImage(str(path), image.open(), image.size, digest, image.format, image.load_address)
 

@@ -29,7 +29,7 @@ from tests.firmware_host.flash_scene import BASE, EXAMPLES, KIB, OLD, chip, code
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
 def test_an_example_is_flashed_and_starts(version: str) -> None:
     """The example firmware goes in, reads back as itself, and says its version."""
-    image = read_image(EXAMPLES / f"bluepill-{version}.elf")
+    image = read_image((EXAMPLES / f"bluepill-{version}.elf").read_bytes())
     with serve_tcp(SimulatedBoard(flash=OLD)) as url:
         bootloader = Bootloader(open_link(url))
         bootloader.connect()

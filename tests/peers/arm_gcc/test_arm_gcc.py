@@ -56,11 +56,11 @@ def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> 
 def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
     """Both outputs of objcopy from the same ELF file equal what is read here."""
     source = EXAMPLES / "bluepill-1.2.0.elf"
-    wanted = read_image(source)
+    wanted = read_image(source.read_bytes())
     for form in ("binary", "ihex"):
         target = tmp_path / form
         subprocess.run(["arm-none-eabi-objcopy", "--gap-fill", "0xff", "-O", form, source, target], check=True)
-        assert read_image(target, load_address=BASE).data == wanted.data
+        assert read_image(target.read_bytes(), load_address=BASE).data == wanted.data
 
 
 def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
@@ -79,6 +79,6 @@ def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
     ]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
     subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", path, raw], check=True)
-    image = read_image(path)
+    image = read_image(path.read_bytes())
     assert struct.unpack_from("<2I", path.read_bytes(), 52) == (1, 0), "the first segment begins with the header"
     assert (image.data, image.load_address) == (raw.read_bytes(), 0x0800_2100)

@@ -1,0 +1,79 @@
+"""Image files: sizes are checked before they are read, and errors name the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from blockota.errors import ImageError, UsageError
+from blockota.formats.firmware_image import MAX_IMAGE_SIZE
+from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, open_image, read_image_file
+
+BASE = 0x0800_0000
+
+
+def test_a_missing_file_is_a_usage_error() -> None:
+    """The exit status is that of wrong usage."""
+    with pytest.raises(UsageError, match="there is no file missing") as refusal:
+        read_image_file(Path("missing.bin"), load_address=BASE)
+    assert refusal.value.exit_status == 2
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """Only regular files are opened."""
+    with pytest.raises(ImageError, match="is not a regular file"):
+        read_image_file(tmp_path, load_address=BASE)
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """The error contains the reason that the system gives."""
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(ImageError, match="cannot be read: Not a directory"):
+        read_image_file(tmp_path / "file" / "image.bin", load_address=BASE)
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image_file(Path("a\0b"), load_address=BASE)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    """An image has at least one byte."""
+    path = tmp_path / "empty.bin"
+    path.touch()
+    with pytest.raises(ImageError, match="is empty"):
+        read_image_file(path, load_address=BASE)
+
+
+def sparse(path: Path, head: bytes, size: int) -> Path:
+    """Create a file of zeros behind some first bytes."""
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(size)
+    return path
+
+
+def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
+    """The size of the file is compared with the limit first."""
+    path = sparse(tmp_path / "large.bin", b"", MAX_IMAGE_SIZE + 1)
+    with pytest.raises(ImageError, match="16,777,217 bytes, the limit is 16,777,216"):
+        read_image_file(path, load_address=BASE)
+
+
+def test_a_large_raw_image_stays_in_its_file(tmp_path: Path) -> None:
+    """Only its first bytes are read."""
+    path = sparse(tmp_path / "large.bin", b"code", MAX_IMAGE_SIZE + 1)
+    assert open_image(path, load_address=BASE) == RawFile(path, MAX_IMAGE_SIZE + 1, BASE)
+
+
+@pytest.mark.parametrize(
+    ("head", "size", "why"),
+    [
+        (b"\x7fELF", MAX_IMAGE_SIZE + 1, "the image is too large"),
+        (b":10", MAX_IMAGE_SIZE + 1, "the image is too large"),
+        (b"UF2\n", MAX_IMAGE_SIZE + 1, "it is a UF2 file"),
+        (b"code", MAX_RAW_SIZE + 1, "the image is too large"),
+    ],
+)
+def test_a_large_file_of_another_format_is_refused(tmp_path: Path, head: bytes, size: int, why: str) -> None:
+    """Only raw images may be larger than the limit for memory."""
+    with pytest.raises(ImageError, match=why):
+        open_image(sparse(tmp_path / "large.bin", head, size), load_address=BASE)
