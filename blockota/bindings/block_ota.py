@@ -1,4 +1,4 @@
-"""The BlockOTA contract as Python: its calls as calldata, its answers as values."""
+"""The BlockOTA contract: products and releases read as values, its functions as calldata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BlockOTAContract(Contract):
 
     @classmethod
     def deploy(cls, chain: Chain, account: BaseAccount, *, owner: str) -> tuple[Self, Receipt]:
-        """Put a new contract on the chain, owned by the vendor's Safe."""
+        """Deploy a contract that the vendor's Safe owns."""
         return cls._create(chain, account, owner)
 
     def owner(self, *, block: int | None = None) -> str:
@@ -37,7 +37,7 @@ class BlockOTAContract(Contract):
         return str(self._ask("owner", block=block))
 
     def latest(self, product: str, *, block: int | None = None) -> Release | None:
-        """The greatest version that is not revoked."""
+        """The release with the greatest version that is not revoked."""
         return _release(self._ask("latest", product_key(product), block=block))
 
     def release(self, product: str, version: Version, *, block: int | None = None) -> Release | None:
@@ -45,14 +45,14 @@ class BlockOTAContract(Contract):
         return _release(self._ask("release", product_key(product), version.packed, block=block))
 
     def find(self, product: str, sha256: bytes, *, block: int | None = None) -> Release | None:
-        """The release that an image is."""
+        """The release whose image has this SHA-256."""
         return _release(self._ask("find", product_key(product), sha256, block=block))
 
     def history(self, product: str, *, block: int | None = None) -> Iterator[Release]:
-        """All releases of a product, newest first, page by page.
+        """All releases of a product, newest first, read page by page.
 
         Raises:
-            RefusedError: the versions do not fall from one to the next, as a lying node's could without end.
+            RefusedError: a version is not lower than the one before; a dishonest node could answer without end.
         """
         start: Version | None = None
         before: Version | None = None
@@ -89,19 +89,19 @@ class BlockOTAContract(Contract):
         """Stop all releases at once, as the owner or as one owner of the Safe that owns the contract.
 
         Raises:
-            ContractRefusalError: the account is none of these, or it is paused already.
+            ContractRefusalError: the account is neither of these, or the contract is already paused.
         """
         return self._send(account, "pause")
 
     def manifest_address(self, release: Release, *, from_block: int = 0) -> CID | None:
-        """The content address of the manifest that a release was published with; None where it has none.
+        """The content address of the manifest that a release was published with; None if it has none.
 
         Args:
-            release: as it is recorded.
+            release: the record.
             from_block: a block before which nothing was published, such as that of the deployment.
 
         Raises:
-            RefusedError: the node knows of no event in which the release was published.
+            RefusedError: the node does not have the event of the publication.
         """
         topics = [
             _RELEASE_PUBLISHED,
@@ -113,14 +113,14 @@ class BlockOTAContract(Contract):
         if not events:
             raise RefusedError(
                 f"the event that published {release.product} {release.version} cannot be found",
-                why="the node has no such log of the contract",
+                why="the node does not have this log of the contract",
                 remedy="ask another node: some keep the logs of recent blocks only",
             )
         digest: bytes = events[-1]["manifest"]
         return CID(RAW, digest) if any(digest) else None
 
     def _newest_active(self, product: str, head: BlockHead) -> Release | None:
-        """The newest release that is active at a block; where all are postponed, the newest of those."""
+        """The newest release that is active at a block; if all are postponed, the newest of those."""
         newest = self.latest(product, block=head.number)
         if newest is None or newest.active_from <= head.time:
             return newest
@@ -128,15 +128,15 @@ class BlockOTAContract(Contract):
         return next((r for r in older if r.status is Status.ACTIVE and r.active_from <= head.time), newest)
 
     def answer(self, product: str, version: Version | None, *, confirmations: int) -> ChainAnswer:
-        """All that the verification asks the chain, at one block that is `confirmations` deep.
+        """Everything that the verification needs from the chain, read at one confirmed block.
 
         Args:
             product: the product's name.
-            version: the version wanted; None means the newest that is active at that block.
-            confirmations: blocks that must lie above the block of the answer.
+            version: the version; None means the newest that is active at that block.
+            confirmations: blocks that must lie above that block.
 
         Raises:
-            ChainError: that block was replaced by another one in the meantime.
+            ChainError: a reorganisation replaced the block while it was read.
         """
         newest = self.chain.head()
         head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
@@ -155,7 +155,7 @@ class BlockOTAContract(Contract):
         )
         if self.chain.head(at).hash != head.hash:
             raise ChainError(
-                "the chain was rewritten while it was asked", remedy="try again, or ask for more confirmations"
+                "the chain was reorganised while it was read", remedy="try again, or require more confirmations"
             )
         return answer
 
@@ -178,7 +178,7 @@ def pair_call(product: Product) -> bytes:
 
 
 def revoke_call(product: str, version: Version, *, reason: str) -> bytes:
-    """Calldata that revokes a release for good."""
+    """Calldata that revokes a release, which is final."""
     return interface("BlockOTA").encode_call("revoke", product_key(product), version.packed, reason)
 
 
@@ -188,7 +188,7 @@ def unpair_call(product: str) -> bytes:
 
 
 def floor_call(product: str, version: Version) -> bytes:
-    """Calldata that raises a product's floor, which nothing lowers again."""
+    """Calldata that raises a product's floor, which cannot be lowered again."""
     return interface("BlockOTA").encode_call("setMinimumVersion", product_key(product), version.packed)
 
 
@@ -209,8 +209,8 @@ def _published(log: Log) -> dict[str, Any]:
         event = None
     if event is None:
         raise RefusedError(
-            "the node's answer cannot be understood",
-            why="what it gives for an event of the contract is none",
+            "the node's answer is not valid",
+            why="it is not an event of the contract",
             remedy="ask another node: correct the network's url in blockota.toml",
         )
     return event.arguments
@@ -230,13 +230,13 @@ def _release_argument(release: Release) -> dict[str, Any]:
 
 
 def argument_release(argument: Mapping[str, Any]) -> Release | None:
-    """The release that an argument of ``publish`` stands for; its chip is the product's, which is not named there.
+    """The release in an argument of ``publish``; its chip is the product's, which the argument does not have.
 
     Args:
-        argument: as `Interface.decode_call` gives it.
+        argument: decoded by `Interface.decode_call`.
 
     Returns:
-        None where the argument names no version, which the contract refuses.
+        None if its version is 0, which the contract refuses.
     """
     return _release({**argument, "chipId": 0, "status": Status.ACTIVE.value, "previous": 0})
 
@@ -256,7 +256,7 @@ def _release(record: Mapping[str, Any]) -> Release | None:
         status=_status(record["status"]),
         previous=Version.unpack(record["previous"]),
         dag_root=_word(record["dagRoot"]),
-        # The contract's record has none: it stands in the event alone.
+        # The contract's record has no manifest: it is in the event alone.
         manifest=_word(record.get("manifest", b"")),
     )
 
@@ -268,8 +268,8 @@ def _word(value: bytes) -> bytes | None:
 def _require_older(version: Version, before: Version | None) -> None:
     if before is not None and version >= before:
         raise RefusedError(
-            "the contract's answer cannot be believed",
-            why=f"its history names {version} after {before}, and versions only fall there",
+            "the contract's answer is not valid",
+            why=f"its history has {version} after {before}, and versions decrease there",
             remedy="ask another node: correct the network's url in blockota.toml",
         )
 
@@ -279,9 +279,9 @@ def _status(number: int) -> Status:
         return Status(number)
     except ValueError as error:
         raise RefusedError(
-            "the contract's answer cannot be understood",
+            "the contract's answer is not valid",
             why=f"a release has the status {number}, which this version does not know",
-            remedy="update BlockOTA, or check the contract's address in blockota.toml",
+            remedy="update BlockOTA, or correct the contract's address in blockota.toml",
         ) from error
 
 
@@ -299,12 +299,12 @@ def _product(record: dict[str, Any]) -> Product | None:
 
 
 def known_releases(contract: BlockOTAContract, product: str, *, block: int) -> KnownReleases:
-    """What the record knows at one block.
+    """The releases that the contract knows at one block.
 
     Args:
-        contract: whose record it is.
-        product: what is to be flashed.
-        block: the block whose record counts.
+        contract: the contract.
+        product: the product to flash.
+        block: the block at which it is read.
     """
 
     def others() -> list[Release]:

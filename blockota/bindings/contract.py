@@ -1,4 +1,4 @@
-"""A contract of ours on a chain: put there, asked, and sent transactions; its refusals become sentences here."""
+"""What the bindings of our contracts share: deployment, reading, sending, and refusals put into words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from blockota.bindings.refusals import explain
 from blockota.chain import Chain, Receipt
-from blockota.errors import RefusedError, RevertedError
+from blockota.errors import Action, RefusedError, RevertedError
 from blockota.formats.abi import DecodingError, artifact, interface
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PAGE = 64
 
 @contextmanager
 def refusals_in_words() -> Iterator[None]:
-    """Turn raw revert data into sentences while the block runs."""
+    """Put revert data into words while the block runs."""
     try:
         yield
     except RevertedError as error:
@@ -28,20 +28,19 @@ def refusals_in_words() -> Iterator[None]:
 
 
 class Contract:
-    """One deployed contract; a subclass names it and knows its functions.
+    """A deployed contract; a subclass names it and has its functions.
 
     Args:
-        chain: where it lies.
-        address: where on it.
+        chain: the chain with the contract.
+        address: the contract's address.
     """
 
     NAME: ClassVar[str]
-    """As in the Solidity source."""
+    """Name in the Solidity source."""
     SETTING: ClassVar[str]
-    """The setting that holds its address."""
+    """Name of the setting with its address."""
 
     def __init__(self, chain: Chain, address: str) -> None:
-        """Remember both; nothing is asked yet."""
         self.chain, self.address = chain, address
 
     @classmethod
@@ -66,6 +65,7 @@ class Contract:
             when = "" if block is None else f", at block {block},"
             raise RefusedError(
                 f"there is no {self.NAME} contract at {self.address}",
-                why=f"what lies there on chain {self.chain.chain_id}{when} does not answer {function}()",
-                remedy=f"correct the setting {self.SETTING} in blockota.toml, or deploy with `ape run deploy`",
+                why=f"the code there on chain {self.chain.chain_id}{when} does not implement {function}()",
+                remedy=f"correct the setting {self.SETTING} in blockota.toml, or deploy the contract",
+                action=Action.DEPLOY,
             ) from error

@@ -1,131 +1,153 @@
-"""What a contract's refusal means to a person: one sentence for every custom error and every Safe code.
+"""Sentences for the refusals of contracts: one for every custom error and every code of the Safe.
 
-Sources: NatSpec of ``contracts/interfaces/IBlockOTA.sol``; OpenZeppelin Contracts 5 (Ownable, Pausable);
-Safe smart account 1.5, ``docs/error_codes.md``.
+Sources: NatSpec of ``contracts/interfaces/``; OpenZeppelin Contracts 5 (Ownable, Pausable); Safe smart account 1.5,
+``docs/error_codes.md``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from blockota.approval.intent import CONTRACTS, show_value
-from blockota.errors import ContractRefusalError, RevertedError
+from blockota.errors import Action, ContractRefusalError, RevertedError
 from blockota.formats.abi import interface, revert_text
 
+
+class Refusal(NamedTuple):
+    """The parts of an error; names in braces are parameters of the contract's own error."""
+
+    what: str
+    why: str
+    remedy: str = ""
+    action: Action | None = None
+
+
 _ASK_VENDOR = "this is the vendor's decision, made through its Safe"
-SENTENCES: Mapping[str, tuple[str, str, str]] = {
-    "NothingToPublish": ("the list of releases is empty", "there is nothing to publish", "name at least one release"),
-    "ProductNotPaired": (
-        "{product} is not paired with an OEM",
-        "nothing can be published for it until it is",
-        "pair it with `blockota product pair`, or check the name with `blockota product list`",
+REFUSALS: Mapping[str, Refusal] = {
+    # BlockOTA
+    "NothingToPublish": Refusal(
+        "the list of releases is empty", "there is nothing to publish", "name at least one release"
     ),
-    "VersionNotNewer": (
+    "ProductNotPaired": Refusal(
+        "{product} is not paired with an OEM",
+        "releases are published for paired products only",
+        "check the name, or pair the product",
+        Action.PAIR_PRODUCT,
+    ),
+    "VersionNotNewer": Refusal(
         "{product} {version} is not newer than the last release",
-        "the last version published is {head}, and versions only grow",
+        "the last version published is {head}, and versions only increase",
         "choose a version above {head}",
     ),
-    "VersionBelowMinimum": (
+    "VersionBelowMinimum": Refusal(
         "{product} {version} is below the floor",
         "nothing older than {minimumVersion} may be published",
         "choose {minimumVersion} or newer",
     ),
-    "DigestMissing": ("{product} {version} has no SHA-256", "an image must be named by its digest", ""),
-    "ImageAlreadyPublished": (
+    "DigestMissing": Refusal("{product} {version} has no SHA-256", "an image is identified by its digest"),
+    "ImageAlreadyPublished": Refusal(
         "this image is already published for {product}",
         "it is version {version}, with SHA-256 {sha256}",
         "build a new image, or leave the release as it is",
     ),
-    "ImageEmpty": ("the image of {product} {version} is empty", "its size is 0 bytes", "publish the built image"),
-    "ImageOutsideRegion": (
+    "ImageEmpty": Refusal(
+        "the image of {product} {version} is empty", "its size is 0 bytes", "publish the built image"
+    ),
+    "ImageOutsideRegion": Refusal(
         "the image does not fit the region of {product}",
         "it has {size} bytes at {loadAddress}, the region has {flashSize} bytes at {flashStart}",
-        "link the image for the region, or pair the product anew",
+        "link the image for the region, or pair the product again",
     ),
-    "DagRootMismatch": (
-        "the DAG root of {product} {version} does not suit its size",
-        "an image above 1048576 bytes needs one, a smaller one must come without; this one has {size} bytes",
-        "make the proposal with this tool, which knows when to give a DAG root",
+    "DagRootMismatch": Refusal(
+        "the DAG root of {product} {version} does not match its size",
+        "an image above 1048576 bytes needs one, a smaller one has none; this one has {size} bytes",
+        "make the proposal with BlockOTA, which adds the DAG root where it is needed",
     ),
-    "ReleaseUnknown": (
+    "ReleaseUnknown": Refusal(
         "there is no release {product} {version}",
         "the contract has no record of it",
-        "see `blockota release list`",
+        "check the version",
+        Action.LIST_RELEASES,
     ),
-    "ReleaseAlreadyRevoked": ("{product} {version} is revoked already", "a release is revoked once, for good", ""),
-    "MinimumVersionNotRaised": (
+    "ReleaseAlreadyRevoked": Refusal("{product} {version} is already revoked", "a revocation is final"),
+    "MinimumVersionNotRaised": Refusal(
         "the floor of {product} cannot become {requested}",
         "it is {minimumVersion}, and a floor only rises",
         "choose a version above {minimumVersion}",
     ),
-    "NameInvalid": (
-        "a name is not acceptable to the contract",
+    "NameInvalid": Refusal(
+        "the contract does not accept a name",
         "{name} is not 1 to 31 printable ASCII characters",
         "choose another name",
     ),
-    "RegionInvalid": (
-        "the flash region cannot be used",
+    "RegionInvalid": Refusal(
+        "the flash region is not valid",
         "it has {flashSize} bytes at {flashStart}, and must lie within 32-bit addresses",
         "give the region of the chip's flash",
     ),
-    "RenouncingRefused": (
+    "RenouncingRefused": Refusal(
         "the contract must keep an owner",
-        "without one nothing could ever be revoked",
+        "without one, nothing could be revoked",
         "transfer the ownership instead",
     ),
-    "PausingNotAllowed": (
+    "PausingNotAllowed": Refusal(
         "{account} may not pause the contract",
         "the Safe and each of its owners may",
         "ask one of them",
     ),
-    "NotAContract": ("{account} is no contract", "the replication contract needs the address of BlockOTA", ""),
-    "NotTheVendor": ("{caller} may not decide that", "the vendor's Safe {vendor} decides on agreements", _ASK_VENDOR),
-    "NotTheBroker": (
+    # FirmwareReplication
+    "NotAContract": Refusal("{account} is not a contract", "the replication contract needs the address of BlockOTA"),
+    "NotTheVendor": Refusal(
+        "{caller} may not decide that", "the vendor's Safe {vendor} decides on agreements", _ASK_VENDOR
+    ),
+    "NotTheBroker": Refusal(
         "agreement {id} is another broker's",
-        "it was proposed by {broker}, and {caller} asks",
+        "it was proposed by {broker}, and the sender is {caller}",
         "use the key that proposed it",
     ),
-    "AgreementUnknown": ("there is no agreement {id}", "nobody proposed it", "see `blockota replica list --all`"),
-    "WrongAgreementStatus": (
-        "agreement {id} does not allow that",
-        "it is {status}",
-        "see `blockota replica list --all`",
+    "AgreementUnknown": Refusal(
+        "there is no agreement {id}", "none was proposed under this number", "check the number", Action.LIST_AGREEMENTS
     ),
-    "AgreementExpired": ("agreement {id} has expired", "it was good until {expiresAt}", "propose it again"),
-    "AgreementStillOpen": (
-        "there is an agreement for that release already",
+    "WrongAgreementStatus": Refusal(
+        "agreement {id} does not allow that", "it is {status}", "check its status", Action.LIST_AGREEMENTS
+    ),
+    "AgreementExpired": Refusal("agreement {id} has expired", "it was valid until {expiresAt}", "propose it again"),
+    "AgreementStillOpen": Refusal(
+        "there is already an agreement for that release",
         "agreement {id} is open until {expiresAt}",
         "use that one, or withdraw it first",
     ),
-    "ExpiryInPast": (
+    "ExpiryInPast": Refusal(
         "the agreement would expire at once",
         "{expiresAt} is not after the chain's time, {blockTime}",
         "choose a later time",
     ),
-    "ReleaseRevokedAlready": (
+    "ReleaseRevokedAlready": Refusal(
         "{product} {version} is revoked",
         "a revoked release has no replicas",
         "choose a release that is active",
     ),
-    "InvalidUriLength": (
+    "InvalidUriLength": Refusal(
         "the URL cannot be announced",
         "it has {length} bytes, 1 to {limit} are allowed",
         "choose a shorter address",
     ),
-    "OwnableUnauthorizedAccount": ("{account} may not do that", "only the contract's owner may", _ASK_VENDOR),
-    "OwnableInvalidOwner": ("{owner} cannot own the contract", "the zero address owns nothing", "name the Safe"),
-    "EnforcedPause": ("the contract is paused", "the vendor stopped all releases", _ASK_VENDOR),
-    "ExpectedPause": ("the contract is not paused", "there is nothing to resume", ""),
+    # OpenZeppelin
+    "OwnableUnauthorizedAccount": Refusal("{account} may not do that", "only the contract's owner may", _ASK_VENDOR),
+    "OwnableInvalidOwner": Refusal("{owner} cannot own the contract", "the zero address has no key", "name the Safe"),
+    "EnforcedPause": Refusal("the contract is paused", "the vendor stopped all releases", _ASK_VENDOR),
+    "ExpectedPause": Refusal("the contract is not paused", "there is nothing to resume"),
 }
-"""Custom errors of the contracts: what, why, remedy; the names in braces are the error's own parameters."""
+"""By the name of the contract's custom error."""
 
 SAFE_CODES: Mapping[str, tuple[str, str]] = {
     "GS000": ("the Safe could not finish its setup", "the call given for the setup failed"),
-    "GS001": ("the address is no Safe that was set up", "it has no threshold"),
-    "GS002": ("the Safe cannot be set up with that call", "its target is no contract"),
+    "GS001": ("the address is not a Safe that was set up", "it has no threshold"),
+    "GS002": ("the Safe cannot be set up with that call", "its target is not a contract"),
     "GS010": ("the transaction needs more gas", "less is left than the proposal asks for"),
-    "GS011": ("the Safe could not pay the refund", "it holds too little ether"),
-    "GS012": ("the Safe could not pay the refund", "it holds too little of that token"),
+    "GS011": ("the Safe could not pay the refund", "it has too little ether"),
+    "GS012": ("the Safe could not pay the refund", "it has too little of that token"),
     "GS013": ("the contract refused what the Safe asked", "the call inside the proposal was reverted"),
     "GS020": ("there are too few signatures", "fewer than the Safe's threshold were given"),
     "GS021": ("a contract signature cannot be read", "it points into the other signatures"),
@@ -135,9 +157,9 @@ SAFE_CODES: Mapping[str, tuple[str, str]] = {
     "GS025": ("a hash was not approved", "the owner who should have approved it on the chain did not"),
     "GS026": (
         "the signatures are not those of the Safe's owners for this proposal",
-        "one is by a stranger, given twice, out of order, or for another Safe, chain, nonce or call",
+        "one is of another account, repeated, out of order, or for another Safe, chain, nonce or call",
     ),
-    "GS030": ("only an owner may approve a hash", "the sender is none of the Safe's owners"),
+    "GS030": ("only an owner may approve a hash", "the sender is not an owner of the Safe"),
     "GS031": ("only the Safe itself may do that", "the call did not come through it"),
     "GS100": ("the Safe's modules are set up already", "this happens once"),
     "GS101": ("that module cannot be used", "its address is zero or the sentinel"),
@@ -156,16 +178,22 @@ SAFE_CODES: Mapping[str, tuple[str, str]] = {
     "GS301": ("that module guard cannot be used", "it does not answer as a module guard"),
     "GS400": ("that fallback handler cannot be used", "it is the Safe itself"),
 }
-"""Codes that the Safe answers with: what, why."""
+"""What and why, by the codes of the Safe."""
 
 
 def explain(error: RevertedError) -> ContractRefusalError:
-    """A refusal in words: what was asked, why not, and what to do."""
+    """The error with its revert data put into words; the same error if its data is not known."""
     decoded = next(filter(None, (interface(name).decode_call(error.data) for name in CONTRACTS)), None)
-    if decoded is not None and decoded.name in SENTENCES:
-        what, why, remedy = SENTENCES[decoded.name]
+    if decoded is not None and decoded.name in REFUSALS:
+        refusal = REFUSALS[decoded.name]
         shown = {name: show_value(name, value) for name, value in decoded.arguments.items()}
-        return ContractRefusalError(what.format(**shown), why=why.format(**shown), remedy=remedy.format(**shown))
+        return ContractRefusalError(
+            refusal.what.format(**shown),
+            why=refusal.why.format(**shown),
+            remedy=refusal.remedy.format(**shown),
+            action=refusal.action,
+        )
+
     text = revert_text(error.data) or error.message
     code = next((code for code in SAFE_CODES if code in text), None)
     if code is None:

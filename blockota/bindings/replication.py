@@ -1,4 +1,4 @@
-"""The FirmwareReplication contract as Python: its calls as calldata or transactions, its answers as values."""
+"""The FirmwareReplication contract: agreements read as values, its functions as calldata or transactions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class ReplicationContract(Contract):
-    """The contract that keeps agreements with brokers."""
+    """The contract with the agreements between a vendor and brokers."""
 
     NAME, SETTING = "FirmwareReplication", "replication"
 
     @classmethod
     def deploy(cls, chain: Chain, account: BaseAccount, *, block_ota: str) -> Self:
-        """Put a new contract on the chain, beside the BlockOTA contract whose owner decides."""
+        """Deploy a contract for the releases of a BlockOTA contract, whose owner decides on agreements."""
         return cls._create(chain, account, block_ota)[0]
 
     def block_ota(self) -> str:
-        """Address of the BlockOTA contract whose releases the agreements are about."""
+        """Address of the BlockOTA contract with the releases."""
         return str(self._ask("blockOta"))
 
     def agreement(self, number: int, *, block: int | None = None) -> Agreement | None:
@@ -35,21 +35,24 @@ class ReplicationContract(Contract):
         return _agreement(self._ask("agreement", number, block=block))
 
     def agreements(self, *, block: int | None = None) -> Iterator[Agreement]:
-        """All agreements, in the order in which they were proposed, page by page."""
+        """All agreements in the order in which they were proposed, read page by page."""
         start = 1
         while page := self._ask("agreements", start, PAGE, block=block):
             yield from (found for record in page if (found := _agreement(record)))
             start += len(page)
 
     def replicas(self, product: str, version: Version, *, block: int | None = None) -> Iterator[Agreement]:
-        """The replicas that serve a release now, or at a block, page by page."""
+        """The agreements under which a release is served, at a block or now, read page by page."""
         skipped = 0
         while page := self._ask("replicas", product_key(product), version.packed, skipped, PAGE, block=block):
             yield from (found for record in page if (found := _agreement(record)))
             skipped += len(page)
 
     def propose(self, account: BaseAccount, product: str, *, version: Version, expires_at: int) -> tuple[int, Receipt]:
-        """Propose to serve a release, as a broker; the first of the two is the agreement's id.
+        """Propose to serve a release, as a broker.
+
+        Returns:
+            The agreement's id, and the receipt.
 
         Raises:
             ContractRefusalError: the release is unknown or revoked, or an agreement is open already.
@@ -59,14 +62,14 @@ class ReplicationContract(Contract):
             event = interface(self.NAME).decode_event(log.topics, log.data)
             if event and event.name == "AgreementProposed":
                 return int(event.arguments["id"]), receipt
-        raise AssertionError("a proposed agreement is told by an event")
+        raise AssertionError("the contract emits AgreementProposed for every proposal")
 
     def announce(self, account: BaseAccount, number: int, *, uri: str) -> Receipt:
-        """Tell where the replica of an accepted agreement is, as its broker."""
+        """Announce the URL of the replica of an accepted agreement, as its broker."""
         return self._send(account, "announce", number, uri)
 
     def is_announcing(self, sender: str, number: int, *, uri: str) -> bool:
-        """Whether the journal has such an announcement, which `announce` would go on with."""
+        """Whether the journal has this announcement, so that `announce` would continue with it."""
         data = interface(self.NAME).encode_call("announce", number, uri)
         return self.chain.is_sending(sender, data, to=self.address)
 
@@ -110,7 +113,7 @@ def _status(number: int) -> AgreementStatus:
         return AgreementStatus(number)
     except ValueError as error:
         raise RefusedError(
-            "the contract's answer cannot be understood",
+            "the contract's answer is not valid",
             why=f"an agreement has the status {number}, which this version does not know",
-            remedy="update BlockOTA, or check the setting replication in blockota.toml",
+            remedy="update BlockOTA, or correct the setting replication in blockota.toml",
         ) from error

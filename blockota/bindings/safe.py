@@ -1,7 +1,7 @@
-"""The vendor's Safe: its state, its execution of a proposal, and a fresh one for a local chain.
+"""The vendor's Safe: its state, the execution of proposals, and the deployment of one on a local chain.
 
-Source: Safe smart account 1.5 (``Safe.sol``, ``SafeProxyFactory.sol``). On public networks the Safe is there
-already; locally it is deployed from the artifacts that the npm package ships.
+Source: Safe smart account 1.5 (``Safe.sol``, ``SafeProxyFactory.sol``). On public networks the vendor has a Safe; on
+a local chain one is deployed from the artifacts of the npm package.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature, accept
 from blockota.bindings.contract import refusals_in_words
 from blockota.chain import Chain, Receipt
-from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
+from blockota.errors import Action, ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
 from blockota.ethereum import keccak, to_checksum_address
 from blockota.formats.abi import DecodingError, decode, encode_signature_call
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 _SUCCESS = keccak(text="ExecutionSuccess(bytes32,uint256)")
 _FAILURE = keccak(text="ExecutionFailure(bytes32,uint256)")
 SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
-"""Where the npm package keeps the Safe's prebuilt artifacts."""
+"""Folder of the npm package with the Safe's prebuilt artifacts."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What an execution would come to today.
+    """Which parts of an execution were simulated.
 
     Attributes:
-        call: whether the call itself was tried, as the Safe; a delegatecall, one with a value and a rejection are not.
-        execution: whether the whole execution was tried, with signatures of enough owners.
+        call: the call, with the Safe as sender; not a delegatecall, a call with a value, or a rejection.
+        execution: the whole execution, with the signatures of enough owners.
     """
 
     call: bool
@@ -45,15 +45,15 @@ class Rehearsal:
 
 
 def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeState:
-    """Ask a Safe for its owners, threshold and nonce.
+    """Read a Safe's owners, threshold and nonce.
 
     Args:
-        chain: where it lies.
-        address: where on it.
-        block: answer as of that block; None means the newest.
+        chain: the chain with the Safe.
+        address: the Safe's address.
+        block: the block at which it is read; None means the newest.
 
     Raises:
-        RefusedError: no Safe lies there.
+        RefusedError: there is no Safe at the address.
     """
 
     def ask(signature: str, kind: str) -> Any:
@@ -65,7 +65,7 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
     except (DecodingError, RevertedError) as error:
         raise RefusedError(
             f"there is no Safe at {address}",
-            why=f"what lies there on chain {chain.chain_id} does not answer getOwners()",
+            why=f"the code there on chain {chain.chain_id} does not implement getOwners()",
             remedy="check that the contract's owner is the vendor's Safe",
         ) from error
     return SafeState(to_checksum_address(address), tuple(map(to_checksum_address, owners)), threshold, nonce)
@@ -74,25 +74,25 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
 def execute(
     chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature], account: BaseAccount, now: int
 ) -> Receipt:
-    """Check a signed proposal as the Safe will, simulate it, and send it. Anyone may.
+    """Check a signed proposal as the Safe will, simulate it, and send it. Any account may.
 
     Args:
-        chain: where the Safe lies.
-        proposal: what was signed.
+        chain: the chain with the Safe.
+        proposal: the proposal.
         signatures: of at least as many owners as the Safe's threshold.
-        account: pays for the transaction; needs not be an owner.
+        account: pays for the transaction; it need not be an owner.
         now: Unix time, in seconds.
 
     Raises:
-        ProposalError: expired, for another chain or nonce, or the signatures are not enough.
-        ContractRefusalError: the contract would not do it, or did not.
+        ProposalError: expired, for another chain or nonce, or there are too few signatures.
+        ContractRefusalError: the contract or the Safe would refuse, or did refuse.
     """
     proposal.check_time(now)
     _check_chain(proposal, chain)
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
     call = proposal.execution_call(_joined(ordered))
-    _check_alone(chain, proposal, call=call, sender=account.address)
+    _require_no_other_execution(chain, proposal, call=call, sender=account.address)
     with refusals_in_words():
         if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
             check_nonce(proposal, safe)
@@ -110,12 +110,12 @@ def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[by
 
 
 def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
-    """Try what an execution would do today, without sending anything.
+    """Simulate an execution without sending anything.
 
     Args:
-        chain: where the Safe lies.
-        proposal: what is to be tried.
-        signatures: where they are enough, the whole execution is tried; a forged one is refused.
+        chain: the chain with the Safe.
+        proposal: the proposal.
+        signatures: if they are enough, the whole execution is simulated; a forged one is refused.
 
     Raises:
         ProposalError: for another chain, or a signature is not valid.
@@ -134,7 +134,7 @@ def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature
 
 
 def _try_call(chain: Chain, proposal: Proposal) -> bool:
-    """Make the call as the Safe would, for the sentence of the contract that refuses it."""
+    """Make the call with the Safe as sender: the contract's own refusal is clearer than the Safe's."""
     if proposal.operation != CALL or proposal.value or proposal.is_rejection:
         return False
     chain.call(proposal.to, proposal.data, sender=proposal.safe)
@@ -142,7 +142,7 @@ def _try_call(chain: Chain, proposal: Proposal) -> bool:
 
 
 def _try_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
-    """Try all of it: a Safe that was given safeTxGas or a gas price answers false where its call fails."""
+    """Simulate the whole execution: with safeTxGas or a gas price, the Safe returns false if its call fails."""
     if not int.from_bytes(chain.call(proposal.safe, call, sender=sender)):
         raise ContractRefusalError(
             "the Safe's call would fail",
@@ -160,22 +160,24 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
         )
 
 
-def _check_alone(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
-    """Refuse to pay a second time for what another account of this machine has under way."""
+def _require_no_other_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
+    """Refuse to pay a second time for what another account of this machine is executing."""
     others = (entry for entry in chain.unsettled() if entry.sender != sender)
     for entry in others:
         if entry.matches(call, to=proposal.safe):
             raise ProposalError(
-                "the proposal is being executed already",
+                "the proposal is already being executed",
                 why=f"{entry.sender} sent the transaction {entry.hash}, which is not settled",
-                remedy=f"run `blockota transaction resume {entry.hash}`",
+                remedy="continue with that transaction",
+                action=Action.RESUME_TRANSACTION,
+                values={"hash": entry.hash},
             )
 
 
 def _check_success(receipt: Receipt, proposal: Proposal) -> None:
-    """A Safe that was given safeTxGas or a gas price takes the nonce also where its call fails, with an event.
+    """Report a failed call: with safeTxGas or a gas price, the Safe takes the nonce and emits an event all the same.
 
-    The event names the transaction, indexed from Safe 1.4 on: what is called may leave one of the same kind.
+    The event has the transaction's hash, indexed from Safe 1.4 on: the called contract may emit one of the same kind.
     """
     if any(
         log.topics[:1] == (_FAILURE,) and proposal.safe_tx_hash in b"".join(log.topics[1:]) + log.data
@@ -192,13 +194,14 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
     """Refuse a proposal whose nonce is not the Safe's next.
 
     Raises:
-        ProposalError: it was executed already or replaced, or others come first.
+        ProposalError: it was executed or replaced, or others come first.
     """
     if proposal.nonce < safe.nonce:
         raise ProposalError(
             "the proposal cannot be executed any more",
             why=f"it takes nonce {proposal.nonce}, the Safe is at {safe.nonce}: it, or another one, was executed",
-            remedy="see `blockota release list`; make the proposal again if it is still wanted",
+            remedy="check what was executed, and make the proposal again if it is still wanted",
+            action=Action.LIST_RELEASES,
         )
     if proposal.nonce > safe.nonce:
         raise ProposalError(
@@ -209,12 +212,12 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
 
 
 def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path) -> str:
-    """Put a Safe on a local chain: singleton, factory, and a proxy with these owners.
+    """Deploy a Safe on a local chain: singleton, factory, and a proxy with these owners.
 
     Args:
         chain: a local chain.
         account: pays.
-        owners: addresses.
+        owners: addresses of the owners.
         threshold: how many of them must sign.
         artifacts: the folder that `SAFE_ARTIFACTS` names.
 
@@ -254,6 +257,6 @@ def _bytecode(path: Path) -> bytes:
         artifact = json.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(
-            "no Safe can be deployed", why=f"{path} is missing", remedy="run `npm ci` in the BlockOTA folder"
+            "the Safe cannot be deployed", why=f"{path} is missing", remedy="run `npm ci` in the BlockOTA folder"
         ) from error
     return bytes.fromhex(artifact["bytecode"].removeprefix("0x"))

@@ -80,7 +80,7 @@ class Follower:
                 "the contract is not confirmed yet",
                 why=f"its first block is {self._first_block}, the newest is {newest.number},"
                 f" and {self._confirmations} blocks must lie above a confirmed one",
-                remedy="wait for more blocks, or correct the setting first_block",
+                remedy="wait for more blocks, or correct first_block in blockota.toml",
             )
         block = self._node.head(number) if self._confirmations else newest
 

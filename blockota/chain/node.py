@@ -282,7 +282,7 @@ class Node:
         return ChainError(
             f"the node at {self.place} refused",
             why=error.message.rstrip("."),
-            remedy="correct the network's url in the settings, or ask the node's operator",
+            remedy="correct the network's url in blockota.toml, or ask the node's operator",
         )
 
 

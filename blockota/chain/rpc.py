@@ -23,7 +23,7 @@ from blockota.strict_json import check_depth
 
 _TIMEOUT = 10.0
 _REDIRECTS = 3
-_HOST_REMEDY = "correct the network's url in the settings"
+_HOST_REMEDY = "correct the network's url in blockota.toml"
 _QUANTITY = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 _DATA = re.compile(r"0x(?:[0-9a-f]{2})*", re.IGNORECASE)
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (

@@ -190,7 +190,7 @@ def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: P
 
     vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
     assert [str(r.version) for r in vendor.contract.history(product.name)] == ["1.2.0", "1.1.0"]
-    with pytest.raises(RefusedError, match=r"cannot be believed: its history names 1\.2\.0 after 1\.2\.0"):
+    with pytest.raises(RefusedError, match=r"is not valid: its history has 1\.2\.0 after 1\.2\.0"):
         list(ForgetfulContract(vendor.chain, vendor.contract.address).history(product.name))
 
 
@@ -250,7 +250,7 @@ def test_a_contract_younger_than_the_depth_is_told(vendor: Vendor) -> None:
     """Where the contract did not exist at the block that counts, the sentence names that block."""
     fresh, _ = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
     before = vendor.chain.head().number - 1
-    with pytest.raises(RefusedError, match=f"no BlockOTA contract at .*, at block {before}, does not answer"):
+    with pytest.raises(RefusedError, match=f"no BlockOTA contract at .*, at block {before}, does not implement"):
         fresh.answer("acme-thermo2", None, confirmations=1)
     with pytest.raises(RefusedError, match="at block 0"):
         fresh.answer("acme-thermo2", None, confirmations=1_000_000)

@@ -12,7 +12,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from blockota.approval.intent import CONTRACTS
-from blockota.bindings.refusals import SAFE_CODES, SENTENCES, explain
+from blockota.bindings.refusals import REFUSALS, SAFE_CODES, explain
 from blockota.errors import RevertedError
 from blockota.formats.abi import artifact, interface
 from blockota.model.release import Version, product_key
@@ -62,7 +62,7 @@ def codes_of_the_safe() -> set[str]:
 
 def test_every_error_of_the_contract_has_a_sentence() -> None:
     """The table has exactly the custom errors of the packaged interfaces."""
-    assert set(SENTENCES) == set().union(*(interface(contract).errors for contract in CONTRACTS)) == set(ERRORS)
+    assert set(REFUSALS) == set().union(*(interface(contract).errors for contract in CONTRACTS)) == set(ERRORS)
 
 
 def test_every_code_of_the_safe_has_a_sentence() -> None:
@@ -75,7 +75,7 @@ def test_every_code_of_the_safe_has_a_sentence() -> None:
 @pytest.mark.parametrize("name", ERRORS)
 def test_a_sentence_uses_only_what_its_error_carries(name: str) -> None:
     """No template asks for a value that the error does not have."""
-    asked = {key for part in SENTENCES[name] for _, key, _, _ in string.Formatter().parse(part) if key}
+    asked = {key for part in REFUSALS[name][:3] for _, key, _, _ in string.Formatter().parse(part) if key}
     assert asked <= {entry["name"] for entry in ERRORS[name]["inputs"]}
 
 
