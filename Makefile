@@ -1,6 +1,8 @@
 # `make demo` and `make test` install what they need the first time. Everything stays in this folder.
 PYTHON ?= python3
 PY := .venv/bin/python
+# Without cached bytecode, each of the hundreds of processes that the tests start would compile all sources again.
+unexport PYTHONDONTWRITEBYTECODE
 define BOOTSTRAP
 { command -v $(PYTHON) >/dev/null || { echo "Python is missing: install Python 3.11 or newer (python.org, or your system's packages)." >&2; exit 1; }; } && $(PYTHON) scripts/bootstrap.py
 endef

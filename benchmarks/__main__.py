@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from itertools import chain
 
 from benchmarks import commands, content
 from benchmarks.figure import report
 
 if __name__ == "__main__":
-    sys.exit(report(chain(content.figures(), commands.figures(quick="--quick" in sys.argv))))
+    sys.exit(report(content.figures(), *commands.parts(quick="--quick" in sys.argv)))

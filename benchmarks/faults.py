@@ -21,7 +21,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,6 +73,7 @@ def _kinds(scene: str, proof: Proof) -> Iterator[list[Case]]:
             yield [replace(case, resets=False) for case in found]
 
 
+@cache
 def _places(scene: str, proof: Proof) -> dict[str, range]:
     """Where each kind of fault can be, in a run that would go well without it."""
     with tempfile.TemporaryDirectory() as folder:

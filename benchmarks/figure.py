@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -12,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 ROOT = Path(__file__).resolve().parent.parent
 PERCENT = 100
+SHOWN_LINES = 40
+"""Lines that are shown of the output of a command that failed."""
 
 
 @dataclass(frozen=True)
@@ -101,34 +101,48 @@ def folder_on_disk() -> Iterator[Path]:
         yield Path(name)
 
 
-def report(measured: Iterable[Figure]) -> int:
-    """Print figures as a table (not with ``--json``) and as JSON; the exit status is 1 when a limit is missed."""
-    figures = list(measured)
-    if "--json" not in sys.argv:
-        show(figures)
+def report(*parts: Iterable[Figure]) -> int:
+    """Measure parts one after the other, and print each figure as soon as it is known; then all of them as JSON.
+
+    Progress goes to stderr. With ``--json`` stdout has the JSON alone. A part that fails is reported with the output of
+    the command that failed, and the other parts are measured all the same.
+
+    Returns:
+        The exit status: 1 if a limit is missed or a part failed.
+    """
+    figures: list[Figure] = []
+    failed = False
+    for number, part in enumerate(parts, 1):
+        name = getattr(part, "__name__", "figures").replace("_", " ")
+        print(f"Measuring {name} ({number} of {len(parts)}) ...", file=sys.stderr, flush=True)
+        try:
+            for figure in part:
+                figures.append(figure)
+                if "--json" not in sys.argv:
+                    show(figure)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other figures are kept
+            failed = True
+            print(f"Measuring {name} failed: {error}", file=sys.stderr)
+            if isinstance(error, subprocess.CalledProcessError):
+                print(_tail(error.stdout), _tail(error.stderr), sep="\n", file=sys.stderr)
     print(json.dumps([asdict(figure) | {"met": figure.is_met} for figure in figures], indent=2))
-    return 0 if all(figure.is_met for figure in figures) else 1
+    return 0 if not failed and all(figure.is_met for figure in figures) else 1
 
 
-def show(figures: Sequence[Figure]) -> None:
-    """Print the table, and under it what each row times."""
-    console = Console()
-    table = Table("FIGURE", "MEASURED", "LIMIT", "MET", "RUNS", box=None, pad_edge=False)
-    for figure in figures:
-        table.add_row(figure.name, f"{figure.value:,.6g} {figure.unit}", *_limit(figure), _spread(figure.runs))
-    console.print(table)
-    for figure in figures:
-        if figure.times:
-            console.print(f"\n[bold]{figure.name}[/bold]\n{figure.times}", highlight=False)
+def show(figure: Figure) -> None:
+    """Print a figure, its limit, and what it times."""
+    limit = ""
+    if figure.limit is not None:
+        sign = "≥" if figure.is_minimum else "≤"
+        met = "met" if figure.is_met else "MISSED"
+        limit = f" ({sign} {figure.limit:,g} {figure.unit}: {met})"
+    runs = f"; {len(figure.runs)} runs: {min(figure.runs):,.4g} to {max(figure.runs):,.4g}" if figure.runs else ""
+    print(f"{figure.name}: {figure.value:,.6g} {figure.unit}{limit}{runs}", flush=True)
+    if figure.times:
+        print(f"    {figure.times}", flush=True)
 
 
-def _limit(figure: Figure) -> tuple[str, str]:
-    """The limit, and whether it is met; nothing where there is none."""
-    if figure.limit is None:
-        return "", ""
-    sign = "≥" if figure.is_minimum else "≤"
-    return f"{sign} {figure.limit:,g} {figure.unit}", "[green]yes[/green]" if figure.is_met else "[red]no[/red]"
-
-
-def _spread(runs: Sequence[float]) -> str:
-    return f"{len(runs)}: {min(runs):,.4g} to {max(runs):,.4g}" if runs else ""
+def _tail(output: str | bytes | None) -> str:
+    """The last lines of a command's output."""
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+    return "\n".join(text.splitlines()[-SHOWN_LINES:])

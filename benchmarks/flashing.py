@@ -11,7 +11,6 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeVar
 
 from benchmarks import faults
@@ -175,4 +174,4 @@ if __name__ == "__main__":
     is_quick = "--quick" in sys.argv
     measured = figures(turns=1 if is_quick else TURNS)
     injected = [faults.figure(count=QUICK_FAULTS if is_quick else faults.COUNT, is_shown="--json" not in sys.argv)]
-    sys.exit(report(chain(measured, injected)))
+    sys.exit(report(measured, injected))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,3 +118,18 @@ def test_a_figure_that_misses_its_limit_fails_the_run(name: str, capsys: pytest.
     """One that misses it among others that do not makes the exit status 1."""
     assert report([*MET.values(), MISSED[name]]) == 1
     assert capsys.readouterr().out.count('"met": false') == 1
+
+
+def test_a_part_that_fails_keeps_the_other_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own output is shown, and what was measured before and after it is reported."""
+
+    def broken() -> Iterator[Figure]:
+        yield MET["half"]
+        subprocess.run(["sh", "-c", "echo no room; exit 3"], check=True, capture_output=True)
+
+    assert report(broken(), [MET["none"]]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count('"met": true') == 2
+    assert "put: 50 % (≥ 50 %: met)" in printed.out
+    assert "Measuring broken failed" in printed.err
+    assert "no room" in printed.err
