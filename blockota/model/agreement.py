@@ -1,4 +1,4 @@
-"""Agreements with brokers: who serves which release, until when, and where."""
+"""Agreements with brokers, who serve copies of a release until an expiry, with their JSON. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blockota.strict_json import address, integer, text
 
 
 class AgreementStatus(enum.Enum):
-    """How far an agreement came; whether it expired is told by its time alone."""
+    """The status of an agreement. Expiry is not a status: it follows from the time."""
 
     PROPOSED = 1
     ACCEPTED = 2
@@ -27,16 +27,16 @@ class AgreementStatus(enum.Enum):
 
 @dataclass(frozen=True)
 class Agreement:
-    """One agreement, as the chain keeps it.
+    """The record of an agreement.
 
     Attributes:
-        number: its id, counted from 1.
-        broker: address of whoever proposed it.
-        product: the product's name.
-        version: the release that is served.
-        expires_at: Unix time, in seconds, from which on it counts no more.
-        status: how far it came.
-        uri: where the replica is; empty until announced.
+        number: its id, from 1.
+        broker: address of the broker that proposed it.
+        product: name of the product.
+        version: version of the release that is served.
+        expires_at: Unix time, in seconds, at which it expires.
+        status: its status.
+        uri: URI of the replica; empty until announced.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""What a new image changes in flash against the one before it, in pages and bytes. Pure."""
+"""Compares a new image with the one before it, by pages and bytes of flash. Pure."""
 
 from __future__ import annotations
 
@@ -7,36 +7,41 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PAGE_SIZE = 1024
-"""Bytes of a page, as the smallest STM32F1 parts erase them (RM0008 section 3.3.3)."""
+"""Size of a page in bytes, as erased on the smallest STM32F1 parts (RM0008, section 3.3.3)."""
 _ERASED = b"\xff"
 _STEP = 1024 * PAGE_SIZE
-"""Bytes of flash that are looked at in one go."""
+"""Bytes of flash that are compared at once."""
 
 
 class Contents(Protocol):
-    """An image's bytes, wherever they are: parts of them are asked for in order, and never all of them at once."""
+    """The bytes of an image in memory or in a file. They are read in parts, in ascending order."""
 
     def __len__(self) -> int:
-        """How many bytes it has."""
+        """The size in bytes."""
 
     def __getitem__(self, part: slice, /) -> bytes:
-        """Some of them."""
+        """Read a range of bytes."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """An image and the address of its first byte."""
+    """An image with its load address.
+
+    Attributes:
+        data: the bytes.
+        start: flash address of the first byte.
+    """
 
     data: Contents
     start: int
 
     @property
     def end(self) -> int:
-        """The first address behind it."""
+        """The first address after the image."""
         return self.start + len(self.data)
 
     def part(self, start: int, end: int) -> bytes:
-        """What flash holds in a range of addresses: the image, and erased bytes around it."""
+        """The contents of flash in a range of addresses: the image, and erased bytes around it."""
         inside = self.data[max(start - self.start, 0) : max(end - self.start, 0)]
         before = _ERASED * min(max(self.start - start, 0), end - start)
         return (before + inside).ljust(end - start, _ERASED)
@@ -44,16 +49,16 @@ class Placed:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much of flash changes.
+    """The amount of flash that changes.
 
     Attributes:
-        pages: pages of `PAGE_SIZE` bytes that either image touches.
-        changed_pages: those whose contents differ.
-        changed_bytes: bytes that differ; where an image has none, flash counts as erased.
-        first: address of the first byte that differs; None where none does.
-        last: address of the last one.
-        old_size: bytes of the image before.
-        new_size: bytes of the new one.
+        pages: number of pages of `PAGE_SIZE` bytes in the range of either image.
+        changed_pages: number of pages that differ.
+        changed_bytes: number of bytes that differ; outside an image, flash counts as erased.
+        first: address of the first byte that differs; None if none does.
+        last: address of the last byte that differs; None if none does.
+        old_size: size of the image before, in bytes.
+        new_size: size of the new image, in bytes.
     """
 
     pages: int
@@ -77,12 +82,12 @@ class Difference:
 
 
 def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = lambda _: None) -> Difference:
-    """Compare two images by the addresses that they go to, a megabyte at a time.
+    """Compare two images by flash address.
 
     Args:
         new: the new image.
-        old: the one before it.
-        on_progress: is told how many bytes of flash have been compared.
+        old: the image before it.
+        on_progress: called with the number of bytes of flash that have been compared.
     """
     touched, changes, done = _touched(new, old), _Changes(), 0
     for start, end in _steps(touched):
@@ -101,7 +106,7 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
 
 
 class _Changes:
-    """Counts what differs, in order of address."""
+    """Counts differences, in ascending order of addresses."""
 
     def __init__(self) -> None:
         self.pages = self.bytes = 0
@@ -109,7 +114,13 @@ class _Changes:
         self.last: int | None = None
 
     def add(self, start: int, *, now: bytes, before: bytes) -> None:
-        """Count in whole pages from an address on."""
+        """Count the differences in whole pages.
+
+        Args:
+            start: address of the first page.
+            now: contents of the pages with the new image.
+            before: contents with the old image.
+        """
         if now == before:
             return
         for place in range(0, len(now), PAGE_SIZE):
@@ -126,12 +137,12 @@ class _Changes:
 
 
 def _differing(now: bytes, before: bytes) -> bytes:
-    """Zero where two pages agree; by one large number, for bytes one by one take seconds in a large image."""
+    """The exclusive or of two pages, by one large number: byte by byte, a large image would take seconds."""
     return (int.from_bytes(now) ^ int.from_bytes(before)).to_bytes(len(now))
 
 
 def _touched(new: Placed, old: Placed) -> tuple[range, ...]:
-    """The pages that either image touches, in order and each once."""
+    """The page numbers of either image, ascending and disjoint."""
     lower, upper = sorted((_pages(new), _pages(old)), key=lambda pages: (pages.start, pages.stop))
     if upper.start <= lower.stop:
         return (range(lower.start, max(lower.stop, upper.stop)),)

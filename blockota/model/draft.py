@@ -1,7 +1,4 @@
-"""A release before it is one: what the vendor's engineer asks for, checked, as the record and the manifest it becomes.
-
-Pure.
-"""
+"""Drafts: releases before their publication, with the checks and the record and manifest that follow. Pure."""
 
 from __future__ import annotations
 
@@ -11,41 +8,41 @@ import struct
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
-from blockota.errors import ImageError, RefusedError
+from blockota.errors import Action, ImageError, RefusedError
 from blockota.formats.cid import CID, RAW, dag
 from blockota.model.manifest import Manifest
 from blockota.model.release import SINGLE_BLOCK_SIZE, Product, Region, Release, Status, Version, show_time
 
 SRAM = Region(0x2000_0000, 0x2000_0000)
-"""Where every Cortex-M has its RAM (ARMv7-M Architecture Reference Manual, B3.1)."""
+"""Address range of the RAM of every Cortex-M (ARMv7-M Architecture Reference Manual, B3.1)."""
 BOOT_ADDRESS = 0x0800_0000
-"""Where an STM32 begins to run its main flash (AN2606)."""
+"""Start address of an STM32's main flash, where it boots (AN2606)."""
 GRACE = 600
-"""Seconds by which a release may seem to begin in the past: clocks differ, and people take their time."""
+"""Seconds by which the activation time may be in the past, for clocks that differ and slow typing."""
 _VECTOR_TABLE_START = 8
 
 
 class ImageFile(Protocol):
-    """An image that stays where it is, because it is too large to be held in memory."""
+    """An image that stays in its file, because it is too large for memory."""
 
     def open(self) -> BinaryIO:
-        """Its bytes from the beginning; the caller closes it."""
+        """Open the image; the caller closes the stream."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A release as the vendor's engineer asks for it.
+    """A release before its publication.
 
     Attributes:
-        product: the product's name.
+        product: name of the product.
         version: the new version.
-        image: the bytes that go into flash, or the file that holds them.
-        load_address: where the first byte goes; None means the start of the product's region.
-        active_from: Unix time, in seconds; 0 means at once.
-        configuration: whether the image is data, which needs no vector table.
-        ram: where a program's initial stack pointer must point.
-        notes: for people; lines of text.
-        metadata: ⟨key, value⟩ pairs, as `manifest.metadata_from` orders them.
+        image: the image, or its file.
+        load_address: flash address of the first byte; None uses the start of the product's region.
+        active_from: Unix time, in seconds, from which it may be installed; 0 means at once.
+        configuration: whether the image is data, which has no vector table.
+        ram: range in which a program's initial stack pointer must be.
+        notes: release notes, lines of text.
+        metadata: ⟨key, value⟩ pairs, sorted by `manifest.metadata_from`.
     """
 
     product: str
@@ -59,12 +56,12 @@ class Draft:
     metadata: tuple[tuple[str, str], ...] = ()
 
     def open_image(self) -> BinaryIO:
-        """The image's bytes as a stream; the caller closes it."""
+        """Open the image; the caller closes the stream."""
         return io.BytesIO(self.image) if isinstance(self.image, bytes) else self.image.open()
 
 
 def draft_release(draft: Draft, product: Product) -> Release:
-    """The record that a draft becomes; nothing is stored or sent.
+    """Compute the record of a draft.
 
     Raises:
         RefusedError: the image is empty, or its notes or metadata cannot be published.
@@ -89,7 +86,7 @@ def draft_release(draft: Draft, product: Product) -> Release:
 
 
 def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
-    """The manifest of a draft; None where there is nothing to say.
+    """Compute the manifest of a draft; None if it has neither notes nor metadata.
 
     Raises:
         RefusedError: its notes or metadata cannot be published.
@@ -101,10 +98,12 @@ def draft_manifest(draft: Draft, release: Release) -> Manifest | None:
 
 
 def check_kind(draft: Draft, release: Release) -> None:
-    """Refuse a program without a plausible vector table, which no bench would write (check 9), and data in its place.
+    """Check that a program has a plausible vector table, and that data are not at the boot address.
+
+    Check 9 of `verification` would refuse such a release on every bench.
 
     Raises:
-        ImageError: it cannot run, or cannot be configuration.
+        ImageError: the program cannot run, or the image cannot be configuration.
     """
     if draft.configuration:
         _require_place(release)
@@ -112,7 +111,7 @@ def check_kind(draft: Draft, release: Release) -> None:
     with draft.open_image() as image:
         start = image.read(_VECTOR_TABLE_START)
     if len(start) < _VECTOR_TABLE_START:
-        raise _no_program(release, f"its {len(start)} bytes are too short to hold a vector table")
+        raise _no_program(release, f"its {len(start)} bytes are too short for a vector table")
     stack, reset = struct.unpack("<II", start)
     if not (draft.ram.start < stack <= draft.ram.end and stack % 4 == 0):
         raise _no_program(release, f"the initial stack pointer 0x{stack:08x} is not in RAM, {draft.ram}")
@@ -121,21 +120,22 @@ def check_kind(draft: Draft, release: Release) -> None:
 
 
 def check_time(draft: Draft, *, now: int) -> None:
-    """Refuse a release that is to begin in the past.
+    """Check that the activation time is not in the past.
 
     Raises:
-        RefusedError: its time is over by more than `GRACE` at `now`, in Unix seconds.
+        RefusedError: the activation time is more than `GRACE` before `now`, in Unix seconds.
     """
     if draft.active_from and draft.active_from < now - GRACE:
         raise RefusedError(
-            f"{draft.product} {draft.version} would begin in the past",
-            why=f"{show_time(draft.active_from)} is over, it is {show_time(now)}",
-            remedy="choose a later time, or leave --active-from out for at once",
+            f"the activation time of {draft.product} {draft.version} is in the past",
+            why=f"it is {show_time(draft.active_from)}, now it is {show_time(now)}",
+            remedy="choose a later time, or none for an activation at once",
+            action=Action.PUBLISH_AT_ONCE,
         )
 
 
 def _measure(draft: Draft) -> tuple[int, bytes, CID]:
-    """An image's size, SHA-256 and content address, read once."""
+    """Compute size, SHA-256 and content address of the image, which is read once."""
     size, digest, root = 0, hashlib.sha256(), None
     with draft.open_image() as image:
         for block in dag(image):
@@ -152,8 +152,8 @@ def _require_place(release: Release) -> None:
     if release.load_address == BOOT_ADDRESS:
         raise ImageError(
             f"{release.product} {release.version} cannot be configuration",
-            why=f"the chip begins to run at 0x{BOOT_ADDRESS:08x}, so every bench wants a vector table there",
-            remedy="pair a product with a region of its own for the configuration",
+            why=f"the chip boots at 0x{BOOT_ADDRESS:08x}, so every bench requires a vector table there",
+            remedy="pair another product, with a separate region, for the configuration",
         )
 
 
@@ -161,5 +161,6 @@ def _no_program(release: Release, why: str) -> ImageError:
     return ImageError(
         f"the image of {release.product} {release.version} has no plausible vector table",
         why=why,
-        remedy="publish the linked image of a program, or say --configuration for data",
+        remedy="publish the linked image of a program, or declare the image as data",
+        action=Action.PUBLISH_AS_CONFIGURATION,
     )

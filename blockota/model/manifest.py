@@ -1,7 +1,7 @@
-"""The manifest of a release: what people want to know of it, as a JSON file that lies beside the image.
+"""The manifest of a release: a JSON file with notes and metadata, stored beside the image. Pure.
 
-The contract keeps the manifest's SHA-256 in the event ``ReleasePublished``. A manifest fits one block, so that this
-digest is also that of its content address. Whatever it says, it says of one image, whose SHA-256 it names.
+The event ``ReleasePublished`` of the contract has the manifest's SHA-256. A manifest is a single block, so this digest
+is also that of its content address. A manifest names the SHA-256 of its image, and is refused for any other.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from blockota.model.release import Release, Version, product_key
 from blockota.strict_json import load_object
 
 MAX_SIZE = CHUNK_SIZE
-"""Bytes of the largest manifest, which must be a single block."""
+"""Maximum size of a manifest in bytes: it must be a single block."""
 MAX_NOTES_SIZE = 1 << 16
-"""Bytes of the longest notes, in UTF-8."""
+"""Maximum size of the notes in bytes of UTF-8."""
 MAX_ENTRIES, MAX_VALUE_LENGTH = 64, 1024
-"""Entries of metadata, and characters of a value."""
+"""Maximum number of metadata entries, and of characters in a value."""
 _FORMAT = "blockota-manifest-1"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -33,15 +33,15 @@ _TAB_WIDTH = 4
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a vendor says of a release beside its record.
+    """Notes and metadata of a release.
 
     Attributes:
-        product: the product's name.
-        version: the release's version.
-        sha256: the 32 bytes of the image's SHA-256.
-        size: the image's bytes.
-        notes: for people; lines of printable text.
-        metadata: ⟨key, value⟩ pairs by ascending key; values are one line each.
+        product: name of the product.
+        version: version of the release.
+        sha256: SHA-256 of the image, 32 bytes.
+        size: size of the image in bytes.
+        notes: release notes, lines of printable text.
+        metadata: ⟨key, value⟩ pairs in ascending order of the keys; a value is one line.
     """
 
     product: str
@@ -52,7 +52,7 @@ class Manifest:
     metadata: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be shown safely, or is too much.
+        """Check that notes and metadata can be shown safely, and their sizes.
 
         Raises:
             RefusedError: notes or metadata cannot be published.
@@ -67,15 +67,15 @@ class Manifest:
             _require_entry(key, value)
         keys = [key for key, _ in self.metadata]
         if keys != sorted(set(keys)):
-            raise _unusable("the metadata is ambiguous", "a key stands twice, or the keys are not in order")
+            raise _unusable("the metadata is ambiguous", "a key is repeated, or the keys are not in order")
 
     @property
     def cid(self) -> CID:
-        """Its content address; the digest in it is what the contract's event names."""
+        """The content address of the manifest; its digest is in the contract's event."""
         return CID(RAW, hashlib.sha256(self.to_json()).digest())
 
     def to_json(self) -> bytes:
-        """The file's bytes, the same for equal manifests."""
+        """The bytes of the file; equal manifests give equal bytes."""
         fields = {
             "format": _FORMAT,
             "product": self.product,
@@ -92,7 +92,7 @@ class Manifest:
         """Read a file.
 
         Raises:
-            RefusedError: it is too large, no manifest of ours, or holds what cannot be shown safely.
+            RefusedError: the file is too large, not a manifest, or cannot be shown safely.
         """
         if len(raw) > MAX_SIZE:
             raise _unreadable(f"it has {len(raw)} bytes, at most {MAX_SIZE} are allowed")
@@ -108,36 +108,36 @@ class Manifest:
         return manifest
 
     def require_about(self, release: Release) -> None:
-        """Refuse a manifest that is about something else.
+        """Check that the manifest is about a release.
 
         Raises:
-            RefusedError: another product, version or image.
+            RefusedError: it is about another product, version or image.
         """
-        said = (self.product, self.version, self.sha256, self.size)
-        if said != (release.product, release.version, release.sha256, release.size):
+        about = (self.product, self.version, self.sha256, self.size)
+        if about != (release.product, release.version, release.sha256, release.size):
             raise RefusedError(
                 f"the manifest is not about {release.product} {release.version}",
-                why=f"it says {self.product} {self.version}, {self.size} bytes with SHA-256 {self.sha256.hex()}",
-                remedy="do not believe its notes; tell the vendor",
+                why=f"it is about {self.product} {self.version}, {self.size} bytes with SHA-256 {self.sha256.hex()}",
+                remedy="do not rely on its notes; report it to the vendor",
             )
 
 
 def notes_from(raw: bytes) -> str:
-    """Release notes as a file of text holds them: a line feed after each line, spaces for tabs.
+    """Decode release notes from a text file, with line feeds as line ends, and spaces in place of tabs.
 
     Raises:
-        RefusedError: it is no UTF-8.
+        RefusedError: the file is not UTF-8.
     """
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _unusable("the notes cannot be read", f"byte {error.start} is no UTF-8") from error
+        raise _unusable("the notes cannot be read", f"byte {error.start} is not UTF-8") from error
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join(line.expandtabs(_TAB_WIDTH).rstrip(" ") for line in lines).strip("\n")
 
 
 def metadata_from(entries: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Metadata in the order that a manifest wants; a key given twice stays twice, and is refused there."""
+    """Sort metadata by key, as `Manifest` requires. Repeated keys are kept, so that `Manifest` refuses them."""
     return tuple(sorted(entries))
 
 
@@ -146,11 +146,11 @@ def _from_fields(fields: Any) -> Manifest:
         raise ValueError(f"its format is not {_FORMAT}")
     sha256, metadata = _text(fields, "sha256"), fields["metadata"]
     if not _SHA256.fullmatch(sha256):
-        raise ValueError("sha256 is no 64 hex digits")
+        raise ValueError("sha256 is not 64 hex digits")
     if type(fields["size"]) is not int or not 0 < fields["size"] < 1 << 32:
-        raise ValueError("size is no number of bytes")
+        raise ValueError("size is not a number of bytes")
     if not isinstance(metadata, dict):
-        raise TypeError("metadata is no object")
+        raise TypeError("metadata is not an object")
     product_key(_text(fields, "product"))
     return Manifest(
         product=_text(fields, "product"),
@@ -165,7 +165,7 @@ def _from_fields(fields: Any) -> Manifest:
 def _text(fields: dict[str, Any], name: str) -> str:
     value = fields[name]
     if not isinstance(value, str):
-        raise TypeError(f"{name} is no text")
+        raise TypeError(f"{name} is not a text")
     return value
 
 
@@ -191,8 +191,8 @@ def _unusable(what: str, why: str) -> RefusedError:
 
 
 def _unreadable(why: str) -> RefusedError:
-    return RefusedError("the manifest cannot be read", why=why, remedy="do not believe it; tell the vendor")
+    return RefusedError("the manifest cannot be read", why=why, remedy="do not use it; report it to the vendor")
 
 
 def _fault(error: Exception) -> str:
-    return f"its field {error} is missing" if isinstance(error, KeyError) else f"it is no manifest of ours ({error})"
+    return f"its field {error} is missing" if isinstance(error, KeyError) else f"it is not a manifest ({error})"

@@ -1,4 +1,4 @@
-"""Products, versions and releases: the facts that the chain keeps, as values."""
+"""Products, versions and releases, the records of the contract, with their JSON. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NUMBER = r"(0|[1-9]\d{0,99})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
 _MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
 SINGLE_BLOCK_SIZE = CHUNK_SIZE
-"""Largest image, in bytes, whose SHA-256 is also its content address."""
+"""Size of the largest image that is one block, whose SHA-256 is the digest of its content address; bytes."""
 
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """A version as the contract orders it: major (16 bits), minor (24 bits), patch (24 bits)."""
+    """A version: major (16 bits), minor and patch (24 bits each). The order is that of the contract."""
 
     major: int
     minor: int
@@ -35,7 +35,7 @@ class Version:
         """Read ``MAJOR.MINOR.PATCH`` (semver.org, without pre-release or build parts).
 
         Raises:
-            UsageError: it is none, a number is too large, or it is 0.0.0.
+            UsageError: the text is not a version, a number is too large, or it is 0.0.0.
         """
         match = _VERSION.fullmatch(text)
         if not match:
@@ -44,12 +44,12 @@ class Version:
         if version.major > _MAX_MAJOR or max(version.minor, version.patch) > _MAX_MINOR:
             raise _no_version(text, f"the largest version is {_MAX_MAJOR}.{_MAX_MINOR}.{_MAX_MINOR}")
         if not version.packed:
-            raise _no_version(text, "0.0.0 stands for 'no version' on the chain")
+            raise _no_version(text, "0.0.0 means 'no version' in the contract")
         return version
 
     @classmethod
     def unpack(cls, packed: int) -> Version | None:
-        """The version in a uint64 of the contract; None for 0, which stands for none."""
+        """The version in a uint64 of the contract; None for 0."""
         return cls(packed >> 48, packed >> 24 & _MAX_MINOR, packed & _MAX_MINOR) if packed else None
 
     @property
@@ -76,11 +76,11 @@ class Region:
 
     @property
     def end(self) -> int:
-        """The first address behind the region."""
+        """The first address after the region."""
         return self.start + self.size
 
     def contains(self, other: Region) -> bool:
-        """Whether `other` lies wholly inside."""
+        """Whether `other` is entirely inside."""
         return self.start <= other.start and other.end <= self.end
 
     def __str__(self) -> str:
@@ -90,14 +90,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Product:
-    """What an image is for, as the chain keeps it.
+    """The record of a product: one component of one device model.
 
     Attributes:
         name: at most 31 ASCII characters.
-        oem: the original equipment manufacturer it is paired with.
-        chip_id: the product id that the chip's bootloader reports (AN3155, Get ID).
-        region: the flash that its images may occupy.
-        minimum_version: the floor; nothing below it may be installed.
+        oem: name of the original equipment manufacturer that it is paired with.
+        chip_id: product id reported by the chip's bootloader (AN3155, Get ID).
+        region: range of flash for its images.
+        minimum_version: the floor, below which nothing may be installed; None if not set.
         paired: whether releases can be published and installed.
     """
 
@@ -138,7 +138,7 @@ class Product:
 
 
 class Status(enum.Enum):
-    """What the vendor says of a release today."""
+    """The status of a release."""
 
     ACTIVE = 1
     REVOKED = 2
@@ -150,21 +150,21 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True)
 class Release:
-    """⟨product, version⟩ and the facts that the chain keeps of it.
+    """The record of a release.
 
     Attributes:
-        product: the product's name.
-        version: its version.
-        sha256: the 32 bytes of the image's SHA-256.
-        size: the image's bytes.
-        load_address: where the image's first byte goes.
+        product: name of the product.
+        version: version of the release.
+        sha256: SHA-256 of the image, 32 bytes.
+        size: size of the image in bytes.
+        load_address: flash address of the first byte of the image.
         active_from: Unix time, in seconds, before which it must not be installed.
-        chip_id: the chip that it was published for.
+        chip_id: product id of the chip that it was published for.
         status: active or revoked.
-        previous: the version published before it.
-        dag_root: digest of the DAG's root, for an image of more than `SINGLE_BLOCK_SIZE` bytes.
-        manifest: SHA-256 of the manifest that it is to be published with; a record read back has none, since the
-            contract keeps it in the event alone.
+        previous: the version published before it; None for the first.
+        dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
+        manifest: SHA-256 of the manifest, for a release to be published. None in a record that was read, because the
+            contract has the manifest in the event only.
     """
 
     product: str
@@ -181,12 +181,12 @@ class Release:
 
     @property
     def cid(self) -> CID:
-        """The image's content address, which follows from the record."""
+        """The content address of the image."""
         return CID(DAG_PB, self.dag_root) if self.dag_root else CID(RAW, self.sha256)
 
     @property
     def region(self) -> Region:
-        """The flash that the image occupies."""
+        """The range of flash addresses of the image."""
         return Region(self.load_address, self.size)
 
     def as_fields(self) -> dict[str, Any]:
@@ -229,10 +229,10 @@ class Release:
 
 
 def product_key(name: str) -> bytes:
-    """The bytes32 that stands for a product (or an OEM) on the chain.
+    """The bytes32 of a product's or OEM's name in the contract.
 
     Raises:
-        UsageError: the name is empty, longer than 31 characters, or has other characters.
+        UsageError: the name is empty, longer than 31 characters, or has characters that are not allowed.
     """
     if not _PRODUCT.fullmatch(name):
         raise UsageError(
@@ -243,13 +243,13 @@ def product_key(name: str) -> bytes:
 
 
 def product_name(key: bytes) -> str:
-    """The name in a bytes32 of the chain; unusual bytes are shown as escapes, never printed as they are."""
+    """The name in a bytes32 of the contract; bytes that are not printable ASCII are escaped."""
     name = key.rstrip(b"\0").decode("ascii", "backslashreplace")
     return name if name.isprintable() else repr(name)[1:-1]
 
 
 def show_time(seconds: int) -> str:
-    """A Unix time, in seconds, for people."""
+    """Format a Unix time in seconds as UTC."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
@@ -306,4 +306,4 @@ def _read_cid(fields: Mapping[str, Any]) -> CID:
 
 
 def _no_version(text: str, why: str) -> UsageError:
-    return UsageError(f"{text!r} is no version", why=why)
+    return UsageError(f"{text!r} is not a version", why=why)

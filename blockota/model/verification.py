@@ -264,10 +264,11 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
         )
     # (6b)
     if board.other is not None and consent.replace_product != board.other.product:
+        found = f"{board.other.product} {board.other.version}"
         raise VerificationError(
             6,
             "the board holds another product",
-            why=f"its flash is {board.contents}, and {proven.release.product} would replace it",
+            why=f"its flash is {found}, and {proven.release.product} would replace it",
             remedy=f"take another board, or consent to replacing {board.other.product}",
             action=Action.REPLACE_PRODUCT,
             values={"product": board.other.product},

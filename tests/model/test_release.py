@@ -47,7 +47,7 @@ WRONG_VERSIONS = (
 @pytest.mark.parametrize("text", WRONG_VERSIONS, ids=range(len(WRONG_VERSIONS)))
 def test_a_wrong_version_is_told(text: str) -> None:
     """The sentence repeats what was typed and says what a version is."""
-    with pytest.raises(UsageError, match="is no version") as refused:
+    with pytest.raises(UsageError, match="is not a version") as refused:
         Version.parse(text)
     assert repr(text) in str(refused.value)
     assert refused.value.why

@@ -74,7 +74,7 @@ def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: s
 @pytest.mark.parametrize(
     ("word", "status", "sentence"),
     [
-        ("2020-01-01T08:00Z", REFUSED, "would begin in the past"),
+        ("2020-01-01T08:00Z", REFUSED, "activation time of"),
         ("2031-01-01T08:00", USAGE, "has no time zone"),
         ("2031-13-01T08:00Z", USAGE, "is not a time"),
         ("next week", USAGE, "is not a time"),
@@ -125,7 +125,7 @@ BAD_ALSO = {
     "older": (str(NEW), PRODUCT, "0.9.0", REFUSED, "is not newer"),
     "unpaired": (str(NEW), "acme-thermo3", "1.1.0", REFUSED, "is not paired"),
     "missing": ("missing.bin", PRODUCT, "1.1.0", USAGE, "no file"),
-    "version": (str(NEW), PRODUCT, "1.1", USAGE, "is no version"),
+    "version": (str(NEW), PRODUCT, "1.1", USAGE, "is not a version"),
     "data": ("settings.bin", CONFIGURATION, "1.0.0", REFUSED, "no plausible vector table"),
 }
 
@@ -200,7 +200,7 @@ def test_a_release_without_notes_is_shown_without(workshop: Workshop) -> None:
 BAD_NOTES = {
     "escape": (b"fine\nnot \x1b[2Jfine", REFUSED, "line 2 of the notes cannot be shown safely"),
     "bidi": ("\u202etxt.exe".encode(), REFUSED, "U+202E"),
-    "latin-1": (b"\xd6l", REFUSED, "no UTF-8"),
+    "latin-1": (b"\xd6l", REFUSED, "not UTF-8"),
     "binary": (OLD.read_bytes(), REFUSED, "the notes"),
     "large": (b"x" * (MAX_NOTES_SIZE + 1), USAGE, "too large"),
 }
@@ -224,7 +224,7 @@ def test_notes_that_could_deceive_are_refused(workshop: Workshop, name: str) -> 
         (("=4f2a",), USAGE, "write KEY=VALUE"),
         (("a b=1",), REFUSED, "cannot be a key"),
         (("k=\x1b[2J",), REFUSED, "cannot be shown safely"),
-        (("k=1", "k=2"), REFUSED, "a key stands twice"),
+        (("k=1", "k=2"), REFUSED, "a key is repeated"),
         (("k=" + "x" * 1025,), REFUSED, "too long"),
     ],
     ids=range(6),

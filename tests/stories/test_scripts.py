@@ -100,7 +100,7 @@ def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
     """Sentences and exit statuses are those of the command; nothing is written."""
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key="nonsense"), USAGE, "holds no private key")
     refused(publish(workshop, Path("/nowhere.bin"), "1.0.0"), USAGE, "there is no file /nowhere.bin")
-    refused(publish(workshop, OLD, "1.0"), USAGE, "is no version")
+    refused(publish(workshop, OLD, "1.0"), USAGE, "is not a version")
     refused(revoke(workshop, "--reason", "x"), REFUSED, "there is no release acme-thermo2 1.0.0")
     refused(revoke(workshop), USAGE, "not revoked without a reason")
     assert not list(workshop.folder.glob("*.0.json"))

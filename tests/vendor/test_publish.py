@@ -43,7 +43,7 @@ UNPUBLISHABLE: dict[str, tuple[dict[str, Any], str]] = {
     "outside": ({"load_address": FLASH.end}, "does not fit the region"),
     "empty": ({"image": b""}, "is empty"),
     "unpaired": ({"product": "acme-thermo3"}, "is not paired"),
-    "past": ({"active_from": NOW - GRACE - 1}, "would begin in the past"),
+    "past": ({"active_from": NOW - GRACE - 1}, "activation time of"),
     "data": ({"image": bytes(64)}, "no plausible vector table"),
     "notes": ({"notes": "\x1b"}, "cannot be shown safely"),
 }
