@@ -1,12 +1,10 @@
-"""Progress bars on stderr, ``--source``, and the search for a release's image that several commands share."""
+"""Progress bars on stderr, and the search for a release's image that several commands share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-import click
+from typing import TYPE_CHECKING, BinaryIO
 
 from blockota.cli.session import Session
 
@@ -15,12 +13,6 @@ if TYPE_CHECKING:
     from blockota.stores.search import ImageSources
 
 _PART_SIZE = 1 << 20
-
-
-def source_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--source``, which names sources that are asked before those of the settings and the chain."""
-    words = "Repository or gateway to ask first if the store lacks the image; may be repeated."
-    return click.option("--source", multiple=True, metavar="URL", help=words)(command)
 
 
 def image_sources(session: Session, named: Sequence[str]) -> ImageSources:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from blockota.cli.boards import BENCH_LOG, JOURNALS, lines_options
-from blockota.cli.display import image_sources, source_option
+from blockota.cli.display import image_sources
+from blockota.cli.options import source_option
 from blockota.cli.parameters import VERSION
 from blockota.cli.session import Session, with_session
 from blockota.errors import Action, UsageError

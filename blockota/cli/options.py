@@ -1,4 +1,4 @@
-"""The options of every command that makes a proposal, and the proposal file that they describe."""
+"""Option decorators: ``--source``, and the options of every command that makes a proposal."""
 
 from __future__ import annotations
 
@@ -56,6 +56,12 @@ class ProposalOptions:
             nonce=self.nonce,
             proposer=one_line(self.proposer),
         )
+
+
+def source_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--source``, which names sources that are asked before those of the settings and the chain."""
+    words = "Repository or gateway to ask first if the store lacks the image; may be repeated."
+    return click.option("--source", multiple=True, metavar="URL", help=words)(command)
 
 
 def proposing_options(command: Callable[..., None]) -> Callable[..., None]:

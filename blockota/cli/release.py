@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.display import counting_bar, parts_of, search_image, source_option
-from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
+from blockota.cli.display import counting_bar, parts_of, search_image
+from blockota.cli.options import ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
 from blockota.cli.session import Session, with_session
@@ -136,7 +137,7 @@ def list_(session: Session, /, product: str | None) -> None:
     releases = [found for name in names for found in session.contract.history(name)]
     now = session.chain.head().time
     rows = [
-        (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), _short(r.sha256))
+        (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), f"{r.sha256.hex()[:16]}…")
         for r in releases
     ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
@@ -298,10 +299,6 @@ def _status(found: Release, *, now: int) -> str:
     return "postponed" if found.status is Status.ACTIVE and found.active_from > now else str(found.status)
 
 
-def _short(digest: bytes) -> str:
-    return digest.hex()[:16] + "…"
-
-
 def _show_release(session: Session, found: Release, *, described: Description) -> None:
     session.fields(
         {
@@ -321,8 +318,6 @@ def _show_release(session: Session, found: Release, *, described: Description) -
 
 
 def _version_of(session: Session, product: str, *, parts: Iterable[bytes]) -> Version:
-    import hashlib
-
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from blockota.cli.display import image_sources, progress_bar, source_option
+from blockota.cli.display import image_sources, progress_bar
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.options import refuse_existing
+from blockota.cli.options import refuse_existing, source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
 from blockota.cli.session import Session, with_session
 
