@@ -1,15 +1,14 @@
-"""The journal of sent transactions: each is written down before it leaves, and taken out when it is confirmed.
+"""The journal of sent transactions: each is recorded before it is sent, and removed when it is confirmed.
 
-So a command that was ended in between finds its own transaction again, and sends no second one. A transaction is one
-file, ``<folder>/<chain id>/<sender>-<nonce>.json``. It holds the signed bytes, which are no secret: whoever has them
-can do nothing but send them, once. What else the file says is there for people, and must agree with the bytes.
+A command that was interrupted in between finds its own transaction again, and does not send a second one. Each
+transaction is one file, ``<folder>/<chain id>/<sender>-<nonce>.json``, with the signed bytes. These are not secret:
+they can only be submitted, once. The other fields are for people, and must agree with the bytes.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from blockota.chain.transaction import SignedTransaction
-from blockota.errors import RefusedError, UsageError
-from blockota.files import read_input, whole_file
+from blockota.errors import Action, RefusedError, UsageError
+from blockota.files import read_input, write_durable
 from blockota.strict_json import check_depth
 
 _MAX_FILE_SIZE = 1 << 22
@@ -30,12 +29,12 @@ _LOCK_POLL = 0.05
 
 @dataclass(frozen=True)
 class Entry:
-    """A transaction that is not confirmed yet, as far as the journal knows.
+    """A recorded transaction.
 
     Attributes:
-        attempts: the signed transaction, then others of the same nonce that offer more; at most one gets into a block.
+        attempts: the signed transaction, then others of the same nonce with higher fees; at most one gets into a block.
         purpose: the command that sent it.
-        written: when it was written down, in Unix seconds.
+        written: Unix time of the record, in seconds.
     """
 
     attempts: tuple[SignedTransaction, ...]
@@ -44,7 +43,7 @@ class Entry:
 
     @property
     def newest(self) -> SignedTransaction:
-        """The attempt that offers most."""
+        """The attempt with the highest fee."""
         return self.attempts[-1]
 
     @property
@@ -54,20 +53,20 @@ class Entry:
 
     @property
     def sender(self) -> str:
-        """Who signed it."""
+        """The account that signed it."""
         return self.newest.sender
 
     def matches(self, data: bytes, *, to: str | None) -> bool:
-        """Whether it carries this calldata to this contract (None: creates one)."""
+        """Whether it sends this calldata to this contract; None creates one."""
         return self.newest.data == data and (self.newest.to or "").lower() == (to or "").lower()
 
     def with_attempt(self, attempt: SignedTransaction) -> Entry:
-        """The same, with one more attempt."""
+        """The same entry with one more attempt."""
         return replace(self, attempts=(*self.attempts, attempt))
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the file says."""
+        """The contents of its file."""
         newest = self.newest
         return {
             "format": "blockota-transaction-1",
@@ -83,16 +82,16 @@ class Entry:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Entry:
-        """Read what a file says.
+        """Decode the contents of a file.
 
         Raises:
-            ValueError: something in it is not what the signed bytes say.
+            ValueError: a field does not agree with the signed bytes.
         """
         attempts = tuple(SignedTransaction.decode(bytes.fromhex(one["raw"][2:])) for one in fields["attempts"])
         entry = cls(attempts, fields["purpose"], fields["written"])
         places = {(one.chain_id, one.sender, one.nonce, one.to, one.data) for one in attempts}
         is_same = len(places) == 1 and entry.fields == fields and type(entry.written) is int
-        _require(is_same and isinstance(entry.purpose, str), "what it says is not what was signed")
+        _require(is_same and isinstance(entry.purpose, str), "its fields do not agree with the signed bytes")
         return entry
 
 
@@ -100,32 +99,31 @@ class Journal:
     """The unconfirmed transactions of one chain.
 
     Args:
-        folder: where the journals of all chains lie; None keeps none.
+        folder: the folder with the journals of all chains; None records nothing.
         chain_id: the chain.
     """
 
     def __init__(self, folder: Path | None, chain_id: int) -> None:
-        """Remember both; nothing is read or made yet."""
         self._folder = folder / str(chain_id) if folder else None
         self._chain_id = chain_id
 
     @property
     def is_kept(self) -> bool:
-        """Whether anything is written down at all."""
+        """Whether transactions are recorded."""
         return self._folder is not None
 
     def entries(self) -> list[Entry]:
-        """All of them, by sender and nonce.
+        """All entries, by sender and nonce.
 
         Raises:
-            RefusedError: a file cannot be read, so nobody knows what was sent.
+            RefusedError: a file cannot be read, so that it is unknown what was sent.
         """
         paths = self._folder.glob("0x*-*.json") if self._folder else []
         found = [self._read(path) for path in paths]
         return sorted(found, key=lambda entry: (entry.sender, entry.newest.nonce))
 
     def find(self, transaction: str) -> Entry:
-        """The entry that has an attempt of this hash.
+        """The entry with an attempt of this hash.
 
         Raises:
             UsageError: there is none.
@@ -136,11 +134,12 @@ class Journal:
         raise UsageError(
             f"the journal has no transaction {transaction}",
             why=f"on chain {self._chain_id} it was confirmed, forgotten, or never sent from this folder",
-            remedy="see `blockota transaction list`",
+            remedy="check the hash",
+            action=Action.LIST_TRANSACTIONS,
         )
 
     def write(self, entry: Entry) -> None:
-        """Write an entry down; it survives the machine's next moment.
+        """Record an entry durably.
 
         Raises:
             RefusedError: it cannot be written; then nothing may be sent.
@@ -149,15 +148,12 @@ class Journal:
             return
         data = (json.dumps(entry.fields, indent=2) + "\n").encode()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(self._path(entry), mode=_MODE) as file:
-                file.write(data)
-            _flush_names(self._folder)
+            write_durable(self._path(entry), data, mode=_MODE)
         except OSError as error:
             raise self._unwritable(error) from error
 
     def remove(self, entry: Entry) -> None:
-        """Take an entry out.
+        """Remove an entry.
 
         Raises:
             UsageError: its file cannot be removed.
@@ -169,17 +165,18 @@ class Journal:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(
-                f"{path} cannot be removed, though its transaction is settled",
+                f"{path} cannot be removed, although its transaction is settled",
                 why=error.strerror or str(error),
                 remedy="remove it by hand",
             ) from error
 
     @contextmanager
     def locked(self, sender: str, *, timeout: float) -> Iterator[None]:
-        """Let no other process send from this account while the block runs.
+        """Lock an account while the block runs, so that one process at a time sends from it.
 
         Raises:
-            RefusedError: another one does so for longer than `timeout` seconds, or the folder cannot be written.
+            RefusedError: another process has the lock for longer than `timeout` seconds, or the folder cannot be
+                written.
         """
         if self._folder is None:
             yield
@@ -195,7 +192,7 @@ class Journal:
 
     def _path(self, entry: Entry) -> Path:
         if self._folder is None:
-            raise AssertionError("a journal that is not kept has no files")
+            raise AssertionError("a journal without a folder has no files")
         return self._folder / f"{entry.sender.lower()}-{entry.newest.nonce}.json"
 
     def _read(self, path: Path) -> Entry:
@@ -203,35 +200,29 @@ class Journal:
             document = read_input(path, limit=_MAX_FILE_SIZE).decode()
             check_depth(document)
             entry = Entry.from_fields(json.loads(document))
-            _require(self._chain_id == entry.newest.chain_id and self._path(entry) == path, "it lies in a wrong place")
+            _require(
+                self._chain_id == entry.newest.chain_id and self._path(entry) == path,
+                "its name is that of another transaction",
+            )
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError, UsageError) as error:
             raise RefusedError(
-                f"{path} cannot be read, so nobody knows what was sent",
+                f"{path} cannot be read, so it is unknown what was sent",
                 why=str(error).rstrip("."),
-                remedy="look the account's newest transactions up in a block explorer, then move the file away",
+                remedy="look up the account's newest transactions in a block explorer, then move the file away",
             ) from error
         return entry
 
     def _unwritable(self, error: OSError) -> RefusedError:
         return RefusedError(
-            "the transaction was not sent, because it cannot be written down first",
+            "the transaction was not sent, because it cannot be recorded first",
             why=f"{self._folder}: {error.strerror or error}",
-            remedy="free some space or make the folder writable, and run it again",
+            remedy="free some space or make the folder writable, and try again",
         )
 
 
 def _require(condition: object, why: str) -> None:
     if not condition:
         raise ValueError(why)
-
-
-def _flush_names(folder: Path) -> None:
-    """Put the folder itself on the disk, so that a power cut does not undo the new name."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _take(lock: BinaryIO, sender: str, *, timeout: float) -> None:
@@ -243,7 +234,7 @@ def _take(lock: BinaryIO, sender: str, *, timeout: float) -> None:
             if time.monotonic() > deadline:
                 raise RefusedError(
                     "another command is sending from the same account",
-                    why=f"it has not ended in {timeout:.0f} s, and transactions of {sender} have an order",
+                    why=f"it has not ended in {timeout:.0f} s, and {sender} sends one transaction at a time",
                     remedy="wait until it ends, then run this one again",
                 ) from None
             time.sleep(_LOCK_POLL)

