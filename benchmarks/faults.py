@@ -25,6 +25,7 @@ from functools import cache, partial
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
+from typing import overload
 
 from rich.console import Console
 from rich.table import Table
@@ -58,19 +59,43 @@ def cases(count: int, *, seed: int) -> list[Case]:
     chosen: list[Case] = []
     for index, places in enumerate(kinds):
         share = (count - len(chosen)) // (len(kinds) - index)
-        chosen += places if len(places) <= share else draw.sample(places, share)
+        chosen += list(places) if len(places) <= share else draw.sample(places, share)
     return chosen
 
 
-def _kinds(scene: str, proof: Proof) -> Iterator[list[Case]]:
+class _Places(Sequence[Case]):
+    """All places of one kind of fault; a case is made when it is drawn, because there are a million."""
+
+    def __init__(self, first: Case, numbers: range, seeds: int) -> None:
+        self._first, self._numbers, self._seeds = first, numbers, seeds
+
+    def __len__(self) -> int:
+        """The number of places."""
+        return len(self._numbers) * self._seeds
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Case]: ...
+
+    def __getitem__(self, index: int | slice) -> Case | list[Case]:
+        """One place, or several."""
+        if isinstance(index, slice):
+            return [self[one] for one in range(len(self))[index]]
+        number = self._numbers[index // self._seeds]
+        return replace(self._first, number=number, seed=number * 7 + index % self._seeds)
+
+
+def _kinds(scene: str, proof: Proof) -> Iterator[_Places]:
     """All places of each kind of fault."""
     for kind, numbers in _places(scene, proof).items():
         # An erase breaks off in many ways, and each bit of a byte can flip.
         seeds = 40 if kind == "power_cut_in_erase" else 8 if kind.startswith("flip_") else 1
-        found = [Case(scene, proof, kind, number, number * 7 + more) for number in numbers for more in range(seeds)]
-        yield found
+        first = Case(scene, proof, kind, 0)
+        yield _Places(first, numbers, seeds)
         if kind in RESYNCHRONISED:
-            yield [replace(case, resets=False) for case in found]
+            yield _Places(replace(first, resets=False), numbers, seeds)
 
 
 @cache

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blockota.errors import NoAnswerError
+from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard
 from firmware_host.simulator.server import TICK, arriving, serve_connections
 from tests.conftest import IMAGES, ROOT
@@ -24,8 +24,8 @@ OLD, NEW, LARGE = (IMAGES / f"bluepill-{version}.bin" for version in ("1.0.0", "
 STATE = Path(".blockota", "bench")
 LOG, JOURNALS = STATE / "bench-log.jsonl", STATE / "interrupted"
 INTERRUPTED = 130
-PATIENCE = 60.0
-"""Seconds within which anything happens, on a machine that does much else."""
+TIMEOUT = 120.0
+"""Seconds after which a test fails instead of waiting on."""
 
 
 def board(
@@ -49,18 +49,24 @@ class Jig:
     """
 
     def __init__(self) -> None:
-        """Empty."""
         self._board: SimulatedBoard | None = None
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._polls = 0
         self.heard = b""
         self.last_heard = b""
 
     def put(self, one: SimulatedBoard | None, *, is_reset: bool = True) -> None:
         """Take out what is in, and put a board in, or none; putting it in presses reset."""
-        with self._lock:
+        with self._changed:
             self._board, self.heard = one, b""
             if one and is_reset:
                 one.connect()
+
+    def wait_for_polls(self, count: int) -> None:
+        """Wait until the command has asked so many times whether a board is there."""
+        with self._changed:
+            until = self._polls + count
+            assert self._changed.wait_for(lambda: self._polls >= until, TIMEOUT)
 
     @contextmanager
     def served(self) -> Iterator[str]:
@@ -70,11 +76,13 @@ class Jig:
 
     def _talk(self, connection: socket.socket, ended: threading.Event) -> None:
         for data in arriving(connection, ended, tick=lambda: TICK):
-            with self._lock:
+            with self._changed:
                 self.heard += data
+                self._polls += data.startswith(bytes((SYNC,)))
                 answer = self._board.feed(data) + self._board.idle(TICK) if self._board else b""
                 if self.last_heard and data.endswith(self.last_heard):
                     self._board, self.last_heard, answer = None, b"", b""
+                self._changed.notify_all()
             connection.sendall(answer)
 
 
@@ -89,19 +97,28 @@ class Command:
 
     process: subprocess.Popen[str]
     said: list[str] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _has_ended: bool = False
 
     def listen(self) -> None:
-        """Collect what is said on stderr, until the process ends."""
+        """Collect the lines on stderr, until the process ends."""
         for line in self.process.stderr or ():
-            self.said.append(line.rstrip("\n"))
+            with self._changed:
+                self.said.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
 
     def wait_for(self, words: str, *, times: int = 1) -> None:
-        """Wait until a line has these words, as many times."""
-        deadline = time.monotonic() + PATIENCE
-        while sum(words in line for line in self.said) < times:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise NoAnswerError(f"the command does not say {words!r}", why="\n".join(self.said))
-            time.sleep(0.02)
+        """Wait until so many lines have these words."""
+
+        def is_said() -> bool:
+            return sum(words in line for line in self.said) >= times
+
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_ended or is_said(), TIMEOUT)
+            assert is_said(), "\n".join([f"the command does not print {words!r}", *self.said])
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -110,8 +127,18 @@ class Command:
     def end(self) -> Outcome:
         """Wait until the command has ended."""
         out = self.process.stdout.read() if self.process.stdout else ""
-        status = self.process.wait(PATIENCE)
+        status = self.process.wait(TIMEOUT)
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._has_ended, TIMEOUT)
         return Outcome(status, out, "\n".join(self.said))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Poll a condition of a simulated board until it holds."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "the condition does not come about"
+        time.sleep(0.002)
 
 
 @contextmanager
@@ -129,7 +156,7 @@ def running(*words: str) -> Iterator[Command]:
             yield command
         finally:
             process.kill()
-            listener.join(PATIENCE)
+            listener.join(TIMEOUT)
 
 
 def publish_all(workshop: Workshop) -> Workshop:

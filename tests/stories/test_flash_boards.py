@@ -33,12 +33,13 @@ from tests.stories.technicians import (
     LOG,
     NEW,
     OLD,
-    PATIENCE,
+    TIMEOUT,
     WORDS,
     board,
     publish_all,
     running,
     unique_id,
+    wait_until,
 )
 
 FLASH_SIZE = 1 << 16
@@ -222,10 +223,8 @@ def test_the_state_is_told_however_often_the_end_is_asked_for(
     """Pressed until it ends: status 130, the state, the remedy, and a line in the log; the second press is answered."""
     one, url = slow
     with running(*WORDS, "--port", url, "--no-stub") as work:
-        until = time.monotonic() + PATIENCE
-        while not is_erased(one) and time.monotonic() < until:
-            time.sleep(0.005)
-        assert is_erased(one), work.said
+        wait_until(lambda: is_erased(one))
+        until = time.monotonic() + TIMEOUT
         while work.process.poll() is None and time.monotonic() < until:
             work.process.send_signal(number)
             time.sleep(0.01)
@@ -247,12 +246,12 @@ def test_a_terminal_that_goes_away_ends_the_work_as_control_c_does(slow: tuple[S
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
     with subprocess.Popen(words, stdin=end, stdout=end, stderr=end, env=environment) as process:
         os.close(end)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + TIMEOUT
         while not is_erased(one) and time.monotonic() < until:
             if select.select([terminal], [], [], 0.005)[0]:
                 os.read(terminal, 1 << 16)
         assert is_erased(one)
         os.close(terminal)
-        assert process.wait(PATIENCE) == INTERRUPTED
+        assert process.wait(TIMEOUT) == INTERRUPTED
     (line,) = BenchLog(LOG).lines()
     assert line.fields["result"].startswith("flashing was interrupted: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +19,11 @@ from tests.stories.technicians import (
     LARGE,
     LOG,
     OLD,
-    PATIENCE,
     WORDS,
     board,
     running,
     unique_id,
+    wait_until,
 )
 from tests.support.samples import release_of
 
@@ -191,10 +190,7 @@ def test_control_c_tells_what_is_half_done(workshop: Workshop) -> None:
     way = ("--wiring", "dtr-rts")
     with served_slowly() as (slow, url):
         with running(*WORDS, *RESUMED, "--port", url, *way, "--json") as work:
-            deadline = time.monotonic() + PATIENCE
-            while not slow.flash.strip(b"\xff"):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: bool(slow.flash.strip(b"\xff")))
             work.interrupt()
             outcome = work.end()
         assert outcome.status == INTERRUPTED

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from blockota.bindings.block_ota import revoke_call
+from blockota.chain.local import free_port
 from blockota.model.release import Version
 from firmware_host.bench.log import BenchLog
+from firmware_host.bench.watch import ABSENT, REMOVED
 from firmware_host.bootloader.an3155 import Command
-from firmware_host.simulator import STM32F103C8, Faults, serve_rfc2217, serve_tcp
+from firmware_host.simulator import STM32F103C8, Faults, serve_rfc2217
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.technicians import (
     INTERRUPTED,
@@ -29,10 +30,8 @@ from tests.stories.technicians import (
 
 STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 SYNC = 0x7F
-SEVERAL_LOOKS = 4.0
-"""Seconds."""
-A_MOMENT = 2.0
-"""Seconds in which a board is known to be out, and that nobody puts one in not yet."""
+SEVERAL = REMOVED + ABSENT + 1
+"""Polls after which the command has seen that there is no board."""
 NEXT = "Take the board out"
 
 
@@ -128,7 +127,7 @@ def test_boards_that_do_not_tell_their_unique_id_are_each_worked_on(jig: tuple[J
             place.put(closed)
             work.wait_for(f"Line {number} of the bench log")
             place.put(None)
-            time.sleep(A_MOMENT)
+            place.wait_for_polls(REMOVED + 1)
         work.interrupt()
         work.end()
     assert not any("None" in line for line in work.said)
@@ -145,7 +144,7 @@ def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> N
         work.wait_for("Put a board in")
         place.put(cut := board(1, flash=flash, profile=STM32F103CB))
         work.wait_for("put in again, this one is tried again")
-        time.sleep(SEVERAL_LOOKS)
+        place.wait_for_polls(SEVERAL)
         place.put(cut, is_reset=False)
         work.wait_for("Line 2 of the bench log")
         work.interrupt()
@@ -179,18 +178,16 @@ def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: 
 @pytest.mark.usefixtures("published")
 def test_a_port_that_vanishes_is_waited_for() -> None:
     """An adapter that travels with its board is unplugged with it; with a reset wire nobody has to press anything."""
-    options = ("--wiring", "dtr-rts", "--baud", "auto")
-    with serve_rfc2217(first := board(1)) as url, running(*WORDS, "--watch", "--port", url, *options) as work:
-        port = int(url.rpartition(":")[2])
-        work.wait_for("Line 1 of the bench log")
-        work.wait_for(f"Board {unique_id(1)} is there still or again")
+    port = free_port()
+    url, options = f"rfc2217://127.0.0.1:{port}", ("--wiring", "dtr-rts", "--baud", "auto")
     with running(*WORDS, "--watch", "--port", url, *options, "--json") as work:
         work.wait_for("Waiting for the port")
+        with serve_rfc2217(first := board(1), port=port):
+            work.wait_for("Line 1 of the bench log")
+            work.wait_for(f"Board {unique_id(1)} is there still or again")
+        work.wait_for("Waiting for the port", times=2)
         with serve_rfc2217(second := board(2, flash=OLD.read_bytes()), port=port):
             work.wait_for("Line 2 of the bench log")
-        work.wait_for("Waiting for the port", times=2)
-        with serve_rfc2217(board(3), port=port):
-            work.wait_for("Line 3 of the bench log")
             work.interrupt()
             outcome = work.end()
     assert [one["result"] for one in outcome.json["results"]] == ["done", "done"]
@@ -198,12 +195,14 @@ def test_a_port_that_vanishes_is_waited_for() -> None:
 
 
 @pytest.mark.usefixtures("published")
-def test_a_board_with_a_program_that_talks_is_not_taken_for_one_to_flash() -> None:
+def test_a_board_with_a_program_that_talks_is_not_taken_for_one_to_flash(jig: tuple[Jig, str]) -> None:
     """BOOT0 at 0: what it prints is no answer of a bootloader."""
     talker = board(1, flash=NEW.read_bytes())
     talker.boot0 = False
-    with serve_tcp(talker) as url, running(*WORDS, "--watch", "--port", url) as work:
+    place, url = jig
+    place.put(talker)
+    with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
-        time.sleep(SEVERAL_LOOKS)
+        place.wait_for_polls(SEVERAL)
         work.interrupt()
         assert work.end().err.splitlines()[-1] == "Stopped. No board was worked on."

@@ -25,6 +25,7 @@ from tests.firmware_host.direct_link import DirectLink
 from tests.firmware_host.flash_scene import RunningLink, bench_on
 from tests.stories.conftest import Workshop
 from tests.support.samples import PRODUCT, TRUST, answer_with, release_of
+from tests.support.sampling import sampled
 
 IMAGE, NEXT, LARGE = ((IMAGES / f"bluepill-{version}.bin").read_bytes() for version in ("1.0.0", "1.1.0", "1.2.0"))
 FOREIGN = b"\xff" * 256 + b"somebody else's program"
@@ -67,7 +68,7 @@ def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_C
 def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command() -> None:
     """Whatever number of bytes came through, the second run needs no option, or says that all is done."""
     said: set[str] = set()
-    for cut in range(1, _bytes_until_proven() + 1, 7):
+    for cut in sampled(range(1, _bytes_until_proven() + 1, 7), one_in=4):
         board = SimulatedBoard(faults=Faults(silent_after=cut))
         try:
             run(board, FIRST)
@@ -85,7 +86,7 @@ def _run_again(board: SimulatedBoard) -> str:
 def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown() -> None:
     """While an old release is half erased nobody can say what it was: the error names the option beforehand."""
     kinds: set[str] = set()
-    for cut in range(3000, 45_000, 4001):
+    for cut in sampled(range(3000, 45_000, 4001), one_in=3):
         board = SimulatedBoard(flash=NEXT, faults=Faults(silent_after=cut))
         try:
             run(board, THIRD)

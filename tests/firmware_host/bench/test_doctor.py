@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -166,9 +167,14 @@ def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
         thread.join()
 
 
+def briefly(seconds: float) -> None:
+    """Wait after a reset; the simulated board needs less time than a slow chip."""
+    time.sleep(min(seconds, 0.05))
+
+
 def abouts(line: BoardLine) -> list[str]:
     """What is found on a line, in a word each."""
-    return [finding.about for finding in findings(observe(line, listen=0.1))]
+    return [finding.about for finding in findings(observe(line, listen=0.1, wait=briefly))]
 
 
 def test_a_good_board_is_ready() -> None:
@@ -224,7 +230,7 @@ def test_the_wiring_is_found(wiring: Wiring, asked: str, found: BoardWiring) -> 
     board.boot0 = False
     board.reset()
     with serve_rfc2217(board, wiring=wiring) as url:
-        seen = observe(BoardLine(url, wiring=WIRINGS[asked]), listen=0.1)
+        seen = observe(BoardLine(url, wiring=WIRINGS[asked]), listen=0.1, wait=briefly)
     first = findings(seen)[0]
     assert (first.about, first.hinders) == ("wiring", True)
     assert first.values["line"] == BoardLine(url, wiring=found)
@@ -236,14 +242,14 @@ def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> No
         by_hand = BoardLine(url)
         assert abouts(by_hand)[0] == "ready"
         assert abouts(by_hand)[:2] == ["ready", "conversation"]
-        first = findings(observe(replace(by_hand, wiring=WIRINGS["rts-dtr"])))[0]
+        first = findings(observe(replace(by_hand, wiring=WIRINGS["rts-dtr"]), wait=briefly))[0]
     assert first.values["line"] == BoardLine(url, 115200, WIRINGS["dtr-rts"])
 
 
 def test_a_speed_that_is_too_high_is_found() -> None:
     """A board that is deaf at the named speed is reset and spoken to at a lower one."""
     with serve_rfc2217(SimulatedBoard()) as url:
-        first = findings(observe(BoardLine(url, 460800, WIRINGS["dtr-rts"])))[0]
+        first = findings(observe(BoardLine(url, 460800, WIRINGS["dtr-rts"]), wait=briefly))[0]
     assert first.values["line"] == BoardLine(url, 115200, WIRINGS["dtr-rts"])
 
 

@@ -216,7 +216,7 @@ def test_a_board_that_resets_into_an_application_that_talks() -> None:
     """What an application says is no bootloader's answer, and the advice is the same."""
     bench = Bench(contents=(IMAGES / "bluepill-1.1.0.bin").read_bytes())
     bench.board.boot0 = False
-    with pytest.raises(NoAnswerError, match="no STM32 bootloader"):
+    with pytest.raises(NoAnswerError, match="is not an STM32 bootloader"):
         bench.stub.run(FLASH, [500])
 
 
