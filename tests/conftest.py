@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,11 +28,11 @@ from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy, deploy_local_safe, propose_pairing
 from tests.support.samples import NOW, PRODUCT
 from tests.support.sampling import SEED
+from tests.support.waiting import eventually
 
 settings.register_profile("patient", deadline=None)  # four tests at a time: how long one takes says nothing of it
 settings.load_profile("patient")
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60.0
 IMAGES = ROOT / "examples" / "bluepill" / "images"
 
 
@@ -76,15 +75,17 @@ def anvil() -> Iterator[Chain]:
 
 
 def wait_for_chain(url: str) -> Chain:
-    """A chain that is about to answer."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
+    """A chain whose node was just started."""
+
+    def connect() -> Chain | None:
         try:
             return Chain(url, chain_id=CHAIN_ID)
         except ChainError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+            return None
+
+    chain = eventually(connect, what=f"an answer of {url}")
+    assert chain
+    return chain
 
 
 @pytest.hookimpl(wrapper=True)

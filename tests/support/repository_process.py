@@ -12,7 +12,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ from blockota.stores.store import open_store
 from tests.conftest import ROOT as FOLDER
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT, blocks_of
 from tests.support.tls import CERTIFICATE, PRIVATE_KEY
+from tests.support.waiting import eventually
 
 SECRET = b"nothing that anybody published"
 LARGE = hashlib.shake_128(b"large").digest(12 << 20)
@@ -145,10 +145,7 @@ class Running:
 
     def line(self, number: int) -> dict[str, Any]:
         """One line of it, which is written when the answer is over."""
-        deadline = time.monotonic() + 10
-        while len(self.lines) <= number and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return self.lines[number]
+        return eventually(lambda: self.lines[number:], what="the line in the access log")[0]
 
 
 def receive_all(connection: socket.socket) -> bytes:
