@@ -1,4 +1,4 @@
-"""``blockota safe``: the vendor's Safe itself, its owners and its threshold."""
+"""``blockota safe``: owners and threshold of the vendor's Safe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _THRESHOLD = click.IntRange(1, 256)
 
 @click.group()
 def safe() -> None:
-    """The vendor's Safe: whose signatures decide, and how many of them it takes."""
+    """The vendor's Safe: show and change its owners and its threshold."""
 
 
 @safe.command()
@@ -34,13 +34,8 @@ def owners(session: Session) -> None:
     from blockota.bindings.safe import read_safe
 
     state = read_safe(session.chain, session.contract.owner())
-    fields = {
-        "safe": state.address,
-        "owners": list(state.owners),
-        "threshold": state.threshold,
-        "nonce": state.nonce,
-    }
-
+    fields = {"safe": state.address, **state.as_fields()}
+    del fields["address"]
     rows = {
         "Safe": state.address,
         "owners": (*state.owners, f"{state.threshold} of these {len(state.owners)} must sign"),
@@ -51,7 +46,7 @@ def owners(session: Session) -> None:
 
 @safe.command()
 @click.argument("owner", type=ADDRESS)
-@click.option("--threshold", type=_THRESHOLD, help="How many must sign from then on; unchanged by default.")
+@click.option("--threshold", type=_THRESHOLD, help="New threshold; unchanged by default.")
 @proposing_options
 @with_session
 def add(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
@@ -67,7 +62,7 @@ def add(session: Session, /, owner: str, threshold: int | None, proposing: Propo
 
 @safe.command()
 @click.argument("owner", type=ADDRESS)
-@click.option("--threshold", type=_THRESHOLD, help="How many must sign from then on; unchanged by default.")
+@click.option("--threshold", type=_THRESHOLD, help="New threshold; unchanged by default.")
 @proposing_options
 @with_session
 def remove(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
@@ -86,7 +81,7 @@ def remove(session: Session, /, owner: str, threshold: int | None, proposing: Pr
 @proposing_options
 @with_session
 def threshold(session: Session, /, number: int, proposing: ProposalOptions) -> None:
-    """Propose that NUMBER owners must sign.
+    """Propose to change the threshold, the number of owners that must sign, to NUMBER.
 
     \b
     Example:  blockota safe threshold 3 --reason "we are five now" -o threshold.json

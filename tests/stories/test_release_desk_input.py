@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,6 @@ from tests.stories.test_release_desk import ok, propose, sign
 from tests.stories.test_road import OLD
 
 GIB = 1 << 30
-QUICK = 2.0
-"""Seconds within which a file that cannot be meant is refused."""
 ESCAPES = "\x1b]0;owned\x07\x1b[2J", "\u202egnihtemos", "a\rb", "a\nnonce 7", "\u2066x\u2069", "\x9b31m"
 DECEIVERS = "\x1b\x07\x9b\r\u202e\u2066\u2069\u200f"
 """Characters that must never reach a terminal."""
@@ -164,24 +162,22 @@ def test_names_of_files_are_shown_plainly(desk: Workshop) -> None:
         assert "\x1b[2J" not in outcome.out + outcome.err
 
 
-def test_files_of_a_gibibyte_are_refused_at_once(desk: Workshop) -> None:
-    """A sparse file of 1 GiB as proposal, signature, view or image is refused before it is read."""
+def test_files_of_a_gibibyte_are_refused_unread(desk: Workshop) -> None:
+    """A sparse file of 1 GiB as proposal, signature, view or image is refused before it is read into memory."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     Path("huge.json").touch()
     os.truncate("huge.json", GIB)
     for role in ("proposal", "view", "signature", "builder"):
         for words in that_read("huge.json", **{role: "huge.json"}):
-            began = time.monotonic()
             refused(desk.run(*words), USAGE, "huge.json is too large")
-            assert time.monotonic() - began < QUICK, words
     for option in ("--image", "--previous"):
-        began = time.monotonic()
         outcome = sign(desk, "1.0.0.json", "dev:2", option, "huge.json", "-o", "out.json")
         refused(outcome, REFUSED, "too large")
-        assert time.monotonic() - began < QUICK
     with Path("huge.json").open("r+b") as file:
         file.write(b'{\n  "format": "blockota-proposal-1"')
     listed = ok(desk.run("proposal", "list"))
     assert "Skipped huge.json" in listed.err
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GIB // 4 // 1024  # ru_maxrss is in KiB
     assert not Path("out.json").exists()
 
 
@@ -192,10 +188,8 @@ def test_what_is_no_file_is_refused(desk: Workshop) -> None:
     for name in ("folder.json", "fifo.json", "missing.json"):
         for role in ("proposal", "view", "signature", "builder"):
             for words in that_read(name, **{role: name}):
-                began = time.monotonic()
                 error = one_error(desk.run(*words, "--json"))
                 assert name in error["what"]
-                assert time.monotonic() - began < QUICK
         for option in ("--image", "--previous"):
             outcome = sign(desk, "1.0.0.json", "dev:2", option, name, "-o", "out.json", "--json")
             assert name in one_error(outcome)["what"]
@@ -204,10 +198,10 @@ def test_what_is_no_file_is_refused(desk: Workshop) -> None:
 
 
 NO_PROPOSALS = [
-    (b"", "no JSON"),
-    (b"\xff\xfe", "no JSON"),
-    (b"[]", "no JSON object"),
-    (b"[" * 100_000, "no JSON"),
+    (b"", "not strict JSON"),
+    (b"\xff\xfe", "not strict JSON"),
+    (b"[]", "not a JSON object"),
+    (b"[" * 100_000, "not strict JSON"),
     (b'{"format": "x"}', "another kind"),
     (b'{"format": "blockota-proposal-1", "format": "blockota-proposal-1"}', "twice"),
     (b'{"a": {"b": 1, "b": 2}}', "twice"),

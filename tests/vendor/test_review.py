@@ -1,0 +1,119 @@
+"""The review of a proposal before it is signed: order of the checks, the lines that are shown, and folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from blockota.approval.chain_view import ChainView, SafeState
+from blockota.approval.proposal import Proposal
+from blockota.bindings.block_ota import publish_call
+from blockota.errors import ProposalError, StoreError
+from blockota.keys import dev_account
+from blockota.stores.store import Store
+from blockota.vendor.files import ProposalFolder
+from blockota.vendor.images import CheckedImage, ImageInputs, UncheckedImage
+from blockota.vendor.review import ProposalState, Review, list_proposals, review_proposal, settle_past
+from tests.support.samples import CONTRACT, NOW, PRODUCT, SAFE, code, proposal_with, release_of
+
+OWNERS = tuple(dev_account(number).address for number in (1, 2, 3))
+VIEW = ChainView(
+    chain_id=1337,
+    block_number=100,
+    block_hash=bytes(32),
+    block_time=NOW,
+    contract=CONTRACT,
+    replication=None,
+    safe=SafeState(SAFE, OWNERS, 2, 7),
+    products=(PRODUCT,),
+)
+OTHER_CHAIN = proposal_with(chain_id=1)
+
+
+def no_store() -> Store:
+    """A store that must not be opened, or cannot be."""
+    raise StoreError("the store was opened", why="a test forbids it")
+
+
+def image_file(folder: Path) -> Path:
+    """The image of `proposal_with` as a file."""
+    path = folder / "app.bin"
+    path.write_bytes(code())
+    return path
+
+
+def test_another_chain_is_refused_before_images_are_read(tmp_path: Path) -> None:
+    """Neither the given file, which does not exist, nor the store is touched."""
+    inputs = ImageInputs(no_store, images=[tmp_path / "missing.bin"])
+    with pytest.raises(ProposalError, match="for another chain"):
+        review_proposal(OTHER_CHAIN, VIEW, inputs, is_pinned=True, is_required=False)
+
+
+def test_a_given_image_needs_no_store(tmp_path: Path) -> None:
+    """An owner signs with the image alone."""
+    inputs = ImageInputs(no_store, images=[image_file(tmp_path)])
+    review = review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=True)
+    (image,) = review.images
+    assert isinstance(image, CheckedImage)
+    assert (image.size, image.since) == (64, None)
+    assert review.red_flags(signer=OWNERS[0], now=NOW) == []
+
+
+def test_an_image_that_is_not_found_is_an_error_only_if_it_is_required() -> None:
+    """`sign` requires it, `show` reports it."""
+    inputs = ImageInputs(no_store)
+    with pytest.raises(StoreError, match=r"the image of acme-thermo2 1\.1\.0 cannot be checked"):
+        review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=True)
+    (image,) = review_proposal(proposal_with(), VIEW, inputs, is_pinned=True, is_required=False).images
+    assert isinstance(image, UncheckedImage)
+    assert "the store was opened" in image.trouble
+
+
+def test_without_a_view_there_are_no_red_flags() -> None:
+    """That is not the same as an empty list of them."""
+    assert Review(proposal_with(), None).red_flags(signer=None, now=NOW) is None
+
+
+def test_the_calldata_is_decoded_once() -> None:
+    """However many lines and flags follow from it."""
+    found = Proposal.from_json(proposal_with().to_json())
+    decoded = found.call
+    assert decoded
+    Review(found, VIEW).red_flags(signer=None, now=NOW)
+    assert found.call is decoded
+
+
+def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> None:
+    """Those at one nonce compete; a past one is settled by the Safe's events."""
+    proposals = {
+        "past": proposal_with(nonce=6),
+        "replaced": proposal_with(nonce=5),
+        "later": proposal_with(nonce=8),
+        "next": proposal_with(),
+        "rival": proposal_with(data=publish_call([release_of(code(65))])),
+        "expired": proposal_with(nonce=9, expires=NOW),
+        "foreign": OTHER_CHAIN,
+    }
+    folder = ProposalFolder({tmp_path / f"{name}.json": one for name, one in proposals.items()}, {})
+    listed = list_proposals(folder, VIEW, now=NOW)
+    assert [(one.file.stem, one.state.name) for one in listed] == [
+        ("next", "NEXT"),
+        ("rival", "NEXT"),
+        ("later", "LATER"),
+        ("expired", "EXPIRED"),
+        ("replaced", "PAST"),
+        ("past", "PAST"),
+        ("foreign", "FOREIGN"),
+    ]
+    assert [one.competes_with for one in listed[:3]] == [("rival.json",), ("next.json",), ()]
+    settled = {one.file.stem: one.state for one in settle_past(listed, {proposals["past"].safe_tx_hash})}
+    assert (settled["past"], settled["replaced"]) == (ProposalState.EXECUTED, ProposalState.REPLACED)
+
+
+def test_an_unpinned_contract_is_a_red_flag() -> None:
+    """A view alone names the contract."""
+    view = replace(VIEW, source="view.json")
+    flags = Review(proposal_with(), view, is_pinned=False).red_flags(signer=None, now=NOW) or []
+    assert [flag.word for flag in flags] == ["unconfigured"]
