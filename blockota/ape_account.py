@@ -29,7 +29,7 @@ from eth_typing import ChecksumAddress, Hash32
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 
-from blockota.errors import RefusedError, UsageError
+from blockota.errors import Action, RefusedError, UsageError
 from blockota.ethereum import keccak
 
 _REMEDY = "connect and unlock the device, open its Ethereum app, and approve what it shows"
@@ -163,14 +163,18 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
             address = None if found is None else to_checksum_address(found.address)
     except Exception as error:
         raise UsageError(
-            "Ape's accounts cannot be read", why=_cause(error), remedy="try `ape accounts list --all`"
-        ) from (error)
+            "Ape's accounts cannot be read",
+            why=_cause(error),
+            remedy="have Ape list them",
+            action=Action.LIST_APE_ACCOUNTS,
+        ) from error
     if found is None or address is None:
         raise UsageError(
             f"Ape has no account {alias}",
-            why=f"it looked into {', '.join(ape.accounts.containers)}",
-            remedy="see `ape accounts list --all`; a hardware wallet needs its plugin, such as ape-ledger, "
-            "and an alias, as from `ape ledger add`",
+            why=f"it searched {', '.join(ape.accounts.containers)}",
+            remedy="add a hardware wallet with its plugin, such as ape-ledger by `ape ledger add`, or have Ape list "
+            "the accounts it knows",
+            action=Action.LIST_APE_ACCOUNTS,
         )
     return ApeAccount(alias, address, found, note)
 

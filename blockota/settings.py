@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from blockota.errors import UsageError
+from blockota.errors import Action, UsageError
 from blockota.files import home_path, read_input, write_result
 from blockota.strict_json import check_depth
 
@@ -120,8 +120,9 @@ class Deployment:
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{path} cannot be read",
-                why="it is no deployment of ours",
-                remedy="remove it and run `blockota dev up`, or `ape run deploy`",
+                why="it is not a deployment of BlockOTA",
+                remedy="remove it and deploy again",
+                action=Action.DEPLOY,
             ) from error
         return deployment
 

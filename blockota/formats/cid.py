@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from blockota.errors import ContentError, UsageError
+from blockota.errors import Action, ContentError, UsageError
 
 CHUNK_SIZE = 1 << 20
 """Bytes of a leaf block."""
@@ -84,9 +84,10 @@ class CID:
             raw = b""
         if not raw or _base32(raw) != text:
             raise UsageError(
-                f"{text!r} is no CID",
+                f"{text!r} is not a CID",
                 why="a CIDv1 in base32 begins with 'b' and has the letters a-z and 2-7",
-                remedy="copy it from `blockota cid FILE` or `blockota release show`",
+                remedy="copy it from the release, or compute it from the file",
+                action=Action.COMPUTE_CONTENT_ADDRESS,
             )
         return cls.decode(raw)
 

@@ -23,7 +23,7 @@ from ipaddress import ip_address
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from blockota.errors import NotInStoreError, StoreError, UsageError
+from blockota.errors import Action, NotInStoreError, StoreError, UsageError
 from blockota.formats.car import join_car, read_car
 from blockota.formats.cid import CID, RAW, Block, dag
 
@@ -184,7 +184,8 @@ class KuboApi:
             return NotInStoreError(
                 what,
                 why=f"it does not hold all of it: {message}",
-                remedy="name another store with --store, or ask the vendor for the image",
+                remedy="ask the vendor for the image, or name another store",
+                action=Action.CHOOSE_STORE,
             )
         return StoreError(what, why=message, remedy="look into the node's log")
 

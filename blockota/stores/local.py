@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import ContentError, NotInStoreError, StoreError, UsageError
+from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError
 from blockota.files import whole_file
 from blockota.formats.car import MAX_BLOCK_SIZE
 from blockota.formats.cid import CID, RAW, Block, check_block, dag, read_file, read_links
@@ -107,7 +107,8 @@ class LocalStore:
                 raise NotInStoreError(
                     f"the store {self.folder} does not hold {cid}",
                     why="it was never stored here, or was removed",
-                    remedy="name another store with --store, or ask the vendor for the image",
+                    remedy="ask the vendor for the image, or name another store",
+                    action=Action.CHOOSE_STORE,
                 ) from error
 
     def write_block(self, block: Block) -> None:

@@ -159,7 +159,7 @@ def test_what_a_plugin_prints_stays_off_the_result(wallet: Wallet, capsys: pytes
 
 def test_an_alias_that_ape_does_not_know_is_told() -> None:
     """The sentence names where it looked, and how an alias comes to be."""
-    with pytest.raises(UsageError, match=r"no account nobody-has-this: it looked into .*accounts.*ape ledger add"):
+    with pytest.raises(UsageError, match=r"no account nobody-has-this: it searched .*accounts.*ape ledger add"):
         open_ape_account("nobody-has-this", note=print)
 
 

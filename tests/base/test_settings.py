@@ -257,7 +257,7 @@ def test_a_deployment_that_is_none_is_told(tmp_path: Path, text: str) -> None:
     """The sentence says how to make a new one."""
     path = tmp_path / "1337.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"is no deployment of ours\. Remove it and run `blockota dev up`"):
+    with pytest.raises(UsageError, match=r"is not a deployment of BlockOTA\. Remove it and deploy again"):
         Deployment.read(path)
 
 
@@ -266,7 +266,7 @@ def test_a_deployment_with_a_wrong_field_is_told(tmp_path: Path, changes: dict[s
     """A field of another kind is found when the file is read, not later."""
     path = LOCAL.write(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(UsageError, match="is no deployment of ours"):
+    with pytest.raises(UsageError, match="is not a deployment of BlockOTA"):
         Deployment.read(path)
 
 
