@@ -15,7 +15,7 @@ from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status
 from blockota.model.rights import Claim, ReleaseFile
-from blockota.stores.search import base_url
+from blockota.stores.source import base_url
 
 
 class Stage(enum.Enum):
@@ -156,7 +156,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
         memory: what the broker remembers.
         now: Unix time in seconds.
         sources: the vendor's repositories.
-        url: where the broker serves, as `stores.search.base_url` returns it; empty to announce nothing.
+        url: where the broker serves, as `stores.source.base_url` returns it; empty to announce nothing.
     """
     good = [one for one in facts.agreements if one.claim.is_good(facts.time)]
     wanted: dict[CID, ReleaseFile] = {}

@@ -77,7 +77,7 @@ class BrokerSync:
         state: what is remembered between runs.
         replication: the contract that takes announcements.
         sources: the vendor's repositories.
-        url: where the broker serves, as `stores.search.base_url` returns it; empty to announce nothing.
+        url: where the broker serves, as `stores.source.base_url` returns it; empty to announce nothing.
         account: signs announcements; None reports those that are due.
         allow_private: whether an announced URL may lead into a private network.
         credentials: the tokens of repositories.
@@ -193,7 +193,7 @@ class BrokerSync:
         try:
             fetch.run()
         finally:  # bans are recorded even if the fetch fails or is interrupted
-            bad = [one for one in fetch.report().sources if one.verdict is Verdict.LIED]
+            bad = [one for one in fetch.report().sources if one.verdict is Verdict.WRONG]
             bans = [self._ban(one.url, one.reason, now=now) for one in bad]
         yield from bans
 
@@ -221,7 +221,7 @@ class BrokerSync:
                     return
             except SourceError as error:
                 reasons.append(f"{source.url} {error.verdict}: {error.why}")
-                if error.verdict is Verdict.LIED:
+                if error.verdict is Verdict.WRONG:
                     yield self._ban(source.url, error.why, now=now)
         raise StoreError(
             f"the {file.label} could not be fetched",

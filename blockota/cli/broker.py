@@ -107,7 +107,7 @@ def sync(
 def _urls(session: Session, sources: tuple[str, ...], *, url: str) -> tuple[tuple[str, ...], str]:
     """The vendor's repositories and the broker's own URL, checked before anything is done."""
     from blockota.broker.agreements import check_uri
-    from blockota.stores.search import base_url
+    from blockota.stores.source import base_url
 
     named = tuple(map(base_url, sources or session.settings.vendor_sources))
     for source in named:

@@ -345,7 +345,7 @@ class Worker:
             self.record.failure = error
 
     def _leave(self, error: SourceError, plan: FetchPlan) -> None:
-        if error.verdict == Verdict.LIED or not plan.is_over:
+        if error.verdict == Verdict.WRONG or not plan.is_over:
             self.record.verdict, self.record.reason = error.verdict, error.why
 
     def _overdue_after(self) -> float:

@@ -1,4 +1,4 @@
-"""The trustless gateway protocol, as its client: blocks one by one, or all of a file as a CAR.
+"""The client of trustless gateways, which serve single blocks or a whole file as a CAR, and a gateway as a store.
 
 Source: Trustless Gateway specification (specs.ipfs.tech/http-gateways/trustless-gateway).
 """
@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import BinaryIO, NoReturn, Self
+from typing import BinaryIO, Self
 
-from blockota.errors import ContentError, UsageError
+from blockota.errors import Action, ContentError, UsageError
 from blockota.formats.car import MAX_BLOCK_SIZE, overhead, read_car
 from blockota.formats.cid import CID, Block, read_file
 from blockota.stores.http import HttpClient
@@ -23,12 +23,14 @@ RAW_TYPE = "application/vnd.ipld.raw"
 CAR_TYPE = "application/vnd.ipld.car"
 """Media type of a CAR."""
 CAR_REQUEST = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
-"""The CAR that is asked for: depth first, with repeated blocks."""
+"""The requested CAR: depth first, with repeated blocks."""
 _CAR_EXTRA = 1 << 16
+PARTS_AHEAD = 16
+"""Parts of a response that are read before they are checked."""
 
 
 class TrustlessClient:
-    """One source and the connection to it; what comes is checked here. `abort` may come from any thread.
+    """Requests to one source, whose blocks are checked here; `abort` may be called from any thread.
 
     Args:
         source: the source.
@@ -36,163 +38,91 @@ class TrustlessClient:
     """
 
     def __init__(self, source: Source, limits: Limits) -> None:
-        """Remember; the first request connects."""
         self.source = source
-        self._session = HttpClient(source, limits)
+        self._http = HttpClient(source, limits)
 
     def __enter__(self) -> Self:
-        """Nothing is opened."""
+        """Return the client; the first request connects."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the connection."""
-        self._session.close()
+        self._http.close()
 
     def block(self, cid: CID, *, limit: int = MAX_BLOCK_SIZE) -> Block:
-        """One block.
+        """Fetch one block (``format=raw``).
 
         Args:
             cid: its address.
-            limit: bytes that it can have; see `blockota.formats.car.largest_block`.
+            limit: its largest size in bytes; see `blockota.formats.car.largest_block`.
 
         Raises:
-            SourceError: it does not come, or is another (`Verdict.LIED`).
+            SourceError: it is not served, or another block is (`Verdict.WRONG`).
         """
         with self._closing():
-            answer = self._session.get(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE, limit=limit)
-            data = answer.body()
+            data = self._http.get(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE, limit=limit).body()
             if CID.of(cid.codec, data) != cid:
-                raise self._lied(f"block {cid} has another hash")
+                raise self._wrong(f"block {cid} has another hash")
             return Block(cid, data)
 
     def blocks(self, cid: CID, *, size: int, earlier: Callable[[CID], bytes | None]) -> Iterator[Block]:
-        """All blocks of a file, depth first, by one request; nothing where the source has no CAR in that order.
+        """Fetch all blocks of a file by one request, depth first; none if the source has no CAR in that order.
 
         Args:
             cid: the file's content address.
-            size: the largest file, in bytes, that is taken.
+            size: the largest accepted file, in bytes.
             earlier: as for `read_car`.
 
         Raises:
-            SourceError: the stream breaks, or is not what it says (`Verdict.LIED`).
+            SourceError: the stream breaks off, or has other blocks (`Verdict.WRONG`).
         """
+        # dag-scope=entity: the whole file; car-order and car-dups repeat what Accept asks for, as some gateways
+        # read only one of the two.
         path = f"/ipfs/{cid}?format=car&dag-scope=entity&car-order=dfs&car-dups=y"
         with self._closing():
-            answer = self._session.get(path, accept=CAR_REQUEST, limit=size + 2 * overhead(size) + _CAR_EXTRA)
-            if not is_depth_first(answer.header("Content-Type")):
+            response = self._http.get(path, accept=CAR_REQUEST, limit=size + 2 * overhead(size) + _CAR_EXTRA)
+            if not is_depth_first(response.header("Content-Type")):
                 return
-            with ReadAhead(answer.parts(), stop=self._session.abort_request) as ahead:
+            with ReadAhead(response.parts(), stop=self._http.abort_request) as ahead:
                 parts = _Parts(ahead)
                 try:
                     yield from read_car(parts, cid, size=size, earlier=earlier)
                 except ContentError as error:
-                    raise self._blamed(error, ended=parts.ended) from error
+                    if not parts.ended:
+                        raise self._wrong(f"{error.what}, {error.why}") from error
+                    # A server that fails in the middle can only end the stream; the blocks so far were good.
+                    raise SourceError(
+                        self.source.url, Verdict.GONE, why="its response ends too early", again=0.0
+                    ) from error
 
     def has(self, cid: CID) -> bool:
-        """Whether the source says that it has a block.
+        """Whether the source claims to have a block.
 
         Raises:
             SourceError: it does not answer.
         """
         with self._closing():
-            return self._session.has(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE)
+            return self._http.has(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE)
 
     def abort(self) -> None:
-        """Break off whatever goes on, now and later."""
-        self._session.abort()
+        """Break off the current request and all later ones."""
+        self._http.abort()
 
     @contextmanager
     def _closing(self) -> Iterator[None]:
-        """A connection on which something went wrong is not used again."""
+        """Close the connection after an error: its state is unknown."""
         try:
             yield
         except BaseException:
-            self._session.close()
+            self._http.close()
             raise
 
-    def _blamed(self, error: ContentError, *, ended: bool) -> SourceError:
-        if ended:  # A server that fails in the middle can only stop; the blocks so far were good.
-            return SourceError(self.source.url, Verdict.GONE, why="its answer ends too early", again=0.0)
-        return self._lied(f"{error.what}, {error.why}")
-
-    def _lied(self, why: str) -> SourceError:
-        return SourceError(self.source.url, Verdict.LIED, why=why)
-
-
-class _Parts:
-    """An iterator that remembers whether it came to its end."""
-
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts = parts
-        self.ended = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._parts
-        self.ended = True
-
-
-def is_depth_first(content_type: str) -> bool:
-    """Whether an answer's Content-Type promises a CARv1 in depth-first order."""
-    kind, *parameters = (part.strip().replace('"', "") for part in content_type.lower().split(";"))
-    return kind == CAR_TYPE and "order=dfs" in parameters and "version=1" in parameters
-
-
-PARTS_AHEAD = 4
-"""Parts that are read before anybody takes them."""
-
-
-class ReadAhead:
-    """Parts that a thread of its own reads, a few before they are taken; leave the block to end it.
-
-    Args:
-        parts: what is read; what it raises is raised where the parts are taken.
-        stop: makes it end soon; called where not all of it was taken.
-    """
-
-    def __init__(self, parts: Iterator[bytes], *, stop: Callable[[], object]) -> None:
-        """Nothing is read yet."""
-        self._parts, self._stop = parts, stop
-        self._read: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
-        self._room = threading.Semaphore(PARTS_AHEAD)
-        self._is_over = self._is_left = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin to read."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let nobody read any more."""
-        self._is_left = True
-        if not self._is_over:
-            self._stop()
-        self._room.release()
-        self._thread.join()
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The parts, once."""
-        while isinstance(part := self._read.get(), bytes):
-            self._room.release()
-            yield part
-        self._is_over = True
-        if part is not None:
-            raise part
-
-    def _run(self) -> None:
-        try:
-            for part in self._parts:
-                self._room.acquire()
-                if self._is_left:
-                    return
-                self._read.put(part)
-            self._read.put(None)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the parts are taken
-            self._read.put(error)
+    def _wrong(self, why: str) -> SourceError:
+        return SourceError(self.source.url, Verdict.WRONG, why=why)
 
 
 class GatewayStore:
-    """A gateway as a store that can only be read.
+    """A gateway as a read-only store; `blockota.stores.fetch` fetches from many gateways at once.
 
     Args:
         source: the gateway.
@@ -200,7 +130,6 @@ class GatewayStore:
     """
 
     def __init__(self, source: Source, *, limits: Limits | None = None) -> None:
-        """Remember; nothing is asked yet."""
         self.source = source
         self._limits = limits or Limits()
 
@@ -213,17 +142,17 @@ class GatewayStore:
         raise self._read_only(stream, on_progress)
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order, block by block, each checked before it is yielded.
+        """Yield a file's bytes in order; each block is checked before it is yielded.
 
         Raises:
-            StoreError: the gateway does not hold the file, stalls or breaks off too often.
+            StoreError: the gateway does not have the file, stalls, or breaks off too often.
             ContentError: it serves other bytes.
         """
         with TrustlessClient(self.source, self._limits) as client:
             yield from read_file(cid, lambda block: self._block(client, block))
 
     def has(self, cid: CID) -> bool:
-        """Whether the gateway says that it has the root block.
+        """Whether the gateway claims to have the root block.
 
         Raises:
             StoreError: it does not answer.
@@ -252,21 +181,89 @@ class GatewayStore:
             try:
                 return client.block(cid).data
             except SourceError as error:
-                if error.verdict == Verdict.LIED:
-                    self._lied(error)
+                if error.verdict == Verdict.WRONG:
+                    raise ContentError(
+                        f"{self.source.url} serves other bytes",
+                        why=error.why,
+                        remedy="take the image from another source",
+                        action=Action.NAME_SOURCE,
+                    ) from error
                 if error.again is None or attempt == self._limits.attempts:
                     raise
                 time.sleep(error.again)
         raise AssertionError("there is at least one attempt")
 
-    def _lied(self, error: SourceError) -> NoReturn:
-        raise ContentError(
-            f"{self.source.url} serves other bytes", why=error.why, remedy="take the image from another source"
-        ) from error
-
     def _read_only(self, *_: object) -> UsageError:
         return UsageError(
             f"nothing can be stored in {self.source.url}",
-            why="a gateway only serves what its owner has stored",
+            why="a gateway is read-only",
             remedy="name a store of your own, like file:FOLDER",
+            action=Action.CHOOSE_STORE,
         )
+
+
+class ReadAhead:
+    """Reads parts in a thread, a few before they are used, so that network and hashing do not wait for each other.
+
+    Args:
+        parts: what is read; its exceptions are raised where the parts are used.
+        stop: makes `parts` end soon; called if the block is left before all parts were used.
+    """
+
+    def __init__(self, parts: Iterator[bytes], *, stop: Callable[[], object]) -> None:
+        self._parts, self._stop = parts, stop
+        self._queue: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
+        self._room = threading.Semaphore(PARTS_AHEAD)
+        self._ended = self._left = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start to read."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop reading, and wait for the thread."""
+        self._left = True
+        if not self._ended:
+            self._stop()
+        self._room.release()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the parts, once."""
+        while isinstance(part := self._queue.get(), bytes):
+            self._room.release()
+            yield part
+        self._ended = True
+        if part is not None:
+            raise part
+
+    def _run(self) -> None:
+        try:
+            for part in self._parts:
+                self._room.acquire()
+                if self._left:
+                    return
+                self._queue.put(part)
+            self._queue.put(None)
+        except BaseException as error:  # noqa: BLE001 - raised again where the parts are used
+            self._queue.put(error)
+
+
+class _Parts:
+    """An iterable that remembers whether it came to its end."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts = parts
+        self.ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._parts
+        self.ended = True
+
+
+def is_depth_first(content_type: str) -> bool:
+    """Whether a Content-Type announces a CARv1 in depth-first order; in any other order a CAR may have any blocks."""
+    kind, *parameters = (part.strip().replace('"', "") for part in content_type.lower().split(";"))
+    return kind == CAR_TYPE and "order=dfs" in parameters and "version=1" in parameters

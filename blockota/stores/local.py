@@ -1,7 +1,8 @@
-"""The embedded content store: a folder, no daemon.
+"""The embedded content store: a folder, without a daemon.
 
-A block lies in ``blocks/<two letters>/<cid>``, where the letters are the next-to-last two of its CID, and appears
-there whole or not at all. A pin is an empty file ``pins/<cid>`` that names a root to keep.
+A block is the file ``blocks/<shard>/<cid>``, where the shard is the next-to-last two characters of its CID (the
+``next-to-last/2`` function of Kubo's flatfs); it appears there whole or not at all. A pin is an empty file
+``pins/<cid>``. ``lock`` is locked while files are stored (shared) or removed (exclusive).
 """
 
 from __future__ import annotations
@@ -24,30 +25,29 @@ from blockota.formats.cid import CID, RAW, Block, check_block, dag, read_file, r
 
 _LOCK_PAUSE = 0.02
 _WRITERS = 4
-"""Blocks that are written to the disk at a time; more are not faster, and each is a block in memory."""
+"""Blocks that are written at the same time; more are not faster, and each takes memory."""
 
 
 class LocalStore:
-    """A content store in a folder, which is made when the first image is put.
+    """A content store in a folder, which is created when the first file is stored.
 
     Args:
-        folder: where the store lies.
-        timeout: seconds to wait for another process that puts or removes files.
+        folder: the folder of the store.
+        timeout: seconds to wait for another process that stores or removes files.
     """
 
     def __init__(self, folder: Path, *, timeout: float = 30.0) -> None:
-        """Remember the folder; nothing is read or written yet."""
         self.folder, self._timeout = folder, timeout
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store a file and pin it; on return all of it is on the disk.
+        """Store and pin a file; on return all of it has been synced to the disk.
 
-        Where it fails, whole blocks may stay, those that were on their way to the disk among them. They are not pinned;
-        the next putting of the file finds them, and `collect` removes them like any others.
+        If it fails, whole blocks may remain. They are not pinned: storing the file again reuses them, and `collect`
+        removes them.
 
         Args:
             stream: the file's bytes.
-            on_progress: is told the bytes of each block stored.
+            on_progress: takes the size in bytes of each block that was stored.
 
         Returns:
             The content address of the file.
@@ -66,16 +66,16 @@ class LocalStore:
         return root
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order; every block is checked before it is yielded.
+        """Yield a file's bytes in order; each block is checked before it is yielded.
 
         Raises:
-            StoreError: a block is missing or the folder cannot be read.
+            StoreError: a block is missing, or the folder cannot be read.
             ContentError: a block is corrupt.
         """
         return read_file(cid, self.read_block)
 
     def has(self, cid: CID) -> bool:
-        """Whether the root block is there (`open` tells whether the file is whole).
+        """Whether the store has the root block; only `open` shows whether the file is whole.
 
         Raises:
             StoreError: the folder cannot be read.
@@ -84,17 +84,17 @@ class LocalStore:
             return self._block_path(cid).is_file()
 
     def read_block(self, cid: CID) -> bytes:
-        """What the folder has under a block's address, unchecked; at most one byte more than the largest block.
+        """Read a block without checking it; at most one byte more than the largest block.
 
         Raises:
             StoreError: the block is missing, or the folder cannot be read.
         """
         with self._translated(), self.open_block(cid) as file:
-            # Not `MAX_BLOCK_SIZE` at once: to have memory for what does not come takes longer than all the reading.
+            # Not `MAX_BLOCK_SIZE` at once: allocating that much takes longer than reading a small block.
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BLOCK_SIZE) + 1)
 
     def open_block(self, cid: CID) -> FileIO:
-        """The file of a block, unchecked; the caller closes it.
+        """Open the file of a block without checking it; the caller closes it.
 
         Raises:
             NotInStoreError: the block is missing.
@@ -105,14 +105,14 @@ class LocalStore:
                 return FileIO(self._block_path(cid))
             except FileNotFoundError as error:
                 raise NotInStoreError(
-                    f"the store {self.folder} does not hold {cid}",
-                    why="it was never stored here, or was removed",
+                    f"the store {self.folder} does not have {cid}",
+                    why="it was never stored there, or was removed",
                     remedy="ask the vendor for the image, or name another store",
                     action=Action.CHOOSE_STORE,
                 ) from error
 
     def write_block(self, block: Block) -> None:
-        """Store one block of a file; the caller has checked it. A corrupt one in its place is replaced.
+        """Store a block that the caller has checked; a corrupt file under its address is replaced.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -126,19 +126,20 @@ class LocalStore:
                 file.write(block.data)
 
     def _written(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        """Write blocks, and yield each when it is on the disk, in their order; the next ones are hashed meanwhile."""
-        waiting: deque[tuple[Block, Future[None]]] = deque()
+        """Write blocks, and yield each in order when it is on the disk; the next ones are hashed meanwhile."""
+        pending: deque[tuple[Block, Future[None]]] = deque()
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="store") as writers:
             for block in blocks:
-                others = _WRITERS if block.cid.codec == RAW else 0  # what names blocks comes behind them
-                while len(waiting) > others:
-                    yield _when_written(*waiting.popleft())
-                waiting.append((block, writers.submit(self.write_block, block)))
-            while waiting:
-                yield _when_written(*waiting.popleft())
+                # An inner block is written after all blocks that it links to.
+                others = _WRITERS if block.cid.codec == RAW else 0
+                while len(pending) > others:
+                    yield _when_written(*pending.popleft())
+                pending.append((block, writers.submit(self.write_block, block)))
+            while pending:
+                yield _when_written(*pending.popleft())
 
     def pin(self, cid: CID) -> None:
-        """Mark a root as one to keep.
+        """Keep a file when garbage is collected.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -148,7 +149,7 @@ class LocalStore:
             self._pin_path(cid).touch()
 
     def unpin(self, cid: CID) -> None:
-        """Take the mark away; the blocks stay until they are collected.
+        """Undo `pin`; the blocks stay until they are collected.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -157,7 +158,7 @@ class LocalStore:
             self._pin_path(cid).unlink(missing_ok=True)
 
     def pins(self) -> set[CID]:
-        """The roots to keep; what lies among the pins and names none is left alone.
+        """The pinned roots; files among the pins whose name is not a CID are ignored.
 
         Raises:
             StoreError: the folder cannot be read.
@@ -170,51 +171,61 @@ class LocalStore:
         return found
 
     def remove_block(self, cid: CID) -> bool:
-        """Remove one block, and what an interrupted writing of it left; whether it was there. See `collection`.
+        """Remove a block, and partial files of it that an interrupted write left; see `collect`.
+
+        Returns:
+            Whether the block existed.
 
         Raises:
             StoreError: the folder cannot be written.
         """
         path = self._block_path(cid)
         with self._translated():
-            was_there = path.exists()
-            for left in path.parent.glob(f".{path.name}.*.partial"):
-                left.unlink(missing_ok=True)
+            existed = path.exists()
+            for partial in path.parent.glob(f".{path.name}.*.partial"):
+                partial.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-        return was_there
+        return existed
 
     @contextmanager
     def locked(self, *, exclusive: bool) -> Iterator[None]:
-        """Keep removals out from the first block of a file to its pin, and everybody while files are removed.
+        """Lock the store against other processes: shared while files are stored, exclusively while files are removed.
 
-        What is found there in between stays until the pin is written. The system ends it with the process. It is not
-        entered twice by one: whoever keeps removals out must not remove.
+        A shared lock lasts from the first block of a file to its pin, so that blocks which were found in the store
+        stay there. The system ends the lock with the process. It is not reentrant: code under a shared lock must
+        not ask for an exclusive one.
 
         Args:
             exclusive: whether files are removed.
 
         Raises:
-            StoreError: another process does not let go of the store, or the folder cannot be written.
+            StoreError: another process holds the lock for too long, or the folder cannot be written.
         """
         with self._translated():
-            with suppress(FileExistsError):  # where that is no folder, what follows says so
+            with suppress(FileExistsError):  # a file in the folder's place fails below, with a better error
                 self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             with self._translated():
-                self._await(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+                self._lock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
             yield
         finally:
             os.close(handle)
 
-    def _await(self, handle: int, kind: int) -> None:
+    def _lock(self, handle: int, kind: int) -> None:
         until = time.monotonic() + self._timeout
-        while not _flock(handle, kind):
+        while True:
+            try:
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass
+            else:
+                return
             if time.monotonic() >= until:
                 others = "stores or fetches" if kind == fcntl.LOCK_EX else "removes"
                 raise StoreError(
                     f"the store {self.folder} is in use",
-                    why=f"another process {others} files there, and was waited for",
+                    why=f"another process {others} files there, and did not end in time",
                     remedy="try again when it has ended",
                 )
             time.sleep(_LOCK_PAUSE)
@@ -238,51 +249,31 @@ class LocalStore:
             ) from error
 
 
-def _flock(handle: int, kind: int) -> bool:
-    """Lock a file, and say whether that was possible now."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _when_written(block: Block, writing: Future[None]) -> Block:
-    writing.result()
-    return block
-
-
-def _has(path: Path, data: bytes) -> bool:
-    """Whether a file has these bytes; one that cannot be read has not, and may be replaced."""
-    try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
-    except OSError:
-        return False
-
-
 def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -> int:
-    """Remove files from the store, while nobody puts or fetches anything there.
+    """Remove files from a store, under its exclusive lock: mark the blocks that are needed, sweep the others.
+
+    Only blocks of the dropped files are removed, and none that a pinned or otherwise kept file has too. Blocks go
+    before the blocks that link to them, so that the same call completes a sweep that was interrupted.
 
     Args:
         store: the store.
-        dropped: the roots of the files; one that is pinned stays.
-        keep: roots whose blocks stay besides those of the pinned ones, such as of files that are being fetched.
+        dropped: the roots of the files; a pinned one stays.
+        keep: roots that are kept besides the pinned ones, such as those of files that are being fetched.
 
     Returns:
-        How many blocks were removed.
+        The number of removed blocks.
 
     Raises:
-        StoreError: the folder cannot be read or written, or another process puts files there for too long.
+        StoreError: the folder cannot be read or written, or another process stores files there for too long.
     """
     with store.locked(exclusive=True):
-        needed = _blocks([*store.pins(), *keep], store)
-        # Marked level by level from the root: backwards, no block goes before those below it.
-        doomed = [cid for cid in reversed(_blocks(dropped, store)) if cid not in needed]
-        return sum(store.remove_block(cid) for cid in doomed)
+        needed = _reachable([*store.pins(), *keep], store)
+        # `_reachable` lists level by level from the roots: in reverse order, children come before their parents.
+        return sum(store.remove_block(cid) for cid in reversed(_reachable(dropped, store)) if cid not in needed)
 
 
-def _blocks(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
-    """The blocks of files, as far as they can be known; below a missing or corrupt one nothing can be read anyway."""
+def _reachable(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
+    """The blocks of files, in order of depth; nothing is known of the blocks below a missing or corrupt one."""
     found = dict.fromkeys(roots)
     level = list(found)
     while level:
@@ -300,3 +291,16 @@ def _children(cid: CID, store: LocalStore) -> list[CID]:
         return [link.cid for link in read_links(Block(cid, data))]
     except (StoreError, ContentError):
         return []
+
+
+def _when_written(block: Block, writing: Future[None]) -> Block:
+    writing.result()
+    return block
+
+
+def _has(path: Path, data: bytes) -> bool:
+    """Whether a file has these bytes; one that cannot be read has not, so that it is replaced."""
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False

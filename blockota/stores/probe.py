@@ -1,7 +1,7 @@
-"""Ask announced replicas for random blocks: who serves, who lies, who is gone.
+"""Probes announced replicas: asks each for random blocks, and reports which serve, serve wrong data, or are gone.
 
-A replica that does not hold the image cannot answer for a block that it did not expect. Every block is compared with
-its address, and the way from the root to a leaf shows that the leaf belongs to the release.
+A replica without the image cannot answer for a block that it did not expect. Every block is compared with its
+address, and the path from the root to a leaf shows that the leaf belongs to the release.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from blockota.formats.cid import CID, RAW, read_links
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
 from blockota.stores.gateway import TrustlessClient
-from blockota.stores.search import Candidate, announced
+from blockota.stores.search import announced
 from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, Verdict
 
 _AT_ONCE = 8
 PROBE_SECONDS = 30.0
-"""How long one replica is asked at most: one that drips is as good as gone."""
+"""Longest time for one replica; one that needs more counts as gone."""
 _MAX_DEPTH = 8
 
 
 class ProbeStatus(StrEnum):
-    """What a probe found."""
+    """The result of a probe."""
 
     SERVES = "serves"
     LIES = "lies"
@@ -39,12 +39,12 @@ class Probe:
     """What one replica did.
 
     Attributes:
-        agreement: whose replica.
+        agreement: the replica's agreement.
         status: the result.
-        blocks: how many good blocks it gave.
-        seconds: how long that took.
-        block: the block that was asked for last; where it lied, the one that it lied with.
-        why: the reason, where it does not serve.
+        blocks: number of good blocks that it served.
+        seconds: time of the probe.
+        block: the block that was requested last; if the replica lies, the wrong one.
+        why: the reason if it does not serve.
     """
 
     agreement: Agreement
@@ -57,14 +57,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Challenge:
-    """How replicas are asked.
+    """How replicas are probed.
 
     Attributes:
-        randbelow: gives a random number from 0 to below its argument.
-        clock: seconds that only rise.
-        leaves: how many random leaves each is asked for, besides the root.
+        randbelow: returns a random number from 0 to below its argument.
+        clock: a monotonic clock, in seconds.
+        leaves: number of random leaves that each is asked for, besides the root.
         allow_private: whether a URL may lead to this machine or a private network.
-        credentials: the tokens of replicas that want one.
+        credentials: the tokens of replicas.
         limits: what a replica may cost.
     """
 
@@ -77,7 +77,7 @@ class Challenge:
 
 
 def probe_all(replicas: Sequence[tuple[Agreement, Release]], challenge: Challenge) -> list[Probe]:
-    """Ask every replica, some at once; the probes come in the order of the replicas."""
+    """Probe replicas, several at once; the results are in the order of the replicas."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda one: probe(*one, challenge=challenge), replicas))
 
@@ -85,28 +85,24 @@ def probe_all(replicas: Sequence[tuple[Agreement, Release]], challenge: Challeng
 def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Probe:
     """Ask one replica for the release's root and for random leaves below it."""
     began, walk = challenge.clock(), _Walk(release, challenge)
-    found = _source(agreement, challenge)
+    [source] = announced([agreement], is_local_chain=challenge.allow_private, credentials=challenge.credentials)
     status, why = ProbeStatus.SERVES, ""
-    if not isinstance(found, Source):
-        status, why = ProbeStatus.GONE, found.reason
+    if not isinstance(source, Source):
+        status, why = ProbeStatus.GONE, source.reason
     else:
         try:
-            walk.run(found)
+            walk.run(source)
         except SourceError as error:
-            status = ProbeStatus.LIES if error.verdict is Verdict.LIED else ProbeStatus.GONE
+            status = ProbeStatus.LIES if error.verdict is Verdict.WRONG else ProbeStatus.GONE
             why = error.why
-        except ContentError as error:  # the record's own address leads to no file: nobody who serves it lies
+        except ContentError as error:
+            # The address in the chain's record is not that of a file: a replica that serves its blocks is honest.
             why = str(error)
     return Probe(agreement, status, walk.count, challenge.clock() - began, walk.asked, why)
 
 
-def _source(agreement: Agreement, challenge: Challenge) -> Candidate:
-    [found] = announced([agreement], is_local_chain=challenge.allow_private, credentials=challenge.credentials)
-    return found
-
-
 class _Walk:
-    """The way from a root down to random leaves, with what was asked and how much came."""
+    """Walks from the root to random leaves; remembers the last requested block and the number of good ones."""
 
     def __init__(self, release: Release, challenge: Challenge) -> None:
         self._release, self._challenge = release, challenge
@@ -118,7 +114,7 @@ class _Walk:
                 self._descend(client)
 
     def _descend(self, client: TrustlessClient) -> None:
-        """Follow a random byte of the image, so that each leaf is met as often as its size says."""
+        """Follow a random byte of the image, so that the probability of a leaf is proportional to its size."""
         size = self._release.size
         self.asked, offset = self._release.cid, self._challenge.randbelow(size)
         for _ in range(_MAX_DEPTH):

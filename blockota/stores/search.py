@@ -1,8 +1,8 @@
-"""Find a release's image: in the store, else at its vendor and brokers, else at gateways.
+"""Finds a release's image: in the store, else at the vendor and brokers, else at gateways.
 
-Nobody who serves is believed. Every block is checked against the content address that follows from the chain's record,
-and what a source did wrong is told with its name. What is found is kept in the store where it can be written, so that
-nobody has to be asked the next time.
+No source is trusted: every block is checked against the content address in the chain's record, and a source that
+serves a wrong block is reported and not asked again. A local store that can be written keeps what was found, so that
+no source is asked the next time.
 """
 
 from __future__ import annotations
@@ -15,29 +15,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import ContentError, NotInStoreError, StoreError, UsageError, VerificationError
+from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError, VerificationError
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
 from blockota.stores.fetch import FileDestination, FileFetch, UnservedError
 from blockota.stores.gateway import GatewayStore
 from blockota.stores.local import LocalStore
-from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceReport, Verdict
+from blockota.stores.source import (
+    NO_CREDENTIALS,
+    Credentials,
+    Limits,
+    Source,
+    SourceReport,
+    Verdict,
+    base_url,
+)
 from blockota.stores.store import SearchingStore, Store
 
 MAX_URL = 2048
-"""Characters of the longest announced URL that is asked; servers take no longer ones for granted (RFC 9110, 4.1)."""
+"""Longest announced URL, in characters, that is requested; a server need not accept a longer one (RFC 9110, 4.1)."""
 _SHOWN = 80
 Candidate = Source | SourceReport
-"""Somebody who may be asked, or the report on one who is not."""
+"""A source that may be asked, or the report on one that may not."""
 
 
 @dataclass(frozen=True)
 class SearchStage:
-    """Sources that are asked at once.
+    """Sources that are asked at the same time.
 
     Attributes:
-        name: what they are together, for people.
-        candidates: names them; it is called only when those before them did not serve the image, or are slow.
+        name: what they have in common, for messages.
+        candidates: lists them; called only if the stages before do not serve the image, or are slow.
     """
 
     name: str
@@ -46,11 +54,11 @@ class SearchStage:
 
 @dataclass(frozen=True)
 class SearchObserver:
-    """Who is told how a search goes on.
+    """Receives the progress of a search.
 
     Attributes:
-        note: takes a sentence for people.
-        progress: takes the bytes of the image that are there now.
+        note: takes a sentence.
+        progress: takes the number of bytes of the image that have been found.
     """
 
     note: Callable[[str], object] = lambda _: None
@@ -100,19 +108,19 @@ class ImageSources:
 
 
 def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
-    """The sources that the person named, or the settings; one whose token cannot be read is not asked.
+    """The sources that the operator or the settings name; one whose token cannot be read is reported instead.
 
     Raises:
-        UsageError: a URL names no gateway.
+        UsageError: a URL is not that of a gateway.
     """
     for url in urls:
         base = base_url(url)
         Source(base)
         if "/ipfs/" in base:
             raise UsageError(
-                f"{url!r} names no gateway",
-                why="it is the address of something there",
-                remedy="name what stands before /ipfs/",
+                f"{url!r} is not the URL of a gateway",
+                why="it is the URL of a file on one",
+                remedy="give the part before /ipfs/",
             )
         yield _candidate(base, credentials)
 
@@ -123,10 +131,10 @@ def announced(
     """The sources that brokers have announced on the chain.
 
     Args:
-        agreements: with what the brokers say; a stranger's text.
-        is_local_chain: whether the chain is a local development chain. Only there a URL may lead to this machine or
-            a private network, which on a public chain a stranger could have us ask for anything.
-        credentials: the tokens of those sources that the settings know.
+        agreements: with the announced URLs, which are untrusted text.
+        is_local_chain: whether the chain is a local development chain. Only there may a URL lead to this machine or
+            a private network; on a public chain a stranger could direct our requests into our own network.
+        credentials: the tokens of sources.
     """
     for agreement in agreements:
         url = base_url(agreement.uri)
@@ -144,184 +152,180 @@ def find_image(
     into: BinaryIO,
     observer: SearchObserver = SearchObserver(),
 ) -> None:
-    """Write a release's image into a file, from wherever it is to be had; `blockota.model.verification` proves it.
+    """Write a release's image into a file, from the store or a source; `blockota.model.verification` proves it.
 
     Args:
         release: the chain's record.
-        store: is asked first; a local one that can be written keeps what is found elsewhere.
-        stages: who is asked then, one stage after the other; where one is slow, the next joins it.
-        into: an empty file that is open for reading and writing; its position is undefined afterwards.
-        observer: who is told how it goes on, and which sources were left out.
+        store: asked first; a local one that can be written keeps what is found elsewhere.
+        stages: asked next, one after the other; if one is slow, the next joins it.
+        into: an empty file, open for reading and writing; its position is undefined afterwards.
+        observer: receives the progress, and the sources that are not asked again.
 
     Raises:
-        VerificationError: number 4, what was found is something else, and nobody is left to ask.
-        StoreError: nobody serves the image, or it cannot be written.
+        VerificationError: number 4, only other bytes were found.
+        StoreError: no source serves the image, or it cannot be written.
     """
     search = _Search(release, stages, into=into, observer=observer)
-    if isinstance(store, GatewayStore):  # a source like others: it must not be waited for either
-        search.begin_with(SearchStage("the store", lambda: [store.source]))
-    elif search.is_held(store):
+
+    # (1) The store. A gateway as the store is a source like others: it may be slow, and others must be able to join.
+    if isinstance(store, GatewayStore):
+        search.prepend(SearchStage("the store", lambda: [store.source]))
+    elif search.copy_from_store(store):
         return
+
+    # (2) The stages of sources.
     keeper = store if isinstance(store, LocalStore) and _is_writable(store.folder) else None
-    if search.is_fetched(keeper) or (isinstance(store, SearchingStore) and search.is_on_the_network(store)):
+    if search.fetch(keeper):
+        return
+
+    # (3) The IPFS network, through the store's node: it may take minutes to find that no node has the image.
+    if isinstance(store, SearchingStore) and search.search_network(store):
         return
     raise search.failure()
 
 
 class _Search:
-    """The search for one image: what was tried, and what became of it."""
+    """The search for one image: what was tried, with which result. Its steps return whether the image is whole."""
 
     def __init__(
         self, release: Release, stages: Sequence[SearchStage], *, into: BinaryIO, observer: SearchObserver
     ) -> None:
-        self._release, self._into, self._listener = release, into, observer
+        self._release, self._into, self._observer = release, into, observer
         self._stages = deque(stages)
         self._reports: dict[str, SourceReport] = {}
-        self._of_store: StoreError | ContentError | None = None
-        self._in_vain = ""
-        self._there = 0
+        self._store_error: StoreError | ContentError | None = None
+        self._network_failure = ""
+        self._found = 0
 
-    def begin_with(self, stage: SearchStage) -> None:
+    def prepend(self, stage: SearchStage) -> None:
         self._stages.appendleft(stage)
 
-    def is_held(self, store: Store) -> bool:
-        """Take the image from the store, and say whether it is whole there."""
+    def copy_from_store(self, store: Store) -> bool:
         try:
             self._copy(store.open(self._release.cid))
         except (StoreError, ContentError) as error:
-            self._of_store = error
+            self._store_error = error
             if not isinstance(error, NotInStoreError):
-                self._listener.note(f"Not taken from the store: {error.what}, {error.why}.")
+                self._observer.note(f"Not taken from the store: {error.what}, {error.why}.")
             return False
         return True
 
-    def is_on_the_network(self, store: SearchingStore) -> bool:
-        """Let a store that works look for the image elsewhere, and say whether it is whole now."""
-        if not isinstance(self._of_store, NotInStoreError):
+    def search_network(self, store: SearchingStore) -> bool:
+        if not isinstance(self._store_error, NotInStoreError):  # the node does not work
             return False
-        self._listener.note(f"Asking the IPFS network through the Kubo node at {store.url}; it may take minutes.")
+        self._observer.note(f"Asking the IPFS network through the Kubo node at {store.url}; it may take minutes.")
         try:
             self._copy(store.search(self._release.cid))
         except (StoreError, ContentError) as error:
-            self._in_vain = f"the IPFS network, through that node: {error.why}"
+            self._network_failure = f"the IPFS network, through that node: {error.why}"
             return False
         return True
 
-    def is_fetched(self, keeper: LocalStore | None) -> bool:
-        """Ask all stages, let a store keep what comes, and say whether the image is whole now."""
-        self._empty()
-        with self._locked(keeper) as store:
-            destination = FileDestination(self._into, store=store)
+    def fetch(self, keeper: LocalStore | None) -> bool:
+        """Ask all stages; `keeper` keeps the blocks, unless it cannot be locked or written."""
+        self._truncate()
+        with ExitStack() as stack:
+            # While the lock is held, no other process removes blocks that are found here before they are pinned.
+            try:
+                if keeper:
+                    stack.enter_context(keeper.locked(exclusive=False))
+            except StoreError as error:
+                self._note_not_kept(error)
+                keeper = None
+            destination = FileDestination(self._into, store=keeper)
             is_whole = self._fetch(destination)
-            if store:
-                self._settle(store, destination, is_whole=is_whole)
+            if keeper:
+                try:
+                    if destination.store_error:
+                        raise destination.store_error
+                    if is_whole:
+                        keeper.pin(self._release.cid)
+                except StoreError as error:
+                    self._note_not_kept(error)
         return is_whole
 
     def _fetch(self, destination: FileDestination) -> bool:
         release = self._release
         fetch = FileFetch(release.cid, (), size=release.size, into=destination, limits=Limits())
         try:
-            fetch.run(self._count, more=lambda: self._next(fetch))
+            fetch.run(self._count, more=lambda: self._next_sources(fetch))
         except ContentError as error:
-            raise _translated(error) from error
+            raise _as_check_4(error) from error
         except UnservedError:
             return False
         finally:
-            self._report(fetch.report().bad)
+            self._note_bad(fetch.report().bad)
         return True
 
-    @contextmanager
-    def _locked(self, keeper: LocalStore | None) -> Iterator[LocalStore | None]:
-        """The store that keeps what comes, while nothing is removed there; none where that cannot be had."""
-        with ExitStack() as stack:
-            try:
-                if keeper:
-                    stack.enter_context(keeper.locked(exclusive=False))
-            except StoreError as error:
-                self._not_kept(error)
-                keeper = None
-            yield keeper
-
-    def _settle(self, store: LocalStore, destination: FileDestination, *, is_whole: bool) -> None:
-        try:
-            if destination.store_error:
-                raise destination.store_error
-            if is_whole:
-                store.pin(self._release.cid)
-        except StoreError as error:
-            self._not_kept(error)
-
-    def _not_kept(self, error: StoreError) -> None:
-        self._listener.note(f"Not kept in the store: {error.what}, {error.why}.")
+    def _next_sources(self, fetch: FileFetch) -> list[Source] | None:
+        """The sources of the next stage that has any; None if all stages were asked."""
+        self._note_bad(fetch.report().bad)
+        while self._stages:
+            stage = self._stages.popleft()
+            candidates = list(stage.candidates())
+            self._note_bad(candidate for candidate in candidates if isinstance(candidate, SourceReport))
+            if sources := [candidate for candidate in candidates if isinstance(candidate, Source)]:
+                number = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
+                self._observer.note(f"Asking {stage.name} for the image ({number}).")
+                return sources
+        return None
 
     def failure(self) -> StoreError | VerificationError:
-        """What to raise when nobody served the image."""
-        of_store = self._of_store
-        if of_store and not (self._reports or self._in_vain):
-            return _translated(of_store)
+        """The error if the image was not found."""
+        of_store = self._store_error
+        if of_store and not (self._reports or self._network_failure):
+            return _as_check_4(of_store)
         verdicts = "; ".join(map(str, self._reports.values()))
-        of_others = "; ".join(filter(None, (verdicts, self._in_vain)))
+        of_others = "; ".join(filter(None, (verdicts, self._network_failure)))
         why = f"{of_store.what} ({of_store.why}); {of_others}" if of_store else of_others
-        if self._reports and all(report.verdict == Verdict.LIED for report in self._reports.values()):
+        if self._reports and all(report.verdict == Verdict.WRONG for report in self._reports.values()):
             return VerificationError(
                 4,
                 "only other images than the release were found",
                 why=why,
-                remedy="name a source that serves the release with --source, and tell the vendor of these",
+                remedy="name a source that serves the release, and report these to the vendor",
+                action=Action.NAME_SOURCE,
             )
         return StoreError(
-            f"the image of {self._release.product} {self._release.version} was found nowhere",
+            f"the image of {self._release.product} {self._release.version} was not found",
             why=why,
-            remedy="name a source that serves it with --source, or try again later",
+            remedy="name a source that serves it, or try again later",
+            action=Action.NAME_SOURCE,
         )
 
-    def _next(self, fetch: FileFetch) -> list[Source] | None:
-        """The sources of the next stage that has any, or nothing when all were asked."""
-        self._report(fetch.report().bad)
-        while self._stages:
-            stage = self._stages.popleft()
-            candidates = list(stage.candidates())
-            self._report(candidate for candidate in candidates if isinstance(candidate, SourceReport))
-            if sources := [candidate for candidate in candidates if isinstance(candidate, Source)]:
-                number = "1 source" if len(sources) == 1 else f"{len(sources)} sources"
-                self._listener.note(f"Asking {stage.name} for the image ({number}).")
-                return sources
-        return None
-
     def _copy(self, parts: Iterator[bytes]) -> None:
-        """Write what a store has under the release's address into the file, and no more than the record says."""
-        self._empty()
+        """Write a store's file, but not more bytes than the record allows."""
+        self._truncate()
         size = 0
         for part in parts:
             size += len(part)
             if size > self._release.size:
                 raise ContentError(
-                    f"what {self._release.cid} names is too large",
-                    why=f"it has more than the {self._release.size} bytes expected",
+                    f"the file {self._release.cid} is too large",
+                    why=f"it has more than the {self._release.size} bytes of the record",
                 )
-            with _written():
+            with _writing():
                 self._into.write(part)
-            self._listener.progress(size)
+            self._observer.progress(size)
 
-    def _empty(self) -> None:
-        with _written():
+    def _truncate(self) -> None:
+        with _writing():
             self._into.seek(0)
             self._into.truncate()
 
     def _count(self, size: int) -> None:
-        self._there += size
-        self._listener.progress(self._there)
+        self._found += size
+        self._observer.progress(self._found)
 
-    def _report(self, reports: Iterable[SourceReport]) -> None:
+    def _note_bad(self, reports: Iterable[SourceReport]) -> None:
+        """Report each source once that is not asked again."""
         for report in reports:
             if report.url not in self._reports:
                 self._reports[report.url] = report
-                self._listener.note(f"Left out: {report}.")
+                self._observer.note(f"Not asked again: {report}.")
 
-
-def base_url(url: str) -> str:
-    """The part of a URL before ``/ipfs/…``; a trailing ``/ipfs`` or slash is removed."""
-    return url.rstrip("/").removesuffix("/ipfs").rstrip("/")
+    def _note_not_kept(self, error: StoreError) -> None:
+        self._observer.note(f"Not kept in the store: {error.what}, {error.why}.")
 
 
 def _candidate(url: str, credentials: Credentials, *, public_only: bool = False) -> Candidate:
@@ -335,26 +339,27 @@ def _refused(url: str, why: str) -> SourceReport:
     return SourceReport(url[:_SHOWN], 0, 0.0, Verdict.REFUSED, why)
 
 
-def _translated(error: StoreError | ContentError) -> StoreError | VerificationError:
-    """What a store could not give, in the words of check 4 where it gave other bytes."""
+def _as_check_4(error: StoreError | ContentError) -> StoreError | VerificationError:
+    """Turn wrong bytes of the store into a failure of check 4; other errors stay."""
     if isinstance(error, StoreError):
         return error
     return VerificationError(
         4,
         "the image in the store is not the release",
         why=f"{error.what}, {error.why}",
-        remedy="take the image from another store with --store, from a source with --source, or from a file",
+        remedy="take the image from elsewhere",
+        action=Action.TAKE_IMAGE_ELSEWHERE,
     )
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether a folder can be written, or made."""
+    """Whether a folder can be written, or created."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return nearest.is_dir() and os.access(nearest, os.W_OK)
 
 
 @contextmanager
-def _written() -> Iterator[None]:
+def _writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:

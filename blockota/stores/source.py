@@ -1,4 +1,4 @@
-"""What a fetch knows of a source: its URL, what it may cost, and what became of it."""
+"""Sources of a fetch: their URLs, limits and bearer tokens, and the verdicts on them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from blockota.errors import StoreError, UsageError
 from blockota.files import read_input
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}={0,2}", re.ASCII)
-"""What a bearer token looks like (RFC 6750 section 2.1)."""
+"""The syntax of a bearer token (RFC 6750, section 2.1)."""
 _PORTS = {"http": 80, "https": 443}
 _USER = re.compile(r"//[^/?#]*@")
+_MAX_TOKEN_FILE = 1 << 13
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may cost before it is left out; times are in seconds.
+    """What a source may cost before it is given up; times are in seconds.
 
     Attributes:
-        connect: to look up its name, connect and agree on TLS.
+        connect: to connect and agree on TLS.
         silence: without a byte.
-        grace: in which it may be slower than `slowest`.
-        slowest: bytes a second, on average over one answer, behind the grace.
+        grace: during which a response may be slower than `slowest`.
+        slowest: bytes per second, averaged over one response, after the grace.
         duplicate_after: until another source is asked for the same block as well.
-        joining: until other sources join those that bring too little together.
-        total: for all that one client asks for; to look up its name and to connect may add to it.
+        joining: until other sources join those that together deliver too little.
+        total: for all requests of one client; name lookups and connecting may add to it.
         redirects: hops of one request.
-        attempts: broken connections in a row without a new block.
+        attempts: failures in a row without a new block.
     """
 
     connect: float = 10.0
@@ -49,24 +50,24 @@ class Limits:
 
 
 class Verdict(StrEnum):
-    """What became of a source in a fetch."""
+    """The outcome of a source in a fetch."""
 
     UNUSED = "unused"
     SERVED = "served"
     LATE = "late"
-    LIED = "lied"
+    WRONG = "served wrong data"
     STALLED = "stalled"
     REFUSED = "refused"
     GONE = "gone"
 
 
-BAD = frozenset({Verdict.LIED, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
-"""Verdicts that leave a source out; one that was only late may be better another time."""
+BAD = frozenset({Verdict.WRONG, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
+"""Verdicts after which a source is not asked again; one that was only late may be faster next time."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Scheme, host and port, to which a connection leads."""
+    """Scheme, host and port of a URL (RFC 6454)."""
 
     scheme: str
     host: str
@@ -74,20 +75,24 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """What stands in a Host header: the port is left out where it is the scheme's own."""
+        """The value of the Host header: without the scheme's default port (RFC 9110, 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trustless gateway: somebody's repository, a public gateway, a Kubo node's.
+    """A trustless gateway: a repository, a public gateway, or that of a Kubo node.
 
     Attributes:
-        url: ``https://host[:port][/path]`` or ``http://…``, in front of ``/ipfs/…``.
-        token: a bearer token, shown to this source only, over TLS or to this machine.
-        tls: whom to believe certificates; the system's authorities without it.
-        public_only: whether it may lie in the public internet alone, as a stranger's URL on the chain may.
+        url: ``https://host[:port][/path]`` or ``http://…``, the part before ``/ipfs/…``.
+        token: a bearer token, sent to this source only, over TLS or to this machine.
+        tls: the accepted certificate authorities; those of the system by default.
+        public_only: whether it must have a public address, as the URLs that strangers announce on a chain must.
+
+    Raises:
+        UsageError: the URL has another scheme, no host, a user, a query or a fragment, or the token may not be sent
+            there.
     """
 
     url: str
@@ -96,40 +101,92 @@ class Source:
     public_only: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is no URL of a gateway.
-
-        Raises:
-            UsageError: it has another scheme, no host, a user, a query or a fragment, or no token may go there.
-        """
+        """Check the URL and the token."""
         parts = split_url(self.url)
         if parts is None or "?" in self.url or "#" in self.url:
             raise UsageError(
-                f"{_USER.sub('//…@', self.url)!r} names no gateway",
-                why="an address like https://host or https://host/path is needed, without user, query and fragment",
-                remedy="check the address",
+                f"{_USER.sub('//…@', self.url)!r} is not the URL of a gateway",
+                why="a URL like https://host or https://host/path is needed, without user, query and fragment",
+                remedy="check the URL",
             )
-        if self.token:
-            self._check_token()
+        if not self.token:
+            return
+        if not TOKEN.fullmatch(self.token):
+            raise UsageError("the bearer token cannot be used", why="it contains characters that no token may have")
+        if self.origin.scheme == "http" and not is_this_machine(self.origin.host):
+            raise UsageError(
+                f"no token can be sent to {self.url}",
+                why="others on the network could read it",
+                remedy="use a URL that begins with https://",
+            )
 
     @property
     def origin(self) -> Origin:
-        """Where to connect."""
+        """The origin of the URL."""
         return origin_of(urlsplit(self.url))
 
     @property
     def path(self) -> str:
-        """What comes before ``/ipfs/…``."""
+        """The path before ``/ipfs/…``."""
         return urlsplit(self.url).path.rstrip("/")
 
-    def _check_token(self) -> None:
-        if not TOKEN.fullmatch(self.token):
-            raise UsageError("the bearer token cannot be used", why="it has characters that no token may have")
-        if self.origin.scheme == "http" and not is_this_machine(self.origin.host):
-            raise UsageError(
-                f"no token can be sent to {self.url}",
-                why="everybody on the way could read it",
-                remedy="use the address that begins with https://",
-            )
+
+@dataclass(frozen=True)
+class Credentials:
+    """Where the bearer tokens of sources are stored; a token is read when its source is to be asked.
+
+    A token belongs to one source, by scheme, host, port and path.
+
+    Attributes:
+        references: ``env:NAME`` or ``file:PATH``, by the source's URL.
+        environment: the variables for ``env:NAME``.
+
+    Raises:
+        UsageError: a URL is not that of a source, or no token may be sent there.
+    """
+
+    references: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the URLs with a placeholder; no token is read."""
+        for url in self.references:
+            Source(url, token="-")  # noqa: S106 - not a secret
+
+    def source(self, url: str, *, public_only: bool = False) -> Source:
+        """The source of a URL, with its token if it has one.
+
+        Args:
+            url: its URL.
+            public_only: as of `Source`.
+
+        Raises:
+            UsageError: it is not the URL of a source, or the token cannot be read.
+        """
+        plain = Source(url, public_only=public_only)
+        for named, reference in self.references.items():
+            if _location(Source(named)) == _location(plain):
+                return replace(plain, token=self._read_token(named, reference))
+        return plain
+
+    def _read_token(self, url: str, reference: str) -> str:
+        kind, _, place = reference.partition(":")
+        if kind == "file":
+            try:
+                token = read_input(Path(place), limit=_MAX_TOKEN_FILE).decode("ascii", "replace").strip()
+            except UsageError as error:
+                raise _unreadable(url, f"its token is to be in a file, and {error.what} ({error.why})") from error
+        else:
+            token = self.environment.get(place, "").strip()
+            if not token:
+                raise _unreadable(url, f"its token is to be in the environment variable {place}, which is not set")
+        if not TOKEN.fullmatch(token):
+            raise _unreadable(url, f"{reference} does not contain a token, one word of letters, digits and -._~+/")
+        return token
+
+
+NO_CREDENTIALS = Credentials()
+"""No source has a token."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +195,10 @@ class SourceReport:
 
     Attributes:
         url: the source.
-        size: bytes of good blocks that came from it.
-        seconds: time for which it had something to do.
-        verdict: what became of it.
-        reason: why, where it was left out.
+        size: bytes of the good blocks that it served.
+        seconds: time for which it had a request to answer.
+        verdict: the outcome.
+        reason: why it is not asked again.
     """
 
     url: str
@@ -152,32 +209,31 @@ class SourceReport:
 
     @property
     def is_bad(self) -> bool:
-        """Whether it was left out."""
+        """Whether it is not asked again."""
         return self.verdict in BAD
 
     def __str__(self) -> str:
-        """One line for people: ``https://host lied: …``."""
+        """One line, such as ``https://host gone: it answers with the status 503``."""
         return f"{self.url} {self.verdict}" + (f": {self.reason}" if self.reason else "")
 
 
 class SourceError(StoreError):
-    """A source did not give what was asked for.
+    """A source did not serve what was requested.
 
     Args:
         source: its URL.
-        verdict: what it is called for that.
+        verdict: the outcome.
         why: the reason, a clause.
-        again: whether it is worth asking it again, and after how many seconds.
+        again: seconds after which another attempt is worthwhile; None if it is not.
     """
 
     def __init__(self, source: str, verdict: Verdict, *, why: str, again: float | None = None) -> None:
-        """Keep the parts beside the sentence."""
         self.verdict, self.again = verdict, again
         super().__init__(f"{source} cannot be used", why=why, remedy="name another source")
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of an absolute http or https URL without a user, or nothing where it is none."""
+    """The parts of an absolute http or https URL without a user; None for any other text."""
     try:
         parts = urlsplit(url)
         if parts.scheme in _PORTS and parts.hostname and parts.username is None and parts.port != 0:
@@ -189,83 +245,27 @@ def split_url(url: str) -> SplitResult | None:
 
 
 def origin_of(parts: SplitResult) -> Origin:
-    """Where the parts of a URL lead."""
+    """The origin of a URL's parts."""
     return Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
 
 
+def base_url(url: str) -> str:
+    """The part of a source's URL before ``/ipfs/…``; a trailing slash or ``/ipfs`` is removed."""
+    return url.rstrip("/").removesuffix("/ipfs").rstrip("/")
+
+
 def is_this_machine(host: str) -> bool:
-    """Whether a host, as a URL has it, is this machine by its own word: ``localhost``, or a loopback address."""
+    """Whether a URL's host is ``localhost`` or a loopback address."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-_MAX_FILE_SIZE = 1 << 13
-_SHAPE = "which is one word of letters, digits and -._~+/, as `blockota repository token` makes it"
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Where the tokens of sources are kept.
-
-    Attributes:
-        references: ``env:NAME`` or ``file:PATH``, by the source's URL.
-        environment: where a NAME is looked up.
-
-    Raises:
-        UsageError: one of the URLs is no source's, or no token may go there.
-    """
-
-    references: Mapping[str, str] = field(default_factory=dict, repr=False)
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        """Check the addresses; no token is read."""
-        for url in self.references:
-            Source(url, token="-")  # noqa: S106 - no secret: what a token may not be sent to is refused with any
-
-    def source(self, url: str, *, public_only: bool = False) -> Source:
-        """A source, with its token where there is one.
-
-        Args:
-            url: its URL.
-            public_only: as of `Source`.
-
-        Raises:
-            UsageError: the URL names none, or its token cannot be read.
-        """
-        plain = Source(url, public_only=public_only)
-        for named, reference in self.references.items():
-            if _place(Source(named)) == _place(plain):
-                return replace(plain, token=self._token(named, reference))
-        return plain
-
-    def _token(self, url: str, reference: str) -> str:
-        kind, _, place = reference.partition(":")
-        token = _read(Path(place), url) if kind == "file" else self.environment.get(place, "").strip()
-        if not token and kind == "env":
-            raise _unreadable(url, f"its token is to be in the environment variable {place}, which is not set")
-        if not TOKEN.fullmatch(token):
-            raise _unreadable(url, f"what {reference} holds is no token, {_SHAPE}")
-        return token
-
-
-def _read(path: Path, url: str) -> str:
-    try:
-        return read_input(path, limit=_MAX_FILE_SIZE).decode("ascii", "replace").strip()
-    except UsageError as error:
-        raise _unreadable(url, f"its token is to be in a file, and {error.what} ({error.why})") from error
-
-
 def _unreadable(url: str, why: str) -> UsageError:
     return UsageError(f"the token for {url} cannot be read", why=why, remedy="correct [tokens] in blockota.toml")
 
 
-def _place(source: Source) -> tuple[Origin, str]:
-    """Where a source is; some name the path of the protocol as well, which the requests bring themselves."""
+def _location(source: Source) -> tuple[Origin, str]:
+    """What a token belongs to; some settings name ``/ipfs`` as well, which requests add themselves."""
     return source.origin, source.path.removesuffix("/ipfs")
-
-
-NO_CREDENTIALS = Credentials()
-"""No source wants a token."""

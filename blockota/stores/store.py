@@ -1,4 +1,4 @@
-"""Content stores: they move bytes and are never believed; what is read is checked block by block."""
+"""The interface of content stores, and the store that a URL names. No store is trusted: every block read is checked."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ class Store(Protocol):
     """What every store can do."""
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = ...) -> CID:
-        """Store a file, pin it, and return its content address."""
+        """Store and pin a file, and return its content address."""
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order, each block checked first."""
+        """Yield a file's bytes in order; each block is checked before it is yielded."""
 
     def has(self, cid: CID) -> bool:
-        """Whether the root block is there."""
+        """Whether the store has the root block."""
 
     def pin(self, cid: CID) -> None:
-        """Mark a root as one to keep."""
+        """Keep a file when garbage is collected."""
 
     def unpin(self, cid: CID) -> None:
-        """Take the mark away."""
+        """Undo `pin`."""
 
 
 @runtime_checkable
 class SearchingStore(Protocol):
-    """A store that can look for what it does not hold, among others that nobody named."""
+    """A store that can look for a file on a network of its own, from nodes that were not named."""
 
     url: str
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes in order, each block checked first; it may take minutes to find none."""
+        """Yield a file's bytes as `Store.open` does; it may take minutes to find no node that has it."""
 
 
 def read_whole(store: Store, cid: CID, *, size: int) -> bytes:
-    """A whole file of at most `size` bytes, every block checked on the way.
+    """Read a whole file of at most `size` bytes.
 
     Raises:
-        ContentError: a block is corrupt, or there are more bytes.
-        StoreError: the store does not hold the file.
+        ContentError: a block is corrupt, or the file is larger.
+        StoreError: the store does not have the file.
     """
     data = bytearray()
     for part in store.open(cid):
         data += part
         if len(data) > size:
-            raise ContentError(f"what {cid} names is too large", why=f"it has more than the {size} bytes expected")
+            raise ContentError(f"the file {cid} is too large", why=f"it has more than the {size} bytes expected")
     return bytes(data)
 
 
 def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
-    """The store that a URL names.
+    """Open the store that a URL names.
 
     Args:
         url: ``file:FOLDER``, the RPC API of a Kubo node, ``kubo:http://HOST:PORT``, or a gateway, ``https://HOST``.
         credentials: the tokens of gateways.
 
     Raises:
-        UsageError: it names none, or the gateway's token cannot be read.
+        UsageError: the URL has another form, or the gateway's token cannot be read.
     """
     kind, _, rest = url.partition(":")
     if kind == "file" and rest:
@@ -78,7 +78,7 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
 
         return KuboStore(rest, authorization=os.environ.get("BLOCKOTA_KUBO_AUTHORIZATION", ""))
     raise UsageError(
-        f"{url!r} names no store",
+        f"{url!r} is not the URL of a store",
         why="a store is named as file:FOLDER, kubo:http://HOST:PORT or https://HOST",
         remedy="try file:.blockota/store",
     )

@@ -13,7 +13,8 @@ from blockota.errors import UsageError
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status, Version
 from blockota.model.rights import Claim
-from blockota.stores.search import MAX_URL, base_url
+from blockota.stores.search import MAX_URL
+from blockota.stores.source import base_url
 from tests.support.samples import NOW, PRODUCT, code, release_of
 
 URL = "https://broker.example"

@@ -58,7 +58,7 @@ def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
     with serving(BLOCKS, flips_bit(place)) as lying, crowd(tmp_path, clients=CLIENTS) as clients:
         outcome = clients.fetch(Task(lying.url, len(IMAGE), SHA256, cid=str(ROOT)))
         assert (outcome.times, len(outcome.refusals), outcome.unverified) == ([], CLIENTS, 0)
-        assert all("lied" in refusal for refusal in outcome.refusals)
+        assert all("wrong data" in refusal for refusal in outcome.refusals)
         lying.vice = honest
         again = clients.fetch(Task(lying.url, len(IMAGE), SHA256, cid=str(ROOT)))
     assert (len(again.times), again.refusals, again.unverified) == (CLIENTS, [], 0)

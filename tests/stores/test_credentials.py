@@ -139,7 +139,7 @@ def test_a_wrong_token_is_told_without_it() -> None:
 SECRETS = {
     "unset": ("env:UNSET", r"environment variable UNSET, which is not set"),
     "empty": ("env:EMPTY", r"environment variable EMPTY, which is not set"),
-    "two words": ("env:TWO", r"what env:TWO holds is no token"),
+    "two words": ("env:TWO", r"env:TWO does not contain a token"),
     "a missing file": ("file:/nowhere/token", r"/nowhere/token cannot be read \(No such file"),
     "a folder": ("file:/", r"/ is no file"),
     "an endless file": ("file:/dev/zero", r"/dev/zero is no file"),
@@ -162,6 +162,6 @@ def test_nothing_prints_a_token() -> None:
     """Neither a source nor the credentials, nor the error for an address with a password in it."""
     credentials = known("https://host")
     assert TOKEN not in f"{credentials!r} {credentials.source('https://host')!r}"
-    with pytest.raises(UsageError, match="names no gateway") as caught:
+    with pytest.raises(UsageError, match="is not the URL of a gateway") as caught:
         Source("https://user:password@host")
     assert "password" not in str(caught.value)

@@ -20,11 +20,11 @@ from tests.support.hostile_gateway import Gateway, Handler, serving
 
 Vice = Callable[[Handler, bytes], object]
 BAD: dict[str, tuple[Vice, Verdict, str]] = {
-    "lies in the first bit": (vices.flips_bit(0), Verdict.LIED, "has another hash"),
-    "lies in the middle": (vices.flips_bit(0.5), Verdict.LIED, "has another hash"),
-    "lies in the last bit": (vices.flips_bit(1), Verdict.LIED, "has another hash"),
+    "lies in the first bit": (vices.flips_bit(0), Verdict.WRONG, "has another hash"),
+    "lies in the middle": (vices.flips_bit(0.5), Verdict.WRONG, "has another hash"),
+    "lies in the last bit": (vices.flips_bit(1), Verdict.WRONG, "has another hash"),
     "truncates": (vices.truncates, Verdict.GONE, "the connection broke"),
-    "truncates silently": (vices.truncates_silently, Verdict.LIED, "has another hash"),
+    "truncates silently": (vices.truncates_silently, Verdict.WRONG, "has another hash"),
     "stalls": (vices.stalls, Verdict.STALLED, "silent"),
     "stalls at once": (vices.stalls_at_once, Verdict.STALLED, "silent"),
     "drips": (vices.drips, Verdict.STALLED, "too slow"),
@@ -96,7 +96,10 @@ def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, w
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0])
 def test_a_lie_anywhere_in_a_car_is_found(place: float) -> None:
     """The block that lies is named; what came before it was good and stays."""
-    with serving(BLOCKS, vices.flips_bit(place)) as gateway, pytest.raises(StoreError, match=r"lied: .*(hash|CAR)"):
+    with (
+        serving(BLOCKS, vices.flips_bit(place)) as gateway,
+        pytest.raises(StoreError, match=r"served wrong data: .*(hash|CAR)"),
+    ):
         run(gateway)
 
 
@@ -123,7 +126,7 @@ def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -
             changed[bit // 8 % len(data)] ^= 1 << bit % 8
             vices.honest(handler, bytes(changed))
 
-        with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=f"{gateway.url} lied: "):
+        with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=f"{gateway.url} served wrong data: "):
             run(gateway)
 
 

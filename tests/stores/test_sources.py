@@ -217,7 +217,7 @@ def test_a_name_that_leads_nowhere_is_gone() -> None:
 )
 def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
     """When it is named, not when it is asked."""
-    with pytest.raises(UsageError, match="names no gateway"):
+    with pytest.raises(UsageError, match="is not the URL of a gateway"):
         Source(url)
 
 

@@ -66,7 +66,7 @@ def test_other_bytes_are_not_signed(owner: Workshop) -> None:
     """Where all who serve lie, there is no signature, and they are named."""
     with serving(blocks(NEW), vices.flips_bit(0.5)) as liar:
         outcome = sign(owner, "1.1.0.json", "dev:1", "--source", liar.url)
-        refused(outcome, REFUSED, "only other images", f"{liar.url} lied")
+        refused(outcome, REFUSED, "only other images", f"{liar.url} served wrong data")
     assert not list(Path().glob("1.1.0.*signature*"))
 
 
@@ -75,7 +75,7 @@ def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
     settings(owner, gateways=[NOBODY])
     words = (f"the image of {PRODUCT} 1.1.0 cannot be checked", f"{NOBODY} gone", "--image FILE", "--source")
     refused(sign(owner, "1.1.0.json", "dev:1"), OUT_OF_REACH, *words)
-    refused(sign(owner, "1.1.0.json", "dev:1", "--source", "ftp://x"), USAGE, "names no gateway")
+    refused(sign(owner, "1.1.0.json", "dev:1", "--source", "ftp://x"), USAGE, "is not the URL of a gateway")
 
 
 def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
@@ -83,7 +83,7 @@ def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
     settings(owner, gateways=[NOBODY])
     outcome = ok(sign(owner, "1.1.0.json", "dev:1", "--image", str(NEW)))
     assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in outcome.out
-    assert f"Left out: {NOBODY} gone" in outcome.err
+    assert f"Not asked again: {NOBODY} gone" in outcome.err
 
 
 def test_who_signs_without_a_network_waits_for_nobody(owner: Workshop) -> None:
