@@ -35,7 +35,7 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
         action: the remedy as a command or option, where it has one.
 
     Raises:
-        ProposalError: it is no JSON object, has a key twice, or is of another format.
+        ProposalError: the file is not a JSON object, repeats a key, or is of another format.
     """
     fields = load_object(raw)
     if fields.get("format") != form:
@@ -88,7 +88,7 @@ def mapping(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     Raises:
         TypeError: it is none.
     """
-    return _of_kind(fields, name, kind=dict, otherwise="no JSON object")
+    return _of_kind(fields, name, kind=dict, otherwise="which is not a JSON object")
 
 
 def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """
     value = fields[name]
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        raise TypeError(f"{name} is {value!r:.40}, no list of JSON objects")
+        raise TypeError(f"{name} is {value!r:.40}, which is not a list of JSON objects")
     return value
 
 
@@ -109,7 +109,7 @@ def text(fields: Mapping[str, Any], name: str) -> str:
     Raises:
         TypeError: it is none.
     """
-    return _of_kind(fields, name, kind=str, otherwise="no text")
+    return _of_kind(fields, name, kind=str, otherwise="which is not a text")
 
 
 def boolean(fields: Mapping[str, Any], name: str) -> bool:
@@ -118,7 +118,7 @@ def boolean(fields: Mapping[str, Any], name: str) -> bool:
     Raises:
         TypeError: it is neither.
     """
-    return _of_kind(fields, name, kind=bool, otherwise="neither true nor false")
+    return _of_kind(fields, name, kind=bool, otherwise="which is neither true nor false")
 
 
 def integer(fields: Mapping[str, Any], name: str) -> int:
@@ -129,7 +129,7 @@ def integer(fields: Mapping[str, Any], name: str) -> int:
     """
     value = fields[name]
     if type(value) is not int or not 0 <= value < 1 << 64:
-        raise ValueError(f"{name} is {value!r:.40}, no whole number of at most 64 bits")
+        raise ValueError(f"{name} is {value!r:.40}, which is not a whole number of at most 64 bits")
     return value
 
 
@@ -141,7 +141,7 @@ def decimal(fields: Mapping[str, Any], name: str) -> int:
     """
     value = fields[name]
     if not isinstance(value, str) or not re.fullmatch(r"0|[1-9]\d{0,77}", value, re.ASCII) or int(value) >> 256:
-        raise ValueError(f"{name} is {value!r:.80}, no decimal number of at most 256 bits")
+        raise ValueError(f"{name} is {value!r:.80}, which is not a decimal number of at most 256 bits")
     return int(value)
 
 
@@ -153,7 +153,7 @@ def address(fields: Mapping[str, Any], name: str) -> str:
     """
     value = fields[name]
     if not isinstance(value, str) or not is_checksum_address(value):
-        raise ValueError(f"{name} is {value!r:.60}, no checksummed address")
+        raise ValueError(f"{name} is {value!r:.60}, which is not a checksummed address")
     return value
 
 
@@ -165,7 +165,7 @@ def hexadecimal(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> 
     """
     value = fields[name]
     if not isinstance(value, str) or not re.fullmatch(rf"{prefix}(?:[0-9a-f]{{2}})*", value):
-        raise ValueError(f"{name} is {value!r:.40}, no hex text")
+        raise ValueError(f"{name} is {value!r:.40}, which is not hex text")
     return bytes.fromhex(value.removeprefix(prefix))
 
 
@@ -190,9 +190,9 @@ def _of_kind(fields: Mapping[str, Any], name: str, *, kind: type[Kind], otherwis
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key is repeated")
     return dict(pairs)
 
 
 def _no_number(literal: str) -> None:
-    raise ValueError(f"{literal:.40} is no whole number")
+    raise ValueError(f"{literal:.40} is not a whole number")

@@ -1,4 +1,4 @@
-"""What a signer knows of the chain, as a file: read back as it was written, and believed in no other spelling."""
+"""Chain views: files are read back as written, and every other spelling is refused."""
 
 from __future__ import annotations
 

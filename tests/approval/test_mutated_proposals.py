@@ -1,4 +1,4 @@
-"""No mutated proposal is ever executed: neither by us, nor by the Safe when all of our checks are passed by."""
+"""Mutated proposals are refused by our checks, and by the Safe if our checks are bypassed."""
 
 from __future__ import annotations
 

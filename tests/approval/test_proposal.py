@@ -1,4 +1,4 @@
-"""A proposal's hashes against eth-account's EIP-712, and its file against everything that is not one."""
+"""Proposals: their hashes are those of eth-account for EIP-712, and malformed files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes an owner hesitate: each flag for its own reason, and none for a proposal in good order."""
+"""Red flags: each has its own condition, and a usual proposal has none."""
 
 from __future__ import annotations
 

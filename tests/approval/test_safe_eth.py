@@ -1,4 +1,4 @@
-"""The second opinion: hashes and signatures are what safe-eth-py computes, accepts and makes."""
+"""Hashes and signatures are compared with those of safe-eth-py."""
 
 from __future__ import annotations
 

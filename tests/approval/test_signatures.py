@@ -1,4 +1,4 @@
-"""Signatures to a proposal: enough of the owners, each once, for this proposal and no other."""
+"""Signatures to a proposal: from enough owners, each once, and for this proposal only."""
 
 from __future__ import annotations
 

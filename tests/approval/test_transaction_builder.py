@@ -1,4 +1,4 @@
-"""Safe's Transaction Builder files: ours are read by it, its files are read here, and a changed one is refused."""
+"""Transaction Builder files: export, import, and refusal of changed files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a new image changes in flash, against the plainest way to count it."""
+"""The difference of two images, compared with a byte-by-byte count."""
 
 from __future__ import annotations
 

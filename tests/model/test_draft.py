@@ -1,4 +1,4 @@
-"""What becomes of a draft before anybody is asked: when it may begin, and whether it could run."""
+"""Drafts: activation time and vector table are checked before publication."""
 
 from __future__ import annotations
 

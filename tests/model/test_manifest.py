@@ -1,4 +1,4 @@
-"""The manifest: one encoding, nothing in it that could deceive a reader, and about one release alone."""
+"""Manifests: one encoding, only printable text, and about one release."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ UNREADABLE = {
     "deep": (b"[" * 100_000, "more than 32 levels"),
     "digits": (b'{"size": ' + b"9" * 5000 + b"}", "is not strict JSON"),
     "large": (b" " * (MAX_SIZE + 1), "1048577 bytes"),
-    "twice": (MANIFEST.to_json().replace(b'"size"', b'"notes": "a", "size"'), "a key stands twice"),
+    "twice": (MANIFEST.to_json().replace(b'"size"', b'"notes": "a", "size"'), "a key is repeated"),
     "format": (changed(format="blockota-manifest-2"), "format is not"),
     "extra": (changed(author="mallory"), "fields that do not belong there"),
     "no-notes": (changed().replace(b'"notes"', b'"note"'), "'notes' is missing"),

@@ -1,4 +1,4 @@
-"""Versions, regions, names and times: what the chain's numbers mean, and what cannot be written into them."""
+"""Versions, regions, names and times: conversion from and to the contract, and invalid values."""
 
 from __future__ import annotations
 

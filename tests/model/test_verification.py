@@ -1,4 +1,4 @@
-"""The ten checks: each fails by itself when one thing is wrong, and holds up to its boundary."""
+"""The ten checks: each fails if one thing is wrong, and passes at its boundary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a wallet shows of every call that an owner or a broker signs, by the packaged descriptors."""
+"""The packaged ERC-7730 descriptors show every call that an owner or a broker signs."""
 
 from __future__ import annotations
 

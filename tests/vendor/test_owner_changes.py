@@ -1,4 +1,4 @@
-"""A Safe's owners and threshold, changed on a real one by its own decision."""
+"""Changes of owners and threshold, on a real Safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vendor's module: what becomes a proposal, and what an owner checks before signing one."""
+"""Proposals for a real contract, and the check of images before signing."""
 
 from __future__ import annotations
 

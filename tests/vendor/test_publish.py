@@ -1,4 +1,4 @@
-"""The vendor's decisions on a real chain: several releases at once, manifests, floors, revocations."""
+"""Releases, manifests, floors and revocations on a real contract."""
 
 from __future__ import annotations
 

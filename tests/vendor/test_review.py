@@ -1,4 +1,4 @@
-"""The review of a proposal before it is signed: order of the checks, the lines that are shown, and folders."""
+"""The review of a proposal before it is signed: order of the checks, red flags, and folders."""
 
 from __future__ import annotations
 
