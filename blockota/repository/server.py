@@ -38,6 +38,7 @@ _TOKENS_SECONDS = 10.0
 _STORE_SECONDS = 1.0
 _FAILURE_SECONDS = 60.0
 _STOP_POLL_SECONDS = 0.2
+_ACCEPT_STEPS = 3
 _BACKLOG = 1024
 _MAX_PEM_SIZE = 1 << 20
 _CONNECTIONS_PER_CLIENT, _SPARE_CONNECTIONS = 4, 64
@@ -185,6 +186,11 @@ class _Server:
         while not await asyncio.to_thread(stop.wait, 1.0):
             pass
 
+        # Python 3.11 neither serves nor closes a connection that was accepted just before the server closes: accept no
+        # more first, and let the event loop finish with those that were.
+        asyncio.get_running_loop().remove_reader(listener)
+        for _ in range(_ACCEPT_STEPS):
+            await asyncio.sleep(0)
         server.close()
         for task in refreshing:
             task.cancel()

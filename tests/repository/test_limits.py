@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,14 +16,14 @@ from blockota.repository.connection import MAX_HEADER_SIZE
 from blockota.repository.tokens import new_token
 from tests.support.fetch_samples import SMALL, SMALL_ROOT
 from tests.support.repository_process import (
-    HEADER_SECONDS,
     LARGE,
     LARGE_ROOT,
-    STALL_SECONDS,
+    WAIT_SECONDS,
     Running,
     receive_all,
     running,
 )
+from tests.support.waiting import eventually
 
 RAW_PATH, CAR_PATH = f"/ipfs/{SMALL_ROOT}?format=raw", f"/ipfs/{LARGE_ROOT}?format=car&car-dups=y"
 GET_CAR = f"GET {CAR_PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
@@ -44,23 +43,26 @@ def image_of(answer: bytes, folder: Path) -> bytes:
         return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE), into=file))
 
 
-def drip(connection: socket.socket, words: bytes) -> None:
-    """Say something a byte at a time."""
-    for byte in words:
-        connection.sendall(bytes((byte,)))
-        time.sleep(0.05)
+def drip(connection: socket.socket) -> bytes:
+    """Send a header a byte at a time for as long as the connection lasts; what came back."""
+    connection.sendall(b"GET /health HTTP/1.1\r\nX-Slow: ")
+    connection.settimeout(0.05)
+    while True:
+        try:
+            return connection.recv(1 << 12)
+        except TimeoutError:
+            connection.sendall(b"a")
+        except ConnectionError:
+            return b""
 
 
 def test_headers_are_not_waited_for_for_ever(repository: Running) -> None:
     """Clients that say nothing, or a byte at a time, are cut off, also on a connection that was of use before."""
-    began = time.monotonic()
     with repository.connect() as silent, repository.connect() as second:
         second.sendall(f"HEAD {RAW_PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert second.recv(1 << 16).startswith(b"HTTP/1.1 200")
         assert receive_all(silent) == b""
-        with pytest.raises(ConnectionError):
-            drip(second, b"GET /health HTTP/1.1\r\nX-Slow: " + b"a" * 100)
-    assert HEADER_SECONDS <= time.monotonic() - began < 5 * HEADER_SECONDS
+        assert drip(second) == b""
     assert repository.get(RAW_PATH).content == SMALL
 
 
@@ -85,39 +87,35 @@ def test_what_is_no_http_ends_the_connection(repository: Running, words: bytes) 
 
 def test_who_does_not_read_is_cut_off(repository: Running) -> None:
     """A client that takes nothing loses its connection, and the log says that it did not get all."""
-    for turn in range(2):  # the first time blocks are read and checked, the second time the system sends the files
+    for turn in range(2):  # the first time blocks are verified, the second time they are read from verified files
         with repository.slow_reader(GET_CAR) as connection:
-            began = time.monotonic()
             line = repository.line(2 * turn)
-            assert STALL_SECONDS * 0.9 <= time.monotonic() - began < STALL_SECONDS * 4
             assert (line["complete"], line["trouble"].startswith("TimeoutError")) == (False, True)
             assert len(receive_all(connection)) < len(LARGE)
         assert repository.get(CAR_PATH).ok
 
 
-def test_slow_readers_do_not_hold_up_others(repository: Running, tmp_path: Path) -> None:
-    """Fifty clients that read slowly, and one that gets its block at once; those who go on reading get all."""
-    slow = [repository.slow_reader(GET_CAR) for _ in range(50)]
-    began = time.monotonic()
-    assert repository.get(RAW_PATH).content == SMALL
-    assert time.monotonic() - began < 1
-    assert image_of(receive_all(slow[7]), tmp_path) == LARGE
-    for connection in slow:
-        connection.close()
+def test_slow_readers_do_not_hold_up_others(tmp_path: Path) -> None:
+    """While fifty clients do not read, another one gets its block; one that goes on reading gets all of its image."""
+    with running(tmp_path, stall_seconds=WAIT_SECONDS) as repository:
+        slow = [repository.slow_reader(GET_CAR) for _ in range(50)]
+        assert repository.get(RAW_PATH).content == SMALL
+        assert not any("status" in line for line in repository.lines[1:])
+        assert image_of(b"H" + receive_all(slow[7]), tmp_path) == LARGE
+        for connection in slow:
+            connection.close()
 
 
 def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
     """Above the limit there is 503, and below it again the block."""
-    with running(tmp_path, clients=3) as repository:
+    with running(tmp_path, clients=3, stall_seconds=WAIT_SECONDS) as repository:
         waiting = [repository.slow_reader(GET_CAR) for _ in range(3)]
-        time.sleep(0.3)
         refused = repository.get(RAW_PATH)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
         assert repository.get("/health").status_code == 200
         for connection in waiting:
             connection.close()
-        time.sleep(0.5)
-        assert repository.get(RAW_PATH).content == SMALL
+        eventually(lambda: repository.get(RAW_PATH).content == SMALL)
 
 
 @pytest.mark.parametrize(
@@ -142,24 +140,31 @@ def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
     """Clients that begin no TLS are not counted as connections; they cost a line, and others come in after them."""
     with running(tmp_path, tls=True, clients=30, before="ulimit -n 160") as repository:
         idle = [socket.create_connection(("127.0.0.1", repository.port)) for _ in range(300)]
-        time.sleep(1)
+        eventually(lambda: any(line.get("part") == "server" for line in repository.lines))
         for connection in idle:
             connection.close()
         assert repository.get(RAW_PATH).content == SMALL
         assert [line["part"] for line in repository.lines if "event" in line] == ["connections", "server"]
 
 
-def test_a_stop_lets_transfers_finish(repository: Running, tmp_path: Path) -> None:
-    """After SIGTERM who is being served gets all, nobody else is let in, and the exit status is 0."""
-    with repository.slow_reader(GET_CAR) as connection:
-        first = connection.recv(1 << 12)
-        repository.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        with pytest.raises(requests.ConnectionError):
-            repository.get("/health")
-        assert image_of(first + receive_all(connection), tmp_path) == LARGE
-    assert repository.process.wait(10) == 0
-    assert repository.line(0)["complete"] is True
+def test_a_stop_lets_transfers_finish(tmp_path: Path) -> None:
+    """After SIGTERM a transfer goes on to its end, no connection is accepted, and the exit status is 0."""
+    with running(tmp_path, stall_seconds=WAIT_SECONDS, stop_seconds=WAIT_SECONDS) as repository:
+        with repository.slow_reader(GET_CAR) as connection:
+            repository.process.send_signal(signal.SIGTERM)
+            eventually(lambda: is_closed(repository))
+            assert image_of(b"H" + receive_all(connection), tmp_path) == LARGE
+        assert repository.process.wait(WAIT_SECONDS) == 0
+        assert {line["complete"] for line in repository.lines if line["path"] != "/health"} == {True}
+
+
+def is_closed(repository: Running) -> bool:
+    """Whether no connection is accepted."""
+    try:
+        repository.get("/health")
+    except requests.ConnectionError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
@@ -167,10 +172,8 @@ def test_a_stop_does_not_wait_for_ever(tmp_path: Path, number: int) -> None:
     """A client that does not read cannot keep the repository from ending."""
     with running(tmp_path, stop_seconds=1) as repository, repository.slow_reader(GET_CAR) as connection:
         connection.recv(1 << 12)
-        began = time.monotonic()
         repository.process.send_signal(number)
-        assert repository.process.wait(20) == 0
-        assert time.monotonic() - began < 5
+        assert repository.process.wait(WAIT_SECONDS) == 0
 
 
 def test_a_corrupt_block_is_not_sent(repository: Running) -> None:
@@ -234,10 +237,7 @@ def test_a_token_that_was_taken_back_ends_whatever_is_wrong_with_the_file(tmp_pa
 
 def await_status(repository: Running, headers: dict[str, str], status: int) -> None:
     """Wait until a block is answered so."""
-    deadline = time.monotonic() + 10
-    while (found := repository.get(RAW_PATH, headers=headers).status_code) != status:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+    eventually(lambda: repository.get(RAW_PATH, headers=headers).status_code == status)
 
 
 def test_tls_with_certificate_files(tmp_path: Path) -> None:

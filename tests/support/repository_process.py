@@ -43,6 +43,7 @@ LARGE = hashlib.shake_128(b"large").digest(12 << 20)
 """More than the system takes from us for a client that does not read."""
 LARGE_ROOT, _ = blocks_of(LARGE)
 HEADER_SECONDS, STALL_SECONDS = 1.0, 2.0
+WAIT_SECONDS = 60.0
 NOW = 1_800_000_000
 HOST = "127.0.0.1"
 
@@ -100,9 +101,10 @@ class Running:
     authority: Path | None = None
 
     def slow_reader(self, request: bytes) -> socket.socket:
-        """A client with small buffers that has asked for something and does not read."""
+        """A client with small buffers that has read the first byte of an answer, and reads no more."""
         connection = self.connect(buffer=1 << 14)
         connection.sendall(request)
+        assert connection.recv(1) == b"H"
         return connection
 
     @property
@@ -113,14 +115,14 @@ class Running:
     def get(self, path: str, **options: Any) -> requests.Response:
         """Ask, on a connection of its own."""
         options = {"verify": str(self.authority) if self.authority else True} | options
-        return requests.request(options.pop("method", "GET"), self.url + path, timeout=10, **options)
+        return requests.request(options.pop("method", "GET"), self.url + path, timeout=WAIT_SECONDS, **options)
 
     def connect(self, *, buffer: int = 0) -> socket.socket:
         """A connection, on which nothing was said yet; the bytes that the system takes for us may be fewer."""
         connection = socket.socket()
         if buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        connection.settimeout(20)
+        connection.settimeout(WAIT_SECONDS)
         connection.connect((HOST, self.port))
         if self.authority is None:
             return connection
@@ -188,8 +190,10 @@ def main(folder: Path, *, tokens: str | None = None, store: str | None = None, *
     options["proxies"] = tuple(map(ip_network, options.get("proxies", ())))
     blocks = open_store(store or f"file:{folder / 'store'}")
     assert isinstance(blocks, BlockStore)
-    seconds = options.pop("header_seconds", HEADER_SECONDS)
-    limits = ConnectionLimits(header_seconds=seconds, stall_seconds=STALL_SECONDS)
+    limits = ConnectionLimits(
+        header_seconds=options.pop("header_seconds", HEADER_SECONDS),
+        stall_seconds=options.pop("stall_seconds", STALL_SECONDS),
+    )
     serve(
         Catalogue(Fixed(), blocks, refresh=refresh),
         Listening(HOST, 0, limits=limits, **options),
