@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ Where a control line is wired to NRST (--rfc2217), the host must reset the board
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve a simulated board; return the exit status (see `blockota.errors`)."""
     try:
-        simulate(arguments, _print)
+        simulate(arguments, partial(print, flush=True))
     except BlockOTAError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
@@ -87,11 +87,6 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _print(url: str) -> None:
-    sys.stdout.write(f"{url}\n")
-    sys.stdout.flush()
-
-
 def _served(board: SimulatedBoard, options: argparse.Namespace) -> AbstractContextManager[str]:
     if options.rfc2217 is None:
         return serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
@@ -102,12 +97,17 @@ def _served(board: SimulatedBoard, options: argparse.Namespace) -> AbstractConte
 def _board(options: argparse.Namespace) -> SimulatedBoard:
     profile = PROFILES[options.chip]
     profile = replace(profile, max_baud=options.max_baud or profile.max_baud)
+    if not re.fullmatch(rf"[0-9A-Fa-f]{{{UNIQUE_ID_LENGTH * 2}}}", options.unique_id):
+        raise UsageError(
+            f"the unique id {options.unique_id!r} is invalid",
+            remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits",
+        )
     board = SimulatedBoard(
         profile,
         flash=options.flash or b"",
         faults=reduce(Faults.adding, options.fault, Faults()),
         times=_times(options.baud, options.latency, has_rate=options.pty or options.rfc2217 is not None),
-        unique_id=_unique_id(options.unique_id),
+        unique_id=bytes.fromhex(options.unique_id),
     )
     pages = _pages(options.write_protected, profile)
     if pages or options.readout_protected:
@@ -130,12 +130,6 @@ def _times(baud: str, latency: float, *, has_rate: bool) -> TimeModel | None:
         raise UsageError("a TCP connection has no rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
     rate = 0 if baud == RATE_OF_THE_LINE else int(baud or 0)
     return TimeModel(baud=rate, latency=latency / 1000) if baud else None
-
-
-def _unique_id(text: str) -> bytes:
-    if not re.fullmatch(rf"[0-9A-Fa-f]{{{UNIQUE_ID_LENGTH * 2}}}", text):
-        raise UsageError(f"the unique id {text!r} is invalid", remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits")
-    return bytes.fromhex(text)
 
 
 def _pages(text: str, profile: BoardProfile) -> set[int]:

@@ -172,7 +172,12 @@ class SimulatedBoard:
     def feed(self, data: bytes) -> bytes:
         """Receive bytes from the host; return the answer."""
         self._time.arrive()
-        answer = b"".join([self._receive(byte) for byte in self._understood(data)])
+        if self._script and self._is_measured:
+            data = received(data, self._host, heard=self._measured)
+        elif self._script:
+            # AN3155 section 2: the ROM measures the rate from the first byte, which is therefore not garbled.
+            data = data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud))
+        answer = b"".join([self._receive(byte) for byte in data])
         if answer:
             self._time.deliver()
         return received(answer, self._measured, heard=self._host) if self._script else answer
@@ -200,12 +205,6 @@ class SimulatedBoard:
     def idle(self, tick: float) -> bytes:
         """Run the application up to the present; without a time model, for `tick` seconds."""
         return self._cable.to_host(self.run(self._time.since(self._ran_until, otherwise=tick)))
-
-    def _understood(self, data: bytes) -> bytes:
-        """Return what the ROM's USART receives; the byte from which it measures the rate is not garbled."""
-        if self._is_measured or not self._script:
-            return received(data, self._host, heard=self._measured) if self._script else data
-        return data[:1] + received(data[1:], self._host, heard=LineSettings(self._host.baud))
 
     def _receive(self, byte: int) -> bytes:
         # (1) The byte takes its time on the line, in which an application runs on.

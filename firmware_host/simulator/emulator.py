@@ -106,7 +106,10 @@ class EmulatedApplication:
         if not self._asleep:
             # Unicorn takes a count of zero as no limit.
             self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
-            self._asleep = self._just_executed() in WAIT_INSTRUCTIONS
+            try:
+                self._asleep = bytes(self._uc.mem_read(self._pc - 2, 2)) in WAIT_INSTRUCTIONS
+            except UcError:  # nothing lies before the first instruction of a memory
+                self._asleep = False
         self._until_tick -= cycles
         if period and self._until_tick <= 0:
             self._tick()
@@ -119,12 +122,6 @@ class EmulatedApplication:
             at = self._uc.reg_read(UC_ARM_REG_PC)
             raise CrashError(f"{error} at {at:#010x}") from error
         return int(self._uc.reg_read(UC_ARM_REG_PC))
-
-    def _just_executed(self) -> bytes:
-        try:
-            return bytes(self._uc.mem_read(self._pc - 2, 2))
-        except UcError:  # the first instruction of a memory
-            return b""
 
     def _tick(self) -> None:
         self.peripherals.ticked = True

@@ -166,7 +166,11 @@ class Flash:
         # PM0075 section 2.3.3: cells that are not erased are programmed only to zero.
         if self._profile.blank_only and any(value) and old != self._profile.erased * len(value):
             return False
-        new, power_failed = self._supply.program(old, self._worn(offset, self._merged(old, value)))
+        # A worn-out cell: one of its bits is always programmed wrong.
+        flipped = self._faults.flipped_bit
+        worn = -1 if flipped is None else flipped - self._profile.flash_start - offset
+        merged = bytes(byte ^ (index == worn) for index, byte in enumerate(self._merged(old, value)))
+        new, power_failed = self._supply.program(old, merged)
         self.cells[offset : offset + len(value)] = new
         if power_failed:
             raise PowerCutError(f"while programming {self._profile.flash_start + offset:#010x}")
@@ -177,12 +181,6 @@ class Flash:
         if self._profile.erased == b"\xff":
             return bytes(a & b for a, b in zip(old, value, strict=True))
         return bytes(a | b for a, b in zip(old, value, strict=True))
-
-    def _worn(self, offset: int, value: bytes) -> bytes:
-        """Return the value with the bit flipped that is always programmed wrong."""
-        flipped = self._faults.flipped_bit
-        at = -1 if flipped is None else flipped - self._profile.flash_start - offset
-        return bytes(byte ^ (index == at) for index, byte in enumerate(value))
 
     def _erase(self, pages: Iterable[int]) -> None:
         spans = [self._profile.page_span(page) for page in pages if page != self._faults.sticky_page]

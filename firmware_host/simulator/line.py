@@ -111,14 +111,14 @@ class Cable:
         """Return the part of the data that reaches the host."""
         if self._faults.unplug_after_sent is None and self._faults.flip_sent is None:
             return b"" if self._disconnected_by else data
-        return b"".join(map(self._byte_to_host, data))
-
-    def _byte_to_host(self, byte: int) -> bytes:
-        self._disconnect("unplug of the answer", reached=self._sent, limit=self._faults.unplug_after_sent)
-        if self._disconnected_by:
-            return b""
-        self._sent += 1
-        return bytes([self._flipped(byte) if self._sent == self._faults.flip_sent else byte])
+        arrived = bytearray()
+        for byte in data:
+            self._disconnect("unplug of the answer", reached=self._sent, limit=self._faults.unplug_after_sent)
+            if self._disconnected_by:
+                break
+            self._sent += 1
+            arrived.append(self._flipped(byte) if self._sent == self._faults.flip_sent else byte)
+        return bytes(arrived)
 
     def _disconnect(self, fault: str, *, reached: int, limit: int | None) -> None:
         """Disconnect the cable once per fault."""

@@ -333,15 +333,14 @@ def crc32_of_words(data: bytes, *, polynomial: int = 0x04C1_1DB7, initial: int =
         polynomial: without its highest term.
         initial: the first value of the register.
     """
-    table = [_shifted(byte << 24, polynomial) for byte in range(256)]
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (polynomial if value & _TOP_BIT else 0)) & _ALL_BITS
+        table.append(value)
     crc = initial
     for at in range(0, len(data), 4):
         for byte in reversed(data[at : at + 4]):
             crc = crc << 8 & _ALL_BITS ^ table[crc >> 24 ^ byte]
     return crc
-
-
-def _shifted(value: int, polynomial: int) -> int:
-    for _ in range(8):
-        value = (value << 1 ^ (polynomial if value & _TOP_BIT else 0)) & _ALL_BITS
-    return value

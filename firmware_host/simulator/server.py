@@ -148,7 +148,10 @@ def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callabl
         data = b""
         if select.select([connection], [], [], tick())[0]:
             data = connection.recv(CHUNK)
-            _acknowledge_at_once(connection)
+            # A host that sends a frame in parts would otherwise wait 40 ms for each (Nagle and delayed ACK), unlike on
+            # a serial line. Linux resets the option after a while.
+            if sys.platform == "linux":
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             if not data:
                 return
         yield data
@@ -159,13 +162,6 @@ def tick(board: SimulatedBoard) -> float:
     return APPLICATION_TICK if board.application else TICK
 
 
-def _acknowledge_at_once(connection: socket.socket) -> None:
-    # A host that sends a frame in parts would otherwise wait 40 ms for each (Nagle and delayed ACK), unlike on a serial
-    # line. Linux resets the option after a while.
-    if sys.platform == "linux":
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
 def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: threading.Event) -> None:
     poll = select.poll()
     poll.register(master, select.POLLIN)
@@ -174,7 +170,10 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
         events = dict(poll.poll(tick(board) * 1000)).get(master, 0)
         if events & ~select.POLLIN:
             if connected:
-                _discard_unread(path)
+                # A real port discards its buffer when it is closed; the kernel would keep it for the next program.
+                slave = os.open(path, os.O_RDWR | os.O_NOCTTY)
+                termios.tcflush(slave, termios.TCIFLUSH)
+                os.close(slave)
             connected = False
             time.sleep(TICK)
         elif not connected:
@@ -193,13 +192,6 @@ def _terminal_baud(master: int) -> int:
         return 0
     settings = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))
     return int.from_bytes(settings[INPUT_SPEED : INPUT_SPEED + 4], sys.byteorder)
-
-
-def _discard_unread(path: str) -> None:
-    # A real port discards its buffer when it is closed; the kernel would keep it for the next program.
-    slave = os.open(path, os.O_RDWR | os.O_NOCTTY)
-    termios.tcflush(slave, termios.TCIFLUSH)
-    os.close(slave)
 
 
 def _send(master: int, data: bytes) -> None:
