@@ -88,7 +88,7 @@ def test_a_wrong_version_is_a_usage_error(workshop: Workshop, version: str) -> N
     """The error repeats the format of a version."""
     outcome = publish(workshop, OLD, version=version)
     assert outcome.status == USAGE
-    assert "no version" in outcome.err
+    assert "is not a version" in outcome.err
 
 
 def test_a_version_that_is_not_newer_is_refused(workshop: Workshop) -> None:
@@ -114,7 +114,7 @@ def test_an_unpaired_product_is_refused(workshop: Workshop) -> None:
     [
         ((1,), ("1 of 2",)),
         ((), ("0 of 2",)),
-        ((1, 6), ("no owner", "0x976EA74026E726554dB657fA54763abd0C3a0aa9")),
+        ((1, 6), ("not an owner", "0x976EA74026E726554dB657fA54763abd0C3a0aa9")),
     ],
 )
 def test_signatures_that_are_not_enough_are_refused(
