@@ -1,11 +1,12 @@
-"""FileFetch one file from many sources at once, none of which is believed.
+"""Fetches one file from many sources at once, none of which is trusted.
 
-One thread a source asks for block after block; the plan deals them out. A source that serves a bad block, stalls,
-redirects where it may not or breaks off too often is left out, and the report says so. A single source is asked for a
-CAR first, which is one request; when that breaks, the blocks that came stay, and the rest is asked for one by one.
+Each source has a thread that asks it for block after block of a shared `FetchPlan`. A source that serves a wrong
+block, stalls, redirects where it may not or fails too often is reported and not asked again. A single source is asked
+for a CAR first, which is one request; if that breaks off, the received blocks stay, and the rest is fetched one by one.
 
-A source can be slow on purpose, and never so slow that it is left out. So nobody is waited for: whenever those at work
-bring too little, others join them, first those that waited for a place, then the next stage of the search.
+A source can be slow on purpose without ever being slow enough to be given up. So a fetch never depends on one: when
+the sources at work together deliver too little, others join them, first those that wait for a place, then the next
+stage of the search.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from blockota.errors import StoreError
+from blockota.errors import Action, StoreError
 from blockota.formats.cid import CID, RAW, Block
 from blockota.stores.fetch_plan import Destination, FetchPlan
 from blockota.stores.gateway import TrustlessClient
@@ -26,13 +27,14 @@ from blockota.stores.local import LocalStore
 from blockota.stores.source import BAD, Limits, Source, SourceError, SourceReport, Verdict
 
 MAX_SOURCES = 8
-"""Sources that are asked at the same time; others take the place of those that were left out."""
+"""Sources that are asked at the same time; others take the place of those that are given up."""
 MAX_SLOW_SOURCES = 32
-"""Sources that are asked at the same time where they are slow."""
+"""Sources that are asked at the same time if they are slow."""
 FAST_ENOUGH = 1 << 20
-"""Bytes that sources bring together within `Limits.joining`, or others join them: one block."""
+"""Bytes that sources deliver together within `Limits.joining`, or others join them: one block."""
 _TICK = 0.1
-_FAREWELL = 1.0
+_JOIN_SECONDS = 1.0
+_BACKOFF = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class FetchReport:
 
     @property
     def bad(self) -> tuple[SourceReport, ...]:
-        """Those that were left out."""
+        """Those that are not asked again."""
         return tuple(source for source in self.sources if source.is_bad)
 
 
@@ -64,41 +66,39 @@ def fetch(
     into: Destination,
     on_progress: Callable[[int], object] = lambda _: None,
 ) -> FetchReport:
-    """FileFetch a file, each block checked before it is kept, with the usual limits; see `FileFetch` for others.
+    """Fetch a file with the default limits; each block is checked before it is kept. See `FileFetch` for other limits.
 
     Args:
         cid: the file's content address.
-        sources: who may have it, the preferred ones first.
-        size: its exact size in bytes.
-        into: where to put it: `FileDestination` or `StoreDestination` of `destinations`.
-        on_progress: is told the bytes of the file that were added.
+        sources: the sources, the preferred ones first.
+        size: the file's exact size in bytes.
+        into: a `FileDestination` or `StoreDestination`.
+        on_progress: takes the number of bytes of the file that were added.
 
     Raises:
-        UnservedError: no source is left, and the file is not whole; every source's verdict is in the sentence.
-        StoreError: the destination cannot keep it.
-        ContentError: the blocks are right, and are not a file of this size.
+        UnservedError: no source is left, and the file is not whole; the error lists the verdict on every source.
+        StoreError: the destination cannot keep the file.
+        ContentError: the blocks have the right addresses, but are not a file of this size.
     """
     return FileFetch(cid, sources, size=size, into=into).run(on_progress)
 
 
 class FileFetch:
-    """One fetch of one file; `report` tells of the sources also when it failed.
+    """One fetch of one file; `report` is valid after a failure, too.
 
     Args:
         cid: the file's content address.
-        sources: who may have it, the preferred ones first.
-        size: its exact size in bytes.
-        into: where to put it.
+        sources: the sources, the preferred ones first.
+        size: the file's exact size in bytes.
+        into: where the blocks are put.
         limits: what a source may cost.
     """
 
     def __init__(
         self, cid: CID, sources: Sequence[Source], *, size: int, into: Destination, limits: Limits | None = None
     ) -> None:
-        """Prepare; nothing is asked for yet."""
-        self._cid, self._size = cid, size
+        self._cid, self._size, self._into = cid, size, into
         self._limits = limits or Limits()
-        self._into = into
         self._workers: dict[str, Worker] = {}
         self._waiting: deque[Worker] = deque()
         self._invite(sources)
@@ -113,60 +113,73 @@ class FileFetch:
         *,
         more: Callable[[], Iterable[Source] | None] = no_more_sources,
     ) -> FetchReport:
-        """FileFetch the file.
+        """Fetch the file.
 
         Args:
-            on_progress: is told the bytes of the file that were added, in this thread.
-            more: is called, in this thread, when those at work bring too little, or nobody is left: the sources that
-                join them, or `None` when there are no others. Who was asked already is not asked again.
+            on_progress: takes the number of bytes of the file that were added; called in this thread.
+            more: called in this thread when the sources at work deliver too little, or none is left. Returns the
+                sources that join them, or None if there are no others. A source is never asked twice.
 
         Raises:
             UnservedError: no source is left, and the file is not whole.
-            StoreError: the destination cannot keep it.
-            ContentError: the blocks are right, and are not a file of this size.
+            StoreError: the destination cannot keep the file.
+            ContentError: the blocks have the right addresses, but are not a file of this size.
         """
         plan = FetchPlan(self._cid, size=self._size, destination=self._into)
-        plan.take_what_is_held()
+        plan.take_kept()
         try:
-            told = self._supervise(plan, on_progress, more=more)
-            _tell(on_progress, placed=plan.placed, told=told)
+            self._supervise(plan, on_progress, more=more)
         finally:
             plan.stop()
             self._dismiss()
         if plan.error is not None:
             raise plan.error
         if not plan.is_whole:
-            raise self._failure()
+            verdicts = "; ".join(str(source) for source in self.report().sources)
+            raise UnservedError(
+                f"{self._cid} could not be fetched",
+                why=verdicts or "there is no source to ask",
+                remedy="try again later (stored blocks are not fetched again), or name another source",
+                action=Action.NAME_SOURCE,
+            )
         return self.report()
 
     def _supervise(
         self, plan: FetchPlan, on_progress: Callable[[int], object], *, more: Callable[[], Iterable[Source] | None]
-    ) -> int:
-        """Keep sources at work until all is over, and tell of the progress; the bytes told of are returned."""
-        told, pace = 0, _Pace(self._limits.joining, placed=plan.placed)
+    ) -> None:
+        """Keep sources at work until the plan is over, and report the progress."""
+        reported = 0
+
+        def report_progress() -> None:
+            nonlocal reported
+            if (placed := plan.placed) > reported:
+                on_progress(placed - reported)
+                reported = placed
+
+        pace = _Pace(self._limits.joining, placed=plan.placed)
         while not plan.is_over and self._staff(plan, is_slow=pace.is_slow(plan.placed), more=more):
             with plan.changed:
                 if not plan.is_over:
                     plan.changed.wait(_TICK)
-            told = _tell(on_progress, placed=plan.placed, told=told)
-        return told
+            report_progress()
+        report_progress()
 
     def _staff(self, plan: FetchPlan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
-        """Let others join where they are needed, and say whether anybody is at work."""
+        """Let other sources join if needed; returns whether any is at work."""
         busy = [worker for worker in self._workers.values() if worker.is_busy]
-        are_needed = is_slow or not (busy or self._waiting)
-        while are_needed and (others := more()) is not None:
-            are_needed = not self._invite(others)
+        needed = is_slow or not (busy or self._waiting)
+        while needed and (others := more()) is not None:
+            needed = not self._invite(others)
         room = min(len(busy) + MAX_SOURCES, MAX_SLOW_SOURCES) if is_slow else MAX_SOURCES
         joining = [self._waiting.popleft() for _ in range(min(len(self._waiting), room - len(busy)))]
         for worker in (*busy, *joining):
-            worker.is_alone = len(busy) + len(joining) == 1
+            worker.is_only = len(busy) + len(joining) == 1
         for worker in joining:
             worker.start(plan)
         return bool(busy or joining)
 
     def _invite(self, sources: Iterable[Source]) -> bool:
-        """Let sources wait for a place; whether one of them is new."""
+        """Append sources to the queue; returns whether one of them is new. The first of equal URLs counts."""
         new = {source.url.rstrip("/"): source for source in reversed(list(sources))}
         joining = {url: Worker(new[url], self._limits) for url in reversed(new) if url not in self._workers}
         self._workers |= joining
@@ -174,52 +187,34 @@ class FileFetch:
         return bool(joining)
 
     def _dismiss(self) -> None:
-        """Break off what still goes on; a thread that waits for a name is left behind, and changes nothing."""
+        """Break off all requests. A thread that still waits for a name lookup is abandoned; it changes nothing."""
         for worker in self._workers.values():
             worker.dismiss()
-        until = time.monotonic() + _FAREWELL
+        until = time.monotonic() + _JOIN_SECONDS
         for worker in self._workers.values():
             worker.join(until - time.monotonic())
 
-    def _failure(self) -> UnservedError:
-        verdicts = "; ".join(str(source) for source in self.report().sources)
-        return UnservedError(
-            f"{self._cid} could not be fetched",
-            why=verdicts or "there is no source to ask",
-            remedy="name another source, or try again later: blocks that are in the store are not fetched again",
-        )
-
 
 class _Pace:
-    """How fast the file comes, in one span of time after the other."""
+    """Measures how much of the file arrives in each span of time."""
 
     def __init__(self, span: float, *, placed: int) -> None:
         self._span, self._placed = span, placed
         self._since = time.monotonic()
 
     def is_slow(self, placed: int) -> bool:
-        """Whether a span has ended in which too little came."""
+        """Whether a span has ended in which too little arrived."""
         now = time.monotonic()
         if now - self._since < self._span:
             return False
-        came = placed - self._placed
+        arrived = placed - self._placed
         self._since, self._placed = now, placed
-        return came < FAST_ENOUGH
-
-
-def _tell(on_progress: Callable[[int], object], *, placed: int, told: int) -> int:
-    if placed > told:
-        on_progress(placed - told)
-    return placed
-
-
-_TICK = 0.1
-_BACKOFF = 0.2
+        return arrived < FAST_ENOUGH
 
 
 @dataclass
 class _Record:
-    """What a worker has to tell; written by its thread, read by others."""
+    """What a worker did; written by its thread, read by others."""
 
     size: int = 0
     blocks: int = 0
@@ -234,12 +229,15 @@ class _Record:
         self.blocks += 1
         self.verdict = Verdict.SERVED
 
-    def begin(self) -> None:
-        self.asked_since = time.monotonic()
-
-    def end(self) -> None:
-        self.seconds += time.monotonic() - (self.asked_since or time.monotonic())
-        self.asked_since = None
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Count the time of a request."""
+        self.asked_since = began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - began
+            self.asked_since = None
 
 
 @dataclass(eq=False)
@@ -249,13 +247,13 @@ class Worker:
     Attributes:
         source: the source.
         limits: what it may cost.
-        is_alone: whether nobody else is at work: then it is asked for a CAR.
+        is_only: whether no other source is at work; then it is asked for a CAR.
         record: what it did; written by the thread.
     """
 
     source: Source
     limits: Limits
-    is_alone: bool = False
+    is_only: bool = False
     record: _Record = field(default_factory=_Record)
     _thread: threading.Thread | None = None
     _client: TrustlessClient | None = None
@@ -266,14 +264,14 @@ class Worker:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, plan: FetchPlan) -> None:
-        """Work on a plan until it is over, or the source is left out."""
+        """Work on a plan until it is over, or the source is given up."""
         self._client = TrustlessClient(self.source, self.limits)
-        # A daemon, for no time limit holds while the system looks up a name.
+        # A daemon thread, because a name lookup cannot be interrupted.
         self._thread = threading.Thread(target=self._run, args=(plan, self._client), daemon=True)
         self._thread.start()
 
     def dismiss(self) -> None:
-        """Break off what still goes on; a source that brought nothing is called by what is known of it."""
+        """Break off the request; a source that served nothing gets the verdict that fits what is known of it."""
         since, record = self.record.asked_since, self.record
         if record.verdict == Verdict.UNUSED and record.failure is not None:
             record.verdict, record.reason = record.failure.verdict, record.failure.why
@@ -295,86 +293,81 @@ class Worker:
     def _run(self, plan: FetchPlan, client: TrustlessClient) -> None:
         try:
             with client:
-                if self.is_alone and plan.root.codec != RAW and plan.is_untouched:
-                    self._take_all(plan, client)
-                self._take_blocks(plan, client)
-        except BaseException as error:  # noqa: BLE001 - what a thread cannot handle is raised where the fetch was called
+                if self.is_only and plan.root.codec != RAW and plan.is_untouched:
+                    self._fetch_car(plan, client)
+                self._fetch_blocks(plan, client)
+        except BaseException as error:  # noqa: BLE001 - raised again by `FileFetch.run`
             plan.stop(error)
 
-    def _take_all(self, plan: FetchPlan, client: TrustlessClient) -> None:
-        """Ask for a CAR; where there is none, or it breaks off, the blocks are asked for one by one."""
-        self.record.begin()
+    def _fetch_car(self, plan: FetchPlan, client: TrustlessClient) -> None:
+        """Ask for a CAR; if there is none, or it breaks off, `_fetch_blocks` fetches the rest."""
         try:
-            for block in client.blocks(plan.root, size=plan.size, earlier=plan.held):
-                plan.arrived(block)
-                self.record.served(block)
-                if plan.is_over or not self.is_alone:  # two must not send the same blocks
-                    return
+            with self.record.asking():
+                for block in client.blocks(plan.root, size=plan.size, earlier=plan.known):
+                    plan.arrived(block)
+                    self.record.served(block)
+                    # Another source has joined: two must not send the same blocks.
+                    if plan.is_over or not self.is_only:
+                        return
         except SourceError as error:
             if error.verdict != Verdict.GONE:
-                self._leave(error, plan)
-        finally:
-            self.record.end()
+                self._give_up(error, plan)
 
-    def _take_blocks(self, plan: FetchPlan, client: TrustlessClient) -> None:
+    def _fetch_blocks(self, plan: FetchPlan, client: TrustlessClient) -> None:
         failures = 0
-        while (
-            self.record.verdict not in BAD
-            and (cid := plan.take(self, duplicate_after=self._overdue_after())) is not None
-        ):
-            self.record.begin()
+        while self.record.verdict not in BAD:
+            cid = plan.take(self, duplicate_after=self._duplicate_after())
+            if cid is None:
+                return
             try:
-                block = client.block(cid, limit=plan.largest(cid))
-                plan.arrived(block)
-                self.record.served(block)
+                with self.record.asking():
+                    block = client.block(cid, limit=plan.largest(cid))
+                    plan.arrived(block)
+                    self.record.served(block)
                 failures = 0
             except SourceError as error:
                 failures += 1
-                self._note(error, plan)
+                # What fails after the end was broken off by `dismiss`, and is not the source's failure.
+                if not plan.is_over:
+                    self.record.failure = error
                 plan.give_back(self)
                 if error.again is None or failures >= self.limits.attempts:
-                    self._leave(error, plan)
+                    self._give_up(error, plan)
                 else:
                     plan.pause(error.again + _BACKOFF * (failures - 1))
-            finally:
-                self.record.end()
 
-    def _note(self, error: SourceError, plan: FetchPlan) -> None:
-        """Remember a failure that is the source's own: what breaks when all is over was broken off by us."""
-        if not plan.is_over:
-            self.record.failure = error
-
-    def _leave(self, error: SourceError, plan: FetchPlan) -> None:
+    def _give_up(self, error: SourceError, plan: FetchPlan) -> None:
         if error.verdict == Verdict.WRONG or not plan.is_over:
             self.record.verdict, self.record.reason = error.verdict, error.why
 
-    def _overdue_after(self) -> float:
-        """Twice the time that this source takes for a block: what others need longer for, it has sooner."""
-        own = 2 * self.record.seconds / self.record.blocks if self.record.blocks else self.limits.duplicate_after
-        return min(max(own, _TICK), self.limits.duplicate_after)
+    def _duplicate_after(self) -> float:
+        """Twice the time that this source takes for a block: it takes over blocks for which others need longer."""
+        record, longest = self.record, self.limits.duplicate_after
+        own = 2 * record.seconds / record.blocks if record.blocks else longest
+        return min(max(own, _TICK), longest)
 
 
 class FileDestination:
-    """Put a file's bytes where they belong in a file that is open for reading and writing and can seek.
+    """Writes a file's leaves at their offsets; called from several threads.
 
     Args:
-        file: the file, empty.
-        store: a store that keeps the blocks as well, so that a later fetch goes on where this one ended. Where it
-            fails, the file comes all the same.
+        file: an empty file, open for reading and writing, that can seek.
+        store: a store that keeps the blocks as well, so that a later fetch continues this one. If it fails, the file
+            is fetched all the same.
 
     Attributes:
-        store_error: why the store keeps nothing any more.
+        store_error: why the store keeps no more blocks.
     """
 
     def __init__(self, file: BinaryIO, *, store: LocalStore | None = None) -> None:
-        """Begin with what the store holds."""
-        self._file, self._store = file, store
+        self._file = file
+        self._store = StoreDestination(store) if store else None
         self.store_error: StoreError | None = None
         self._places: dict[CID, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
-    def held(self, cid: CID) -> bytes | None:
-        """A leaf that was written here, or a block of the store that can be read.
+    def kept(self, cid: CID) -> bytes | None:
+        """A leaf that was written to the file, or a block of the store if it can be read.
 
         Raises:
             StoreError: the file cannot be read.
@@ -385,19 +378,19 @@ class FileDestination:
                 self._file.seek(offset)
                 return self._file.read(size)
         try:
-            return StoreDestination(self._store).held(cid) if self._store else None
+            return self._store.kept(cid) if self._store else None
         except StoreError:
             return None
 
     def keep(self, block: Block, offsets: Sequence[int]) -> None:
-        """Write a leaf at all of its places.
+        """Write a leaf at all of its offsets.
 
         Raises:
             StoreError: the file cannot be written.
         """
         if self._store and self.store_error is None:
             try:
-                StoreDestination(self._store).keep(block, offsets)
+                self._store.keep(block, offsets)
             except StoreError as error:
                 self.store_error = error
         with self._lock, _translated():
@@ -408,17 +401,16 @@ class FileDestination:
 
 
 class StoreDestination:
-    """Put a file's blocks into the local store; `LocalStore.open` yields it when the fetch has ended.
+    """Puts a file's blocks into the local store; `LocalStore.open` yields the file when the fetch has ended.
 
     Args:
         store: the store.
     """
 
     def __init__(self, store: LocalStore) -> None:
-        """Begin with what the store holds."""
         self._store = store
 
-    def held(self, cid: CID) -> bytes | None:
+    def kept(self, cid: CID) -> bytes | None:
         """A block of the store."""
         return self._store.read_block(cid) if self._store.has(cid) else None
 

@@ -1,8 +1,8 @@
-"""What is still missing of a file, and who was asked for it; many threads share one plan.
+"""The blocks that a fetch still needs, and which sources were asked for them; the threads of a fetch share one plan.
 
-The tree becomes known from the root down: inner blocks are asked for before leaves, leaves in the file's order. Whoever
-is free takes the next block, so that a fast source takes more of them. When nothing is left to take, a block that
-another source has been asked for too long is asked for again; who answers first wins.
+The tree becomes known from the root down: inner blocks are requested before leaves, leaves in the file's order. A
+source that is free takes the next block, so a fast source takes more of them. When no block is left to take, one that
+another source has been asked for too long is requested again; the first answer counts.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ from blockota.formats.cid import CID, RAW, Block, DagLink, read_links
 
 _MAX_DEPTH = 8
 _LINK_SIZE = 50
+"""Bytes of a link in an inner block, and of its size in the UnixFS data, at least."""
 _WAIT = 0.05
 
 
 class Destination(Protocol):
-    """Where a fetch puts what has arrived; it is called from many threads."""
+    """Where a fetch puts blocks; called from several threads."""
 
-    def held(self, cid: CID) -> bytes | None:
-        """The bytes of a block that came before, in this fetch or an earlier one; they are checked again."""
+    def kept(self, cid: CID) -> bytes | None:
+        """The bytes of a block that was kept in this fetch or an earlier one; the caller checks them again."""
 
     def keep(self, block: Block, offsets: Sequence[int]) -> None:
-        """Keep a good block, which belongs at these offsets of the file; an inner one belongs nowhere in it."""
+        """Keep a checked block at its offsets in the file; an inner block has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
+    """Where the tree needs a block: the offset and size of the bytes below it, and its depth."""
+
     offset: int
     size: int
     depth: int
@@ -46,19 +49,23 @@ class FetchPlan:
     Args:
         root: the file's content address.
         size: its exact size in bytes.
-        destination: what is kept already, and where to put the rest.
+        destination: where blocks are kept.
+
+    Attributes:
+        changed: notified when a block arrived, or the work was stopped.
+        placed: bytes of the file that are at the destination.
+        error: why the work was stopped.
     """
 
     def __init__(self, root: CID, *, size: int, destination: Destination) -> None:
-        """Begin with nothing known but the root."""
         self.changed = threading.Condition()
         self.placed = 0
         self.error: BaseException | None = None
         self.root, self.size = root, size
         self._destination = destination
-        self._links_left = (overhead(size)) // _LINK_SIZE
+        self._links_left = overhead(size) // _LINK_SIZE
         self._needed: dict[CID, list[_Place]] = {}
-        self._queue: tuple[deque[CID], deque[CID]] = (deque(), deque())
+        self._queues: tuple[deque[CID], deque[CID]] = (deque(), deque())  # inner blocks, leaves
         self._asked: dict[CID, dict[Hashable, float]] = {}
         self._inner: dict[CID, bytes] = {}
         self._arriving = 0
@@ -67,7 +74,7 @@ class FetchPlan:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing remains to be done, or the work was stopped."""
+        """Whether no work remains, or it was stopped."""
         return self._is_stopped or self.is_whole
 
     @property
@@ -77,14 +84,14 @@ class FetchPlan:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no block has arrived yet, nor was kept from before."""
+        """Whether no block has arrived yet, nor was kept by an earlier fetch."""
         return self.root in self._needed
 
-    def take_what_is_held(self) -> None:
-        """Take in all that is kept from before, before anybody is asked."""
+    def take_kept(self) -> None:
+        """Use all blocks that an earlier fetch kept; to be called before any source is asked."""
         missing = []
-        while (cid := self._unasked()) is not None:
-            if (data := self.held(cid)) is None:
+        while (cid := self._next_queued()) is not None:
+            if (data := self.known(cid)) is None:
                 missing.append(cid)
             else:
                 self.arrived(Block(cid, data))
@@ -92,59 +99,59 @@ class FetchPlan:
             self._enqueue(cid)
 
     def pause(self, seconds: float) -> None:
-        """Wait, but no longer than until all is over."""
+        """Wait, at most until the work is over."""
         until = time.monotonic() + seconds
         with self.changed:
             while not self.is_over and (left := until - time.monotonic()) > 0:
                 self.changed.wait(left)
 
     def stop(self, error: BaseException | None = None) -> None:
-        """Let nobody take any more; the first error is kept."""
+        """End the work; the first error is kept."""
         with self.changed:
             self.error = self.error or error
             self._is_stopped = True
             self.changed.notify_all()
 
     def take(self, asker: Hashable, *, duplicate_after: float) -> CID | None:
-        """Wait for a block to ask for; `None` when all is over.
+        """Wait for a block to request; None when the work is over.
 
         Args:
-            asker: who takes it.
-            duplicate_after: seconds after which a block that others were asked for is asked for again.
+            asker: the caller.
+            duplicate_after: seconds after which a block that others were asked for is requested again.
         """
         while (cid := self._next(asker, duplicate_after)) is not None:
-            data = self.held(cid)
+            data = self.known(cid)
             if data is None:
                 return cid
             self.arrived(Block(cid, data))
         return None
 
     def give_back(self, asker: Hashable) -> None:
-        """Let others take what an asker took and did not bring."""
+        """Put back what an asker took and did not deliver, unless others were asked for it as well."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:
                     self._enqueue(cid, first=True)
             self.changed.notify_all()
 
-    def held(self, cid: CID) -> bytes | None:
-        """The bytes of a block that is known or kept, checked."""
-        data = self._inner.get(cid) or self._destination.held(cid)
+    def known(self, cid: CID) -> bytes | None:
+        """The bytes of a block that arrived or was kept, checked."""
+        data = self._inner.get(cid) or self._destination.kept(cid)
         return data if data is not None and CID.of(cid.codec, data) == cid else None
 
     def largest(self, cid: CID) -> int:
-        """Bytes that a block can have at most, as far as is known of it."""
+        """The largest possible size of a block in bytes."""
         with self.changed:
             places = self._needed.get(cid)
             size = places[0].size if places and cid.codec == RAW else self.size
         return largest_block(cid, size=size)
 
     def arrived(self, block: Block) -> bool:
-        """Take a good block in; False when nobody needed it any more.
+        """Use a block that has the right address; returns whether it was still needed.
 
         Raises:
             ContentError: the tree cannot be that of the file.
-            BlockOTAError: the destination cannot keep it.
+            BlockOTAError: the destination cannot keep the block.
         """
         with self.changed:
             places = self._needed.pop(block.cid, [])
@@ -153,6 +160,7 @@ class FetchPlan:
                 return False
             self._arriving += 1
             self._check(block, places)
+        # Outside the lock: writing takes long.
         is_leaf = block.cid.codec == RAW
         self._destination.keep(block, [place.offset for place in places] if is_leaf else [])
         with self.changed:
@@ -165,15 +173,16 @@ class FetchPlan:
         with self.changed:
             while not self.is_over:
                 now = time.monotonic()
-                cid = self._unasked() or self._overdue(asker, now, duplicate_after=duplicate_after)
+                cid = self._next_queued() or self._overdue(asker, now, duplicate_after=duplicate_after)
                 if cid is not None:
                     self._asked.setdefault(cid, {})[asker] = now
                     return cid
                 self.changed.wait(_WAIT)
         return None
 
-    def _unasked(self) -> CID | None:
-        for queue in self._queue:
+    def _next_queued(self) -> CID | None:
+        """The next queued block that is needed and that no source was asked for."""
+        for queue in self._queues:
             while queue:
                 cid = queue.popleft()
                 if cid in self._needed and not self._asked.get(cid):
@@ -181,8 +190,9 @@ class FetchPlan:
         return None
 
     def _overdue(self, asker: Hashable, now: float, *, duplicate_after: float) -> CID | None:
+        """The block that has been overdue longest, and for which this asker was not asked."""
         late = {
-            # The more were asked in vain, the sooner the next one is: many that are slow must not add up.
+            # The more sources were asked in vain, the sooner the next is: the delays of slow sources must not add up.
             cid: max(askers.values()) + duplicate_after / len(askers)
             for cid, askers in self._asked.items()
             if askers and asker not in askers
@@ -191,18 +201,19 @@ class FetchPlan:
         return first if first is not None and late[first] <= now else None
 
     def _check(self, block: Block, places: list[_Place]) -> None:
-        """Hold a block against what its parents say, and let its children be needed."""
+        """Compare a block with the sizes in its parents, and add its children."""
         links = read_links(block) if block.cid.codec != RAW else []
         size = sum(link.file_size for link in links) if links else len(block.data)
         for place in places:
             if place.size != size:
-                raise self._refused(f"{block.cid} holds {size} bytes where {place.size} belong")
+                raise self._refused(f"{block.cid} has {size} bytes where {place.size} belong")
         if links:
             self._inner[block.cid] = block.data
         for place in places:
             self._expand(links, place)
 
     def _expand(self, links: list[DagLink], place: _Place) -> None:
+        # A tree of repeated inner blocks can name far more places than it has blocks; both are limited.
         self._links_left -= len(links)
         if self._links_left < 0 or (links and place.depth == _MAX_DEPTH):
             raise self._refused("its tree is deeper, or of smaller pieces, than any image needs")
@@ -221,8 +232,8 @@ class FetchPlan:
             self._enqueue(cid)
 
     def _enqueue(self, cid: CID, *, first: bool = False) -> None:
-        queue = self._queue[cid.codec == RAW]
+        queue = self._queues[cid.codec == RAW]
         (queue.appendleft if first else queue.append)(cid)
 
     def _refused(self, why: str) -> ContentError:
-        return ContentError(f"{self.root} is not the image that was asked for", why=why)
+        return ContentError(f"{self.root} is not the image that was requested", why=why)

@@ -102,7 +102,7 @@ def test_a_root_of_another_size_is_refused() -> None:
     """Before a child is asked for."""
     tree = balanced([b"one", b"two"], width=2)
     plan = FetchPlan(tree.root, size=7, destination=FileDestination(io.BytesIO()))
-    with pytest.raises(ContentError, match="holds 6 bytes where 7 belong"):
+    with pytest.raises(ContentError, match="has 6 bytes where 7 belong"):
         plan.arrived(Block(tree.root, tree.blocks[tree.root]))
 
 
@@ -113,7 +113,7 @@ def test_a_leaf_of_another_size_than_its_parent_says_is_refused() -> None:
     tree = node([lying])
     plan = FetchPlan(tree.root, size=6, destination=FileDestination(io.BytesIO()))
     plan.arrived(Block(tree.root, tree.blocks[tree.root]))
-    with pytest.raises(ContentError, match="holds 4 bytes where 6 belong"):
+    with pytest.raises(ContentError, match="has 4 bytes where 6 belong"):
         plan.arrived(Block(child.root, b"four"))
 
 
@@ -152,10 +152,10 @@ def test_a_corrupt_block_that_is_kept_is_not_taken() -> None:
     class Rotten(FileDestination):
         """A destination that gives other bytes than it was given."""
 
-        def held(self, cid: CID) -> bytes | None:
+        def kept(self, cid: CID) -> bytes | None:
             """Always wrong."""
             return b"rotten" if cid.codec == RAW else None
 
     plan = FetchPlan(leaf(b"only").root, size=4, destination=Rotten(io.BytesIO()))
-    plan.take_what_is_held()
+    plan.take_kept()
     assert plan.is_untouched

@@ -177,11 +177,11 @@ def test_a_corrupt_store_and_nobody_to_ask_fails_check_four(store: LocalStore, s
 def test_more_bytes_than_the_record_says_fail_check_four(store: LocalStore, search: Search, serve: Serve) -> None:
     """It does not matter whether the store or a source has them."""
     short = release_of(IMAGE, dag_root=ROOT.digest, size=CHUNK_SIZE)
-    with pytest.raises(VerificationError, match=r"holds .* bytes where 1048576 belong") as failed:
+    with pytest.raises(VerificationError, match=r"has .* bytes where 1048576 belong") as failed:
         search(short, asked(serve(), serve()))
     assert failed.value.number == 4
     store.put(io.BytesIO(IMAGE))
-    with pytest.raises(VerificationError, match=r"holds .* bytes where 1048576 belong") as failed:
+    with pytest.raises(VerificationError, match=r"has .* bytes where 1048576 belong") as failed:
         search(short)
     assert failed.value.number == 4
 
