@@ -1,9 +1,9 @@
-"""Accounts of Ape's plugins, hardware wallets above all, as the accounts that the rest of BlockOTA takes.
+"""Accounts of Ape's plugins, such as hardware wallets, with the interface of eth-account.
 
-Importing this module imports Ape, which takes about a second and need not be installed: `keys` does it only for an
-``ape:`` key that is no keystore. What a plugin gives back is believed only where it is a signature of exactly what
-was asked for, by the account that was named; the recovery id is worked out here, because plugins count it from 0,
-from 27, or leave it constant.
+A module apart from `keys`, because it needs Ape at import: Ape is optional and takes about a second to load, so `keys`
+imports this module only for an ``ape:`` key that is not a keystore. An answer of a plugin is accepted only if it is a
+signature of exactly what was requested, by the named account. The recovery id is computed here: plugins count it from
+0, from 27, or leave it constant.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _FIRST_V, _FIRST_EIP155_V = 27, 35
 
 
 class _PlainlyShown:
-    """A transaction whose text needs no node: plugins print it, and Ape's own would look up the contract's ABI."""
+    """A transaction that plugins can print without a node: Ape's own text looks up the contract's ABI."""
 
     def to_string(self, calldata_repr: CalldataRepr | None = None) -> str:
-        """Every field on a line of its own."""
+        """One field a line."""
         del calldata_repr
         fields = cast("TransactionAPI", self).model_dump(mode="json", by_alias=True, exclude_none=True)
         return "\n".join(f"{name}: {value}" for name, value in fields.items())
@@ -57,13 +57,13 @@ class _StaticFeeTransaction(_PlainlyShown, StaticFeeTransaction):
 
 @dataclass(frozen=True, eq=False)
 class ApeAccount(BaseAccount):
-    """An account that a plugin of Ape signs for.
+    """An account of a plugin of Ape.
 
     Attributes:
-        alias: what the account is called in Ape.
-        account_address: its address, as the plugin says; every signature is held against it.
+        alias: the account's name in Ape.
+        account_address: its address according to the plugin; every signature is checked against it.
         signer: the plugin's object.
-        note: is told what the person has to do.
+        note: called with what the operator has to do.
     """
 
     alias: str
@@ -77,33 +77,33 @@ class ApeAccount(BaseAccount):
         return self.account_address
 
     def sign_message(self, signable_message: SignableMessage) -> SignedMessage:
-        """Have a message signed (EIP-191, and so EIP-712).
+        """Sign a message (EIP-191, which includes EIP-712).
 
         Raises:
-            RefusedError: the person or the device said no, or signed something else.
+            RefusedError: the operator or the device refused, or signed something else.
         """
         given = self._asked(lambda: self.signer.sign_message(signable_message))
         r, s = self._numbers(given)
         digest = keccak(b"\x19" + b"".join(signable_message))
         for v in (_FIRST_V, _FIRST_V + 1):
-            with suppress(Exception):  # eth-keys has many kinds for numbers that are no signature
+            with suppress(Exception):  # eth-keys raises many kinds for numbers that are not a signature
                 if Account.recover_message(signable_message, vrs=(v, r, s)) == self.address:
                     signature = r.to_bytes(_WORD, "big") + s.to_bytes(_WORD, "big") + bytes([v])
                     return SignedMessage(HexBytes(digest), r, s, v, HexBytes(signature))
         raise self._unusable()
 
     def sign_transaction(self, transaction_dict: TransactionDictType) -> SignedTransaction:
-        """Have a transaction signed, EIP-1559 or, where it names a gas price, with EIP-155 alone.
+        """Sign a transaction: EIP-1559, or a legacy one (EIP-155) if it has a gas price.
 
         Raises:
-            RefusedError: the person or the device said no, or signed something else, such as for another chain.
+            RefusedError: the operator or the device refused, or signed something else, such as for another chain.
         """
-        # The plugin gets a copy of its own to change; what is sent is made from what was asked for.
+        # The plugin may change its copy; the transaction that is sent is made from the request.
         wanted, copy = _transaction(transaction_dict), _transaction(transaction_dict)
         answer = self._asked(lambda: self.signer.sign_transaction(copy))
         r, s = self._numbers(getattr(answer, "signature", None))
         for v in _recovery_ids(wanted):
-            with suppress(Exception):  # Ape refuses a signature of somebody else here, and eth-keys what is none
+            with suppress(Exception):  # Ape refuses another account's signature here, eth-keys an invalid one
                 wanted.signature = _signature(v, r, s=s)
                 raw = HexBytes(wanted.serialize_transaction())
                 if Account.recover_transaction(raw) == self.address:
@@ -111,16 +111,16 @@ class ApeAccount(BaseAccount):
         raise self._unusable()
 
     def unsafe_sign_hash(self, message_hash: Hash32) -> NoReturn:
-        """Refuse: who approves a bare hash cannot see what it stands for.
+        """Refuse: a person who approves a bare hash cannot see what it signs.
 
         Raises:
             RefusedError: always.
         """
         del message_hash
-        raise RefusedError(f"ape:{self.alias} signs no bare hash", why="the device could not show what it stands for")
+        raise RefusedError(f"ape:{self.alias} does not sign a bare hash", why="the device could not show what it signs")
 
     def _asked(self, sign: Callable[[], Any]) -> Any:
-        """What the plugin answers; what it prints belongs on stderr, for stdout is the command's result."""
+        """The plugin's answer. Its output goes to stderr, because stdout is the command's result."""
         self.note(f"Waiting for ape:{self.alias} ({self.address}): approve on the device what this command showed.")
         try:
             with redirect_stdout(sys.stderr):
@@ -141,21 +141,21 @@ class ApeAccount(BaseAccount):
     def _unusable(self) -> RefusedError:
         return RefusedError(
             f"the signature of ape:{self.alias} cannot be used",
-            why=f"it is not one by {self.address} of what was asked for; the device may hold another account, "
+            why=f"it is not a signature by {self.address} of what was requested; the device may have another account, "
             "or its plugin may have signed for another chain",
-            remedy="connect the device that the account was made with, and bring Ape's plugin up to date",
+            remedy="connect the device with which the account was added, and update Ape's plugin",
         )
 
 
 def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
-    """The account of Ape's plugins that an alias names; no device is asked yet.
+    """The account of a plugin with this alias. The device is not contacted yet.
 
     Args:
-        alias: the name that ``ape accounts list --all`` shows.
-        note: is told what the person has to do while something is signed.
+        alias: the account's name in Ape.
+        note: called with what the operator has to do while something is signed.
 
     Raises:
-        UsageError: Ape knows no such account, or cannot read it.
+        UsageError: Ape has no such account, or cannot read it.
     """
     try:
         with redirect_stdout(sys.stderr):
@@ -202,5 +202,5 @@ def _signature(v: int, r: int, *, s: int) -> TransactionSignature:
 
 
 def _cause(error: Exception) -> str:
-    """What a plugin said, on one line."""
+    """The text of a plugin's error on one line."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -166,22 +166,22 @@ def home_path(text: str) -> Path:
 
 
 def read_input(path: Path, *, limit: int) -> bytes:
-    """Read a file that the person named.
+    """Read a file that the operator named.
 
     Args:
         path: the file.
-        limit: the largest size, in bytes, that makes sense for it.
+        limit: the largest size to accept, in bytes.
 
     Raises:
-        UsageError: it is missing, no regular file, unreadable, or larger than `limit`.
+        UsageError: it is missing, not a regular file, unreadable, or larger than `limit`.
     """
     try:
         if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is no file", why="a regular file is needed")
+            raise UsageError(f"{path} is not a regular file", why="only regular files are read")
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read", why=error.strerror or str(error), remedy="check the path") from error
     if len(data) > limit:
-        raise UsageError(f"{path} is too large", why=f"more than {limit} bytes cannot be what is asked for here")
+        raise UsageError(f"{path} is too large", why=f"files of more than {limit} bytes are not accepted here")
     return data

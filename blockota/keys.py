@@ -1,10 +1,10 @@
-"""Keys by name: a key is never typed on a command line, only where it is kept.
+"""Keys by URI. A URI names where a key is kept; the key itself is never typed on a command line.
 
 ``keystore:FILE``  an encrypted keystore file (Web3 Secret Storage, version 3)
-``ape:ALIAS``      an account of Ape: the keystore ``~/.ape/accounts/ALIAS.json``, or what a plugin signs for, such as
+``ape:ALIAS``      an account of Ape: the keystore ``~/.ape/accounts/ALIAS.json``, or an account of a plugin, such as
                    a hardware wallet
 ``env:NAME``       an environment variable with the private key in hex, for a vendor's CI
-``dev:N``          account N of the well-known test mnemonic, on a local chain alone
+``dev:N``          account N of the well-known test mnemonic, on local chains only
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from blockota.files import home_path, read_input
 from blockota.strict_json import check_depth
 
 DEV_MNEMONIC = "test test test test test test test test test test test junk"
-"""The phrase that anvil and ganache take for development; everybody knows it."""
+"""The public development mnemonic of anvil and ganache."""
 _MAX_KEYSTORE_SIZE = 1 << 16
 _DEV_NUMBER = re.compile(r"\d{1,3}", re.ASCII)
 _PRIVATE_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}", re.ASCII)
 _ALIAS = re.compile(r"\w[\w .@-]*")
 _VARIABLE = re.compile(r"[A-Za-z_]\w{0,79}", re.ASCII)
 _HEX_OF_A_KEY = re.compile(r"[0-9a-fA-F]{41}", re.ASCII)
-"""More hex digits than an address has."""
+"""More hexadecimal digits than an address has."""
 _MNEMONIC_WORDS = 12
 _OTHERS = 0o077
-"""The permission bits of everybody but the owner."""
+"""The permission bits of group and others."""
 
 
 def account_of(
@@ -48,13 +48,13 @@ def account_of(
     """The account that a URI names.
 
     Args:
-        uri: as the module describes.
+        uri: the URI, as described in this module.
         is_local_chain: whether development keys may be used.
-        ask_password: is called with a prompt when a keystore needs its password.
-        note: is told what the person should know or do, now and while the account signs.
+        ask_password: called with a prompt when a keystore needs its password.
+        note: called with messages for the operator, now and while the account signs.
 
     Raises:
-        UsageError: the URI or what it names cannot be read.
+        UsageError: the URI or the key that it names cannot be read.
         RefusedError: a development key on a real chain, or a wrong password.
     """
     kind, _, name = uri.partition(":")
@@ -69,7 +69,7 @@ def account_of(
     raise UsageError(
         "the key cannot be found",
         why="a key is named as keystore:FILE, ape:ALIAS, env:NAME, or dev:N on the local chain",
-        remedy="name where it is kept, and never the key itself",
+        remedy="name where it is kept, never the key itself",
     )
 
 
@@ -86,8 +86,8 @@ def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
     if not is_local_chain:
         raise RefusedError(
             "a development key cannot be used here",
-            why="everybody knows it, and this chain is not a local one",
-            remedy="name a key of yours with keystore:FILE",
+            why="it is public, and this chain is not a local one",
+            remedy="name a key of your own with keystore:FILE",
         )
     return dev_account(int(name))
 
@@ -98,31 +98,31 @@ def _environment_key(name: str) -> LocalAccount:
     if secret is None:
         raise UsageError(f"env:{shown} is not set", why="the environment has no such variable", remedy="export it")
     if not _PRIVATE_KEY.fullmatch(secret.strip()):
-        raise _no_private_key(shown)
+        raise _not_a_private_key(shown)
     try:
         account: LocalAccount = Account.from_key(secret.strip())
     except Exception:  # noqa: BLE001 - eth-keys raises many kinds, and none may show the key
-        raise _no_private_key(shown) from None
+        raise _not_a_private_key(shown) from None
     return account
 
 
-def _no_private_key(shown: str) -> UsageError:
-    return UsageError(f"env:{shown} holds no private key", why="64 hex digits are needed")
+def _not_a_private_key(shown: str) -> UsageError:
+    return UsageError(f"env:{shown} is not a private key", why="64 hexadecimal digits are required")
 
 
 def _could_be_key(text: str) -> bool:
-    """Whether somebody may have typed the key, or its words, where its name belongs; then it is never repeated."""
+    """Whether a text may be a key or a mnemonic, typed where a name belongs; such a text is never repeated."""
     is_hex = _HEX_OF_A_KEY.search(re.sub(r"[\W_]", "", text, flags=re.ASCII))
     return bool(is_hex) or len(re.findall(r"[a-z]{3,8}", text.lower())) >= _MNEMONIC_WORDS
 
 
 def _names_a_file(name: str) -> bool:
-    """Whether the name may be told in a sentence about a file: it is one, or it cannot be a key."""
+    """Whether a name may appear in an error about a file: the file exists, or the name cannot be a key."""
     if not name or "\0" in name:
         return False
     try:
         return not _could_be_key(name) or home_path(name).is_file()
-    except (UsageError, OSError):  # whose sentence would repeat the name
+    except (UsageError, OSError):  # its text would repeat the name
         return False
 
 
@@ -131,12 +131,12 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
     if os.path.lexists(keyfile):
         return _keystore_key(keyfile, ask_password, note=note)
     try:
-        # Ape takes a second to load, and need not be installed.
+        # Ape takes a second to load, and it is optional.
         from blockota.ape_account import open_ape_account  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(
             f"ape:{alias} cannot be opened",
-            why=f"there is no {keyfile}, and Ape, which knows the accounts of plugins, cannot be loaded ({error.msg})",
+            why=f"{keyfile} does not exist, and Ape, which has the accounts of plugins, cannot be loaded ({error.msg})",
             remedy="correct the alias, or `pip install eth-ape` and the plugin of the device, such as ape-ledger",
         ) from error
     return open_ape_account(alias, note=note)
@@ -145,7 +145,7 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
 def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> LocalAccount:
     keystore = _read_keystore(path)
     if path.stat().st_mode & _OTHERS:
-        note(f"Others on this computer may read {path}; `chmod 600 {path}` keeps it to you.")
+        note(f"Other users of this computer may read {path}. To prevent this, run `chmod 600 {path}`.")
     password = ask_password(f"Password of {path.name}: ")
     try:
         secret = Account.decrypt(keystore, password)
@@ -153,8 +153,8 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
         named = keystore.get("address")
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         if "MAC mismatch" in str(error):
-            raise RefusedError("the key stays closed", why=f"that is not the password of {path.name}") from error
-        raise _no_keystore(path) from error
+            raise RefusedError("the key cannot be opened", why=f"this is not the password of {path.name}") from error
+        raise _not_a_keystore(path) from error
     _check_address(path, account, named=named)
     return account
 
@@ -166,19 +166,19 @@ def _read_keystore(path: Path) -> dict[str, Any]:
         keystore: dict[str, Any] = json.loads(content)
         keystore["crypto" if "crypto" in keystore else "Crypto"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _no_keystore(path) from error
+        raise _not_a_keystore(path) from error
     return keystore
 
 
-def _no_keystore(path: Path) -> UsageError:
-    return UsageError(f"{path} is no keystore", why="Web3 Secret Storage version 3 is needed")
+def _not_a_keystore(path: Path) -> UsageError:
+    return UsageError(f"{path} is not a keystore", why="Web3 Secret Storage version 3 is required")
 
 
 def _check_address(path: Path, account: LocalAccount, *, named: object) -> None:
-    """Compare with the address that most keystores name: their checksum does not cover the cipher's parameters."""
+    """Compare with the address in the keystore, if it has one: the MAC does not cover the cipher's parameters."""
     if isinstance(named, str) and named.lower().removeprefix("0x") != account.address.lower().removeprefix("0x"):
         raise RefusedError(
             f"{path.name} is damaged",
-            why=f"it opens to the key of {account.address}, but says {named}",
+            why=f"it contains the key of {account.address}, but names {named}",
             remedy="restore it from a copy",
         )

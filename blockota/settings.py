@@ -1,7 +1,7 @@
-"""Settings: which chain, which contract and which store a command works with.
+"""Settings: the chain, contract and store that a command uses, and the deployment file with contract addresses.
 
-``blockota.toml`` (in this folder, or named with ``--config``) holds them; ``BLOCKOTA_*`` variables go before the
-file. On the local chain ``deployments/1337.json`` is enough by itself.
+Settings are read from ``blockota.toml``; ``BLOCKOTA_*`` variables override the file. On the local chain the deployment
+file ``deployments/1337.json`` suffices.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ FILE_NAME = "blockota.toml"
 LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
-"""Blocks above an answer, on any chain but the local one, unless the settings say otherwise."""
+"""Blocks that must lie above an answer on any chain but the local one, unless the settings differ."""
 STATE_FOLDER = ".blockota"
-"""Beside the settings: what BlockOTA itself keeps there."""
+"""Folder beside the settings for BlockOTA's own files."""
 _MAX_FILE_SIZE = 1 << 16
 _MAX_DIGITS = 20
 _GWEI_DECIMALS = 9
@@ -43,22 +43,22 @@ _KNOWN_NETWORK = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a command works with.
+    """The settings of one command.
 
     Attributes:
         network: the network's name in the file.
-        url: its JSON-RPC endpoint.
-        chain_id: the number it must say.
-        contract: address of the BlockOTA contract; None where nothing names one.
-        replication: address of the FirmwareReplication contract; None where nothing names one.
-        confirmations: blocks that must lie above an answer before it is believed.
+        url: the network's JSON-RPC endpoint.
+        chain_id: the chain id that the node must have.
+        contract: address of the BlockOTA contract; None if none is configured.
+        replication: address of the FirmwareReplication contract; None if none is configured.
+        confirmations: blocks that must lie above a block before it is read.
         store: URL of the content store.
-        max_fee: the most that is offered for a unit of gas, in wei; None is no ceiling.
+        max_fee: the most to offer for a unit of gas, in wei; None means no limit.
         transactions: folder of the journal of sent transactions.
-        first_block: the block from which on the contract's events are searched.
-        vendor_sources: URLs of the vendor's own repositories, which are asked for images that the store lacks.
-        safe: address of the vendor's Safe, against which chain views are held; None where nothing names one.
-        gateways: URLs of gateways that are asked when neither the vendor nor its brokers serve an image.
+        first_block: the first block that is searched for the contract's events.
+        vendor_sources: URLs of the vendor's repositories, asked for images that are not in the store.
+        safe: address of the vendor's Safe, with which chain views are compared; None if none is configured.
+        gateways: URLs of gateways, asked when neither the vendor nor its brokers serve an image.
         tokens: where the bearer tokens of sources are kept, ``env:NAME`` or ``file:PATH``, by the sources' URLs.
     """
 
@@ -80,16 +80,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What was deployed.
+    """The contracts of a deployment, as its file records them.
 
     Attributes:
-        chain_id: on which chain (EIP-155).
+        chain_id: id of the chain (EIP-155).
         contract: address of BlockOTA.
         replication: address of FirmwareReplication.
         safe: address of the vendor's Safe, its owner.
         owners: addresses of the Safe's owners when it was deployed.
         threshold: how many of them must sign.
-        block_number: the block that holds the contract's creation.
+        block_number: the block in which the contract was created.
     """
 
     chain_id: int
@@ -102,7 +102,7 @@ class Deployment:
 
     @staticmethod
     def path(folder: Path, chain_id: int) -> Path:
-        """Where the file of a chain lies: ``deployments/<chain id>.json``."""
+        """The path of a chain's file, ``deployments/<chain id>.json``."""
         return folder / "deployments" / f"{chain_id}.json"
 
     @classmethod
@@ -110,7 +110,7 @@ class Deployment:
         """Read the file.
 
         Raises:
-            UsageError: it cannot be read or is none.
+            UsageError: it cannot be read, or is not a deployment file.
         """
         try:
             document = read_input(path, limit=_MAX_FILE_SIZE).decode()
@@ -145,12 +145,12 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     """Read the settings.
 
     Args:
-        config: the file; None means ``blockota.toml`` in this folder, if it is there.
-        network: a network's name; None means the file's choice.
-        environment: where ``BLOCKOTA_*`` variables are looked up.
+        config: the file; None means ``blockota.toml`` in this folder, if it exists.
+        network: a network's name; None means the one that the file selects.
+        environment: the environment with ``BLOCKOTA_*`` variables.
 
     Raises:
-        UsageError: the file cannot be read or says something that cannot be used.
+        UsageError: the file cannot be read, or a setting is not valid.
     """
     named = config or environment.get("BLOCKOTA_CONFIG")
     path = Path(named or FILE_NAME)
@@ -187,8 +187,8 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
             default=section.get("first_block", created or 0),
         ),
         safe=address("safe") if not is_named or "safe" in section else None,
-        vendor_sources=_urls(environment, "vendor_sources", said=file | section),
-        gateways=_urls(environment, "gateways", said=file | section),
+        vendor_sources=_urls(environment, "vendor_sources", found=file | section),
+        gateways=_urls(environment, "gateways", found=file | section),
         tokens=_tokens(environment, file.get("tokens", {}), folder=path.parent),
     )
 
@@ -197,7 +197,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         file = tomllib.loads(read_input(path, limit=_MAX_FILE_SIZE).decode())
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read", why=f"it is no TOML: {error}") from error
+        raise UsageError(f"{path} cannot be read", why=f"it is not TOML: {error}") from error
     _refuse_unknown(path.name, file, known=_KNOWN)
     for name, section in _table("[networks]", file.get("networks", {})).items():
         _refuse_unknown(f"[networks.{name}]", _table(f"[networks.{name}]", section), known=_KNOWN_NETWORK)
@@ -206,7 +206,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _table(where: str, found: object) -> dict[str, Any]:
     if not isinstance(found, dict):
-        raise UsageError(f"{where} cannot be used", why=f"{found!r} is no table")
+        raise UsageError(f"{where} cannot be used", why=f"{found!r} is not a table")
     return found
 
 
@@ -222,8 +222,8 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
         section: dict[str, Any] = networks[name]
         if name != "local" and (missing := {"url", "chain_id"} - section.keys()):
             raise UsageError(
-                f"[networks.{name}] does not say {' and '.join(sorted(missing))}",
-                why="on a real network nothing is taken for granted",
+                f"[networks.{name}] has no {' and no '.join(sorted(missing))}",
+                why="only the local network has defaults",
                 remedy="add it to blockota.toml",
             )
         return section
@@ -231,7 +231,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
         return {}
     raise UsageError(
         f"there is no network {name!r}",
-        why=f"the settings know {', '.join(dict.fromkeys(['local', *networks]))}",
+        why=f"the settings have {', '.join(dict.fromkeys(['local', *networks]))}",
         remedy=f"add [networks.{name}] to blockota.toml",
     )
 
@@ -239,43 +239,43 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
 def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
     value = section.get(key, default)
     if not isinstance(value, str):
-        raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is no text")
+        raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is not a text")
     return value
 
 
-def _urls(environment: Mapping[str, str], key: str, *, said: Mapping[str, Any]) -> tuple[str, ...]:
-    """URLs of sources; whether each is one, `Source` tells whoever uses it."""
+def _urls(environment: Mapping[str, str], key: str, *, found: Mapping[str, Any]) -> tuple[str, ...]:
+    """URLs of sources; `Source` checks each when it is used."""
     variable = environment.get(f"BLOCKOTA_{key.upper()}")
-    value = said.get(key, []) if variable is None else variable.split()
+    value = found.get(key, []) if variable is None else variable.split()
     if isinstance(value, list) and all(isinstance(url, str) for url in value):
         return tuple(value)
     raise UsageError(
         f"the setting {key} (or BLOCKOTA_{key.upper()}) cannot be used",
-        why=f'{value!r} is no list of addresses, such as ["https://firmware.example"]',
+        why=f'{value!r} is not a list of addresses, such as ["https://firmware.example"]',
     )
 
 
-def _tokens(environment: Mapping[str, str], said: object, *, folder: Path) -> dict[str, str]:
-    """Where tokens are kept. What is written in the wrong place may be a token itself, so no value is in an error."""
+def _tokens(environment: Mapping[str, str], table: object, *, folder: Path) -> dict[str, str]:
+    """Where tokens are kept. A value in the wrong form may be a token itself, so errors contain no value."""
     variable = environment.get("BLOCKOTA_TOKENS")
     if variable is not None:
         found = [_TOKEN_WORD.fullmatch(word) for word in variable.split()]
         if not all(found):
-            raise _no_reference("BLOCKOTA_TOKENS", "URL=env:NAME or URL=file:PATH")
+            raise _not_a_reference("BLOCKOTA_TOKENS", "URL=env:NAME or URL=file:PATH")
         return {match[1]: match[2] for match in found if match}
-    if not isinstance(said, dict):
-        raise _no_reference("tokens", 'a table [tokens] with lines "URL" = "env:NAME" or "URL" = "file:PATH"')
-    for number, value in enumerate(said.values(), 1):
+    if not isinstance(table, dict):
+        raise _not_a_reference("tokens", 'a table [tokens] with lines "URL" = "env:NAME" or "URL" = "file:PATH"')
+    for number, value in enumerate(table.values(), 1):
         if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
-            raise _no_reference(f"[tokens], line {number},", '"URL" = "env:NAME" or "URL" = "file:PATH"')
-    return {url: _beside(value, folder) for url, value in said.items()}
+            raise _not_a_reference(f"[tokens], line {number},", '"URL" = "env:NAME" or "URL" = "file:PATH"')
+    return {url: _beside(value, folder) for url, value in table.items()}
 
 
-def _no_reference(where: str, shape: str) -> UsageError:
+def _not_a_reference(where: str, shape: str) -> UsageError:
     return UsageError(
         f"the setting {where} cannot be used",
-        why=f"it is written {shape}: a token itself never stands in the settings",
-        remedy="keep the token in an environment variable or a file, and name that",
+        why=f"its form is {shape}: a token itself is never in the settings",
+        remedy="keep the token in an environment variable or a file, and give the name",
     )
 
 
@@ -284,7 +284,7 @@ def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> i
     digits = str(value) if type(value) in (int, str) else ""
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS):
         name = variable.removeprefix("BLOCKOTA_").lower()
-        raise UsageError(f"the setting {name} (or {variable}) cannot be used", why=f"{value!r} is no whole number")
+        raise UsageError(f"the setting {name} (or {variable}) cannot be used", why=f"{value!r} is not a whole number")
     return int(digits)
 
 
@@ -292,13 +292,13 @@ def _fee(value: object) -> int | None:
     """An amount in gwei, as wei."""
     if value is None:
         return None
-    # A float such as 1e-05 is written without an exponent, so that what the file says is taken to the digit.
+    # A float such as 1e-05 is formatted without an exponent, so that every digit of the file counts.
     text = f"{Decimal(repr(value)):f}" if type(value) is float else str(value) if type(value) in (int, str) else ""
     if match := _AMOUNT.fullmatch(text):
         return int(match[1] + (match[2] or "").ljust(_GWEI_DECIMALS, "0"))
     raise UsageError(
         "the setting max_fee_gwei (or BLOCKOTA_MAX_FEE_GWEI) cannot be used",
-        why=f"{value!r} is no amount in gwei, such as 30 or 0.5, with at most nine decimals",
+        why=f"{value!r} is not an amount in gwei, such as 30 or 0.5, with at most nine decimals",
     )
 
 
@@ -309,7 +309,7 @@ def _address(key: str, value: object) -> str | None:
         return value
     raise UsageError(
         f"the setting {key} (or BLOCKOTA_{key.upper()}) cannot be used",
-        why=f"{value!r} is no address, which has 0x and 40 hex digits",
+        why=f"{value!r} is not an address, which has 0x and 40 hexadecimal digits",
     )
 
 
@@ -318,7 +318,7 @@ def _store(file: dict[str, Any], folder: Path) -> str:
 
 
 def _beside(url: str, folder: Path) -> str:
-    """What is named, where a file or folder is found from the settings."""
+    """A URL or reference in which a relative ``file:`` path is relative to the settings' folder."""
     kind, _, rest = url.partition(":")
     return f"file:{folder / home_path(rest)}" if kind == "file" and rest else url
 
@@ -332,4 +332,4 @@ def _check_types(deployment: Deployment) -> None:
     numbers = (deployment.chain_id, deployment.threshold, deployment.block_number)
     addresses = (deployment.contract, deployment.replication, deployment.safe, *deployment.owners)
     if not all(type(number) is int for number in numbers) or not all(isinstance(word, str) for word in addresses):
-        raise TypeError("a field is of the wrong kind")
+        raise TypeError("a field has the wrong type")

@@ -1,4 +1,4 @@
-"""JSON files that people pass on: read strictly, each field of the kind it must be, no key twice."""
+"""Strict reading of JSON files that people exchange: every field has the right type, and no key is repeated."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from blockota.errors import Action, ProposalError
 from blockota.ethereum import is_checksum_address
 
 MAX_FILE_SIZE = 1 << 20
-"""Bytes that a proposal, signature or view file may have."""
+"""Largest size of a proposal, signature or view file, in bytes."""
 _DEEPEST = 32
-"""Levels of objects and lists in a file; more would only wear out whoever compares or prints it."""
+"""Levels of objects and lists in a file: comparing and printing recurse into them."""
 _DIGEST_SIZE = 32
 Kind = TypeVar("Kind")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -21,7 +21,7 @@ _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def dump(fields: Mapping[str, Any]) -> bytes:
-    """The file's bytes, the same for equal fields."""
+    """The bytes of a file; they are the same for equal fields."""
     return (json.dumps(fields, indent=2) + "\n").encode()
 
 
@@ -30,8 +30,8 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
 
     Args:
         raw: the file.
-        form: what its field ``format`` must say.
-        remedy: what to do with a file of another kind.
+        form: the required value of its field ``format``.
+        remedy: what to do with a file of another format.
         action: the remedy as a command or option, where it has one.
 
     Raises:
@@ -49,7 +49,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
     """Read any JSON object.
 
     Raises:
-        ProposalError: it is none, has a key twice, a number that is not whole, or too many levels.
+        ProposalError: it is not one, repeats a key, has a number that is not whole, or too many levels.
     """
     try:
         document = raw.decode()
@@ -63,12 +63,13 @@ def load_object(raw: bytes) -> dict[str, Any]:
 
 
 def check_depth(document: str) -> None:
-    """Count a document's levels before the parser recurses into them.
+    """Refuse a document with too many levels before the parser recurses into them.
 
-    Some libraries (py_ecc, which Ape brings) raise Python's recursion limit so far that a nested file ends the process.
+    Some libraries (py_ecc, which Ape installs) raise Python's recursion limit so far that a nested file ends the
+    process.
 
     Raises:
-        ValueError: there are more than any document has that is read here.
+        ValueError: the document has too many levels.
     """
     depth = 0
     for token in _TOKEN.finditer(document):
@@ -78,7 +79,7 @@ def check_depth(document: str) -> None:
 
 
 def fault(error: Exception) -> str:
-    """What is wrong with a field, after a KeyError, TypeError or ValueError."""
+    """What is wrong with a field, from a KeyError, TypeError or ValueError."""
     return f"its field {error} is missing" if isinstance(error, KeyError) else f"its field {error}"
 
 
@@ -86,7 +87,7 @@ def mapping(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        TypeError: it is none.
+        TypeError: the field is something else.
     """
     return _of_kind(fields, name, kind=dict, otherwise="which is not a JSON object")
 
@@ -95,7 +96,7 @@ def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """A list of JSON objects.
 
     Raises:
-        TypeError: it is none.
+        TypeError: the field is something else.
     """
     value = fields[name]
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
@@ -104,10 +105,10 @@ def mappings(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def text(fields: Mapping[str, Any], name: str) -> str:
-    """A text, whatever it holds: who shows it must make it safe to show.
+    """A text with any characters; it must be made safe before it is shown (`blockota.errors.plain`).
 
     Raises:
-        TypeError: it is none.
+        TypeError: the field is something else.
     """
     return _of_kind(fields, name, kind=str, otherwise="which is not a text")
 
@@ -116,7 +117,7 @@ def boolean(fields: Mapping[str, Any], name: str) -> bool:
     """True or false.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: the field is something else.
     """
     return _of_kind(fields, name, kind=bool, otherwise="which is neither true nor false")
 
@@ -125,7 +126,7 @@ def integer(fields: Mapping[str, Any], name: str) -> int:
     """A whole number of at most 64 bits.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the field is something else.
     """
     value = fields[name]
     if type(value) is not int or not 0 <= value < 1 << 64:
@@ -137,7 +138,7 @@ def decimal(fields: Mapping[str, Any], name: str) -> int:
     """A whole number of at most 256 bits, written as decimal text because others read JSON numbers as floats.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the field is something else.
     """
     value = fields[name]
     if not isinstance(value, str) or not re.fullmatch(r"0|[1-9]\d{0,77}", value, re.ASCII) or int(value) >> 256:
@@ -149,7 +150,7 @@ def address(fields: Mapping[str, Any], name: str) -> str:
     """A checksummed address (EIP-55).
 
     Raises:
-        ValueError: it is none.
+        ValueError: the field is something else.
     """
     value = fields[name]
     if not isinstance(value, str) or not is_checksum_address(value):
@@ -158,10 +159,10 @@ def address(fields: Mapping[str, Any], name: str) -> str:
 
 
 def hexadecimal(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> bytes:
-    """Bytes, as hex text in lower case behind a prefix.
+    """Bytes, written as hexadecimal text in lower case after a prefix.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the field is something else.
     """
     value = fields[name]
     if not isinstance(value, str) or not re.fullmatch(rf"{prefix}(?:[0-9a-f]{{2}})*", value):
@@ -173,7 +174,7 @@ def digest(fields: Mapping[str, Any], name: str, *, prefix: str = "0x") -> bytes
     """The 32 bytes of a hash, as `hexadecimal`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the field is something else.
     """
     value = hexadecimal(fields, name, prefix=prefix)
     if len(value) != _DIGEST_SIZE:

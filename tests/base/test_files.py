@@ -54,7 +54,7 @@ def test_an_input_is_read_up_to_its_limit(tmp_path: Path) -> None:
     path = tmp_path / "input"
     path.write_bytes(b"12345")
     assert read_input(path, limit=5) == b"12345"
-    with pytest.raises(UsageError, match="is too large: more than 4 bytes"):
+    with pytest.raises(UsageError, match="is too large: files of more than 4 bytes"):
         read_input(path, limit=4)
 
 
@@ -62,7 +62,7 @@ def test_an_input_that_is_no_file_is_refused(tmp_path: Path) -> None:
     """A folder, a device, a pipe and a missing file are named; the pipe does not hold us up."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, Path("/dev/zero"), tmp_path / "pipe"):
-        with pytest.raises(UsageError, match=f"{path} is no file"):
+        with pytest.raises(UsageError, match=f"{path} is not a regular file"):
             read_input(path, limit=5)
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_input(tmp_path / "missing", limit=5)

@@ -80,7 +80,7 @@ def test_both_key_derivations_open(kdf: Any, keystore: Callable[..., str]) -> No
 @pytest.mark.parametrize("password", ["", "Correct horse", PASSWORD + "\n", "é"])
 def test_a_wrong_password_leaves_the_key_closed(password: str, keystore: Callable[..., str]) -> None:
     """It is refused, without a word about the key."""
-    with pytest.raises(RefusedError, match=r"stays closed: that is not the password of owner_a\.json"):
+    with pytest.raises(RefusedError, match=r"cannot be opened: this is not the password of owner_a\.json"):
         opened(keystore(), password=password)
 
 
@@ -113,8 +113,8 @@ BROKEN_KEYSTORES: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize("changes", BROKEN_KEYSTORES)
 def test_a_broken_keystore_is_told(changes: dict[str, Any], keystore: Callable[..., str]) -> None:
-    """A field of another kind or value is a file that is no keystore."""
-    with pytest.raises(UsageError, match=r"owner_a\.json is no keystore: Web3 Secret Storage version 3"):
+    """A field of another kind or value is a file that is not a keystore."""
+    with pytest.raises(UsageError, match=r"owner_a\.json is not a keystore: Web3 Secret Storage version 3"):
         opened(keystore(**changes))
 
 
@@ -125,7 +125,7 @@ def test_a_broken_keystore_is_told(changes: dict[str, Any], keystore: Callable[.
 )
 def test_a_file_that_is_no_keystore_is_told(text: str, keystore: Callable[..., str]) -> None:
     """Any other file is told in the same words."""
-    with pytest.raises(UsageError, match="is no keystore"):
+    with pytest.raises(UsageError, match="is not a keystore"):
         opened(keystore(text))
 
 
@@ -187,7 +187,7 @@ def test_a_variable_may_hold_a_key(secret: str, monkeypatch: pytest.MonkeyPatch)
 def test_garbage_in_a_variable_is_never_shown(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the variable holds may be almost a key, so no part of it is in the sentence or behind it."""
     monkeypatch.setenv(VARIABLE, secret)
-    with pytest.raises(UsageError, match=f"env:{VARIABLE} holds no private key") as refused:
+    with pytest.raises(UsageError, match=f"env:{VARIABLE} is not a private key") as refused:
         opened(f"env:{VARIABLE}")
     printed = "".join(traceback.format_exception(refused.value))
     assert not secret or secret not in printed
@@ -208,7 +208,7 @@ def test_development_keys_are_those_of_the_test_mnemonic() -> None:
 
 def test_a_development_key_is_refused_on_a_real_chain() -> None:
     """Everybody knows it, so it signs nothing that matters."""
-    with pytest.raises(RefusedError, match=r"cannot be used here: everybody knows it.* keystore:FILE"):
+    with pytest.raises(RefusedError, match=r"cannot be used here: it is public.* keystore:FILE"):
         opened("dev:0", is_local_chain=False)
 
 
@@ -234,7 +234,7 @@ def test_a_keystore_that_others_may_read_is_noted(keystore: Callable[..., str], 
     for mode in (0o600, 0o640, 0o604, 0o400):
         path.chmod(mode)
         account_of(uri, is_local_chain=False, ask_password=lambda _: PASSWORD, note=notes.append)
-    assert notes == [f"Others on this computer may read {path}; `chmod 600 {path}` keeps it to you."] * 2
+    assert notes == [f"Other users of this computer may read {path}. To prevent this, run `chmod 600 {path}`."] * 2
 
 
 SPELLINGS = (

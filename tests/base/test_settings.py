@@ -161,20 +161,20 @@ def test_tokens_are_named_and_not_told(write: Write, tmp_path: Path) -> None:
 def test_a_token_in_the_settings_is_refused_unread(write: Write, text: str) -> None:
     """The sentence says where it belongs, and does not repeat it; nor does the one for the variable."""
     write(text)
-    with pytest.raises(UsageError, match="a token itself never stands in the settings") as caught:
+    with pytest.raises(UsageError, match="a token itself is never in the settings") as caught:
         load()
     assert "S3" not in str(caught.value)
     write("")
     for words in ("S3", "https://a=S3", "https://a=env:A S3", "https://a=env:S-3"):
-        with pytest.raises(UsageError, match=r"BLOCKOTA_TOKENS cannot be used: it is written URL=env:NAME") as caught:
+        with pytest.raises(UsageError, match=r"BLOCKOTA_TOKENS cannot be used: its form is URL=env:NAME") as caught:
             load(TOKENS=words)
         assert "S3" not in str(caught.value)
 
 
 WRONG_FILES = {
-    "no TOML": ("network = ", "is no TOML"),
-    "no UTF-8": ("\udcff", "is no TOML"),
-    "nested without end": ("a = " + "[" * 30_000, "is no TOML"),
+    "no TOML": ("network = ", "is not TOML"),
+    "no UTF-8": ("\udcff", "is not TOML"),
+    "nested without end": ("a = " + "[" * 30_000, "is not TOML"),
     "an unknown key": (
         'netwrok = "x"',
         "unknown setting 'netwrok': the settings there are gateways, network, networks, store, tokens, vendor_sources",
@@ -183,30 +183,33 @@ WRONG_FILES = {
         "[networks.x]\nchain = 5",
         r"\[networks.x\] has an unknown setting 'chain': the settings there are chain_id",
     ),
-    "a network that is not there": ('network = "y"\n[networks.x]', "no network 'y': the settings know local, x"),
-    "networks as a number": ("networks = 5", "5 is no table"),
-    "a network as a number": ("[networks]\nlocal = 5", "5 is no table"),
-    "a network as a text": ('[networks]\nlocal = "abc"', "'abc' is no table"),
-    "networks as a list": ("networks = [1]", "is no table"),
+    "a network that is not there": ('network = "y"\n[networks.x]', "no network 'y': the settings have local, x"),
+    "networks as a number": ("networks = 5", "5 is not a table"),
+    "a network as a number": ("[networks]\nlocal = 5", "5 is not a table"),
+    "a network as a text": ('[networks]\nlocal = "abc"', "'abc' is not a table"),
+    "networks as a list": ("networks = [1]", "is not a table"),
     "the network's name as a list": ("network = ['x']", "setting network cannot be used"),
-    "the store as a number": ("store = 5", "setting store cannot be used: 5 is no text"),
-    "a url as a number": ("[networks.local]\nurl = 5", "setting url cannot be used: 5 is no text"),
-    "a contract as a number": ("[networks.local]\ncontract = 5", "setting contract .*5 is no address"),
-    "a short address": ("[networks.local]\ncontract = '0x12'", "'0x12' is no address"),
-    "a chain id with a fraction": ("[networks.local]\nchain_id = 1.9", "setting chain_id .*1.9 is no whole number"),
-    "a chain id as a truth": ("[networks.local]\nchain_id = true", "True is no whole number"),
-    "a chain id as a list": ("[networks.local]\nchain_id = [1]", "is no whole number"),
-    "confirmations without end": ("[networks.local]\nconfirmations = inf", "inf is no whole number"),
-    "a fee below zero": ("[networks.local]\nmax_fee_gwei = -1", "max_fee_gwei .*-1 is no amount in gwei, such as 30"),
-    "a fee without end": ("[networks.local]\nmax_fee_gwei = inf", "inf is no amount"),
-    "a fee that is none": ("[networks.local]\nmax_fee_gwei = nan", "nan is no amount"),
-    "a fee as a truth": ("[networks.local]\nmax_fee_gwei = true", "True is no amount"),
-    "a fee in another unit": ("[networks.local]\nmax_fee_gwei = '30 gwei'", "'30 gwei' is no amount"),
-    "a fee beyond measure": ("[networks.local]\nmax_fee_gwei = 1e10", "no amount"),
+    "the store as a number": ("store = 5", "setting store cannot be used: 5 is not a text"),
+    "a url as a number": ("[networks.local]\nurl = 5", "setting url cannot be used: 5 is not a text"),
+    "a contract as a number": ("[networks.local]\ncontract = 5", "setting contract .*5 is not an address"),
+    "a short address": ("[networks.local]\ncontract = '0x12'", "'0x12' is not an address"),
+    "a chain id with a fraction": ("[networks.local]\nchain_id = 1.9", "setting chain_id .*1.9 is not a whole number"),
+    "a chain id as a truth": ("[networks.local]\nchain_id = true", "True is not a whole number"),
+    "a chain id as a list": ("[networks.local]\nchain_id = [1]", "is not a whole number"),
+    "confirmations without end": ("[networks.local]\nconfirmations = inf", "inf is not a whole number"),
+    "a fee below zero": (
+        "[networks.local]\nmax_fee_gwei = -1",
+        "-1 is not an amount in gwei, such as 30",
+    ),
+    "a fee without end": ("[networks.local]\nmax_fee_gwei = inf", "inf is not an amount"),
+    "a fee that is none": ("[networks.local]\nmax_fee_gwei = nan", "nan is not an amount"),
+    "a fee as a truth": ("[networks.local]\nmax_fee_gwei = true", "True is not an amount"),
+    "a fee in another unit": ("[networks.local]\nmax_fee_gwei = '30 gwei'", "'30 gwei' is not an amount"),
+    "a fee beyond measure": ("[networks.local]\nmax_fee_gwei = 1e10", "not an amount"),
     "a fee below the wei": ("[networks.local]\nmax_fee_gwei = 1e-10", "at most nine decimals"),
-    "a gateway without a list": ('gateways = "https://x"', "setting gateways .*'https://x' is no list of addresses"),
-    "a vendor's source as a number": ("[networks.local]\nvendor_sources = [5]", "setting vendor_sources .*no list"),
-    "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is no whole number"),
+    "a gateway without a list": ('gateways = "https://x"', "setting gateways .*'https://x' is not a list of addresses"),
+    "a vendor's source as a number": ("[networks.local]\nvendor_sources = [5]", "setting vendor_sources .*not a list"),
+    "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is not a whole number"),
 }
 
 
@@ -232,14 +235,14 @@ def test_a_variable_that_cannot_be_used_is_told(write: Write, name: str, value: 
 
 
 def test_a_named_file_must_be_there(write: Write, tmp_path: Path) -> None:
-    """The default file may be missing, a named one may not; a folder is no file."""
+    """The default file may be missing, a named one may not; a folder is not one."""
     del write
     missing = tmp_path / "other.toml"
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load(missing)
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load(CONFIG=str(missing))
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         load(tmp_path)
 
 

@@ -162,5 +162,5 @@ def test_what_is_unreadable_is_no_empty_journal(journal: Journal, path: Path) ->
     """A folder in a file's place is told."""
     path.unlink()
     path.mkdir()
-    with pytest.raises(RefusedError, match="is no file"):
+    with pytest.raises(RefusedError, match="is not a regular file"):
         journal.entries()

@@ -141,8 +141,8 @@ SECRETS = {
     "empty": ("env:EMPTY", r"environment variable EMPTY, which is not set"),
     "two words": ("env:TWO", r"env:TWO does not contain a token"),
     "a missing file": ("file:/nowhere/token", r"/nowhere/token cannot be read \(No such file"),
-    "a folder": ("file:/", r"/ is no file"),
-    "an endless file": ("file:/dev/zero", r"/dev/zero is no file"),
+    "a folder": ("file:/", r"/ is not a regular file"),
+    "an endless file": ("file:/dev/zero", r"/dev/zero is not a regular file"),
 }
 
 

@@ -290,7 +290,7 @@ def test_a_development_key_is_refused_on_a_real_chain(workshop: Workshop) -> Non
         fields = json.loads(Path(name).read_text())
         Path(name).write_text(json.dumps(fields | {"chainId": 1}))
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1", "--yes", "--view", "view.json")
-    refused(outcome, REFUSED, "everybody knows it")
+    refused(outcome, REFUSED, "it is public")
 
 
 def test_a_signature_file_of_another_proposal_is_ignored(workshop: Workshop) -> None:

@@ -312,7 +312,7 @@ def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> Non
     proposal, view = changed("1.0.0.json", chainId=1).read_text(), changed("view.json", chainId=1).read_text()
     Path("p.json").write_text(proposal)
     Path("v.json").write_text(view)
-    refused(sign(desk, "p.json", "dev:1", "--view", "v.json", "--image", str(OLD)), REFUSED, "everybody knows it")
+    refused(sign(desk, "p.json", "dev:1", "--view", "v.json", "--image", str(OLD)), REFUSED, "it is public")
 
 
 def test_an_image_that_says_another_address_is_refused(workshop: Workshop) -> None:

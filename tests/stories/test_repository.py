@@ -177,7 +177,7 @@ def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
         ("one.pem", "locked.key", "locked.key cannot be used: it contains no unencrypted private key"),
         ("broken.pem", "one.key", "broken.pem and one.key cannot be used: OpenSSL reports"),
         ("missing.pem", "one.key", "missing.pem cannot be read: No such file"),
-        (".", "one.key", ". is no file"),
+        (".", "one.key", ". is not a regular file"),
     ):
         words = ["--certificate", certificate, "--private-key", key]
         refused(workshop.run("repository", "serve", ".", *words), USAGE, sentence)
