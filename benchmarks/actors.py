@@ -57,7 +57,7 @@ class Node:
 
 
 class Actor(Protocol):
-    """Somebody who acts on contracts: an account or a Safe."""
+    """A sender of calls to contracts: an account or a Safe."""
 
     @property
     def node(self) -> Node:
@@ -124,7 +124,7 @@ class Deployed:
     cost: int
 
     def by(self, actor: Actor, function: str, *arguments: Any) -> int:
-        """Gas of a call that somebody sends as a transaction, be it one that only reads."""
+        """Gas of a call that is sent as a transaction, also of one that only reads."""
         return actor.act(self.address, self.interface.encode_call(function, *arguments))
 
 

@@ -55,7 +55,7 @@ class Outcome:
 
     Attributes:
         times: seconds of every client that accepted a file.
-        refusals: what those said that did not.
+        refusals: errors of the clients that did not.
         unverified: bytes of accepted files that are not the published one.
     """
 

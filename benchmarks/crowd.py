@@ -18,7 +18,7 @@ RUNS = 7
 _TIMED = (
     f"Both: {CLIENTS} clients, each a process that runs already, with a connection of its own and a new file on "
     "the disk of this clone; the mean of the seconds from the moment at which all begin until each has accepted "
-    "its file. Nobody syncs files. The servers write access logs, and the system has what they serve in memory. "
+    "its file. No side syncs files. The servers write access logs, and the served files are in the page cache. "
     "Ours: `fetch`, every block checked. Theirs: the same HTTP client fetches the plain file and takes its "
     "SHA-256 as it comes, without which it could not accept it either."
 )
@@ -72,7 +72,7 @@ def task_of(image: Image, url: str, *, path: str = "") -> Task:
 
 
 def mean(outcome: Outcome) -> float:
-    """The mean time; a crowd of which somebody went away without the file measures nothing."""
+    """The mean time; a crowd in which a client failed to get the file measures nothing."""
     if outcome.refusals:
         sys.exit(f"{len(outcome.refusals)} clients got no file: {outcome.refusals[0]}")
     return statistics.mean(outcome.times)

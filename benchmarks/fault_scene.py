@@ -37,7 +37,7 @@ class Scene:
         new: the image that it is to hold.
         beside: what stands behind either, up to the end of the flash that the board reports.
         hidden: what the flash holds beyond that.
-        may_erase_all: whether the person has said that nothing is there.
+        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
 
     flash_size: int

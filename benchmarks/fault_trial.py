@@ -1,4 +1,4 @@
-"""One fault: a board is flashed with it, and what was said is held against what the flash holds."""
+"""One fault: flash a board with it, and compare the report with the contents of the flash."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Outcome:
 
 
 def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
-    """Flash a board with one fault, and look at what was said and what is there.
+    """Flash a board with one fault, and compare the report with the flash.
 
     Args:
         case: the fault.
@@ -117,7 +117,7 @@ class Ended:
 
     Attributes:
         name: ``done``, or the error's kind and where it came.
-        error: what was said; empty after a success.
+        error: the error message; empty after a success.
         began: whether flashing had begun.
     """
 
@@ -221,9 +221,9 @@ def _wrong(ended: Ended, seen: _Seen) -> Iterator[str]:
 
 def _wrongly_done(seen: _Seen) -> Iterator[str]:
     if not seen.is_whole:
-        yield "said to be done, and the flash is not as it must be"
+        yield "success was reported, and the flash is not as it must be"
     if seen.journal:
-        yield "said to be done, and the journal is still there"
+        yield "success was reported, and the journal is still there"
 
 
 def _wrong_resumed(ended: Ended, seen: _Seen) -> Iterator[str]:

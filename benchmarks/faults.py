@@ -1,4 +1,4 @@
-"""Inject single faults into flashing, and look whether any ends in a flash that is not what was said.
+"""Inject single faults into flashing, and check that no run ends in a flash that differs from its report.
 
 ``python -m benchmarks.faults [--count N] [--seed N] [--json]`` flashes a simulated board once for each fault, in this
 machine's processors at once. After each run the flash itself is looked at:
@@ -42,7 +42,7 @@ PARTS = 64
 WIDTH = 160
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
 RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
-"""Faults after which the board waits in the middle of a frame, and nobody presses reset."""
+"""Faults after which the board waits in the middle of a frame and is not reset."""
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
@@ -112,7 +112,7 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
         **dict.fromkeys(("silent_after", "unplug_after"), received),
         **dict.fromkeys(("flip_sent", "lose_sent", "insert_sent", "unplug_after_sent"), sent),
         **dict.fromkeys(("power_cut_before_program", "power_cut_in_program"), programs),
-        # A board that is put in before the first one said who it is is the one that is flashed.
+        # A board that is swapped in before the first one was identified is the one that is flashed.
         "swap_after": range(link.identified + 1, link.received + 1),
         "power_cut_in_erase": range(1, link.erases + 1),
         # Get and Get ID are acknowledged once more, twice each.
@@ -148,7 +148,7 @@ def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None
     """
     if workers == 1:
         logging.getLogger("firmware_host.simulator").setLevel(logging.CRITICAL)
-        # What makes a journal survive a cut of the host's power is nobody's question here, and takes time on a disk.
+        # Power cuts of the host are not simulated, so the journal need not reach the disk.
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
             alone = partial(run, spoil=spoil) if spoil else run
             yield from (alone(case, Path(folder)) for case in chosen)
@@ -178,7 +178,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def figure(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> Figure:
-    """How many of so many single faults end in a flash that is not what was said.
+    """How many of a number of single faults end in a flash that differs from the report.
 
     Args:
         count: of faults.

@@ -115,7 +115,7 @@ class Desk:
             chain = time.perf_counter() - began
             timed = self._flash(one.url, proven, known=known, proof=proof)
             if one.flash != self.image:
-                raise RuntimeError("the flash does not hold the image, and was said to")
+                raise RuntimeError("the flash differs from the image, and success was reported")
         return Flashing(chain, *timed[:3], stages=timed[3])
 
     def _flash(

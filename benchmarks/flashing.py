@@ -90,7 +90,7 @@ def _limited(measured: Turns) -> Iterator[Figure]:
         unit="%",
         limit=105,
         times=f"{_OURS} to the proof by reading every byte back (check 10), finding out what the board holds included. "
-        "The person has said that the chip holds nothing beyond the flash that it reports, so that one command erases "
+        "The operator confirmed that no flash lies beyond the reported size, so that one command erases "
         "it, as in the closed form; without that word the pages are erased one by one, which takes 1.9 s more. "
         f"Closed form: {least:.2f} s, from AN3155's frames and DS5319's times (benchmarks/closed_form.py).",
     )

@@ -37,7 +37,7 @@ RECONSTRUCTIONS = {
 NUMBERS, CHECKED = (1, 2, 100, 1000), (1, 2, 100)
 WAYS = (DIRECT, SAFE)
 TOLERANCE = 0.01
-NEVER = {"renounceOwnership": "it is refused, whoever asks"}
+NEVER = {"renounceOwnership": "it always reverts"}
 """Functions without a figure, and why."""
 
 

@@ -27,7 +27,7 @@ def figures() -> Iterator[Figure]:
         with image.open("wb") as file:
             for _ in range(SIZE >> 20):
                 file.write(os.urandom(1 << 20))
-        # What is still to be written to the disk, of the file and of the last store, is nobody's time.
+        # Pending writes of the file and of the previous store are flushed outside the measured time.
         pairs = in_turns(lambda: put(image, folder / "new"), lambda: digest(image), runs=RUNS, between=os.sync)
         yield throughput(
             f"local put of {SIZE >> 20} MiB, of SHA-256's throughput",

@@ -1,7 +1,7 @@
 """Assemble the program that hashes the flash on the chip into package data, so that a bench needs no compiler.
 
 ``.venv/bin/python -m scripts.build_stub`` writes ``firmware_host/flashing/stub/stub.bin``. With ``--check`` it writes
-nothing, and exits with 1 when that file is not what the source assembles to. It needs Debian's gcc-arm-none-eabi.
+nothing, and exits with 1 if the file differs from the assembled source. It needs Debian's gcc-arm-none-eabi.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOOLS = "arm-none-eabi-"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the program, or compare it; the exit status is 1 when it differs."""
+    """Write the program, or compare it; the exit status is 1 if it differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare only, and exit with 1 when it differs")
     check = parser.parse_args(arguments).check
@@ -41,7 +41,7 @@ def build(folder: Path) -> bytes:
 
     Raises:
         FileNotFoundError: the compiler is absent.
-        subprocess.CalledProcessError: it refused the source, and said why on stderr.
+        subprocess.CalledProcessError: it rejected the source; the reason is on stderr.
     """
     # It is linked to its address, because its vector table holds addresses; nothing else in it does.
     placed = f"-Wl,-Ttext={STUB_ADDRESS:#x},--entry={STUB_ADDRESS:#x},--build-id=none,--fatal-warnings"
@@ -57,7 +57,7 @@ def symbols(folder: Path) -> dict[str, int]:
 
 
 def run(tool: str, *arguments: str | Path) -> str:
-    """Run one of the compiler's tools, and return what it says on stdout."""
+    """Run one of the compiler's tools, and return its output."""
     command = [TOOLS + tool, *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 

@@ -1,4 +1,4 @@
-"""What `lint_clear_signing` runs inside the linter's own venv: lint a folder's descriptors, print a report as JSON.
+"""Lint a folder's descriptors and print a JSON report; `lint_clear_signing` runs it inside the linter's own venv.
 
 The linter compares a descriptor with the ABI that Sourcify or Etherscan publish for its address. Here the ABI is that
 of the package's artifacts, so that no network is needed, and a contract that is not deployed yet is compared as well.
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def report(path: Path, artifacts: Path) -> dict[str, Any]:
-    """What the linter says of one file, and how many functions the file makes Ledger's wallets show."""
+    """The linter's findings on one file, and how many functions Ledger's wallets can show."""
     contract = path.stem.removeprefix("calldata-")
     use_abi(artifacts / f"{contract}.json")
     out = ListOutputAdder()
@@ -49,7 +49,7 @@ def use_abi(artifact: Path) -> None:
 
 
 def count_shown(path: Path) -> int:
-    """How many functions can be told to Ledger's wallets in their own binary form; 0 for a file that is none."""
+    """Number of functions that have the binary form of Ledger's wallets; 0 for an invalid file."""
     try:
         descriptor = InputERC7730Descriptor.load(path)
     except (ValidationError, ValueError):

@@ -1,9 +1,9 @@
 """Check the clear-signing descriptors with the ERC-7730 linter: ``make clear-signing``.
 
-A descriptor must name where its contract is before the linter takes it, so the packaged ones are checked as they are
-for an example deployment. A vendor checks its own: ``python -m scripts.lint_clear_signing FOLDER``.
-The exit status is 1 when a contract of ours was not checked, when the linter finds something that is not explained
-below, when an explanation explains nothing any more, and when a function cannot be shown by Ledger's wallets.
+The linter accepts a descriptor only with the address of its contract, so the packaged descriptors are completed for an
+example deployment. A vendor checks its own: ``python -m scripts.lint_clear_signing FOLDER``.
+The exit status is 1 if one of our contracts was not checked, if a finding is not explained below, if an explanation has
+no finding, or if Ledger's wallets cannot show a function.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ EXAMPLE = Deployment(
     threshold=1,
     block_number=1,
 )
-"""On a chain that every wallet knows; nothing is there."""
+"""On a chain that every wallet knows; the addresses are not in use."""
 EXPLAINED = {
     "BlockOTA: warning: Missing display field: No display field is defined for path `#.releases.[]`"
     " in function 0x1828dce4 (see BlockOTA.json).": (
         "the linter asks for a field of a list's elements as a whole beside those of all their parts, which are there"
     ),
 }
-"""Why each finding is none."""
+"""Why each finding is acceptable."""
 
 
 def main(arguments: list[str]) -> int:
-    """Lint a folder's descriptors, or the packaged ones, and say what is wrong."""
+    """Lint the descriptors of a folder, or the packaged ones, and print the problems."""
     if not LINTER_PYTHON.exists():
         print("The linter is not set up: run `make clear-signing` once.", file=sys.stderr)
         return 1
@@ -57,14 +57,14 @@ def main(arguments: list[str]) -> int:
     if problems := list(complaints(reports)):
         print("\n".join(problems), file=sys.stderr)
         return 1
-    told = ", ".join(f"{report['contract']} ({report['shown']} functions)" for report in reports)
+    shown = ", ".join(f"{report['contract']} ({report['shown']} functions)" for report in reports)
     explained = f"{len(EXPLAINED)} finding, explained in {Path(__file__).name}"
-    print(f"The linter checked {len(reports)} descriptors: {told}; {explained}.")
+    print(f"The linter checked {len(reports)} descriptors: {shown}; {explained}.")
     return 0
 
 
 def lint(folder: Path) -> list[dict[str, Any]]:
-    """What the linter reports of each file ``calldata-CONTRACT.json`` of a folder; nothing when it broke down."""
+    """The linter's report of each file ``calldata-CONTRACT.json`` of a folder; empty if the linter failed."""
     command = [str(LINTER_PYTHON), str(LINTER), str(folder), str(ARTIFACTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -75,7 +75,7 @@ def lint(folder: Path) -> list[dict[str, Any]]:
 
 
 def complaints(reports: list[dict[str, Any]]) -> Iterator[str]:
-    """What is wrong, a sentence each."""
+    """The problems, one sentence each."""
     by_contract = {report["contract"]: report for report in reports if report["checked"]}
     yield from (f"{name}: no descriptor was checked." for name in CONTRACTS if name not in by_contract)
     found = [f"{report['contract']}: {finding}" for report in reports for finding in report["findings"]]
@@ -88,7 +88,7 @@ def complaints(reports: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def count_signable(contract: str) -> int:
-    """How many functions of a contract change something."""
+    """Number of functions of a contract that change its state."""
     return sum(
         entry["type"] == "function" and entry["stateMutability"] in {"nonpayable", "payable"}
         for entry in artifact(contract)["abi"]

@@ -1,7 +1,7 @@
-"""Say which lines and branches of the contracts no Foundry test reaches: ``make coverage``.
+"""List the lines and branches of the contracts that no Foundry test reaches: ``make coverage``.
 
-The contracts are compiled without the optimizer and without the IR, for only then does each branch of the bytecode
-belong to one of the source. The exit status is 1 when something of ours is not reached, or was not looked at.
+The contracts are compiled without the optimizer and the IR, because only then each branch of the bytecode belongs to
+one of the source. The exit status is 1 if a line or branch is not reached, or if a file is missing in the report.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEED = "0x626c6f636b6f7461"
 
 @dataclass
 class Coverage:
-    """What was reached of a file.
+    """Coverage of a file.
 
     Attributes:
         lines: hits by line number.
@@ -33,13 +33,13 @@ class Coverage:
     branches: list[tuple[int, int]] = field(default_factory=list)
 
     def summary(self) -> str:
-        """Both in numbers."""
+        """Lines and branches as numbers."""
         lines = f"{sum(map(bool, self.lines.values()))} of {len(self.lines)} lines"
         return f"{lines}, {sum(bool(hits) for _, hits in self.branches)} of {len(self.branches)} branches"
 
 
 def main() -> int:
-    """Measure the coverage, and name what is missing."""
+    """Measure the coverage, and list what is missing."""
     REPORT.unlink(missing_ok=True)
     command = [str(find_forge()), "coverage", "--report", "lcov", "--report-file", str(REPORT)]
     variables = environment() | {"FOUNDRY_FUZZ_SEED": SEED}
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def read_lcov(lines: Iterable[str]) -> dict[str, Coverage]:
-    """What a report in the form of lcov says, by file name."""
+    """The coverage in an lcov report, by file name."""
     files: dict[str, Coverage] = {}
     current = Coverage()
     for line in lines:
@@ -73,11 +73,11 @@ def read_lcov(lines: Iterable[str]) -> dict[str, Coverage]:
 
 
 def missing(files: dict[str, Coverage], wanted: Iterable[str]) -> Iterator[str]:
-    """A sentence for each line and branch that was not reached, and for each file that was not looked at."""
+    """One sentence for each line and branch that was not reached, and for each file without a report."""
     for name in wanted:
         found = files.get(name)
         if found is None or not found.lines or not found.branches:
-            yield f"{name} was not looked at."
+            yield f"{name} is not in the report."
             continue
         yield from (f"{name}:{number} is not reached." for number, hits in sorted(found.lines.items()) if not hits)
         yield from (f"{name}:{number} has a branch that is not taken." for number, hits in found.branches if not hits)

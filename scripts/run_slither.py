@@ -1,7 +1,7 @@
-"""Look for known mistakes in the contracts with Slither: ``make slither``.
+"""Run Slither on the contracts: ``make slither``.
 
-The exit status is 1 when Slither analysed no contract of ours (it would be content with none), when it finds something
-that is not explained below, and when an explanation explains nothing any more.
+The exit status is 1 if Slither analysed none of our contracts (it succeeds then), if a finding is not explained below,
+or if an explanation has no finding.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from scripts.compilation import CLONE, compiler, laid_out
 
 SLITHER = CLONE / ".build" / "slither" / "bin" / "slither"
 OUTPUTS = ["abi", "evm.bytecode", "evm.deployedBytecode", "evm.methodIdentifiers", "userdoc", "devdoc", "metadata"]
-"""What Slither's reader of standard JSON expects."""
+"""Outputs that Slither needs in standard JSON."""
 SECONDS = (
-    "a block's producer may move its time by some seconds; releases and agreements begin and end by the day, and"
-    " whoever reads takes the time of a block that is some confirmations deep"
+    "a block producer can shift its time by some seconds; releases and agreements begin and end by the day, and"
+    " clients use the time of a block that is some confirmations deep"
 )
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Something that a detector points at.
+    """A finding of a detector.
 
     Attributes:
         detector: its name, as in Slither's documentation.
@@ -47,11 +47,11 @@ EXPLAINED = {
     Finding("timestamp", "FirmwareReplication._isExpired"): SECONDS,
     Finding("timestamp", "FirmwareReplication._serving"): SECONDS,
 }
-"""Why each finding is none."""
+"""Why each finding is acceptable."""
 
 
 def main() -> int:
-    """Run Slither, and compare what it finds with the explanations."""
+    """Run Slither and compare its findings with the explanations."""
     output, results = run()
     problems = list(complaints(findings(results), EXPLAINED))
     analysed = count_analysed(output)
@@ -82,18 +82,18 @@ def run() -> tuple[str, list[dict[str, Any]]]:
 
 
 def count_analysed(output: str) -> int:
-    """How many contracts Slither says that it analysed; 0 when it says nothing."""
+    """Number of analysed contracts in Slither's output; 0 if there is none."""
     match = re.search(r"analyzed \((\d+) contracts", output)
     return int(match[1]) if match else 0
 
 
 def findings(results: Iterable[dict[str, Any]]) -> list[Finding]:
-    """Slither's results in short."""
+    """Slither's results as findings, sorted."""
     return sorted(Finding(result["check"], place_of(result["elements"])) for result in results)
 
 
 def place_of(elements: list[dict[str, Any]]) -> str:
-    """Where a result points: its first element's function and contract, or its file."""
+    """Contract and function of a result's first element, or its file."""
     if not elements:
         return ""
     first = elements[0]
@@ -104,7 +104,7 @@ def place_of(elements: list[dict[str, Any]]) -> str:
 
 
 def complaints(found: Iterable[Finding], explained: dict[Finding, str]) -> list[str]:
-    """What is wrong: a sentence a finding without an explanation, and an explanation without a finding."""
+    """One sentence for each finding without an explanation, and for each explanation without a finding."""
     seen = set(found)
     new = [f"{finding.place}: {finding.detector} is not explained." for finding in sorted(seen - explained.keys())]
     stale = [f"{finding.place}: {finding.detector} is explained, but not found any more." for finding in explained]

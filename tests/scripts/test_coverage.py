@@ -40,5 +40,7 @@ def test_what_is_not_reached_is_named() -> None:
 
 def test_what_was_not_looked_at_is_named() -> None:
     """A report without our contract proves nothing, and neither does one without lines."""
-    assert list(missing({}, ["contracts/A.sol"])) == ["contracts/A.sol was not looked at."]
-    assert list(missing({"contracts/A.sol": Coverage()}, ["contracts/A.sol"])) == ["contracts/A.sol was not looked at."]
+    assert list(missing({}, ["contracts/A.sol"])) == ["contracts/A.sol is not in the report."]
+    assert list(missing({"contracts/A.sol": Coverage()}, ["contracts/A.sol"])) == [
+        "contracts/A.sol is not in the report."
+    ]

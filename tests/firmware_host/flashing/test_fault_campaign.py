@@ -89,7 +89,7 @@ DEFECTIVE = [
 @pytest.mark.parametrize("case", DEFECTIVE, ids=["worn cell", "sticky page", "sticky page in the erase of all"])
 def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path: Path) -> None:
     """It says that it is done, and the campaign sees that the flash is another; ours is not wrong there."""
-    assert "said to be done, and the flash is not as it must be" in run(case, tmp_path, spoil=believing).wrong
+    assert "success was reported, and the flash is not as it must be" in run(case, tmp_path, spoil=believing).wrong
     assert not run(case, tmp_path).wrong
 
 
