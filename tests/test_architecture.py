@@ -64,10 +64,6 @@ HOMES = {
 BODY_P90, BODY_MAX, COMMAND_MAX, FILE_MAX, PARAMETERS_MAX = 30, 60, 60, 500, 5
 SOLIDITY_BODY_P90, SOLIDITY_FILE_MAX = 20, 300
 MOCKS_PER_TEST = 0.05
-NOT_YET = {
-    "blockota.cli.dev",
-}
-"""Modules and classes that the redesign has not reached."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -111,7 +107,7 @@ def test_a_foreign_library_stays_in_one_place(library: str) -> None:
 
 def test_decisions_are_pure() -> None:
     """formats, model and approval do no I/O and read neither clock nor environment."""
-    pure = [module for module in modules() if module.startswith(PURE) and module not in NOT_YET]
+    pure = [module for module in modules() if module.startswith(PURE)]
     impure = {module for module in pure for name in imported_names(module) if name.split(".")[0] in IMPURE}
     based = {
         f"{module} imports {imported}"
@@ -149,7 +145,6 @@ def test_no_function_takes_any_options() -> None:
         where
         for where, function in functions(modules())
         if (kwarg := function.args.kwarg) and kwarg.annotation and ast.unparse(kwarg.annotation) == "Any"
-        if module_of(where) not in NOT_YET
     ]
 
 
@@ -161,7 +156,7 @@ def test_class_names_are_unique() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
-    assert not [name for name, count in classes.items() if count > 1 and name not in NOT_YET]
+    assert not [name for name, count in classes.items() if count > 1]
 
 
 def test_tests_are_documented_and_use_real_parts() -> None:

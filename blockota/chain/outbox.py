@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blockota.chain.journal import Entry, Journal
+from blockota.chain.journal import Journal, JournalEntry
 from blockota.chain.node import Node, Receipt
 from blockota.chain.transaction import SignedTransaction, gwei
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
@@ -29,7 +29,7 @@ _GAS_MARGIN = 1.2
 _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
 
 
-class State(Enum):
+class TransactionState(Enum):
     """Where a transaction is; the value is shown to people, the name to programs."""
 
     CONFIRMED = "confirmed"
@@ -52,22 +52,25 @@ class _Step(Enum):
 
 
 _STEPS = {
-    State.CONFIRMED: _Step.SETTLE,
-    State.REVERTED: _Step.SETTLE,
-    State.REPLACED: _Step.SETTLE,
-    State.CONFIRMING: _Step.WAIT,
-    State.WAITING: _Step.WAIT,
-    State.UNDERPAID: _Step.WAIT,
-    State.BEHIND: _Step.WAIT,
-    State.OVERTAKEN: _Step.WAIT,
-    State.LOST: _Step.SUBMIT_AGAIN,
+    TransactionState.CONFIRMED: _Step.SETTLE,
+    TransactionState.REVERTED: _Step.SETTLE,
+    TransactionState.REPLACED: _Step.SETTLE,
+    TransactionState.CONFIRMING: _Step.WAIT,
+    TransactionState.WAITING: _Step.WAIT,
+    TransactionState.UNDERPAID: _Step.WAIT,
+    TransactionState.BEHIND: _Step.WAIT,
+    TransactionState.OVERTAKEN: _Step.WAIT,
+    TransactionState.LOST: _Step.SUBMIT_AGAIN,
 }
 """The step that each state asks for. A reorganisation can lead from any state to any other, but not out of a settled
 one: its confirmations lie above it."""
 _ADVICE = {
-    State.UNDERPAID: ("offer more for the same transaction, under a higher max_fee_gwei", Action.RAISE_FEE),
-    State.WAITING: ("continue with it, or offer more for the same transaction", Action.RAISE_FEE),
-    State.BEHIND: ("wait until the earlier ones are in blocks, then continue with it", Action.RESUME_TRANSACTION),
+    TransactionState.UNDERPAID: ("offer more for the same transaction, under a higher max_fee_gwei", Action.RAISE_FEE),
+    TransactionState.WAITING: ("continue with it, or offer more for the same transaction", Action.RAISE_FEE),
+    TransactionState.BEHIND: (
+        "wait until the earlier ones are in blocks, then continue with it",
+        Action.RESUME_TRANSACTION,
+    ),
 }
 """What a person can do if nothing changes in a state; elsewhere, continue."""
 
@@ -83,7 +86,7 @@ class Situation:
         receipt: the transaction's receipt; None while it is in no block.
     """
 
-    state: State
+    state: TransactionState
     details: str
     head: int
     receipt: Receipt | None = None
@@ -101,7 +104,7 @@ class Situation:
         """
         if self.receipt:
             return self.receipt.block_hash, self.head
-        return (self.state, self.head) if self.state is State.OVERTAKEN else None
+        return (self.state, self.head) if self.state is TransactionState.OVERTAKEN else None
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ class Chain(Node):
             if entry is None:
                 self._require_all_settled(account.address)
                 return self._finish(self._sign(account, data, to=to), is_new=True)
-            if self.locate(entry).state is State.UNDERPAID:
+            if self.locate(entry).state is TransactionState.UNDERPAID:
                 entry = self._raise_if_allowed(entry, account)
             return self._finish(entry)
 
@@ -170,7 +173,7 @@ class Chain(Node):
         """Whether the journal has this transaction, so that `send` would continue with it."""
         return self._find(sender, data, to=to) is not None
 
-    def unsettled(self) -> list[Entry]:
+    def unsettled(self) -> list[JournalEntry]:
         """The transactions in the journal, by sender and nonce."""
         return self._journal.entries()
 
@@ -218,7 +221,7 @@ class Chain(Node):
                 )
             self._journal.remove(entry)
 
-    def locate(self, entry: Entry) -> Situation:
+    def locate(self, entry: JournalEntry) -> Situation:
         """Ask the node where a transaction is."""
         head = self.head().number
         if receipt := self._receipt_of(entry):
@@ -229,18 +232,18 @@ class Chain(Node):
             return self._overtaken(entry, head=head)
         if used < nonce:
             gap = f"it has nonce {nonce}, and the chain has {used} transactions of {entry.sender}"
-            return Situation(State.BEHIND, gap, head)
+            return Situation(TransactionState.BEHIND, gap, head)
 
         # An offer below the base fee is not accepted now, whether the node has kept it or not.
         least, limit = self.market().least, entry.newest.fees.limit
         if least > limit:
             bid = f"it offers {gwei(limit)} gwei for a unit of gas, and the chain asks for {gwei(least)}"
-            return Situation(State.UNDERPAID, bid, head)
+            return Situation(TransactionState.UNDERPAID, bid, head)
         if not any(self.knows(attempt.hash) for attempt in entry.attempts):
-            return Situation(State.LOST, "the node does not know it, or no longer does", head)
-        return Situation(State.WAITING, "the node has it, but no block does", head)
+            return Situation(TransactionState.LOST, "the node does not know it, or no longer does", head)
+        return Situation(TransactionState.WAITING, "the node has it, but no block does", head)
 
-    def _receipt_of(self, entry: Entry) -> Receipt | None:
+    def _receipt_of(self, entry: JournalEntry) -> Receipt | None:
         found = (self.receipt(attempt.hash) for attempt in reversed(entry.attempts))
         return next((receipt for receipt in found if receipt), None)
 
@@ -248,30 +251,32 @@ class Chain(Node):
         depth, wanted = max(head - receipt.block_number, 0), self._sending.confirmations
         where = f"it is in block {receipt.block_number}, with {depth} of {wanted} confirmations"
         if depth < wanted:
-            return Situation(State.CONFIRMING, where, head, receipt)
+            return Situation(TransactionState.CONFIRMING, where, head, receipt)
         # A node may still answer with the receipt of a block that a reorganisation has removed.
         if wanted and self.head(receipt.block_number).hash != receipt.block_hash:
-            return Situation(State.CONFIRMING, f"{where}, and that block is gone", head, receipt)
-        return Situation(State.CONFIRMED if receipt.succeeded else State.REVERTED, where, head, receipt)
+            return Situation(TransactionState.CONFIRMING, f"{where}, and that block is gone", head, receipt)
+        return Situation(
+            TransactionState.CONFIRMED if receipt.succeeded else TransactionState.REVERTED, where, head, receipt
+        )
 
-    def _overtaken(self, entry: Entry, *, head: int) -> Situation:
+    def _overtaken(self, entry: JournalEntry, *, head: int) -> Situation:
         """Its nonce is used: by another transaction, or by this one between two requests."""
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
         other = f"another transaction of {entry.sender} has its nonce {entry.newest.nonce}"
         deep = head - self._sending.confirmations
         if deep >= 0 and self.count(entry.sender, block=deep) > entry.newest.nonce:
-            return Situation(State.REPLACED, other, head)
-        return Situation(State.OVERTAKEN, f"{other}, and is not confirmed yet", head)
+            return Situation(TransactionState.REPLACED, other, head)
+        return Situation(TransactionState.OVERTAKEN, f"{other}, and is not confirmed yet", head)
 
-    def _find(self, sender: str, data: bytes, *, to: str | None) -> Entry | None:
+    def _find(self, sender: str, data: bytes, *, to: str | None) -> JournalEntry | None:
         found = (one for one in self._journal.entries() if one.sender == sender and one.matches(data, to=to))
         return next(found, None)
 
     def _require_all_settled(self, sender: str) -> None:
         """A new transaction would wait behind an unsettled one, which may be meant to do the same."""
         for entry in self._journal.entries():
-            if entry.sender != sender or (now := self.locate(entry)).state is State.REPLACED:
+            if entry.sender != sender or (now := self.locate(entry)).state is TransactionState.REPLACED:
                 continue
             if not now.is_settled:
                 raise RefusedError(
@@ -283,13 +288,13 @@ class Chain(Node):
                 )
             self._journal.remove(entry)
 
-    def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> Entry:
+    def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> JournalEntry:
         """Make, sign and record a transaction; it is not submitted yet."""
         fees = self.market().offer(self._sending.max_fee)
         nonce = self._next_nonce(account.address)
         gas = int(self.estimate(account.address, data, to=to, fees=fees) * _GAS_MARGIN)
         wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
-        entry = Entry((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
+        entry = JournalEntry((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
         self._journal.write(entry)
         return entry
 
@@ -311,19 +316,19 @@ class Chain(Node):
         except ChainError:
             return ""
 
-    def _raise_if_allowed(self, entry: Entry, account: BaseAccount) -> Entry:
+    def _raise_if_allowed(self, entry: JournalEntry, account: BaseAccount) -> JournalEntry:
         try:
             return self._raise(entry, account)
         except RefusedError:  # the limit allows no more, but fees may fall
             return entry
 
-    def _raise(self, entry: Entry, account: BaseAccount) -> Entry:
+    def _raise(self, entry: JournalEntry, account: BaseAccount) -> JournalEntry:
         """Sign the same transaction with the same nonce and a higher offer: a block takes at most one of them."""
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
         self._journal.write(raised)
         rejection = self._submit(raised.newest)
-        if rejection and self.locate(entry).state in {State.WAITING, State.UNDERPAID}:
+        if rejection and self.locate(entry).state in {TransactionState.WAITING, TransactionState.UNDERPAID}:
             self._journal.write(entry)
             raise ChainError(
                 f"the node at {self.place} rejected the higher offer of {gwei(fees.limit)} gwei",
@@ -334,7 +339,7 @@ class Chain(Node):
             )
         return raised
 
-    def _finish(self, entry: Entry, *, is_new: bool = False) -> Receipt:
+    def _finish(self, entry: JournalEntry, *, is_new: bool = False) -> Receipt:
         """Wait until a transaction is settled; submit it first if it is new."""
         wait = _Wait(entry, self._sending, is_journalled=self._journal.is_kept)
         with wait.interruptible():
@@ -356,14 +361,14 @@ class Chain(Node):
                     wait.require_progress(now)
                 wait.pause()
 
-    def _advance(self, entry: Entry) -> Situation:
+    def _advance(self, entry: JournalEntry) -> Situation:
         """Locate a transaction, and submit it again if the node lost it."""
         now = self.locate(entry)
         if _STEPS[now.state] is _Step.SUBMIT_AGAIN and (rejection := self._submit(entry.newest)):
             raise ChainError(f"the node at {self.place} rejected the transaction when it was repeated", why=rejection)
         return now
 
-    def _settle(self, entry: Entry, now: Situation) -> Receipt:
+    def _settle(self, entry: JournalEntry, now: Situation) -> Receipt:
         """Remove a settled transaction from the journal, and report one that did not succeed."""
         if now.receipt is None:
             raise RefusedError(
@@ -374,7 +379,7 @@ class Chain(Node):
                 values={"hash": entry.hash},
             )
         self._journal.remove(entry)
-        if now.state is State.REVERTED:
+        if now.state is TransactionState.REVERTED:
             at = f"the transaction 0x{now.receipt.transaction.hex()} was reverted in block {now.receipt.block_number}"
             raise RevertedError(b"", f"{at}; another transaction may have done the same first")
         return now.receipt
@@ -389,7 +394,7 @@ class _Wait:
         is_journalled: whether the journal has it, so that it can be resumed.
     """
 
-    def __init__(self, entry: Entry, sending: Sending, *, is_journalled: bool) -> None:
+    def __init__(self, entry: JournalEntry, sending: Sending, *, is_journalled: bool) -> None:
         self._entry, self._sending, self._is_journalled = entry, sending, is_journalled
         self._progress: object = None
         self._progressed = self._answered = time.monotonic()
@@ -421,7 +426,7 @@ class _Wait:
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(self._not_confirmed("it may still take effect")) from error
 
-    def _not_confirmed(self, why: str, state: State | None = None) -> ChainError:
+    def _not_confirmed(self, why: str, state: TransactionState | None = None) -> ChainError:
         remedy, action = "look it up before sending again", None
         if self._is_journalled:
             otherwise = "continue with it; the same command again does not send a second one", Action.RESUME_TRANSACTION

@@ -1,4 +1,4 @@
-"""``blockota dev``: a local chain with a Safe, a contract and a product, to try everything on."""
+"""``blockota dev``: a local chain with a Safe, the contracts and a product, for development."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ confirmations = 0
 
 @click.group()
 def dev() -> None:
-    """A local chain to try everything on; it keeps its state in .blockota/ in this folder."""
+    """A local chain for development; its state is kept in .blockota/ in this folder."""
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="8545, or the one of last time, by default.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: that of the last start, or 8545.")
 @with_session
 def up(session: Session, /, port: int | None) -> None:
-    """Start the chain, and the first time deploy a 2-of-3 Safe and the contract, and pair one product.
+    """Start the chain. The first start deploys a 2-of-3 Safe and the contracts, and pairs one product.
 
     \b
     Example:  blockota dev up
@@ -70,10 +70,10 @@ def up(session: Session, /, port: int | None) -> None:
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="The one of `dev up` by default.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: that of `dev up`.")
 @with_session
 def status(session: Session, /, port: int | None) -> None:
-    """Say whether the chain runs, and what lies on it.
+    """Show whether the chain runs, and its contracts.
 
     \b
     Example:  blockota dev status
@@ -99,10 +99,10 @@ def status(session: Session, /, port: int | None) -> None:
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="The one of `dev up` by default.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: that of `dev up`.")
 @with_session
 def down(session: Session, /, port: int | None) -> None:
-    """Stop the chain; its state stays in .blockota/chain.json.
+    """Stop the chain; its state is kept in .blockota/chain.json.
 
     \b
     Example:  blockota dev down
@@ -119,7 +119,7 @@ def _local_chain(port: int | None) -> LocalChain:
 
 
 def _deployed(chain: Chain) -> Deployment | None:
-    """The deployment that the file in this folder names, when the chain really has it."""
+    """The deployment in this folder's file, if its contract exists on the chain."""
     from blockota.settings import Deployment
 
     path = Deployment.path(Path(), chain.chain_id)
@@ -145,7 +145,7 @@ def _deploy(session: Session, chain: Chain) -> Deployment:
 
 
 def _pair(contract: BlockOTAContract) -> None:
-    """Pair the example product, by the same road as a vendor's: propose, sign twice, execute."""
+    """Pair the example product as a vendor does: propose, sign twice, execute."""
     from blockota.approval.signature import sign
     from blockota.bindings.safe import execute
     from blockota.keys import dev_account

@@ -1,4 +1,4 @@
-"""The options that name a key, and how its password comes in: from the terminal or from a file descriptor.
+"""The options that name a key, and the input of its password from the terminal or a file descriptor.
 
 Commands and the scripts of `ape run` share them, so nothing here needs a `Session`.
 """
@@ -24,12 +24,12 @@ _KINDS = "keystore:FILE, ape:ALIAS, env:NAME, or dev:N on a local chain"
 
 
 class _Descriptor(click.ParamType):
-    """The number of an open file; what else was typed could be a password, and is not repeated."""
+    """The number of an open file. Other input could be a password, so errors do not repeat it."""
 
     name = "descriptor"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the word."""
+        """Parse the number."""
         if not re.fullmatch(r"\d{1,6}", str(value), re.ASCII):
             self.fail("it is the number of an open file descriptor, such as 3; what was typed is not shown", param, ctx)
         return int(value)
@@ -39,9 +39,9 @@ def key_option(whose: str, *, default: str | None = None, is_optional: bool = Fa
     """Give a command ``--key URI`` and ``--password-fd N``, as its parameters ``key`` and ``password_fd``.
 
     Args:
-        whose: says in the help whose key it is, such as "The broker's".
-        default: the key where none is named; without one, the option must be given.
-        is_optional: whether the command can do without a key.
+        whose: the owner of the key for the help text, such as "The broker's".
+        default: the default key; without one, the option is required.
+        is_optional: whether the command works without a key.
     """
 
     def add(command: _Command) -> _Command:
@@ -81,19 +81,19 @@ def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAcc
 
 
 def password_source(descriptor: int | None) -> Callable[[str], str]:
-    """What asks for a password: the terminal, or one line of a file descriptor."""
+    """The function that returns a password: it asks on the terminal, or reads a line of a file descriptor."""
     return ask_password if descriptor is None else lambda _: read_password(descriptor)
 
 
 def ask_password(prompt: str) -> str:
-    """Ask on the terminal, without showing what is typed.
+    """Ask on the terminal with hidden input.
 
     Raises:
         UsageError: there is no terminal.
     """
     if not sys.stdin or not sys.stdin.isatty():
         raise UsageError(
-            "there is no terminal to ask for the password on",
+            "there is no terminal on which to ask for the password",
             why=plain(prompt.rstrip(": ")),
             remedy="give it through a file descriptor with --password-fd, or name a key with env:NAME",
         )
@@ -104,7 +104,7 @@ def read_password(descriptor: int) -> str:
     """The first line of a file descriptor, at most 1 KiB, without its end.
 
     Raises:
-        UsageError: nothing can be read there, or no password of a sensible length.
+        UsageError: it cannot be read, or its first line is empty or too long.
     """
     line = _first_line(descriptor).removesuffix(b"\r")
     if not line:
@@ -112,12 +112,12 @@ def read_password(descriptor: int) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError:
-        # The exception holds what was read, so it does not go along.
-        raise _no_password(descriptor, "its first line is no UTF-8 text") from None
+        # The exception contains what was read, so it is not chained.
+        raise _no_password(descriptor, "its first line is not UTF-8") from None
 
 
 def _first_line(descriptor: int) -> bytes:
-    """Read by single bytes: what follows the line belongs to somebody else, who may share the descriptor."""
+    """Read byte by byte: the rest belongs to other processes that share the descriptor."""
     line = b""
     while len(line) <= _MAX_PASSWORD_SIZE:
         try:

@@ -1,4 +1,4 @@
-"""``blockota transaction``: what was sent and is not settled yet."""
+"""``blockota transaction``: transactions that were sent and are not settled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blockota.cli.session import Session, with_session
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
-    from blockota.chain.journal import Entry
+    from blockota.chain.journal import JournalEntry
     from blockota.chain.outbox import Situation
 
 _HASH = click.argument("transaction", metavar="HASH")
@@ -19,13 +19,13 @@ _HASH = click.argument("transaction", metavar="HASH")
 
 @click.group()
 def transaction() -> None:
-    """Transactions of this folder that are not settled yet: see them, go on with them, forget them."""
+    """Transactions sent from this folder that are not settled: list, resume or forget them."""
 
 
 @transaction.command("list")
 @with_session
 def list_(session: Session, /) -> None:
-    """List the transactions that were sent from here and are not settled, and say where each one is.
+    """List the transactions that were sent from this folder and are not settled, with the state of each.
 
     \b
     Example:  blockota transaction list
@@ -34,23 +34,23 @@ def list_(session: Session, /) -> None:
 
     def show() -> None:
         if not found:
-            session.out.print("No transaction is under way.")
+            session.out.print("No transaction is unsettled.")
             return
         rows = [(entry.hash, entry.newest.nonce, entry.purpose, now.state.value, now.details) for entry, now in found]
-        session.table(("Hash", "Nonce", "Command", "State", "Details"), rows)
+        session.table(("Hash", "Nonce", "Command", "TransactionState", "Details"), rows)
 
     session.result({"transactions": [as_fields(*one) for one in found]}, show)
 
 
 @transaction.command()
 @_HASH
-@key_option("The sender's, which signs the same again with a higher fee", default="")
+@key_option("The sender's, to sign the same again with a higher fee", default="")
 @with_session
 def resume(session: Session, /, transaction: str, key: str, password_fd: int | None) -> None:
-    """Go on with the transaction HASH until it is confirmed; nothing is sent a second time.
+    """Continue with the transaction HASH until it is confirmed; no second transaction is sent.
 
-    With --key a transaction that no block wants is signed again with the same nonce and a fee that is at least an
-    eighth higher: a block takes only one of the two.
+    With --key, a transaction that is in no block is signed again with the same nonce and a fee that is at least an
+    eighth higher: only one of the two can get into a block.
 
     \b
     Example:  blockota transaction resume 0x1b2f… --key keystore:payer.json
@@ -63,10 +63,10 @@ def resume(session: Session, /, transaction: str, key: str, password_fd: int | N
 
 @transaction.command()
 @_HASH
-@click.option("--yes", is_flag=True, help="Even if it can still take effect.")
+@click.option("--yes", is_flag=True, help="Forget it even if it can still take effect.")
 @with_session
 def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
-    """Take the transaction HASH out of the journal; that does not call it back.
+    """Remove the transaction HASH from the journal, which does not cancel it.
 
     \b
     Example:  blockota transaction forget 0x1b2f…
@@ -75,8 +75,8 @@ def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
     session.result({"forgotten": transaction}, lambda: session.done(f"forgot {transaction}"))
 
 
-def as_fields(entry: Entry, now: Situation) -> dict[str, Any]:
-    """One transaction for programs."""
+def as_fields(entry: JournalEntry, now: Situation) -> dict[str, Any]:
+    """The fields of a transaction for JSON."""
     return {
         "transaction": entry.hash,
         "attempts": [f"0x{attempt.hash.hex()}" for attempt in entry.attempts],

@@ -74,7 +74,7 @@ def test_what_follows_the_line_stays(pipe: Pipe) -> None:
         (b"\nsecret-below", "its first line is empty"),
         (b"\r\n", "its first line is empty"),
         (b"x" * 1025, "longer than 1024 bytes"),
-        (b"secret\xff\n", "no UTF-8 text"),
+        (b"secret\xff\n", "is not UTF-8"),
     ],
     ids=["nothing", "empty line", "windows", "long", "bytes"],
 )

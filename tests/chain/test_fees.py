@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockota.chain import Chain, Sending
-from blockota.chain.outbox import State
+from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import GWEI, Fees, Market, SignedTransaction, gwei
 from blockota.errors import ChainError, RefusedError, UsageError
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow, until
@@ -115,7 +115,7 @@ def stuck(desk: Desk) -> Iterator[Desk]:
 def test_an_offer_that_is_too_low_is_told(stuck: Desk) -> None:
     """Both numbers, and what to do; a ceiling that allows no more leaves it waiting."""
     now = stuck.outbox().locate(stuck.entries[0])
-    assert now.state is State.UNDERPAID
+    assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*Offer more for the same"):
         stuck.outbox(timeout=0).send(stuck.payer, b"stuck", to=SAFE)
     with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):

@@ -14,8 +14,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from blockota.chain import Chain, Receipt, Sending
-from blockota.chain.journal import Entry, Journal
-from blockota.chain.outbox import State
+from blockota.chain.journal import Journal, JournalEntry
+from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
 from tests.support.networks import fresh_anvil, line_to, rpc
@@ -62,7 +62,7 @@ class Desk:
             rpc(self.chain, "evm_mine")
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[JournalEntry]:
         """What the journal holds."""
         return self.outbox().unsettled()
 
@@ -110,7 +110,7 @@ def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPo
         states.append(outbox.locate(desk.entries[0]).state)
         assert not sent.done()
         desk.mine()
-    assert states == [State.WAITING, State.CONFIRMING, State.CONFIRMING]
+    assert states == [TransactionState.WAITING, TransactionState.CONFIRMING, TransactionState.CONFIRMING]
     receipt = sent.result(PATIENCE)
     assert desk.chain.head().number - receipt.block_number == 2
     assert not desk.entries
@@ -123,7 +123,7 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
     desk.mine(2)
     entry = desk.entries[0]
     rpc(desk.chain, "anvil_reorg", 2, [])
-    until(lambda: outbox.locate(entry).state is State.WAITING)
+    until(lambda: outbox.locate(entry).state is TransactionState.WAITING)
     assert not sent.done()
     desk.mine(3)
     receipt = sent.result(PATIENCE)
@@ -138,7 +138,7 @@ def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: Thr
         outbox = desk.outbox(line.url, confirmations=1, timeout=1)
         sent = desk.start(pool, outbox)
         desk.mine()
-        until(lambda: outbox.locate(desk.entries[0]).state is State.CONFIRMING)
+        until(lambda: outbox.locate(desk.entries[0]).state is TransactionState.CONFIRMING)
         line.stale = "eth_getTransactionReceipt"
         rpc(desk.chain, "anvil_reorg", 1, [])
         desk.mine()
@@ -199,8 +199,8 @@ def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path
 def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """The same command finds the signed bytes and hands them in, and makes no others."""
     signed = desk.signed()
-    Journal(desk.sending.journal, 1337).write(Entry((signed,), "it crashed", 5))
-    assert desk.outbox().locate(desk.entries[0]).state is State.LOST
+    Journal(desk.sending.journal, 1337).write(JournalEntry((signed,), "it crashed", 5))
+    assert desk.outbox().locate(desk.entries[0]).state is TransactionState.LOST
     sent = desk.start(pool)
     desk.mine()
     assert sent.result(PATIENCE).transaction == signed.hash
@@ -249,7 +249,7 @@ def test_what_no_block_takes_is_told(desk: Desk) -> None:
     """After the time-out the sentence says where it is, and how to go on or offer more."""
     with pytest.raises(ChainError, match=r"the node has it, but no block does; nothing changed in 0 s\. Continue"):
         desk.outbox(timeout=0.2).send(desk.payer, DATA, to=SAFE)
-    assert desk.outbox().locate(desk.entries[0]).state is State.WAITING
+    assert desk.outbox().locate(desk.entries[0]).state is TransactionState.WAITING
 
 
 def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExecutor) -> None:
@@ -286,9 +286,9 @@ def test_a_transaction_from_elsewhere_is_not_queued_behind(desk: Desk) -> None:
 
 def test_a_gap_before_a_nonce_is_told(desk: Desk) -> None:
     """After the chain was taken back, a transaction may wait for earlier ones that nobody has."""
-    Journal(desk.sending.journal, 1337).write(Entry((desk.signed(nonce=7),), "", 5))
+    Journal(desk.sending.journal, 1337).write(JournalEntry((desk.signed(nonce=7),), "", 5))
     now = desk.outbox().locate(desk.entries[0])
-    assert (now.state, now.is_settled) == (State.BEHIND, False)
+    assert (now.state, now.is_settled) == (TransactionState.BEHIND, False)
     assert "it has nonce 7, and the chain has 0 transactions" in now.details
 
 

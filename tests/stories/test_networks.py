@@ -107,7 +107,7 @@ def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> Non
     rpc(workshop.chain, "evm_mine")
     resumed = workshop.run("transaction", "resume", name, "--json")
     assert resumed.json["transaction"] == name
-    assert workshop.run("transaction", "list").out.strip() == "No transaction is under way."
+    assert workshop.run("transaction", "list").out.strip() == "No transaction is unsettled."
     assert used(workshop) == before + 1
     assert line.requests.count("eth_sendRawTransaction") == 1
 
