@@ -28,7 +28,7 @@ _LOCK_POLL = 0.05
 
 
 @dataclass(frozen=True)
-class JournalEntry:
+class SentTransaction:
     """A recorded transaction.
 
     Attributes:
@@ -60,7 +60,7 @@ class JournalEntry:
         """Whether it sends this calldata to this contract; None creates one."""
         return self.newest.data == data and (self.newest.to or "").lower() == (to or "").lower()
 
-    def with_attempt(self, attempt: SignedTransaction) -> JournalEntry:
+    def with_attempt(self, attempt: SignedTransaction) -> SentTransaction:
         """The same entry with one more attempt."""
         return replace(self, attempts=(*self.attempts, attempt))
 
@@ -81,7 +81,7 @@ class JournalEntry:
         }
 
     @classmethod
-    def from_fields(cls, fields: dict[str, Any]) -> JournalEntry:
+    def from_fields(cls, fields: dict[str, Any]) -> SentTransaction:
         """Decode the contents of a file.
 
         Raises:
@@ -112,7 +112,7 @@ class Journal:
         """Whether transactions are recorded."""
         return self._folder is not None
 
-    def entries(self) -> list[JournalEntry]:
+    def entries(self) -> list[SentTransaction]:
         """All entries, by sender and nonce.
 
         Raises:
@@ -122,7 +122,7 @@ class Journal:
         found = [self._read(path) for path in paths]
         return sorted(found, key=lambda entry: (entry.sender, entry.newest.nonce))
 
-    def find(self, transaction: str) -> JournalEntry:
+    def find(self, transaction: str) -> SentTransaction:
         """The entry with an attempt of this hash.
 
         Raises:
@@ -138,7 +138,7 @@ class Journal:
             action=Action.LIST_TRANSACTIONS,
         )
 
-    def write(self, entry: JournalEntry) -> None:
+    def write(self, entry: SentTransaction) -> None:
         """Record an entry durably.
 
         Raises:
@@ -152,7 +152,7 @@ class Journal:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def remove(self, entry: JournalEntry) -> None:
+    def remove(self, entry: SentTransaction) -> None:
         """Remove an entry.
 
         Raises:
@@ -190,16 +190,16 @@ class Journal:
             _take(lock, sender, timeout=timeout)
             yield
 
-    def _path(self, entry: JournalEntry) -> Path:
+    def _path(self, entry: SentTransaction) -> Path:
         if self._folder is None:
             raise AssertionError("a journal without a folder has no files")
         return self._folder / f"{entry.sender.lower()}-{entry.newest.nonce}.json"
 
-    def _read(self, path: Path) -> JournalEntry:
+    def _read(self, path: Path) -> SentTransaction:
         try:
             document = read_input(path, limit=_MAX_FILE_SIZE).decode()
             check_depth(document)
-            entry = JournalEntry.from_fields(json.loads(document))
+            entry = SentTransaction.from_fields(json.loads(document))
             _require(
                 self._chain_id == entry.newest.chain_id and self._path(entry) == path,
                 "its name is that of another transaction",

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blockota.chain.journal import Journal, JournalEntry
+from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.node import Node, Receipt
 from blockota.chain.transaction import SignedTransaction, gwei
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
@@ -173,7 +173,7 @@ class Chain(Node):
         """Whether the journal has this transaction, so that `send` would continue with it."""
         return self._find(sender, data, to=to) is not None
 
-    def unsettled(self) -> list[JournalEntry]:
+    def unsettled(self) -> list[SentTransaction]:
         """The transactions in the journal, by sender and nonce."""
         return self._journal.entries()
 
@@ -221,7 +221,7 @@ class Chain(Node):
                 )
             self._journal.remove(entry)
 
-    def locate(self, entry: JournalEntry) -> Situation:
+    def locate(self, entry: SentTransaction) -> Situation:
         """Ask the node where a transaction is."""
         head = self.head().number
         if receipt := self._receipt_of(entry):
@@ -243,7 +243,7 @@ class Chain(Node):
             return Situation(TransactionState.LOST, "the node does not know it, or no longer does", head)
         return Situation(TransactionState.WAITING, "the node has it, but no block does", head)
 
-    def _receipt_of(self, entry: JournalEntry) -> Receipt | None:
+    def _receipt_of(self, entry: SentTransaction) -> Receipt | None:
         found = (self.receipt(attempt.hash) for attempt in reversed(entry.attempts))
         return next((receipt for receipt in found if receipt), None)
 
@@ -259,7 +259,7 @@ class Chain(Node):
             TransactionState.CONFIRMED if receipt.succeeded else TransactionState.REVERTED, where, head, receipt
         )
 
-    def _overtaken(self, entry: JournalEntry, *, head: int) -> Situation:
+    def _overtaken(self, entry: SentTransaction, *, head: int) -> Situation:
         """Its nonce is used: by another transaction, or by this one between two requests."""
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
@@ -269,7 +269,7 @@ class Chain(Node):
             return Situation(TransactionState.REPLACED, other, head)
         return Situation(TransactionState.OVERTAKEN, f"{other}, and is not confirmed yet", head)
 
-    def _find(self, sender: str, data: bytes, *, to: str | None) -> JournalEntry | None:
+    def _find(self, sender: str, data: bytes, *, to: str | None) -> SentTransaction | None:
         found = (one for one in self._journal.entries() if one.sender == sender and one.matches(data, to=to))
         return next(found, None)
 
@@ -288,13 +288,13 @@ class Chain(Node):
                 )
             self._journal.remove(entry)
 
-    def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> JournalEntry:
+    def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> SentTransaction:
         """Make, sign and record a transaction; it is not submitted yet."""
         fees = self.market().offer(self._sending.max_fee)
         nonce = self._next_nonce(account.address)
         gas = int(self.estimate(account.address, data, to=to, fees=fees) * _GAS_MARGIN)
         wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
-        entry = JournalEntry((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
+        entry = SentTransaction((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
         self._journal.write(entry)
         return entry
 
@@ -316,13 +316,13 @@ class Chain(Node):
         except ChainError:
             return ""
 
-    def _raise_if_allowed(self, entry: JournalEntry, account: BaseAccount) -> JournalEntry:
+    def _raise_if_allowed(self, entry: SentTransaction, account: BaseAccount) -> SentTransaction:
         try:
             return self._raise(entry, account)
         except RefusedError:  # the limit allows no more, but fees may fall
             return entry
 
-    def _raise(self, entry: JournalEntry, account: BaseAccount) -> JournalEntry:
+    def _raise(self, entry: SentTransaction, account: BaseAccount) -> SentTransaction:
         """Sign the same transaction with the same nonce and a higher offer: a block takes at most one of them."""
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
@@ -339,7 +339,7 @@ class Chain(Node):
             )
         return raised
 
-    def _finish(self, entry: JournalEntry, *, is_new: bool = False) -> Receipt:
+    def _finish(self, entry: SentTransaction, *, is_new: bool = False) -> Receipt:
         """Wait until a transaction is settled; submit it first if it is new."""
         wait = _Wait(entry, self._sending, is_journalled=self._journal.is_kept)
         with wait.interruptible():
@@ -361,14 +361,14 @@ class Chain(Node):
                     wait.require_progress(now)
                 wait.pause()
 
-    def _advance(self, entry: JournalEntry) -> Situation:
+    def _advance(self, entry: SentTransaction) -> Situation:
         """Locate a transaction, and submit it again if the node lost it."""
         now = self.locate(entry)
         if _STEPS[now.state] is _Step.SUBMIT_AGAIN and (rejection := self._submit(entry.newest)):
             raise ChainError(f"the node at {self.place} rejected the transaction when it was repeated", why=rejection)
         return now
 
-    def _settle(self, entry: JournalEntry, now: Situation) -> Receipt:
+    def _settle(self, entry: SentTransaction, now: Situation) -> Receipt:
         """Remove a settled transaction from the journal, and report one that did not succeed."""
         if now.receipt is None:
             raise RefusedError(
@@ -394,7 +394,7 @@ class _Wait:
         is_journalled: whether the journal has it, so that it can be resumed.
     """
 
-    def __init__(self, entry: JournalEntry, sending: Sending, *, is_journalled: bool) -> None:
+    def __init__(self, entry: SentTransaction, sending: Sending, *, is_journalled: bool) -> None:
         self._entry, self._sending, self._is_journalled = entry, sending, is_journalled
         self._progress: object = None
         self._progressed = self._answered = time.monotonic()

@@ -11,7 +11,7 @@ from blockota.cli.session import Session, with_session
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
-    from blockota.chain.journal import JournalEntry
+    from blockota.chain.journal import SentTransaction
     from blockota.chain.outbox import Situation
 
 _HASH = click.argument("transaction", metavar="HASH")
@@ -75,7 +75,7 @@ def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
     session.result({"forgotten": transaction}, lambda: session.done(f"forgot {transaction}"))
 
 
-def as_fields(entry: JournalEntry, now: Situation) -> dict[str, Any]:
+def as_fields(entry: SentTransaction, now: Situation) -> dict[str, Any]:
     """The fields of a transaction for JSON."""
     return {
         "transaction": entry.hash,

@@ -12,7 +12,7 @@ from eth_account.signers.local import LocalAccount
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockota.chain.journal import Journal, JournalEntry
+from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.transaction import Fees, SignedTransaction, decode_rlp
 from blockota.errors import RefusedError
 from tests.support.samples import CONTRACT, SAFE
@@ -20,7 +20,7 @@ from tests.support.samples import CONTRACT, SAFE
 ACCOUNT: LocalAccount = Account.from_key(bytes(31) + b"\1")
 WANTED = SignedTransaction(b"", 1337, 5, gas=70_000, fees=Fees(9, 2), to=SAFE, data=b"data")
 SIGNED = WANTED.signed_by(ACCOUNT)
-ENTRY = JournalEntry((SIGNED, WANTED.offering(Fees(20, 4)).signed_by(ACCOUNT)), "blockota test", 1_700_000_000)
+ENTRY = SentTransaction((SIGNED, WANTED.offering(Fees(20, 4)).signed_by(ACCOUNT)), "blockota test", 1_700_000_000)
 
 
 @pytest.fixture

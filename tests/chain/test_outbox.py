@@ -14,7 +14,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from blockota.chain import Chain, Receipt, Sending
-from blockota.chain.journal import Journal, JournalEntry
+from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
@@ -62,7 +62,7 @@ class Desk:
             rpc(self.chain, "evm_mine")
 
     @property
-    def entries(self) -> list[JournalEntry]:
+    def entries(self) -> list[SentTransaction]:
         """What the journal holds."""
         return self.outbox().unsettled()
 
@@ -199,7 +199,7 @@ def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path
 def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """The same command finds the signed bytes and hands them in, and makes no others."""
     signed = desk.signed()
-    Journal(desk.sending.journal, 1337).write(JournalEntry((signed,), "it crashed", 5))
+    Journal(desk.sending.journal, 1337).write(SentTransaction((signed,), "it crashed", 5))
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.LOST
     sent = desk.start(pool)
     desk.mine()
@@ -286,7 +286,7 @@ def test_a_transaction_from_elsewhere_is_not_queued_behind(desk: Desk) -> None:
 
 def test_a_gap_before_a_nonce_is_told(desk: Desk) -> None:
     """After the chain was taken back, a transaction may wait for earlier ones that nobody has."""
-    Journal(desk.sending.journal, 1337).write(JournalEntry((desk.signed(nonce=7),), "", 5))
+    Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(nonce=7),), "", 5))
     now = desk.outbox().locate(desk.entries[0])
     assert (now.state, now.is_settled) == (TransactionState.BEHIND, False)
     assert "it has nonce 7, and the chain has 0 transactions" in now.details
