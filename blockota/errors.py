@@ -1,25 +1,25 @@
-"""Everything that can go wrong, as one tree.
+"""The tree of all errors.
 
-Each leaf says who can mend it; `exit_status` is what a command returns::
+The number is `exit_status`, with which a command ends that fails with the error::
 
-    BlockOTAError               1  a defect of ours
-    ├── UsageError              2  the command's words cannot be understood
-    ├── RefusedError            3  a check said no, nothing was changed
-    │   ├── ImageError             a file is no firmware image for this target
-    │   ├── ContentError           bytes are not what their content address says
-    │   ├── ProposalError          a proposal or its signatures cannot be used
-    │   ├── ContractRefusalError   the contract or the Safe refused a transaction
-    │   │   └── RevertedError      the same, before its revert data is put in words
-    │   └── VerificationError      one of the first nine checks of `verification` failed
-    ├── BoardError              4  the board or its link
-    │   ├── FlashProofError        check 10 failed: the flash was changed, and does not hold the release
-    │   ├── LinkError              the port cannot be opened, or was lost
-    │   ├── NoAnswerError          the board is silent
-    │   └── BoardProtocolError     the board answers, but not as AN3155 says
-    └── UnreachableError        5  chain or store out of reach
-        ├── ChainError             no node answers, or it cannot do what was asked
-        └── StoreError             the content store cannot be read or written
-            └── NotInStoreError    the store works, and does not have the block
+BlockOTAError               1  a defect of ours
+├── UsageError              2  an argument, setting or file is not valid
+├── RefusedError            3  a check failed, nothing was changed
+│   ├── ImageError             a file is not a firmware image for this target
+│   ├── ContentError           bytes do not match their content address
+│   ├── ProposalError          a proposal or its signatures cannot be used
+│   ├── ContractRefusalError   the contract or the Safe refused a transaction
+│   │   └── RevertedError      the same, before its revert data is put in words
+│   └── VerificationError      one of the first nine checks of `verification` failed
+├── BoardError              4  the board or its link
+│   ├── FlashProofError        check 10 failed: the flash was changed, and is not the release
+│   ├── LinkError              the port cannot be opened, or was lost
+│   ├── NoAnswerError          the board does not answer
+│   └── BoardProtocolError     the board's answer violates AN3155
+└── UnreachableError        5  chain or store out of reach
+    ├── ChainError             the node is out of reach, or cannot do what was requested
+    └── StoreError             the content store cannot be read or written
+        └── NotInStoreError    the store works, but does not have the block
 """
 
 from __future__ import annotations
@@ -105,16 +105,16 @@ class Action(Enum):
 
 
 class BlockOTAError(Exception):
-    """An error that a person can act on.
+    """An error with its reason and its remedy.
 
     Args:
         what: what happened, a clause without a full stop.
-        why: the reason, with the values a person needs.
+        why: the reason, with the relevant values.
         remedy: what to do next, a clause in the imperative, in the words of the domain.
-        action: the remedy as a command or option of the command line, where it has one.
-        values: what the action's option needs, such as the hash of a transaction.
+        action: the remedy as a command or option of the command line, if there is one.
+        values: values for the action's option, such as the hash of a transaction.
 
-    Its text is one sentence, or two where there is a remedy: ``what: why. Remedy.``
+    The text has one sentence, or two if there is a remedy: ``what: why. Remedy.``
     """
 
     exit_status = 1
@@ -128,7 +128,6 @@ class BlockOTAError(Exception):
         action: Action | None = None,
         values: Mapping[str, object] | None = None,
     ) -> None:
-        """Join the first three parts into the text."""
         self.what, self.why, self.remedy = what, why, remedy
         self.action, self.values = action, dict(values or {})
         text = f"{what}: {why}." if why else f"{what}."
@@ -145,23 +144,23 @@ class ErrorParts(TypedDict, total=False):
 
 
 class UsageError(BlockOTAError):
-    """The command's words cannot be understood."""
+    """An argument, setting or file is not valid."""
 
     exit_status = 2
 
 
 class RefusedError(BlockOTAError):
-    """A check said no; nothing was changed."""
+    """A check failed; nothing was changed."""
 
     exit_status = 3
 
 
 class ImageError(RefusedError):
-    """A file is no firmware image for this target."""
+    """A file is not a firmware image for this target."""
 
 
 class ContentError(RefusedError):
-    """Bytes are not what their content address says."""
+    """Bytes do not match their content address."""
 
 
 class ProposalError(RefusedError):
@@ -177,11 +176,10 @@ class RevertedError(ContractRefusalError):
 
     Args:
         data: the revert data: a custom error's selector and arguments, or empty.
-        message: what the node said beside it.
+        message: the node's text.
     """
 
     def __init__(self, data: bytes, message: str) -> None:
-        """Keep the revert data for whoever knows the contract's errors."""
         self.data, self.message = data, message
         super().__init__("the contract refused", why=message or f"revert data 0x{data.hex()}")
 
@@ -205,7 +203,7 @@ class BoardError(BlockOTAError):
 
 
 class FlashProofError(BoardError):
-    """Check 10 failed: the flash was changed, and does not hold what it should.
+    """Check 10 failed: the flash was changed, and is not the release.
 
     Attributes:
         number: the check's number, as in `verification`.
@@ -219,11 +217,11 @@ class LinkError(BoardError):
 
 
 class NoAnswerError(BoardError):
-    """The board is silent."""
+    """The board does not answer."""
 
 
 class BoardProtocolError(BoardError):
-    """The board answers, but not as AN3155 says."""
+    """The board's answer violates AN3155."""
 
 
 class UnreachableError(BlockOTAError):
@@ -233,7 +231,7 @@ class UnreachableError(BlockOTAError):
 
 
 class ChainError(UnreachableError):
-    """No node answers, or it cannot do what was asked."""
+    """The node is out of reach, or cannot do what was requested."""
 
 
 class StoreError(UnreachableError):
