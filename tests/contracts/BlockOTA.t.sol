@@ -5,7 +5,7 @@ import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {BlockOTAHandler} from "./BlockOTAHandler.sol";
 import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
-/// @title The numbered invariants of BlockOTA, after any actions of the handler
+/// @title The numbered invariants of BlockOTA, checked after random calls of the handler
 contract BlockOTAInvariants is ForgeTest {
     BlockOTAHandler private _handler;
     IWholeBlockOTA private _record;
@@ -15,13 +15,13 @@ contract BlockOTAInvariants is ForgeTest {
         _record = _handler.record();
     }
 
-    /// @notice Foundry calls the handler only.
+    /// @notice Restricts Foundry to calls of the handler.
     function targetContracts() external view returns (address[] memory targets) {
         targets = new address[](1);
         targets[0] = address(_handler);
     }
 
-    /// @notice The same actions each time, so that what they cover is the same each time.
+    /// @notice A fixed sequence of actions, so that coverage does not depend on the seed.
     function test_theInvariantsHoldAlongAWalk() external {
         for (uint256 i = 0; i < 240; ++i) {
             _step(_mix(i, "action"), _mix(i, "who"), _mix(i, "which"), _mix(i, "seed"));
@@ -180,7 +180,7 @@ contract BlockOTAInvariants is ForgeTest {
         return _handler.published(_handler.products(which), place);
     }
 
-    /// @dev The record that a publication must have left.
+    /// @dev Compares the stored record with the published release.
     function _expected(
         BlockOTAHandler.Published memory entry
     ) private pure returns (IBlockOTA.ReleaseRecord memory record) {

@@ -7,12 +7,12 @@ import {Pausable} from "@openzeppelin/contracts/utils/Pausable.sol";
 import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
-/// @title Everything that people can do to BlockOTA, and what must come of it
-/// @notice Foundry calls these functions in any order. Each says first, from a model of its own, whether the contract must
-/// refuse and with which error, then calls, and keeps the model in step.
-/// @dev At first this contract owns BlockOTA, as a Safe does whose only owner is `people[1]`.
+/// @title Handler for the invariant tests of BlockOTA: every action, and a model of the expected state
+/// @notice Foundry calls these functions in random order. Each derives from the model whether the contract must revert
+/// and with which error, calls the contract, and updates the model.
+/// @dev Initially this contract owns BlockOTA and acts as a Safe whose only owner is `people[1]`.
 contract BlockOTAHandler is ForgeTest {
-    /// @dev A release as published, and what held at that moment.
+    /// @dev A release as published, and the state at that time.
     struct Published {
         IBlockOTA.Release release;
         uint64 previous;
@@ -25,7 +25,7 @@ contract BlockOTAHandler is ForgeTest {
         uint32 flashSize;
     }
 
-    /// @dev A product as it should be.
+    /// @dev The expected state of a product.
     struct Pairing {
         bytes32 oem;
         bool paired;
@@ -53,12 +53,12 @@ contract BlockOTAHandler is ForgeTest {
         for (uint256 i = 0; i < 2; ++i) pair(0, i, i);
     }
 
-    /// @notice What BlockOTA asks a Safe.
+    /// @notice The function of a Safe that BlockOTA calls.
     function isOwner(address account) external view returns (bool) {
         return account == people[1];
     }
 
-    /// @notice One release, or two at once, or none; mostly after what stands in the way was removed.
+    /// @notice Publishes none, one or two releases, usually after making the call valid.
     function publish(uint256 who, uint256 which, uint256 seed) external {
         if (paused && seed % 7 != 0) resume(1);
         if (!_pairings[products[which % 3]].paired && seed % 5 != 0) pair(1, which, seed);
@@ -81,7 +81,7 @@ contract BlockOTAHandler is ForgeTest {
         _expect(_sender(who), address(record), abi.encodeCall(record.publish, (releases)), refusal);
     }
 
-    /// @notice Any release, or one that is not there.
+    /// @notice Revokes a release that may not exist.
     function revoke(uint256 who, uint256 which, uint256 seed, string calldata reason) external {
         bytes32 product = products[which % 3];
         uint256 total = _published[product].length;
@@ -99,7 +99,7 @@ contract BlockOTAHandler is ForgeTest {
         _expect(_sender(who), address(record), abi.encodeCall(record.revoke, (product, version, reason)), refusal);
     }
 
-    /// @notice A floor somewhat above the present one, or not.
+    /// @notice Sets a floor that is usually slightly above the present one.
     function raise(uint256 who, uint256 which, uint256 seed) external {
         bytes32 product = products[which % 3];
         Pairing storage present = _pairings[product];
@@ -120,7 +120,7 @@ contract BlockOTAHandler is ForgeTest {
         _expect(_sender(who), address(record), abi.encodeCall(record.setMinimumVersion, (product, version)), refusal);
     }
 
-    /// @notice Regions of 64 KiB to 4 MiB, so that some images need a DAG root.
+    /// @notice Pairs regions of 64 KiB to 4 MiB, so that some images need a DAG root.
     function pair(uint256 who, uint256 which, uint256 seed) public {
         bytes32 product = products[which % 3];
         Pairing memory wanted = _pairings[product];
@@ -139,7 +139,7 @@ contract BlockOTAHandler is ForgeTest {
         _expect(_sender(who), address(record), call, refusal);
     }
 
-    /// @notice A product that is paired, or not.
+    /// @notice Unpairs a product that may not be paired.
     function unpair(uint256 who, uint256 which) external {
         bytes32 product = products[which % 3];
         bytes memory refusal;
@@ -151,7 +151,7 @@ contract BlockOTAHandler is ForgeTest {
         _expect(_sender(who), address(record), abi.encodeCall(record.unpairOem, (product)), refusal);
     }
 
-    /// @notice Anyone tries.
+    /// @notice Pauses as any account.
     function pause(uint256 seed) external {
         address sender = people[seed % 4];
         bool allowed = sender == owner || (owner == people[0] && sender == people[1]);
@@ -162,7 +162,7 @@ contract BlockOTAHandler is ForgeTest {
         _expect(sender, address(record), abi.encodeCall(record.pause, ()), refusal);
     }
 
-    /// @notice Whether paused or not.
+    /// @notice Resumes in either state.
     function resume(uint256 who) public {
         bytes memory refusal = paused ? bytes("") : abi.encodeWithSelector(Pausable.ExpectedPause.selector);
         refusal = _owned(_sender(who), refusal);
@@ -170,14 +170,14 @@ contract BlockOTAHandler is ForgeTest {
         _expect(_sender(who), address(record), abi.encodeCall(record.resume, ()), refusal);
     }
 
-    /// @notice To anybody, the stranger too.
+    /// @notice Transfers the ownership to any account.
     function transfer(uint256 who, uint256 to) external {
         bytes memory refusal = _owned(_sender(who), "");
         if (refusal.length == 0) pending = people[to % 4];
         _expect(_sender(who), address(record), abi.encodeCall(record.transferOwnership, (people[to % 4])), refusal);
     }
 
-    /// @notice The one who was named, or another.
+    /// @notice Accepts as the pending owner or another account.
     function takeOver(uint256 seed) external {
         address sender = pending != address(0) && seed % 4 != 0 ? pending : people[seed % 4];
         bytes memory refusal;
@@ -186,49 +186,49 @@ contract BlockOTAHandler is ForgeTest {
         _expect(sender, address(record), abi.encodeCall(record.acceptOwnership, ()), refusal);
     }
 
-    /// @notice Whoever asks, it is refused.
+    /// @notice Renouncing is always refused.
     function renounce(uint256 seed) external {
         bytes memory refusal = abi.encodeWithSelector(IBlockOTA.RenouncingRefused.selector);
         _expect(people[seed % 4], address(record), abi.encodeCall(record.renounceOwnership, ()), refusal);
     }
 
-    /// @notice Half a year at most.
+    /// @notice Advances the time by at most half a year.
     function warp(uint24 time) external {
         vm.warp(block.timestamp + time);
     }
 
-    /// @notice How many releases of a product were published.
+    /// @notice Returns the number of published releases of a product.
     function count(bytes32 product) external view returns (uint256) {
         return _published[product].length;
     }
 
-    /// @notice One of them.
+    /// @notice Returns a published release by its index.
     function published(bytes32 product, uint256 place) external view returns (Published memory) {
         return _published[product][place];
     }
 
-    /// @notice A product's pairing and floor.
+    /// @notice Returns the expected pairing and floor of a product.
     function pairing(bytes32 product) external view returns (Pairing memory) {
         return _pairings[product];
     }
 
-    /// @notice How many products were ever paired.
+    /// @notice Returns the number of products ever paired.
     function pairedEver() external view returns (uint256) {
         return everPaired.length;
     }
 
-    /// @dev Mostly the owner.
+    /// @dev Returns an account, usually the owner.
     function _sender(uint256 who) private view returns (address) {
         return who % 8 == 0 ? people[(who / 8) % 4] : owner;
     }
 
-    /// @dev Authority is asked for before anything else.
+    /// @dev Authority is checked before anything else.
     function _owned(address sender, bytes memory refusal) private view returns (bytes memory) {
         if (sender == owner) return refusal;
         return abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, sender);
     }
 
-    /// @dev A release that is good more often than not.
+    /// @dev Returns a release that is usually valid.
     function _release(uint256 which, uint256 seed) private view returns (IBlockOTA.Release memory item) {
         item.product = products[which % 3];
         Pairing storage present = _pairings[item.product];
@@ -245,13 +245,13 @@ contract BlockOTAHandler is ForgeTest {
         item.manifest = bytes32(seed);
     }
 
-    /// @dev Sizes at which something changes, and some between.
+    /// @dev Returns a size at or between the boundary values.
     function _size(uint256 seed, uint32 flashSize) private pure returns (uint32) {
         uint32[8] memory edges = [0, 1, 1 << 20, (1 << 20) + 1, flashSize, flashSize + 1, type(uint32).max, 60_000];
         return seed % 3 == 0 ? edges[(seed / 3) % 8] : uint32(_pick(seed, 1, flashSize == 0 ? 1 : flashSize));
     }
 
-    /// @dev Why the contract must refuse a release, in the order that the specification gives.
+    /// @dev Returns the expected error for a release; the order of the checks is that of the specification.
     function _refusal(IBlockOTA.Release memory item) private view returns (bytes memory) {
         (bytes32 product, uint64 version) = (item.product, item.version);
         Pairing storage present = _pairings[product];
@@ -304,7 +304,7 @@ contract BlockOTAHandler is ForgeTest {
         return length == 0 ? 0 : _published[product][length - 1].release.version;
     }
 
-    /// @dev Where a version stands among a product's releases; their number when it is none of them.
+    /// @dev Returns the index of a version among a product's releases, or their number if not found.
     function _find(bytes32 product, uint64 version) private view returns (uint256 place) {
         while (place < _published[product].length && _published[product][place].release.version != version) ++place;
     }

@@ -5,13 +5,13 @@ import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {IWholeBlockOTA} from "./Forge.sol";
 import {HalmosCheck} from "./Halmos.sol";
 
-/// @title What no call whatever can do to BlockOTA
+/// @title Properties of BlockOTA that every call preserves, proven by Halmos
 /// @notice Halmos proves each check for every sender, every writing function and every argument (arrays and texts of the
-/// lengths in halmos.toml), and from every content of the storage that fulfils what the check assumes. What holds before
-/// and after any call holds for ever. A call that is refused changes nothing by the rules of the EVM, and is left out.
+/// lengths in halmos.toml), from every storage that satisfies the check's assumptions. A property that every call preserves
+/// is an invariant. Reverted calls are skipped: the EVM discards their changes.
 contract CheckBlockOTA is HalmosCheck {
     IWholeBlockOTA private _record;
-    /// @dev The last bit is what this contract answers BlockOTA about every account, where it is the owner.
+    /// @dev The last bit is the answer of `isOwner` for every account, if this contract is the owner.
     uint256 private _answer;
 
     function setUp() external {
@@ -20,7 +20,7 @@ contract CheckBlockOTA is HalmosCheck {
         _answer = uint256(svm.createBytes32("answer"));
     }
 
-    /// @notice What BlockOTA asks a Safe, where a check makes this contract the owner.
+    /// @notice The function of a Safe that BlockOTA calls, if a check makes this contract the owner.
     function isOwner(address) external view returns (bool) {
         return _answer & 1 == 1;
     }
@@ -88,7 +88,7 @@ contract CheckBlockOTA is HalmosCheck {
         assert(done == (sender == owner));
     }
 
-    /// @dev Must fail: the checks start from paused contracts too, and from ones whose owner did not deploy them.
+    /// @dev Must fail: proves that the checks also start from paused contracts and from owners other than the deployer.
     /// @custom:halmos --early-exit
     function check_reachable_anotherOwnerResumes(address sender) external {
         bool before = _record.paused();
@@ -96,7 +96,7 @@ contract CheckBlockOTA is HalmosCheck {
         assert(!_both(_both(done, sender != SAFE), _both(before, !_record.paused())));
     }
 
-    /// @dev Must fail: what B1 and B2 assume leaves products of another owner whose head rises.
+    /// @dev Must fail: proves that the assumptions of B1 and B2 allow another owner and a rising head.
     /// @custom:halmos --early-exit
     function check_reachable_anotherOwnerPublishes(address sender, bytes32 product, uint64 version) external {
         uint64 before = _record.productRecord(product).head;
@@ -105,7 +105,7 @@ contract CheckBlockOTA is HalmosCheck {
         assert(!_both(sender != SAFE, _record.productRecord(product).head > before));
     }
 
-    /// @dev All that a reader can ask about a release, its product and the contract.
+    /// @dev Hashes the results of all getters for a release, its product and the contract.
     function _state(bytes32 product, uint64 version) private view returns (bytes32) {
         IBlockOTA.ProductRecord memory productRecord = _record.productRecord(product);
         IBlockOTA.ReleaseRecord memory release = _record.release(product, version);

@@ -5,11 +5,11 @@ import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplicat
 import {IWholeBlockOTA} from "./Forge.sol";
 import {HalmosCheck} from "./Halmos.sol";
 
-/// @title What no call whatever can do to FirmwareReplication
-/// @notice As in CheckBlockOTA: every sender, function and argument, from every content of both contracts' storage that
-/// fulfils what the check assumes.
+/// @title Properties of FirmwareReplication that every call preserves, proven by Halmos
+/// @notice As in CheckBlockOTA: every sender, function and argument, from every storage of both contracts that
+/// satisfies the check's assumptions.
 contract CheckFirmwareReplication is HalmosCheck {
-    /// @dev Of an agreement's first word: broker and expiry, and above them the status.
+    /// @dev Masks of an agreement's first slot: broker and expiry, and above them the status.
     uint256 private constant TERMS = (1 << 200) - 1;
     uint256 private constant PROPOSED = uint256(IFirmwareReplication.Status.Proposed);
     uint256 private constant ACCEPTED = uint256(IFirmwareReplication.Status.Accepted);
@@ -78,7 +78,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         assert(_isOwn(product, version, broker));
     }
 
-    /// @notice What R3 and R6 assume holds where nothing was called yet, whatever BlockOTA's storage holds.
+    /// @notice The assumptions of R3 and R6 are true after deployment, for any storage of BlockOTA.
     function check_R3_everythingIsSoundAtFirst(bytes32 product, uint64 version, address broker, uint64 id) external {
         string memory path = ".build/forge/halmos/FirmwareReplication.sol/FirmwareReplication.json";
         _replication = _deploy(path, address(_record));
@@ -96,7 +96,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         assert(_entryWord(_replication, 0, 0) == 0);
     }
 
-    /// @dev Must fail: the assumption of R1 and R2 leaves a vendor who is not the one that deployed, and it accepts.
+    /// @dev Must fail: proves that the assumption of R1 and R2 allows a vendor other than the deployer to accept.
     /// @custom:halmos --early-exit
     function check_reachable_anotherVendorAccepts(address sender, uint64 id) external {
         vm.assume(_known(id));
@@ -106,7 +106,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         assert(!_both(accepted, _record.owner() != SAFE));
     }
 
-    /// @dev Must fail: the assumption of R3 leaves a broker whose accepted agreement gives way to a new one.
+    /// @dev Must fail: proves that the assumption of R3 allows an accepted agreement to be replaced by a new one.
     /// @custom:halmos --early-exit
     function check_reachable_anExpiredAgreementGivesWay(address sender, uint64 id) external {
         _assumeSound(id);
@@ -116,7 +116,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         assert(!_both(withdrawn, _newestLike(id) != id));
     }
 
-    /// @dev R3 of one id; ids up to the count were proposed, and the next one is still blank.
+    /// @dev R3 for one id: ids up to the count were proposed, and the next one is unused.
     function _assumeSound(uint64 id) private view {
         uint64 count = IFirmwareReplication(_replication).agreementCount();
         vm.assume(_both(id != 0, _both(count < type(uint64).max, id <= count + 1)));
@@ -124,7 +124,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         vm.assume(_either(!_isOpen(id), _newestLike(id) == id));
     }
 
-    /// @dev It was proposed; nothing beyond the count ever was.
+    /// @dev The id was proposed, and no id beyond the count was.
     function _known(uint64 id) private view returns (bool) {
         uint256 status = _status(id);
         bool counted = id <= IFirmwareReplication(_replication).agreementCount();
@@ -142,8 +142,8 @@ contract CheckFirmwareReplication is HalmosCheck {
         return _newest(_replication, product, uint64(uint256(third)), address(uint160(uint256(first))));
     }
 
-    /// @dev The newest agreement of a broker on a release, if there is one, is that broker's and about that release. It
-    /// branches, because the solvers decide several short formulas sooner than a long one.
+    /// @dev The newest agreement of a broker on a release, if any, belongs to that broker and release. Branches on
+    /// purpose: the solvers decide several short formulas faster than a long one.
     function _isOwn(bytes32 product, uint64 version, address broker) private view returns (bool) {
         uint64 id = _newest(_replication, product, version, broker);
         if (id == 0) return true;
@@ -162,7 +162,7 @@ contract CheckFirmwareReplication is HalmosCheck {
         return uint8(uint256(_entryWord(_replication, id, 0)) >> 200);
     }
 
-    /// @dev Or no change.
+    /// @dev Whether the status change is allowed; an unchanged status is.
     function _isArrow(uint256 one, uint256 two) private pure returns (bool) {
         bool decided = _either(two == ACCEPTED, _either(two == DECLINED, two == WITHDRAWN));
         bool ended = _either(two == WITHDRAWN, two == TERMINATED);

@@ -5,13 +5,13 @@ import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplication.sol";
 import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
-/// @title What these tests use of Foundry's virtual machine beside the rest
+/// @title Cheat codes of Foundry that only the event tests use
 interface VmEvents {
-    /// @notice Wants the next call to emit what is emitted here next, all of it, from this contract.
+    /// @notice Expects the next call to emit the event emitted next here, with equal topics and data, from this contract.
     function expectEmit(address emitter) external;
 }
 
-/// @title What the agreements tell of a broker that did not sign the transaction, such as a contract's account
+/// @title Events of agreements whose broker did not sign the transaction, such as a contract account
 contract Events is ForgeTest {
     VmEvents private constant EVENTS = VmEvents(address(vm));
     bytes32 private constant PRODUCT = "acme-thermo2";
@@ -35,7 +35,7 @@ contract Events is ForgeTest {
     }
 
     function test_R1_theBrokerIsWhoCalled() external {
-        require(msg.sender != BROKER && tx.origin != BROKER, "somebody else signs");
+        require(msg.sender != BROKER && tx.origin != BROKER, "signed by the broker");
         EVENTS.expectEmit(address(_replication));
         emit IFirmwareReplication.AgreementProposed(1, PRODUCT, BROKER, VERSION, EXPIRY);
         _propose();

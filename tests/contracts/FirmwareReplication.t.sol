@@ -5,7 +5,7 @@ import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplicat
 import {FirmwareReplicationHandler} from "./FirmwareReplicationHandler.sol";
 import {ForgeTest} from "./Forge.sol";
 
-/// @title The numbered invariants of FirmwareReplication, after any actions of the handler
+/// @title The numbered invariants of FirmwareReplication, checked after random calls of the handler
 contract FirmwareReplicationInvariants is ForgeTest {
     FirmwareReplicationHandler private _handler;
     IFirmwareReplication private _replication;
@@ -15,13 +15,13 @@ contract FirmwareReplicationInvariants is ForgeTest {
         _replication = _handler.replication();
     }
 
-    /// @notice Foundry calls the handler only.
+    /// @notice Restricts Foundry to calls of the handler.
     function targetContracts() external view returns (address[] memory targets) {
         targets = new address[](1);
         targets[0] = address(_handler);
     }
 
-    /// @notice The same actions each time, so that what they cover is the same each time.
+    /// @notice A fixed sequence of actions, so that coverage does not depend on the seed.
     function test_theInvariantsHoldAlongAWalk() external {
         for (uint256 i = 0; i < 240; ++i) {
             _step(_mix(i, "action"), _mix(i, "who"), _mix(i, "which"), _mix(i, "seed"));

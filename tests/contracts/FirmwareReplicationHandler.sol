@@ -5,9 +5,9 @@ import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplication.sol";
 import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
-/// @title Everything that people can do to FirmwareReplication, and what must come of it
-/// @notice Foundry calls these functions in any order. Each says first, from a model of its own, whether the contract must
-/// refuse and with which error, then calls, and keeps the model in step.
+/// @title Handler for the invariant tests of FirmwareReplication: every action, and a model of the expected state
+/// @notice Foundry calls these functions in random order. Each derives from the model whether the contract must revert
+/// and with which error, calls the contract, and updates the model.
 /// @dev The first two of `people` own BlockOTA in turns, the next five are brokers, the last is a stranger.
 contract FirmwareReplicationHandler is ForgeTest {
     uint64 public constant VERSIONS = 3;
@@ -35,7 +35,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         for (uint256 i = 0; i < 4; ++i) serve(i, 1, 700_001);
     }
 
-    /// @notice The whole way at once, so that a release has several replicas now and then.
+    /// @notice Proposes, accepts and announces at once, so that a release sometimes has several replicas.
     function serve(uint256 who, uint256 which, uint256 seed) public {
         propose(who, which, seed);
         uint256 last = _agreements.length;
@@ -44,7 +44,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         announce(1, 2 * last, seed);
     }
 
-    /// @notice Version 4 was never published; an expiry may lie as little ahead as not at all.
+    /// @notice Version 4 was never published; the expiry may be the present time.
     function propose(uint256 who, uint256 which, uint256 ahead) public {
         address broker = people[_pick(who, 2, 6)];
         (bytes32 product, uint64 version) = _release(which);
@@ -68,7 +68,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         _expect(broker, address(replication), abi.encodeCall(replication.propose, (product, version, expiresAt)), refusal);
     }
 
-    /// @notice The vendor, or now and then another, about any proposal or one that is not there.
+    /// @notice Accepts a proposal that may not exist, usually as the vendor.
     function accept(uint256 who, uint256 seed) public {
         (uint64 id, address sender) = (_id(seed), _vendorOr(who));
         IFirmwareReplication.Agreement memory terms = agreement(id);
@@ -98,7 +98,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         _expect(sender, address(replication), abi.encodeCall(replication.terminate, (id)), refusal);
     }
 
-    /// @notice The broker, or now and then another; the URI may be empty or too long.
+    /// @notice Announces a URI that may be empty or too long, usually as the broker.
     function announce(uint256 who, uint256 seed, uint256 length) public {
         uint64 id = _id(seed);
         (IFirmwareReplication.Agreement memory terms, address sender) = (agreement(id), _brokerOr(id, who));
@@ -114,7 +114,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         _expect(sender, address(replication), abi.encodeCall(replication.announce, (id, uri)), refusal);
     }
 
-    /// @notice The broker, or now and then another.
+    /// @notice Withdraws, usually as the broker.
     function withdraw(uint256 who, uint256 seed) external {
         uint64 id = _id(seed);
         (IFirmwareReplication.Agreement memory terms, address sender) = (agreement(id), _brokerOr(id, who));
@@ -124,7 +124,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         _expect(sender, address(replication), abi.encodeCall(replication.withdraw, (id)), refusal);
     }
 
-    /// @notice BlockOTA revokes a release in a few tries only, so that most stay servable.
+    /// @notice Revokes a release in few of the calls only, so that most remain active.
     function revoke(uint256 which) external {
         (bytes32 product, uint64 version) = _release(which);
         if (which % (version == 1 ? 64 : 8) != 0 || version == VERSIONS + 1 || revoked[product][version]) return;
@@ -133,7 +133,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         record.revoke(product, version, "");
     }
 
-    /// @notice BlockOTA gets its other owner.
+    /// @notice Transfers BlockOTA to its other owner.
     function handOver() external {
         address next = vendor == people[0] ? people[1] : people[0];
         vm.prank(vendor);
@@ -143,17 +143,17 @@ contract FirmwareReplicationHandler is ForgeTest {
         vendor = next;
     }
 
-    /// @notice A second, or a day at most.
+    /// @notice Advances the time by a second, or by at most a day.
     function warp(uint256 time) external {
         vm.warp(block.timestamp + (time % 2 == 0 ? 1 : _pick(time, 0, 1 days)));
     }
 
-    /// @notice All agreements as they should be.
+    /// @notice Returns the expected state of all agreements.
     function agreements() external view returns (IFirmwareReplication.Agreement[] memory) {
         return _agreements;
     }
 
-    /// @notice Ids of those that should serve a release now, the one accepted last first.
+    /// @notice Returns the ids of the expected replicas of a release, the last accepted first.
     function serving(bytes32 product, uint64 version) external view returns (uint64[] memory ids) {
         ids = new uint64[](accepted.length);
         uint256 length = 0;
@@ -166,17 +166,17 @@ contract FirmwareReplicationHandler is ForgeTest {
         for (uint256 i = 0; i < length; ++i) ids[i] = all[i];
     }
 
-    /// @notice Whether an agreement was ever accepted.
+    /// @notice Returns whether an agreement was ever accepted.
     function wasAccepted(uint64 id) external view returns (bool found) {
         for (uint256 i = 0; i < accepted.length; ++i) found = found || accepted[i] == id;
     }
 
-    /// @notice The agreement as it should be; empty when there is none.
+    /// @notice Returns the expected agreement; empty if it does not exist.
     function agreement(uint64 id) public view returns (IFirmwareReplication.Agreement memory terms) {
         if (id != 0 && id <= _agreements.length) terms = _agreements[id - 1];
     }
 
-    /// @notice The last agreement of a broker on a release that did not end, and whether it expired; 0 for none.
+    /// @notice Returns a broker's last agreement on a release that did not end (0 for none), and whether it expired.
     function openOf(address broker, bytes32 product, uint64 version) public view returns (uint64, bool) {
         for (uint256 i = _agreements.length; i != 0; --i) {
             IFirmwareReplication.Agreement storage terms = _agreements[i - 1];
@@ -186,7 +186,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         return (0, false);
     }
 
-    /// @notice Proposed or accepted.
+    /// @notice Returns whether the status is proposed or accepted.
     function isOpen(IFirmwareReplication.Status status) public pure returns (bool) {
         return status == IFirmwareReplication.Status.Proposed || status == IFirmwareReplication.Status.Accepted;
     }
@@ -221,7 +221,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         return (products[which % 2], uint64(_pick(which / 6, 1, VERSIONS + 1)));
     }
 
-    /// @dev Often one that was accepted; also 0, and one too many.
+    /// @dev Returns an id: often an accepted one, sometimes 0 or one beyond the count.
     function _id(uint256 seed) private view returns (uint64) {
         if (seed % 2 != 0 && accepted.length != 0) return accepted[(seed / 2) % accepted.length];
         seed /= 2;

@@ -3,25 +3,25 @@ pragma solidity 0.8.28;
 
 import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 
-/// @title What these tests use of Foundry's virtual machine
+/// @title Cheat codes of Foundry
 interface Vm {
-    /// @notice Lets the next call come from another account.
+    /// @notice Sets the sender of the next call.
     function prank(address sender) external;
 
     /// @notice Sets the block's time.
     function warp(uint256 time) external;
 
-    /// @notice Leaves out a run whose inputs do not matter.
+    /// @notice Discards a run whose inputs do not satisfy the condition.
     function assume(bool condition) external pure;
 
     /// @notice Gives an account ether.
     function deal(address account, uint256 amount) external;
 
-    /// @notice Deploys a contract as its own settings compile it, however the tests are compiled.
+    /// @notice Deploys a contract compiled with its own settings instead of those of the tests.
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address deployed);
 }
 
-/// @title All that BlockOTA answers, with what it has from OpenZeppelin
+/// @title The whole interface of BlockOTA, including the functions inherited from OpenZeppelin
 interface IWholeBlockOTA is IBlockOTA {
     function owner() external view returns (address);
 
@@ -36,19 +36,19 @@ interface IWholeBlockOTA is IBlockOTA {
     function renounceOwnership() external;
 }
 
-/// @title What all tests by Foundry share
+/// @title Base of all Foundry tests
 abstract contract ForgeTest {
-    /// @notice Foundry takes a contract for a test by this.
+    /// @notice Foundry recognises a test contract by this function.
     bool public constant IS_TEST = true;
 
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
-    /// @dev A new BlockOTA.
+    /// @dev Deploys BlockOTA.
     function _deployBlockOTA(address owner) internal returns (IWholeBlockOTA) {
         return IWholeBlockOTA(vm.deployCode("BlockOTA.sol:BlockOTA", abi.encode(owner)));
     }
 
-    /// @dev Calls, and wants success when `refusal` is empty, and else exactly this error.
+    /// @dev Calls; requires success if `refusal` is empty, and otherwise exactly this error.
     function _expect(address sender, address target, bytes memory data, bytes memory refusal) internal {
         vm.prank(sender);
         (bool success, bytes memory answer) = target.call(data);
@@ -57,12 +57,12 @@ abstract contract ForgeTest {
         if (!success && keccak256(answer) != keccak256(refusal)) revert(string.concat("another error: ", _hex(answer)));
     }
 
-    /// @dev One of the numbers from `low` to `high`, both included.
+    /// @dev Returns a number from `low` to `high`, both included.
     function _pick(uint256 seed, uint256 low, uint256 high) internal pure returns (uint256) {
         return low + (seed % (high - low + 1));
     }
 
-    /// @dev A new seed for another purpose.
+    /// @dev Derives a new seed.
     function _mix(uint256 seed, string memory purpose) internal pure returns (uint256) {
         return uint256(keccak256(abi.encode(seed, purpose)));
     }

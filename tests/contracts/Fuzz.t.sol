@@ -7,7 +7,7 @@ import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplication.sol";
 import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
-/// @title An owner of BlockOTA that answers whatever it was given, or reverts with it
+/// @title An owner of BlockOTA that returns the given data, or reverts with it
 contract AnyOwner {
     bytes private _answer;
     bool private _fails;
@@ -25,7 +25,7 @@ contract AnyOwner {
     }
 }
 
-/// @title Single calls with any values
+/// @title Single calls with random values
 contract Fuzz is ForgeTest {
     bytes32 private constant PRODUCT = "acme-thermo2";
     address private constant BROKER = address(0xB);
@@ -171,12 +171,12 @@ contract Fuzz is ForgeTest {
         require(success == (account.code.length != 0), "deployed beside no contract");
     }
 
-    /// @notice Deploys BlockOTA; it is called from here, so that a failure can be caught.
+    /// @notice Deploys BlockOTA; called externally, so that a failure can be caught.
     function deploy(address owner) external {
         _deployBlockOTA(owner);
     }
 
-    /// @notice Deploys FirmwareReplication, likewise.
+    /// @notice Deploys FirmwareReplication; called externally, so that a failure can be caught.
     function deployReplication(address record) external {
         vm.deployCode("FirmwareReplication.sol:FirmwareReplication", abi.encode(record));
     }

@@ -4,19 +4,19 @@ pragma solidity 0.8.28;
 import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplication.sol";
 
-/// @title What the checks use of Halmos
+/// @title Cheat codes of Halmos
 interface Svm {
-    /// @notice Any call of a function of the contract that may write, with any arguments.
+    /// @notice Returns calldata of any writing function of the contract, with symbolic arguments.
     function createCalldata(string calldata contractName) external pure returns (bytes memory data);
 
-    /// @notice Any value.
+    /// @notice Returns a symbolic value.
     function createBytes32(string calldata name) external pure returns (bytes32 value);
 
-    /// @notice Any words in an account's storage: what is proven then holds from every state.
+    /// @notice Makes an account's storage symbolic, so that a proof covers every state.
     function enableSymbolicStorage(address account) external;
 }
 
-/// @title What the checks use of Foundry's cheat codes, as far as Halmos has them
+/// @title Cheat codes of Foundry that Halmos supports
 interface CheckVm {
     function assume(bool condition) external pure;
 
@@ -29,7 +29,7 @@ interface CheckVm {
     function getCode(string calldata path) external view returns (bytes memory creationCode);
 }
 
-/// @title What all symbolic checks share
+/// @title Base of all symbolic checks
 abstract contract HalmosCheck {
     CheckVm internal constant vm = CheckVm(address(uint160(uint256(keccak256("hevm cheat code")))));
     Svm internal constant svm = Svm(address(uint160(uint256(keccak256("svm cheat code")))));
@@ -37,11 +37,11 @@ abstract contract HalmosCheck {
     /// @dev The owner that BlockOTA is deployed with: an account without code.
     address internal constant SAFE = address(0x5AFE);
 
-    /// @dev No contract of ours has more words than these outside its mappings and lists.
+    /// @dev The largest number of storage slots that one of the contracts has outside mappings and lists.
     uint256 private constant PLAIN_WORDS = 4;
 
-    /// @dev From here on an account's storage may hold anything. Halmos leaves words as they are that the constructor
-    /// wrote, and so they are overwritten.
+    /// @dev Makes an account's storage symbolic. Halmos keeps the slots that the constructor wrote, so they are
+    /// overwritten here.
     function _fillWithAnything(address account) internal {
         svm.enableSymbolicStorage(account);
         for (uint256 word = 0; word < PLAIN_WORDS; ++word) {
@@ -49,21 +49,21 @@ abstract contract HalmosCheck {
         }
     }
 
-    /// @dev Unlike `&&` this is no branch: Halmos would follow each side of it as a path of its own.
+    /// @dev Logical and without a branch: Halmos would follow each side of `&&` as a separate path.
     function _both(bool one, bool two) internal pure returns (bool result) {
         assembly {
             result := and(one, two)
         }
     }
 
-    /// @dev As `_both`, for `||`.
+    /// @dev Logical or without a branch, see `_both`.
     function _either(bool one, bool two) internal pure returns (bool result) {
         assembly {
             result := or(one, two)
         }
     }
 
-    /// @dev Deploys what the package ships, but for the metadata's hash.
+    /// @dev Deploys the bytecode that the package ships, except for the metadata hash.
     function _deploy(string memory path, address argument) internal returns (address deployed) {
         bytes memory code = abi.encodePacked(vm.getCode(path), abi.encode(argument));
         assembly {
@@ -72,8 +72,8 @@ abstract contract HalmosCheck {
         assert(deployed != address(0));
     }
 
-    /// @dev Any writing call of BlockOTA by anyone, and whether it was taken. The OEM's name alone is given: nothing depends
-    /// on it, and one more symbolic name would square the number of paths.
+    /// @dev Makes any writing call of BlockOTA as any sender; returns whether it succeeded. The OEM's name is fixed:
+    /// no result depends on it, and another symbolic name would square the number of paths.
     function _callBlockOTA(address record, address sender) internal returns (bool done) {
         bytes memory data = svm.createCalldata("BlockOTA");
         if (bytes4(data) == IBlockOTA.pairOem.selector) {
@@ -85,8 +85,8 @@ abstract contract HalmosCheck {
         (done, ) = record.call(data);
     }
 
-    /// @dev Any writing call of FirmwareReplication by anyone, and whether it was taken. What is announced replaces an
-    /// address that was stored as the compiler does it, and no longer than the contract lets it be.
+    /// @dev Makes any writing call of FirmwareReplication as any sender; returns whether it succeeded. The stored URI
+    /// that an announcement replaces is encoded as the compiler does it, and at most as long as the contract allows.
     function _callReplication(address replication, address sender) internal returns (bool done) {
         bytes memory data = svm.createCalldata("FirmwareReplication");
         bytes4 selector = bytes4(data);
@@ -100,12 +100,12 @@ abstract contract HalmosCheck {
         (done, ) = replication.call(data);
     }
 
-    /// @dev One of the four words of an agreement, as docs/contracts.md lays them out.
+    /// @dev Returns one of the four slots of an agreement (docs/contracts.md).
     function _entryWord(address replication, uint64 id, uint256 place) internal view returns (bytes32) {
         return vm.load(replication, bytes32(uint256(keccak256(abi.encode(id, 1))) + place));
     }
 
-    /// @dev Id of the agreement that a broker proposed last for a release.
+    /// @dev Returns the id of the agreement that a broker proposed last for a release.
     function _newest(
         address replication,
         bytes32 product,
@@ -116,14 +116,14 @@ abstract contract HalmosCheck {
         return uint64(uint256(vm.load(replication, keccak256(abi.encode(broker, uint256(index) + 1)))));
     }
 
-    /// @dev The newest agreement of a broker, if any, is that broker's; check_R3 proves that it always is.
+    /// @dev The newest agreement of a broker, if any, belongs to that broker; proven by check_R3.
     function _assumeItsOwn(address replication, bytes32 product, uint64 version, address broker) private view {
         uint64 id = _newest(replication, product, version, broker);
         uint256 word = uint256(_entryWord(replication, id, 0));
         vm.assume(_either(_both(id == 0, word == 0), _both(id != 0, address(uint160(word)) == broker)));
     }
 
-    /// @dev An argument of a call.
+    /// @dev Returns an argument of a call.
     function _argument(bytes memory data, uint256 place) private pure returns (bytes32 word) {
         assembly {
             word := mload(add(add(data, 0x24), mul(place, 0x20)))

@@ -5,7 +5,7 @@ import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {IFirmwareReplication} from "../../contracts/interfaces/IFirmwareReplication.sol";
 import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
-/// @title Four agreements of a release that end in every order
+/// @title The list of replicas while four agreements end, in every order
 contract Lists is ForgeTest {
     bytes32 private constant PRODUCT = "acme-thermo2";
     uint64 private constant COUNT = 4;

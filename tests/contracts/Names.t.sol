@@ -4,7 +4,7 @@ pragma solidity 0.8.28;
 import {IBlockOTA} from "../../contracts/interfaces/IBlockOTA.sol";
 import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
-/// @title Names with as little as can be behind them
+/// @title Names that differ from a valid one in few bits
 contract Names is ForgeTest {
     IWholeBlockOTA private _record;
 
@@ -17,7 +17,7 @@ contract Names is ForgeTest {
             uint256 name = uint256(bytes32("acme-thermo2-of-the-second-kind")) & ~(type(uint256).max >> (8 * length));
             _pair(bytes32(name), "");
             for (uint256 bit = 8; bit > 0; --bit) {
-                // One bit alone is "@", good anywhere but in the 32nd place, or no character.
+                // A single bit is either "@", which is valid except in the 32nd place, or an invalid character.
                 bytes32 longer = bytes32(name | (1 << (256 - 8 * length - bit)));
                 bool good = length < 31 && longer[length] > 0x20 && longer[length] < 0x7f;
                 _pair(longer, good ? bytes("") : abi.encodeWithSelector(IBlockOTA.NameInvalid.selector, longer));

@@ -1,4 +1,4 @@
-"""The cast, a real chain (anvil) and real contracts, driven through Ape.
+"""Fixtures of the contract tests: a local chain (anvil), its accounts, and the contracts driven through Ape.
 
 Run by ``.venv/bin/pytest tests/contracts -p no:ape_test``, or by ``.venv/bin/ape test tests/contracts``.
 """
@@ -38,7 +38,7 @@ Refused = Callable[..., Any]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the chain when tests of this folder are to run, before Ape's own plugin looks for it."""
+    """Start the chain before Ape's plugin looks for it, if tests of this folder are selected."""
     here = Path(__file__).parent
     if "APE_FOUNDRY_HOST" in os.environ or not any(here in item.path.parents for item in session.items):
         return
@@ -72,7 +72,7 @@ class Safe:
     owners: tuple[TestAccountAPI, ...]
 
     def execute(self, target: ContractInstance, calldata: bytes, *, sender: AccountAPI, signatures: int = 2) -> Any:
-        """Sign a call by the first owners and send it; returns the receipt."""
+        """Execute a call through the Safe, signed by the first owners; return the receipt."""
         call = (target.address, 0, calldata, 0, 0, 0, 0, NO_ADDRESS, NO_ADDRESS)
         digest = self.contract.getTransactionHash(*call, self.contract.call_view_method("nonce"))
         signers = sorted(self.owners[:signatures], key=lambda owner: int(owner.address, 16))
@@ -82,7 +82,7 @@ class Safe:
 
 @pytest.fixture(scope="session", autouse=True)
 def network() -> Iterator[None]:
-    """Ape, connected to the chain."""
+    """Connect Ape to the chain."""
     logger.set_level("ERROR")
     with ape.networks.parse_network_choice("ethereum:local:foundry"):
         yield
@@ -96,9 +96,9 @@ def contracts() -> ape.Project:
 
 @pytest.fixture(scope="session")
 def cast() -> list[TestAccountAPI]:
-    """Everybody who has a key, in the order of the fixtures below."""
+    """The test accounts, in the order of the fixtures below."""
     everybody = [ape.accounts.test_accounts[number] for number in range(7)]
-    # Else Ape derives all keys again for each address that it looks up: half of the time of these tests.
+    # Without this, Ape derives all keys again for each address lookup, which is half of the time of these tests.
     ape.config.test.number_of_accounts = 0
     return everybody
 
@@ -129,13 +129,13 @@ def broker(cast: list[TestAccountAPI]) -> TestAccountAPI:
 
 @pytest.fixture(scope="session")
 def technician(cast: list[TestAccountAPI]) -> TestAccountAPI:
-    """One who reads."""
+    """An account that only reads."""
     return cast[4]
 
 
 @pytest.fixture(scope="session")
 def mallory(cast: list[TestAccountAPI]) -> TestAccountAPI:
-    """One who attacks."""
+    """An attacker's account."""
     return cast[5]
 
 
@@ -153,20 +153,20 @@ def safe(owner_a: TestAccountAPI, owner_b: TestAccountAPI, owner_c: TestAccountA
 
 @pytest.fixture(scope="session")
 def vendor(safe: Safe) -> AccountAPI:
-    """The vendor: the Safe, acting as its owners decided. `Safe.execute` shows how they decide."""
+    """The vendor: the account of the Safe. `Safe.execute` sends calls with the signatures of its owners."""
     safe.contract.provider.set_balance(safe.contract.address, 10**20)
     return ape.accounts.test_accounts.impersonate_account(safe.contract.address)
 
 
 @pytest.fixture(scope="session")
 def deployed(contracts: ape.Project, safe: Safe, owner_a: TestAccountAPI) -> ContractInstance:
-    """BlockOTA as deployed, without a product."""
+    """Deploy BlockOTA without a product."""
     return contracts.BlockOTA.deploy(safe.contract, sender=owner_a)
 
 
 @pytest.fixture
 def empty(deployed: ContractInstance) -> Iterator[ContractInstance]:
-    """BlockOTA without a product; the chain goes back after each test."""
+    """BlockOTA without a product; the chain is reverted after each test."""
     snapshot = ape.chain.snapshot()
     yield deployed
     ape.chain.restore(snapshot)
@@ -183,7 +183,7 @@ def block_ota(empty: ContractInstance, vendor: AccountAPI) -> ContractInstance:
 def replication_deployed(
     contracts: ape.Project, deployed: ContractInstance, owner_a: TestAccountAPI
 ) -> ContractInstance:
-    """FirmwareReplication beside BlockOTA."""
+    """Deploy FirmwareReplication for this BlockOTA."""
     return contracts.FirmwareReplication.deploy(deployed, sender=owner_a)
 
 
@@ -191,14 +191,14 @@ def replication_deployed(
 def replication(
     replication_deployed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> ContractInstance:
-    """FirmwareReplication without an agreement, and releases 1 and 2 published."""
+    """FirmwareReplication without an agreement; releases 1 and 2 are published."""
     block_ota.publish([make_release(1), make_release(2)], sender=vendor)
     return replication_deployed
 
 
 @pytest.fixture(scope="session")
 def product() -> bytes:
-    """The name of the product that `block_ota` knows."""
+    """The name of the product that is paired in `block_ota`."""
     return PRODUCT
 
 
@@ -210,10 +210,10 @@ def oem() -> bytes:
 
 @pytest.fixture(scope="session")
 def make_release() -> MakeRelease:
-    """Makes the argument of `publish`: number n is version 1.n.0, with an image of its own."""
+    """Factory of `publish` arguments: release n has version 1.n.0 and a unique image."""
 
     def make(number: int = 1, **changes: Any) -> dict[str, Any]:
-        """A release of 60,000 bytes at the start of the region, but for the changes."""
+        """Return a release of 60,000 bytes at the start of the region, with the given changes."""
         return {
             "product": PRODUCT,
             "version": 1 << 48 | number << 24,

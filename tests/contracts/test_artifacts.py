@@ -1,4 +1,4 @@
-"""The package data are what the sources compile to: by Ape, and in any folder. ``make check`` compares them too."""
+"""The package data equal what the sources compile to, with Ape and in any folder; `make check` compares them too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ARTIFACT = "blockota/artifacts/BlockOTA.json"
 
 
 def test_the_bytecode_should_equal_what_ape_compiles(contracts: ape.Project) -> None:
-    """Two ways of compiling, the same bytes, so the settings of both are those of ape-config.yaml."""
+    """Both compilers produce the same bytes, so both use the settings of ape-config.yaml."""
     artifact = json.loads((CLONE / ARTIFACT).read_text())
     compiled = contracts.BlockOTA.contract_type
     assert artifact["bytecode"] == str(compiled.deployment_bytecode.bytecode)
@@ -24,7 +24,7 @@ def test_the_bytecode_should_equal_what_ape_compiles(contracts: ape.Project) -> 
 
 
 def test_the_package_data_should_not_depend_on_the_folder(tmp_path: Path) -> None:
-    """A copy of the clone builds what is committed."""
+    """A copy of the clone in another folder builds the committed files."""
     shutil.copytree(CLONE / "contracts", tmp_path / "contracts", ignore=shutil.ignore_patterns(".cache"))
     shutil.copy(CLONE / "ape-config.yaml", tmp_path)
     (tmp_path / "node_modules").symlink_to(CLONE / "node_modules")
@@ -36,7 +36,7 @@ def test_the_package_data_should_not_depend_on_the_folder(tmp_path: Path) -> Non
 def test_a_check_should_fail_and_write_nothing(
     tmp_path: Path, before: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The file that differs is named with the remedy; without ``--check`` it is written."""
+    """``--check`` names the file that differs and the remedy; without ``--check`` the file is written."""
     artifact = tmp_path / ARTIFACT
     artifact.parent.mkdir(parents=True)
     if before:

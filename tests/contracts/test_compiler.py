@@ -1,4 +1,4 @@
-"""The installation of the compiler, and npm's solc behind the native command line."""
+"""The installer of the compiler, and the launcher that gives npm's solc the native command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = 'pragma solidity 0.8.28; import "lib/B.sol"; contract A is B {}'
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The launcher, as installed where nothing can be downloaded."""
+    """The launcher, installed without network access."""
     folder = tmp_path_factory.mktemp("compilers")
     install(folder)
     return folder / NAME
@@ -27,7 +27,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """A folder with a contract of its own and an imported one."""
+    """A folder with a contract that imports another one."""
     (tmp_path / "sources" / "lib").mkdir(parents=True)
     (tmp_path / "sources" / "A.sol").write_text(SOURCE)
     (tmp_path / "sources" / "lib" / "B.sol").write_text("pragma solidity 0.8.28; contract B {}")
@@ -35,7 +35,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def install(compilers: Path, *, clone: Path = CLONE) -> subprocess.CompletedProcess[str]:
-    """Run the installer of a clone for a folder of compilers, without a way to download one."""
+    """Run the installer of a clone for a folder of compilers, without network access."""
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     environment = os.environ | proxies | {"SOLCX_BINARY_PATH": str(compilers)}
     command = [sys.executable, "scripts/install_compiler.py"]
@@ -43,7 +43,7 @@ def install(compilers: Path, *, clone: Path = CLONE) -> subprocess.CompletedProc
 
 
 def standard_json(launcher: Path, *options: str | Path, folder: Path) -> dict[str, Any]:
-    """Compile contract A as Ape and Foundry do."""
+    """Compile contract A through the standard JSON interface, as Ape and Foundry do."""
     selection = {"*": {"*": ["abi"]}}
     job = {
         "language": "Solidity",
@@ -57,7 +57,7 @@ def standard_json(launcher: Path, *options: str | Path, folder: Path) -> dict[st
 
 
 def test_what_does_not_work_should_be_replaced_by_the_launcher(tmp_path: Path) -> None:
-    """A download that broke off, say; the launcher answers as py-solc-x expects of that version."""
+    """An incomplete download is replaced; the launcher prints the version as py-solc-x expects."""
     (tmp_path / NAME).write_bytes(b"\x7fELF")
     (tmp_path / NAME).chmod(0o755)
     done = install(tmp_path)
@@ -69,7 +69,7 @@ def test_what_does_not_work_should_be_replaced_by_the_launcher(tmp_path: Path) -
 
 
 def test_what_works_should_be_kept(tmp_path: Path) -> None:
-    """A compiler that is there already is not touched, and nothing is said."""
+    """An installed compiler is not changed, and nothing is printed."""
     native = "#!/bin/sh\necho 'Version: 0.8.28+commit.7893614a.Linux.g++'\n"
     (tmp_path / NAME).write_text(native)
     (tmp_path / NAME).chmod(0o755)
@@ -79,7 +79,7 @@ def test_what_works_should_be_kept(tmp_path: Path) -> None:
 
 
 def test_where_npm_packages_are_missing_it_should_say_so(tmp_path: Path) -> None:
-    """One sentence with the remedy, and no half-made compiler."""
+    """The error names the remedy, and no partial installation is left."""
     clone, compilers = tmp_path / "clone", tmp_path / "compilers"
     (clone / "scripts").mkdir(parents=True)
     compilers.mkdir()
@@ -92,14 +92,14 @@ def test_where_npm_packages_are_missing_it_should_say_so(tmp_path: Path) -> None
 
 
 def test_imports_should_be_found_below_the_base_path(launcher: Path, sources: Path) -> None:
-    """As Ape calls it; the answer is JSON and nothing else."""
+    """Imports resolve below the base path, as Ape passes it; stdout contains only JSON."""
     answer = standard_json(launcher, "--base-path", sources, folder=CLONE)
     assert all(error["severity"] != "error" for error in answer.get("errors", []))
     assert "lib/B.sol" in answer["contracts"]
 
 
 def test_imports_should_be_found_on_an_include_path(launcher: Path, sources: Path, tmp_path: Path) -> None:
-    """A second root, as Foundry gives for its libraries."""
+    """Imports resolve on an include path, which Foundry passes for its libraries."""
     base = tmp_path / "elsewhere"
     base.mkdir()
     answer = standard_json(launcher, f"--base-path={base}", "--include-path", sources, folder=CLONE)
@@ -110,7 +110,7 @@ def test_imports_should_be_found_on_an_include_path(launcher: Path, sources: Pat
 def test_imports_outside_of_the_allowed_folders_should_be_refused(
     launcher: Path, sources: Path, tmp_path: Path, *, allowed: bool
 ) -> None:
-    """A link does not lead out, unless its target is allowed."""
+    """A symbolic link is followed only if its target is allowed."""
     outside = tmp_path / "outside"
     (sources / "lib").rename(outside)
     (sources / "lib").symlink_to(outside)
@@ -121,7 +121,7 @@ def test_imports_outside_of_the_allowed_folders_should_be_refused(
 
 
 def test_it_should_serve_a_clone_that_did_not_install_it(launcher: Path, sources: Path, tmp_path: Path) -> None:
-    """The npm packages of the folder one works in come first, though the installing clone is gone."""
+    """The npm packages of the working folder are used first; the installing clone may be deleted."""
     orphan = tmp_path / NAME
     orphan.write_text(launcher.read_text().replace(json.dumps(str(CLONE)), '"/gone"'))
     orphan.chmod(0o755)
@@ -130,7 +130,7 @@ def test_it_should_serve_a_clone_that_did_not_install_it(launcher: Path, sources
 
 
 def test_where_no_clone_has_the_npm_packages_it_should_say_so(launcher: Path, tmp_path: Path) -> None:
-    """One sentence with the remedy, on stderr."""
+    """The error names the remedy and is printed to stderr."""
     orphan = tmp_path / NAME
     orphan.write_text(launcher.read_text().replace(json.dumps(str(CLONE)), '"/gone"'))
     orphan.chmod(0o755)
@@ -141,7 +141,7 @@ def test_where_no_clone_has_the_npm_packages_it_should_say_so(launcher: Path, tm
 
 
 def test_combined_json_should_give_slither_what_it_reads(launcher: Path, sources: Path) -> None:
-    """Bytecode, syntax tree and the list of sources."""
+    """The combined JSON contains the bytecode, the syntax tree and the list of sources."""
     command = [str(launcher), "--combined-json", "abi,ast,bin,srcmap", "--base-path", ".", "A.sol"]
     done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
@@ -151,7 +151,7 @@ def test_combined_json_should_give_slither_what_it_reads(launcher: Path, sources
 
 
 def test_an_unknown_option_should_fail(launcher: Path) -> None:
-    """Silence would look like success."""
+    """An unknown option is an error instead of being ignored."""
     done = subprocess.run([launcher, "--gas"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Unknown option --gas" in done.stderr

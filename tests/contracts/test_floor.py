@@ -10,10 +10,10 @@ from ape.contracts import ContractInstance
 FLOOR = 1 << 48 | 4 << 24
 
 
-def test_when_the_floor_is_raised_it_should_be_recorded_and_told(
+def test_when_the_floor_is_raised_it_should_be_recorded_and_emitted(
     block_ota: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """It may lie above every release, and rise again; a pause does not hinder it."""
+    """The floor may exceed every release and may be raised again, also while paused."""
     block_ota.pause(sender=vendor)
     for version in (FLOOR, FLOOR + 1):
         receipt = block_ota.setMinimumVersion(product, version, sender=vendor)
@@ -26,7 +26,7 @@ def test_when_the_floor_is_raised_it_should_be_recorded_and_told(
 def test_when_the_floor_would_not_rise_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, product: bytes, requested: int
 ) -> None:
-    """A floor that could fall would let old faults back in."""
+    """The floor never falls: releases with known faults would be installable again."""
     block_ota.setMinimumVersion(product, FLOOR, sender=vendor)
     with ape.reverts(block_ota.MinimumVersionNotRaised, product=product, requested=requested, minimumVersion=FLOOR):
         block_ota.setMinimumVersion(product, requested, sender=vendor)
@@ -35,6 +35,6 @@ def test_when_the_floor_would_not_rise_it_should_refuse(
 def test_when_the_product_is_not_paired_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """A floor belongs to a product that is there."""
+    """Only a paired product has a floor."""
     with ape.reverts(empty.ProductNotPaired, product=product):
         empty.setMinimumVersion(product, FLOOR, sender=vendor)

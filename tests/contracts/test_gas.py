@@ -1,4 +1,4 @@
-"""What writing costs, in gas: given a product with releases, when …, it should cost no more than …."""
+"""The gas of write calls stays below fixed limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: 
 def test_deploying_should_stay_below_its_limit(
     contracts: ape.Project, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """A vendor pays this once."""
+    """Deployment, which a vendor pays once, stays below its limit."""
     again = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)
     assert again.creation_metadata.receipt.gas_used <= DEPLOY
 
@@ -33,7 +33,7 @@ def test_deploying_should_stay_below_its_limit(
 def test_publishing_should_cost_the_same_at_release_2_and_at_release_1000(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """Nothing that is recorded makes the next release dearer."""
+    """The cost of a release does not grow with the number of releases."""
     second = with_release.publish([make_release(2)], sender=vendor).gas_used
     for first in range(3, 1000, BATCH):
         batch = [make_release(number) for number in range(first, min(first + BATCH, 1000))]
@@ -47,7 +47,7 @@ def test_publishing_should_cost_the_same_at_release_2_and_at_release_1000(
 def test_publishing_several_at_once_should_cost_less_for_each(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """The transaction, its signatures and the owner's check are paid once."""
+    """A batch pays the transaction, the signatures and the owner check once."""
     receipt = with_release.publish([make_release(number) for number in range(2, 12)], sender=vendor)
     assert receipt.gas_used / 10 <= PUBLISH * 0.75
 
@@ -55,7 +55,7 @@ def test_publishing_several_at_once_should_cost_less_for_each(
 def test_publishing_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     with_release: ContractInstance, safe: Any, broker: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """Anyone may send it, here the broker; the Safe's own first transaction costs 17,100 more, once."""
+    """Any account may send it, here the broker; the Safe's first transaction costs 17,100 more."""
     used = []
     for number in (2, 3):
         calldata = with_release.publish.encode_input([make_release(number)])
@@ -68,7 +68,7 @@ def test_publishing_by_two_signatures_of_the_safe_should_stay_below_its_limit(
 def test_one_signature_of_the_safe_should_publish_nothing(
     with_release: ContractInstance, safe: Any, owner_a: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """Two of three must sign (GS020: too few signatures)."""
+    """The Safe requires two of three signatures (GS020: too few signatures)."""
     calldata = with_release.publish.encode_input([make_release(2)])
     with ape.reverts("GS020"):
         safe.execute(with_release, calldata, sender=owner_a, signatures=1)

@@ -1,6 +1,6 @@
-"""Whatever the vendor does, in whatever order, the record obeys its rules.
+"""The record obeys its rules after any sequence of calls by the vendor.
 
-The rules are said a second time here, in Python, and compared with the contract after random actions.
+A second implementation of the rules, in Python, is compared with the contract after random actions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ACTIONS = st.lists(
 
 @dataclass
 class Rules:
-    """What must come of the actions.
+    """The expected state.
 
     Attributes:
         images: image by version, in the order of publishing.
@@ -54,7 +54,7 @@ class Rules:
         return max(self.images.keys() - self.revoked, default=0)
 
     def allow(self, action: str, version: int, image: int) -> bool:
-        """Whether the action is allowed; if it is, it is done."""
+        """Apply the action if it is allowed; return whether it was."""
         if action == "publish":
             allowed = version > self.head and version >= self.floor and image not in self.images.values()
             self.images |= {version: image} if allowed else {}
@@ -78,7 +78,7 @@ class Rules:
 def test_the_record_should_obey_the_rules_after_any_actions(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, actions: list[tuple[str, int, int]]
 ) -> None:
-    """Head and floor only grow, a release never changes but to revoked, and the latest is the greatest left."""
+    """Head and floor only grow, releases change only to revoked, the latest is the greatest not revoked."""
     rules = Rules()
     with ape.chain.isolate():
         for action, version, image in actions:
@@ -88,7 +88,7 @@ def test_the_record_should_obey_the_rules_after_any_actions(
 
 
 def perform(block_ota: ContractInstance, vendor: AccountAPI, *, release: dict[str, Any], action: str) -> bool:
-    """Do the action; False when the contract refuses it."""
+    """Perform the action; return False if the contract refuses it."""
     calls = {
         "publish": lambda: block_ota.publish([release], sender=vendor),
         "revoke": lambda: block_ota.revoke(release["product"], release["version"], "", sender=vendor),
@@ -102,7 +102,7 @@ def perform(block_ota: ContractInstance, vendor: AccountAPI, *, release: dict[st
 
 
 def compare(block_ota: ContractInstance, rules: Rules, make_release: MakeRelease) -> None:
-    """Every getter says what the rules say."""
+    """Compare every getter with the model."""
     product = make_release(0)["product"]
     state = block_ota.productRecord(product)
     assert (state.head, state.minimumVersion) == (rules.head, rules.floor)

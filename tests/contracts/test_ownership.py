@@ -1,4 +1,4 @@
-"""Who may write, and handing the contract over: given a contract of the Safe's, when …, it should …."""
+"""Access to the write functions, and the transfer of ownership."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 
 MakeRelease = Callable[..., dict[str, Any]]
-NOBODY = "0x0000000000000000000000000000000000000000"
+ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 
 
 @pytest.fixture
 def writing_calls(make_release: MakeRelease, product: bytes, oem: bytes, mallory: TestAccountAPI) -> dict[str, Any]:
-    """Arguments for every function that only the owner may call."""
+    """Arguments for each function that only the owner may call."""
     return {
         "publish": ([make_release(1)],),
         "revoke": (product, 1, "bricks boards"),
@@ -29,7 +29,7 @@ def writing_calls(make_release: MakeRelease, product: bytes, oem: bytes, mallory
 
 
 def test_every_writing_function_is_among_those_tested(empty: ContractInstance, writing_calls: dict[str, Any]) -> None:
-    """One that is added must be added to the test of access below; accepting is the new owner's, pausing is apart."""
+    """Every write function is in the access test below, except accepting ownership and pausing."""
     writing = {entry.name for entry in empty.contract_type.mutable_methods}
     assert writing == writing_calls.keys() | {"acceptOwnership", "pause"}
 
@@ -38,7 +38,7 @@ def test_every_writing_function_is_among_those_tested(empty: ContractInstance, w
 def test_when_anyone_but_the_safe_writes_it_should_refuse(
     empty: ContractInstance, writing_calls: dict[str, Any], request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Not even one of the Safe's owners may write alone."""
+    """Only the Safe may write; a single owner of the Safe may not."""
     caller = request.getfixturevalue(who)
     for name, arguments in writing_calls.items():
         with ape.reverts(empty.OwnableUnauthorizedAccount, account=caller.address):
@@ -48,18 +48,18 @@ def test_when_anyone_but_the_safe_writes_it_should_refuse(
 def test_when_ownership_is_transferred_it_should_change_only_once_accepted(
     empty: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI
 ) -> None:
-    """Two steps: an address nobody can sign for never becomes the owner."""
+    """A transfer takes two steps, so that an address without a key never becomes the owner."""
     started = empty.transferOwnership(broker, sender=vendor).decode_logs(empty.OwnershipTransferStarted)
     assert (empty.owner(), empty.pendingOwner()) == (vendor.address, broker.address)
     accepted = empty.acceptOwnership(sender=broker).decode_logs(empty.OwnershipTransferred)
-    assert (empty.owner(), empty.pendingOwner()) == (broker.address, NOBODY)
+    assert (empty.owner(), empty.pendingOwner()) == (broker.address, ZERO_ADDRESS)
     assert (started[0].newOwner, accepted[0].newOwner) == (broker.address, broker.address)
 
 
 def test_when_another_accepts_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """Only the one who was named may take over."""
+    """Only the pending owner may accept."""
     empty.transferOwnership(broker, sender=vendor)
     with ape.reverts(empty.OwnableUnauthorizedAccount, account=mallory.address):
         empty.acceptOwnership(sender=mallory)
@@ -68,7 +68,7 @@ def test_when_another_accepts_it_should_refuse(
 def test_when_ownership_is_renounced_it_should_refuse_even_the_safe(
     empty: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """A record that nobody owns could never revoke."""
+    """Ownership cannot be renounced: a contract without an owner could never revoke."""
     with ape.reverts(empty.RenouncingRefused):
         empty.renounceOwnership(sender=vendor)
     assert empty.owner() == vendor.address
@@ -77,6 +77,6 @@ def test_when_ownership_is_renounced_it_should_refuse_even_the_safe(
 def test_when_it_would_be_deployed_without_an_owner_it_should_refuse(
     contracts: ape.Project, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """The constructor wants the Safe."""
-    with ape.reverts(empty.OwnableInvalidOwner, owner=NOBODY):
-        contracts.BlockOTA.deploy(NOBODY, sender=owner_a)
+    """The constructor rejects the zero address as owner."""
+    with ape.reverts(empty.OwnableInvalidOwner, owner=ZERO_ADDRESS):
+        contracts.BlockOTA.deploy(ZERO_ADDRESS, sender=owner_a)

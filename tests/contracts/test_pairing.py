@@ -1,4 +1,4 @@
-"""pairOem and unpairOem: given a contract, when …, it should …."""
+"""pairOem and unpairOem."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FLASH_START, FLASH_SIZE = 0x0800_0000, 0x1_0000
 FIRST = 1 << 48 | 1 << 24
 
 
-def test_when_a_product_is_paired_it_should_be_recorded_and_told(
+def test_when_a_product_is_paired_it_should_be_recorded_and_emitted(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes
 ) -> None:
-    """All of the pairing can be read, by name and in the list."""
+    """Every field of the pairing can be read by name and in the list, and is emitted."""
     receipt = empty.pairOem(product, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
     (event,) = receipt.decode_logs(empty.OemPaired)
     (listed,) = empty.products(0, 10)
@@ -33,7 +33,7 @@ def test_when_a_product_is_paired_it_should_be_recorded_and_told(
 def test_when_it_is_paired_anew_it_should_replace_the_pairing_and_keep_releases_head_and_floor(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A release keeps the chip it was published for; the product is listed once."""
+    """Releases keep the chip that they were published for; the product is listed once."""
     block_ota.publish([make_release(1)], sender=vendor)
     block_ota.setMinimumVersion(product, FIRST, sender=vendor)
     block_ota.pairOem(product, b"OTHER".ljust(32, b"\0"), 0x0414, 0x0801_0000, 0x8_0000, sender=vendor)
@@ -44,10 +44,10 @@ def test_when_it_is_paired_anew_it_should_replace_the_pairing_and_keep_releases_
     assert block_ota.release(product, FIRST).chipId == 0x0410
 
 
-def test_when_it_is_unpaired_it_should_tell_and_keep_the_record(
+def test_when_it_is_unpaired_it_should_emit_and_keep_the_record(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """What was published stays published."""
+    """Unpairing emits an event and keeps the published releases."""
     block_ota.publish([make_release(1)], sender=vendor)
     (event,) = block_ota.unpairOem(product, sender=vendor).decode_logs(block_ota.OemUnpaired)
     record = block_ota.productRecord(product)
@@ -59,7 +59,7 @@ def test_when_it_is_unpaired_it_should_tell_and_keep_the_record(
 def test_when_it_is_paired_again_after_unpairing_it_should_go_on_from_its_head(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """Unpairing is no way to publish an old version again; the product is listed once."""
+    """Unpairing does not allow old versions to be published again; the product is listed once."""
     block_ota.publish([make_release(1)], sender=vendor)
     block_ota.unpairOem(product, sender=vendor)
     block_ota.pairOem(product, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
@@ -72,7 +72,7 @@ def test_when_it_is_paired_again_after_unpairing_it_should_go_on_from_its_head(
 def test_when_what_is_not_paired_is_unpaired_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes, times: int
 ) -> None:
-    """There must be a pairing to dissolve."""
+    """Only a paired product can be unpaired."""
     for _ in range(times):
         empty.pairOem(product, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
         empty.unpairOem(product, sender=vendor)
@@ -90,7 +90,7 @@ def test_when_what_is_not_paired_is_unpaired_it_should_refuse(
 def test_when_the_name_is_of_an_allowed_length_it_should_be_recorded(
     empty: ContractInstance, vendor: AccountAPI, name: bytes
 ) -> None:
-    """1 and 31 characters are the limits."""
+    """Names have 1 to 31 characters."""
     key = name.ljust(32, b"\0")
     empty.pairOem(key, key, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
     assert empty.productRecord(key).oem == key
@@ -113,7 +113,7 @@ def test_when_the_name_is_of_an_allowed_length_it_should_be_recorded(
 def test_when_a_name_cannot_be_read_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, name: bytes, which: str
 ) -> None:
-    """Two names that look alike must not both exist."""
+    """Ambiguous names are refused: two names that look alike must not both exist."""
     key = name.ljust(32, b"\0")
     names = (key, product) if which == "product" else (product, key)
     with ape.reverts(empty.NameInvalid, name=key):
@@ -128,9 +128,9 @@ def test_when_a_name_cannot_be_read_it_should_refuse(
         pytest.param((0xFFFF_FFFF, 0xFFFF_FFFF), id="far beyond"),
     ],
 )
-def test_when_the_region_cannot_be_it_should_refuse(
+def test_when_the_region_is_invalid_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes, region: tuple[int, int]
 ) -> None:
-    """A region has bytes, and ends within the address space."""
+    """A region is not empty and ends within the address space."""
     with ape.reverts(empty.RegionInvalid, flashStart=region[0], flashSize=region[1]):
         empty.pairOem(product, oem, 0x0410, *region, sender=vendor)

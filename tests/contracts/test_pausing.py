@@ -1,4 +1,4 @@
-"""pause and resume: given a contract of the Safe's, when …, it should …."""
+"""pause and resume."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MakeRelease = Callable[..., dict[str, Any]]
 
 
 @pytest.mark.parametrize("who", ["vendor", "owner_a", "owner_b", "owner_c"])
-def test_when_the_safe_or_any_of_its_owners_pauses_it_should_tell_and_refuse_to_publish_until_the_safe_resumes(
+def test_when_the_safe_or_any_of_its_owners_pauses_it_should_emit_and_refuse_to_publish_until_resumed(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """An emergency stop does not wait for signatures; its end does."""
+    """A single owner can pause at once; only the Safe can resume."""
     caller = request.getfixturevalue(who)
     (event,) = block_ota.pause(sender=caller).decode_logs(block_ota.Paused)
     assert event.account == caller.address
@@ -34,7 +34,7 @@ def test_when_the_safe_or_any_of_its_owners_pauses_it_should_tell_and_refuse_to_
 def test_when_a_stranger_pauses_it_should_refuse(
     empty: ContractInstance, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Neither the owner, nor an owner of the Safe."""
+    """Only the contract's owner and the owners of the Safe may pause."""
     caller = request.getfixturevalue(who)
     with ape.reverts(empty.PausingNotAllowed, account=caller.address):
         empty.pause(sender=caller)
@@ -44,16 +44,16 @@ def test_when_a_stranger_pauses_it_should_refuse(
 def test_when_an_owner_has_left_the_safe_it_should_refuse(
     empty: ContractInstance, safe: Any, owner_b: TestAccountAPI, owner_c: TestAccountAPI
 ) -> None:
-    """The Safe is asked at that moment; it can remove one who pauses out of spite."""
+    """The Safe is queried at the time of the call, so a removed owner cannot pause."""
     safe.execute(safe.contract, safe.contract.removeOwner.encode_input(owner_b, owner_c, 2), sender=owner_b)
     with ape.reverts(empty.PausingNotAllowed, account=owner_c.address):
         empty.pause(sender=owner_c)
 
 
-def test_when_the_safe_s_owner_is_one_no_more_by_transfer_it_should_obey_the_new_owner_alone(
+def test_when_ownership_moves_to_an_account_it_should_obey_that_account_alone(
     empty: ContractInstance, vendor: AccountAPI, owner_a: TestAccountAPI, broker: TestAccountAPI
 ) -> None:
-    """The new owner is no Safe: it has no code, and nobody else may pause."""
+    """If the new owner is an account without code, only that account may pause."""
     empty.transferOwnership(broker, sender=vendor)
     empty.acceptOwnership(sender=broker)
     with ape.reverts(empty.PausingNotAllowed, account=owner_a.address):
@@ -66,7 +66,7 @@ def test_when_the_safe_s_owner_is_one_no_more_by_transfer_it_should_obey_the_new
 def test_when_it_is_paused_twice_it_should_refuse(
     empty: ContractInstance, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """A second pause says that somebody misunderstood."""
+    """Pausing a paused contract is an error."""
     caller = request.getfixturevalue(who)
     empty.pause(sender=caller)
     with ape.reverts(empty.EnforcedPause):
@@ -74,7 +74,7 @@ def test_when_it_is_paused_twice_it_should_refuse(
 
 
 def test_when_it_is_resumed_without_a_pause_it_should_refuse(empty: ContractInstance, vendor: AccountAPI) -> None:
-    """There must be a pause to end."""
+    """Resuming a contract that is not paused is an error."""
     with ape.reverts(empty.ExpectedPause):
         empty.resume(sender=vendor)
 
@@ -82,7 +82,7 @@ def test_when_it_is_resumed_without_a_pause_it_should_refuse(empty: ContractInst
 def test_while_it_is_paused_it_should_still_revoke_and_raise_the_floor(
     block_ota: ContractInstance, vendor: AccountAPI, owner_a: TestAccountAPI, make_release: MakeRelease
 ) -> None:
-    """These are what an emergency needs."""
+    """A pause does not block the functions that an emergency needs."""
     release = make_release(1)
     block_ota.publish([release], sender=vendor)
     block_ota.pause(sender=owner_a)

@@ -1,4 +1,4 @@
-"""publish: given a paired product, when …, it should …."""
+"""publish, for a paired product."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: 
     return block_ota
 
 
-def test_when_the_release_is_the_first_it_should_be_recorded_and_told(
+def test_when_the_release_is_the_first_it_should_be_recorded_and_emitted(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """All facts are recorded, and emitted with the manifest, which is not recorded."""
+    """All fields are stored and emitted; the manifest is emitted only."""
     wanted = make_release(1)
     receipt = block_ota.publish([wanted], sender=vendor)
     (event,) = receipt.decode_logs(block_ota.ReleasePublished)
@@ -43,7 +43,7 @@ def test_when_the_release_is_the_first_it_should_be_recorded_and_told(
 def test_when_the_release_is_a_later_one_it_should_become_the_head_and_link_to_the_one_before(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """The head moves; `previous` leads back."""
+    """The head moves to the new release, and `previous` refers to the former head."""
     wanted = make_release(5)
     with_release.publish([wanted], sender=vendor)
     assert with_release.productRecord(wanted["product"]).head == wanted["version"]
@@ -51,10 +51,10 @@ def test_when_the_release_is_a_later_one_it_should_become_the_head_and_link_to_t
     assert with_release.release(wanted["product"], FIRST).sha256 == make_release(1)["sha256"]
 
 
-def test_when_several_are_published_it_should_record_and_tell_them_in_their_order(
+def test_when_several_are_published_it_should_record_and_emit_them_in_order(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease
 ) -> None:
-    """One transaction makes the same chain of releases as several would."""
+    """One transaction records the same chain of releases as several transactions."""
     wanted = [make_release(number) for number in (1, 2, 3)]
     receipt = block_ota.publish(wanted, sender=vendor)
     events = receipt.decode_logs(block_ota.ReleasePublished)
@@ -67,7 +67,7 @@ def test_when_several_are_published_it_should_record_and_tell_them_in_their_orde
 def test_when_one_of_several_is_refused_it_should_record_none(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A good release does not survive a bad one in the same call."""
+    """A batch is atomic: a valid release is not recorded beside an invalid one."""
     with ape.reverts(block_ota.ImageEmpty, product=product, version=make_release(2)["version"]):
         block_ota.publish([make_release(1), make_release(2, size=0)], sender=vendor)
     assert block_ota.productRecord(product).head == 0
@@ -77,7 +77,7 @@ def test_when_one_of_several_is_refused_it_should_record_none(
 def test_when_the_image_belongs_to_another_product_too_it_should_be_recorded_for_both(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, oem: bytes
 ) -> None:
-    """Repetition is refused for a product, not for all."""
+    """An image must be unique within a product, not across products."""
     other = b"acme-thermo3".ljust(32, b"\0")
     with_release.pairOem(other, oem, 0x0410, FLASH_START, FLASH_SIZE, sender=vendor)
     with_release.publish([make_release(1, product=other)], sender=vendor)
@@ -87,7 +87,7 @@ def test_when_the_image_belongs_to_another_product_too_it_should_be_recorded_for
 def test_when_the_time_is_ahead_it_should_be_kept(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A release may be scheduled; until then it is the latest, but not authentic."""
+    """A release may be scheduled; until its time it is the latest, but not authentic."""
     ahead = ape.chain.pending_timestamp + 3600
     wanted = make_release(1, activeFrom=ahead)
     block_ota.publish([wanted], sender=vendor)
@@ -97,10 +97,10 @@ def test_when_the_time_is_ahead_it_should_be_kept(
     assert block_ota.isAuthentic(product, wanted["version"], wanted["sha256"])
 
 
-def test_when_the_time_is_past_it_should_become_the_block_s(
+def test_when_the_time_is_past_it_should_become_the_block_time(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Nobody can date a release back."""
+    """Releases cannot be backdated."""
     receipt = block_ota.publish([make_release(1, activeFrom=1_600_000_000)], sender=vendor)
     assert block_ota.latest(product).activeFrom == receipt.timestamp
 
@@ -119,7 +119,7 @@ def test_when_the_image_just_fits_the_region_it_should_be_recorded(
     load_address: int,
     size: int,
 ) -> None:
-    """Both ends of the region can be used."""
+    """An image may start and end at the bounds of the region."""
     wanted = make_release(1, loadAddress=load_address, size=size)
     block_ota.publish([wanted], sender=vendor)
     record = block_ota.latest(wanted["product"])
@@ -129,7 +129,7 @@ def test_when_the_image_just_fits_the_region_it_should_be_recorded(
 def test_when_the_region_ends_with_the_address_space_it_should_take_the_last_byte(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """2^32 as an end is no overflow."""
+    """A region that ends at 2^32 does not overflow."""
     block_ota.pairOem(product, oem, 0x0410, 0xFFFF_0000, 0x1_0000, sender=vendor)
     block_ota.publish([make_release(1, loadAddress=0xFFFF_0000, size=0x1_0000)], sender=vendor)
     assert block_ota.latest(product).size == 0x1_0000
@@ -149,7 +149,7 @@ def test_when_the_image_is_large_it_should_be_recorded_with_the_dag_root_it_need
     size: int,
     dag_root: bytes,
 ) -> None:
-    """Up to 1 MiB the SHA-256 is the address of the content; above it, the DAG root is."""
+    """Up to 1 MiB the SHA-256 addresses the content; a larger image needs a DAG root."""
     wanted = make_release(1, size=size, dagRoot=dag_root)
     (event,) = large_region.publish([wanted], sender=vendor).decode_logs(large_region.ReleasePublished)
     assert large_region.latest(wanted["product"]).dagRoot == event.dagRoot == dag_root
@@ -169,7 +169,7 @@ def test_when_size_and_dag_root_disagree_it_should_refuse(
     size: int,
     dag_root: bytes,
 ) -> None:
-    """A root is there just when it is needed."""
+    """A DAG root is given if and only if the image is larger than 1 MiB."""
     wanted = make_release(1, size=size, dagRoot=dag_root)
     facts = {name: wanted[name] for name in ("product", "version", "size", "dagRoot")}
     with ape.reverts(large_region.DagRootMismatch, **facts):
@@ -177,7 +177,7 @@ def test_when_size_and_dag_root_disagree_it_should_refuse(
 
 
 def test_when_nothing_is_given_it_should_refuse(block_ota: ContractInstance, vendor: AccountAPI) -> None:
-    """An empty list is a mistake of the caller."""
+    """An empty list is an error."""
     with ape.reverts(block_ota.NothingToPublish):
         block_ota.publish([], sender=vendor)
 
@@ -185,7 +185,7 @@ def test_when_nothing_is_given_it_should_refuse(block_ota: ContractInstance, ven
 def test_when_the_product_was_never_paired_it_should_refuse(
     empty: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """There must be an OEM, a chip and a region."""
+    """Publishing requires a paired OEM, chip and region."""
     with ape.reverts(empty.ProductNotPaired, product=product):
         empty.publish([make_release(1)], sender=vendor)
 
@@ -193,7 +193,7 @@ def test_when_the_product_was_never_paired_it_should_refuse(
 def test_when_the_product_was_unpaired_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Unpairing ends publishing."""
+    """No release can be published after unpairing."""
     block_ota.unpairOem(product, sender=vendor)
     with ape.reverts(block_ota.ProductNotPaired, product=product):
         block_ota.publish([make_release(1)], sender=vendor)
@@ -203,7 +203,7 @@ def test_when_the_product_was_unpaired_it_should_refuse(
 def test_when_the_version_is_not_newer_it_should_refuse(
     with_release: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, version: int
 ) -> None:
-    """Versions grow."""
+    """Versions increase strictly."""
     with ape.reverts(with_release.VersionNotNewer, product=product, version=version, head=FIRST):
         with_release.publish([make_release(2, version=version)], sender=vendor)
 
@@ -211,7 +211,7 @@ def test_when_the_version_is_not_newer_it_should_refuse(
 def test_when_the_first_version_is_zero_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Zero means that there is none."""
+    """Version 0 is refused: it means that no release exists."""
     with ape.reverts(block_ota.VersionNotNewer, product=product, version=0, head=0):
         block_ota.publish([make_release(1, version=0)], sender=vendor)
 
@@ -219,7 +219,7 @@ def test_when_the_first_version_is_zero_it_should_refuse(
 def test_when_the_version_is_below_the_floor_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """The floor itself is allowed, one less is not."""
+    """A version equal to the floor is allowed, a lower one is not."""
     block_ota.setMinimumVersion(product, FIRST, sender=vendor)
     below = {"product": product, "version": FIRST - 1, "minimumVersion": FIRST}
     with ape.reverts(block_ota.VersionBelowMinimum, **below):
@@ -231,7 +231,7 @@ def test_when_the_version_is_below_the_floor_it_should_refuse(
 def test_when_the_digest_is_missing_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """No release without the image's SHA-256."""
+    """A release requires the SHA-256 of its image."""
     with ape.reverts(block_ota.DigestMissing, product=product, version=FIRST):
         block_ota.publish([make_release(1, sha256=bytes(32))], sender=vendor)
 
@@ -245,7 +245,7 @@ def test_when_the_image_is_recorded_already_it_should_name_the_version_that_has_
     *,
     revoked: bool,
 ) -> None:
-    """An image has one version, and revoking it does not free it."""
+    """An image has one version, also after it was revoked."""
     if revoked:
         with_release.revoke(product, FIRST, "bricks boards", sender=vendor)
     image = make_release(1)["sha256"]
@@ -256,7 +256,7 @@ def test_when_the_image_is_recorded_already_it_should_name_the_version_that_has_
 def test_when_the_image_is_empty_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Size 0 is no image."""
+    """An image of 0 bytes is refused."""
     with ape.reverts(block_ota.ImageEmpty, product=product, version=FIRST):
         block_ota.publish([make_release(1, size=0)], sender=vendor)
 
@@ -277,7 +277,7 @@ def test_when_the_image_leaves_the_region_it_should_refuse(
     load_address: int,
     size: int,
 ) -> None:
-    """Neither end may lie outside, whatever 32 bits would make of their sum."""
+    """Neither end may lie outside the region, even where the sum overflows 32 bits."""
     wanted = make_release(1, loadAddress=load_address, size=size)
     facts = {name: wanted[name] for name in ("product", "loadAddress", "size")}
     with ape.reverts(block_ota.ImageOutsideRegion, **facts, flashStart=FLASH_START, flashSize=FLASH_SIZE):
@@ -286,6 +286,6 @@ def test_when_the_image_leaves_the_region_it_should_refuse(
 
 @pytest.fixture
 def large_region(block_ota: ContractInstance, vendor: AccountAPI, product: bytes, oem: bytes) -> ContractInstance:
-    """Given a product of 2 MiB flash."""
+    """Given a product with 2 MiB of flash."""
     block_ota.pairOem(product, oem, 0x0419, FLASH_START, 2 * MIB, sender=vendor)
     return block_ota

@@ -1,4 +1,4 @@
-"""The getters: given five releases of which 2 and 5 are revoked, when a technician asks …, they should …."""
+"""The getters, given five releases of which 2 and 5 are revoked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 
 MakeRelease = Callable[..., dict[str, Any]]
-UNKNOWN = b"nobody-makes-this".ljust(32, b"\0")
+UNKNOWN = b"unknown-product".ljust(32, b"\0")
 HUGE = (1 << 256) - 1
 
 
@@ -33,7 +33,7 @@ def published(
 def test_latest_should_be_the_greatest_that_is_not_revoked(
     published: ContractInstance, technician: TestAccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """Release 5 is passed over."""
+    """The revoked release 5 is skipped."""
     record = published.latest(product, sender=technician)
     assert (record.version, record.sha256) == (version(4), make_release(4)["sha256"])
 
@@ -41,7 +41,7 @@ def test_latest_should_be_the_greatest_that_is_not_revoked(
 def test_release_and_find_should_give_the_same_record(
     published: ContractInstance, make_release: MakeRelease, product: bytes
 ) -> None:
-    """A release is found by its version, and by its image."""
+    """A release is found by its version and by its image."""
     by_version = published.release(product, version(2))
     assert by_version == published.find(product, make_release(2)["sha256"])
     assert by_version.product == product
@@ -61,7 +61,7 @@ def test_release_and_find_should_give_the_same_record(
 def test_history_should_give_pages_newest_first(
     published: ContractInstance, product: bytes, start: int, count: int, numbers: list[int]
 ) -> None:
-    """Revoked releases are among them."""
+    """The pages include revoked releases."""
     records = published.call_view_method("history", product, start, count)
     assert [record.version for record in records] == [version(number) for number in numbers]
     assert [record.status for record in records] == [2 if number in (2, 5) else 1 for number in numbers]
@@ -86,20 +86,20 @@ def test_is_authentic_should_want_version_and_image_to_belong_together_and_be_ac
     *,
     wanted: bool,
 ) -> None:
-    """True only for what the vendor published and stands by."""
+    """True only for the image of an active release with that version."""
     asked, image = pair
     assert published.isAuthentic(product, version(asked), make_release(image)["sha256"]) is wanted
 
 
 def test_is_authentic_should_be_false_for_zeros(published: ContractInstance, product: bytes) -> None:
-    """An empty record is nothing to trust."""
+    """The empty record is not authentic."""
     assert not published.isAuthentic(product, 0, bytes(32))
 
 
 def test_what_is_unknown_should_be_an_empty_record(
     published: ContractInstance, technician: TestAccountAPI, product: bytes
 ) -> None:
-    """No getter reverts: version 0 and status 0 (None) say that there is nothing."""
+    """Getters do not revert: version 0 and status 0 (None) mean that no record exists."""
     for record in (
         published.latest(UNKNOWN, sender=technician),
         published.release(product, version(9), sender=technician),
@@ -125,7 +125,7 @@ def test_what_is_unknown_should_be_an_empty_record(
 def test_products_should_give_pages_in_the_order_of_pairing(
     block_ota: ContractInstance, vendor: AccountAPI, oem: bytes, page: tuple[int, int], names: list[bytes]
 ) -> None:
-    """Unpaired ones are among them."""
+    """The pages include unpaired products."""
     for name in (b"b", b"c"):
         block_ota.pairOem(name.ljust(32, b"\0"), oem, 0x0410, 0x0800_0000, 0x1_0000, sender=vendor)
     block_ota.unpairOem(b"b".ljust(32, b"\0"), sender=vendor)

@@ -1,4 +1,4 @@
-"""propose, accept, decline: given releases on record, when …, it should …."""
+"""propose, accept and decline, given published releases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRODUCT = b"acme-thermo2".ljust(32, b"\0")
 YEAR = 365 * 86_400
 EXPIRY = 4_000_000_000
 FIRST, SECOND = 1 << 48 | 1 << 24, 1 << 48 | 2 << 24
-NOBODY = "0x0000000000000000000000000000000000000000"
+ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
 PROPOSED, ACCEPTED, DECLINED, WITHDRAWN = 1, 2, 3, 4
 
 
@@ -26,10 +26,10 @@ def proposed(replication: ContractInstance, broker: TestAccountAPI) -> ContractI
     return replication
 
 
-def test_when_a_broker_proposes_it_should_be_recorded_and_told(
+def test_when_a_broker_proposes_it_should_be_recorded_and_emitted(
     replication: ContractInstance, broker: TestAccountAPI
 ) -> None:
-    """The first has number 1; it waits, and serves nothing."""
+    """The first agreement has number 1, is proposed, and is not served."""
     receipt = replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
     (event,) = receipt.decode_logs(replication.AgreementProposed)
     record = replication.agreement(1)
@@ -63,7 +63,7 @@ def test_when_the_release_is_scheduled_it_should_take_the_proposal(
     broker: TestAccountAPI,
     make_release: MakeRelease,
 ) -> None:
-    """Copies can be in place before the release becomes active."""
+    """A scheduled release accepts proposals, so that copies exist before it becomes active."""
     ahead = make_release(3, activeFrom=ape.chain.pending_timestamp + YEAR)
     block_ota.publish([ahead], sender=vendor)
     replication.propose(ahead["product"], ahead["version"], ahead["activeFrom"] + YEAR, sender=broker)
@@ -71,7 +71,7 @@ def test_when_the_release_is_scheduled_it_should_take_the_proposal(
 
 
 def test_when_the_release_is_unknown_it_should_refuse(replication: ContractInstance, broker: TestAccountAPI) -> None:
-    """Nothing can be agreed about what was never published."""
+    """A proposal requires a published release."""
     with ape.reverts(replication.ReleaseUnknown, product=PRODUCT, version=7):
         replication.propose(PRODUCT, 7, EXPIRY, sender=broker)
 
@@ -82,7 +82,7 @@ def test_when_the_release_is_revoked_it_should_refuse(
     vendor: AccountAPI,
     broker: TestAccountAPI,
 ) -> None:
-    """Nobody should serve it."""
+    """A revoked release accepts no proposal."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     with ape.reverts(replication.ReleaseRevokedAlready, product=PRODUCT, version=FIRST):
         replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
@@ -92,7 +92,7 @@ def test_when_the_release_is_revoked_it_should_refuse(
 def test_when_the_expiry_is_not_ahead_it_should_refuse(
     replication: ContractInstance, broker: TestAccountAPI, seconds: int
 ) -> None:
-    """It would be expired at once; one second more is enough."""
+    """The expiry must be at least one second in the future."""
     now = int(ape.chain.pending_timestamp) + 100
     ape.chain.pending_timestamp = now
     with ape.reverts(replication.ExpiryInPast, expiresAt=now + seconds):
@@ -109,7 +109,7 @@ def test_when_the_broker_has_an_open_one_for_the_release_it_should_refuse_and_na
     *,
     accepted: bool,
 ) -> None:
-    """One at a time; the error says which, and until when."""
+    """A broker has one open agreement for a release; the error gives its number and expiry."""
     if accepted:
         proposed.accept(1, sender=vendor)
     with ape.reverts(proposed.AgreementStillOpen, id=1, expiresAt=EXPIRY):
@@ -120,7 +120,7 @@ def test_when_the_broker_has_an_open_one_for_the_release_it_should_refuse_and_na
 def test_when_the_broker_s_earlier_one_has_ended_it_should_take_a_new_one(
     proposed: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, ending: str
 ) -> None:
-    """An ended agreement bars nobody from another try."""
+    """After an agreement has ended, the broker may propose again."""
     if ending == "terminate":
         proposed.accept(1, sender=vendor)
     getattr(proposed, ending)(1, sender=broker if ending == "withdraw" else vendor)
@@ -137,7 +137,7 @@ def test_when_the_broker_s_earlier_one_has_expired_it_should_withdraw_that_and_t
     *,
     accepted: bool,
 ) -> None:
-    """Renewing takes one transaction, and leaves one agreement in the list of those that serve."""
+    """A renewal takes one transaction, and leaves one agreement in the list of active ones."""
     if accepted:
         proposed.accept(1, sender=vendor)
         proposed.announce(1, "https://old.example", sender=broker)
@@ -151,22 +151,22 @@ def test_when_the_broker_s_earlier_one_has_expired_it_should_withdraw_that_and_t
 
 
 @pytest.mark.parametrize(
-    ("verb", "told"),
+    ("verb", "expected"),
     [("accept", ("AgreementAccepted", ACCEPTED)), ("decline", ("AgreementDeclined", DECLINED))],
 )
-def test_when_the_vendor_decides_it_should_be_recorded_and_told(
+def test_when_the_vendor_decides_it_should_be_recorded_and_emitted(
     proposed: ContractInstance,
     safe: Any,
     broker: TestAccountAPI,
     *,
     verb: str,
-    told: tuple[str, int],
+    expected: tuple[str, int],
 ) -> None:
-    """The Safe decides, by two signatures; anyone may send it. Nothing is served before it is announced."""
+    """The Safe decides with two signatures, sent by any account; acceptance alone does not serve."""
     receipt = safe.execute(proposed, getattr(proposed, verb).encode_input(1), sender=broker)
-    (event,) = receipt.decode_logs(getattr(proposed, told[0]))
+    (event,) = receipt.decode_logs(getattr(proposed, expected[0]))
     assert (event.id, event.product, event.broker, event.version) == (1, PRODUCT, broker.address, FIRST)
-    assert proposed.agreement(1).status == told[1]
+    assert proposed.agreement(1).status == expected[1]
     assert proposed.replicas(PRODUCT, FIRST, 0, 10) == []
 
 
@@ -174,7 +174,7 @@ def test_when_the_vendor_decides_it_should_be_recorded_and_told(
 def test_when_anyone_but_the_vendor_decides_it_should_refuse(
     proposed: ContractInstance, safe: Any, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Neither the broker for itself, nor a single owner of the Safe."""
+    """Neither the broker nor a single owner of the Safe may decide."""
     caller = request.getfixturevalue(who)
     for verb in ("accept", "decline", "terminate"):
         with ape.reverts(proposed.NotTheVendor, caller=caller.address, vendor=safe.contract.address):
@@ -184,7 +184,7 @@ def test_when_anyone_but_the_vendor_decides_it_should_refuse(
 def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
     proposed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI
 ) -> None:
-    """The authority follows BlockOTA's ownership, and only once that is accepted."""
+    """The authority follows BlockOTA's ownership, after the transfer is accepted."""
     block_ota.transferOwnership(mallory, sender=vendor)
     with ape.reverts(proposed.NotTheVendor, caller=mallory.address):
         proposed.accept(1, sender=mallory)
@@ -198,7 +198,7 @@ def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
 def test_when_the_proposal_has_expired_it_should_be_declined_but_not_accepted(
     proposed: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """It expires at the very second it names."""
+    """A proposal expires at the second of its expiry."""
     ape.chain.pending_timestamp = EXPIRY
     with ape.reverts(proposed.AgreementExpired, id=1, expiresAt=EXPIRY):
         proposed.accept(1, sender=vendor)
@@ -207,7 +207,7 @@ def test_when_the_proposal_has_expired_it_should_be_declined_but_not_accepted(
 
 
 def test_when_it_is_the_last_second_it_should_be_accepted(proposed: ContractInstance, vendor: AccountAPI) -> None:
-    """One second before its expiry it still counts."""
+    """One second before its expiry a proposal can be accepted."""
     ape.chain.pending_timestamp = EXPIRY - 1
     assert proposed.accept(1, sender=vendor).timestamp == EXPIRY - 1
 
@@ -215,15 +215,15 @@ def test_when_it_is_the_last_second_it_should_be_accepted(proposed: ContractInst
 def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
     proposed: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """Signatures collected before the revocation do no harm after it."""
+    """Signatures collected before the revocation have no effect after it."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     with ape.reverts(proposed.ReleaseRevokedAlready, product=PRODUCT, version=FIRST):
         proposed.accept(1, sender=vendor)
 
 
-def test_when_it_would_be_deployed_beside_nothing_it_should_refuse(
+def test_when_it_would_be_deployed_without_blockota_it_should_refuse(
     contracts: ape.Project, replication: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """The constructor wants BlockOTA, which is a contract."""
-    with ape.reverts(replication.NotAContract, account=NOBODY):
-        contracts.FirmwareReplication.deploy(NOBODY, sender=owner_a)
+    """The constructor rejects an address without code."""
+    with ape.reverts(replication.NotAContract, account=ZERO_ADDRESS):
+        contracts.FirmwareReplication.deploy(ZERO_ADDRESS, sender=owner_a)

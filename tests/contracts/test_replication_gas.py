@@ -1,4 +1,4 @@
-"""What agreements cost, in gas: given releases on record, when …, it should cost no more than …."""
+"""The gas of agreements stays below fixed limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOVED = "https://firmware.broker.example/".ljust(80, "b")
 
 @pytest.fixture
 def proposed(replication: ContractInstance, cast: list[TestAccountAPI], product: bytes) -> ContractInstance:
-    """Given a proposal of each of three accounts for release 1, and of the first for release 2."""
+    """Given proposals of three accounts for release 1, and of the first account for release 2."""
     expiry = ape.chain.pending_timestamp + 86_400
     for account, version in [(cast[0], SECOND), (cast[0], FIRST), (cast[1], FIRST), (cast[2], FIRST)]:
         replication.propose(product, version, expiry, sender=account)
@@ -28,7 +28,7 @@ def proposed(replication: ContractInstance, cast: list[TestAccountAPI], product:
 def test_deploying_both_contracts_should_stay_below_the_limit(
     contracts: ape.Project, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
-    """A vendor pays this once."""
+    """Deployment, which a vendor pays once, stays below its limit."""
     record = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)
     agreements = contracts.FirmwareReplication.deploy(record, sender=owner_a)
     used = [contract.creation_metadata.receipt.gas_used for contract in (record, agreements)]
@@ -38,7 +38,7 @@ def test_deploying_both_contracts_should_stay_below_the_limit(
 def test_accepting_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     proposed: ContractInstance, safe: Any, broker: TestAccountAPI
 ) -> None:
-    """Whether it is a release's first agreement or a later one."""
+    """The limit covers the first agreement of a release and a later one."""
     calldata = [proposed.accept.encode_input(number) for number in (1, 2, 3, 4)]
     used = [safe.execute(proposed, data, sender=broker).gas_used for data in calldata]
     assert max(used[1:]) <= ACCEPT_BY_SAFE
@@ -47,7 +47,7 @@ def test_accepting_by_two_signatures_of_the_safe_should_stay_below_its_limit(
 def test_announcing_an_address_of_80_characters_should_stay_below_its_limits(
     proposed: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI]
 ) -> None:
-    """The first time it takes new words of storage, a change only overwrites them."""
+    """The first announcement writes new storage slots, a later one overwrites them."""
     proposed.accept(2, sender=vendor)
     first = proposed.announce(2, URI, sender=cast[0]).gas_used
     again = proposed.announce(2, MOVED, sender=cast[0]).gas_used

@@ -1,4 +1,4 @@
-"""announce, withdraw, terminate, and who serves: given an accepted agreement, when …, it should …."""
+"""announce, withdraw, terminate and the list of replicas, given an accepted agreement."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def serving(accepted: ContractInstance, broker: TestAccountAPI) -> ContractInsta
 
 
 def served(replication: ContractInstance, *page: int) -> list[int]:
-    """Numbers of the agreements that serve release 1 now."""
+    """Return the numbers of the agreements that serve release 1 now."""
     return [record.id for record in replication.replicas(PRODUCT, FIRST, *(page or (0, 10)))]
 
 
-def test_when_it_is_announced_it_should_be_recorded_told_and_served(
+def test_when_it_is_announced_it_should_be_recorded_emitted_and_served(
     accepted: ContractInstance, broker: TestAccountAPI
 ) -> None:
-    """Anyone finds the replica by asking for the release; another release is not touched."""
+    """The replica is listed for its release and not for another one."""
     (event,) = accepted.announce(1, URI, sender=broker).decode_logs(accepted.ReplicaAnnounced)
     (record,) = accepted.replicas(PRODUCT, FIRST, 0, 10)
     assert (event.id, event.product, event.broker, event.version) == (1, PRODUCT, broker.address, FIRST)
@@ -55,7 +55,7 @@ def test_when_it_is_announced_it_should_be_recorded_told_and_served(
 def test_when_it_moves_it_should_be_served_from_the_new_place(
     serving: ContractInstance, broker: TestAccountAPI, uri: str
 ) -> None:
-    """Announcing again replaces the address."""
+    """A second announcement replaces the address."""
     (event,) = serving.announce(1, uri, sender=broker).decode_logs(serving.ReplicaAnnounced)
     (record,) = serving.replicas(PRODUCT, FIRST, 0, 10)
     assert record.uri == event.uri == uri
@@ -65,7 +65,7 @@ def test_when_it_moves_it_should_be_served_from_the_new_place(
 def test_when_the_uri_is_of_an_allowed_length_it_should_be_kept(
     accepted: ContractInstance, broker: TestAccountAPI, length: int
 ) -> None:
-    """1 and 256 bytes are the limits."""
+    """URIs have 1 to 256 bytes."""
     accepted.announce(1, "u" * length, sender=broker)
     assert accepted.agreement(1).uri == "u" * length
 
@@ -74,7 +74,7 @@ def test_when_the_uri_is_of_an_allowed_length_it_should_be_kept(
 def test_when_the_uri_is_of_another_length_it_should_refuse(
     accepted: ContractInstance, broker: TestAccountAPI, length: int
 ) -> None:
-    """The limit is in the error."""
+    """The error contains the limit."""
     with ape.reverts(accepted.InvalidUriLength, length=length, limit=256):
         accepted.announce(1, "u" * length, sender=broker)
 
@@ -83,7 +83,7 @@ def test_when_the_uri_is_of_another_length_it_should_refuse(
 def test_when_anyone_but_the_broker_acts_for_it_it_should_refuse(
     accepted: ContractInstance, broker: TestAccountAPI, request: pytest.FixtureRequest, who: str
 ) -> None:
-    """Not even the vendor says where a broker serves from."""
+    """Only the broker sets its address; the vendor may not either."""
     caller = request.getfixturevalue(who)
     values = {"id": 1, "caller": caller.address, "broker": broker.address}
     with ape.reverts(accepted.NotTheBroker, **values):
@@ -93,33 +93,33 @@ def test_when_anyone_but_the_broker_acts_for_it_it_should_refuse(
 
 
 @pytest.mark.parametrize(
-    ("who", "verb", "told"),
+    ("who", "verb", "expected"),
     [
         pytest.param("broker", "withdraw", ("AgreementWithdrawn", WITHDRAWN), id="withdraw"),
         pytest.param("vendor", "terminate", ("AgreementTerminated", TERMINATED), id="terminate"),
     ],
 )
-def test_when_either_side_ends_it_it_should_be_recorded_told_and_served_no_more(
+def test_when_either_side_ends_it_it_should_be_recorded_emitted_and_served_no_more(
     serving: ContractInstance,
     request: pytest.FixtureRequest,
     *,
     who: str,
     verb: str,
-    told: tuple[str, int],
+    expected: tuple[str, int],
 ) -> None:
-    """Both can, at any time; the address stays on record."""
+    """Broker and vendor can end it at any time; the address remains stored."""
     receipt = getattr(serving, verb)(1, sender=request.getfixturevalue(who))
-    (event,) = receipt.decode_logs(getattr(serving, told[0]))
+    (event,) = receipt.decode_logs(getattr(serving, expected[0]))
     assert (event.id, event.product, event.version) == (1, PRODUCT, FIRST)
     assert event.broker == request.getfixturevalue("broker").address
-    assert (serving.agreement(1).status, serving.agreement(1).uri) == (told[1], URI)
+    assert (serving.agreement(1).status, serving.agreement(1).uri) == (expected[1], URI)
     assert served(serving) == []
 
 
 def test_when_the_agreement_expires_it_should_serve_no_more_nor_be_announced(
     serving: ContractInstance, broker: TestAccountAPI
 ) -> None:
-    """At the second it names; until then it serves. Its status stays what it was."""
+    """The replica is listed until the second of its expiry; the stored status does not change."""
     ape.chain.mine(timestamp=EXPIRY - 1)
     assert served(serving) == [1]
     ape.chain.mine(timestamp=EXPIRY)
@@ -133,16 +133,16 @@ def test_when_the_agreement_expires_it_should_serve_no_more_nor_be_announced(
 def test_when_it_has_expired_it_should_still_be_ended(
     serving: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, verb: str
 ) -> None:
-    """Tidying up harms nobody."""
+    """An expired agreement can still be ended."""
     ape.chain.mine(timestamp=EXPIRY)
     getattr(serving, verb)(1, sender=broker if verb == "withdraw" else vendor)
     assert serving.agreement(1).status == (WITHDRAWN if verb == "withdraw" else TERMINATED)
 
 
-def test_when_the_release_is_revoked_it_should_be_served_by_nobody(
+def test_when_the_release_is_revoked_it_should_have_no_replicas(
     serving: ContractInstance, block_ota: ContractInstance, vendor: AccountAPI
 ) -> None:
-    """Revoking in BlockOTA is enough; the agreement's own status stays what it was."""
+    """A revocation in BlockOTA removes all replicas; the stored status does not change."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     assert served(serving) == []
     assert serving.agreement(1).status == ACCEPTED
@@ -150,7 +150,7 @@ def test_when_the_release_is_revoked_it_should_be_served_by_nobody(
 
 @pytest.fixture
 def crowd(replication: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI]) -> ContractInstance:
-    """Given agreements 1 to 5 of five brokers on release 1, all accepted, of which the third is not announced."""
+    """Given accepted agreements 1 to 5 of five brokers on release 1, of which the third is not announced."""
     for number, account in enumerate(cast[:5], start=1):
         replication.propose(PRODUCT, FIRST, EXPIRY + number, sender=account)
         replication.accept(number, sender=vendor)
@@ -160,7 +160,7 @@ def crowd(replication: ContractInstance, vendor: AccountAPI, cast: list[TestAcco
 
 
 def test_when_replicas_are_asked_for_it_should_answer_a_page_of_those_that_serve(crowd: ContractInstance) -> None:
-    """The last accepted comes first; a page counts only those that serve."""
+    """The last accepted comes first; a page counts only active replicas."""
     assert served(crowd, 0, 10) == [5, 4, 2, 1]
     assert served(crowd, 0, 2) == [5, 4]
     assert served(crowd, 2, 2) == [2, 1]
@@ -170,7 +170,7 @@ def test_when_replicas_are_asked_for_it_should_answer_a_page_of_those_that_serve
 
 
 def test_when_some_end_in_any_place_it_should_keep_the_others(crowd: ContractInstance, vendor: AccountAPI) -> None:
-    """The list is mended wherever one leaves it: at its ends, in the middle, beside another that left."""
+    """Removal works at the ends, in the middle and beside another removed entry of the list."""
     for ended in ([1], [5, 4], [2, 4], [3, 2], [1, 2, 4, 5]):
         with ape.chain.isolate():
             for number in ended:
@@ -179,13 +179,13 @@ def test_when_some_end_in_any_place_it_should_keep_the_others(crowd: ContractIns
 
 
 def test_when_some_expire_it_should_keep_the_others(crowd: ContractInstance) -> None:
-    """The first two are over, nobody had to do anything."""
+    """The first two agreements expire without any transaction."""
     ape.chain.mine(timestamp=EXPIRY + 2)
     assert served(crowd) == [5, 4]
 
 
 def test_when_agreements_are_asked_for_it_should_answer_a_page_of_all(crowd: ContractInstance) -> None:
-    """In the order they were proposed, whatever became of them."""
+    """Agreements are listed in the order of proposal, with any status."""
     everything = [crowd.agreement(number) for number in (1, 2, 3, 4, 5)]
     assert crowd.agreements(0, 10) == crowd.agreements(1, 5) == everything
     assert crowd.agreements(1, 2) == everything[:2]
@@ -197,14 +197,14 @@ def test_when_agreements_are_asked_for_it_should_answer_a_page_of_all(crowd: Con
 def test_when_something_unknown_is_asked_for_it_should_answer_with_nothing(
     serving: ContractInstance, mallory: TestAccountAPI
 ) -> None:
-    """No getter reverts."""
+    """Getters return an empty result instead of reverting."""
     assert [serving.agreement(number).id for number in (0, 2, (1 << 64) - 1)] == [0, 0, 0]
     assert serving.newestOf(PRODUCT, FIRST, mallory).id == 0
     assert serving.replicas(PRODUCT, 7, 0, 10) == serving.replicas(b"\1" * 32, FIRST, 0, 10) == []
 
 
 def test_it_should_name_the_record_it_serves(accepted: ContractInstance, block_ota: ContractInstance) -> None:
-    """The address of BlockOTA never changes."""
+    """The address of BlockOTA is immutable."""
     assert accepted.blockOta() == block_ota.address
 
 
@@ -221,7 +221,7 @@ WAYS = {
 
 @pytest.fixture
 def perform(replication: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI) -> Callable[..., None]:
-    """Given agreement 1 proposed: lets the one who may do it do a thing to an agreement."""
+    """Return a function that performs a step on an agreement as the account allowed to; agreement 1 is proposed."""
     replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
 
     def do(verb: str, number: int = 1) -> None:
@@ -235,7 +235,7 @@ def perform(replication: ContractInstance, vendor: AccountAPI, broker: TestAccou
 def test_whatever_the_status_it_should_allow_just_the_steps_that_lead_on(
     replication: ContractInstance, perform: Callable[..., None], status: int
 ) -> None:
-    """The state machine, arrow by arrow; the error says in which status the agreement is."""
+    """Every transition of the state machine; the error contains the status of the agreement."""
     for verb in WAYS[status]:
         perform(verb)
     for verb in CALLS:
@@ -252,7 +252,7 @@ def test_whatever_the_status_it_should_allow_just_the_steps_that_lead_on(
 def test_when_there_is_no_such_agreement_it_should_refuse(
     replication: ContractInstance, perform: Callable[..., None], verb: str
 ) -> None:
-    """Number 0 is nobody's, and 2 not yet."""
+    """Number 0 never exists, and number 2 does not exist yet."""
     for number in (0, 2):
         with ape.reverts(replication.AgreementUnknown, id=number):
             perform(verb, number)

@@ -1,4 +1,4 @@
-"""revoke: given two releases, when …, it should …."""
+"""revoke, given two releases."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def with_releases(block_ota: ContractInstance, vendor: AccountAPI, make_release:
     return block_ota
 
 
-def test_when_the_newest_is_revoked_it_should_tell_why_and_fall_back_to_the_one_before(
+def test_when_the_newest_is_revoked_it_should_emit_the_reason_and_fall_back_to_the_one_before(
     with_releases: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """The record stays, its status changes, and the latest is the greatest that is not revoked."""
+    """The record remains with a new status; the latest is the greatest release not revoked."""
     receipt = with_releases.revoke(product, SECOND, "bricks boards", sender=vendor)
     (event,) = receipt.decode_logs(with_releases.ReleaseRevoked)
     image = make_release(2)["sha256"]
@@ -50,7 +50,7 @@ def test_when_a_release_is_revoked_it_should_keep_all_its_other_facts(
 def test_when_all_are_revoked_it_should_leave_no_latest(
     with_releases: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
-    """The head stays all the same, so that no version comes back."""
+    """The head remains, so that no version can be published again."""
     for version in (FIRST, SECOND):
         with_releases.revoke(product, version, "bricks boards", sender=vendor)
     assert with_releases.latest(product).version == 0
@@ -62,7 +62,7 @@ def test_when_all_are_revoked_it_should_leave_no_latest(
 def test_when_the_contract_is_paused_it_should_revoke_all_the_same(
     with_releases: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """A pause must not hold up an emergency."""
+    """A pause does not block a revocation."""
     with_releases.pause(sender=vendor)
     with_releases.revoke(product, SECOND, "bricks boards", sender=vendor)
     assert with_releases.release(product, SECOND).status == REVOKED
@@ -72,7 +72,7 @@ def test_when_the_contract_is_paused_it_should_revoke_all_the_same(
 def test_when_there_is_no_such_release_it_should_refuse(
     with_releases: ContractInstance, vendor: AccountAPI, product: bytes, version: int
 ) -> None:
-    """What is not there cannot be revoked."""
+    """Only a recorded release can be revoked."""
     with ape.reverts(with_releases.ReleaseUnknown, product=product, version=version):
         with_releases.revoke(product, version, "bricks boards", sender=vendor)
 
@@ -80,7 +80,7 @@ def test_when_there_is_no_such_release_it_should_refuse(
 def test_when_the_release_is_revoked_already_it_should_refuse(
     with_releases: ContractInstance, vendor: AccountAPI, product: bytes
 ) -> None:
-    """Revoking twice would be a misunderstanding; it must not make the release active again."""
+    """A second revocation is an error and does not make the release active again."""
     with_releases.revoke(product, FIRST, "bricks boards", sender=vendor)
     with ape.reverts(with_releases.ReleaseAlreadyRevoked, product=product, version=FIRST):
         with_releases.revoke(product, FIRST, "bricks boards", sender=vendor)

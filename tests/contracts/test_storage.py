@@ -1,4 +1,4 @@
-"""The words of storage that docs/contracts.md promises, read from a real chain."""
+"""The storage slots documented in docs/contracts.md, read from a real chain."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ REVOKED, PROPOSED, ACCEPTED = 2, 1, 2
 
 
 def word(contract: ContractInstance, place: int) -> int:
-    """A word of a contract's storage."""
+    """Read a storage slot of a contract."""
     return int.from_bytes(ape.chain.provider.get_storage(contract.address, place), "big")
 
 
 def mapped(key: int | bytes, place: int) -> int:
-    """Where a mapping keeps a key's value."""
+    """Return the slot of a mapping's value."""
     left = key if isinstance(key, bytes) else key.to_bytes(32, "big")
     return int.from_bytes(keccak(left + place.to_bytes(32, "big")), "big")
 
 
 def packed(*fields: tuple[int, int]) -> int:
-    """A word of fields (value, bits), from its low end."""
+    """Pack fields (value, bits) into a word, from its low end."""
     total, shift = 0, 0
     for value, bits in fields:
         total |= value << shift
@@ -40,7 +40,7 @@ def packed(*fields: tuple[int, int]) -> int:
 def test_a_product_and_its_releases_should_be_where_the_page_says(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
-    """The first release is revoked, the second is larger than 1 MiB."""
+    """Products and releases are in the documented slots; release 1 is revoked, release 2 exceeds 1 MiB."""
     block_ota.pairOem(product, oem, 0x0410, 0x0800_0000, 2 * MIB, sender=vendor)
     first, second = make_release(1), make_release(2, size=MIB + 1, dagRoot=b"\7" * 32)
     block_ota.publish([first, second], sender=vendor)
@@ -64,7 +64,7 @@ def test_a_product_and_its_releases_should_be_where_the_page_says(
 def test_owners_and_pause_should_be_where_the_page_says(
     block_ota: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, product: bytes
 ) -> None:
-    """One word for the pause and the owner, one for the pending owner."""
+    """One slot for the pause and the owner, one for the pending owner."""
     block_ota.pause(sender=vendor)
     block_ota.transferOwnership(broker, sender=vendor)
     assert word(block_ota, 0) == packed((1, 8), (int(vendor.address, 16), 160))
@@ -76,7 +76,7 @@ def test_owners_and_pause_should_be_where_the_page_says(
 def test_agreements_should_be_where_the_page_says(
     replication: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI], make_release: MakeRelease
 ) -> None:
-    """Three on one release, the first two accepted."""
+    """Agreements are in the documented slots: three on one release, the first two accepted."""
     product, version = make_release(1)["product"], make_release(1)["version"]
     expiry = 4_000_000_000
     for number, account in enumerate(cast[:3], start=1):
