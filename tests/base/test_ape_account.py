@@ -1,4 +1,4 @@
-"""Accounts of Ape's plugins: a real plugin whose device is a file, on a real chain, with all its habits and moods."""
+"""Accounts of Ape's plugins: a plugin whose device is a file, with the deviations seen in real plugins."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ Wallet = Callable[..., ApeAccount]
 
 @pytest.fixture
 def notes() -> list[str]:
-    """What the person was told."""
+    """The notes printed for the user."""
     return []
 
 
 @pytest.fixture
 def wallet(tmp_path: Path, notes: list[str]) -> Wallet:
-    """Makes an account with a device of that mood and those habits; None for the mood means that it is unplugged."""
+    """Factory of accounts whose device behaves as given; None means that it is unplugged."""
 
     def make(mood: str | None = "willing", **habits: Any) -> ApeAccount:
         device, file = tmp_path / "usb", tmp_path / "pocket.json"
@@ -54,30 +54,30 @@ def wallet(tmp_path: Path, notes: list[str]) -> Wallet:
 
 
 @pytest.mark.parametrize("first", [0, 27, 35, 255], ids=str)
-def test_a_message_is_signed_however_the_plugin_counts(first: int, wallet: Wallet, notes: list[str]) -> None:
-    """The signature is the one that the key itself makes, and the person is told where to look."""
+def test_a_message_is_signed_with_any_recovery_id_convention(first: int, wallet: Wallet, notes: list[str]) -> None:
+    """The signature equals the key's for any recovery id convention, and the user is asked to confirm."""
     signed = wallet(**{"counts from": first} if first != 255 else {}).sign_message(MESSAGE)
     assert signed == OWNER.sign_message(MESSAGE)
     assert Account.recover_message(MESSAGE, signature=signed.signature) == OWNER.address
     assert "approve on the device" in notes[0]
 
 
-def test_numbers_with_leading_zeros_are_filled_up(wallet: Wallet) -> None:
-    """Some plugins strip them; one signature in 128 has such a number."""
+def test_short_signature_values_are_padded(wallet: Wallet) -> None:
+    """Signature values without leading zeros, as some plugins return them (1 in 128), are padded."""
     texts = (encode_defunct(text=str(number)) for number in range(10_000))
     message = next(m for m in texts if OWNER.sign_message(m).r < 1 << 248)
     assert wallet(short=True).sign_message(message) == OWNER.sign_message(message)
 
 
 def test_an_owner_signs_a_proposal(wallet: Wallet) -> None:
-    """The signature file is the same as from a keystore."""
+    """The signature file equals that of a keystore with the same key."""
     proposal = proposal_with()
     assert sign(proposal, wallet()) == sign(proposal, OWNER)
 
 
 @pytest.mark.parametrize("habits", [{}, {"counts from": 1}, {"short": True}], ids=["plain", "constant", "short"])
 def test_the_chain_accepts_its_transactions(habits: dict[str, Any], wallet: Wallet, anvil: Chain) -> None:
-    """It creates a contract and calls it; some plugins give back the same recovery id each time."""
+    """A contract creation and a call are accepted, also if the plugin always returns the same recovery id."""
     account = wallet(**habits)
     address = anvil.send(account, INITCODE).contract
     assert address is not None
@@ -86,7 +86,7 @@ def test_the_chain_accepts_its_transactions(habits: dict[str, Any], wallet: Wall
 
 @pytest.mark.parametrize("to", [None, OTHER.address], ids=["create", "call"])
 def test_a_transaction_with_a_gas_price_is_accepted(to: str | None, wallet: Wallet, anvil: Chain) -> None:
-    """Chains without EIP-1559 want one, signed with their chain id (EIP-155)."""
+    """A transaction for a chain without EIP-1559 is signed with its chain id (EIP-155)."""
     nonce = int(rpc(anvil, "eth_getTransactionCount", OWNER.address, "pending"), 16)
     fields: dict[str, Any] = {
         "from": OWNER.address,
@@ -112,8 +112,8 @@ SAYINGS = {
 
 
 @pytest.mark.parametrize("mood", SAYINGS)
-def test_what_was_not_signed_is_told(mood: str, wallet: Wallet) -> None:
-    """Whatever a plugin does when nobody signed, one sentence says why and what to do."""
+def test_a_missing_signature_is_reported(mood: str, wallet: Wallet) -> None:
+    """Every way in which a plugin fails to sign becomes one error with reason and remedy."""
     with pytest.raises(RefusedError) as refused:
         wallet(None if mood == "unplugged" else mood).sign_message(MESSAGE)
     assert SAYINGS[mood] in str(refused.value)
@@ -122,7 +122,7 @@ def test_what_was_not_signed_is_told(mood: str, wallet: Wallet) -> None:
 
 @pytest.mark.parametrize("mood", ["refuses", "loud", "locked", None])
 def test_a_transaction_that_was_not_signed_is_not_sent(mood: str | None, wallet: Wallet, anvil: Chain) -> None:
-    """The refusal comes out of the chain as it went in, and the account's count stays."""
+    """The chain raises the refusal unchanged, and the account's nonce does not change."""
     before = rpc(anvil, "eth_getTransactionCount", OWNER.address, "pending")
     with pytest.raises(RefusedError, match="ape:pocket did not sign"):
         anvil.send(wallet(mood), INITCODE)
@@ -130,7 +130,7 @@ def test_a_transaction_that_was_not_signed_is_not_sent(mood: str | None, wallet:
 
 
 def test_a_device_with_another_account_is_refused(wallet: Wallet, anvil: Chain) -> None:
-    """A colleague's device in the port signs what nobody may take for this owner's word."""
+    """A signature by another account's device is refused."""
     account = wallet(key=OTHER.key.hex())
     with pytest.raises(RefusedError, match=f"cannot be used: it is not a signature by {OWNER.address}"):
         account.sign_message(MESSAGE)
@@ -139,32 +139,35 @@ def test_a_device_with_another_account_is_refused(wallet: Wallet, anvil: Chain) 
 
 
 def test_a_transaction_signed_for_another_chain_is_refused(wallet: Wallet, anvil: Chain) -> None:
-    """A version of a plugin signed everything for chain 1, whatever it was given."""
+    """A signature for another chain id is refused; one plugin version always signed for chain 1."""
     with pytest.raises(RefusedError, match="may have signed for another chain"):
         anvil.send(wallet(chain=1), INITCODE)
 
 
 def test_a_bare_hash_is_never_signed(wallet: Wallet) -> None:
-    """Nobody could read on the device what it stands for."""
+    """A bare hash is refused, because the device cannot display what it stands for."""
     with pytest.raises(RefusedError, match="does not sign a bare hash"):
         wallet().unsafe_sign_hash(Hash32(keccak(b"anything")))
 
 
-def test_what_a_plugin_prints_stays_off_the_result(wallet: Wallet, capsys: pytest.CaptureFixture[str]) -> None:
-    """Standard output belongs to the one JSON object of the command."""
+def test_output_of_a_plugin_is_not_on_stdout(wallet: Wallet, capsys: pytest.CaptureFixture[str]) -> None:
+    """Output of a plugin goes to stderr: stdout contains only the command's JSON object."""
     wallet().sign_message(MESSAGE)
     printed = capsys.readouterr()
     assert (printed.out, "on your device" in printed.err) == ("", True)
 
 
-def test_an_alias_that_ape_does_not_know_is_told() -> None:
-    """The sentence names where it looked, and how an alias comes to be."""
+def test_an_unknown_alias_is_reported() -> None:
+    """The error for an unknown alias names the searched folder and how to create an alias."""
     with pytest.raises(UsageError, match=r"no account nobody-has-this: it searched .*accounts.*ape ledger add"):
         open_ape_account("nobody-has-this", note=print)
 
 
 def opened_elsewhere(home: Path, uri: str, *, before: str = "") -> str:
-    """The address or the sentence of a fresh interpreter where the plugin is installed; and whether it loaded Ape."""
+    """Open an account in a new interpreter with the plugin installed.
+
+    Returns the address or the error, and whether Ape was imported.
+    """
     code = f"""
 import sys
 {before}
@@ -184,7 +187,7 @@ except BlockOTAError as error:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home folder with an account of the plugin and one of Ape's own."""
+    """A home folder with a plugin account and an Ape keystore."""
     for plugin in ("pocketsigner", "accounts"):
         (tmp_path / ".ape" / plugin).mkdir(parents=True)
     (tmp_path / ".ape" / "pocketsigner" / "pocket.json").write_text(json.dumps({"address": OWNER.address.lower()}))
@@ -194,25 +197,25 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_an_alias_opens_through_the_plugin_that_is_installed(home: Path) -> None:
-    """Ape finds the plugin by its package, and the plugin its account; no device is asked yet."""
+    """Ape finds the installed plugin and its account; the device is not accessed yet."""
     assert opened_elsewhere(home, "ape:pocket") == f"{OWNER.address} True\n"
 
 
 def test_a_keystore_of_ape_opens_without_ape(home: Path) -> None:
-    """Loading Ape takes a second, and a technician need not have it."""
+    """An Ape keystore opens without importing Ape, which takes a second and may not be installed."""
     assert opened_elsewhere(home, "ape:desk") == f"{OTHER.address} False\n"
 
 
-def test_where_ape_is_not_installed_the_remedy_is_told(home: Path) -> None:
-    """The runtime dependencies do not hold Ape."""
-    said = opened_elsewhere(home, "ape:pocket", before="sys.modules['ape'] = None")
-    assert "ape:pocket cannot be opened: " in said
-    assert "does not exist" in said
-    assert "`pip install eth-ape`" in said
+def test_a_missing_ape_is_reported(home: Path) -> None:
+    """Without Ape, which is an optional dependency, the error names how to install it."""
+    output = opened_elsewhere(home, "ape:pocket", before="sys.modules['ape'] = None")
+    assert "ape:pocket cannot be opened: " in output
+    assert "does not exist" in output
+    assert "`pip install eth-ape`" in output
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"address": 5}', '{"address": "0x12"}'], ids=range(4))
-def test_a_damaged_account_file_is_told(content: str, home: Path) -> None:
-    """The plugin's own complaint becomes a sentence."""
+def test_a_damaged_account_file_is_reported(content: str, home: Path) -> None:
+    """An error of the plugin is mapped to an error of ours."""
     (home / ".ape" / "pocketsigner" / "pocket.json").write_text(content)
     assert opened_elsewhere(home, "ape:pocket").startswith("Ape's accounts cannot be read: ")

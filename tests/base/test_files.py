@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and inputs that are read only where they make sense."""
+"""Atomic writes, and inputs with a size limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blockota.files import home_path, read_input, whole_file, write_result
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """While it is written nothing stands under its name; afterwards it stands there alone, readable by all."""
+    """A file appears under its name only after it was written completely, readable by all users."""
     path = tmp_path / "result"
     with whole_file(path) as file:
         file.write(b"whole")
@@ -24,7 +24,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
 def test_an_interruption_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
-    """Whatever stops the writing, the file that stood there stays, and nothing else remains."""
+    """An interrupted write leaves the old file and no temporary file."""
     path = tmp_path / "result"
     path.write_bytes(b"old")
     with pytest.raises(error):
@@ -34,14 +34,14 @@ def test_an_interruption_leaves_the_old_file(tmp_path: Path, error: type[BaseExc
 
 
 def write_half(path: Path, error: type[BaseException]) -> None:
-    """Write a file and be interrupted."""
+    """Write a file, interrupted halfway."""
     with whole_file(path) as file:
         file.write(b"half")
         raise error
 
 
-def test_a_result_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """A missing folder, a file in the folder's place and a folder in the file's place are named."""
+def test_a_result_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    """The error names a missing folder, a file in place of a folder, and a folder in place of a file."""
     (tmp_path / "file").touch()
     (tmp_path / "folder" / "inside").mkdir(parents=True)
     for path in (tmp_path / "missing" / "x", tmp_path / "file" / "x", tmp_path / "folder", Path("/proc/x")):
@@ -50,7 +50,7 @@ def test_a_result_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_an_input_is_read_up_to_its_limit(tmp_path: Path) -> None:
-    """The limit itself is allowed, a byte more is not."""
+    """An input of the maximal size is read, one more byte is refused."""
     path = tmp_path / "input"
     path.write_bytes(b"12345")
     assert read_input(path, limit=5) == b"12345"
@@ -58,8 +58,8 @@ def test_an_input_is_read_up_to_its_limit(tmp_path: Path) -> None:
         read_input(path, limit=4)
 
 
-def test_an_input_that_is_no_file_is_refused(tmp_path: Path) -> None:
-    """A folder, a device, a pipe and a missing file are named; the pipe does not hold us up."""
+def test_an_input_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    """Folders, devices, pipes and missing files are refused; opening a pipe does not block."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, Path("/dev/zero"), tmp_path / "pipe"):
         with pytest.raises(UsageError, match=f"{path} is not a regular file"):
@@ -69,7 +69,7 @@ def test_an_input_that_is_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tilde_stands_for_a_home() -> None:
-    """The user's own is found, a stranger's is told."""
+    """`~` expands to the user's home; a home of an unknown user is an error."""
     assert home_path("~") == Path.home()
     with pytest.raises(UsageError, match="no home folder"):
         home_path("~nobody-of-that-name/x")

@@ -1,4 +1,4 @@
-"""Files and calldata by somebody who wants an owner's terminal, memory or eyes to fail."""
+"""Hostile files and calldata: terminal escapes, excessive sizes, misleading characters."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ READERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
 
 
 def texts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths of all texts in a JSON value."""
+    """Return the paths of all texts in a JSON value."""
     if isinstance(value, str):
         return [path]
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -89,7 +89,7 @@ def texts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
 @pytest.mark.parametrize(("raw", "read"), READERS.values(), ids=READERS)
 def test_no_text_field_reaches_a_terminal_as_it_is(raw: bytes, read: Callable[[bytes], object], hidden: str) -> None:
-    """Each text of each kind of file: refused in a sentence that is safe to show, or kept for what escapes it."""
+    """Each text field of each file format is refused with a printable error, or kept for escaping."""
     kept = {("agreements", 0, "uri"), ("meta", "name"), ("meta", "description")}
     for path in texts(json.loads(raw)):
         root = json.loads(raw)
@@ -112,7 +112,7 @@ def test_no_text_field_reaches_a_terminal_as_it_is(raw: bytes, read: Callable[[b
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
 @pytest.mark.parametrize("name", ["reason", "proposer"])
 def test_words_of_a_proposer_are_one_plain_line(name: str, hidden: str) -> None:
-    """At the beginning, in the middle and at the end."""
+    """Control characters are refused at the start, in the middle and at the end."""
     for words in (hidden + "release", f"rel{hidden}ease", "release" + hidden, hidden):
         fields = json.loads(PROPOSAL.to_json()) | {name: words}
         with pytest.raises(ProposalError, match="cannot be shown safely"):
@@ -151,7 +151,7 @@ called = st.one_of(
 @settings(max_examples=150, deadline=None)
 @given(called)
 def test_whatever_the_calldata_holds_is_shown_safely(call: tuple[str, tuple[Any, ...]]) -> None:
-    """Names and reasons come out of calldata: the intent and the flags are printable, and the file is read back."""
+    """Texts decoded from calldata are printable in the intent and the flags; the file is read back."""
     proposal = proposal_with(data=interface("BlockOTA").encode_call(call[0], *call[1]))
     shown = [value for group in proposal.intent for pair in group.items() for value in pair]
     shown += [flag.what for flag in red_flags(proposal, VIEW, signer=None, now=NOW)]
@@ -162,7 +162,7 @@ def test_whatever_the_calldata_holds_is_shown_safely(call: tuple[str, tuple[Any,
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(["BlockOTA", SAFE_INTERFACE]), st.sampled_from([CONTRACT, SAFE]), st.binary(max_size=200))
 def test_any_calldata_is_described(contract: str, target: str, tail: bytes) -> None:
-    """Behind every selector of ours, any bytes: told as what they are, or as unknown."""
+    """Random bytes after each selector are described, or reported as unknown."""
     for entry in artifact(contract)["abi"]:
         if entry["type"] == "function":
             proposal = proposal_with(to=target, data=function_abi_to_4byte_selector(entry) + tail)
@@ -171,7 +171,7 @@ def test_any_calldata_is_described(contract: str, target: str, tail: bytes) -> N
 
 @pytest.mark.parametrize("read", [read for _, read in READERS.values()], ids=READERS)
 def test_a_file_of_a_gibibyte_is_refused_at_once(tmp_path: Path, read: Callable[[bytes], object]) -> None:
-    """By its size, after its first mebibyte, and without the memory for more."""
+    """Oversized files are refused by their size, after reading at most 1 MiB."""
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(GIB)
@@ -206,7 +206,7 @@ LONG = {
 
 @pytest.mark.parametrize("raw", LONG.values(), ids=LONG)
 def test_the_largest_files_are_answered_soon(raw: bytes) -> None:
-    """A mebibyte of whatever keeps no reader for long."""
+    """Parsing 1 MiB of any content ends in bounded time."""
     for _, read in READERS.values():
         began = time.process_time()
         with contextlib.suppress(ProposalError):

@@ -1,4 +1,4 @@
-"""Keys by name: real keystores, real variables, and never a key in a sentence."""
+"""Key URIs: keystores, variables, accounts of Ape; no error contains a key."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ KINDS = st.sampled_from(("keystore", "ape", "env", "dev"))
 
 
 def opened(uri: str, *, password: str = PASSWORD, is_local_chain: bool = False) -> BaseAccount:
-    """Open a key; whoever is asked for a password gives this one."""
+    """Open a key; the password prompt returns the given password."""
     return account_of(uri, is_local_chain=is_local_chain, ask_password=lambda _: password)
 
 
 @pytest.fixture
 def keystore(tmp_path: Path) -> Callable[..., str]:
-    """Writes a keystore with changes, and gives its URI."""
+    """Factory of keystores with the given changes; returns the key URI."""
 
     def write(text: str | None = None, **changes: Any) -> str:
         path = tmp_path / "owner_a.json"
@@ -58,7 +58,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_keystore_opens_with_its_password(keystore: Callable[..., str]) -> None:
-    """A file that eth-account made gives the account back, and the prompt names the file."""
+    """A keystore by eth-account opens, and the prompt names the file."""
     prompts: list[str] = []
 
     def ask(prompt: str) -> str:
@@ -72,25 +72,25 @@ def test_a_keystore_opens_with_its_password(keystore: Callable[..., str]) -> Non
 
 @pytest.mark.parametrize("kdf", ["scrypt", "pbkdf2"])
 def test_both_key_derivations_open(kdf: Any, keystore: Callable[..., str]) -> None:
-    """Web3 Secret Storage knows two."""
+    """Both key derivations of Web3 Secret Storage are supported."""
     made = Account.encrypt(ACCOUNT.key, PASSWORD, kdf=kdf, iterations=2)
     assert opened(keystore(json.dumps(made))).address == ACCOUNT.address
 
 
 @pytest.mark.parametrize("password", ["", "Correct horse", PASSWORD + "\n", "é"])
 def test_a_wrong_password_leaves_the_key_closed(password: str, keystore: Callable[..., str]) -> None:
-    """It is refused, without a word about the key."""
+    """A wrong password is refused without details about the key."""
     with pytest.raises(RefusedError, match=r"cannot be opened: this is not the password of owner_a\.json"):
         opened(keystore(), password=password)
 
 
 def crypto(**changes: Any) -> dict[str, Any]:
-    """The encrypted part with changes."""
+    """Return the `crypto` section with changes."""
     return {"crypto": KEYSTORE["crypto"] | changes}
 
 
 def derivation(**changes: Any) -> dict[str, Any]:
-    """The parameters of the derivation with changes."""
+    """Return the key derivation parameters with changes."""
     return crypto(kdfparams=KEYSTORE["crypto"]["kdfparams"] | changes)
 
 
@@ -112,8 +112,8 @@ BROKEN_KEYSTORES: tuple[dict[str, Any], ...] = (
 
 
 @pytest.mark.parametrize("changes", BROKEN_KEYSTORES)
-def test_a_broken_keystore_is_told(changes: dict[str, Any], keystore: Callable[..., str]) -> None:
-    """A field of another kind or value is a file that is not a keystore."""
+def test_a_broken_keystore_is_reported(changes: dict[str, Any], keystore: Callable[..., str]) -> None:
+    """A field with a wrong type or value makes the file an invalid keystore."""
     with pytest.raises(UsageError, match=r"owner_a\.json is not a keystore: Web3 Secret Storage version 3"):
         opened(keystore(**changes))
 
@@ -123,34 +123,34 @@ def test_a_broken_keystore_is_told(changes: dict[str, Any], keystore: Callable[.
     ["", "{", "[]", "5", "null", '"{}"', "[" * 60_000, "\0", json.dumps(json.dumps(KEYSTORE))],
     ids=["empty", "open", "list", "number", "null", "text", "deep", "zero byte", "twice encoded"],
 )
-def test_a_file_that_is_no_keystore_is_told(text: str, keystore: Callable[..., str]) -> None:
-    """Any other file is told in the same words."""
+def test_a_file_that_is_not_a_keystore_is_reported(text: str, keystore: Callable[..., str]) -> None:
+    """Any other file gives the same error."""
     with pytest.raises(UsageError, match="is not a keystore"):
         opened(keystore(text))
 
 
 @pytest.mark.parametrize("changes", [crypto(cipherparams={"iv": "00" * 16}), {"address": "00" * 20}])
 def test_a_keystore_that_opens_to_another_key_is_refused(changes: dict[str, Any], keystore: Callable[..., str]) -> None:
-    """The format's checksum does not cover the cipher's parameters; the address in the file does."""
+    """The address is compared with the key: the MAC does not cover the cipher's parameters."""
     with pytest.raises(RefusedError, match=r"owner_a\.json is damaged"):
         opened(keystore(**changes))
 
 
 def test_a_keystore_without_an_address_opens(keystore: Callable[..., str]) -> None:
-    """The format lets the address be left out."""
+    """The address field is optional."""
     text = json.dumps({name: value for name, value in KEYSTORE.items() if name != "address"})
     assert opened(keystore(text)).address == ACCOUNT.address
 
 
-@pytest.mark.parametrize("name", ["no-such-file", "", "~nobody-of-that-name/key"])
-def test_a_missing_keystore_is_told(name: str) -> None:
-    """A path that leads nowhere is named."""
+@pytest.mark.parametrize("name", ["no-such-file", "", "~no-such-user/key"])
+def test_a_missing_keystore_is_reported(name: str) -> None:
+    """The error names the missing path."""
     with pytest.raises(UsageError, match=r"cannot be read|the key cannot be found|no home folder"):
         opened(f"keystore:{name}")
 
 
 def test_a_keystore_larger_than_any_is_refused(tmp_path: Path) -> None:
-    """A file of a gigabyte is not read."""
+    """A file above the size limit is not read."""
     path = tmp_path / "large.json"
     path.touch()
     os.truncate(path, 1 << 30)
@@ -159,7 +159,7 @@ def test_a_keystore_larger_than_any_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_account_of_ape_opens_by_its_alias(home: Path) -> None:
-    """The alias names a file among Ape's accounts."""
+    """The alias is the name of a keystore in Ape's accounts folder."""
     assert home.is_dir()
     assert opened("ape:owner").address == ACCOUNT.address
 
@@ -167,16 +167,16 @@ def test_an_account_of_ape_opens_by_its_alias(home: Path) -> None:
 @pytest.mark.parametrize(
     "alias", ["", ".", "..", "../../outside", "../accounts/owner", "/outside", "a/owner", "owner/", "~/x"]
 )
-def test_an_alias_is_no_path(alias: str, home: Path) -> None:
-    """Nothing outside Ape's accounts is opened, and nothing under another spelling."""
+def test_an_alias_is_not_a_path(alias: str, home: Path) -> None:
+    """An alias cannot leave Ape's accounts folder, and is compared exactly."""
     assert home.is_dir()
     with pytest.raises(UsageError):
         opened(f"ape:{alias}")
 
 
 @pytest.mark.parametrize("secret", [SECRET, f"0x{SECRET}", f" {SECRET}\n"])
-def test_a_variable_may_hold_a_key(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vendor's CI gives its key in hex."""
+def test_a_key_is_read_from_a_variable(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key is read in hex from an environment variable, as in CI."""
     monkeypatch.setenv(VARIABLE, secret)
     assert opened(f"env:{VARIABLE}").address == ACCOUNT.address
 
@@ -185,7 +185,7 @@ def test_a_variable_may_hold_a_key(secret: str, monkeypatch: pytest.MonkeyPatch)
     "secret", [SECRET[:-1], SECRET + "00", SECRET.replace("f", "z"), "", "00" * 32, "ff" * 32, "a b", "é" * 32]
 )
 def test_garbage_in_a_variable_is_never_shown(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the variable holds may be almost a key, so no part of it is in the sentence or behind it."""
+    """Neither the error nor its cause contains the variable's value, which may be almost a key."""
     monkeypatch.setenv(VARIABLE, secret)
     with pytest.raises(UsageError, match=f"env:{VARIABLE} is not a private key") as refused:
         opened(f"env:{VARIABLE}")
@@ -193,42 +193,42 @@ def test_garbage_in_a_variable_is_never_shown(secret: str, monkeypatch: pytest.M
     assert not secret or secret not in printed
 
 
-def test_a_variable_that_is_not_set_is_told() -> None:
-    """The sentence says how to mend it."""
+def test_a_variable_that_is_not_set_is_reported() -> None:
+    """The error contains the remedy."""
     with pytest.raises(UsageError, match=r"env:NO_SUCH_KEY is not set: .* Export it"):
         opened("env:NO_SUCH_KEY")
 
 
 def test_development_keys_are_those_of_the_test_mnemonic() -> None:
-    """Account 0 is the first that anvil and ganache show."""
+    """Account 0 equals the first account of anvil and ganache."""
     assert DEV_MNEMONIC.count("test") == 11
     assert dev_account(0).address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
     assert opened("dev:1", is_local_chain=True).address == dev_account(1).address
 
 
 def test_a_development_key_is_refused_on_a_real_chain() -> None:
-    """Everybody knows it, so it signs nothing that matters."""
+    """Development keys are public, so they are refused outside development chains."""
     with pytest.raises(RefusedError, match=r"cannot be used here: it is public.* keystore:FILE"):
         opened("dev:0", is_local_chain=False)
 
 
 @pytest.mark.parametrize("number", ["", "-1", "1.0", "x", "1000", "\u0661", "9" * 5000, "0x1"])
-def test_a_number_that_is_none_is_told(number: str) -> None:
-    """Development keys are numbered from 0 to 999 in plain digits."""
+def test_an_invalid_number_is_reported(number: str) -> None:
+    """Development keys have the numbers 0 to 999, in decimal digits."""
     with pytest.raises(UsageError, match="no such development key"):
         opened(f"dev:{number}", is_local_chain=True)
 
 
 @pytest.mark.parametrize("uri", ["", "key", SECRET, f"0x{SECRET}", f"hex:{SECRET}", "keystore", "Keystore:x"])
 def test_a_key_on_the_command_line_is_refused_and_not_repeated(uri: str) -> None:
-    """Whatever was typed may be a key, so the sentence tells the ways to name one and repeats nothing."""
+    """The error lists the kinds of key URI and does not contain the input, which may be a key."""
     with pytest.raises(UsageError, match=r"keystore:FILE, ape:ALIAS, env:NAME") as refused:
         opened(uri)
     assert SECRET not in str(refused.value)
 
 
 def test_a_keystore_that_others_may_read_is_noted(keystore: Callable[..., str], tmp_path: Path) -> None:
-    """It opens all the same, with the command that mends it; a file that is one's own is not spoken of."""
+    """A keystore readable by others opens with a warning that names the command to fix it."""
     notes: list[str] = []
     uri, path = keystore(), tmp_path / "owner_a.json"
     for mode in (0o600, 0o640, 0o604, 0o400):
@@ -259,7 +259,7 @@ SPELLINGS = (
 )
 @settings(deadline=None, max_examples=400)
 def test_a_typed_key_is_never_repeated(kind: str, before: str, secret: str, after: str) -> None:
-    """Whatever stands around it: one sentence, and the key neither in it nor in what `--debug` shows."""
+    """A key within any input appears neither in the error nor in the output of `--debug`."""
     with pytest.raises((UsageError, RefusedError)) as refused:
         opened(f"{kind}:{before}{secret}{after}", is_local_chain=True)
     printed = "".join(traceback.format_exception(refused.value))
@@ -269,7 +269,7 @@ def test_a_typed_key_is_never_repeated(kind: str, before: str, secret: str, afte
 
 @given(uri=st.text(max_size=40) | st.builds("{}:{}".format, KINDS, st.text(max_size=300) | st.binary().map(str)))
 @settings(deadline=None, max_examples=400)
-def test_any_uri_is_an_account_or_a_sentence(uri: str) -> None:
-    """Nothing that is typed after ``--key`` ends in a traceback."""
+def test_any_uri_is_an_account_or_an_error(uri: str) -> None:
+    """Any key URI gives an account or an error, never another exception."""
     with contextlib.suppress(UsageError, RefusedError):
         assert opened(uri, is_local_chain=True).address.startswith("0x")

@@ -1,4 +1,4 @@
-"""Passwords by file descriptor or terminal: real pipes, real terminals, no password in a sentence."""
+"""Passwords from a file descriptor or a terminal; no error contains a password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Pipe = Callable[[bytes], int]
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    """Makes a descriptor from which those bytes can be read, and then no more."""
+    """Factory of descriptors from which the given bytes can be read."""
     opened: list[int] = []
 
     def make(content: bytes) -> int:
@@ -53,12 +53,12 @@ def pipe() -> Iterator[Pipe]:
     ids=["end", "newline", "windows", "spaces", "umlauts", "longest", "longest end"],
 )
 def test_the_first_line_is_the_password(content: bytes, password: str, pipe: Pipe) -> None:
-    """Its end does not belong to it; everything else does."""
+    """The password is the first line without its line ending."""
     assert read_password(pipe(content)) == password
 
 
 def test_what_follows_the_line_stays(pipe: Pipe) -> None:
-    """Two commands that share a descriptor read a line each."""
+    """Two commands that share a descriptor read one line each."""
     descriptor = pipe(b"first\nsecond\nrest")
     assert [read_password(descriptor), read_password(descriptor), os.read(descriptor, 9)] == [
         "first",
@@ -78,16 +78,16 @@ def test_what_follows_the_line_stays(pipe: Pipe) -> None:
     ],
     ids=["nothing", "empty line", "windows", "long", "bytes"],
 )
-def test_what_is_no_password_is_told(content: bytes, why: str, pipe: Pipe) -> None:
-    """The sentence says what is wrong with it, and nothing of what it is."""
+def test_an_invalid_password_is_reported(content: bytes, why: str, pipe: Pipe) -> None:
+    """The error gives the reason and does not contain the input."""
     with pytest.raises(UsageError, match=why) as refused:
         read_password(pipe(content))
     printed = "".join(traceback.format_exception(refused.value))
     assert not any(piece in printed for piece in ("xxxx", "secret", "\\xff"))
 
 
-def test_a_descriptor_that_is_not_open_is_told(pipe: Pipe) -> None:
-    """The shell has to open it; so has one that is open for writing alone."""
+def test_a_descriptor_that_is_not_open_is_reported(pipe: Pipe) -> None:
+    """A descriptor that is closed or open only for writing is an error."""
     reader, writer = os.pipe()
     os.close(reader)
     for descriptor in (reader, writer, 999_999):
@@ -99,8 +99,8 @@ def test_a_descriptor_that_is_not_open_is_told(pipe: Pipe) -> None:
     assert read_password(pipe(b"still there")) == "still there"
 
 
-def test_a_folder_is_told(tmp_path: Path) -> None:
-    """A descriptor may be of anything."""
+def test_a_folder_is_reported(tmp_path: Path) -> None:
+    """A descriptor of a folder is an error."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(UsageError, match="Is a directory"):
@@ -112,12 +112,12 @@ def test_a_folder_is_told(tmp_path: Path) -> None:
 @click.command()
 @key_option("Whose")
 def command(key: str, password_fd: int | None) -> None:
-    """Show what the options give."""
+    """A command that prints its options."""
     click.echo(f"{key} {password_fd}")
 
 
 def test_the_options_give_a_key_and_a_descriptor() -> None:
-    """Without a descriptor the terminal is asked."""
+    """Without a descriptor the password is read from the terminal."""
     runner = CliRunner()
     assert runner.invoke(command, ["--key", "dev:1", "--password-fd", "3"]).output == "dev:1 3\n"
     assert runner.invoke(command, ["--key", "dev:1"]).output == "dev:1 None\n"
@@ -126,7 +126,7 @@ def test_the_options_give_a_key_and_a_descriptor() -> None:
 
 @pytest.mark.parametrize("typed", ["correct-horse", "-1", "3x", "", "9" * 40])
 def test_a_password_in_the_place_of_the_descriptor_is_not_repeated(typed: str) -> None:
-    """Logs of a CI keep what a command prints."""
+    """The error does not contain a password given in place of the descriptor."""
     refused = CliRunner().invoke(command, ["--key", "dev:1", f"--password-fd={typed}"])
     assert refused.exit_code == 2
     assert "what was typed is not shown" in " ".join(refused.output.split())
@@ -143,7 +143,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def test_the_terminal_is_asked_without_echo() -> None:
-    """What is typed does not appear, and nothing of the question is on standard output."""
+    """The input is not echoed, and the prompt is not on stdout."""
     code = "from blockota.cli.keys import ask_password; print(len(ask_password('Password of a.json: ')))"
     with terminal() as (ours, theirs):
         process = subprocess.Popen(
@@ -156,7 +156,7 @@ def test_the_terminal_is_asked_without_echo() -> None:
             start_new_session=True,
         )
         asked = b""
-        while b"Password of a.json: " not in asked:  # the space comes when the echo is off
+        while b"Password of a.json: " not in asked:  # the trailing space is printed after the echo is off
             asked += os.read(ours, 1024)
         os.write(ours, b"correct horse\n")
         printed, _ = process.communicate(timeout=30)
@@ -165,8 +165,8 @@ def test_the_terminal_is_asked_without_echo() -> None:
     assert (printed, b"horse" in shown) == ("13\n", False)
 
 
-def test_without_a_terminal_the_other_ways_are_told() -> None:
-    """A CI has none."""
+def test_a_missing_terminal_is_reported() -> None:
+    """Without a terminal, as in CI, the error names the other ways to pass a password."""
     code = "from blockota.cli.keys import ask_password; ask_password('Password of a.json: ')"
     done = subprocess.run(
         [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, cwd=ROOT, text=True, check=False

@@ -1,4 +1,4 @@
-"""Settings: what goes before what, and what cannot be used."""
+"""Settings: precedence of their sources, and invalid values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Write = Callable[[str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes ``blockota.toml`` into the folder in which the test runs."""
+    """Factory that writes ``blockota.toml`` into the working folder."""
     monkeypatch.chdir(tmp_path)
 
     def write_file(text: str) -> Path:
@@ -57,13 +57,13 @@ def with_variables(variables: dict[str, str], *, path: Path | None = None, netwo
 
 
 def test_nothing_at_all_means_the_local_chain(write: Write) -> None:
-    """Without a file and a variable the local chain is meant, and no contract is known."""
+    """Without a file and variables, the network is the local chain without a contract."""
     del write
     assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store", None, JOURNAL, 0)
 
 
 def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path) -> None:
-    """``deployments/1337.json`` names the contract."""
+    """The contract address is read from ``deployments/1337.json``."""
     del write
     assert LOCAL.write(tmp_path) == tmp_path / "deployments" / "1337.json"
     assert (load().contract, load().replication) == (CONTRACT, OTHER)
@@ -72,8 +72,8 @@ def test_a_deployment_is_enough_on_the_local_chain(write: Write, tmp_path: Path)
     assert load(CONTRACT=OTHER, FIRST_BLOCK="7").first_block == 7
 
 
-def test_the_file_says_all(write: Write, tmp_path: Path) -> None:
-    """The file's own choice of a network is taken, and its store lies beside the file."""
+def test_the_file_selects_network_and_store(write: Write, tmp_path: Path) -> None:
+    """The file selects the network; a relative store path is relative to the file."""
     path = write(FILE)
     store, journal = f"file:{tmp_path / 'images'}", tmp_path / JOURNAL
     expected = Settings("field", "https://node.example", 100, CONTRACT, None, 3, store, 500_000_000, journal, 0)
@@ -83,7 +83,7 @@ def test_the_file_says_all(write: Write, tmp_path: Path) -> None:
 
 
 def test_the_command_line_goes_before_the_variable_before_the_file(write: Write) -> None:
-    """A network is named in three places; the nearest to the person counts."""
+    """The network option overrides the variable, which overrides the file."""
     write(FILE)
     assert load().network == "field"
     assert load(NETWORK="local").network == "local"
@@ -91,7 +91,7 @@ def test_the_command_line_goes_before_the_variable_before_the_file(write: Write)
 
 
 def test_a_variable_goes_before_the_file(write: Write) -> None:
-    """Every single setting can be given by a variable."""
+    """Every setting can be overridden by a variable."""
     write(FILE)
     where = {"URL": "http://x", "CHAIN_ID": "5", "CONTRACT": OTHER, "REPLICATION": SAFE}
     found = with_variables(where | {"CONFIRMATIONS": "7", "STORE": "file:/srv/images", "MAX_FEE_GWEI": "30"})
@@ -99,7 +99,7 @@ def test_a_variable_goes_before_the_file(write: Write) -> None:
 
 
 def test_an_empty_variable_counts_as_unset(write: Write) -> None:
-    """A CI that exports nothing under a name changes nothing."""
+    """An empty variable has no effect."""
     write(FILE)
     empty = dict.fromkeys(
         ("CONFIG", "NETWORK", "URL", "CHAIN_ID", "CONTRACT", "CONFIRMATIONS", "STORE", "MAX_FEE_GWEI"), ""
@@ -108,46 +108,46 @@ def test_an_empty_variable_counts_as_unset(write: Write) -> None:
 
 
 def test_confirmations_are_asked_for_everywhere_but_locally(write: Write) -> None:
-    """Where the settings leave it out, twelve blocks must lie above an answer."""
+    """The default is 12 confirmations, and 0 on the local chain."""
     write('[networks.main]\nurl = "https://x"\nchain_id = 1')
     assert load(network="main").confirmations == DEFAULT_CONFIRMATIONS
     assert load().confirmations == 0
 
 
 @pytest.mark.parametrize(
-    ("said", "wei"),
+    ("gwei", "wei"),
     [("0", 0), ("30", 30 * 10**9), ("0.1", 10**8), ("0.000000001", 1), ("1e-05", 10_000), ("2.50", 2_500_000_000)],
 )
-def test_a_fee_is_taken_to_the_digit(write: Write, said: str, wei: int) -> None:
-    """The ceiling is said in gwei, with or without decimals; nothing is rounded."""
-    assert load(write(f"[networks.local]\nmax_fee_gwei = {said}")).max_fee == wei
+def test_a_fee_is_taken_to_the_digit(write: Write, gwei: str, wei: int) -> None:
+    """The maximal fee is converted from gwei, with or without decimals, without rounding."""
+    assert load(write(f"[networks.local]\nmax_fee_gwei = {gwei}")).max_fee == wei
     assert load(write("")).max_fee is None
 
 
 def test_a_deployment_belongs_to_its_chain(write: Write, tmp_path: Path) -> None:
-    """The file of another chain id is not taken."""
+    """The deployment file of another chain id is ignored."""
     write('[networks.main]\nurl = "https://x"\nchain_id = 1')
     LOCAL.write(tmp_path)
     assert load(network="main").contract is None
 
 
 def test_a_store_in_a_home_is_found_from_everywhere(write: Write) -> None:
-    """A leading tilde means the home, not a folder of that name beside the file."""
+    """A leading tilde expands to the home folder."""
     assert load(write('store = "file:~/images"')).store == f"file:{Path.home() / 'images'}"
     assert load(write('store = "https://gateway.example"')).store == "https://gateway.example"
     assert load(write('store = "file:"')).store == "file:"
 
 
 def test_sources_are_for_all_networks_or_for_one(write: Write) -> None:
-    """A network's own list takes the place of the file's, and a variable that of both; an empty one asks nobody."""
+    """A network's list replaces the file's, a variable replaces both; an empty list means no sources."""
     write('gateways = ["https://a"]\nvendor_sources = ["https://b"]\n[networks.local]\ngateways = ["https://c"]')
     assert (load().gateways, load().vendor_sources) == (("https://c",), ("https://b",))
     found = load(GATEWAYS="https://d https://e", VENDOR_SOURCES="")
     assert (found.gateways, found.vendor_sources) == (("https://d", "https://e"), ())
 
 
-def test_tokens_are_named_and_not_told(write: Write, tmp_path: Path) -> None:
-    """By a table, with a file found from the settings, or by a variable in its place."""
+def test_tokens_are_read_and_not_shown(write: Write, tmp_path: Path) -> None:
+    """Tokens come from a file named in the settings, or from a variable; their values are not shown."""
     write('[tokens]\n"https://a" = "env:TOKEN_A"\n"https://b:8443/x" = "file:b.token"')
     assert load().tokens == {"https://a": "env:TOKEN_A", "https://b:8443/x": "file:b.token"}
     beside = load_settings(tmp_path / "blockota.toml", network=None, environment={}).tokens
@@ -159,7 +159,7 @@ def test_tokens_are_named_and_not_told(write: Write, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['tokens = "S3"', "[tokens]\n'https://a' = 'S3'", "tokens = ['S3']", "tokens.S3 = 5"])
 def test_a_token_in_the_settings_is_refused_unread(write: Write, text: str) -> None:
-    """The sentence says where it belongs, and does not repeat it; nor does the one for the variable."""
+    """The error names the right place and does not contain the token, in the file or a variable."""
     write(text)
     with pytest.raises(UsageError, match="a token itself is never in the settings") as caught:
         load()
@@ -214,8 +214,8 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize(("text", "sentence"), WRONG_FILES.values(), ids=WRONG_FILES)
-def test_a_file_that_cannot_be_used_is_told(write: Write, tmp_path: Path, text: str, sentence: str) -> None:
-    """The sentence names the place and the value."""
+def test_an_invalid_file_is_reported(write: Write, tmp_path: Path, text: str, sentence: str) -> None:
+    """The error names the setting and the value."""
     write("")
     (tmp_path / "blockota.toml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(UsageError, match=sentence):
@@ -227,15 +227,15 @@ def test_a_file_that_cannot_be_used_is_told(write: Write, tmp_path: Path, text: 
     [("CHAIN_ID", "x"), ("CHAIN_ID", "1.5"), ("CHAIN_ID", "9" * 5000), ("CONFIRMATIONS", "-1"), ("CONTRACT", "0x12")]
     + [("MAX_FEE_GWEI", word) for word in ("-1", "1e3", "1,5", "nan", "0x5", " ", "٣")],
 )
-def test_a_variable_that_cannot_be_used_is_told(write: Write, name: str, value: str) -> None:
-    """The sentence names the variable."""
+def test_an_invalid_variable_is_reported(write: Write, name: str, value: str) -> None:
+    """The error names the variable."""
     write(FILE)
     with pytest.raises(UsageError, match=f"BLOCKOTA_{name}"):
         with_variables({name: value})
 
 
 def test_a_named_file_must_be_there(write: Write, tmp_path: Path) -> None:
-    """The default file may be missing, a named one may not; a folder is not one."""
+    """The default file is optional, a named file is required; a folder is refused."""
     del write
     missing = tmp_path / "other.toml"
     with pytest.raises(UsageError, match="cannot be read: No such file"):
@@ -247,7 +247,7 @@ def test_a_named_file_must_be_there(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_deployment_is_read_back(tmp_path: Path) -> None:
-    """Writing and reading are inverse."""
+    """A written deployment is read back unchanged."""
     assert Deployment.read(LOCAL.write(tmp_path)) == LOCAL
 
 
@@ -256,8 +256,8 @@ def test_a_deployment_is_read_back(tmp_path: Path) -> None:
     ["", "[]", "{}", "5", "null", "[" * 60_000, json.dumps({"chain_id": 1}), json.dumps({"contract": 5, "extra": 1})],
     ids=range(8),
 )
-def test_a_deployment_that_is_none_is_told(tmp_path: Path, text: str) -> None:
-    """The sentence says how to make a new one."""
+def test_an_invalid_deployment_is_reported(tmp_path: Path, text: str) -> None:
+    """The error names how to create a deployment file."""
     path = tmp_path / "1337.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"is not a deployment of BlockOTA\. Remove it and deploy again"):
@@ -265,16 +265,16 @@ def test_a_deployment_that_is_none_is_told(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"contract": 5}, {"owners": 5}, {"owners": [5]}, {"threshold": "2"}])
-def test_a_deployment_with_a_wrong_field_is_told(tmp_path: Path, changes: dict[str, object]) -> None:
-    """A field of another kind is found when the file is read, not later."""
+def test_a_deployment_with_a_wrong_field_is_reported(tmp_path: Path, changes: dict[str, object]) -> None:
+    """A field of a wrong type is an error when the file is read."""
     path = LOCAL.write(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UsageError, match="is not a deployment of BlockOTA"):
         Deployment.read(path)
 
 
-def test_a_deployment_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """A file in the folder's place is named."""
+def test_a_deployment_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    """The error names a file in place of the folder."""
     (tmp_path / "deployments").touch()
     with pytest.raises(UsageError, match="deployments cannot be made"):
         LOCAL.write(tmp_path)

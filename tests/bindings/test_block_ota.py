@@ -1,4 +1,4 @@
-"""The contract as Python, on a real chain: every answer a value, every refusal a sentence."""
+"""The Python binding of BlockOTA on a real chain: return values and errors."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BATCHES = ((0, 40), (40, 80), (80, PAGE * 2 + 1))
 
 
 def numbered(product: Product, minor: int, **changes: Any) -> Release:
-    """Release 1.minor.0 of a product, with an image of its own."""
+    """Return release 1.minor.0 of a product, with a unique image."""
     image = f"{product.name} {minor}".encode()
     return release_of(image, **({"product": product.name, "version": Version(1, minor, 0)} | changes))
 
 
 def refused(vendor: Vendor, call: bytes) -> str:
-    """The sentence with which the contract refuses what the Safe asks."""
+    """Return the error with which the contract refuses a call of the Safe."""
     with pytest.raises(ContractRefusalError) as refusal:
         vendor.decide(call)
     assert refusal.value.exit_status == 3
@@ -37,7 +37,7 @@ def refused(vendor: Vendor, call: bytes) -> str:
 
 
 def test_a_release_is_read_as_it_was_published(vendor: Vendor, product: Product) -> None:
-    """All facts come back, by version, as the newest, and by the image's digest."""
+    """All fields are read back by version, as the newest release, and by the image's digest."""
     wanted = numbered(product, 1)
     vendor.decide(publish_call([wanted]))
     found = vendor.contract.release(product.name, wanted.version)
@@ -49,7 +49,7 @@ def test_a_release_is_read_as_it_was_published(vendor: Vendor, product: Product)
 
 
 def test_what_is_unknown_is_none(vendor: Vendor, product: Product) -> None:
-    """A version, an image, a product and a history that nobody made are told by None and by nothing."""
+    """Unknown versions, images and products give None or an empty history."""
     contract = vendor.contract
     assert contract.release(product.name, Version(9, 9, 9)) is None
     assert contract.find(product.name, bytes(32)) is None
@@ -60,13 +60,13 @@ def test_what_is_unknown_is_none(vendor: Vendor, product: Product) -> None:
 
 
 def test_a_product_is_read_as_it_was_paired(vendor: Vendor, product: Product) -> None:
-    """Its record is a value, by itself and in the list."""
+    """The product record is read back by name and in the list."""
     assert vendor.contract.product(product.name) == product
     assert product in vendor.contract.products()
 
 
 def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product: Product) -> None:
-    """Revoking the newest brings the one before it back."""
+    """Revoking the newest release makes the previous one the newest."""
     first, second = numbered(product, 1), numbered(product, 2)
     vendor.decide(publish_call([first, second]))
     vendor.decide(revoke_call(product.name, second.version, reason="it burns"))
@@ -78,7 +78,7 @@ def test_the_newest_is_the_greatest_that_is_not_revoked(vendor: Vendor, product:
 
 
 def test_a_history_longer_than_a_page_is_whole(vendor: Vendor, product: Product) -> None:
-    """Two pages and one release come newest first, each once."""
+    """A history of two pages and one release is complete, newest first."""
     for start, end in BATCHES:
         vendor.decide(publish_call([numbered(product, minor) for minor in range(start, end)]))
     found = [release.version.minor for release in vendor.contract.history(product.name)]
@@ -86,13 +86,13 @@ def test_a_history_longer_than_a_page_is_whole(vendor: Vendor, product: Product)
 
 
 def test_a_history_of_exactly_one_page_is_whole(vendor: Vendor, product: Product) -> None:
-    """The last release of a full page has no previous one, and no page follows."""
+    """After a full page whose last release has no predecessor, no page is requested."""
     vendor.decide(publish_call([numbered(product, minor) for minor in range(PAGE)]))
     assert len(list(vendor.contract.history(product.name))) == PAGE
 
 
 def test_more_products_than_a_page_are_listed(anvil: Chain, cast: Cast) -> None:
-    """A contract with a page of products and one more tells them all, in the order of their pairing."""
+    """A list of one page and one product is complete, in the order of pairing."""
     contract, _ = BlockOTAContract.deploy(anvil, cast.payer, owner=cast.payer.address)
     assert contract.products() == []
     names = [f"p{number}" for number in range(PAGE + 1)]
@@ -102,7 +102,7 @@ def test_more_products_than_a_page_are_listed(anvil: Chain, cast: Cast) -> None:
 
 
 def test_a_large_image_names_its_tree(vendor: Vendor, product: Product) -> None:
-    """Above 1 MiB the record carries the DAG root, and the content address follows from it."""
+    """Above 1 MiB the record contains the DAG root, from which the CID follows."""
     wider = replace(product, region=Region(FLASH.start, 1 << 24))
     vendor.decide(pair_call(wider))
     image = bytes(CHUNK_SIZE + 1)
@@ -113,8 +113,8 @@ def test_a_large_image_names_its_tree(vendor: Vendor, product: Product) -> None:
     assert found.cid == address
 
 
-def test_refusals_come_in_words(vendor: Vendor, product: Product) -> None:
-    """What the contract refuses is told with its values, before anything is signed or sent."""
+def test_errors_of_publish_contain_their_values(vendor: Vendor, product: Product) -> None:
+    """Errors of `publish` contain their values, before anything is signed or sent."""
     first = numbered(product, 5)
     vendor.decide(publish_call([first]))
     again = publish_call([replace(first, version=Version(2, 0, 0))])
@@ -133,8 +133,8 @@ def test_refusals_come_in_words(vendor: Vendor, product: Product) -> None:
     assert "the DAG root of" in refused(vendor, treeless)
 
 
-def test_other_refusals_come_in_words(vendor: Vendor, product: Product) -> None:
-    """So do those of pairing, revoking, the floor and the pause."""
+def test_other_errors_contain_their_values(vendor: Vendor, product: Product) -> None:
+    """Errors of pairing, revoking, the floor and the pause contain their values."""
     name = product.name
     stranger = replace(product, name="stranger")
     floor = interface("BlockOTA").encode_call("setMinimumVersion", product_key(name), Version(1, 5, 0).packed)
@@ -151,7 +151,7 @@ def test_other_refusals_come_in_words(vendor: Vendor, product: Product) -> None:
 
 
 def test_a_stranger_is_refused_by_the_contract(vendor: Vendor, product: Product, cast: Cast) -> None:
-    """Whoever sends a call without the Safe is told who may."""
+    """A call by another account is refused; the error names the owner."""
     words = f"{cast.mallory.address} may not do that: only the contract's owner may"
     with pytest.raises(ContractRefusalError, match=words), refusals_in_words():
         vendor.chain.send(cast.mallory, publish_call([numbered(product, 1)]), to=vendor.contract.address)
@@ -160,15 +160,15 @@ def test_a_stranger_is_refused_by_the_contract(vendor: Vendor, product: Product,
 @pytest.mark.parametrize(
     "call", [lambda c: c.latest("x"), lambda c: c.products(), lambda c: c.owner(), lambda c: list(c.history("x"))]
 )
-def test_what_is_no_contract_is_told(vendor: Vendor, cast: Cast, call: Any) -> None:
-    """An account, a Safe, or another contract in the contract's place is named, with how to mend it."""
+def test_an_address_of_something_else_is_reported(vendor: Vendor, cast: Cast, call: Any) -> None:
+    """An account, a Safe or another contract at the address is reported with the remedy."""
     for address in (cast.payer.address, vendor.safe, other_contract(vendor)):
         with pytest.raises(RefusedError, match=rf"no BlockOTA contract at {address}: .*chain 1337.*blockota\.toml"):
             call(BlockOTAContract(vendor.chain, address))
 
 
 def other_contract(vendor: Vendor) -> str:
-    """A contract that reverts whatever it is asked: PUSH0 PUSH0 REVERT, behind its creation code."""
+    """A contract that reverts every call: PUSH0 PUSH0 REVERT, after its creation code."""
     runtime = bytes.fromhex("5f5ffd")
     creation = bytes.fromhex("625f5ffd5f526003601df3")
     address = vendor.chain.send(vendor.cast.payer, creation).contract
@@ -178,10 +178,10 @@ def other_contract(vendor: Vendor) -> str:
 
 
 def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: Product) -> None:
-    """A node that answers each page with the first one cannot keep the technician for ever."""
+    """A node that returns the first page for every cursor does not cause an endless loop."""
 
     class ForgetfulContract(BlockOTAContract):
-        """A contract behind a node that takes every cursor for the newest release."""
+        """A contract whose node ignores the cursor of the history."""
 
         def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
             if function == "history":
@@ -195,14 +195,14 @@ def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: P
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a" * 32])
-def test_a_name_that_cannot_be_is_a_usage_error(vendor: Vendor, name: str) -> None:
-    """It is refused before the chain is asked."""
+def test_an_invalid_name_is_a_usage_error(vendor: Vendor, name: str) -> None:
+    """An invalid product name is refused without a call to the chain."""
     with pytest.raises(UsageError, match="cannot be a name"):
         vendor.contract.latest(name)
 
 
 def test_the_answer_is_as_deep_as_asked(vendor: Vendor, product: Product) -> None:
-    """A release counts when enough blocks lie above it, and what is asked is asked at that one block."""
+    """A release counts after enough confirmations, and all reads use that one block."""
     vendor.decide(publish_call([numbered(product, 1)]))
     published = vendor.chain.head().number
     rpc(vendor.chain, "anvil_mine", hex(4))
@@ -215,7 +215,7 @@ def test_the_answer_is_as_deep_as_asked(vendor: Vendor, product: Product) -> Non
 
 
 def test_the_answer_names_what_was_asked(vendor: Vendor, product: Product) -> None:
-    """Chain, contract, version and pause are in it; nothing deep is asked where no depth is wanted."""
+    """The answer contains chain, contract, version and pause; depth 0 reads the newest block."""
     vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
     answer = vendor.contract.answer(product.name, Version(1, 1, 0), confirmations=0)
     assert (answer.chain_id, answer.contract, answer.paused) == (1337, vendor.contract.address, False)
@@ -225,7 +225,7 @@ def test_the_answer_names_what_was_asked(vendor: Vendor, product: Product) -> No
 
 
 def test_a_postponed_release_does_not_hide_the_active_one(vendor: Vendor, product: Product) -> None:
-    """Unless it is asked for by its version; a revoked one in between is passed over."""
+    """The newest active release is returned before scheduled and revoked ones, unless a version is given."""
     later = vendor.chain.head().time + 86400
     vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
     vendor.decide(publish_call([numbered(product, 3, active_from=later), numbered(product, 4, active_from=later)]))
@@ -237,8 +237,8 @@ def test_a_postponed_release_does_not_hide_the_active_one(vendor: Vendor, produc
     assert (found.version, named.version) == (Version(1, 1, 0), Version(1, 3, 0))
 
 
-def test_where_all_are_postponed_the_newest_is_told(vendor: Vendor, product: Product) -> None:
-    """Check 3 says of it from when on it counts."""
+def test_where_all_are_postponed_the_newest_is_reported(vendor: Vendor, product: Product) -> None:
+    """If all releases are scheduled, check 3 reports the time of the newest one."""
     later = vendor.chain.head().time + 86400
     vendor.decide(publish_call([numbered(product, 1, active_from=later), numbered(product, 2, active_from=later)]))
     found = vendor.contract.answer(product.name, None, confirmations=0).release
@@ -246,8 +246,8 @@ def test_where_all_are_postponed_the_newest_is_told(vendor: Vendor, product: Pro
     assert found.version == Version(1, 2, 0)
 
 
-def test_a_contract_younger_than_the_depth_is_told(vendor: Vendor) -> None:
-    """Where the contract did not exist at the block that counts, the sentence names that block."""
+def test_a_contract_younger_than_the_depth_is_reported(vendor: Vendor) -> None:
+    """If the contract did not exist at the confirmed block, the error names that block."""
     fresh, _ = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
     before = vendor.chain.head().number - 1
     with pytest.raises(RefusedError, match=f"no BlockOTA contract at .*, at block {before}, does not implement"):

@@ -1,4 +1,4 @@
-"""Executing and rehearsing what is unusual: gas limits, values, delegatecalls, and calls that fail only in earnest."""
+"""Execution and simulation of unusual proposals: gas limits, values, delegatecalls, late failures."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ LEAVES_A_FALSE_ALARM = (
 
 @pytest.fixture
 def proposal(vendor: Vendor, product: Product) -> Proposal:
-    """A proposal to publish a release, at the Safe's next nonce."""
+    """Return a proposal to publish a release, at the Safe's next nonce."""
     image = product.name.encode()
     return propose(vendor.contract, publish_call([release_of(image, product=product.name)]), reason=REASON)
 
 
 def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Receipt:
-    """Have the broker execute a proposal with these owners' signatures, or those of the first two."""
+    """Execute a proposal as the broker, with these owners' signatures, or those of the first two."""
     signatures = [sign(proposal, signer) for signer in signers or (vendor.cast.owner_a, vendor.cast.owner_b)]
     return execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.broker, now=NOW)
 
 
 def try_out(vendor: Vendor, proposal: Proposal, *signers: LocalAccount) -> Rehearsal:
-    """Rehearse a proposal with these owners' signatures."""
+    """Simulate a proposal with these owners' signatures."""
     return rehearse(vendor.chain, proposal, signatures=[sign(proposal, signer) for signer in signers])
 
 
 def nonce(vendor: Vendor) -> int:
-    """The Safe's next nonce."""
+    """Return the Safe's next nonce."""
     return read_safe(vendor.chain, vendor.safe).nonce
 
 
 def contract_with(vendor: Vendor, runtime: bytes) -> str:
-    """Put a contract of this code on the chain."""
+    """Deploy a contract with this code."""
     size = bytes((len(runtime),))
     creation = b"\x60" + size + b"\x60\x0c\x60\0\x39\x60" + size + b"\x60\0\xf3" + runtime
     address = vendor.chain.send(vendor.cast.payer, creation).contract
@@ -63,14 +63,14 @@ def contract_with(vendor: Vendor, runtime: bytes) -> str:
     return address
 
 
-def test_gas_limits_that_suffice_do_no_harm(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """The release is published; so that a wallet's proposal with an estimate can be executed here."""
+def test_sufficient_gas_limits_are_accepted(vendor: Vendor, proposal: Proposal, product: Product) -> None:
+    """A proposal with sufficient gas limits, as wallets estimate them, is executed."""
     run(vendor, replace(proposal, safe_tx_gas=ENOUGH_GAS))
     assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
 
 
 def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: Vendor, proposal: Proposal) -> None:
-    """With safeTxGas, or too little of it for its price, the Safe would not revert; it stays untouched."""
+    """With safeTxGas the Safe does not revert on failure; the simulation finds it before sending."""
     rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(10**18))
     priced = replace(proposal, gas_price=1, safe_tx_gas=TOO_LITTLE_GAS)
     paying = replace(proposal, value=1, safe_tx_gas=1)
@@ -83,8 +83,8 @@ def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: V
     assert nonce(vendor) == proposal.nonce
 
 
-def test_a_call_that_fails_only_in_earnest_is_told(vendor: Vendor, proposal: Proposal) -> None:
-    """Simulated it succeeds; in the block it fails, the Safe takes the nonce, and nobody calls that a success."""
+def test_a_call_that_fails_only_in_the_block_is_reported(vendor: Vendor, proposal: Proposal) -> None:
+    """A call that succeeds in the simulation and fails in the block is reported as a failure."""
     trap = contract_with(vendor, REVERTS_IN_EARNEST)
     trapped = replace(proposal, to=trap, data=b"", safe_tx_gas=ENOUGH_GAS)
     assert try_out(vendor, trapped, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=True, execution=True)
@@ -95,15 +95,15 @@ def test_a_call_that_fails_only_in_earnest_is_told(vendor: Vendor, proposal: Pro
     assert nonce(vendor) == proposal.nonce + 1
 
 
-def test_the_failure_of_another_safe_is_no_failure(vendor: Vendor, proposal: Proposal) -> None:
-    """What is called may leave an event of the same name, for another transaction."""
+def test_the_failure_of_another_safe_is_ignored(vendor: Vendor, proposal: Proposal) -> None:
+    """An ExecutionFailure event for another Safe transaction is ignored."""
     crier = contract_with(vendor, LEAVES_A_FALSE_ALARM)
     receipt = run(vendor, replace(proposal, to=crier, data=b""))
     assert any(log.topics[0].hex().startswith("23428b18") for log in receipt.logs)
 
 
 def test_a_failing_call_without_gas_limits_is_refused_by_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """With a value the call is not tried alone; the execution is, and it reverts as its call does (Safe 1.5)."""
+    """With a value only the execution is simulated, and it reverts with the call (Safe 1.5)."""
     paying = replace(proposal, value=1)
     with pytest.raises(ContractRefusalError, match="the contract refused"):
         run(vendor, paying)
@@ -113,13 +113,13 @@ def test_a_failing_call_without_gas_limits_is_refused_by_the_safe(vendor: Vendor
 
 
 def test_a_refund_that_the_safe_cannot_pay_is_refused(vendor: Vendor, proposal: Proposal) -> None:
-    """An empty Safe pays nobody for executing."""
+    """A gas refund that the empty Safe cannot pay is refused."""
     with pytest.raises(ContractRefusalError, match=r"could not pay the refund.*GS011"):
         run(vendor, replace(proposal, gas_price=1, safe_tx_gas=ENOUGH_GAS))
 
 
 def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Odd, but the owners' decision: what they signed is what happens."""
+    """A signed value is transferred with the call."""
     rpc(vendor.chain, "anvil_setBalance", vendor.safe, hex(100))
     before = int(rpc(vendor.chain, "eth_getBalance", cast.mallory.address, "latest"), 16)
     run(vendor, replace(proposal, to=cast.mallory.address, data=b"", value=60))
@@ -128,7 +128,7 @@ def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None
 
 
 def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> None:
-    """Its call is not tried alone, for it would run as the contract; the execution is."""
+    """A delegatecall is simulated only through the Safe, in whose context it runs."""
     crier = contract_with(vendor, LEAVES_A_FALSE_ALARM)
     foreign = replace(proposal, to=crier, data=b"", operation=DELEGATECALL)
     assert try_out(vendor, foreign, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=False, execution=True)
@@ -137,7 +137,7 @@ def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> 
 
 
 def test_a_rejection_takes_the_nonce(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """What it rejects can never be executed, and nothing else was done."""
+    """A rejection uses the nonce, so that the rejected proposal can never be executed."""
     rejection = propose_rejection(vendor.contract, reason=Reason("wrong image", NOW, 3600, nonce=proposal.nonce))
     assert rejection.is_rejection
     assert try_out(vendor, rejection) == Rehearsal(call=False, execution=False)
@@ -148,7 +148,7 @@ def test_a_rejection_takes_the_nonce(vendor: Vendor, proposal: Proposal, product
 
 
 def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product: Product, cast: Cast) -> None:
-    """With too few signatures, or ahead of its turn, only the call is tried; with enough, all of it."""
+    """With too few signatures or a later nonce only the call is simulated; otherwise the execution."""
     assert try_out(vendor, proposal) == Rehearsal(call=True, execution=False)
     assert try_out(vendor, proposal, cast.owner_a) == Rehearsal(call=True, execution=False)
     ahead = replace(proposal, nonce=proposal.nonce + 1)
@@ -159,7 +159,7 @@ def test_a_rehearsal_changes_nothing(vendor: Vendor, proposal: Proposal, product
 
 
 def test_a_rehearsal_refuses_what_an_execution_would(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Another chain, a stranger, a forged signature, and a call that the contract refuses."""
+    """Another chain, a stranger, a forged signature and a reverting call are refused."""
     with pytest.raises(ProposalError, match="names chain id 1, this is 1337"):
         try_out(vendor, replace(proposal, chain_id=1))
     with pytest.raises(ProposalError, match="is not an owner"):
@@ -172,8 +172,8 @@ def test_a_rehearsal_refuses_what_an_execution_would(vendor: Vendor, proposal: P
         try_out(vendor, replace(proposal, data=unknown))
 
 
-def test_the_safe_is_not_opened_by_its_own_functions(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A stranger's direct call of an owner change is refused by the Safe: only it may call itself."""
+def test_an_owner_change_by_a_direct_call_is_refused(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """The Safe refuses an owner change by a direct call: only the Safe may call itself."""
     call = encode_signature_call("addOwnerWithThreshold(address,uint256)", cast.mallory.address, 1)
     with pytest.raises(ContractRefusalError, match="GS031"):
         vendor.chain.send(cast.mallory, call, to=vendor.safe)

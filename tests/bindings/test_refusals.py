@@ -1,4 +1,4 @@
-"""A sentence for every refusal: none missing, none left over, each with the values that the error carries."""
+"""Every error of the contracts and the Safe has one message, with the values that the error carries."""
 
 from __future__ import annotations
 
@@ -49,39 +49,39 @@ VALUES: dict[str, Any] = {
 
 
 def reverted(name: str) -> RevertedError:
-    """What a node answers when the contract raises an error."""
+    """Return a node's response to a call that reverts with the error."""
     entry = ERRORS[name]
     types, values = [i["type"] for i in entry["inputs"]], [VALUES[i["name"]] for i in entry["inputs"]]
     return RevertedError(keccak(text=f"{name}({','.join(types)})")[:4] + encode(types, values), "no")
 
 
 def codes_of_the_safe() -> set[str]:
-    """Every code in the Safe's sources."""
+    """Return all error codes in the Safe's sources."""
     return {code for path in SAFE_SOURCES.rglob("*.sol") for code in re.findall(r"GS\d{3}", Path(path).read_text())}
 
 
-def test_every_error_of_the_contract_has_a_sentence() -> None:
-    """The table has exactly the custom errors of the packaged interfaces."""
+def test_every_error_of_the_contract_has_a_message() -> None:
+    """The table contains exactly the custom errors of the packaged interfaces."""
     assert set(REFUSALS) == set().union(*(interface(contract).errors for contract in CONTRACTS)) == set(ERRORS)
 
 
-def test_every_code_of_the_safe_has_a_sentence() -> None:
-    """The table leaves out none of the codes in the npm package's sources."""
+def test_every_code_of_the_safe_has_a_message() -> None:
+    """The table contains every code in the npm package's sources."""
     codes = codes_of_the_safe()
     assert len(codes) > 25
     assert codes <= set(SAFE_CODES)
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_a_sentence_uses_only_what_its_error_carries(name: str) -> None:
-    """No template asks for a value that the error does not have."""
+def test_a_message_uses_only_fields_of_its_error(name: str) -> None:
+    """Message templates use only fields of their error."""
     asked = {key for part in REFUSALS[name][:3] for _, key, _, _ in string.Formatter().parse(part) if key}
     assert asked <= {entry["name"] for entry in ERRORS[name]["inputs"]}
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_every_error_becomes_a_sentence(name: str) -> None:
-    """The refusal says what and why without a brace left over, and keeps exit status 3."""
+def test_every_error_becomes_a_message(name: str) -> None:
+    """Each message is completely filled in, and keeps exit status 3."""
     refusal = explain(reverted(name))
     assert not isinstance(refusal, RevertedError)
     assert refusal.what
@@ -105,15 +105,15 @@ def test_every_error_becomes_a_sentence(name: str) -> None:
         ("OwnableUnauthorizedAccount", (SAFE, "only the contract's owner")),
     ],
 )
-def test_a_sentence_names_the_values(name: str, words: tuple[str, ...]) -> None:
-    """Versions, names, addresses and digests stand in it as people write them."""
+def test_a_message_contains_the_values(name: str, words: tuple[str, ...]) -> None:
+    """Versions, names, addresses and digests are formatted for people."""
     text = str(explain(reverted(name)))
     assert [word for word in words if word not in text] == []
 
 
 @pytest.mark.parametrize("code", sorted(SAFE_CODES))
-def test_every_code_becomes_a_sentence(code: str) -> None:
-    """A code is found in the revert data, or in what the node says beside it, and stays in the sentence."""
+def test_every_code_becomes_a_message(code: str) -> None:
+    """A code is found in the revert data or the node's message, and is part of the error."""
     data = bytes.fromhex("08c379a0") + encode(["string"], [code])
     for error in (RevertedError(data, ""), RevertedError(b"", f"execution reverted: {code}")):
         refusal = explain(error)
@@ -121,8 +121,8 @@ def test_every_code_becomes_a_sentence(code: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x12\x34", bytes(4), bytes(36), bytes.fromhex("4e487b71") + bytes(32)])
-def test_an_unknown_refusal_is_told_as_it_is(data: bytes) -> None:
-    """What no table knows keeps its data or the node's words."""
+def test_an_unknown_error_is_reported_unchanged(data: bytes) -> None:
+    """An unknown error is reported with its data or the node's message."""
     error = RevertedError(data, "execution reverted")
     assert explain(error) is error
     assert "execution reverted" in str(error)

@@ -1,4 +1,4 @@
-"""The vendor's Safe on a real chain: its state, its execution, and everything that it refuses."""
+"""The vendor's Safe on a real chain: its state, executions, and refusals."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from blockota.vendor.propose import propose
 from tests.conftest import REASON, ROOT, Cast, Vendor
 from tests.support.samples import NOW, release_of
 
-NOBODY = "0x" + "00" * 20
+ZERO_ADDRESS = "0x" + "00" * 20
 
 
 @pytest.fixture
 def proposal(vendor: Vendor, product: Product) -> Proposal:
-    """A proposal to publish a release, at the Safe's next nonce."""
+    """Return a proposal to publish a release, at the Safe's next nonce."""
     image = product.name.encode()
     return propose(vendor.contract, publish_call([release_of(image, product=product.name)]), reason=REASON)
 
 
 def run(vendor: Vendor, proposal: Proposal, *signers: LocalAccount, now: int = NOW) -> Receipt:
-    """Have the broker execute a proposal with these signatures."""
+    """Execute a proposal as the broker, with these signatures."""
     signatures = [sign(proposal, signer) for signer in signers]
     return execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.broker, now=now)
 
 
-def test_a_safe_tells_its_state(vendor: Vendor, cast: Cast) -> None:
-    """Owners, threshold and nonce; the address may come in any case."""
+def test_the_state_of_a_safe_is_read(vendor: Vendor, cast: Cast) -> None:
+    """Owners, threshold and nonce are read; the address may have any case."""
     state = read_safe(vendor.chain, vendor.safe.lower())
     assert set(state.owners) == {cast.owner_a.address, cast.owner_b.address, cast.owner_c.address}
     assert (state.address, state.threshold) == (vendor.safe, 2)
 
 
 def test_anyone_executes_what_two_owners_signed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """The release is there, the nonce is taken, and whoever paid is not an owner."""
+    """Any account may execute a proposal with two signatures; the nonce increases."""
     receipt = run(vendor, proposal, cast.owner_c, cast.owner_a)
     product = proposal.releases[0]["product"].rstrip(b"\0").decode()
     assert vendor.contract.release(product, Version(1, 1, 0)) is not None
@@ -54,12 +54,12 @@ def test_anyone_executes_what_two_owners_signed(vendor: Vendor, proposal: Propos
 
 
 def test_all_three_owners_may_sign(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """More signatures than needed are no error."""
+    """More signatures than required are accepted."""
     assert run(vendor, proposal, cast.owner_a, cast.owner_b, cast.owner_c).block_number > 0
 
 
 def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """The second time its nonce is taken, and the sentence names both numbers."""
+    """A second execution is refused, with both nonces in the error."""
     run(vendor, proposal, cast.owner_a, cast.owner_b)
     words = f"takes nonce {proposal.nonce}, the Safe is at {proposal.nonce + 1}: it, or another one, was executed"
     with pytest.raises(ProposalError, match=words):
@@ -67,7 +67,7 @@ def test_a_proposal_is_executed_once(vendor: Vendor, proposal: Proposal, cast: C
 
 
 def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A nonce ahead of the Safe's is told to wait, and good once the others were executed."""
+    """A later nonce is refused until the earlier proposals were executed."""
     later = replace(proposal, nonce=proposal.nonce + 1)
     with pytest.raises(ProposalError, match=r"other proposals come first: it takes nonce .* Execute those first"):
         run(vendor, later, cast.owner_a, cast.owner_b)
@@ -76,25 +76,25 @@ def test_a_proposal_waits_for_those_before_it(vendor: Vendor, proposal: Proposal
 
 
 def product_of(proposal: Proposal) -> str:
-    """The product that a proposal publishes for."""
+    """Return the product of a publish proposal."""
     name: bytes = proposal.releases[0]["product"]
     return name.rstrip(b"\0").decode()
 
 
 def test_an_expired_proposal_is_not_executed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """From its expiry on, before the chain is asked."""
+    """An expired proposal is refused without a call to the chain."""
     with pytest.raises(ProposalError, match="has expired"):
         run(vendor, proposal, cast.owner_a, cast.owner_b, now=proposal.expires)
 
 
 def test_a_proposal_for_another_chain_is_not_executed(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Both numbers are named."""
+    """The error contains both chain ids."""
     with pytest.raises(ProposalError, match="names chain id 1, this is 1337"):
         run(vendor, replace(proposal, chain_id=1), cast.owner_a, cast.owner_b)
 
 
 def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """They are refused before a transaction is made, and the proposal stays good."""
+    """Insufficient signatures are refused before sending; the proposal remains valid."""
     with pytest.raises(ProposalError, match="1 of 2 are there"):
         run(vendor, proposal, cast.owner_a)
     with pytest.raises(ProposalError, match="is not an owner"):
@@ -102,8 +102,8 @@ def test_too_few_or_foreign_signatures_cost_nothing(vendor: Vendor, proposal: Pr
     run(vendor, proposal, cast.owner_a, cast.owner_b)
 
 
-def test_what_the_contract_would_refuse_is_told_in_its_words(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """A proposal that was overtaken is simulated first, so that the reason comes through the Safe."""
+def test_an_error_of_the_contract_is_reported_through_the_safe(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """A failing call is simulated first, so that the error is the contract's."""
     release = release_of(b"faster", product=product_of(proposal), version=Version(3, 0, 0))
     vendor.decide(publish_call([release]))
     overtaken = replace(proposal, nonce=proposal.nonce + 1)
@@ -112,24 +112,24 @@ def test_what_the_contract_would_refuse_is_told_in_its_words(vendor: Vendor, pro
 
 
 def unchecked_call(proposal: Proposal, signatures: list[Signature]) -> bytes:
-    """Calldata that gives the Safe these signatures as they are."""
+    """Return calldata of the Safe with these signatures, without our checks."""
     joined = b"".join(signature.signature for signature in signatures)
     return encode_signature_call(
         "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)",
-        *(proposal.to, 0, proposal.data, 0, 0, 0, 0, NOBODY, NOBODY, joined),
+        *(proposal.to, 0, proposal.data, 0, 0, 0, 0, ZERO_ADDRESS, ZERO_ADDRESS, joined),
     )
 
 
 def safe_s_answer(vendor: Vendor, proposal: Proposal, signatures: list[Signature]) -> str:
-    """What the Safe itself says of signatures that were not checked before."""
+    """Return the Safe's error for signatures that were not checked before."""
     with pytest.raises(ContractRefusalError) as refusal, refusals_in_words():
         vendor.chain.call(proposal.safe, unchecked_call(proposal, signatures))
     assert not isinstance(refusal.value, RevertedError)
     return str(refusal.value)
 
 
-def test_the_safe_s_own_codes_come_in_words(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
-    """Were our check gone, the Safe would still refuse, and its codes would be told."""
+def test_error_codes_of_the_safe_become_messages(vendor: Vendor, proposal: Proposal, cast: Cast) -> None:
+    """The Safe refuses on its own, and its error codes are mapped to messages."""
     a, b = sorted((cast.owner_a, cast.owner_b), key=lambda owner: int(owner.address, 16))
     in_order = [sign(proposal, a), sign(proposal, b)]
     stranger = [sign(proposal, a), sign(proposal, cast.mallory)]
@@ -141,19 +141,19 @@ def test_the_safe_s_own_codes_come_in_words(vendor: Vendor, proposal: Proposal, 
 
 
 def other_nonce(proposal: Proposal, *signers: LocalAccount) -> list[Signature]:
-    """Signatures for a nonce that is not the Safe's next."""
+    """Return signatures for another nonce than the Safe's next."""
     return [sign(replace(proposal, nonce=proposal.nonce + 9), signer) for signer in signers]
 
 
-def test_what_is_no_safe_is_told(vendor: Vendor, cast: Cast) -> None:
-    """An account and a contract of another kind in the Safe's place are named."""
+def test_an_address_of_something_else_is_reported(vendor: Vendor, cast: Cast) -> None:
+    """An account or another contract at the address is reported."""
     for address in (cast.mallory.address, vendor.contract.address):
         with pytest.raises(RefusedError, match=f"there is no Safe at {address}: .* on chain 1337"):
             read_safe(vendor.chain, address)
 
 
 def test_a_nonce_is_checked_by_itself(vendor: Vendor, proposal: Proposal) -> None:
-    """Who signs may ask whether it is still of use."""
+    """The nonce of a proposal can be checked before signing."""
     state = read_safe(vendor.chain, vendor.safe)
     check_nonce(proposal, state)
     with pytest.raises(ProposalError, match="cannot be executed any more"):
@@ -163,7 +163,7 @@ def test_a_nonce_is_checked_by_itself(vendor: Vendor, proposal: Proposal) -> Non
 
 
 def test_a_safe_is_deployed_with_its_owners(anvil: Chain, cast: Cast) -> None:
-    """Twice gives two Safes."""
+    """Two deployments with equal owners give two Safes."""
     owners = [cast.broker.address, cast.technician.address]
     first, second = (
         deploy_safe(anvil, cast.payer, owners=owners, threshold=1, artifacts=ROOT / SAFE_ARTIFACTS) for _ in range(2)
@@ -173,14 +173,14 @@ def test_a_safe_is_deployed_with_its_owners(anvil: Chain, cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0, 3])
-def test_a_threshold_that_cannot_be_is_refused(anvil: Chain, cast: Cast, threshold: int) -> None:
-    """The Safe's factory refuses a threshold that its owners cannot reach, or none."""
+def test_an_impossible_threshold_is_refused(anvil: Chain, cast: Cast, threshold: int) -> None:
+    """A threshold of 0 or above the number of owners is refused."""
     owners = [cast.owner_a.address, cast.owner_b.address]
     with pytest.raises(ContractRefusalError):
         deploy_safe(anvil, cast.payer, owners=owners, threshold=threshold, artifacts=ROOT / SAFE_ARTIFACTS)
 
 
-def test_missing_artifacts_are_told(anvil: Chain, cast: Cast, tmp_path: Path) -> None:
-    """The sentence says how to install them."""
+def test_missing_artifacts_are_reported(anvil: Chain, cast: Cast, tmp_path: Path) -> None:
+    """The error names how to install the artifacts."""
     with pytest.raises(UsageError, match=r"Safe\.json is missing\. Run `npm ci`"):
         deploy_safe(anvil, cast.payer, owners=[], threshold=1, artifacts=tmp_path)

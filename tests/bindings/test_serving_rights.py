@@ -1,4 +1,4 @@
-"""A repository and its chain: a right begins when it is deep enough, and ends when the chain takes it back."""
+"""Serving rights follow the chain: they start after the confirmations and end with a reorganisation."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MANIFESTS = [bytes((number,)) * 32 for number in (1, 2)]
 
 
 class Forgetful(Chain):
-    """A node as public ones are: it refuses to search for events from too early a block on."""
+    """A node that rejects event searches from too early a block, as public nodes do."""
 
     first_block = 0
 
     def logs(
         self, address: str, topics: Sequence[bytes | None], *, from_block: int = 0, to_block: int | None = None
     ) -> list[Log]:
-        """Events, unless the search begins too early."""
+        """Return events, unless the search starts too early."""
         if from_block < self.first_block:
             raise ChainError("the node cannot do that", why="it has no history of that block")
         return super().logs(address, topics, from_block=from_block, to_block=to_block)
@@ -43,7 +43,7 @@ class Forgetful(Chain):
 
 @dataclass(frozen=True)
 class Scene:
-    """A vendor's contracts on a chain of their own, with a release of two in view."""
+    """A vendor's contracts on a separate chain; releases become visible after the confirmations."""
 
     contract: BlockOTAContract
     replication: ReplicationContract
@@ -56,7 +56,7 @@ class Scene:
         return self.contract.chain
 
     def send(self, call: bytes, *, to: str = "") -> None:
-        """Have the vendor do something, in a block of its own."""
+        """Send a transaction as the vendor and mine it."""
         self.chain.send(self.cast.payer, call, to=to or self.contract.address)
 
     def publish(self, image: bytes, version: Version, *, manifest: bytes) -> Release:
@@ -66,27 +66,27 @@ class Scene:
         return made
 
     def mine(self, blocks: int) -> None:
-        """Let time pass."""
+        """Mine blocks."""
         rpc(self.chain, "anvil_mine", hex(blocks))
 
     def vendor(self, chain: Chain | None = None) -> VendorReader:
-        """A vendor's reader."""
+        """Return a reader of the vendor's releases."""
         contract = BlockOTAContract(chain or self.chain, self.contract.address)
         return VendorReader(contract, self.follower(contract.chain))
 
     def broker(self) -> BrokerReader:
-        """A broker's reader."""
+        """Return a reader of the broker's agreements."""
         follower = self.follower(self.chain)
         return BrokerReader(self.contract, self.replication, broker=self.cast.broker.address, follower=follower)
 
     def follower(self, chain: Chain) -> Follower:
-        """A follower that takes a block for confirmed when DEPTH blocks lie above it."""
+        """Return a follower that requires DEPTH confirmations."""
         return Follower(chain, confirmations=DEPTH, first_block=self.first_block)
 
 
 @pytest.fixture
 def scene(cast: Cast) -> Iterator[Scene]:
-    """Contracts, old enough, and a paired product; the vendor is an account here."""
+    """Contracts older than the confirmations, with a paired product; the vendor is an account here."""
     with fresh_anvil() as chain:
         rpc(chain, "anvil_mine", hex(20))
         contract, receipt = BlockOTAContract.deploy(chain, cast.payer, owner=cast.payer.address)
@@ -98,13 +98,13 @@ def scene(cast: Cast) -> Iterator[Scene]:
 
 
 def rights(reader: Reader) -> Rights:
-    """What may be served now."""
+    """Return the releases that may be served now."""
     reading = reader.read()
     return rights_at(reading.time, reading.claims)
 
 
 def test_a_release_is_served_when_it_is_deep_enough(scene: Scene) -> None:
-    """Not a block sooner; and a revocation counts as deep."""
+    """Publication and revocation take effect after the confirmations, not earlier."""
     reader = scene.vendor()
     made = scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
     scene.mine(DEPTH - 1)
@@ -119,7 +119,7 @@ def test_a_release_is_served_when_it_is_deep_enough(scene: Scene) -> None:
 
 
 def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
-    """The broker's right begins with the confirmed acceptance, not with its block."""
+    """The broker's right starts with the confirmed acceptance."""
     made = scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
     expires_at = scene.chain.head().time + 3600
     scene.replication.propose(scene.cast.broker, PRODUCT.name, version=made.version, expires_at=expires_at)
@@ -135,8 +135,8 @@ def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
     assert (found.roots, found.gone) == ({}, frozenset())
 
 
-def test_a_reorganisation_takes_a_right_back(scene: Scene) -> None:
-    """It is deeper than the confirmations: the release is unknown, and may come again with another manifest."""
+def test_a_reorganisation_removes_a_right(scene: Scene) -> None:
+    """A reorganisation deeper than the confirmations removes the release and its manifest."""
     reader = scene.vendor()
     made = scene.publish(b"image", Version(1, 1, 0), manifest=MANIFESTS[0])
     scene.mine(DEPTH)
@@ -151,14 +151,14 @@ def test_a_reorganisation_takes_a_right_back(scene: Scene) -> None:
 
 
 def test_agreements_expire_by_the_newest_block(scene: Scene) -> None:
-    """Time needs no confirmations."""
+    """Expiry uses the newest block's time, without confirmations."""
     reading = scene.vendor().read()
     newest = scene.chain.head()
     assert (reading.block, reading.time) == (newest.number - DEPTH, newest.time)
 
 
 def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) -> None:
-    """One of several behind one address may lag: what was confirmed stays, and health tells of it."""
+    """A lagging node behind a load balancer does not remove rights; health reports the lag."""
     scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
     early = scene.chain.head().number
     scene.mine(DEPTH)
@@ -175,17 +175,17 @@ def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) 
 
 
 class Lagging(Chain):
-    """A node that may know no newer block than some number."""
+    """A node whose newest block can be limited."""
 
     newest: int | None = None
 
     def head(self, number: int | None = None) -> BlockHead:
-        """A block."""
+        """Return the newest block."""
         return super().head(self.newest if number is None else number)
 
 
-def test_a_chain_that_was_begun_anew_is_read_anew(scene: Scene, cast: Cast) -> None:
-    """A development chain may start from its first block again, lower than before."""
+def test_a_restarted_chain_is_read_again(scene: Scene, cast: Cast) -> None:
+    """After a restart of a development chain, with fewer blocks, everything is read again."""
     reader = scene.vendor()
     scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
     scene.mine(50)
@@ -199,13 +199,13 @@ def test_a_chain_that_was_begun_anew_is_read_anew(scene: Scene, cast: Cast) -> N
 
 
 def code_at(chain: Chain, address: str) -> str:
-    """A contract's code."""
+    """Return a contract's code."""
     found: str = rpc(chain, "eth_getCode", address, "latest")
     return found
 
 
 def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
-    """A node that refuses a search from block 0 tells the manifests all the same, and no manifest is forgotten."""
+    """All manifests are found although the node rejects a search from block 0."""
     chain = Forgetful(scene.chain.url)
     chain.first_block = scene.first_block
     reader = scene.vendor(chain)
@@ -220,7 +220,7 @@ def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
 
 
 def test_a_contract_that_is_too_new_is_waited_for(scene: Scene) -> None:
-    """The error says how many blocks are missing, not that there is no contract."""
+    """The error contains the number of missing blocks."""
     first_block = scene.chain.head().number - DEPTH + 1
     reader = VendorReader(scene.contract, Follower(scene.chain, confirmations=DEPTH, first_block=first_block))
     with pytest.raises(ChainError, match=r"not confirmed yet.*the newest is \d+, and 3 blocks must lie above"):

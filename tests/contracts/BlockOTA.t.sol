@@ -180,7 +180,7 @@ contract BlockOTAInvariants is ForgeTest {
         return _handler.published(_handler.products(which), place);
     }
 
-    /// @dev Compares the stored record with the published release.
+    /// @dev Returns the record expected after a publication.
     function _expected(
         BlockOTAHandler.Published memory entry
     ) private pure returns (IBlockOTA.ReleaseRecord memory record) {

@@ -6,9 +6,9 @@ import {IWholeBlockOTA} from "./Forge.sol";
 import {HalmosCheck} from "./Halmos.sol";
 
 /// @title Properties of BlockOTA that every call preserves, proven by Halmos
-/// @notice Halmos proves each check for every sender, every writing function and every argument (arrays and texts of the
-/// lengths in halmos.toml), from every storage that satisfies the check's assumptions. A property that every call preserves
-/// is an invariant. Reverted calls are skipped: the EVM discards their changes.
+/// @notice Halmos proves each check for every sender, every writing function and every argument (arrays and texts of
+/// the lengths in halmos.toml), from every storage that satisfies the check's assumptions. A property that every call
+/// preserves is an invariant. Reverted calls are skipped: the EVM discards their changes.
 contract CheckBlockOTA is HalmosCheck {
     IWholeBlockOTA private _record;
     /// @dev The last bit is the answer of `isOwner` for every account, if this contract is the owner.

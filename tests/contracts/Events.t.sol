@@ -7,7 +7,7 @@ import {ForgeTest, IWholeBlockOTA} from "./Forge.sol";
 
 /// @title Cheat codes of Foundry that only the event tests use
 interface VmEvents {
-    /// @notice Expects the next call to emit the event emitted next here, with equal topics and data, from this contract.
+    /// @notice Expects the next call to emit the event emitted next here, with equal topics and data, from `emitter`.
     function expectEmit(address emitter) external;
 }
 

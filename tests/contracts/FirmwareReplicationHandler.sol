@@ -82,7 +82,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         _expect(sender, address(replication), abi.encodeCall(replication.accept, (id)), refusal);
     }
 
-    /// @notice The same.
+    /// @notice Declines a proposal that may not exist, usually as the vendor.
     function decline(uint256 who, uint256 seed) external {
         (uint64 id, address sender) = (_id(seed), _vendorOr(who));
         bytes memory refusal = _decision(id, sender, IFirmwareReplication.Status.Proposed);
@@ -90,7 +90,7 @@ contract FirmwareReplicationHandler is ForgeTest {
         _expect(sender, address(replication), abi.encodeCall(replication.decline, (id)), refusal);
     }
 
-    /// @notice The same.
+    /// @notice Terminates an agreement that may not exist, usually as the vendor.
     function terminate(uint256 who, uint256 seed) external {
         (uint64 id, address sender) = (_id(seed), _vendorOr(who));
         bytes memory refusal = _decision(id, sender, IFirmwareReplication.Status.Accepted);
