@@ -2,24 +2,24 @@
 
 The number is `exit_status`, with which a command ends that fails with the error::
 
-BlockOTAError               1  a defect of ours
-├── UsageError              2  an argument, setting or file is not valid
-├── RefusedError            3  a check failed, nothing was changed
-│   ├── ImageError             a file is not a firmware image for this target
-│   ├── ContentError           bytes do not match their content address
-│   ├── ProposalError          a proposal or its signatures cannot be used
-│   ├── ContractRefusalError   the contract or the Safe refused a transaction
-│   │   └── RevertedError      the same, before its revert data is put in words
-│   └── VerificationError      one of the first nine checks of `verification` failed
-├── BoardError              4  the board or its link
-│   ├── FlashProofError        check 10 failed: the flash was changed, and is not the release
-│   ├── LinkError              the port cannot be opened, or was lost
-│   ├── NoAnswerError          the board does not answer
-│   └── BoardProtocolError     the board's answer violates AN3155
-└── UnreachableError        5  chain or store out of reach
-    ├── ChainError             the node is out of reach, or cannot do what was requested
-    └── StoreError             the content store cannot be read or written
-        └── NotInStoreError    the store works, but does not have the block
+    BlockOTAError               1  a defect of ours
+    ├── UsageError              2  an argument, setting or file is not valid
+    ├── RefusedError            3  a check failed, nothing was changed
+    │   ├── ImageError             a file is not a firmware image for this target
+    │   ├── ContentError           bytes do not match their content address
+    │   ├── ProposalError          a proposal or its signatures cannot be used
+    │   ├── ContractRefusalError   the contract or the Safe refused a transaction
+    │   │   └── RevertedError      the same, before its revert data is put in words
+    │   └── VerificationError      one of the first nine checks of `verification` failed
+    ├── BoardError              4  the board or its link
+    │   ├── FlashProofError        check 10 failed: the flash was changed, and is not the release
+    │   ├── LinkError              the port cannot be opened, or was lost
+    │   ├── NoAnswerError          the board does not answer
+    │   └── BoardProtocolError     the board's answer violates AN3155
+    └── UnreachableError        5  chain or store out of reach
+        ├── ChainError             the node is out of reach, or cannot do what was requested
+        └── StoreError             the content store cannot be read or written
+            └── NotInStoreError    the store works, but does not have the block
 """
 
 from __future__ import annotations
