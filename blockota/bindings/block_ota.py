@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract
 from blockota.chain import BlockHead, Chain, Log, Receipt
-from blockota.errors import ChainError, RefusedError
+from blockota.errors import Action, ChainError, RefusedError
 from blockota.ethereum import keccak
 from blockota.formats.abi import DecodingError, interface
 from blockota.formats.cid import CID, RAW
@@ -71,6 +71,39 @@ class BlockOTAContract(Contract):
     def product(self, name: str, *, block: int | None = None) -> Product | None:
         """One product."""
         return _product(self._ask("productRecord", product_key(name), block=block))
+
+    def known_product(self, name: str) -> Product:
+        """One product, paired or not.
+
+        Raises:
+            RefusedError: the product was never paired.
+        """
+        product = self.product(name)
+        if product is None:
+            raise RefusedError(
+                f"there is no product {name}",
+                why="the contract never paired it",
+                remedy="check the name",
+                action=Action.LIST_PRODUCTS,
+            )
+        return product
+
+    def paired_product(self, name: str) -> Product:
+        """One product for which releases can be published.
+
+        Raises:
+            RefusedError: the product does not exist, or is not paired.
+        """
+        product = self.product(name)
+        if product is None or not product.paired:
+            known = ", ".join(product.name for product in self.products() if product.paired)
+            raise RefusedError(
+                f"{name} is not paired with an OEM",
+                why=f"the contract's paired products are: {known or 'none'}",
+                remedy="check the name, or pair the product",
+                action=Action.PAIR_PRODUCT,
+            )
+        return product
 
     def products(self, *, block: int | None = None) -> list[Product]:
         """All products, in the order of their first pairing."""

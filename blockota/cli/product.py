@@ -116,9 +116,7 @@ def show(session: Session, name: str) -> None:
     \b
     Example:  blockota product show acme-thermo2
     """
-    from blockota.vendor.publish import known_product
-
-    found, newest = known_product(session.contract, name), session.contract.latest(name)
+    found, newest = session.contract.known_product(name), session.contract.latest(name)
     fields = found.as_fields() | {
         "newest": str(newest.version) if newest else None,
         "newestActiveFrom": newest.active_from if newest else None,

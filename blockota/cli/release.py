@@ -129,11 +129,7 @@ def list_(session: Session, /, product: str | None) -> None:
     \b
     Example:  blockota release list --product acme-thermo2
     """
-    from blockota.vendor.publish import known_product
-
-    names = (
-        [known_product(session.contract, product).name] if product else [p.name for p in session.contract.products()]
-    )
+    names = [session.contract.known_product(product).name] if product else [p.name for p in session.contract.products()]
     releases = [found for name in names for found in session.contract.history(name)]
     now = session.chain.head().time
     rows = [
@@ -155,9 +151,8 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
     Example:  blockota release show --product acme-thermo2 --version 1.4.0
     """
     from blockota.vendor.description import find_description
-    from blockota.vendor.publish import known_product
 
-    known_product(session.contract, product)
+    session.contract.known_product(product)
     found = session.contract.release(product, version) if version else session.contract.latest(product)
     if found is None:
         raise RefusedError(
@@ -237,9 +232,8 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     """
     from blockota.model.verification import prove_record
     from blockota.vendor.drafting import naming_image, open_image
-    from blockota.vendor.publish import known_product
 
-    start = known_product(session.contract, product).region.start
+    start = session.contract.known_product(product).region.start
     with naming_image(image):
         given = open_image(image, load_address=start)
     with given.open() as file:
@@ -265,9 +259,8 @@ def complete_draft(draft: Draft, path: Path, *, contract: BlockOTAContract) -> D
         RefusedError: the product is not paired, or the file is not an image.
     """
     from blockota.vendor.drafting import with_image
-    from blockota.vendor.publish import paired_product
 
-    product = paired_product(contract, draft.product)
+    product = contract.paired_product(draft.product)
     chip = find_chip(product.chip_id)
     return with_image(draft, path, product=product, ram=Region(chip.ram.start, len(chip.ram)) if chip else None)
 

@@ -46,41 +46,6 @@ class Floor:
     allowed: tuple[Release, ...]
 
 
-def known_product(contract: BlockOTAContract, name: str) -> Product:
-    """A product of the contract, paired or not.
-
-    Raises:
-        RefusedError: the product was never paired.
-    """
-    product = contract.product(name)
-    if product is None:
-        raise RefusedError(
-            f"there is no product {name}",
-            why="the contract never paired it",
-            remedy="check the name",
-            action=Action.LIST_PRODUCTS,
-        )
-    return product
-
-
-def paired_product(contract: BlockOTAContract, name: str) -> Product:
-    """A product for which releases can be published.
-
-    Raises:
-        RefusedError: the product does not exist, or is not paired.
-    """
-    product = contract.product(name)
-    if product is None or not product.paired:
-        known = ", ".join(product.name for product in contract.products() if product.paired)
-        raise RefusedError(
-            f"{name} is not paired with an OEM",
-            why=f"the contract's paired products are: {known or 'none'}",
-            remedy="check the name, or pair the product",
-            action=Action.PAIR_PRODUCT,
-        )
-    return product
-
-
 def propose_releases(
     contract: BlockOTAContract,
     drafts: Sequence[Draft],
@@ -108,7 +73,7 @@ def propose_releases(
     # (1) Check everything, and have the contract simulate the call.
     for draft in drafts:
         check_time(draft, now=reason.now)
-    releases = [draft_release(draft, paired_product(contract, draft.product)) for draft in drafts]
+    releases = [draft_release(draft, contract.paired_product(draft.product)) for draft in drafts]
     proposal = propose(contract, publish_call(releases), reason=reason)
     for draft, release in zip(drafts, releases, strict=True):
         check_kind(draft, release)
@@ -180,7 +145,7 @@ def find_floor(contract: BlockOTAContract, product: str, *, version: Version) ->
     Raises:
         RefusedError: the product was never paired.
     """
-    known = known_product(contract, product)
+    known = contract.known_product(product)
     active = [release for release in contract.history(known.name) if release.status is Status.ACTIVE]
     excluded = tuple(release for release in active if (known.minimum_version or _ZERO) <= release.version < version)
     return Floor(known.name, version, excluded, tuple(release for release in active if release.version >= version))

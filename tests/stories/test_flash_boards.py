@@ -22,7 +22,6 @@ from blockota.bindings.block_ota import publish_call
 from blockota.errors import RefusedError
 from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Version
-from blockota.vendor.publish import paired_product
 from firmware_host.bench.job import BusyBoards
 from firmware_host.bench.log import BenchLog
 from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, TimeModel, serve_tcp
@@ -182,7 +181,7 @@ def test_a_chip_is_erased_by_one_command_only_where_that_is_said(published: Work
     """What lies beyond the flash that the chip reports goes with it."""
     full = NEW.read_bytes() + bytes(index % 251 for index in range(FLASH_SIZE - len(NEW.read_bytes())))
     Path("full.bin").write_bytes(full)
-    product = paired_product(published.contract, PRODUCT)
+    product = published.contract.paired_product(PRODUCT)
     published.decide(publish_call([draft_release(Draft(PRODUCT, Version(2, 0, 0), full), product)]))
     chip = replace(STM32F103C8, flash_size=2 * FLASH_SIZE, reported_flash_size=FLASH_SIZE)
     hidden = bytes(range(256)) * (FLASH_SIZE // 256)

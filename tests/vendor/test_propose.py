@@ -21,7 +21,7 @@ from blockota.model.release import Product, Region, Release, Version
 from blockota.stores.local import LocalStore
 from blockota.vendor.images import check_image
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import deploy, paired_product, propose_releases
+from blockota.vendor.publish import deploy, propose_releases
 from tests.conftest import REASON, Cast, Vendor
 from tests.support.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
 
@@ -86,7 +86,7 @@ def test_an_unpaired_product_is_told_with_those_that_are(vendor: Vendor, product
     with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}") as refused:
         propose_releases(vendor.contract, [Draft("acme-thermo3", VERSION, code())], store=store, reason=REASON)
     assert refused.value.action is Action.PAIR_PRODUCT
-    assert paired_product(vendor.contract, product.name) == product
+    assert vendor.contract.paired_product(product.name) == product
 
 
 @pytest.mark.parametrize("changes", [{"chip_id": 1 << 16}, {"region": Region(FLASH.start, 1 << 32)}])
