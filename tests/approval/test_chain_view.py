@@ -90,7 +90,7 @@ views = st.builds(
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Paths of everything within a JSON value, the value itself included."""
+    """Return the paths of everything within a JSON value, the value itself included."""
     inside: dict[Any, Any] = {}
     if isinstance(value, (dict, list)):
         inside = value if isinstance(value, dict) else dict(enumerate(value))
@@ -98,7 +98,7 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 
 
 def changed(path: tuple[str | int, ...], value: Any) -> bytes:
-    """The file with another value in one place."""
+    """Return the file with another value in one place."""
     root = json.loads(RAW)
     target = root
     for key in path[:-1]:
@@ -111,7 +111,7 @@ PLACES = places(json.loads(RAW))[1:]
 
 
 def refusal(raw: bytes) -> str:
-    """The sentence with which a file is refused."""
+    """Return the error with which a file is refused."""
     with pytest.raises(ProposalError) as refused:
         ChainView.from_json(raw)
     assert refused.value.why
@@ -126,8 +126,8 @@ def test_a_file_is_read_back(view: ChainView) -> None:
     assert ChainView.from_json(view.to_json()).to_json() == view.to_json()
 
 
-def test_a_view_is_asked_by_name_and_number() -> None:
-    """What it does not hold is none."""
+def test_entries_are_found_by_name_and_number() -> None:
+    """Entries are found by name and number; a missing entry is None."""
     assert VIEW.product(PRODUCT.name) == VIEW.products[0]
     assert VIEW.newest_of(PRODUCT.name) == VIEW.newest[0]
     assert VIEW.agreement(3) == AGREEMENT
@@ -151,11 +151,11 @@ WRONG_VALUES: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -> None:
-    """The sentence names the field, fits on the screen, and nothing of the value acts on a terminal."""
+    """The error names the field, is short, and contains no control characters of the value."""
     names = [key.rstrip("s") for key in path if isinstance(key, str)]
     for value in WRONG_VALUES:
         if path[-1] == "uri" and isinstance(value, str):
-            continue  # a URI is a broker's own words; whoever shows it escapes it
+            continue  # a URI is free text of a broker; it is escaped when it is printed
         if (path[-1], value) == ("paired", True) or (path[-1] in ("product", "oem") and value in ("0x", "1.0")):
             continue
         sentence = refusal(changed(path, value))
@@ -170,7 +170,7 @@ def test_a_wrong_value_is_refused_in_one_sentence(path: tuple[str | int, ...]) -
 @settings(max_examples=150, deadline=None)
 @given(path=st.sampled_from(PLACES), value=json_values)
 def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ...], value: Any) -> None:
-    """No value is bent into another one: what is accepted is written back as the same file."""
+    """No value is converted: an accepted file is written back unchanged."""
     raw = changed(path, value)
     try:
         found = ChainView.from_json(raw)
@@ -181,7 +181,7 @@ def test_another_value_is_refused_or_read_as_it_stands(path: tuple[str | int, ..
 
 @pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_a_missing_field_is_refused(path: tuple[str | int, ...]) -> None:
-    """No field has a default; a list may be shorter."""
+    """Every field is required; a list may be shorter."""
     root = json.loads(RAW)
     target = root
     for key in path[:-1]:
@@ -196,19 +196,19 @@ def test_a_missing_field_is_refused(path: tuple[str | int, ...]) -> None:
 
 @pytest.mark.parametrize("path", [(), ("block",), ("contracts",), ("safe",), ("products", 0), ("newest", 0)], ids=str)
 def test_a_field_that_does_not_belong_is_refused(path: tuple[str | int, ...]) -> None:
-    """Nothing is passed over in silence."""
+    """Unknown fields are refused."""
     assert "fields that do not belong there" in refusal(changed((*path, "note"), "believe me"))
 
 
 @pytest.mark.parametrize(("name", "key"), [("products", "product"), ("newest", "product"), ("agreements", "number")])
 def test_two_entries_about_one_thing_are_refused(name: str, key: str) -> None:
-    """With two newest releases it would be undefined which of them a proposal is compared with."""
+    """Duplicate entries are refused: the newest release would be ambiguous."""
     entry = json.loads(RAW)[name][0]
     assert f"{name} has two entries with the same {key}" in refusal(changed((name,), [entry, entry]))
 
 
 def test_a_content_address_that_contradicts_the_hash_is_refused() -> None:
-    """The address of a raw block is the image's SHA-256."""
+    """The CID of a raw block must contain the image's SHA-256."""
     sentence = refusal(changed(("newest", 0, "cid"), str(CID(RAW_CODEC, bytes(32)))))
     assert "cid is not the content address of sha256" in sentence
 
@@ -238,15 +238,15 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize("raw", WRONG_FILES.values(), ids=WRONG_FILES)
-def test_a_file_that_is_no_view_is_refused(raw: bytes) -> None:
-    """Whatever the bytes are, the answer is one printable sentence."""
+def test_a_file_that_is_not_a_view_is_refused(raw: bytes) -> None:
+    """Any other bytes give one printable error."""
     assert refusal(raw).isprintable()
 
 
 @pytest.mark.parametrize("depth", [33, 300, 470, 950, 5000])
 @pytest.mark.parametrize("key", ["meta", "nonce", "safe", "owners", "transactions", "signatures", "intent"])
-def test_no_reader_is_worn_out_by_nesting(depth: int, key: str) -> None:
-    """Each reader refuses what is nested deeper than any file of ours, before it compares or prints it."""
+def test_every_reader_refuses_deep_nesting(depth: int, key: str) -> None:
+    """Every reader refuses deeply nested JSON before it compares or prints it."""
     inner = b'{"a":' * depth + b"[]" + b"}" * depth
     for form in ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-1"):
         raw = b'{"format":"%s","%s":%s}' % (form.encode(), key.encode(), inner)
@@ -270,7 +270,7 @@ BRACKETS = {
 
 @pytest.mark.parametrize(("raw", "good"), BRACKETS.values(), ids=BRACKETS)
 def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:  # noqa: FBT001 - a row of a table
-    """Before the parser sees the file, for a process whose recursion limit was raised would end without a word."""
+    """Nesting is counted before parsing, independently of the recursion limit."""
     if good:
         assert load_object(raw) == json.loads(raw)
         return
@@ -278,8 +278,8 @@ def test_levels_are_counted_as_json_counts_them(raw: bytes, good: bool) -> None:
         load_object(raw)
 
 
-def test_a_raised_recursion_limit_is_no_danger() -> None:
-    """Ape's and Safe's libraries raise it to 100 000 and more as they are imported; the parser would overflow."""
+def test_a_raised_recursion_limit_has_no_effect() -> None:
+    """Nested JSON is refused under a recursion limit of 100,000, which Ape and safe-eth-py set."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(1_000_000)
     try:
@@ -293,7 +293,7 @@ def test_a_raised_recursion_limit_is_no_danger() -> None:
 @settings(max_examples=200, deadline=None)
 @given(json_values, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
 def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
-    """Any JSON whatever, also under our formats, is refused with a reason."""
+    """Any JSON, also under our format names, is refused with a reason."""
     forms = ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-1", "meta")
     for fields in (value, *({"format": form, **value} for form in forms if isinstance(value, dict))):
         with pytest.raises(ProposalError) as refused:
@@ -304,7 +304,7 @@ def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_bytes_are_answered_by_a_traceback(raw: bytes) -> None:
-    """Any bytes whatever are an object, or refused."""
+    """Any bytes are an object or refused."""
     try:
         found = load_object(raw)
     except ProposalError:

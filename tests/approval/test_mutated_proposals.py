@@ -31,12 +31,12 @@ OTHER_CHAIN = 31337
 
 @dataclass(frozen=True)
 class Signed:
-    """A proposal that two owners signed.
+    """A proposal with the signatures of two owners.
 
     Attributes:
-        vendor: whose Safe it is for.
-        proposal: as it was signed.
-        signatures: of two owners, in the order that the Safe wants.
+        vendor: the vendor whose Safe it is for.
+        proposal: the proposal as signed.
+        signatures: of two owners, in the order that the Safe requires.
         other_safe: another Safe of the same owners.
     """
 
@@ -47,7 +47,7 @@ class Signed:
 
     @property
     def joined(self) -> bytes:
-        """The signatures as the Safe gets them."""
+        """The signatures in the Safe's encoding."""
         return b"".join(one.signature for one in self.signatures)
 
     def untouched(self) -> bool:
@@ -55,16 +55,16 @@ class Signed:
         return read_safe(self.vendor.chain, self.vendor.safe).nonce == self.proposal.nonce
 
     def execute(self, proposal: Proposal, signatures: list[Signature] | None = None) -> None:
-        """Try to have it executed."""
+        """Attempt to execute it."""
         given_ = self.signatures if signatures is None else signatures
         execute(self.vendor.chain, proposal, signatures=given_, account=self.vendor.cast.mallory, now=NOW)
 
     def ask_the_safe(self, proposal: Proposal, joined: bytes) -> bytes:
-        """Give the Safe a transaction and signatures that nobody checked."""
+        """Pass a transaction and signatures to the Safe without our checks."""
         return self.vendor.chain.call(self.vendor.safe, proposal.execution_call(joined), sender=MALLORY)
 
     def relabelled(self, proposal: Proposal) -> list[Signature]:
-        """The same signatures under the names of another proposal."""
+        """Return the same signatures with the hashes of another proposal."""
         return [replace(one, proposal=proposal.digest, safe_tx_hash=proposal.safe_tx_hash) for one in self.signatures]
 
 
@@ -80,7 +80,7 @@ SPOILT: dict[str, Callable[[bytes, bytes], bytes]] = {
 
 @pytest.fixture(scope="module")
 def signed(vendor: Vendor) -> Signed:
-    """A good proposal with two good signatures, that every test here spoils."""
+    """A valid proposal with two valid signatures, which every test mutates."""
     cast, chain = vendor.cast, vendor.chain
     vendor.decide(propose_pairing(vendor.contract, replace(PRODUCT, name=NAME), reason=REASON).data)
     proposal = propose(vendor.contract, publish_call([release_of(b"\xa5" * 64, product=NAME)]), reason=REASON)
@@ -91,13 +91,13 @@ def signed(vendor: Vendor) -> Signed:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths of everything within a JSON value but the value itself."""
+    """Return the paths of everything within a JSON value except the value itself."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place for key, child in inside for place in ((*path, key), *places(child, (*path, key)))]
 
 
 def at(root: Any, path: tuple[Any, ...]) -> Any:
-    """What stands at a path."""
+    """Return the value at a path."""
     for key in path:
         root = root[key]
     return root
@@ -105,7 +105,7 @@ def at(root: Any, path: tuple[Any, ...]) -> Any:
 
 @st.composite
 def alike(draw: st.DrawFn, value: Any) -> Any:
-    """Another value of the same kind, such as one who forges would choose."""
+    """Return another value of the same type, as a forger would choose it."""
     if isinstance(value, int):
         return draw(st.integers(0, (1 << 64) - 1) | st.sampled_from([value + 1, max(value - 1, 0)]))
     if isinstance(value, str) and value:
@@ -115,7 +115,7 @@ def alike(draw: st.DrawFn, value: Any) -> Any:
 
 
 def refuse(signed: Signed, raw: bytes) -> None:
-    """See that a spoiled file is refused with a reason, unless it says the very same."""
+    """Assert that a mutated file is refused with a reason, unless its content is unchanged."""
     try:
         found = Proposal.from_json(raw)
     except ProposalError:
@@ -132,7 +132,7 @@ def refuse(signed: Signed, raw: bytes) -> None:
 @settings(max_examples=80, deadline=None)
 @given(choice=st.data())
 def test_a_file_with_any_other_value_is_not_executed(signed: Signed, choice: st.DataObject) -> None:
-    """A value anywhere in the file, the nested ones included, becomes another one."""
+    """A changed value anywhere in the file is refused, nested values included."""
     root = json.loads(signed.proposal.to_json())
     path = choice.draw(st.sampled_from(places(root)))
     old = at(root, path)
@@ -145,7 +145,7 @@ def test_a_file_with_any_other_value_is_not_executed(signed: Signed, choice: st.
 @settings(max_examples=200, deadline=None)
 @given(place=st.integers(min_value=0), new=st.binary(max_size=3), gone=st.integers(0, 3))
 def test_a_file_with_other_bytes_is_not_executed(signed: Signed, place: int, new: bytes, gone: int) -> None:
-    """Bytes of the raw file are exchanged, taken out or put in."""
+    """Replaced, removed or inserted bytes of the file are refused."""
     raw = signed.proposal.to_json()
     place %= len(raw)
     refuse(signed, raw[:place] + new + raw[place + gone :])
@@ -156,7 +156,7 @@ def test_a_file_with_other_bytes_is_not_executed(signed: Signed, place: int, new
 def test_other_calldata_under_a_matching_intent_is_not_executed(
     signed: Signed, place: int, new: bytes, gone: int
 ) -> None:
-    """Whoever forges writes the intent anew too; the signatures tell, to us and to the Safe."""
+    """Changed calldata with a matching intent is refused by the signatures, here and in the Safe."""
     data = signed.proposal.data
     place %= len(data)
     changed = replace(signed.proposal, data=data[:place] + new + data[place + gone :])
@@ -183,7 +183,7 @@ SEEN_IN_THE_CALL: dict[str, st.SearchStrategy[Any]] = {
 @settings(max_examples=40, deadline=None)
 @given(choice=st.data())
 def test_the_safe_refuses_every_other_transaction(signed: Signed, choice: st.DataObject) -> None:
-    """With all our checks passed by: any fields of the transaction, alone or together, and the owners' signatures."""
+    """Without our checks, the Safe refuses any change of the transaction's fields."""
     names = choice.draw(st.sets(st.sampled_from(sorted(SEEN_IN_THE_CALL)), min_size=1))
     changes = {name: choice.draw(SEEN_IN_THE_CALL[name]) for name in sorted(names)}
     changed = replace(signed.proposal, **changes)
@@ -198,7 +198,7 @@ def test_the_safe_refuses_every_other_transaction(signed: Signed, choice: st.Dat
 @settings(max_examples=40, deadline=None)
 @given(place=st.integers(0, 129), mask=st.integers(1, 255))
 def test_a_spoiled_byte_of_a_signature_is_refused(signed: Signed, place: int, mask: int) -> None:
-    """By the Safe, whatever kind of signature it then takes it for, and by us before it."""
+    """The Safe and our checks refuse a changed byte, whatever signature type it results in."""
     spoiled = bytearray(signed.joined)
     spoiled[place] ^= mask
     refuse_signatures(signed, bytes(spoiled))
@@ -206,12 +206,12 @@ def test_a_spoiled_byte_of_a_signature_is_refused(signed: Signed, place: int, ma
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_signatures_in_another_arrangement_are_refused(signed: Signed, spoil: Callable[[bytes, bytes], bytes]) -> None:
-    """Exchanged, one given twice, cut off or missing."""
+    """Swapped, repeated, truncated and missing signatures are refused."""
     refuse_signatures(signed, spoil(signed.joined[:65], signed.joined[65:]))
 
 
 def refuse_signatures(signed: Signed, spoiled: bytes) -> None:
-    """See that the Safe refuses them unchecked, and that we do under the owners' names."""
+    """Assert that the Safe refuses the signatures, and our checks do for each owner."""
     with pytest.raises(RevertedError, match="revert"):
         signed.ask_the_safe(signed.proposal, spoiled)
     halves = (spoiled[:65], spoiled[65:])
@@ -223,7 +223,7 @@ def refuse_signatures(signed: Signed, spoiled: bytes) -> None:
 @settings(max_examples=80, deadline=None)
 @given(place=st.integers(min_value=0), new=st.binary(max_size=2), gone=st.integers(0, 2))
 def test_a_spoiled_signature_file_is_not_executed(signed: Signed, place: int, new: bytes, gone: int) -> None:
-    """Bytes of the raw file are exchanged, taken out or put in."""
+    """Replaced, removed or inserted bytes of a signature file are refused."""
     raw = to_json(signed.signatures)
     place %= len(raw)
     try:
@@ -236,7 +236,7 @@ def test_a_spoiled_signature_file_is_not_executed(signed: Signed, place: int, ne
 
 
 def test_signatures_are_good_on_one_chain(signed: Signed) -> None:
-    """The Safe asks its chain for its number: the same Safe elsewhere refuses."""
+    """The same Safe on another chain refuses the signatures."""
     chain = signed.vendor.chain
     rpc(chain, "anvil_setChainId", OTHER_CHAIN)
     try:
@@ -270,7 +270,7 @@ BESIDE_THE_CALL: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", OTHER_FIELDS)
 def test_every_field_changed_after_signing_is_refused(signed: Signed, name: str) -> None:
-    """In a file that fits together again; relabelled, the signatures are found to be forged."""
+    """A changed field in a consistent file is refused; relabelled signatures are found to be forged."""
     value, why, relabelled = OTHER_FIELDS[name]
     changes: dict[str, Any] = {name: signed.other_safe if name == "safe" else value}
     changed = replace(signed.proposal, **changes)
@@ -282,8 +282,8 @@ def test_every_field_changed_after_signing_is_refused(signed: Signed, name: str)
 
 
 @pytest.mark.parametrize("name", BESIDE_THE_CALL)
-def test_what_only_people_read_is_signed_for_too(signed: Signed, name: str) -> None:
-    """Reason, proposer and times are no part of the Safe's hash; the signature file names the whole file."""
+def test_fields_outside_the_safe_hash_are_signed_too(signed: Signed, name: str) -> None:
+    """Reason, proposer and times, which the Safe's hash omits, are covered by the file's digest."""
     changed = replace(signed.proposal, **{name: BESIDE_THE_CALL[name]})
     assert changed.safe_tx_hash == signed.proposal.safe_tx_hash
     with pytest.raises(ProposalError, match="changed after it was signed"):
@@ -291,14 +291,14 @@ def test_what_only_people_read_is_signed_for_too(signed: Signed, name: str) -> N
 
 
 def test_the_other_safe_refuses_these_signatures(signed: Signed) -> None:
-    """The same owners, the same call: the hash names the Safe."""
+    """Another Safe of the same owners refuses them, because the hash contains the address."""
     chain = signed.vendor.chain
     with pytest.raises(RevertedError, match="GS026"):
         chain.call(signed.other_safe, signed.proposal.execution_call(signed.joined), sender=MALLORY)
 
 
 def test_the_unmutated_proposal_is_executed_once(signed: Signed) -> None:
-    """After all of this nothing had happened; now it does, and the same signatures are good for nothing more."""
+    """The unchanged proposal is executed, and its signatures cannot be used again."""
     assert signed.untouched()
     assert signed.vendor.contract.release(NAME, Version(1, 1, 0)) is None
     signed.execute(Proposal.from_json(signed.proposal.to_json()), from_json(to_json(signed.signatures)))

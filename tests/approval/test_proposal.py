@@ -73,7 +73,7 @@ proposals = st.builds(
 
 
 def as_typed_data(proposal: Proposal) -> dict[str, Any]:
-    """What a wallet is given to sign for the same transaction."""
+    """Return the EIP-712 typed data of the same transaction."""
     return {
         "types": {"EIP712Domain": DOMAIN, "SafeTx": SAFE_TX},
         "primaryType": "SafeTx",
@@ -94,7 +94,7 @@ def as_typed_data(proposal: Proposal) -> dict[str, Any]:
 
 
 def fields_of(proposal: Proposal) -> dict[str, Any]:
-    """The fields of a proposal's file."""
+    """Return the fields of a proposal's file."""
     fields: dict[str, Any] = json.loads(proposal.to_json())
     return fields
 
@@ -107,7 +107,7 @@ def read(fields: object) -> Proposal:
 @settings(max_examples=60, deadline=None)
 @given(proposals)
 def test_the_hashes_are_those_of_eip_712(proposal: Proposal) -> None:
-    """Domain hash, message hash and safeTxHash are what eth-account computes for Safe's type."""
+    """Domain hash, message hash and safeTxHash equal eth-account's for the Safe's type."""
     expected = encode_typed_data(full_message=as_typed_data(proposal))
     assert (proposal.domain_hash, proposal.message_hash) == (expected.header, expected.body)
     assert proposal.safe_tx_hash == keccak(b"\x19" + expected.version + expected.header + expected.body)
@@ -117,7 +117,7 @@ def test_the_hashes_are_those_of_eip_712(proposal: Proposal) -> None:
 @settings(max_examples=60, deadline=None)
 @given(proposals)
 def test_a_file_is_read_back(proposal: Proposal) -> None:
-    """Writing and reading are inverse, and equal proposals are the same bytes."""
+    """Reading reverts writing, and equal proposals have equal bytes."""
     raw = proposal.to_json()
     assert Proposal.from_json(raw) == proposal
     assert Proposal.from_json(raw).to_json() == raw
@@ -126,7 +126,7 @@ def test_a_file_is_read_back(proposal: Proposal) -> None:
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(fields_of(PROPOSAL))), value=json_values)
 def test_a_changed_field_is_refused_or_names_another_file(name: str, value: Any) -> None:
-    """A field of another value is refused, or makes a proposal with another digest that no signature is good for."""
+    """A changed field is refused or changes the digest, so that no signature matches."""
     try:
         found = read(fields_of(PROPOSAL) | {name: value})
     except ProposalError:
@@ -136,7 +136,7 @@ def test_a_changed_field_is_refused_or_names_another_file(name: str, value: Any)
 
 @pytest.mark.parametrize("name", sorted(fields_of(PROPOSAL)))
 def test_a_missing_field_is_refused(name: str) -> None:
-    """No field has a default."""
+    """Every field is required."""
     with pytest.raises(ProposalError):
         read({key: value for key, value in fields_of(PROPOSAL).items() if key != name})
 
@@ -145,8 +145,8 @@ def test_a_missing_field_is_refused(name: str) -> None:
     ("label", "value"),
     [("version", "9.9.9"), ("product", "acme-other"), ("sha256", "00" * 32), ("size", "65 bytes"), ("note", "new")],
 )
-def test_an_intent_that_says_something_else_is_refused(label: str, value: str) -> None:
-    """What people read in the file must be what the calldata does."""
+def test_an_intent_that_differs_from_the_calldata_is_refused(label: str, value: str) -> None:
+    """The intent must equal the decoded calldata."""
     fields = fields_of(PROPOSAL)
     fields["intent"][0][label] = value
     with pytest.raises(ProposalError, match=r"contradicts itself.* Do not sign it"):
@@ -154,7 +154,7 @@ def test_an_intent_that_says_something_else_is_refused(label: str, value: str) -
 
 
 def test_other_calldata_under_the_same_intent_is_refused() -> None:
-    """Exchanging the calldata and leaving the words is refused too."""
+    """Replaced calldata with an unchanged intent is refused."""
     other = proposal_with(data=publish_call([release_of(code(65))]))
     with pytest.raises(ProposalError, match="contradicts itself"):
         read(fields_of(PROPOSAL) | {"data": "0x" + other.data.hex()})
@@ -197,7 +197,7 @@ WRONG_FIELDS: tuple[dict[str, Any], ...] = (
 
 @pytest.mark.parametrize("changes", WRONG_FIELDS)
 def test_a_field_of_the_wrong_kind_is_refused(changes: dict[str, Any]) -> None:
-    """Numbers as texts, unchecked addresses, second spellings of hex and unknown fields are all refused."""
+    """Numbers as texts, addresses without checksum, other spellings of hex and unknown fields are refused."""
     with pytest.raises(ProposalError) as refused:
         read(fields_of(PROPOSAL) | changes)
     assert refused.value.why
@@ -219,7 +219,7 @@ WRONG_CALLS = (
 
 @pytest.mark.parametrize("data", WRONG_CALLS)
 def test_calldata_that_cannot_be_read_to_its_end_is_unknown(data: bytes) -> None:
-    """Trailing bytes, cut arguments, foreign functions and errors in the place of functions are no call of ours."""
+    """Calldata with trailing bytes, truncated arguments or a foreign selector is an unknown call."""
     with pytest.raises(ProposalError, match="contradicts itself"):
         read(fields_of(PROPOSAL) | {"data": "0x" + data.hex()})
     unknown = proposal_with(data=data)
@@ -232,14 +232,14 @@ def test_calldata_that_cannot_be_read_to_its_end_is_unknown(data: bytes) -> None
 
 @pytest.mark.parametrize("hidden", ["\n", "\x1b[2K", "\u202e", "\u200b", "\u2066", "\x00", "\ud800", "\u2028", "\xa0"])
 def test_a_reason_that_could_hide_something_is_refused(hidden: str) -> None:
-    """Control, direction, invisible and line characters do not reach an owner's terminal."""
+    """Control, bidirectional, invisible and line break characters are refused."""
     with pytest.raises(ProposalError, match="cannot be shown safely"):
         read(fields_of(PROPOSAL) | {"reason": f"release{hidden}1.1.0"})
 
 
 @pytest.mark.parametrize("hidden", ["\n", "\x1b[2K", "\u202e", "\u200b", "\x00"])
 def test_a_text_of_the_calldata_is_shown_with_escapes(hidden: str) -> None:
-    """A text that the contract would keep is shown so that nothing in it acts on a terminal."""
+    """Texts that the contract would accept are escaped for the terminal."""
     proposal = proposal_with(data=revoke_call(PRODUCT.name, Version(1, 1, 0), reason=f"bad{hidden}image"))
     (group,) = fields_of(proposal)["intent"]
     assert group["action"] == "revoke a release, for good"
@@ -266,8 +266,8 @@ WRONG_FILES = {
 
 
 @pytest.mark.parametrize("raw", WRONG_FILES.values(), ids=WRONG_FILES)
-def test_a_file_that_is_no_proposal_is_refused(raw: bytes) -> None:
-    """Whatever the bytes are, the answer is one sentence that says what is wrong."""
+def test_a_file_that_is_not_a_proposal_is_refused(raw: bytes) -> None:
+    """Any other bytes give one error with the reason."""
     with pytest.raises(ProposalError) as refused:
         Proposal.from_json(raw)
     assert refused.value.why
@@ -276,7 +276,7 @@ def test_a_file_that_is_no_proposal_is_refused(raw: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, len(RAW) - 1), byte=st.integers(0, 255))
 def test_a_changed_byte_is_refused_or_names_another_file(position: int, byte: int) -> None:
-    """One other byte anywhere is refused, or changes the digest, or changes nothing that is said."""
+    """A changed byte is refused, changes the digest, or leaves the content equal."""
     changed = RAW[:position] + bytes((byte,)) + RAW[position + 1 :]
     try:
         found = Proposal.from_json(changed)
@@ -287,7 +287,7 @@ def test_a_changed_byte_is_refused_or_names_another_file(position: int, byte: in
 
 
 def test_a_time_beyond_the_calendar_is_shown() -> None:
-    """An owner sees the largest time that calldata can hold, instead of a failure of the calendar."""
+    """The largest time in calldata is displayed although it exceeds `datetime`."""
     proposal = proposal_with(data=publish_call([release_of(code(), active_from=LARGEST_TIME)]))
     assert str(LARGEST_TIME) in fields_of(proposal)["intent"][0]["activeFrom"]
     with pytest.raises(ProposalError, match="expired"):
@@ -295,7 +295,7 @@ def test_a_time_beyond_the_calendar_is_shown() -> None:
 
 
 def test_a_proposal_expires_at_its_second() -> None:
-    """It is good until the second before, and the sentence says until when."""
+    """A proposal is valid until the second before its expiry; the error contains the time."""
     proposal = replace(PROPOSAL, expires=NOW)
     proposal.check_time(NOW - 1)
     with pytest.raises(ProposalError, match="has expired: it was valid until 2027-01-15 08:00:00 UTC"):
@@ -305,7 +305,7 @@ def test_a_proposal_expires_at_its_second() -> None:
 @given(st.lists(proposals, min_size=2, max_size=2, unique=True))
 @settings(max_examples=30, deadline=None)
 def test_different_proposals_have_different_digests(pair: list[Proposal]) -> None:
-    """The digest names the whole file, also the reason and the times that the Safe never sees."""
+    """The digest covers the whole file, including the reason and the times."""
     first, second = pair
     assert first.digest != second.digest
     assert replace(first, reason=first.reason + "!").digest != first.digest

@@ -1,4 +1,4 @@
-"""Red flags: each has its own condition, and a usual proposal has none."""
+"""Red flags: each has its own condition, and an ordinary proposal has none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEWEST = release_of(code(SIZE), version=Version(1, 0, 0))
 
 
 def agreement(number: int, status: AgreementStatus) -> Agreement:
-    """An agreement as far as it came."""
+    """Return an agreement in the given status."""
     return Agreement(number, MALLORY, PRODUCT.name, NEWEST.version, NOW + 86400, status, "")
 
 
@@ -50,32 +50,32 @@ VIEW = ChainView(
 
 
 def flags(proposal: Proposal, view: ChainView = VIEW, *, signer: str | None = OWNERS[0], now: int = NOW) -> list[str]:
-    """The words of a proposal's flags."""
+    """Return the words of a proposal's flags."""
     return [flag.word for flag in red_flags(proposal, view, signer=signer, now=now)]
 
 
 def publishing(*releases: Release) -> Proposal:
-    """A proposal that publishes these."""
+    """Return a proposal that publishes these releases."""
     return proposal_with(data=publish_call(releases))
 
 
 def image(version: Version, *, size: int = SIZE, product: str = PRODUCT.name) -> Release:
-    """A release of another size."""
+    """Return a release of another size."""
     return release_of(code(size), version=version, product=product)
 
 
 def vendor_call(function: str, *arguments: Any) -> bytes:
-    """A call of the contract."""
+    """Return a proposal with a call of BlockOTA."""
     return interface("BlockOTA").encode_call(function, *arguments)
 
 
 def safe_call(function: str, *arguments: Any) -> Proposal:
-    """A proposal by which the Safe calls itself."""
+    """Return a proposal by which the Safe calls itself."""
     return proposal_with(to=SAFE, data=interface(SAFE_INTERFACE).encode_call(function, *arguments))
 
 
 def replication_call(function: str, *arguments: Any) -> Proposal:
-    """A proposal about an agreement."""
+    """Return a proposal about an agreement."""
     return proposal_with(to=REPLICATION, data=interface("FirmwareReplication").encode_call(function, *arguments))
 
 
@@ -108,7 +108,7 @@ GOOD: Mapping[str, Proposal] = {
 
 @pytest.mark.parametrize("proposal", GOOD.values(), ids=GOOD)
 def test_what_is_in_good_order_has_no_flag(proposal: Proposal) -> None:
-    """A flag that came every day would be typed away."""
+    """Ordinary proposals have no flag; frequent flags would be ignored."""
     assert flags(proposal) == []
 
 
@@ -186,12 +186,12 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
 
 @pytest.mark.parametrize(("proposal", "expected"), ONE_CHANGE.values(), ids=ONE_CHANGE)
 def test_one_change_makes_its_own_flag(proposal: Proposal, expected: list[str]) -> None:
-    """What is unusual is named by its own word, and nothing else is."""
+    """Each anomaly raises exactly its own flag."""
     assert flags(proposal) == expected
 
 
 def test_a_lower_threshold_is_flagged() -> None:
-    """Where three must sign, two are fewer."""
+    """Lowering the threshold from three to two is flagged."""
     view = replace(VIEW, safe=replace(VIEW.safe, threshold=3))
     assert flags(safe_call("changeThreshold", 2), view) == ["threshold"]
 
@@ -210,8 +210,8 @@ BEHIND_THE_SAFE = {
 
 
 @pytest.mark.parametrize("signature", BEHIND_THE_SAFE)
-def test_the_safe_s_back_doors_are_unknown(signature: str) -> None:
-    """Modules, guards and handlers act without signatures later: none of them is a call that anybody here reads."""
+def test_modules_guards_and_handlers_are_unknown(signature: str) -> None:
+    """Modules, guards and fallback handlers, which later act without signatures, are unknown calls."""
     arguments = BEHIND_THE_SAFE[signature]
     call = bytes.fromhex("b63e800d") + bytes(256) if arguments is None else encode_signature_call(signature, *arguments)
     proposal = proposal_with(to=SAFE, data=call)
@@ -221,7 +221,7 @@ def test_the_safe_s_back_doors_are_unknown(signature: str) -> None:
 
 @pytest.mark.parametrize("operation", [CALL, DELEGATECALL])
 def test_a_multisend_is_flagged(operation: int) -> None:
-    """Several transactions behind one call are never ours, however they are sent."""
+    """A batch of transactions is flagged, by call or delegatecall."""
     inner = bytes(1) + bytes.fromhex(CONTRACT[2:]) + bytes(32) + len(proposal_with().data).to_bytes(32, "big")
     call = encode_signature_call("multiSend(bytes)", inner + proposal_with().data)
     expected = ["delegatecall"] * operation + ["selector", "target"]
@@ -229,26 +229,26 @@ def test_a_multisend_is_flagged(operation: int) -> None:
 
 
 def test_agreements_need_a_replication_contract() -> None:
-    """Where the view knows none, no address is the right one."""
+    """Without a replication contract in the view, every address is flagged."""
     assert flags(replication_call("accept", 1), replace(VIEW, replication=None)) == ["target"]
 
 
 def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
-    """Until that one begins, no bench could install anything."""
+    """Such a floor would leave no installable release until the scheduled time."""
     later = replace(NEWEST, version=Version(2, 0, 0), active_from=NOW + 60, previous=Version(1, 0, 0))
     floor = proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), later.version.packed))
     assert flags(floor, replace(VIEW, newest=(later,))) == ["floor"]
     assert flags(floor, replace(VIEW, newest=(replace(later, active_from=NOW),))) == []
 
 
-def test_a_view_that_no_settings_hold_is_flagged() -> None:
-    """Where the signer's machine does not know the contract, whoever wrote the view chose it."""
+def test_a_contract_that_is_not_in_the_settings_is_flagged() -> None:
+    """A contract that is not in the signer's settings was chosen by the author of the view."""
     found = red_flags(proposal_with(), replace(VIEW, source="view.json"), signer=None, now=NOW, is_pinned=False)
     assert found == [RedFlag("unconfigured", "your settings do not name your contract; only view.json does")]
 
 
-def test_a_stranger_is_told() -> None:
-    """Whoever is not an owner would sign in vain; where nobody is to sign, nobody is a stranger."""
+def test_a_signer_who_is_not_an_owner_is_flagged() -> None:
+    """A signer who is not an owner is flagged; without a signer there is no flag."""
     assert flags(proposal_with(), signer=MALLORY) == ["stranger"]
     assert flags(proposal_with(), signer=None) == []
 
@@ -257,8 +257,8 @@ def test_a_stranger_is_told() -> None:
     ("seconds", "expected"),
     [(OLD_VIEW, []), (OLD_VIEW + 1, ["old"]), (-SLOW_CLOCK, []), (-SLOW_CLOCK - 1, ["clock"])],
 )
-def test_a_view_and_a_clock_far_apart_are_told(seconds: int, expected: list[str]) -> None:
-    """After a day the chain may have moved on; before it, the clock is wrong and cannot tell what expired."""
+def test_a_view_and_a_clock_far_apart_are_flagged(seconds: int, expected: list[str]) -> None:
+    """A view older than a day, or newer than the clock, is flagged."""
     proposal = proposal_with(expires=NOW + 2 * OLD_VIEW)
     assert flags(proposal, now=NOW + seconds) == expected
 
@@ -283,12 +283,12 @@ SEVERAL: Mapping[str, tuple[list[Release], list[str]]] = {
 
 @pytest.mark.parametrize(("releases", "expected"), SEVERAL.values(), ids=SEVERAL)
 def test_releases_of_one_proposal_are_compared_with_each_other(releases: list[Release], expected: list[str]) -> None:
-    """The second release of a product has the first one of the same proposal before it."""
+    """The second release of a product is compared with the first one of the same proposal."""
     assert flags(publishing(*releases)) == expected
 
 
-def test_a_version_of_nothing_is_flagged() -> None:
-    """Zero stands for no version, and is newer than none."""
+def test_version_0_is_flagged() -> None:
+    """Version 0 means no release and is flagged."""
     empty = image(Version(0, 0, 0), product="other")
     (flag,) = red_flags(publishing(empty), VIEW, signer=None, now=NOW)
     assert flag == RedFlag("lower", "other no version is not newer than no version")
@@ -299,7 +299,7 @@ def test_a_version_of_nothing_is_flagged() -> None:
     [({"chain_id": 1}, "has chain id 1, the chain that was asked has 1337"), ({"safe": MALLORY}, f"is for {MALLORY}")],
 )
 def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> None:
-    """There is no word that passes it."""
+    """Another chain or Safe is refused; no confirmation overrides it."""
     with pytest.raises(ProposalError, match=why):
         red_flags(proposal_with(**changes), VIEW, signer=None, now=NOW)
 
@@ -307,7 +307,7 @@ def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> 
 @settings(max_examples=60, deadline=None)
 @given(name=st.binary(max_size=32), version=st.integers(0, (1 << 64) - 1), data=st.binary(max_size=40))
 def test_nothing_in_a_flag_acts_on_a_terminal(name: bytes, version: int, data: bytes) -> None:
-    """Names and numbers come out of calldata that a stranger may have written."""
+    """Texts of the calldata are escaped in flags."""
     floor = vendor_call("setMinimumVersion", name.ljust(32, b"\0"), version)
     for call in (floor, data):
         for flag in red_flags(proposal_with(data=call), VIEW, signer=None, now=NOW):

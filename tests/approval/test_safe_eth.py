@@ -51,7 +51,7 @@ transactions = st.builds(
 
 
 def theirs(transaction: SafeTransaction, client: EthereumClient = NOWHERE, *, signatures: bytes = b"") -> SafeTx:
-    """The same transaction in safe-eth-py's words."""
+    """Return the same transaction as a safe-eth-py object."""
     return SafeTx(
         client,
         to_checksum_address(transaction.safe),
@@ -72,12 +72,12 @@ def theirs(transaction: SafeTransaction, client: EthereumClient = NOWHERE, *, si
 
 
 def joined(signatures: Sequence[Signature]) -> bytes:
-    """Signatures as the Safe gets them."""
+    """Return signatures in the Safe's encoding."""
     return b"".join(signature.signature for signature in signatures)
 
 
 def made_by_safe_eth(proposal: Proposal, signer: LocalAccount) -> Signature:
-    """A signature that safe-eth-py makes, in our file's words."""
+    """Return a signature by safe-eth-py in our file format."""
     made = theirs(proposal).sign(signer.key.hex())
     return Signature(proposal.digest, proposal.safe_tx_hash, signer.address, bytes(made))
 
@@ -85,7 +85,7 @@ def made_by_safe_eth(proposal: Proposal, signer: LocalAccount) -> Signature:
 @settings(max_examples=100, deadline=None)
 @given(transactions)
 def test_the_hash_is_safe_eth_py_s(transaction: SafeTransaction) -> None:
-    """Over any transaction, every field included; so are the two hashes that a hardware wallet shows."""
+    """All three hashes of any transaction equal those of safe-eth-py."""
     other = theirs(transaction)
     assert transaction.safe_tx_hash == bytes(other.safe_tx_hash)
     preimage = b"\x19\x01" + transaction.domain_hash + transaction.message_hash
@@ -97,7 +97,7 @@ def test_the_hash_is_safe_eth_py_s(transaction: SafeTransaction) -> None:
 def test_our_signatures_are_read_by_safe_eth_py(
     transaction: SafeTransaction, signers: list[LocalAccount], threshold: int
 ) -> None:
-    """Each as an owner's own (not a contract's, nor an approved hash), in the order that the Safe wants."""
+    """Safe-eth-py reads them as owners' ECDSA signatures, in the order that the Safe requires."""
     proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
     made = [sign(proposal, signer) for signer in signers[:threshold]]
     owners = [owner.address for owner in OWNERS]
@@ -112,7 +112,7 @@ def test_our_signatures_are_read_by_safe_eth_py(
 @settings(max_examples=12, deadline=None)
 @given(transaction=transactions, signer=st.sampled_from(OWNERS))
 def test_both_make_the_same_signature(transaction: SafeTransaction, signer: LocalAccount) -> None:
-    """Deterministic (RFC 6979), over the same hash."""
+    """Signatures are deterministic (RFC 6979) and equal."""
     proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
     made = made_by_safe_eth(proposal, signer)
     assert made == sign(proposal, signer)
@@ -120,7 +120,7 @@ def test_both_make_the_same_signature(transaction: SafeTransaction, signer: Loca
 
 
 def test_an_eth_sign_signature_is_refused() -> None:
-    """Safe-eth-py makes one with a v above 30; the Safe would take it, and no file of ours holds it."""
+    """An eth_sign signature (v above 30), which the Safe would accept, is refused."""
     proposal = proposal_with()
     made = made_by_safe_eth(proposal, OWNERS[0])
     other_kind = Signature(made.proposal, made.safe_tx_hash, made.signer, made.signature[:64] + b"\x1f")
@@ -130,13 +130,13 @@ def test_an_eth_sign_signature_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def client(vendor: Vendor) -> EthereumClient:
-    """safe-eth-py at our chain."""
+    """A safe-eth-py client of the test chain."""
     return EthereumClient(URI(vendor.chain.url))
 
 
 @pytest.fixture
 def proposal(vendor: Vendor, product: Product) -> Proposal:
-    """A proposal to publish a release, at the Safe's next nonce."""
+    """Return a proposal to publish a release, at the Safe's next nonce."""
     image = product.name.encode()
     return propose(vendor.contract, publish_call([release_of(image, product=product.name)]), reason=REASON)
 
@@ -144,7 +144,7 @@ def proposal(vendor: Vendor, product: Product) -> Proposal:
 def test_safe_eth_py_executes_with_our_signatures(
     vendor: Vendor, client: EthereumClient, proposal: Proposal, product: Product
 ) -> None:
-    """It asks the Safe for its nonce, version and chain by itself, finds our hash, and the Safe does it."""
+    """Safe-eth-py computes our hash from the Safe's state, and executes with our signatures."""
     state = read_safe(vendor.chain, vendor.safe)
     made = [sign(proposal, vendor.cast.owner_b), sign(proposal, vendor.cast.owner_c)]
     ordered = accept(proposal, made, owners=state.owners, threshold=state.threshold)
@@ -158,14 +158,14 @@ def test_safe_eth_py_executes_with_our_signatures(
 
 
 def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """One owner uses another tool, and the file carries both."""
+    """A proposal with one signature of each tool is executed."""
     made = [made_by_safe_eth(proposal, vendor.cast.owner_a), sign(proposal, vendor.cast.owner_c)]
     execute(vendor.chain, proposal, signatures=made, account=vendor.cast.broker, now=NOW)
     assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
 
 
 def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, client: EthereumClient, proposal: Proposal) -> None:
-    """Too few signatures, a stranger's, and those of another nonce."""
+    """Too few signatures, a stranger's, and those for another nonce are refused by both."""
     cast = vendor.cast
     spoiled = (
         [sign(proposal, cast.owner_a)],

@@ -88,13 +88,13 @@ for _transaction in FIXTURE["transactions"]:
 
 
 def fields_of(raw: bytes = RAW) -> dict[str, Any]:
-    """The fields of a file."""
+    """Return the fields of a file."""
     fields: dict[str, Any] = json.loads(raw)
     return fields
 
 
 def with_transaction(**changes: Any) -> bytes:
-    """Our file, its checksum left out, with a changed transaction."""
+    """Return our file without its checksum and with a changed transaction."""
     fields = fields_of()
     del fields["meta"]["checksum"]
     fields["transactions"][0] |= changes
@@ -102,7 +102,7 @@ def with_transaction(**changes: Any) -> bytes:
 
 
 def refusal(raw: bytes) -> str:
-    """The sentence with which a file is refused."""
+    """Return the error with which a file is refused."""
     with pytest.raises(ProposalError) as refused:
         from_builder(raw)
     assert refused.value.why
@@ -110,7 +110,7 @@ def refusal(raw: bytes) -> str:
 
 
 def test_our_file_is_read_back() -> None:
-    """Chain, Safe, target, value, calldata and the reason survive; nonce and expiry have no place in such a file."""
+    """Chain, Safe, target, value, calldata and reason are read back; the format has no nonce and expiry."""
     built = from_builder(RAW)
     assert (built.chain_id, built.safe, built.to) == (PROPOSAL.chain_id, PROPOSAL.safe, PROPOSAL.to)
     assert (built.value, built.data, built.description) == (0, PROPOSAL.data, PROPOSAL.reason)
@@ -121,20 +121,20 @@ def test_our_file_is_read_back() -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=80), value=st.integers(0, (1 << 256) - 1), reason=st.text(max_size=40))
 def test_any_plain_call_is_read_back(data: bytes, value: int, reason: str) -> None:
-    """Whatever it calls, sends and is said to be for."""
+    """Any target, value, calldata and description are read back."""
     built = from_builder(to_builder(proposal_with(data=data, value=value, reason=reason)))
     assert (built.data, built.value, built.description) == (data, value, reason)
 
 
 def test_the_checksum_is_the_transaction_builder_s() -> None:
-    """Over two published files."""
+    """The checksums of two published files are reproduced."""
     assert checksum(PUBLISHED) == PUBLISHED_CHECKSUM
     assert checksum(FIXTURE) == FIXTURE["meta"]["checksum"]
     assert checksum(FIXTURE | {"transactions": FIXTURE["transactions"][::-1]}) != checksum(FIXTURE)
 
 
-def test_the_checksum_knows_every_letter() -> None:
-    """As Node's JSON.stringify writes them: letters as they are, controls and half pairs escaped, keys by UTF-16."""
+def test_the_checksum_serialises_every_character() -> None:
+    """Texts are serialised as by JSON.stringify: control characters and lone surrogates escaped, UTF-16 order."""
     meta = {"name": "x", "description": 'Größe ≤\u2028\u007f\u0007\b\n"\\/ 🙂 \ud800!', "\ufb00": 1, "🙂": 2}
     fields = {"version": "1.0", "chainId": "1337", "createdAt": 1, "meta": meta, "transactions": []}
     hashed = (
@@ -145,7 +145,7 @@ def test_the_checksum_knows_every_letter() -> None:
 
 
 def test_name_and_order_do_not_count() -> None:
-    """Renaming a batch and writing its fields in another order leave the checksum."""
+    """The checksum does not depend on the batch's name and the order of fields."""
     meta = {**dict(reversed(PUBLISHED["meta"].items())), "name": "Other", "checksum": "0x00"}
     assert checksum({**dict(reversed(PUBLISHED.items())), "meta": meta}) == PUBLISHED_CHECKSUM
 
@@ -157,7 +157,7 @@ def test_name_and_order_do_not_count() -> None:
     ids=lambda path: ".".join(map(str, path)),
 )
 def test_a_changed_file_is_refused(path: tuple[Any, ...]) -> None:
-    """Every field but the name is under the checksum; the sentence shows both."""
+    """Every field except the name is covered by the checksum; the error contains both checksums."""
     fields = fields_of()
     target: Any = fields
     for key in path[:-1]:
@@ -170,7 +170,7 @@ def test_a_changed_file_is_refused(path: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize("claimed", ["0x00", PUBLISHED_CHECKSUM, 5, {"a": []}, "\x1b[2J"], ids=repr)
 def test_a_wrong_checksum_is_refused(claimed: Any) -> None:
-    """Whatever stands in its place, and nothing of it acts on a terminal."""
+    """Any other checksum is refused, and is escaped in the error."""
     fields = fields_of()
     sentence = refusal(json.dumps(fields | {"meta": fields["meta"] | {"checksum": claimed}}).encode())
     assert "was changed after it was written" in sentence
@@ -179,14 +179,14 @@ def test_a_wrong_checksum_is_refused(claimed: Any) -> None:
 
 @pytest.mark.parametrize("claimed", ["", None])
 def test_a_file_without_a_checksum_is_read(claimed: str | None) -> None:
-    """Several tools leave it empty; it protects from accidents, not from people."""
+    """The checksum is optional: several tools leave it empty."""
     fields = fields_of()
     raw = json.dumps(fields | {"meta": fields["meta"] | {"checksum": claimed}}).encode()
     assert from_builder(raw) == from_builder(RAW)
 
 
 def test_several_transactions_are_refused() -> None:
-    """Also none; the sentence says what several would need."""
+    """A file must contain one transaction; the error names the alternative."""
     fields = fields_of()
     del fields["meta"]["checksum"]
     one = fields["transactions"]
@@ -197,14 +197,14 @@ def test_several_transactions_are_refused() -> None:
 
 
 def test_a_method_without_calldata_is_refused() -> None:
-    """The published file names a method and its values, and leaves the calldata to the Transaction Builder."""
+    """A file with a method and its values but without calldata is refused."""
     meta = PUBLISHED["meta"] | {"checksum": PUBLISHED_CHECKSUM}
     assert "no calldata, only a method" in refusal(json.dumps(PUBLISHED | {"meta": meta}).encode())
 
 
 @pytest.mark.parametrize("operation", [1, "1", True, None, []], ids=repr)
 def test_a_delegatecall_is_not_made_a_call(operation: Any) -> None:
-    """A field that the Transaction Builder does not know, and that would change everything."""
+    """A delegatecall field, unknown to the Transaction Builder, is refused instead of ignored."""
     assert "has the operation" in refusal(with_transaction(operation=operation))
     assert from_builder(with_transaction(operation=0)).data == PROPOSAL.data
 
@@ -230,14 +230,14 @@ def test_a_delegatecall_is_not_made_a_call(operation: Any) -> None:
     ],
 )
 def test_a_wrong_field_is_named(name: str, value: Any, why: str) -> None:
-    """No number, address or calldata is guessed at."""
+    """Invalid numbers, addresses and calldata are refused."""
     sentence = refusal(with_transaction(**{name: value}))
     assert f"not a Transaction Builder file: its field {why}" in sentence
     assert sentence.isprintable()
 
 
 def test_other_spellings_are_read() -> None:
-    """Addresses without a checksum and calldata in capitals come from other tools."""
+    """Addresses without a checksum and upper-case calldata are accepted."""
     raw = with_transaction(to=CONTRACT.lower(), data="0x" + PROPOSAL.data.hex().upper())
     assert (from_builder(raw).to, from_builder(raw).data) == (CONTRACT, PROPOSAL.data)
 
@@ -246,7 +246,7 @@ def test_other_spellings_are_read() -> None:
     "fields", [{}, {"meta": 5}, {"meta": []}, {"meta": {}}, {"meta": {}, "transactions": [5]}, PROPOSAL.to_json()]
 )
 def test_a_file_of_another_kind_is_refused(fields: Any) -> None:
-    """One sentence, whatever it is."""
+    """Any other file gives one error."""
     raw = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
     assert "is not a Transaction Builder file" in refusal(raw)
 
@@ -259,14 +259,14 @@ def test_a_file_of_another_kind_is_refused(fields: Any) -> None:
     ],
     ids=str,
 )
-def test_what_such_a_file_cannot_say_is_not_exported(changes: dict[str, Any]) -> None:
-    """Leaving it out would make another transaction of it."""
+def test_what_the_format_cannot_express_is_not_exported(changes: dict[str, Any]) -> None:
+    """A proposal that the format cannot express is not exported."""
     with pytest.raises(ProposalError, match="neither gas limits nor refunds nor delegatecalls"):
         to_builder(proposal_with(**changes))
 
 
 def test_a_file_becomes_a_proposal_of_its_safe(vendor: Vendor) -> None:
-    """Calldata and value are the file's, the nonce the Safe's next; the file may leave its Safe out."""
+    """Calldata and value come from the file, the nonce from the Safe; the file's Safe is optional."""
     call = revoke_call(PRODUCT.name, Version(1, 0, 0), reason="a test")
     wanted = proposal_with(safe=vendor.safe, to=vendor.contract.address, data=call, value=5)
     built = from_builder(to_builder(wanted))

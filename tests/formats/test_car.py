@@ -1,4 +1,4 @@
-"""CARs: what is written is read, by others too, and the limits hold."""
+"""CARs: reading and writing, interoperability, and limits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ leaf_lists = st.lists(st.sampled_from([b"a", b"bb", b"\xff" * 9]) | st.binary(mi
 
 
 def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) -> bytes:
-    """The file in a CAR that comes in parts of `cut` bytes; the file written and the bytes yielded are the same."""
+    """Read a CAR that arrives in parts of `cut` bytes, and assert that the written and the yielded bytes agree."""
     into = io.BytesIO()
     parts = (stream[start : start + cut] for start in range(0, len(stream), cut))
     limit = len(tree.data) if size is None else size
@@ -44,13 +44,13 @@ def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) 
 @CASES
 @REPEAT
 def test_what_is_written_is_what_the_specification_says(tree: Tree, *, repeat: bool) -> None:
-    """Byte for byte as this package's tests encode it by themselves."""
+    """The bytes equal those of this file's independent encoder."""
     assert b"".join(write_car(tree.root, tree.blocks.__getitem__, repeat=repeat)) == car(tree, repeat=repeat)
 
 
 @CASES
 def test_the_size_is_known_before_it_is_written(tree: Tree) -> None:
-    """A server can say how long the answer is without reading the leaves."""
+    """The size of the CAR is computed without reading the leaves."""
     asked: list[CID] = []
 
     def read_block(cid: CID) -> bytes:
@@ -65,20 +65,20 @@ def test_the_size_is_known_before_it_is_written(tree: Tree) -> None:
 @REPEAT
 @pytest.mark.parametrize("cut", [1, 7, 1 << 16])
 def test_what_was_written_is_read(tree: Tree, cut: int, *, repeat: bool) -> None:
-    """However the stream is cut, and whether repeated blocks are in it again or not."""
+    """Reading does not depend on how the stream is split, or on whether repeated blocks are included again."""
     assert unpack(car(tree, repeat=repeat), tree, cut=cut) == tree.data
 
 
 @settings(max_examples=200, deadline=None)
 @given(leaves=leaf_lists, width=st.integers(2, 5), repeat=st.booleans(), cut=st.integers(1, 99))
 def test_any_tree_comes_back(leaves: list[bytes], width: int, cut: int, *, repeat: bool) -> None:
-    """Files of any form, with chunks that repeat."""
+    """Files of any shape, with repeated chunks, are read back."""
     tree = balanced(leaves, width=width)
     assert unpack(car(tree, repeat=repeat), tree, cut=cut) == tree.data
 
 
 def test_an_image_of_many_chunks_comes_back() -> None:
-    """What the DAG builder makes, written and read with its own sizes; the blank flash in it repeats."""
+    """An image with repeated blank chunks, built by the DAG builder, is read back."""
     data = b"\xff" * CHUNK_SIZE + hashlib.shake_128(b"image").digest(CHUNK_SIZE) + b"\xff" * CHUNK_SIZE + b"end"
     blocks = {block.cid: block.data for block in dag(io.BytesIO(data))}
     root = cid_of(io.BytesIO(data))
@@ -88,14 +88,14 @@ def test_an_image_of_many_chunks_comes_back() -> None:
 
 
 def test_all_blocks_are_yielded_in_order() -> None:
-    """Whoever keeps blocks gets the inner ones too, each before its children."""
+    """Inner blocks are yielded too, each before its children."""
     tree = TREES["four levels"]
     blocks = list(read_car([car(tree)], tree.root, size=len(tree.data), earlier=lambda _: None))
     assert blocks == [Block(cid, tree.blocks[cid]) for cid in tree.order]
 
 
 def test_blocks_come_before_the_stream_ends() -> None:
-    """Nothing is held back: a block is yielded as soon as its bytes are there."""
+    """A block is yielded as soon as its bytes arrived."""
     tree = TREES["two levels"]
     parts = sections(tree, repeat=True)
 
@@ -110,8 +110,8 @@ def test_blocks_come_before_the_stream_ends() -> None:
         next(blocks)
 
 
-def test_header_roots_say_nothing() -> None:
-    """Other roots, none, or many: only what was asked for counts."""
+def test_roots_in_the_header_are_ignored() -> None:
+    """The roots in the header are ignored; the requested root counts."""
     tree = TREES["two levels"]
     none = b"\xa2\x65roots\x80\x67version\x01"
     body = b"".join(sections(tree, repeat=True))
@@ -120,7 +120,7 @@ def test_header_roots_say_nothing() -> None:
 
 
 def changed_streams() -> Iterator[tuple[str, bytes, str]]:
-    """Streams that are wrong in one thing: a name, the stream, and words of the reason."""
+    """Streams with one error each: a name, the stream, and words of the reason."""
     tree = TREES["two levels"]
     begin, parts = header(tree.root), sections(tree, repeat=True)
     body = b"".join(parts)
@@ -155,21 +155,21 @@ STREAMS = list(changed_streams())
 
 @pytest.mark.parametrize(("stream", "why"), [case[1:] for case in STREAMS], ids=[case[0] for case in STREAMS])
 def test_a_stream_that_is_wrong_in_one_thing_is_refused(stream: bytes, why: str) -> None:
-    """And the sentence says in which."""
+    """The error contains the reason."""
     with pytest.raises(ContentError, match=why):
         unpack(stream, TREES["two levels"])
 
 
 @CASES
 def test_a_file_larger_than_allowed_is_refused(tree: Tree) -> None:
-    """At the first byte too many."""
+    """Reading stops at the first byte above the limit."""
     if tree.data:
         with pytest.raises(ContentError, match="larger than the"):
             unpack(car(tree), tree, size=len(tree.data) - 1)
 
 
 def test_a_block_larger_than_the_file_can_be_is_refused_unread() -> None:
-    """A small image is never a reason to read two megabytes."""
+    """A block that exceeds the expected size is refused before it is read."""
     data = bytes(MAX_BLOCK_SIZE)
     read = 0
 
@@ -185,7 +185,7 @@ def test_a_block_larger_than_the_file_can_be_is_refused_unread() -> None:
 
 
 def test_a_tree_of_nothing_but_links_is_refused() -> None:
-    """Blocks that repeat cost the sender nothing: a million leaves of one byte are more than the limits allow."""
+    """A million leaves of one byte, made of repeated blocks, exceed the limits."""
     tree = leaf(b"\xff")
     for _ in range(2):
         tree = node([tree] * 100)
@@ -195,7 +195,7 @@ def test_a_tree_of_nothing_but_links_is_refused() -> None:
 
 
 def test_too_deep_a_tree_is_refused() -> None:
-    """Nine levels of one child each."""
+    """A chain of nine levels is refused."""
     tree = leaf(b"deep")
     for _ in range(9):
         tree = node([tree])
@@ -204,7 +204,7 @@ def test_too_deep_a_tree_is_refused() -> None:
 
 
 def test_a_corrupt_store_is_not_passed_on() -> None:
-    """The writer checks what it reads."""
+    """The writer verifies the blocks that it reads."""
     tree = TREES["two levels"]
     held = tree.blocks | {tree.order[2]: b"other"}
     with pytest.raises(ContentError, match="is corrupt"):
@@ -212,7 +212,7 @@ def test_a_corrupt_store_is_not_passed_on() -> None:
 
 
 def peak_memory(act: Callable[[], object]) -> int:
-    """Bytes that Python allocated more, at most, while something was done."""
+    """Return the peak of bytes allocated by Python during a call."""
     tracemalloc.start()
     act()
     _, peak = tracemalloc.get_traced_memory()
@@ -221,7 +221,7 @@ def peak_memory(act: Callable[[], object]) -> int:
 
 
 def blank_image(chunks: int) -> tuple[CID, dict[CID, bytes]]:
-    """A file of blocks of 2 MiB: numbers that count up, and every second one blank."""
+    """A file of 2 MiB blocks: counting numbers, and every second one blank."""
     blank = leaf(b"\xff" * MAX_BLOCK_SIZE)
     leaves = [
         leaf(number.to_bytes(4, "big") * (MAX_BLOCK_SIZE // 4)) if number % 2 else blank for number in range(chunks)
@@ -233,7 +233,7 @@ def blank_image(chunks: int) -> tuple[CID, dict[CID, bytes]]:
 @REPEAT
 @pytest.mark.parametrize("cut", [1000, 1 << 16, 1 << 20])
 def test_memory_stays_below_8_mib(cut: int, *, repeat: bool) -> None:
-    """The largest blocks there may be, in small and large parts, with and without repetition."""
+    """The largest blocks, in small and large parts, with and without repetition."""
     root, blocks = blank_image(8)
     stream = b"".join(write_car(root, blocks.__getitem__, repeat=repeat))
 
@@ -247,7 +247,7 @@ def test_memory_stays_below_8_mib(cut: int, *, repeat: bool) -> None:
 
 
 def test_memory_stays_below_8_mib_for_many_little_blocks() -> None:
-    """Eight levels of as many links as there may be, which is more than any honest file has."""
+    """Eight levels with the maximal number of links, more than any valid file has."""
     tree = leaf(b"last")
     little = [leaf(number.to_bytes(2, "big")) for number in range(1023)]
     for _ in range(8):

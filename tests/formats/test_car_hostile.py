@@ -1,4 +1,4 @@
-"""CARs that somebody spoilt: every one is refused, or yields the very file."""
+"""Damaged and hostile CARs are refused, or give the exact file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Change = Callable[[list[bytes]], None]
 
 
 def is_safe(stream: bytes, tree: Tree = TREE) -> bool:
-    """Whether a stream is refused; if it is read, it must be the file, and what was yielded a beginning of it."""
+    """Whether a stream is refused, or gives the file; yielded bytes must be a prefix of it."""
     found = b""
     try:
         for data in unpack_car([stream], tree.root, size=len(tree.data), into=io.BytesIO()):
@@ -33,7 +33,7 @@ def is_safe(stream: bytes, tree: Tree = TREE) -> bool:
 
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_every_flipped_bit_is_refused(*, repeat: bool) -> None:
-    """All of them, but for those in the header's roots, which say nothing."""
+    """Every flipped bit is refused, except in the header's roots, which are ignored."""
     right = car(TREE, repeat=repeat)
     taken = [place for place, changed in flips(right) if not is_safe(changed)]
     roots = range(HEADER.index(b"roots") + 5, HEADER.index(b"\x67version"))
@@ -42,7 +42,7 @@ def test_every_flipped_bit_is_refused(*, repeat: bool) -> None:
 
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_every_truncation_is_refused(*, repeat: bool) -> None:
-    """Wherever the connection breaks, the file is not taken for whole."""
+    """A truncated stream is never accepted."""
     right = car(TREE, repeat=repeat)
     assert all(is_safe(right[:size]) for size in range(len(right)))
 
@@ -50,21 +50,21 @@ def test_every_truncation_is_refused(*, repeat: bool) -> None:
 @settings(max_examples=500, deadline=None)
 @given(noise=st.binary(max_size=300), has_header=st.booleans())
 def test_noise_is_refused(noise: bytes, *, has_header: bool) -> None:
-    """Random bytes, in the place of everything or behind a right header."""
+    """Random bytes are refused, alone or after a valid header."""
     assert is_safe(HEADER + noise if has_header else noise)
 
 
 @settings(max_examples=500, deadline=None)
 @given(start=st.integers(0, 2000), length=st.integers(0, 80), other=st.binary(max_size=80), repeat=st.booleans())
 def test_bytes_that_were_exchanged_are_refused(start: int, length: int, other: bytes, *, repeat: bool) -> None:
-    """A piece of the stream is cut out, another put in."""
+    """A replaced part of the stream is refused."""
     right = car(TREE, repeat=repeat)
     start %= len(right)
     is_safe(right[:start] + other + right[start + length :])
 
 
 def spoilt(data: st.DataObject, parts: list[bytes]) -> Iterator[bytes]:
-    """Sections in another order, repeated, left out, and with strange ones between."""
+    """Return streams with sections reordered, repeated, removed, and foreign ones inserted."""
     strange = st.builds(section, st.sampled_from(list(TREE.blocks)), st.binary(max_size=20))
     for part in data.draw(st.permutations(parts) | st.just(parts)):
         if data.draw(st.integers(0, 9)) == 0:
@@ -76,7 +76,7 @@ def spoilt(data: st.DataObject, parts: list[bytes]) -> Iterator[bytes]:
 @settings(max_examples=400, deadline=None)
 @given(data=st.data(), repeat=st.booleans())
 def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) -> None:
-    """Every block hashes to its address, and still only the one order counts."""
+    """Valid blocks in another order are refused."""
     parts = sections(TREE, repeat=repeat)
     stream = list(spoilt(data, parts))
     refused = is_safe(HEADER + b"".join(stream))
@@ -84,7 +84,7 @@ def test_sections_in_disorder_are_refused(data: st.DataObject, *, repeat: bool) 
 
 
 def mixed(stream: list[bytes]) -> bool:
-    """Whether a stream is the file with some of the repeated blocks repeated and others not."""
+    """Whether a stream is the file with only some of its repeated blocks repeated."""
     wanted = sections(TREE, repeat=True)
     seen: list[bytes] = []
     for part in wanted:
@@ -99,6 +99,6 @@ def mixed(stream: list[bytes]) -> bool:
 @settings(max_examples=200, deadline=None)
 @given(tree=st.lists(st.binary(min_size=1, max_size=9), min_size=2, max_size=9).map(lambda x: balanced(x, width=2)))
 def test_another_file_is_refused(tree: Tree) -> None:
-    """A right CAR of something else is not what was asked for."""
+    """A valid CAR of another file is refused."""
     if tree.root != TREE.root:
         assert is_safe(car(tree))

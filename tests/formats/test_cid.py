@@ -1,4 +1,4 @@
-"""Content addresses: Kubo's published vectors, sizes around the leaf's, and every tree read back."""
+"""CIDs: Kubo's published vectors, sizes around the leaf size, and reading trees back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ any_cid = st.builds(CID, st.sampled_from((RAW, DAG_PB)), st.binary(min_size=32, 
 
 
 class KeyStream:
-    """The bytes that Kubo's tests make a large file of: ChaCha20 under the seed's SHA-256, nonce zero.
+    """The pseudorandom bytes of Kubo's large test files: ChaCha20 keyed by the seed's SHA-256, nonce zero.
 
     Source: ipfs/kubo, test/cli/cid_profiles_test.go.
     """
@@ -59,19 +59,19 @@ class Zeros:
 
 
 def blocks_of(data: bytes) -> list[Block]:
-    """The DAG of some bytes."""
+    """Return the DAG of some bytes."""
     return list(dag(io.BytesIO(data)))
 
 
 def read_back(blocks: list[Block]) -> bytes:
-    """The file that the blocks hold; the last is the root."""
+    """Read the file from its blocks; the last one is the root."""
     held = {block.cid: block.data for block in blocks}
     return b"".join(read_file(blocks[-1].cid, held.__getitem__))
 
 
 @pytest.mark.parametrize(("data", "cid"), [(b"hello world", HELLO), (b"", EMPTY)])
 def test_small_vectors(data: bytes, cid: str) -> None:
-    """A small file has the address that Kubo gives it."""
+    """A small file has the CID that Kubo gives it."""
     assert str(cid_of(io.BytesIO(data))) == cid
 
 
@@ -86,14 +86,14 @@ def test_small_vectors(data: bytes, cid: str) -> None:
     ),
 )
 def test_large_vectors(mebibytes: int, cid: str) -> None:
-    """A tree of one full inner block, and one block more, have the addresses that Kubo publishes."""
+    """A tree of one full inner block, and one block more, have the CIDs that Kubo publishes."""
     stream = KeyStream("v1-2025-seed", mebibytes << 20)
     assert str(cid_of(cast("BinaryIO", stream))) == cid
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_sizes_around_the_leaf(size: int) -> None:
-    """A file is one raw block up to 1 MiB, and a tree of leaves above; both are read back whole."""
+    """A file up to 1 MiB is one raw block, a larger one a tree of leaves; both are read back."""
     data = os.urandom(size)
     blocks = blocks_of(data)
     leaves = -(-size // CHUNK_SIZE)
@@ -102,7 +102,7 @@ def test_sizes_around_the_leaf(size: int) -> None:
 
 
 def test_the_digest_of_one_block_is_the_sha256_of_the_file() -> None:
-    """What the chain keeps of a small image is the digest inside its address."""
+    """The SHA-256 on the chain is the digest in the CID of a small image."""
     data = os.urandom(CHUNK_SIZE)
     assert cid_of(io.BytesIO(data)).digest == hashlib.sha256(data).digest()
 
@@ -110,7 +110,7 @@ def test_the_digest_of_one_block_is_the_sha256_of_the_file() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.binary(max_size=64), size=st.integers(0, 3 * CHUNK_SIZE + 1))
 def test_every_file_is_read_back(seed: bytes, size: int) -> None:
-    """Cutting and reading are inverse, children come before parents, and each block has its address."""
+    """Reading reverts chunking, children precede parents, and each block matches its CID."""
     data = hashlib.shake_128(seed).digest(size)
     blocks = blocks_of(data)
     assert read_back(blocks) == data
@@ -118,7 +118,7 @@ def test_every_file_is_read_back(seed: bytes, size: int) -> None:
 
 
 def test_a_tree_of_three_levels_is_read_back() -> None:
-    """A file of 1025 leaves has two inner blocks below its root and comes back in order."""
+    """A file of 1025 leaves has two inner blocks below its root and is read in order."""
     held: dict[CID, bytes] = {}
     for block in dag(cast("BinaryIO", Zeros(MAX_LINKS * CHUNK_SIZE, tail=b"the end"))):
         held[block.cid] = block.data
@@ -130,7 +130,7 @@ def test_a_tree_of_three_levels_is_read_back() -> None:
 
 @pytest.mark.parametrize("size", [0, 10, CHUNK_SIZE + 100_000])
 def test_a_pipe_has_the_address_of_the_file(size: int) -> None:
-    """Short reads, as an unbuffered pipe gives them, do not change how a file is cut."""
+    """Short reads of a pipe do not change the chunks."""
     data = os.urandom(size)
     reader, writer = os.pipe()
     thread = threading.Thread(target=write_slowly, args=(writer, data))
@@ -148,20 +148,20 @@ def write_slowly(descriptor: int, data: bytes) -> None:
 
 @given(any_cid)
 def test_both_forms_of_an_address_are_inverse(cid: CID) -> None:
-    """An address is read back from its text and from its bytes."""
+    """A CID is read back from its text and from its bytes."""
     assert CID.parse(str(cid)) == cid
     assert CID.decode(bytes(cid)) == cid
 
 
 def wrong_texts() -> Iterator[str]:
-    """Texts that are near to an address."""
+    """Return texts that resemble a CID."""
     yield from ("", "b", "bafy", HELLO.upper(), f" {HELLO}", HELLO[:-1], f"{HELLO}a", HELLO.replace("f", "1"))
     yield from (HELLO[:-1] + "f", "z" + HELLO[1:], HELLO[:-1] + "é", "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG")
 
 
 @pytest.mark.parametrize("text", wrong_texts())
-def test_a_text_that_is_no_address_is_named(text: str) -> None:
-    """A mistyped address, or a second spelling of one, is refused with a word on where to copy it from."""
+def test_a_text_that_is_not_an_address_is_refused(text: str) -> None:
+    """Mistyped CIDs and other spellings are refused with a remedy."""
     with pytest.raises((UsageError, ContentError)) as refused:
         CID.parse(text)
     assert refused.value.why
@@ -181,14 +181,14 @@ def test_a_text_that_is_no_address_is_named(text: str) -> None:
     ],
 )
 def test_other_kinds_of_address_are_refused(raw: bytes) -> None:
-    """Another version, codec, hash function or length is refused, and the bytes are shown."""
+    """Other versions, codecs, hash functions and lengths are refused; the error shows the bytes."""
     with pytest.raises(ContentError, match=f"0x{raw.hex()} cannot be used"):
         CID.decode(raw)
 
 
 @given(data=st.binary(min_size=1, max_size=200), bit=st.integers(0, 1599))
 def test_a_block_is_known_by_every_bit(data: bytes, bit: int) -> None:
-    """A block with one bit changed is not the block of its address."""
+    """A block with a flipped bit does not match its CID."""
     changed = bytearray(data)
     changed[bit // 8 % len(data)] ^= 1 << bit % 8
     assert check_block(CID.of(RAW, data), data) == data

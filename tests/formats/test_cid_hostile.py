@@ -1,4 +1,4 @@
-"""Trees that somebody made up: every block has its address, and still the file is refused."""
+"""Hostile trees: every block matches its CID, and the file is refused all the same."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ CHILDREN = [(CID.of(RAW, leaf), len(leaf), len(leaf)) for leaf in LEAVES]
 
 
 def varint(number: int) -> bytes:
-    """A number as protobuf writes it."""
+    """Encode a number as a protobuf varint."""
     return bytes((number & 0x7F | 0x80,)) + varint(number >> 7) if number > 0x7F else bytes((number,))
 
 
 def field(tag: int, value: bytes) -> bytes:
-    """A length-delimited field."""
+    """Encode a length-delimited field."""
     return bytes((tag,)) + varint(len(value)) + value
 
 
 def link(cid: CID, total: int, name: bytes = b"") -> bytes:
-    """A PBLink of the DAG-PB specification."""
+    """Encode a PBLink of the DAG-PB specification."""
     return field(0x12, field(0x0A, bytes(cid)) + field(0x12, name) + b"\x18" + varint(total))
 
 
 def unixfs(sizes: Sequence[int], *, kind: int = 2, total: int | None = None) -> bytes:
-    """The Data field of an inner block: type, file size, sizes of the children."""
+    """Encode the Data field of an inner block: type, file size, sizes of the children."""
     whole = sum(sizes) if total is None else total
     return field(0x0A, bytes((0x08, kind, 0x18)) + varint(whole) + b"".join(b"\x20" + varint(s) for s in sizes))
 
 
 def inner(children: Sequence[Child]) -> bytes:
-    """An inner block as the profile has it, encoded by this file alone."""
+    """Encode an inner block of the profile, independently of the package."""
     return b"".join(link(cid, total) for cid, total, _ in children) + unixfs([size for _, _, size in children])
 
 
 def read(root: bytes, *others: bytes) -> bytes:
-    """Read the file under an inner block; the store holds the leaves and the other inner blocks."""
+    """Read the file under an inner block, from a store of the leaves and the other inner blocks."""
     held = {CID.of(RAW, leaf): leaf for leaf in LEAVES} | {CID.of(DAG_PB, block): block for block in (root, *others)}
     return b"".join(read_file(CID.of(DAG_PB, root), held.__getitem__))
 
 
 def chain_of(depth: int) -> list[bytes]:
-    """Inner blocks of one child each, the deepest first."""
+    """Return inner blocks of one child each, the deepest first."""
     blocks = [inner(CHILDREN[:1])]
     for _ in range(depth - 1):
         child = (CID.of(DAG_PB, blocks[-1]), len(blocks[-1]) + len(LEAVES[0]), len(LEAVES[0]))
@@ -60,7 +60,7 @@ def chain_of(depth: int) -> list[bytes]:
 
 
 def changed_links() -> Iterator[bytes]:
-    """Inner blocks of the right children, not written as the profile writes them."""
+    """Return inner blocks with the right children, encoded differently from the profile."""
     right = inner(CHILDREN)
     links, data = b"".join(link(cid, total) for cid, total, _ in CHILDREN), unixfs([len(leaf) for leaf in LEAVES])
     yield from (b"", right[:-1], right + b"\0", data + links, links, data, links + data + data)
@@ -78,7 +78,7 @@ def changed_links() -> Iterator[bytes]:
 
 
 def test_the_profile_s_own_form_is_read() -> None:
-    """The encoder of this file writes what `read_file` reads, so that the refusals below mean something."""
+    """The encoder of this file writes what `read_file` reads, so the refusals below are meaningful."""
     assert read(inner(CHILDREN)) == b"".join(LEAVES)
 
 
@@ -90,7 +90,7 @@ def test_other_forms_of_an_inner_block_are_refused(root: bytes) -> None:
 
 
 def test_every_flipped_bit_of_an_inner_block_is_refused() -> None:
-    """A store that changes one bit of an inner block is caught, whichever it is."""
+    """Every flipped bit of an inner block in the store is detected."""
     right = inner(CHILDREN)
     for _, changed in flips(right):
         with pytest.raises(ContentError, match="corrupt"):
@@ -98,7 +98,7 @@ def test_every_flipped_bit_of_an_inner_block_is_refused() -> None:
 
 
 def test_every_flipped_bit_of_a_made_up_root_is_refused() -> None:
-    """Where the address is changed with the block, the form still tells, or a child is not to be found."""
+    """A flipped bit with a matching CID is detected by the encoding, or by a missing child."""
     for position, changed in flips(inner(CHILDREN)):
         if not is_total_size(position):
             with pytest.raises((ContentError, KeyError)):
@@ -106,7 +106,7 @@ def test_every_flipped_bit_of_a_made_up_root_is_refused() -> None:
 
 
 def flips(block: bytes) -> Iterator[tuple[int, bytes]]:
-    """Every block that differs in one bit, and the position of its byte."""
+    """Yield every block that differs in one bit, with the position of the byte."""
     for bit in range(8 * len(block)):
         changed = bytearray(block)
         changed[bit // 8] ^= 1 << bit % 8
@@ -114,21 +114,21 @@ def flips(block: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def is_total_size(position: int) -> bool:
-    """Whether a byte is a link's total size, which nothing in the file depends upon."""
+    """Whether a byte belongs to a link's total size, on which nothing depends."""
     ends = itertools.accumulate(len(link(cid, total)) for cid, total, _ in CHILDREN)
     return position + 1 in ends
 
 
 @pytest.mark.parametrize("sizes", [(4, 12), (6, 10), (16, 0), (0, 16), (1 << 40, 11)])
 def test_wrong_sizes_are_refused(sizes: tuple[int, int]) -> None:
-    """A parent that says other sizes than its children have is refused, also where the sum is right."""
+    """Sizes that differ from those of the children are refused, also where the sum is right."""
     children = [(cid, total, size) for (cid, total, _), size in zip(CHILDREN, sizes, strict=True)]
     with pytest.raises(ContentError, match="is no file that can be read"):
         read(inner(children))
 
 
 def test_a_tree_may_be_eight_deep_and_no_deeper() -> None:
-    """Eight levels hold more than any disk; the ninth is refused before it is followed."""
+    """The ninth level is refused before it is followed."""
     eight, nine = chain_of(8), chain_of(9)
     assert read(eight[-1], *eight) == LEAVES[0]
     with pytest.raises(ContentError, match="deeper than 8"):
@@ -136,7 +136,7 @@ def test_a_tree_may_be_eight_deep_and_no_deeper() -> None:
 
 
 def test_a_tree_of_empty_children_is_refused_at_once() -> None:
-    """A thousand empty children a level, eight levels deep, would take for ever and yield nothing."""
+    """A tree of a thousand empty children on each of eight levels does not cause a long loop."""
     held: dict[CID, bytes] = {CID.of(RAW, b""): b""}
     child = CID.of(RAW, b"")
     for _ in range(8):
@@ -148,7 +148,7 @@ def test_a_tree_of_empty_children_is_refused_at_once() -> None:
 
 
 def test_an_inner_block_larger_than_any_is_refused() -> None:
-    """A block of more links than the profile allows is refused before it is taken apart."""
+    """A block above the maximal size is refused before it is parsed."""
     child = (CID.of(RAW, bytes(CHUNK_SIZE)), CHUNK_SIZE, CHUNK_SIZE)
     with pytest.raises(ContentError, match="larger than any"):
         read(inner([child] * 3 * MAX_LINKS))
@@ -157,7 +157,7 @@ def test_an_inner_block_larger_than_any_is_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
 def test_noise_is_refused_as_an_inner_block(noise: bytes) -> None:
-    """Whatever bytes a made-up root consists of, the answer is a refusal."""
+    """Any bytes in place of a root are refused."""
     with pytest.raises(ContentError):
         read(noise)
 
@@ -165,7 +165,7 @@ def test_noise_is_refused_as_an_inner_block(noise: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(position=st.integers(0, 200), value=st.integers(0, 255), cut=st.integers(0, 3))
 def test_damaged_inner_blocks_are_refused_or_read_right(position: int, value: int, cut: int) -> None:
-    """A block with one other byte and a cut end gives the file, or a refusal, and nothing else."""
+    """A block with a changed byte and a truncated end gives the file or an error."""
     right = inner(CHILDREN)
     damaged = bytearray(right)
     damaged[position % len(right)] = value
@@ -176,8 +176,8 @@ def test_damaged_inner_blocks_are_refused_or_read_right(position: int, value: in
     assert found == b"".join(LEAVES)
 
 
-def test_a_block_that_is_missing_is_the_store_s_to_say() -> None:
-    """Nothing is caught on the way: what `fetch` raises comes out as it is."""
+def test_an_exception_of_the_store_is_propagated() -> None:
+    """An exception of `fetch` is propagated unchanged."""
     nothing: dict[CID, bytes] = {}
     with pytest.raises(KeyError):
         list(read_file(CID.of(RAW, b"nowhere"), nothing.__getitem__))

@@ -1,4 +1,4 @@
-"""Images are told apart by content, read strictly, and equal to what objcopy makes of them."""
+"""Images are recognised by content, parsed strictly, and equal objcopy's output."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ END = b":00000001FF\n"
 
 
 def record(kind: int, offset: int, data: bytes = b"") -> bytes:
-    """One line of Intel HEX."""
+    """Return a line of Intel HEX."""
     body = bytes((len(data),)) + offset.to_bytes(2, "big") + bytes((kind,)) + data
     return b":" + (body + bytes((-sum(body) % 256,))).hex().upper().encode() + b"\n"
 
 
 def linear(address: int) -> bytes:
-    """The line that sets the upper half of the addresses that follow."""
+    """Return the record that sets the upper half of the following addresses."""
     return record(4, 0, (address >> 16).to_bytes(2, "big"))
 
 
 def elf(*, segments: list[tuple[int, bytes]], kind: int = 2, machine: int = 40, ident: bytes = b"\x01\x01") -> bytes:
-    """A small ELF file with one loadable segment for each address and its bytes, and no sections."""
+    """Return a small ELF file with one loadable segment for each address, and no sections."""
     table, body = b"", b""
     start = 52 + 32 * len(segments)
     for address, data in segments:
@@ -44,31 +44,31 @@ def elf(*, segments: list[tuple[int, bytes]], kind: int = 2, machine: int = 40, 
     )
 
 
-# What each file is
+# Recognition
 
 
 def test_raw_bytes_take_the_given_address() -> None:
-    """A raw image says nothing of its address, so the caller does."""
+    """A raw image has no address, so the caller gives it."""
     image = read_image(b"\x00\x50\x00\x20firmware", load_address=BASE)
     assert image == FirmwareImage(b"\x00\x50\x00\x20firmware", BASE, "bin")
     assert image.span == range(BASE, BASE + 12)
 
 
-def test_raw_bytes_without_an_address_are_a_question() -> None:
-    """Nothing is guessed: the caller is asked for the load address."""
+def test_raw_bytes_without_an_address_are_refused() -> None:
+    """Without a load address a raw image is an error."""
     with pytest.raises(UsageError, match="Give its load address"):
         read_image(b"firmware")
 
 
 @pytest.mark.parametrize("address", [-1, 0xFFFF_FFFF])
 def test_images_outside_the_address_space_are_refused(address: int) -> None:
-    """A load address below zero, or so high that the image wraps, is refused."""
+    """A negative load address, and an image that ends above 32 bits, are refused."""
     with pytest.raises(ImageError, match="outside the address space"):
         read_image(b"firmware", load_address=address)
 
 
 def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
-    """Its header never reaches a board, whatever the file is called."""
+    """An ELF file is recognised whatever its name, and its header is never flashed."""
     assert read_image(elf(segments=[(BASE, b"code")]), load_address=0x0801_0000) == FirmwareImage(b"code", BASE, "elf")
 
 
@@ -76,7 +76,7 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
     ("content", "name"), [(b"S00600004844521B\n", "S-record"), (b"UF2\nWQ]\x9e", "UF2"), (b"DfuSe\x01", "DfuSe")]
 )
 def test_containers_that_are_not_read_are_not_written_raw(content: bytes, name: str) -> None:
-    """A file in a foreign container is named, instead of being flashed with its wrapping."""
+    """A foreign container is refused instead of being flashed as raw bytes."""
     with pytest.raises(ImageError, match=name):
         read_image(content, load_address=BASE)
 
@@ -103,40 +103,40 @@ def test_hex_is_read_with_its_address() -> None:
 
 
 def test_hex_segments_shift_by_four_bits() -> None:
-    """Record type 2 gives a paragraph, type 3 an entry point that does not matter."""
+    """Record type 2 sets a segment address; the entry point of type 3 is ignored."""
     content = record(2, 0, b"\x10\x00") + record(0, 4, b"abcd") + record(3, 0, bytes(4)) + END
     assert read_image(content).load_address == 0x1_0004
 
 
 def test_hex_lines_may_come_in_any_order_and_case() -> None:
-    """Order, lower case, carriage returns and empty lines at the end do not change the image."""
+    """Order, lower case, carriage returns and trailing empty lines do not change the image."""
     lines = linear(BASE) + record(0, 4, b"efgh") + record(0, 0, b"abcd") + END
     crlf = lines.lower().replace(b"\n", b"\r\n") + b"\r\n"
     assert read_image(lines).data == read_image(crlf).data == b"abcdefgh"
 
 
 def test_hex_gaps_are_filled_with_erased_flash() -> None:
-    """What lies between two parts stays as an erased flash reads."""
+    """Gaps are filled with the value of erased flash."""
     content = linear(BASE) + record(0, 0, b"ab") + record(0, 6, b"gh") + END
     assert read_image(content).data == b"ab\xff\xff\xff\xffgh"
 
 
 def test_hex_for_two_places_is_refused() -> None:
-    """Firmware with option bytes behind it would be hundreds of megabytes when filled."""
+    """Firmware with option bytes is refused: filling the gap would take hundreds of megabytes."""
     content = linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END
     with pytest.raises(ImageError, match="in two places: nothing is between 0x08000004 and 0x1ffff800"):
         read_image(content)
 
 
 def test_hex_above_the_limit_is_refused() -> None:
-    """The limit holds for the image too, since gaps make it larger than its file."""
+    """The limit applies to the image, which gaps make larger than its file."""
     content = linear(BASE) + record(0, 0, b"a") + record(0, 0xF000, b"b") + END
     with pytest.raises(ImageError, match="too large"):
         read_image(content, limit=0x1000)
 
 
 def test_hex_that_overlaps_is_refused() -> None:
-    """Two values for one address: nobody knows which was meant."""
+    """Two values for one address are ambiguous."""
     content = linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END
     with pytest.raises(ImageError, match="overlap at 0x08000003"):
         read_image(content)
@@ -163,14 +163,14 @@ def test_hex_that_overlaps_is_refused() -> None:
     ],
 )
 def test_hex_that_is_not_as_the_specification_says_is_refused(content: bytes, why: str) -> None:
-    """Each kind of damage is named with its line, and none is taken for a raw image."""
+    """The error contains the line, and the file is never taken for a raw image."""
     with pytest.raises(ImageError, match=why):
         read_image(content, load_address=BASE)
 
 
 @given(data=st.binary(min_size=1, max_size=2000), offset=st.integers(0, 0x3_0000), width=st.integers(1, 255))
 def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -> None:
-    """Any bytes at any address survive being written as HEX with any line length."""
+    """Any bytes at any address are read back, for any line length."""
     lines = []
     for at in range(0, len(data), width):
         address = BASE + offset + at
@@ -185,7 +185,7 @@ def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -
 
 
 def test_elf_segments_count_by_physical_address() -> None:
-    """Segments are ordered and joined, and what is between them is erased flash."""
+    """Segments are sorted by physical address, and gaps filled with erased flash."""
     content = elf(segments=[(BASE + 8, b"data"), (BASE, b"code")])
     assert read_image(content) == FirmwareImage(b"code\xff\xff\xff\xffdata", BASE, "elf")
 
@@ -208,31 +208,31 @@ def test_elf_segments_count_by_physical_address() -> None:
     ],
 )
 def test_elf_that_is_not_for_this_target_is_refused(content: bytes, why: str) -> None:
-    """The error says what the file is for, or what is broken in it."""
+    """The error names the file's target or its defect."""
     with pytest.raises(ImageError, match=why):
         read_image(content, load_address=BASE)
 
 
-def test_the_interpreter_that_runs_this_is_no_firmware() -> None:
-    """A real program for the host is refused as such."""
+def test_a_program_for_the_host_is_refused() -> None:
+    """An ELF program for the host is refused."""
     with pytest.raises(ImageError, match=r"another machine|not an executable"):
         read_image(Path("/proc/self/exe").read_bytes(), limit=1 << 30)
 
 
 @given(content=st.binary(max_size=300))
-def test_no_bytes_bring_the_reader_down(content: bytes) -> None:
-    """Whatever comes, the answer is an image or an `ImageError`."""
+def test_any_bytes_are_an_image_or_an_error(content: bytes) -> None:
+    """Any bytes give an image or an `ImageError`."""
     for start in (b"", b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x02\x00\x28\x00", b":"):
         with suppress(ImageError):
             assert read_image(start + content, load_address=BASE).data
 
 
-# The real thing
+# The example firmware
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
 def test_the_three_forms_of_an_example_are_one_image(version: str) -> None:
-    """The committed .bin, .hex and .elf of the example firmware hold the same bytes at the same address."""
+    """The committed .bin, .hex and .elf contain the same bytes at the same address."""
     raw, *others = (
         read_image((EXAMPLES / f"bluepill-{version}.{form}").read_bytes(), load_address=BASE)
         for form in ("bin", "hex", "elf")
