@@ -145,7 +145,7 @@ class Fixed:
 
 def main(folder: Path) -> None:
     """Serve, with an access log, as nginx has one."""
-    catalogue = Catalogue(Fixed(folder), LocalStore(folder / "store"))
+    catalogue = Catalogue(Fixed(folder).read, LocalStore(folder / "store"))
     log = open_log(folder / "access.jsonl")
     serve(catalogue, Listening("127.0.0.1", 0), tokens=None, log=log, on_ready=lambda url: print(url, flush=True))
 

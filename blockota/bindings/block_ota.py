@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _RELEASE_PUBLISHED = keccak(
     text="ReleasePublished(bytes32,uint64,bytes32,uint32,uint32,uint40,bytes32,bytes32)",
 )
+
+# The product's key, the packed version and the SHA-256 of a ``ReleasePublished`` event.
+Publication = tuple[bytes, int, bytes]
 
 
 class BlockOTAContract(Contract):
@@ -142,15 +145,14 @@ class BlockOTAContract(Contract):
             release.version.packed.to_bytes(32, "big"),
             release.sha256,
         ]
-        events = [_published(log) for log in self.chain.logs(self.address, topics, from_block=from_block)]
-        if not events:
+        manifests = published_manifests(self.chain.logs(self.address, topics, from_block=from_block))
+        if publication_of(release) not in manifests:
             raise RefusedError(
                 f"the event that published {release.product} {release.version} cannot be found",
                 why="the node does not have this log of the contract",
                 remedy="ask another node: some keep the logs of recent blocks only",
             )
-        digest: bytes = events[-1]["manifest"]
-        return CID(RAW, digest) if any(digest) else None
+        return manifests[publication_of(release)]
 
     def _newest_active(self, product: str, head: BlockHead) -> Release | None:
         """The newest release that is active at a block; if all are postponed, the newest of those."""
@@ -235,18 +237,32 @@ def resume_call() -> bytes:
     return interface("BlockOTA").encode_call("resume")
 
 
-def _published(log: Log) -> dict[str, Any]:
-    try:
-        event = interface("BlockOTA").decode_event(log.topics, log.data)
-    except DecodingError:
-        event = None
-    if event is None:
-        raise RefusedError(
-            "the node's answer is not valid",
-            why="it is not an event of the contract",
-            remedy="ask another node: correct the network's url in blockota.toml",
-        )
-    return event.arguments
+def publication_of(release: Release) -> Publication:
+    """What identifies the publication of a release in the contract's events."""
+    return product_key(release.product), release.version.packed, release.sha256
+
+
+def published_manifests(logs: Iterable[Log]) -> dict[Publication, CID | None]:
+    """The manifests with which releases were published.
+
+    Args:
+        logs: of the contract, oldest first; what is not a ``ReleasePublished`` event is skipped.
+
+    Returns:
+        The content address for each publication; None for one without a manifest.
+    """
+    manifests: dict[Publication, CID | None] = {}
+    for log in logs:
+        try:
+            event = interface("BlockOTA").decode_event(log.topics, log.data)
+        except DecodingError:
+            continue
+        if event and event.name == "ReleasePublished":
+            found = event.arguments
+            digest = _word(found["manifest"])
+            address = CID(RAW, digest) if digest else None
+            manifests[found["product"], found["version"], found["sha256"]] = address
+    return manifests
 
 
 def _release_argument(release: Release) -> dict[str, Any]:

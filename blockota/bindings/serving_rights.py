@@ -6,18 +6,15 @@ removes the release or agreement all the same, the right ends with the next read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from blockota.bindings.block_ota import BlockOTAContract
+from blockota.bindings.block_ota import BlockOTAContract, Publication, publication_of, published_manifests
 from blockota.bindings.replication import ReplicationContract
 from blockota.chain import Log
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
-from blockota.formats.abi import DecodingError, interface
-from blockota.formats.cid import CID, RAW
-from blockota.model.release import Release, product_key
+from blockota.formats.cid import CID
 from blockota.model.rights import Claim
 
 
@@ -42,28 +39,36 @@ class Reading:
     reorganised_from: int | None = None
 
 
-class Reader(Protocol):
-    """Reads from the chain what may be served."""
+class RightsReader:
+    """Reads at the newest confirmed block what may be served, and the manifests from the events up to it.
+
+    Args:
+        contract: the vendor's contract.
+        follower: follows the chain of the contracts.
+        replication: the contract with the agreements; None reads all releases of the vendor.
+        broker: address of the broker whose agreements are read.
+    """
+
+    def __init__(
+        self,
+        contract: BlockOTAContract,
+        follower: Follower,
+        *,
+        replication: ReplicationContract | None = None,
+        broker: str = "",
+    ) -> None:
+        self._contract, self._follower = contract, follower
+        self._replication, self._broker = replication, broker.lower()
+        self._events: tuple[Log, ...] = ()
+        self._manifests: dict[Publication, CID | None] = {}
 
     def read(self) -> Reading:
-        """Read it at the newest confirmed block.
+        """Read the claims at the newest confirmed block.
 
         Raises:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
             RefusedError: the contract's answer cannot be understood.
         """
-
-
-class _ClaimReader:
-    """Reads claims at the newest confirmed block, and the manifests from the events up to it."""
-
-    def __init__(self, contract: BlockOTAContract, follower: Follower) -> None:
-        self._contract, self._follower = contract, follower
-        self._events: tuple[Log, ...] = ()
-        self._manifests: dict[tuple[bytes, int, bytes], bytes] = {}
-
-    def read(self) -> Reading:
-        """Read the claims at the newest confirmed block."""
         position = self._follower.advance()
         if position.reorganised_from is not None:
             self._events, self._manifests = (), {}
@@ -80,7 +85,18 @@ class _ClaimReader:
         )
 
     def _claims(self, block: int) -> Iterator[Claim]:
-        raise NotImplementedError
+        if self._replication is None:
+            for product in self._contract.products(block=block):
+                for release in self._contract.history(product.name, block=block):
+                    yield Claim(release, self._manifests.get(publication_of(release)))
+            return
+
+        for agreement in self._replication.agreements(block=block):
+            if agreement.broker.lower() != self._broker:
+                continue
+            recorded = self._contract.release(agreement.product, agreement.version, block=block)
+            if recorded:
+                yield Claim(recorded, self._manifests.get(publication_of(recorded)), agreement)
 
     def _read_manifests(self) -> bool:
         """Update the manifests; False if the node does not keep the events, and what was read before stays."""
@@ -89,54 +105,5 @@ class _ClaimReader:
         except ChainError:
             return False
         if events != self._events:
-            self._events, self._manifests = events, dict(_published(events))
+            self._events, self._manifests = events, published_manifests(events)
         return True
-
-    def _manifest(self, release: Release) -> CID | None:
-        digest = self._manifests.get((product_key(release.product), release.version.packed, release.sha256))
-        return CID(RAW, digest) if digest and any(digest) else None
-
-
-class VendorReader(_ClaimReader):
-    """Reads all releases that the vendor's contract records."""
-
-    def _claims(self, block: int) -> Iterator[Claim]:
-        for product in self._contract.products(block=block):
-            for release in self._contract.history(product.name, block=block):
-                yield Claim(release, self._manifest(release))
-
-
-class BrokerReader(_ClaimReader):
-    """Reads the agreements of one broker and the releases that they name.
-
-    Args:
-        contract: the vendor's contract.
-        replication: the contract with the agreements.
-        broker: the broker's address.
-        follower: follows the chain of both contracts.
-    """
-
-    def __init__(
-        self, contract: BlockOTAContract, replication: ReplicationContract, *, broker: str, follower: Follower
-    ) -> None:
-        super().__init__(contract, follower)
-        self._replication, self._broker = replication, broker.lower()
-
-    def _claims(self, block: int) -> Iterator[Claim]:
-        for agreement in self._replication.agreements(block=block):
-            if agreement.broker.lower() != self._broker:
-                continue
-            release = self._contract.release(agreement.product, agreement.version, block=block)
-            if release:
-                yield Claim(release, self._manifest(release), agreement)
-
-
-def _published(logs: Iterable[Log]) -> Iterator[tuple[tuple[bytes, int, bytes], bytes]]:
-    for log in logs:
-        try:
-            event = interface("BlockOTA").decode_event(log.topics, log.data)
-        except DecodingError:
-            event = None
-        if event and event.name == "ReleasePublished":
-            found = event.arguments
-            yield (found["product"], found["version"], found["sha256"]), found["manifest"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from blockota.bindings.replication import ReplicationContract
-from blockota.bindings.serving_rights import BrokerReader, Reading
+from blockota.bindings.serving_rights import Reading, RightsReader
 from blockota.broker.plan import AgreementFacts, Facts
 from blockota.broker.state import BrokerState
 from blockota.chain import Receipt
@@ -91,7 +91,7 @@ class AgreementReader:
     """
 
     def __init__(
-        self, reader: BrokerReader, replication: ReplicationContract, *, follower: Follower, state: BrokerState
+        self, reader: RightsReader, replication: ReplicationContract, *, follower: Follower, state: BrokerState
     ) -> None:
         self._reader, self._replication = reader, replication
         self._follower, self._state = follower, state

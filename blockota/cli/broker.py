@@ -132,7 +132,7 @@ def _address(account: BaseAccount | None, named: str | None) -> str:
 
 
 def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementReader:
-    from blockota.bindings.serving_rights import BrokerReader
+    from blockota.bindings.serving_rights import RightsReader
     from blockota.broker.agreements import AgreementReader
     from blockota.chain.follow import Follower
 
@@ -143,7 +143,7 @@ def _reader(session: Session, state: BrokerState, *, address: str) -> AgreementR
         first_block=settings.first_block,
         known=state.blocks(),
     )
-    reader = BrokerReader(session.contract, session.replication, broker=address, follower=follower)
+    reader = RightsReader(session.contract, follower, replication=session.replication, broker=address)
     return AgreementReader(reader, session.replication, follower=follower, state=state)
 
 

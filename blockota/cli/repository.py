@@ -18,7 +18,7 @@ from blockota.cli.session import Session, with_session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
-    from blockota.bindings.serving_rights import Reader
+    from blockota.bindings.serving_rights import RightsReader
     from blockota.repository.blocks import BlockStore
     from blockota.repository.catalogue import Catalogue
     from blockota.repository.tokens import Tokens
@@ -89,7 +89,7 @@ def serve(
     tokens = Tokens(tokens_path) if tokens_path else None
     log = open_log(access_log)
     reader, store = _reader(session, role, broker=broker), _store(session, source)
-    catalogue = Catalogue(reader, store, refresh=refresh, timeout=patience)
+    catalogue = Catalogue(reader.read, store, refresh=refresh, timeout=patience)
 
     def show(url: str) -> None:
         health = catalogue.health()
@@ -171,8 +171,8 @@ def _proxy(word: str) -> IPv4Network | IPv6Network:
         ) from error
 
 
-def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
-    from blockota.bindings.serving_rights import BrokerReader, VendorReader
+def _reader(session: Session, role: str, *, broker: str | None) -> RightsReader:
+    from blockota.bindings.serving_rights import RightsReader
     from blockota.chain.follow import Follower
 
     if (role == "broker") != (broker is not None):
@@ -180,8 +180,8 @@ def _reader(session: Session, role: str, *, broker: str | None) -> Reader:
     settings, contract = session.settings, session.contract
     follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
     if broker is None:
-        return VendorReader(contract, follower)
-    return BrokerReader(contract, session.replication, broker=broker, follower=follower)
+        return RightsReader(contract, follower)
+    return RightsReader(contract, follower, replication=session.replication, broker=broker)
 
 
 def _store(session: Session, source: str | None) -> BlockStore:

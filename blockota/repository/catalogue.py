@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from blockota.bindings.serving_rights import Reader
+from blockota.bindings.serving_rights import Reading
 from blockota.errors import BlockOTAError, ContentError, StoreError
 from blockota.formats.cid import CID, RAW, check_block
 from blockota.model.rights import Rights, rights_at
@@ -55,7 +55,7 @@ class Catalogue:
     """The files that are served, kept up to date.
 
     Args:
-        reader: reads from the chain what may be served.
+        read: reads from the chain what may be served, such as `RightsReader.read`.
         store: the store with the blocks.
         refresh: seconds between two readings of the chain.
         timeout: seconds for which the chain's last answer counts while the chain is out of reach.
@@ -75,18 +75,18 @@ class Catalogue:
 
     def __init__(
         self,
-        reader: Reader,
+        read: Callable[[], Reading],
         store: BlockStore,
         *,
         refresh: float = 30.0,
         timeout: float = 3600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader, self._store, self._clock = reader, store, clock
+        self._read_chain, self._store, self._clock = read, store, clock
         self.refresh_seconds, self._timeout = refresh, timeout
         self.blocks = Blocks(store)
         self.trouble = ""
-        self._read_at, self._reading = clock(), reader.read()
+        self._read_at, self._reading = clock(), read()
         self._store_failure, self._store_since = "", clock()
         self._reads_store = False
         self.files = find_files(self._rights(), store)
@@ -147,7 +147,7 @@ class Catalogue:
         """Read chain and store again. If the chain is out of reach its last answer is kept, but agreements expire."""
         began = self._clock()
         try:
-            reading = self._reader.read()
+            reading = self._read_chain()
         except BlockOTAError as error:
             self.trouble = str(error)
         else:

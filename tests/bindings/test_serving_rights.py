@@ -10,7 +10,7 @@ import pytest
 
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract, accept_call
-from blockota.bindings.serving_rights import BrokerReader, Reader, Reading, VendorReader
+from blockota.bindings.serving_rights import Reading, RightsReader
 from blockota.chain import BlockHead, Chain, Log
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
@@ -69,15 +69,15 @@ class Scene:
         """Mine blocks."""
         rpc(self.chain, "anvil_mine", hex(blocks))
 
-    def vendor(self, chain: Chain | None = None) -> VendorReader:
+    def vendor(self, chain: Chain | None = None) -> RightsReader:
         """Return a reader of the vendor's releases."""
         contract = BlockOTAContract(chain or self.chain, self.contract.address)
-        return VendorReader(contract, self.follower(contract.chain))
+        return RightsReader(contract, self.follower(contract.chain))
 
-    def broker(self) -> BrokerReader:
+    def broker(self) -> RightsReader:
         """Return a reader of the broker's agreements."""
         follower = self.follower(self.chain)
-        return BrokerReader(self.contract, self.replication, broker=self.cast.broker.address, follower=follower)
+        return RightsReader(self.contract, follower, replication=self.replication, broker=self.cast.broker.address)
 
     def follower(self, chain: Chain) -> Follower:
         """Return a follower that requires DEPTH confirmations."""
@@ -97,7 +97,7 @@ def scene(cast: Cast) -> Iterator[Scene]:
         yield found
 
 
-def rights(reader: Reader) -> Rights:
+def rights(reader: RightsReader) -> Rights:
     """Return the releases that may be served now."""
     reading = reader.read()
     return rights_at(reading.time, reading.claims)
@@ -163,7 +163,7 @@ def test_a_node_that_is_behind_takes_nothing_back(scene: Scene, tmp_path: Path) 
     early = scene.chain.head().number
     scene.mine(DEPTH)
     chain = Lagging(scene.chain.url)
-    catalogue = Catalogue(scene.vendor(chain), LocalStore(tmp_path))
+    catalogue = Catalogue(scene.vendor(chain).read, LocalStore(tmp_path))
     assert catalogue.health()["chainBlock"] == early
     chain.newest = early
     catalogue.refresh()
@@ -222,7 +222,7 @@ def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:
 def test_a_contract_that_is_too_new_is_waited_for(scene: Scene) -> None:
     """The error contains the number of missing blocks."""
     first_block = scene.chain.head().number - DEPTH + 1
-    reader = VendorReader(scene.contract, Follower(scene.chain, confirmations=DEPTH, first_block=first_block))
+    reader = RightsReader(scene.contract, Follower(scene.chain, confirmations=DEPTH, first_block=first_block))
     with pytest.raises(ChainError, match=r"not confirmed yet.*the newest is \d+, and 3 blocks must lie above"):
         reader.read()
     scene.mine(1)

@@ -57,7 +57,7 @@ def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> No
     """Its last answer counts, agreements expire nevertheless, in the end nothing is served, and it recovers."""
     chain, clock = Scripted(), Clock()
     chain.answer = (BIG_CLAIM, agreed(SMALL_CLAIM, NOW + 50))
-    catalogue = Catalogue(chain, store, timeout=100, clock=clock)
+    catalogue = Catalogue(chain.read, store, timeout=100, clock=clock)
     assert (catalogue.health()["status"], catalogue.pause, catalogue.health()["releases"]) == ("ok", 30, 2)
     chain.answer, clock.now = None, 60
     catalogue.refresh()
@@ -75,12 +75,12 @@ def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
     chain = Scripted()
     chain.answer = None
     with pytest.raises(ChainError):
-        Catalogue(chain, store)
+        Catalogue(chain.read, store)
 
 
 def test_what_comes_later_is_served_later(store: LocalStore) -> None:
     """An image that is not whole in the store is missing, and found at the next look."""
-    catalogue = Catalogue(Scripted(), store)
+    catalogue = Catalogue(Scripted().read, store)
     assert catalogue.files.missing.keys() == {LARGE_ROOT}
     assert catalogue.files.find(LARGE_ROOT) is None
     blocks = list(dag(io.BytesIO(LARGE)))
@@ -95,7 +95,7 @@ def test_what_comes_later_is_served_later(store: LocalStore) -> None:
 
 def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> None:
     """Another process may drop a file that is served; where it comes back, it is served again."""
-    catalogue = Catalogue(Scripted(), store)
+    catalogue = Catalogue(Scripted().read, store)
     assert catalogue.files.find(SMALL_ROOT)
     store.remove_block(SMALL_ROOT)
     catalogue.refresh()
@@ -108,7 +108,7 @@ def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> Non
 @pytest.mark.parametrize("harm", ["gone", "rotten"])
 def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, harm: str) -> None:
     """One that is gone is seen at the next look, one that is rotten once somebody asked for it; both may come back."""
-    catalogue = Catalogue(Scripted(), store)
+    catalogue = Catalogue(Scripted().read, store)
     leaf = CID.of(RAW, IMAGE[:CHUNK_SIZE])
     if harm == "gone":
         store.remove_block(leaf)
@@ -144,7 +144,7 @@ class Unsteady(LocalStore):
 def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> None:
     """Health fails and says why, clients are told to come again, what was revoked is gone, and all of it comes back."""
     chain, unsteady = Scripted(), Unsteady(store.folder)
-    catalogue = Catalogue(chain, unsteady)
+    catalogue = Catalogue(chain.read, unsteady)
     unsteady.is_down, chain.answer = True, (BIG_CLAIM, revoked(SMALL_CLAIM))
     catalogue.refresh()
     health = catalogue.health()
@@ -160,7 +160,7 @@ def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> 
 def test_a_store_that_hangs_is_told_while_it_does(store: LocalStore) -> None:
     """Whoever asks for health does not wait for the store."""
     clock, unsteady = Clock(), Unsteady(store.folder)
-    catalogue = Catalogue(Scripted(), unsteady, clock=clock)
+    catalogue = Catalogue(Scripted().read, unsteady, clock=clock)
     told: list[object] = []
 
     def hang() -> None:
@@ -180,7 +180,7 @@ def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalSto
     unsteady = Unsteady(store.folder)
     unsteady.is_down = True
     with pytest.raises(StoreError):
-        Catalogue(Scripted(), unsteady)
+        Catalogue(Scripted().read, unsteady)
 
 
 def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:

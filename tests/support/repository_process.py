@@ -74,12 +74,9 @@ def revoked(claim: Claim) -> Claim:
     return replace(claim, release=replace(claim.release, status=Status.REVOKED))
 
 
-class Fixed:
-    """A chain that says one thing."""
-
-    def read(self) -> Reading:
-        """Say it."""
-        return Reading(NOW, CLAIMS)
+def read_fixed() -> Reading:
+    """The rights that the repository in the test reads from its chain."""
+    return Reading(NOW, CLAIMS)
 
 
 @dataclass(frozen=True)
@@ -195,7 +192,7 @@ def main(folder: Path, *, tokens: str | None = None, store: str | None = None, *
         stall_seconds=options.pop("stall_seconds", STALL_SECONDS),
     )
     serve(
-        Catalogue(Fixed(), blocks, refresh=refresh),
+        Catalogue(read_fixed, blocks, refresh=refresh),
         Listening(HOST, 0, limits=limits, **options),
         tokens=Tokens(Path(tokens)) if tokens else None,
         log=open_log(folder / "access.jsonl"),
