@@ -75,7 +75,7 @@ def test_a_manifest_lies_beside_the_image(vendor: Vendor, product: Product, stor
     assert manifest == draft_manifest(draft, release)
     with pytest.raises(RefusedError, match=f"not about {product.name} 1.2.0"):
         read_manifest(store, address, release=replace(found, version=Version(1, 2, 0)))
-    with pytest.raises(StoreError, match="does not hold"):
+    with pytest.raises(StoreError, match="does not have"):
         read_manifest(LocalStore(store.folder / "other"), address, release=found)
     next(store.folder.glob(f"blocks/*/{address}")).write_bytes(b"{}")
     with pytest.raises(ContentError, match="corrupt"):
