@@ -1,4 +1,4 @@
-"""A chain behind an endpoint: what a real node answers, and what answers that is no node."""
+"""A chain behind an endpoint: responses of a real node, and of servers that are not nodes."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ CHAIN_ID_ANSWER = b'{"jsonrpc":"2.0","id":0,"result":"0x539"}'
 
 @dataclass
 class Answers:
-    """What a server that is no node answers: status and body, to every request."""
+    """The response of a server that is not a node: status and body, for every request."""
 
     status: int = 200
     body: bytes = CHAIN_ID_ANSWER
 
     def result(self, result: str) -> None:
-        """Answer with a result, as a node does."""
+        """Respond with a JSON-RPC result."""
         self.body = b'{"jsonrpc":"2.0","id":0,"result":' + result.encode() + b"}"
 
 
 @pytest.fixture
 def answers() -> Answers:
-    """Answers that can be changed while they are served."""
+    """Responses that can be changed while they are served."""
     return Answers()
 
 
 @pytest.fixture
 def no_node(answers: Answers) -> Iterator[str]:
-    """Address of a server that is no node."""
+    """The URL of a server that is not a node."""
     with stand_in(lambda _: (answers.status, answers.body)) as url:
         yield url
 
 
 def test_the_chain_id_is_compared(anvil: Chain) -> None:
-    """A node of another chain is refused, with both numbers and the remedy."""
+    """A node of another chain is refused, with both chain ids and the remedy."""
     assert Chain(anvil.url).chain_id == 1337
     with pytest.raises(RefusedError, match=r"has chain id 1337, the settings have 1\. Correct the network's url"):
         Chain(anvil.url, chain_id=1)
@@ -59,21 +59,21 @@ def test_the_chain_id_is_compared(anvil: Chain) -> None:
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8545", "ws://127.0.0.1:8545", "file:/etc/passwd", "HTTP://x"])
 def test_an_address_of_another_kind_is_a_usage_error(url: str) -> None:
-    """Only http and https are spoken."""
+    """Only http and https are supported."""
     with pytest.raises(UsageError, match="begins with http"):
         Chain(url)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://127.0.0.1:99999", "http://a b", "http://x.invalid"])
-def test_an_address_that_leads_nowhere_is_told(url: str) -> None:
-    """A host that is none is a chain out of reach."""
+def test_an_unknown_host_is_reported(url: str) -> None:
+    """An unknown host is a connection error."""
     with pytest.raises(ChainError, match=r"no chain answers at .*or start a local chain") as refused:
         Chain(url)
     assert refused.value.action is Action.START_LOCAL_CHAIN
 
 
-def test_nobody_at_the_port_is_told() -> None:
-    """The sentence names the address and how to start a chain; the exit status is that of things out of reach."""
+def test_a_refused_connection_is_reported() -> None:
+    """A refused connection is reported with the address and the way to start a chain."""
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(ChainError, match=f"no chain answers at {url}: the connection was refused") as refused:
         Chain(url)
@@ -102,8 +102,8 @@ WRONG_ANSWERS = {
 
 
 @pytest.mark.parametrize(("status", "body"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
-def test_what_is_no_node_is_told(no_node: str, answers: Answers, status: int, body: bytes) -> None:
-    """Whatever an endpoint answers, the sentence names its address and a remedy."""
+def test_a_server_that_is_not_a_node_is_reported(no_node: str, answers: Answers, status: int, body: bytes) -> None:
+    """Any other response gives an error with the address and a remedy."""
     answers.status, answers.body = status, body
     with pytest.raises(ChainError, match=no_node) as refused:
         Chain(no_node)
@@ -113,8 +113,8 @@ def test_what_is_no_node_is_told(no_node: str, answers: Answers, status: int, bo
 
 
 @pytest.mark.parametrize("result", ["null", "5", '"0x"', '"zz"', "{}", "[]", '{"number":"0x1"}', '{"number":"zz"}'])
-def test_a_block_of_another_shape_is_told(no_node: str, answers: Answers, result: str) -> None:
-    """A node that answers nonsense later on is told as well."""
+def test_a_malformed_block_is_reported(no_node: str, answers: Answers, result: str) -> None:
+    """A malformed block is an error."""
     chain = Chain(no_node)
     answers.result(result)
     asks: tuple[Callable[[], object], ...] = (chain.head, lambda: chain.head(5))
@@ -124,8 +124,8 @@ def test_a_block_of_another_shape_is_told(no_node: str, answers: Answers, result
 
 
 @pytest.mark.parametrize("result", ["null", '"zz"', "{}", "[]"])
-def test_an_answer_of_another_shape_is_told(no_node: str, answers: Answers, result: str) -> None:
-    """So is one to a call."""
+def test_a_malformed_answer_is_reported(no_node: str, answers: Answers, result: str) -> None:
+    """A malformed call result is an error."""
     chain = Chain(no_node)
     answers.result(result)
     asks: tuple[Callable[[], object], ...] = (lambda: chain.call(SAFE, b""), lambda: chain.has_code(SAFE))
@@ -134,27 +134,27 @@ def test_an_answer_of_another_shape_is_told(no_node: str, answers: Answers, resu
             ask()
 
 
-def test_a_block_that_is_not_there_yet_is_told(anvil: Chain) -> None:
-    """A node that lags is told to be asked again."""
+def test_a_missing_block_is_reported(anvil: Chain) -> None:
+    """A block that a lagging node does not have is an error that allows a retry."""
     with pytest.raises(ChainError, match=r"lags: .*Try again"):
         anvil.head(10**9)
 
 
 def test_a_block_is_a_value(anvil: Chain) -> None:
-    """Number, time and hash; the newest without a number."""
+    """A block has number, time and hash; the newest is requested without a number."""
     newest = anvil.head()
     assert anvil.head(newest.number) == newest
     assert (anvil.head(0).number, len(anvil.head(0).hash)) == (0, 32)
 
 
-def test_code_is_told_from_an_account(vendor: Vendor, cast: Cast) -> None:
-    """A contract has code, an account has none."""
+def test_a_contract_is_distinguished_from_an_account(vendor: Vendor, cast: Cast) -> None:
+    """A contract has code, an account does not."""
     assert vendor.chain.has_code(vendor.safe)
     assert not vendor.chain.has_code(cast.mallory.address)
 
 
 def test_a_refused_call_keeps_its_revert_data(vendor: Vendor, cast: Cast) -> None:
-    """A call and a transaction that the contract refuses carry the error's selector, and nothing is sent."""
+    """A reverted call or transaction carries the error's selector, and nothing is sent."""
     before = rpc(vendor.chain, "eth_getTransactionCount", cast.mallory.address, "latest")
     asks: tuple[Callable[[], object], ...] = (
         lambda: vendor.chain.call(vendor.contract.address, PAUSE, sender=cast.mallory.address),
@@ -167,14 +167,14 @@ def test_a_refused_call_keeps_its_revert_data(vendor: Vendor, cast: Cast) -> Non
     assert rpc(vendor.chain, "eth_getTransactionCount", cast.mallory.address, "latest") == before
 
 
-def test_an_account_without_money_is_told(anvil: Chain) -> None:
-    """The node's own words say that the funds are missing."""
+def test_missing_funds_are_reported(anvil: Chain) -> None:
+    """The error contains the node's message about missing funds."""
     with pytest.raises(ChainError, match=r"(?i)(refused|rejected).*(funds|gas)"):
         anvil.send(Account.create(), b"", to=SAFE)
 
 
-def test_a_transaction_that_fails_in_its_block_is_told(anvil: Chain, cast: Cast) -> None:
-    """Where another one got into the block first, the sentence names the transaction that came too late."""
+def test_a_transaction_that_fails_in_its_block_is_reported(anvil: Chain, cast: Cast) -> None:
+    """If another transaction was first, the error names the failed transaction."""
     contract, _ = BlockOTAContract.deploy(anvil, cast.broker, owner=cast.broker.address)
     rpc(anvil, "evm_setAutomine", False)  # noqa: FBT003 - the node's own parameter
     with ThreadPoolExecutor() as pool:
@@ -189,7 +189,7 @@ def test_a_transaction_that_fails_in_its_block_is_told(anvil: Chain, cast: Cast)
 
 
 def send_and_wait(chain: Chain, account: LocalAccount, *, to: str) -> str:
-    """Pause a contract; what came of it."""
+    """Pause a contract; return the result."""
     try:
         chain.send(account, PAUSE, to=to)
     except RevertedError as error:
@@ -198,7 +198,7 @@ def send_and_wait(chain: Chain, account: LocalAccount, *, to: str) -> str:
 
 
 def wait_for_pending(chain: Chain, address: str, *, count: int) -> None:
-    """Wait until so many transactions of an account wait for a block."""
+    """Wait until an account has this number of pending transactions."""
     mined = int(rpc(chain, "eth_getTransactionCount", address, "latest"), 16)
     while int(rpc(chain, "eth_getTransactionCount", address, "pending"), 16) < mined + count:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Events of a contract, asked for in ranges that the node accepts."""
+"""Event logs of a contract, requested in block ranges that the node accepts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLASH = Region(0x08000000, 1 << 16)
 
 @pytest.fixture(scope="module")
 def paired(anvil: Chain, cast: Cast) -> BlockOTAContract:
-    """A contract with three events of pairing, in three blocks."""
+    """A contract with three pairing events in three blocks."""
     contract, _ = BlockOTAContract.deploy(anvil, cast.payer, owner=cast.payer.address)
     for name in ("one", "two", "three"):
         product = Product(name, "acme", 0x410, FLASH, None, paired=True)
@@ -33,7 +33,7 @@ def paired(anvil: Chain, cast: Cast) -> BlockOTAContract:
 
 @contextmanager
 def stingy(chain: Chain, *, span: int, status: int) -> Iterator[str]:
-    """A node in front of another that refuses to look into more than `span` blocks at once."""
+    """A proxy of a node that rejects ranges above `span` blocks."""
 
     def answer(body: bytes) -> tuple[int, bytes]:
         return (status, REFUSAL) if is_too_much(json.loads(body), span=span) else (200, post(chain.url, body))
@@ -46,7 +46,7 @@ REFUSAL = b'{"jsonrpc":"2.0","id":0,"error":{"code":-32005,"message":"block rang
 
 
 def is_too_much(request: dict[str, Any], *, span: int) -> bool:
-    """Whether a request looks into more than `span` blocks."""
+    """Whether a request covers more than `span` blocks."""
     if request["method"] != "eth_getLogs":
         return False
     asked = request["params"][0]
@@ -54,13 +54,13 @@ def is_too_much(request: dict[str, Any], *, span: int) -> bool:
 
 
 def pairings(chain: Chain, contract: BlockOTAContract) -> list[Log]:
-    """All events of pairing, whatever the product is."""
+    """Return all pairing events of any product."""
     every = chain.logs(contract.address, [])
     return chain.logs(contract.address, [every[-1].topics[0]])
 
 
-def test_events_are_told_oldest_first(anvil: Chain, paired: BlockOTAContract) -> None:
-    """Each says its block and its transaction; the block holds it."""
+def test_events_are_returned_oldest_first(anvil: Chain, paired: BlockOTAContract) -> None:
+    """Events are returned oldest first, with block and transaction."""
     found = pairings(anvil, paired)
     assert len(found) == 3
     assert [log.block_number for log in found] == sorted(log.block_number for log in found)
@@ -69,7 +69,7 @@ def test_events_are_told_oldest_first(anvil: Chain, paired: BlockOTAContract) ->
 
 
 def test_topics_and_the_first_block_choose(anvil: Chain, paired: BlockOTAContract, cast: Cast) -> None:
-    """None stands for any topic; earlier blocks and other contracts are left out."""
+    """None matches any topic; earlier blocks and other contracts are excluded."""
     found = pairings(anvil, paired)
     assert anvil.logs(paired.address, [None, found[2].topics[1]]) == [found[2]]
     assert anvil.logs(paired.address, [found[0].topics[0]], from_block=found[1].block_number) == found[1:]
@@ -80,20 +80,20 @@ def test_topics_and_the_first_block_choose(anvil: Chain, paired: BlockOTAContrac
 
 
 def test_a_receipt_has_the_same_events(vendor: Vendor) -> None:
-    """What `send` returns and what `logs` finds are equal."""
+    """The events of `send` and `logs` are equal."""
     contract, receipt = BlockOTAContract.deploy(vendor.chain, vendor.cast.payer, owner=vendor.safe)
     assert vendor.chain.logs(contract.address, []) == list(receipt.logs)
 
 
 @pytest.mark.parametrize("status", [200, 400, 413])
 def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
-    """A public node that looks into two blocks at once, and says so in its own way, gives all events all the same."""
+    """All events are found on a node that accepts two blocks at once, whatever its error text."""
     with stingy(anvil, span=2, status=status) as url:
         assert pairings(Chain(url), paired) == pairings(anvil, paired)
 
 
 @pytest.mark.parametrize("status", [200, 413, 429, 500])
-def test_a_node_that_keeps_no_events_is_told(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
-    """A refusal that does not go away in parts ends as a sentence."""
+def test_a_node_without_events_is_reported(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
+    """A refusal of single blocks is an error."""
     with stingy(anvil, span=0, status=status) as url, pytest.raises(ChainError, match=url):
         Chain(url).logs(paired.address, [])

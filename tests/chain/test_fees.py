@@ -1,4 +1,4 @@
-"""What a transaction offers: a ceiling that holds, chains without EIP-1559, and a higher offer where one is stuck."""
+"""Transaction fees: a ceiling, chains without EIP-1559, and replacing a stuck transaction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ amounts = st.integers(0, 10**15)
 
 @given(amounts, amounts, amounts)
 def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int) -> None:
-    """It is refused where the base fee does, and no tip is above the limit."""
+    """A base fee above the ceiling is refused, and the tip never exceeds the limit."""
     market = Market(base_fee, tip)
     if base_fee > ceiling:
         with pytest.raises(RefusedError, match="the chain asks for more than you want to pay"):
@@ -40,7 +40,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
 
 @given(amounts, amounts, st.integers(1, 10**15), amounts)
 def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
-    """Both parts rise by what every node asks for, or the ceiling refuses."""
+    """Both fees rise by the 12.5 % that nodes require, or the ceiling refuses."""
     before = Fees(limit, min(old_tip, limit))
     raised = Market(base_fee, tip).outbid(before, ceiling=None)
     assert raised.tip is not None
@@ -52,14 +52,14 @@ def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int,
         Market(base_fee, tip).outbid(before, ceiling=-(-9 * limit // 8) - 1)
 
 
-def test_amounts_are_told_in_gwei() -> None:
-    """Six digits that count, without an exponent."""
+def test_amounts_are_printed_in_gwei() -> None:
+    """Amounts are printed with six significant digits, without an exponent."""
     told = [gwei(amount) for amount in (0, 1, 30 * GWEI, 1_500_000_000, 123_456_789, 10**18)]
     assert told == ["0", "0.000000001", "30", "1.5", "0.123457", "1000000000"]
 
 
 def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -> None:
-    """The sentence names both numbers and where the ceiling is set."""
+    """The error contains both amounts and where the ceiling is set."""
     chain = Chain(anvil.url, sending=Sending(max_fee=1))
     used = anvil.count(cast.broker.address)
     with pytest.raises(RefusedError, match=r"base fee is \S+ gwei, your max_fee_gwei is 0\.000000001") as refused:
@@ -70,7 +70,7 @@ def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -
 
 
 def test_a_ceiling_caps_the_offer(anvil: Chain, cast: Cast) -> None:
-    """What is signed offers the ceiling where more would be usual."""
+    """The signed fee is the ceiling if the usual one would be higher."""
     base_fee = anvil.market().base_fee or 0
     receipt = Chain(anvil.url, sending=Sending(max_fee=base_fee + 1)).send(cast.broker, b"", to=SAFE)
     sent = rpc(anvil, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
@@ -85,22 +85,22 @@ def berlin() -> Iterator[Chain]:
 
 
 def test_a_chain_without_eip_1559_gets_a_gas_price(berlin: Chain, cast: Cast) -> None:
-    """The transaction is of the old kind, bound to its chain, and confirmed as any other."""
+    """A legacy transaction with chain id (EIP-155) is signed and confirmed."""
     assert berlin.market() == Market(None, 2 * GWEI)
     receipt = berlin.send(cast.broker, b"data", to=SAFE)
     sent = rpc(berlin, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
     assert (int(sent["type"], 16), int(sent["gasPrice"], 16), int(sent["chainId"], 16)) == (0, 2 * GWEI, 1337)
 
 
-def test_the_ceiling_holds_for_a_gas_price(berlin: Chain, cast: Cast) -> None:
-    """A price above it is refused by its name."""
+def test_the_ceiling_applies_to_a_gas_price(berlin: Chain, cast: Cast) -> None:
+    """A gas price above the ceiling is refused."""
     with pytest.raises(RefusedError, match="its gas price is 2 gwei, your max_fee_gwei is 1"):
         Chain(berlin.url, sending=Sending(max_fee=GWEI)).send(cast.broker, b"", to=SAFE)
 
 
 @pytest.fixture
 def stuck(desk: Desk) -> Iterator[Desk]:
-    """A desk whose transaction waits with an offer below what the chain asks for."""
+    """A desk whose transaction is pending with a fee below the base fee."""
     ceiling = 2 * (desk.chain.market().base_fee or 0)
     with pytest.raises(ChainError):
         desk.outbox(max_fee=ceiling, timeout=0).send(desk.payer, b"stuck", to=SAFE)
@@ -112,8 +112,8 @@ def stuck(desk: Desk) -> Iterator[Desk]:
     desk.mine()
 
 
-def test_an_offer_that_is_too_low_is_told(stuck: Desk) -> None:
-    """Both numbers, and what to do; a ceiling that allows no more leaves it waiting."""
+def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
+    """The error contains both amounts and the remedy; under an unchanged ceiling it stays pending."""
     now = stuck.outbox().locate(stuck.entries[0])
     assert now.state is TransactionState.UNDERPAID
     with pytest.raises(ChainError, match=r"offers \S+ gwei .* asks for \S+; .*Offer more for the same"):
@@ -124,7 +124,7 @@ def test_an_offer_that_is_too_low_is_told(stuck: Desk) -> None:
 
 
 def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
-    """The attempt that took the first one's place at the node."""
+    """Return the attempt that replaced the first one at the node."""
     until(
         lambda: stuck.entries and stuck.entries[0].newest != first and stuck.chain.knows(stuck.entries[0].newest.hash)
     )
@@ -132,7 +132,7 @@ def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
 
 
 def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: ThreadPoolExecutor) -> None:
-    """The same nonce is signed again; one of the two gets into a block."""
+    """The same nonce is signed again with a higher fee; one of the two is mined."""
     first = stuck.entries[0].newest
     sent = pool.submit(stuck.outbox(max_fee=None).send, stuck.payer, b"stuck", to=SAFE)
     second = newest_after(stuck, first)
@@ -144,7 +144,7 @@ def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: 
 
 
 def test_a_transaction_is_resumed_by_its_first_hash(stuck: Desk, pool: ThreadPoolExecutor) -> None:
-    """Its key makes a higher offer, and another account's key none."""
+    """The same key replaces it with a higher fee; another account's key is refused."""
     first = stuck.entries[0].newest
     name = f"0x{first.hash.hex()}"
     stranger = Account.create()

@@ -59,7 +59,7 @@ class ScriptedNode(Node):
 
 
 def letters(follower: Follower) -> str:
-    """The data of all events that the follower has."""
+    """Return the data of all events that the follower has."""
     return b"".join(log.data for log in follower.events(CONTRACT)).decode()
 
 
@@ -85,7 +85,7 @@ def test_a_block_is_read_once() -> None:
 
 
 def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
-    """Events below the newest common known block are not read again."""
+    """A reorganisation drops the events of the removed blocks; earlier ones are not read again."""
     node = ScriptedNode("ab")
     follower = Follower(node)
     for blocks in ("ab", "abcd", "abcdef"):
@@ -93,13 +93,13 @@ def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
         follower.advance()
         letters(follower)
     node.blocks, node.asked = "abcdXYZ", []
-    assert follower.advance().reorganised_from == 4  # blocks 0, 1, 3 and 5 are known, and 3 is still there
+    assert follower.advance().reorganised_from == 4  # blocks 0, 1, 3 and 5 are known; block 3 was not replaced
     assert (letters(follower), node.asked) == ("abcdXYZ", [(4, 6)])
     assert follower.advance().reorganised_from is None
 
 
 def test_a_chain_that_begins_anew_may_be_shorter() -> None:
-    """Another first block is a reorganisation of everything, not a node that lags behind."""
+    """Another genesis block is a reorganisation of all blocks instead of a lagging node."""
     node = ScriptedNode("abcdef")
     follower = Follower(node)
     follower.advance()
@@ -110,7 +110,7 @@ def test_a_chain_that_begins_anew_may_be_shorter() -> None:
 
 
 def test_a_lagging_node_is_refused() -> None:
-    """Nothing is dropped, and the follower goes on when the node has caught up."""
+    """A lagging node is an error and drops nothing; reading continues when it has caught up."""
     node = ScriptedNode("abcdef")
     follower = Follower(node, confirmations=1)
     follower.advance()
@@ -153,7 +153,7 @@ def test_known_blocks_of_an_earlier_run_reveal_a_reorganisation() -> None:
 
 
 def test_events_that_the_node_does_not_keep_are_asked_for_again() -> None:
-    """A failure loses nothing that was read before."""
+    """After a failed request the events read before are kept, and the request is repeated."""
     node = ScriptedNode("abcd")
     follower = Follower(node)
     follower.advance()

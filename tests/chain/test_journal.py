@@ -1,4 +1,4 @@
-"""The journal's files and the signed bytes in them: what is read back, and what is refused."""
+"""The journal of transactions: its files, and the signed bytes in them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def path(journal: Journal, tmp_path: Path) -> Path:
-    """The file of the one entry in it."""
+    """Return the file of the only entry."""
     journal.write(ENTRY)
     (path,) = tmp_path.rglob("*.json")
     return path
@@ -45,7 +45,7 @@ def path(journal: Journal, tmp_path: Path) -> Path:
     data=st.binary(max_size=300),
 )
 def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, data: bytes) -> None:
-    """Both kinds of transaction, with and without a target, say what was asked for and who signed it."""
+    """Both transaction types, with and without a target, are read back with request and signer."""
     fees = Fees(fees.limit, None if fees.tip is None else min(fees.tip, fees.limit))
     signed = SignedTransaction(b"", 1337, nonce, gas=50_000, fees=fees, to=to, data=data).signed_by(ACCOUNT)
     assert (signed.nonce, signed.fees, (signed.to or "").lower(), signed.data) == (nonce, fees, to or "", data)
@@ -55,7 +55,7 @@ def test_what_is_signed_is_read_back(nonce: int, fees: Fees, to: str | None, dat
 @settings(max_examples=60)
 @given(st.integers(0, len(SIGNED.raw) - 1), st.integers(1, 255))
 def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) -> None:
-    """No changed byte goes unnoticed: it cannot be read, or another account seems to have signed something."""
+    """A changed byte is invalid, or gives another signer."""
     raw = bytearray(SIGNED.raw)
     raw[place] ^= change
     try:
@@ -68,7 +68,7 @@ def test_changed_bytes_are_another_transaction_or_none(place: int, change: int) 
 
 @given(st.binary(max_size=60))
 def test_bytes_from_elsewhere_are_read_or_refused(data: bytes) -> None:
-    """Nothing but a ValueError comes out of bytes that are no transaction."""
+    """Invalid bytes raise only ValueError."""
     for read in (decode_rlp, SignedTransaction.decode):
         try:
             read(data)
@@ -86,28 +86,28 @@ def test_an_encoding_that_is_not_canonical_is_refused(encoded: str) -> None:
 
 
 def test_a_signature_for_every_chain_is_refused() -> None:
-    """An old transaction without a chain id could be played on another chain."""
+    """A transaction without a chain id could be replayed on another chain."""
     signed = ACCOUNT.sign_transaction({"nonce": 0, "gas": 21_000, "gasPrice": 1, "to": SAFE, "value": 0})
     with pytest.raises(ValueError, match="EIP-155"):
         SignedTransaction.decode(bytes(signed.raw_transaction))
 
 
 class Deceiver(LocalAccount):
-    """A key that signs for somebody else's contract, as a broken wallet would."""
+    """A key that signs another transaction than requested, like a defective wallet."""
 
     def sign_transaction(self, transaction_dict: Any, blobs: Any = None) -> Any:
-        """Sign another transaction than the one that was given."""
+        """Sign another transaction than the given one."""
         return super().sign_transaction({**transaction_dict, "to": CONTRACT}, blobs)
 
 
-def test_a_key_that_signs_something_else_is_told() -> None:
-    """What a wallet gives back is read before it is sent."""
+def test_a_key_that_signs_something_else_is_refused() -> None:
+    """The signed transaction is compared with the request before it is sent."""
     with pytest.raises(RefusedError, match="the key signed another transaction than it was asked to"):
         WANTED.signed_by(Deceiver(ACCOUNT._key_obj, Account()))  # noqa: SLF001 - eth-account has no public copy
 
 
 def test_an_entry_is_read_back(journal: Journal, path: Path) -> None:
-    """It is found by each of its hashes, and says in words what the bytes say."""
+    """An entry is found by each of its hashes, and its description equals the signed bytes."""
     assert journal.entries() == [ENTRY]
     for attempt in ENTRY.attempts:
         assert journal.find(f"0x{attempt.hash.hex().upper()}") == ENTRY
@@ -136,8 +136,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_file_that_says_something_else_is_refused(journal: Journal, path: Path, change: dict[str, Any]) -> None:
-    """What nobody signed is not believed, and the sentence names the file."""
+def test_a_file_that_differs_from_its_signed_bytes_is_refused(
+    journal: Journal, path: Path, change: dict[str, Any]
+) -> None:
+    """A description that differs from the signed bytes is refused; the error names the file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(RefusedError, match=f"{path} cannot be read, so it is unknown what was sent"):
         journal.entries()
@@ -145,21 +147,21 @@ def test_a_file_that_says_something_else_is_refused(journal: Journal, path: Path
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "null", "[" * 50_000, "\0"], ids=range(7))
 def test_a_damaged_file_is_refused(journal: Journal, path: Path, text: str) -> None:
-    """So is what is no JSON object."""
+    """Invalid JSON and JSON that is not an object are refused."""
     path.write_text(text)
     with pytest.raises(RefusedError, match="then move the file away"):
         journal.entries()
 
 
 def test_a_file_of_another_chain_or_place_is_refused(journal: Journal, path: Path) -> None:
-    """A copied file would hide a transaction, or show one twice."""
+    """A copied file, which would hide or repeat a transaction, is refused."""
     path.rename(path.with_name(f"{SAFE.lower()}-5.json"))
     with pytest.raises(RefusedError, match="its name is that of another transaction"):
         journal.entries()
 
 
-def test_what_is_unreadable_is_no_empty_journal(journal: Journal, path: Path) -> None:
-    """A folder in a file's place is told."""
+def test_an_unreadable_journal_is_not_an_empty_one(journal: Journal, path: Path) -> None:
+    """A folder in place of a file is an error."""
     path.unlink()
     path.mkdir()
     with pytest.raises(RefusedError, match="is not a regular file"):

@@ -1,4 +1,4 @@
-"""The local chain: it starts, keeps its state, and says what stands in its way."""
+"""The local chain: starting, stopping, persistence, and errors."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def local(tmp_path: Path) -> Iterator[LocalChain]:
 
 
 def balance(chain: Chain, address: str) -> int:
-    """An account's balance, in wei."""
+    """Return an account's balance in wei."""
     return int(rpc(chain, "eth_getBalance", address, "latest"), 16)
 
 
 def test_a_chain_keeps_its_state(local: LocalChain, cast: Cast) -> None:
-    """Stopped and started again it goes on from the block it had, with the same balances."""
+    """After a restart the chain continues with the same block and balances."""
     chain = local.start()
     rpc(chain, "anvil_setBalance", SAFE, hex(12345))
     block = chain.send(cast.payer, b"", to=SAFE).block_number
@@ -43,7 +43,7 @@ def test_a_chain_keeps_its_state(local: LocalChain, cast: Cast) -> None:
 
 
 def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a signer would be told the next morning that what is known of the chain is old."""
+    """A start mines a block, so that a chain view is not reported as outdated."""
     before = local.start().head()
     assert local.start().head() == before
     monkeypatch.setattr("blockota.chain.local._IDLE", -1)
@@ -51,7 +51,7 @@ def test_an_idle_chain_makes_a_block_when_it_is_started(local: LocalChain, monke
 
 
 def test_starting_and_stopping_twice_does_nothing(local: LocalChain) -> None:
-    """The process that runs is kept; what does not run is not stopped."""
+    """Starting a running chain and stopping a stopped one have no effect."""
     assert not local.stop()
     local.start()
     process = local.pid
@@ -69,8 +69,8 @@ def test_a_port_in_use_is_reported(local: LocalChain) -> None:
         assert not local.folder.exists()
 
 
-def test_a_port_that_was_bound_behind_our_back_is_told(local: LocalChain) -> None:
-    """A program that holds the port without answering is found by anvil, whose own words are shown."""
+def test_a_port_that_anvil_cannot_bind_is_reported(local: LocalChain) -> None:
+    """If anvil cannot bind the port, the error contains anvil's message."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", local.port))
         with pytest.raises(ChainError, match=r"anvil did not start: .*(in use|os error 98)"):
@@ -78,8 +78,8 @@ def test_a_port_that_was_bound_behind_our_back_is_told(local: LocalChain) -> Non
     assert local.pid is None
 
 
-def test_a_damaged_state_is_told_and_the_previous_one_helps(local: LocalChain) -> None:
-    """The sentence names the log and the remedy; following it brings the chain back."""
+def test_a_damaged_state_is_reported_and_the_previous_one_restored(local: LocalChain) -> None:
+    """The error names the log and the remedy, which restores the chain."""
     chain = local.start()
     rpc(chain, "anvil_setBalance", SAFE, hex(7))
     local.stop()
@@ -93,7 +93,7 @@ def test_a_damaged_state_is_told_and_the_previous_one_helps(local: LocalChain) -
 
 
 def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
-    """A process that was killed is not taken for a running one, although its number stands in the file."""
+    """A stale process id in the file does not count as a running chain."""
     local.start()
     process = local.pid
     assert process is not None
@@ -112,21 +112,21 @@ def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
     ids=["empty", "word", "zero", "negative", "huge", "ours"],
 )
 def test_a_process_number_of_something_else_is_not_believed(local: LocalChain, text: str) -> None:
-    """Garbage, and the number of a process that is no anvil, mean that the chain does not run."""
+    """An invalid process id, or that of another program, means that the chain is not running."""
     local.folder.mkdir(parents=True)
     (local.folder / "anvil.pid").write_text(text)
     assert local.pid is None
     assert not local.stop()
 
 
-def test_a_folder_that_cannot_be_made_is_told() -> None:
-    """The sentence names it."""
+def test_a_folder_that_cannot_be_made_is_reported() -> None:
+    """The error names the folder."""
     with pytest.raises(UsageError, match="/proc/blockota cannot be used"):
         LocalChain(Path("/proc/blockota"), free_port()).start()
 
 
 def test_the_real_binary_is_found() -> None:
-    """It is the platform package's program, not npm's wrapper."""
+    """The platform package's program is used instead of npm's wrapper."""
     assert find_anvil().is_relative_to(ROOT / "node_modules" / "@foundry-rs")
     assert ROOT in project_folders()
 

@@ -1,4 +1,4 @@
-"""Transactions on their way: what can happen to them between signing and the last confirmation."""
+"""Sending transactions: failures between signing and the last confirmation."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ DATA = b"what it carries"
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[Chain]:
-    """A chain that makes a block when it is told to."""
+    """A chain that mines only on request."""
     with fresh_anvil("--no-mining") as chain:
         yield chain
 
 
 @dataclass(frozen=True)
 class Desk:
-    """A folder, a chain, and an account that no other test has.
+    """A folder, a chain, and an account used by one test.
 
     Attributes:
-        chain: makes a block when it is told to.
+        chain: mines only on request.
         payer: the account.
         sending: with a journal in the folder.
     """
@@ -47,32 +47,32 @@ class Desk:
     sending: Sending
 
     def outbox(self, url: str = "", **changes: object) -> Chain:
-        """A new program that sends from here."""
+        """Return a new outbox for this folder, as after a restart."""
         return Chain(url or self.chain.url, sending=replace(self.sending, **changes))  # type: ignore[arg-type]  # by name
 
     def start(self, pool: ThreadPoolExecutor, outbox: Chain | None = None, data: bytes = DATA) -> Future[Receipt]:
-        """Send something, and come back when the node has it."""
+        """Send a transaction; return when the node has it."""
         sent = pool.submit((outbox or self.outbox()).send, self.payer, data, to=SAFE)
         until(lambda: self.chain.count(self.payer.address, with_pending=True) > self.chain.count(self.payer.address))
         return sent
 
     def mine(self, blocks: int = 1) -> None:
-        """Have the chain make blocks."""
+        """Mine blocks."""
         for _ in range(blocks):
             rpc(self.chain, "evm_mine")
 
     @property
     def entries(self) -> list[SentTransaction]:
-        """What the journal holds."""
+        """Return the entries of the journal."""
         return self.outbox().unsettled()
 
     @property
     def used(self) -> int:
-        """How many transactions of the account are in blocks."""
+        """Return the number of mined transactions of the account."""
         return self.chain.count(self.payer.address)
 
     def signed(self, **changes: object) -> SignedTransaction:
-        """A transaction that was signed and not sent."""
+        """Return a transaction that was signed and not sent."""
         market = self.chain.market()
         made = SignedTransaction(b"", 1337, self.used, gas=50_000, fees=market.offer(None), to=SAFE, data=DATA)
         return replace(made, **changes).signed_by(self.payer)  # type: ignore[arg-type]  # by name
@@ -80,7 +80,7 @@ class Desk:
 
 @pytest.fixture
 def desk(slow: Chain, tmp_path: Path) -> Desk:
-    """A desk with a rich account; a little patience, so that a test that hangs ends."""
+    """A desk with a funded account and a short timeout."""
     payer = Account.create()
     rpc(slow, "anvil_setBalance", payer.address, hex(10**20))
     return Desk(slow, payer, Sending(0, None, tmp_path / "transactions", "blockota test", timeout=PATIENCE, outage=0.3))
@@ -88,13 +88,13 @@ def desk(slow: Chain, tmp_path: Path) -> Desk:
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads to wait in."""
+    """Threads for waiting."""
     with ThreadPoolExecutor() as threads:
         yield threads
 
 
 def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline
@@ -102,7 +102,7 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The journal keeps a transaction until so many blocks lie above it, and is empty then."""
+    """A transaction remains in the journal until it has its confirmations."""
     outbox = desk.outbox(confirmations=2)
     sent = desk.start(pool, outbox)
     states = []
@@ -117,7 +117,7 @@ def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPo
 
 
 def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The same signed bytes get into another block; the account has used one nonce."""
+    """After a reorganisation the same signed bytes are sent again; one nonce is used."""
     outbox = desk.outbox(confirmations=2)
     sent = desk.start(pool, outbox)
     desk.mine(2)
@@ -133,7 +133,7 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
 
 
 def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A node may still give a receipt of a block whose place another one has taken."""
+    """A receipt of a block that was replaced is ignored."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url, confirmations=1, timeout=1)
         sent = desk.start(pool, outbox)
@@ -147,8 +147,8 @@ def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: Thr
     desk.mine()
 
 
-def test_a_transaction_that_a_reorganisation_replaces_is_told(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """Where another one took the nonce, the sentence says so; only `forget` lets the command send again."""
+def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, pool: ThreadPoolExecutor) -> None:
+    """A nonce used by another transaction is an error; only `forget` allows sending again."""
     outbox = desk.outbox(confirmations=1)
     other = desk.signed(data=b"something else")
     sent = desk.start(pool, outbox)
@@ -167,7 +167,7 @@ def test_a_transaction_that_a_reorganisation_replaces_is_told(desk: Desk, pool: 
 
 
 def test_a_chain_that_makes_its_own_blocks_is_waited_for(desk: Desk) -> None:
-    """With a block a second, two confirmations take two blocks more."""
+    """With one block per second, two confirmations take two more blocks."""
     with fresh_anvil("--block-time", "1") as chain:
         rpc(chain, "anvil_setBalance", desk.payer.address, hex(10**20))
         receipt = desk.outbox(chain.url, confirmations=2).send(desk.payer, DATA, to=SAFE)
@@ -175,8 +175,8 @@ def test_a_chain_that_makes_its_own_blocks_is_waited_for(desk: Desk) -> None:
         assert chain.count(desk.payer.address) == 1
 
 
-def test_it_is_written_down_before_it_is_sent(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The file holds the signed bytes, says what they are for, and only its owner reads it."""
+def test_a_transaction_is_recorded_before_it_is_sent(desk: Desk, pool: ThreadPoolExecutor) -> None:
+    """The journal entry, readable only by its owner, contains the signed bytes and their purpose."""
     sent = desk.start(pool)
     (path,) = (desk.sending.journal or Path()).rglob("*.json")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -189,7 +189,7 @@ def test_it_is_written_down_before_it_is_sent(desk: Desk, pool: ThreadPoolExecut
 
 
 def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path: Path) -> None:
-    """Nothing leaves that was not written down."""
+    """A transaction that cannot be recorded is not sent."""
     (tmp_path / "full").write_text("a file where a folder should be")
     with pytest.raises(RefusedError, match="was not sent, because it cannot be recorded first"):
         desk.outbox(journal=tmp_path / "full").send(desk.payer, DATA, to=SAFE)
@@ -197,7 +197,7 @@ def test_a_journal_that_cannot_be_written_stops_the_sending(desk: Desk, tmp_path
 
 
 def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The same command finds the signed bytes and hands them in, and makes no others."""
+    """The same command sends the recorded bytes and signs no others."""
     signed = desk.signed()
     Journal(desk.sending.journal, 1337).write(SentTransaction((signed,), "it crashed", 5))
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.LOST
@@ -209,7 +209,7 @@ def test_a_crash_between_writing_and_sending_sends_once(desk: Desk, pool: Thread
 
 @pytest.mark.parametrize("moment", ["cut_before", "cut_after"])
 def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor, moment: str) -> None:
-    """The error names the transaction and the way on, and the same call goes on with it, whoever has it."""
+    """The error names the transaction and the remedy; the same call continues with it."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url)
         setattr(line, moment, "eth_sendRawTransaction")
@@ -224,8 +224,8 @@ def test_a_line_that_breaks_at_the_sending(desk: Desk, pool: ThreadPoolExecutor,
     assert desk.used == 1
 
 
-def test_a_line_that_breaks_for_a_moment_is_borne(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """One lost answer while waiting ends nothing."""
+def test_a_short_connection_loss_is_tolerated(desk: Desk, pool: ThreadPoolExecutor) -> None:
+    """A single lost response while waiting is ignored."""
     with line_to(desk.chain) as line:
         sent = desk.start(pool, desk.outbox(line.url, outage=PATIENCE))
         line.cut_after = "eth_getTransactionReceipt"
@@ -236,7 +236,7 @@ def test_a_line_that_breaks_for_a_moment_is_borne(desk: Desk, pool: ThreadPoolEx
 
 
 def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
-    """Where nothing was signed, nothing is in the journal."""
+    """Without a signature the journal remains empty."""
     with line_to(desk.chain) as line:
         outbox = desk.outbox(line.url)
         line.cut_before = "eth_estimateGas"
@@ -245,15 +245,15 @@ def test_a_line_that_breaks_before_signing_leaves_nothing(desk: Desk) -> None:
     assert not desk.entries
 
 
-def test_what_no_block_takes_is_told(desk: Desk) -> None:
-    """After the time-out the sentence says where it is, and how to go on or offer more."""
+def test_what_is_not_mined_is_reported(desk: Desk) -> None:
+    """After the timeout the error names the transaction, and how to continue or raise the fee."""
     with pytest.raises(ChainError, match=r"the node has it, but no block does; nothing changed in 0 s\. Continue"):
         desk.outbox(timeout=0.2).send(desk.payer, DATA, to=SAFE)
     assert desk.outbox().locate(desk.entries[0]).state is TransactionState.WAITING
 
 
 def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A second, different one is refused while the first is unsettled, and sent when that is confirmed."""
+    """A different transaction is refused until the first is confirmed."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
     with pytest.raises(RefusedError, match=r"earlier transaction .* not settled.*\(blockota test\): the node has it"):
@@ -267,7 +267,7 @@ def test_another_transaction_waits_for_the_first(desk: Desk, pool: ThreadPoolExe
 
 
 def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """The second waits for the first's lock; it refuses where that takes too long."""
+    """The second program waits for the lock, and fails after the timeout."""
     first = desk.start(pool)
     with pytest.raises(RefusedError, match="another command is sending from the same account"):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
@@ -277,15 +277,15 @@ def test_two_programs_that_do_the_same_send_it_once(desk: Desk, pool: ThreadPool
 
 
 def test_a_transaction_from_elsewhere_is_not_queued_behind(desk: Desk) -> None:
-    """One that the node has and the journal has not may be the same: it is waited for by a person."""
+    """A pending transaction that is not in the journal is refused: it may be the same one."""
     desk.chain.submit(desk.signed().raw)
     with pytest.raises(RefusedError, match="pending transaction that the journal does not know"):
         desk.outbox().send(desk.payer, DATA, to=SAFE)
     desk.mine()
 
 
-def test_a_gap_before_a_nonce_is_told(desk: Desk) -> None:
-    """After the chain was taken back, a transaction may wait for earlier ones that nobody has."""
+def test_a_gap_before_a_nonce_is_reported(desk: Desk) -> None:
+    """After the chain was reset, a gap of nonces is an error."""
     Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(nonce=7),), "", 5))
     now = desk.outbox().locate(desk.entries[0])
     assert (now.state, now.is_settled) == (TransactionState.BEHIND, False)
@@ -293,7 +293,7 @@ def test_a_gap_before_a_nonce_is_told(desk: Desk) -> None:
 
 
 def test_forgetting_calls_nothing_back(desk: Desk) -> None:
-    """One that can still take effect is forgotten only on demand."""
+    """A transaction that may still be mined is forgotten only with `force`."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
     name = desk.entries[0].hash
@@ -308,7 +308,7 @@ def test_forgetting_calls_nothing_back(desk: Desk) -> None:
 
 
 def test_what_fails_in_its_block_is_settled(desk: Desk, pool: ThreadPoolExecutor) -> None:
-    """A reverted transaction is told and taken out of the journal."""
+    """A reverted transaction is reported and removed from the journal."""
     rpc(desk.chain, "anvil_setCode", target := "0x" + "77" * 20, "0x")
     sent = pool.submit(desk.outbox().send, desk.payer, DATA, to=target)
     until(lambda: desk.entries)

@@ -1,4 +1,4 @@
-"""JSON-RPC over HTTP: refusals in every form that nodes use, and addresses whose path or password is a secret."""
+"""JSON-RPC over HTTP: every form of error response, and URLs that contain secrets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answer_of(result: object = "0x539", **error: object) -> bytes:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 500, 503, 599])
 def test_an_http_status_is_named_and_no_secret_is(status: int) -> None:
-    """Neither the path, which is a hosted node's key, nor the password gets into an error."""
+    """Errors contain neither the path, which is a hosted node's API key, nor the password."""
     with stand_in(lambda _: (status, answer_of())) as url:
         secret = url.replace("http://", "http://user:password@") + "/v2/apikey?token=secret"
         with pytest.raises(
@@ -46,7 +46,7 @@ def test_an_http_status_is_named_and_no_secret_is(status: int) -> None:
     "url", ["http://127.0.0.1:1/apikey", "http://u:apikey@x.invalid/", "http://apikey@[::1/apikey"]
 )
 def test_an_address_that_does_not_answer_keeps_its_secret(url: str) -> None:
-    """The text and the error's parts have scheme and host alone."""
+    """The error contains only scheme and host."""
     with pytest.raises(ChainError, match="no chain answers at http://") as refused:
         Chain(url)
     assert "apikey" not in str(refused.value)
@@ -64,7 +64,7 @@ def test_an_address_that_does_not_answer_keeps_its_secret(url: str) -> None:
     ids=["geth, anvil", "OpenEthereum", "ganache", "hardhat"],
 )
 def test_revert_data_is_found_where_each_node_puts_it(error: dict[str, Any]) -> None:
-    """All become a refusal with the same data."""
+    """All forms give a refusal with the same revert data."""
     answers = iter([answer_of(), answer_of(**error)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError) as refused:
         Chain(url).call(SAFE, b"")
@@ -73,15 +73,15 @@ def test_revert_data_is_found_where_each_node_puts_it(error: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("given", [None, 5, "0x", "zz", "0xzz", [], {}, {"result": 5}])
 def test_a_revert_without_readable_data_is_a_refusal(given: object) -> None:
-    """The node's text alone makes it one."""
+    """The node's message is sufficient."""
     answers = iter([answer_of(), answer_of(code=3, message="execution reverted: GS026", data=given)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError, match="GS026") as refused:
         Chain(url).call(SAFE, b"")
     assert refused.value.data == b""
 
 
-def test_extra_data_of_a_consortium_block_is_no_matter() -> None:
-    """Proof of authority puts more than 32 bytes there; unknown fields are not read."""
+def test_extra_data_of_a_consortium_block_is_ignored() -> None:
+    """Unknown fields are ignored, such as the longer extraData of proof-of-authority chains."""
     block = {"number": "0x5", "timestamp": "0x6", "hash": f"0x{'ab' * 32}", "extraData": f"0x{'00' * 97}"}
     answers = iter([answer_of(), answer_of(block)])
     with stand_in(lambda _: (200, next(answers))) as url:
@@ -89,7 +89,7 @@ def test_extra_data_of_a_consortium_block_is_no_matter() -> None:
 
 
 def test_a_user_name_and_password_are_sent() -> None:
-    """As basic authentication, decoded from the address."""
+    """The URL's credentials are decoded and sent as basic authentication."""
     seen: list[bytes] = []
     with listener(
         seen, b"HTTP/1.1 200 OK\r\nContent-Length: 42\r\n\r\n" + b'{"jsonrpc":"2.0","id":1,"result":"0x539"} '
@@ -99,7 +99,7 @@ def test_a_user_name_and_password_are_sent() -> None:
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As other tools do; NO_PROXY names hosts that are reached without it."""
+    """The proxy variables are used; NO_PROXY excludes hosts."""
     with stand_in(lambda _: (200, answer_of())) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         assert Chain("http://node.invalid/").chain_id == 1337
@@ -109,7 +109,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says how long it was."""
+    """The error contains the timeout."""
     monkeypatch.setattr(rpc, "_TIMEOUT", 0.2)
     with listener([], b"") as port, pytest.raises(ChainError, match=r"no answer within 10 s"):
         Chain(f"http://127.0.0.1:{port}")
@@ -117,7 +117,7 @@ def test_a_node_that_does_not_answer_is_not_waited_for_long(monkeypatch: pytest.
 
 @contextmanager
 def listener(seen: list[bytes], answer: bytes) -> Iterator[int]:
-    """A server that records one request and gives one answer; without one it is silent."""
+    """A server that records one request and sends one response, or none."""
     done = Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -153,34 +153,34 @@ FAILURES = {
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_failures_of_the_http_client_have_their_own_words(error: Exception) -> None:
-    """The first entry of the table that fits is the one meant; every other error has a general one."""
+    """The first matching entry of the table is used; every other exception has a general message."""
     words = next(words for kind, words in rpc._FAILURES if isinstance(error, kind))  # noqa: SLF001 - a table
     assert FAILURES[error] in words
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "0x", "5", "0xg", "-0x1", "0x-1", "0x 1", "0x1_0", []])
 def test_what_is_not_a_number_is_refused(value: object) -> None:
-    """Python's own readers accept some of these."""
+    """Malformed numbers are refused, including those that `int` accepts."""
     with pytest.raises(ValueError, match="is not a number"):
         quantity(value)
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "00", "0x0", "0xzz", "0x00 00", []])
 def test_what_is_not_bytes_is_refused(value: object) -> None:
-    """Whole bytes behind 0x."""
+    """Bytes are an even number of hex digits after 0x."""
     with pytest.raises(ValueError, match=r"\w"):
         data(value)
 
 
 def test_bytes_of_another_number_are_refused() -> None:
-    """A hash has 32."""
+    """A hash has 32 bytes."""
     assert data("0x00ff") == b"\x00\xff"
     with pytest.raises(ValueError, match="2 bytes are given where 32 are expected"):
         data("0x00ff", size=32)
 
 
 def test_an_error_keeps_its_code() -> None:
-    """The callers that know a code decide; a code of another kind is none."""
+    """The error's code is kept for the caller; a code that is not a number is ignored."""
     answers = iter([answer_of(code=-32005, message="limit"), answer_of(code="x", message="")])
     with stand_in(lambda _: (200, next(answers))) as url:
         for code, message in ((-32005, "limit"), (None, "the node gives no reason")):

@@ -37,14 +37,14 @@ def naive(new: Placed, old: Placed) -> Difference:
 @settings(max_examples=150, deadline=None)
 @given(images, images)
 def test_the_difference_is_what_a_count_of_bytes_finds(new: Placed, old: Placed) -> None:
-    """For any two images, overlapping or apart, empty or not."""
+    """Any two images are compared as by a byte count: overlapping, apart or empty."""
     assert compare(new, old) == naive(new, old)
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.binary(min_size=1, max_size=3000), start=starts, changes=st.data())
 def test_single_bytes_are_found(data: bytes, start: int, changes: st.DataObject) -> None:
-    """A few changed bytes, and a part moved, are counted where they are."""
+    """Single changed bytes and a moved part are counted at their addresses."""
     changed = bytearray(data)
     for place in changes.draw(st.lists(st.integers(0, len(data) - 1), max_size=5)):
         changed[place] ^= changes.draw(st.integers(0, 255))
@@ -56,20 +56,20 @@ def test_single_bytes_are_found(data: bytes, start: int, changes: st.DataObject)
 @settings(max_examples=60, deadline=None)
 @given(images, st.integers(0, 6 * PAGE_SIZE), st.integers(0, 3 * PAGE_SIZE))
 def test_a_part_of_flash_is_the_image_and_erased_bytes_around_it(image: Placed, start: int, size: int) -> None:
-    """Every range of addresses is filled, wherever the image lies."""
+    """Any range of addresses is filled, wherever the image is placed."""
     held = {image.start + n: byte for n, byte in enumerate(image.data[:])}
     expected = bytes(held.get(address, ERASED) for address in range(start, start + size))
     assert image.part(start, start + size) == expected
 
 
 def test_nothing_differs_between_equal_images() -> None:
-    """The line says so, and both sizes."""
+    """The line reports equality and both sizes."""
     image = Placed(b"\x01" * 1500, START)
     assert str(compare(image, image)) == "nothing differs, 1,500 → 1,500 bytes"
 
 
-def test_erased_bytes_are_no_change() -> None:
-    """An image that ends in erased bytes leaves flash as a shorter one does."""
+def test_erased_bytes_are_not_a_change() -> None:
+    """Trailing erased bytes are not a difference."""
     longer, shorter = Placed(b"\x01" * 10 + b"\xff" * 5000, START), Placed(b"\x01" * 10, START)
     assert str(compare(longer, shorter)) == "nothing differs, 10 → 5,010 bytes"
 
@@ -84,14 +84,14 @@ def test_the_line_counts_pages_and_bytes_and_names_where() -> None:
 
 
 def test_an_image_elsewhere_shares_no_page() -> None:
-    """Both ranges change: one is written, the other one erased."""
+    """Both ranges change: one is written, the other erased."""
     found = compare(Placed(b"\x01" * 100, START + (1 << 20)), Placed(b"\x02" * 100, START))
     assert (found.pages, found.changed_pages, found.changed_bytes) == (2, 2, 200)
     assert (found.first, found.last) == (START, START + (1 << 20) + 99)
 
 
-def test_what_differs_is_found_at_every_edge_of_what_is_looked_at_in_one_go() -> None:
-    """Images of some megabytes, shifted against each other, with a byte changed around each edge."""
+def test_differences_are_found_at_every_chunk_boundary() -> None:
+    """Changed bytes around each chunk boundary of large, shifted images are found."""
     size = 3 * MIB + 5
     edges = [0, MIB - 1, MIB, MIB + 1, 2 * MIB - 6, 2 * MIB - 5, 3 * MIB, size - 1]
     changed = bytearray(size)
@@ -106,7 +106,7 @@ def test_what_differs_is_found_at_every_edge_of_what_is_looked_at_in_one_go() ->
 
 @pytest.mark.parametrize("start", [START, START + 5])
 def test_empty_images_touch_nothing(start: int) -> None:
-    """Also in the middle of a page."""
+    """An empty image has no pages, also in the middle of a page."""
     assert compare(Placed(b"", start), Placed(b"", START)) == Difference(0, 0, 0, None, None, 0, 0)
 
 

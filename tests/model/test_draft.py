@@ -15,7 +15,7 @@ VERSION = Version(1, 1, 0)
 
 
 def test_a_release_may_begin_a_little_in_the_past() -> None:
-    """Clocks differ; 0 stands for at once, whatever the time."""
+    """The activation time may be slightly in the past, as clocks differ; 0 means at once."""
     for start in (0, NOW - GRACE, NOW, NOW + 7 * 86400):
         check_time(Draft(PRODUCT.name, VERSION, code(), active_from=start), now=NOW)
     late = Draft(PRODUCT.name, VERSION, code(), active_from=NOW - GRACE - 1)
@@ -37,7 +37,7 @@ IMPLAUSIBLE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", IMPLAUSIBLE)
 def test_a_program_without_a_vector_table_is_refused(name: str) -> None:
-    """What no bench would write (check 9) is not published, unless it is data in a region of its own."""
+    """An image that check 9 would refuse is not published, unless it is data in a separate region."""
     image, why = IMPLAUSIBLE[name]
     draft = Draft(PRODUCT.name, VERSION, image)
     release = draft_release(draft, PRODUCT)
@@ -50,7 +50,7 @@ def test_a_program_without_a_vector_table_is_refused(name: str) -> None:
 
 
 def test_the_stack_must_lie_in_the_chips_own_memory() -> None:
-    """Where the chip's RAM is known, a program for a larger one is refused."""
+    """A stack pointer outside the chip's RAM is refused if the RAM is known."""
     draft = Draft(PRODUCT.name, VERSION, code(stack=0x2000_8000))
     check_kind(draft, draft_release(draft, PRODUCT))
     with pytest.raises(ImageError, match="not in RAM, 0x20000000-0x20004fff"):

@@ -1,4 +1,4 @@
-"""Manifests: one encoding, only printable text, and about one release."""
+"""Manifests: canonical encoding, printable text, and binding to one release."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ manifests = st.builds(
 
 
 def changed(**changes: Any) -> bytes:
-    """The sample's file with other fields."""
+    """Return the sample's file with changed fields."""
     return json.dumps(json.loads(MANIFEST.to_json()) | changes).encode()
 
 
 @given(manifests)
 def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
-    """Its file says all of it, and its address is that of the file's only block."""
+    """Reading reverts writing, and the CID is that of the only block."""
     raw = manifest.to_json()
     assert Manifest.from_json(raw) == manifest
     assert Manifest.from_json(raw).to_json() == raw
@@ -48,7 +48,7 @@ def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
 
 
 def test_the_file_is_for_people_as_well() -> None:
-    """It names its format, the release and the image, and keeps letters as they are."""
+    """The file is readable JSON with format, release and image, without escaped letters."""
     manifest = replace(MANIFEST, notes="Größer.\nSchöner.")
     assert list(json.loads(manifest.to_json())) == [
         *("format", "product", "version", "sha256", "size", "notes", "metadata")
@@ -83,8 +83,8 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_is_no_manifest_is_refused(name: str) -> None:
-    """Each with its reason, whatever the bytes are."""
+def test_what_is_not_a_manifest_is_refused(name: str) -> None:
+    """Any other file is refused with its reason."""
     raw, why = UNREADABLE[name]
     with pytest.raises(RefusedError, match=rf"the manifest cannot be read: .*{why}.*Do not use it"):
         Manifest.from_json(raw)
@@ -92,7 +92,7 @@ def test_what_is_no_manifest_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("letter", ["\x00", "\x1b", "\x07", "\r", "\t", "\x85", "\u2028", "\u202e", "\u2066", "\u200f"])
 def test_text_that_could_deceive_is_refused(letter: str) -> None:
-    """Controls, line and direction characters are named by number, in notes and in metadata."""
+    """Control, line break and bidirectional characters in notes and metadata are refused by code point."""
     number = rf"U\+{ord(letter):04X}"
     with pytest.raises(RefusedError, match=rf"line 2 of the notes cannot be shown safely: it has {number}"):
         replace(MANIFEST, notes=f"fine\nnot {letter} fine")
@@ -102,14 +102,14 @@ def test_text_that_could_deceive_is_refused(letter: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "a b", "-a", "ä", "a=b", "\x1b", "k" * 65])
 def test_a_key_is_a_word(key: str) -> None:
-    """Other keys are repeated without their letters doing anything."""
+    """Invalid keys are refused, and escaped in the error."""
     with pytest.raises(RefusedError, match="cannot be a key of the metadata") as refused:
         replace(MANIFEST, metadata=((key, "x"),))
     assert str(refused.value).isprintable()
 
 
-def test_limits_are_told() -> None:
-    """Notes of 64 KiB are taken, a byte more is not; nor are 65 entries, long values or a key twice."""
+def test_limits_are_enforced() -> None:
+    """Notes above 64 KiB, 65 entries, long values and duplicate keys are refused."""
     assert replace(MANIFEST, notes="x" * MAX_NOTES_SIZE).cid
     with pytest.raises(RefusedError, match="65537 bytes, at most 65536"):
         replace(MANIFEST, notes="x" * (MAX_NOTES_SIZE - 1) + "ä")
@@ -122,13 +122,13 @@ def test_limits_are_told() -> None:
 
 
 def test_the_largest_manifest_is_one_block() -> None:
-    """Even where each character takes four bytes or an escape."""
+    """The largest manifest fits one block, also if each character takes four bytes or an escape."""
     entries = metadata_from((f"{number:02}".ljust(64, "k"), "😀" * 1024) for number in range(64))
     assert len(replace(MANIFEST, notes='"' * MAX_NOTES_SIZE, metadata=entries).to_json()) <= MAX_SIZE
 
 
 def test_a_manifest_is_about_one_release() -> None:
-    """Another product, version or image is refused, naming what it says."""
+    """Another product, version or image is refused; the error contains the manifest's value."""
     MANIFEST.require_about(RELEASE)
     for other in (
         replace(RELEASE, product="acme-thermo3"),
@@ -141,7 +141,7 @@ def test_a_manifest_is_about_one_release() -> None:
 
 
 def test_notes_are_read_from_any_editors_file() -> None:
-    """A byte order mark, carriage returns, tabs and empty lines around are what editors leave."""
+    """A byte order mark, carriage returns, tabs and surrounding empty lines are accepted."""
     assert notes_from(b"\xef\xbb\xbf\r\n- one  \r\n\t- two\r\n\r\n") == "- one\n    - two"
     assert notes_from(b"") == ""
     with pytest.raises(RefusedError, match=r"the notes cannot be read: byte 3 is not UTF-8"):

@@ -26,14 +26,14 @@ def test_versions_are_ordered_as_the_contract_s_numbers(first: Version, second: 
     assert (first < second) == (first.packed < second.packed)
 
 
-def test_zero_is_no_version() -> None:
-    """The contract's 0 stands for none."""
+def test_zero_is_not_a_version() -> None:
+    """The contract's version 0 is None."""
     assert Version.unpack(0) is None
 
 
 @pytest.mark.parametrize("text", ["0.0.1", "65535.16777215.16777215", "1.0.0"])
 def test_the_first_and_the_last_version_are_read(text: str) -> None:
-    """The numbers go up to the contract's limits."""
+    """Version numbers range up to the contract's limits."""
     assert str(Version.parse(text)) == text
 
 
@@ -45,8 +45,8 @@ WRONG_VERSIONS = (
 
 
 @pytest.mark.parametrize("text", WRONG_VERSIONS, ids=range(len(WRONG_VERSIONS)))
-def test_a_wrong_version_is_told(text: str) -> None:
-    """The sentence repeats what was typed and says what a version is."""
+def test_a_wrong_version_is_refused(text: str) -> None:
+    """The error contains the input and the required form."""
     with pytest.raises(UsageError, match="is not a version") as refused:
         Version.parse(text)
     assert repr(text) in str(refused.value)
@@ -55,21 +55,21 @@ def test_a_wrong_version_is_told(text: str) -> None:
 
 @given(names)
 def test_a_name_is_read_back(name: str) -> None:
-    """A name fills 32 bytes from the left and comes back."""
+    """A name of up to 31 characters is converted to 32 bytes and back."""
     key = product_key(name)
     assert (len(key), key[-1], product_name(key)) == (32, 0, name)
 
 
 @pytest.mark.parametrize("name", ["", "a" * 32, "-a", ".a", "a b", "a/b", "é", "a\n", "a\0", "\u202ea", "a" * 10_000])
-def test_a_name_that_the_chain_cannot_keep_is_told(name: str) -> None:
-    """Empty, long and strange names are refused before they become bytes."""
+def test_an_invalid_name_is_refused(name: str) -> None:
+    """Empty, long and non-printable names are refused."""
     with pytest.raises(UsageError, match="cannot be a name on the chain: a name has 1 to 31"):
         product_key(name)
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_any_key_can_be_shown(key: bytes) -> None:
-    """Whatever a contract keeps as a name, what is printed does nothing to a terminal."""
+    """Any product key is printed without control characters."""
     assert product_name(key).isprintable()
     assert product_name(key).isascii()
 
@@ -87,18 +87,18 @@ def test_any_key_can_be_shown(key: bytes) -> None:
     ],
 )
 def test_a_region_contains_what_lies_wholly_inside(start: int, size: int, *, inside: bool) -> None:
-    """Both ends count, to the byte."""
+    """Both bounds are exact to the byte."""
     assert Region(100, 50).contains(Region(start, size)) == inside
 
 
 def test_a_region_is_shown_with_its_last_address() -> None:
-    """People read the first and the last address."""
+    """A region is printed with its first and last address."""
     assert str(Region(0x0800_0000, 0x1_0000)) == "0x08000000-0x0800ffff (65,536 bytes)"
     assert Region(0x0800_0000, 0x1_0000).end == 0x0801_0000
 
 
 def test_the_content_address_follows_from_the_record() -> None:
-    """The SHA-256 is the address of one block, the DAG root that of a tree."""
+    """The CID is derived from the SHA-256, or from the DAG root if there is one."""
     small = release_of(code())
     large = release_of(bytes(CHUNK_SIZE + 1), dag_root=bytes(range(32)))
     assert small.cid == CID(RAW, small.sha256)
@@ -107,17 +107,17 @@ def test_the_content_address_follows_from_the_record() -> None:
 
 
 def test_a_status_is_a_word() -> None:
-    """It is shown in lower case."""
+    """A status is printed in lower case."""
     assert [str(status) for status in Status] == ["active", "revoked"]
 
 
 @given(st.integers(0, (1 << 64) - 1))
 def test_every_time_can_be_shown(seconds: int) -> None:
-    """Also one that no calendar holds."""
+    """Times beyond `datetime` are printed too."""
     assert show_time(seconds).isprintable()
 
 
 def test_a_time_is_shown_in_utc() -> None:
-    """To the second, with its zone."""
+    """Times are printed to the second, with the zone."""
     assert show_time(1_800_000_000) == "2027-01-15 08:00:00 UTC"
     assert show_time(1 << 40) == "1099511627776 s after 1970, beyond the calendar"

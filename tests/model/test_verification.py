@@ -39,7 +39,7 @@ LARGEST_TIME = (1 << 40) - 1
 
 @dataclass(frozen=True)
 class Bench:
-    """All that the ten checks look at."""
+    """The inputs of the ten checks."""
 
     answer: ChainAnswer = ANSWER
     trust: Trust = TRUST
@@ -49,7 +49,7 @@ class Bench:
     flash: tuple[bytes, ...] = (IMAGE[:10], IMAGE[10:])
 
     def walk(self) -> list[Passed]:
-        """Take the checks in their order."""
+        """Run the checks in their order."""
         proven = prove_release(self.answer, self.trust, read_image=lambda _: self.image)
         before = [*proven.passed, *prove_board(proven, self.board, consent=self.consent)]
         digest = hashlib.sha256(b"".join(self.flash)).digest()
@@ -57,17 +57,17 @@ class Bench:
 
 
 def with_answer(**changes: Any) -> Bench:
-    """A bench whose chain says something else."""
+    """A bench with another answer of the chain."""
     return Bench(answer=answer_with(**changes))
 
 
 def with_product(product: Product | None) -> Bench:
-    """A bench whose chain keeps another product record."""
+    """A bench with another product record on the chain."""
     return with_answer(product=product)
 
 
 def with_release(**changes: Any) -> Bench:
-    """A bench whose chain keeps another release record."""
+    """A bench with another release record on the chain."""
     return with_answer(release=replace(RELEASE, **changes))
 
 
@@ -79,13 +79,13 @@ def with_board(*, consent: Consent | None = None, **changes: Any) -> Bench:
 def interrupted(
     version: Version, replaced: Version | None = None, *, is_revoked: bool = False, consent: Consent | None = None
 ) -> Bench:
-    """A bench with a board on which a run was interrupted."""
+    """A bench with a board on which an installation was interrupted."""
     run = InterruptedRun(version, replaced, is_revoked)
     return with_board(half_written=True, installed=None, interrupted=run, consent=consent)
 
 
 def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) -> Bench:
-    """A bench where the vendor published another image, which travelled well."""
+    """A bench for which the vendor published another image."""
     answer = answer_with(release=release_of(image, **changes))
     return Bench(answer=answer, image=image, flash=(image,), consent=consent or NO_CONSENT)
 
@@ -224,7 +224,7 @@ CONSENT_IS_NOT_ENOUGH: dict[str, tuple[int, Bench]] = {
 
 @pytest.mark.parametrize(("number", "bench", "words"), ONE_THING_WRONG)
 def test_one_thing_wrong_fails_its_check(number: int, bench: Bench, words: tuple[str, ...]) -> None:
-    """One value changed on a bench that passes all ten makes that check fail, with the values and a remedy."""
+    """One changed value makes its check fail, with the values and a remedy."""
     expected: type[FlashProofError | VerificationError] = FlashProofError if number == 10 else VerificationError
     with pytest.raises(expected) as failed:
         bench.walk()
@@ -236,26 +236,26 @@ def test_one_thing_wrong_fails_its_check(number: int, bench: Bench, words: tuple
 
 
 def test_every_check_has_its_failure() -> None:
-    """The list above leaves none of the ten out."""
+    """The list above covers all ten checks."""
     assert {number for number, _, _ in ONE_THING_WRONG} == set(range(1, 11))
 
 
 @pytest.mark.parametrize("bench", BOUNDARIES.values(), ids=BOUNDARIES)
 def test_the_boundary_belongs_to_what_is_allowed(bench: Bench) -> None:
-    """On the boundary all ten checks hold, and come in their order."""
+    """At the boundary values all ten checks pass, in their order."""
     assert [passed.number for passed in bench.walk()] == list(range(1, 11))
 
 
 @pytest.mark.parametrize(("number", "bench"), CONSENT_IS_NOT_ENOUGH.values(), ids=CONSENT_IS_NOT_ENOUGH)
 def test_consent_covers_only_what_it_says(number: int, bench: Bench) -> None:
-    """What the person agreed to opens one door, and the floor, the region and the vendor's word none at all."""
+    """Each consent overrides one check; floor, region and revocation cannot be overridden."""
     with pytest.raises(VerificationError) as failed:
         bench.walk()
     assert getattr(failed.value, "number", 0) == number
 
 
 def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
-    """Nothing is fetched for a release that is revoked."""
+    """The image of a revoked release is not downloaded."""
     asked: list[Release] = []
 
     def read_image(release: Release) -> bytes:
@@ -267,8 +267,8 @@ def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
     assert asked == []
 
 
-def test_a_passed_check_says_what_was_compared() -> None:
-    """What passed is told with its values, so that a log is evidence."""
+def test_a_passed_check_reports_what_was_compared() -> None:
+    """A passed check reports the compared values, as evidence in the log."""
     told = " ".join(passed.what for passed in Bench().walk())
     values = ("1337", CONTRACT, "block 100", "acme-thermo2", "1.1.0", RELEASE.sha256.hex(), f"0x{CHIP_ID:03x}")
     assert [value for value in (*values, "0x20005000", "0x08000009") if value not in told] == []
@@ -285,12 +285,12 @@ def test_a_passed_check_says_what_was_compared() -> None:
         (BOUNDARIES["the board holds it already"], "the board holds 1.1.0 already,"),
     ],
 )
-def test_check_6_says_what_is_replaced(bench: Bench, words: str) -> None:
-    """The log tells what was on the board before."""
+def test_check_6_reports_what_is_replaced(bench: Bench, words: str) -> None:
+    """The log contains the firmware that was on the board before."""
     assert words in bench.walk()[5].what
 
 
-def test_write_protection_that_a_chip_does_not_tell_is_said() -> None:
-    """Where the chip cannot be asked, the log says so instead of claiming that protection is off."""
+def test_unreadable_write_protection_is_reported() -> None:
+    """If the write protection cannot be read, the log states that it is unknown."""
     eighth = with_board(write_protected=None).walk()[7]
     assert "does not report" in eighth.what

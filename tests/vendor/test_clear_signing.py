@@ -1,4 +1,4 @@
-"""The packaged ERC-7730 descriptors show every call that an owner or a broker signs."""
+"""The packaged ERC-7730 descriptors display every call that an owner or a broker signs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
 
 
 def signable(contract: str) -> list[dict[str, Any]]:
-    """The functions of a contract that change something, from its artifact."""
+    """Return the state-changing functions of a contract, from its artifact."""
     entries = (entry for entry in artifact(contract)["abi"] if entry["type"] == "function")
     return [entry for entry in entries if entry["stateMutability"] not in {"view", "pure"}]
 
@@ -113,20 +113,20 @@ FUNCTIONS = {f"{contract}.{entry['name']}": entry for contract in CONTRACTS for 
 
 
 def test_every_function_that_is_signed_has_a_screen_here() -> None:
-    """A function that is added to a contract is missing below until somebody says what is to be shown of it."""
+    """Every state-changing function has an expected screen in this file."""
     assert SCREENS.keys() == FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize("function", SCREENS)
 def test_a_call_is_shown_in_words(function: str) -> None:
-    """Label by label, with the values that the calldata holds."""
+    """Every label is displayed with the value in the calldata."""
     contract, _, name = function.partition(".")
     arguments, expected = SCREENS[function]
     assert show(descriptor(contract), interface(contract).encode_call(name, *arguments)) == expected
 
 
 def test_several_releases_are_shown_one_after_the_other() -> None:
-    """All facts of the first, then all of the second: they must not be mixed up."""
+    """The fields of each release are grouped."""
     other = RELEASE | {"sha256": DIGEST[::-1]}
     shown = show(descriptor("BlockOTA"), interface("BlockOTA").encode_call("publish", [RELEASE, other]))
     assert shown.lines[: len(RELEASE_LINES)] == RELEASE_LINES
@@ -137,14 +137,14 @@ def test_several_releases_are_shown_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_the_descriptor_is_about_the_contract_as_it_is(contract: str) -> None:
-    """Names, types, parameter names and their order are those of the artifact, for all functions that are signed."""
+    """Names, types, parameter names and their order equal the artifact's."""
     described = [abi_entry(key) for key in descriptor(contract)["display"]["formats"]]
     assert sorted(described, key=by_name) == sorted(map(plain_entry, signable(contract)), key=by_name)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_argument_has_a_field_of_its_own(function: str) -> None:
-    """Each leaf of the ABI is shown as a whole by just one field, and labels are told apart."""
+    """Each leaf of the ABI has exactly one field, and labels are unique."""
     contract, _, name = function.partition(".")
     fields = list(leaf_fields(display_of(contract, name)["fields"]))
     whole = [path for path, _ in fields if "[-" not in path]
@@ -157,7 +157,7 @@ def test_every_argument_has_a_field_of_its_own(function: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_what_is_shown_leaves_nothing_open(function: str, data: st.DataObject) -> None:
-    """The calldata can be written anew from the screen alone, so nothing is hidden and nothing is rounded."""
+    """The calldata can be rebuilt from the screen, so nothing is hidden or rounded."""
     contract, _, name = function.partition(".")
     entry = FUNCTIONS[function]
     arguments = [data.draw(values_of(parameter)) for parameter in entry["inputs"]]
@@ -169,23 +169,23 @@ def test_what_is_shown_leaves_nothing_open(function: str, data: st.DataObject) -
 @settings(max_examples=50, deadline=None)
 @given(st.builds(Version, st.integers(0, 2**16 - 1), st.integers(0, 2**24 - 1), st.integers(1, 2**24 - 1)))
 def test_a_version_is_shown_in_its_three_parts(version: Version) -> None:
-    """The slices of the number are those of packed semver."""
+    """The slices of the number are those of the packed version."""
     calldata = interface("BlockOTA").encode_call("setMinimumVersion", THERMO, version.packed)
     shown = dict(show(descriptor("BlockOTA"), calldata).lines)
     assert f"{shown['Floor: major']}.{shown['Floor: minor']}.{shown['Floor: patch']}" == str(version)
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_no_wallet_is_told_to_hide_or_to_sum_up(contract: str) -> None:
-    """Every field is always visible; there is no sentence that a wallet may show in the fields' place."""
+def test_no_field_is_hidden_or_summarised(contract: str) -> None:
+    """Every field is always visible, and no summary replaces the fields."""
     for display in descriptor(contract)["display"]["formats"].values():
         assert display.keys() == {"intent", "fields"}
     told = json.dumps(descriptor(contract))
     assert told.count('"visible": "always"') == told.count('"format": ')
 
 
-def test_the_page_tells_what_wallets_show() -> None:
-    """Intent and labels of every function, as the descriptors have them."""
+def test_the_page_lists_what_wallets_show() -> None:
+    """The page contains intent and labels of every function."""
     page = (ROOT / "docs" / "vendor.md").read_text("utf-8")
     rows = [
         f"| `{key.partition('(')[0]}` | {display['intent']} | {' · '.join(labels_of(display)) or 'nothing more'} |"
@@ -197,13 +197,13 @@ def test_the_page_tells_what_wallets_show() -> None:
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_a_packaged_descriptor_is_bound_to_no_address(contract: str) -> None:
-    """Nobody else's contract is shown as ours."""
+def test_a_packaged_descriptor_contains_no_address(contract: str) -> None:
+    """The packaged descriptors contain no deployment address."""
     assert descriptor(contract)["context"]["contract"]["deployments"] == []
 
 
 def test_a_vendor_binds_both_to_its_deployment(tmp_path: Path) -> None:
-    """The files differ from the packaged ones in address and owner alone, and are called as tools want them."""
+    """The vendor's files differ from the packaged ones only in address and owner."""
     paths = write_descriptors(tmp_path, DEPLOYMENT, vendor="Acme Climate")
     assert [path.name for path in paths] == [file_name(contract) for contract in CONTRACTS]
     for contract, path, address in zip(CONTRACTS, paths, (CONTRACT, SAFE), strict=True):
@@ -215,7 +215,7 @@ def test_a_vendor_binds_both_to_its_deployment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("vendor", ["", " ", "A" * 23, "Acme\n", "Ácme", "\x1b[31m"], ids=ascii)
 def test_a_vendor_that_cannot_be_shown_is_refused(vendor: str) -> None:
-    """A wallet would cut the name off, or show something else."""
+    """A vendor name that wallets would truncate or alter is refused."""
     with pytest.raises(UsageError, match="cannot be shown by a wallet"):
         descriptor_for("BlockOTA", DEPLOYMENT, vendor=vendor)
 
@@ -227,8 +227,8 @@ def test_a_vendor_that_cannot_be_shown_is_refused(vendor: str) -> None:
         pytest.param(interface("BlockOTA").encode_call("unpairOem", THERMO) + b"\0", "no display", id="longer"),
     ],
 )
-def test_what_is_none_of_ours_is_not_shown(calldata: bytes, why: str) -> None:
-    """An unknown selector, and calldata with more than its arguments."""
+def test_unknown_calldata_is_not_shown(calldata: bytes, why: str) -> None:
+    """An unknown selector and calldata with trailing bytes are refused."""
     with pytest.raises(CannotShowError, match=why):
         show(descriptor("BlockOTA"), calldata)
 
@@ -239,7 +239,7 @@ def test_what_is_none_of_ours_is_not_shown(calldata: bytes, why: str) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_our_wallet_refuses_what_it_does_not_know(change: dict[str, Any]) -> None:
-    """Otherwise the tests above would show nothing."""
+    """The renderer of these tests refuses unknown formats."""
     spoiled = descriptor("BlockOTA")
     display_in(spoiled, "unpairOem")["fields"][0] |= change
     with pytest.raises(CannotShowError):
@@ -247,33 +247,33 @@ def test_our_wallet_refuses_what_it_does_not_know(change: dict[str, Any]) -> Non
 
 
 def display_of(contract: str, function: str) -> dict[str, Any]:
-    """How a function is displayed."""
+    """Return the display section of a function."""
     return display_in(descriptor(contract), function)
 
 
 def display_in(described: dict[str, Any], function: str) -> dict[str, Any]:
-    """The same, of a descriptor at hand."""
+    """Return the display section of a function in a given descriptor."""
     formats: dict[str, dict[str, Any]] = described["display"]["formats"]
     return next(display for key, display in formats.items() if key.startswith(f"{function}("))
 
 
 def labels_of(display: dict[str, Any]) -> list[str]:
-    """The labels of all fields."""
+    """Return the labels of all fields."""
     return [label for _, label in leaf_fields(display["fields"])]
 
 
 def by_name(entry: dict[str, Any]) -> str:
-    """What entries are sorted by."""
+    """Sort key of entries."""
     return str(entry["name"])
 
 
 def plain_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """An artifact's entry, without what a key does not tell."""
+    """Return an artifact's entry reduced to what a descriptor's key contains."""
     return {"type": entry["type"], "name": entry["name"], "inputs": [plain_parameter(i) for i in entry["inputs"]]}
 
 
 def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
-    """The same of a parameter."""
+    """Return a parameter reduced in the same way."""
     plain = {"name": parameter["name"], "type": parameter["type"]}
     if "components" in parameter:
         plain["components"] = [plain_parameter(component) for component in parameter["components"]]
@@ -281,7 +281,7 @@ def plain_parameter(parameter: dict[str, Any]) -> dict[str, Any]:
 
 
 def leaf_paths(inputs: list[dict[str, Any]], scope: str = "") -> Iterator[str]:
-    """The paths of all values that are no struct or list of structs."""
+    """Return the paths of all values that are not structs or lists of structs."""
     for parameter in inputs:
         if "components" in parameter:
             yield from leaf_paths(parameter["components"], f"{scope}{parameter['name']}.[].")
@@ -290,7 +290,7 @@ def leaf_paths(inputs: list[dict[str, Any]], scope: str = "") -> Iterator[str]:
 
 
 def leaf_fields(fields: list[dict[str, Any]], scope: str = "") -> Iterator[tuple[str, str]]:
-    """The full path and the label of each field."""
+    """Return the full path and the label of each field."""
     for field in fields:
         if "fields" in field:
             yield from leaf_fields(field["fields"], f"{scope}{field['path']}.")
@@ -299,7 +299,7 @@ def leaf_fields(fields: list[dict[str, Any]], scope: str = "") -> Iterator[tuple
 
 
 def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Any value of a parameter; times stay within the years that a calendar has."""
+    """Strategy of values of a parameter; times are within the range of `datetime`."""
     kind = parameter["type"]
     if kind == "tuple[]":
         parts = st.fixed_dictionaries({c["name"]: values_of(c) for c in parameter["components"]})
@@ -314,7 +314,7 @@ def values_of(parameter: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def read_back(contract: str, function: str, shown: Shown) -> list[Any]:
-    """The arguments of a call as a person reads them from the screen, by the labels of the whole fields."""
+    """Parse the arguments of a call from the screen, by the labels of the fields."""
     inputs = next(entry for entry in signable(contract) if entry["name"] == function)["inputs"]
     whole = {label: path for path, label in leaf_fields(display_of(contract, function)["fields"]) if "[-" not in path}
     values = [(whole[label], value) for label, value in shown.lines if label in whole]
@@ -329,7 +329,7 @@ def read_back(contract: str, function: str, shown: Shown) -> list[Any]:
 
 
 def value_in(kind: str, shown: str) -> Any:
-    """A value as it was before it was shown."""
+    """Parse a displayed value."""
     if kind == "uint40":
         return int(datetime.fromisoformat(shown).timestamp())
     if kind.startswith("uint"):

@@ -27,19 +27,19 @@ STATE = SafeState(
 
 @pytest.fixture(autouse=True)
 def restored(vendor: Vendor) -> Iterator[None]:
-    """Every test begins with the same three owners."""
+    """Restore the three owners before each test."""
     snapshot = rpc(vendor.chain, "evm_snapshot")
     yield
     rpc(vendor.chain, "evm_revert", snapshot)
 
 
 def state(vendor: Vendor) -> SafeState:
-    """The Safe as it is."""
+    """Return the Safe's present state."""
     return read_safe(vendor.chain, vendor.safe)
 
 
 def signers(vendor: Vendor) -> list[LocalAccount]:
-    """Accounts of the owners."""
+    """Return the accounts of the owners."""
     known: dict[str, LocalAccount] = {
         account.address: account for account in (dev_account(number) for number in range(20))
     }
@@ -47,7 +47,7 @@ def signers(vendor: Vendor) -> list[LocalAccount]:
 
 
 def decide(vendor: Vendor, make: Callable[[SafeState], bytes]) -> Proposal:
-    """Have the Safe's owners change it."""
+    """Change the owners by a decision of the Safe."""
     proposal = propose_to_itself(vendor.contract, make, reason=REASON)
     signatures = [sign(proposal, signer) for signer in signers(vendor)]
     execute(vendor.chain, proposal, signatures=signatures, account=vendor.cast.payer, now=NOW)
@@ -56,7 +56,7 @@ def decide(vendor: Vendor, make: Callable[[SafeState], bytes]) -> Proposal:
 
 @pytest.mark.parametrize(("threshold", "expected"), [(None, 2), (1, 1), (4, 4)])
 def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int) -> None:
-    """With the threshold that there was, or another one; the new owner's vote counts at once."""
+    """The threshold is kept or changed, and the new owner's signature counts at once."""
     before = state(vendor)
     proposal = decide(vendor, lambda safe: add_call(safe, DORA.address, threshold=threshold))
     after = state(vendor)
@@ -73,7 +73,7 @@ def test_an_owner_is_added(vendor: Vendor, threshold: int | None, expected: int)
     ("place", "threshold"), [(0, None), (1, 1), (2, None), (2, 1)], ids=["first", "middle", "last", "last to one"]
 )
 def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) -> None:
-    """Wherever the owner stands in the Safe's list; the others keep their order."""
+    """An owner at any place of the Safe's list is removed; the others keep their order."""
     before = state(vendor)
     gone = before.owners[place]
     decide(vendor, lambda safe: remove_call(safe, gone.lower(), threshold=threshold))
@@ -83,7 +83,7 @@ def test_an_owner_is_removed(vendor: Vendor, place: int, threshold: int | None) 
 
 
 def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:
-    """The last one cannot be."""
+    """The last owner cannot be removed."""
     for _ in range(2):
         decide(vendor, lambda safe: remove_call(safe, safe.owners[-1], threshold=1))
     alone = state(vendor)
@@ -94,14 +94,14 @@ def test_owners_are_removed_down_to_one(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("threshold", [1, 3])
 def test_the_threshold_is_changed(vendor: Vendor, threshold: int) -> None:
-    """Down and up, and the owners stay."""
+    """The threshold is lowered and raised; the owners do not change."""
     before = state(vendor)
     decide(vendor, lambda safe: threshold_call(safe, threshold))
     assert (state(vendor).threshold, state(vendor).owners) == (threshold, before.owners)
 
 
 def test_a_removed_owner_s_signature_counts_no_more(vendor: Vendor) -> None:
-    """It was made before the removal, and is refused after it."""
+    """A signature made before the removal is refused after it."""
     later = propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 1), reason=REASON)
     gone, *others = signers(vendor)
     early = [sign(later, gone), sign(later, others[0])]
@@ -112,14 +112,14 @@ def test_a_removed_owner_s_signature_counts_no_more(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("who", ["0x" + "00" * 20, "0x" + "00" * 19 + "01", "the Safe itself"])
 def test_an_address_that_can_own_nothing_is_refused_by_the_safe(vendor: Vendor, who: str) -> None:
-    """Zero, the list's sentinel and the Safe; asked before there is a proposal."""
+    """Zero, the list's sentinel and the Safe are refused in the simulation."""
     owner = vendor.safe if who == "the Safe itself" else who
     with pytest.raises(ContractRefusalError, match=r"an owner's address cannot be used.*GS203"):
         propose_to_itself(vendor.contract, lambda safe: add_call(safe, owner, threshold=None), reason=REASON)
 
 
 def test_a_list_that_moved_on_is_refused_by_the_safe(vendor: Vendor) -> None:
-    """A removal names the owner before; once another one stands there it is made again."""
+    """A removal names the previous owner in the list; if that changed, it fails."""
     before = state(vendor)
     stale = remove_call(before, before.owners[0], threshold=None)
     decide(vendor, lambda safe: add_call(safe, DORA.address, threshold=None))
@@ -129,7 +129,7 @@ def test_a_list_that_moved_on_is_refused_by_the_safe(vendor: Vendor) -> None:
 
 
 def test_what_is_so_already_is_refused() -> None:
-    """An owner twice, a stranger's removal, the same threshold; the sentence shows the Safe as it is."""
+    """A change without effect is refused; the error shows the Safe's state."""
     shown = f"2 of {', '.join(STATE.owners)} must sign"
     with pytest.raises(RefusedError, match=f"{STATE.owners[1]} is an owner already: {shown}"):
         add_call(STATE, STATE.owners[1], threshold=None)
@@ -143,7 +143,7 @@ def test_what_is_so_already_is_refused() -> None:
 
 @pytest.mark.parametrize("threshold", [-1, 0, 5, 1 << 300])
 def test_a_threshold_that_cannot_be_met_is_refused(threshold: int) -> None:
-    """Counted with the owners that there would be."""
+    """The threshold is compared with the resulting number of owners."""
     with pytest.raises(RefusedError, match=f"a threshold of {threshold} cannot be met: the Safe would have 4 owners"):
         add_call(STATE, DORA.address, threshold=threshold)
     with pytest.raises(RefusedError, match=f"a threshold of {threshold} cannot be met: the Safe would have 3 owners"):
@@ -153,7 +153,7 @@ def test_a_threshold_that_cannot_be_met_is_refused(threshold: int) -> None:
 
 
 def test_the_boundary_is_met() -> None:
-    """As many as there are owners, and no more."""
+    """The threshold may equal the number of owners."""
     assert interface(SAFE).decode_call(threshold_call(STATE, 3)) is not None
     assert interface(SAFE).decode_call(add_call(STATE, DORA.address, threshold=4)) is not None
     with pytest.raises(RefusedError, match="cannot be met"):

@@ -45,19 +45,19 @@ def test_a_draft_becomes_a_record() -> None:
 
 @pytest.mark.parametrize(("size", "root"), [(CHUNK_SIZE, None), (CHUNK_SIZE + 1, LARGE_ROOT)])
 def test_only_a_large_image_names_its_tree(size: int, root: bytes | None) -> None:
-    """Up to 1 MiB the SHA-256 is the address."""
+    """Up to 1 MiB the record has no DAG root."""
     release = draft_release(Draft(PRODUCT.name, VERSION, code(size)), PRODUCT)
     assert (release.dag_root, release.cid) == (root, cid_of(io.BytesIO(code(size))))
 
 
 def test_an_empty_image_is_refused() -> None:
-    """Before anything is stored or asked."""
+    """An empty image is refused before anything is stored."""
     with pytest.raises(RefusedError, match=r"the image is empty: it has 0 bytes\. Publish the built image"):
         draft_release(Draft(PRODUCT.name, VERSION, b""), PRODUCT)
 
 
 def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """The proposal takes the Safe's next nonce, expires, and its image lies in the store."""
+    """The proposal has the Safe's next nonce and an expiry; the image is in the store."""
     draft = Draft(product.name, VERSION, code(70))
     (release,), proposal = propose_releases(vendor.contract, [draft], store=store, reason=REASON)
     state = read_safe(vendor.chain, vendor.safe)
@@ -68,21 +68,23 @@ def test_a_release_is_proposed_and_stored(vendor: Vendor, product: Product, stor
 
 
 def test_a_nonce_may_be_chosen(vendor: Vendor, product: Product) -> None:
-    """Several proposals can be prepared one after the other."""
+    """Several proposals can be prepared in advance."""
     reason = Reason("later", NOW, 60, nonce=99)
     assert propose(vendor.contract, pair_call(product), reason=reason).nonce == 99
 
 
 def test_a_release_that_the_contract_refuses_is_not_stored(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """The contract is asked first, so that nothing is left behind."""
+    """The call is simulated before the image is stored."""
     draft = Draft(product.name, VERSION, code(), load_address=FLASH.end)
     with pytest.raises(ContractRefusalError, match="does not fit the region"):
         propose_releases(vendor.contract, [draft], store=store, reason=REASON)
     assert not store.folder.exists()
 
 
-def test_an_unpaired_product_is_told_with_those_that_are(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """A mistyped name is seen at once."""
+def test_an_unpaired_product_is_refused_with_a_list_of_products(
+    vendor: Vendor, product: Product, store: LocalStore
+) -> None:
+    """The error for an unknown product lists the paired ones."""
     with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}") as refused:
         propose_releases(vendor.contract, [Draft("acme-thermo3", VERSION, code())], store=store, reason=REASON)
     assert refused.value.action is Action.PAIR_PRODUCT
@@ -90,8 +92,8 @@ def test_an_unpaired_product_is_told_with_those_that_are(vendor: Vendor, product
 
 
 @pytest.mark.parametrize("changes", [{"chip_id": 1 << 16}, {"region": Region(FLASH.start, 1 << 32)}])
-def test_a_pairing_that_the_contract_cannot_hold_is_told(changes: dict[str, Any]) -> None:
-    """A chip id of more than 16 bits and a region of more than 32 are usage errors."""
+def test_an_invalid_pairing_is_refused(changes: dict[str, Any]) -> None:
+    """A chip id above 16 bits and a region above 32 bits are usage errors."""
     with pytest.raises(UsageError, match="cannot be asked to pairOem"):
         pair_call(replace(PRODUCT, **changes))
 
@@ -104,7 +106,7 @@ def check(release: Release, image: bytes) -> None:
 
 @pytest.mark.parametrize("image", [code(), LARGE], ids=["small", "large"])
 def test_an_owner_checks_the_image(image: bytes) -> None:
-    """The image of the proposal passes, and all its bytes are told of."""
+    """The proposal's image passes, and all its bytes are reported as progress."""
     told: list[int] = []
     root = cid_of(io.BytesIO(image)).digest if len(image) > CHUNK_SIZE else None
     (argument,) = proposal_with(data=publish_call([release_of(image, dag_root=root)])).releases
@@ -114,28 +116,28 @@ def test_an_owner_checks_the_image(image: bytes) -> None:
 
 @pytest.mark.parametrize("image", [b"", code(63), code(65), code()[:-1] + b"\0"])
 def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
-    """Both sizes and both digests are named."""
+    """The error contains both sizes and both digests."""
     with pytest.raises(ProposalError, match="not the one in the proposal") as refused:
         check(release_of(code()), image)
     assert refused.value.why.startswith(f"it has {len(image)} bytes with SHA-256 {hashlib.sha256(image).hexdigest()}")
     assert release_of(code()).sha256.hex() in refused.value.why
 
 
-def test_an_owner_does_not_sign_for_a_size_that_lies() -> None:
-    """A record of another size than its image would never pass check 4."""
+def test_an_owner_does_not_sign_for_a_wrong_size() -> None:
+    """A recorded size that differs from the image's would fail check 4."""
     with pytest.raises(ProposalError, match=r"has 64 bytes .* the proposal has 65 bytes"):
         check(release_of(code(), size=65), code())
 
 
 @pytest.mark.parametrize("root", [bytes(31) + b"\1", LARGE_ROOT[:-1] + b"\0"])
 def test_an_owner_does_not_sign_for_a_wrong_tree(root: bytes) -> None:
-    """A DAG root that is not the image's would make a release that nobody can fetch."""
+    """A wrong DAG root is refused: such a release could not be downloaded."""
     with pytest.raises(ProposalError, match=r"wrong content address: .* Do not sign"):
         check(release_of(LARGE, dag_root=root), LARGE)
 
 
 def test_a_contract_is_deployed_for_a_safe_alone(anvil: Chain, vendor: Vendor, cast: Cast) -> None:
-    """What was deployed is told; an account is no Safe, and nothing is deployed for it."""
+    """The deployment is returned; an account in place of the Safe is refused."""
     deployment = deploy(anvil, cast.payer, safe=vendor.safe)
     state = read_safe(anvil, vendor.safe)
     assert (deployment.safe, deployment.threshold, tuple(deployment.owners)) == (vendor.safe, 2, state.owners)

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_several_releases_are_one_proposal(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """One call publishes all of them, and all images lie in the store."""
+    """One call publishes all releases, and all images are in the store."""
     drafts = [Draft(product.name, Version(1, minor, 0), code(64 + minor)) for minor in (1, 2, 3)]
     releases, proposal = propose_releases(vendor.contract, drafts, store=store, reason=REASON)
     assert proposal.data == publish_call(releases)
@@ -53,7 +53,7 @@ UNPUBLISHABLE: dict[str, tuple[dict[str, Any], str]] = {
 def test_where_one_release_is_refused_none_is_stored(
     vendor: Vendor, product: Product, store: LocalStore, name: str
 ) -> None:
-    """The good one beside it is not stored either."""
+    """No image is stored if one release is refused."""
     changes, sentence = UNPUBLISHABLE[name]
     good = Draft(product.name, VERSION, code(), notes="good")
     bad = replace(Draft(product.name, Version(1, 2, 0), code(65)), **changes)
@@ -63,7 +63,7 @@ def test_where_one_release_is_refused_none_is_stored(
 
 
 def test_a_manifest_lies_beside_the_image(vendor: Vendor, product: Product, store: LocalStore) -> None:
-    """Its address is in the event that published the release, and what is read there is checked."""
+    """The event contains the manifest's CID, and the manifest is verified when it is read."""
     draft = Draft(product.name, VERSION, code(), notes="Fixes the clock.", metadata=(("commit", "4f2a"),))
     (release,), proposal = propose_releases(vendor.contract, [draft], store=store, reason=REASON)
     vendor.decide(proposal.data)
@@ -84,7 +84,7 @@ def test_a_manifest_lies_beside_the_image(vendor: Vendor, product: Product, stor
 
 @pytest.mark.parametrize("manifest", [None, bytes(31) + b"\1"], ids=["without", "with"])
 def test_an_argument_is_read_as_it_was_written(manifest: bytes | None) -> None:
-    """All but the chip, which is the product's, comes back; a release without a version is none."""
+    """All fields except the product's chip are read back; a release without a version is refused."""
     release = release_of(code(), active_from=NOW, manifest=manifest)
     decoded = interface("BlockOTA").decode_call(publish_call([release]))
     assert decoded is not None
@@ -94,7 +94,7 @@ def test_an_argument_is_read_as_it_was_written(manifest: bytes | None) -> None:
 
 
 def test_a_release_without_notes_has_no_manifest(vendor: Vendor, product: Product) -> None:
-    """The event says none; a release that no event published is told."""
+    """The event contains no manifest; a release without an event is an error."""
     release = release_of(code(), product=product.name)
     with pytest.raises(RefusedError, match=r"the event that published .* 1\.1\.0 cannot be found"):
         vendor.contract.manifest_address(release)
@@ -102,8 +102,8 @@ def test_a_release_without_notes_has_no_manifest(vendor: Vendor, product: Produc
     assert vendor.contract.manifest_address(release) is None
 
 
-def test_a_floor_tells_what_it_excludes(vendor: Vendor, product: Product) -> None:
-    """Releases below it, revoked ones left out; one that nothing reaches is refused unless it is meant so."""
+def test_a_floor_lists_what_it_excludes(vendor: Vendor, product: Product) -> None:
+    """Active releases below the floor are listed; a floor above all releases requires consent."""
     versions = [Version(1, minor, 0) for minor in (1, 2, 3)]
     images = [release_of(code(64 + v.minor), product=product.name, version=v) for v in versions]
     vendor.decide(publish_call(images))
@@ -123,7 +123,7 @@ def test_a_floor_tells_what_it_excludes(vendor: Vendor, product: Product) -> Non
 
 
 def test_a_revocation_has_a_reason(vendor: Vendor, product: Product) -> None:
-    """Without one nothing is proposed; with one it is what the chain will keep."""
+    """A revocation without a reason is refused; the reason is stored on the chain."""
     vendor.decide(publish_call([release_of(code(), product=product.name)]))
     for text in ("", " "):
         with pytest.raises(UsageError, match="not revoked without a reason"):

@@ -33,7 +33,7 @@ OTHER_CHAIN = proposal_with(chain_id=1)
 
 
 def no_store() -> Store:
-    """A store that must not be opened, or cannot be."""
+    """A store that fails when it is opened."""
     raise StoreError("the store was opened", why="a test forbids it")
 
 
@@ -72,12 +72,12 @@ def test_an_image_that_is_not_found_is_an_error_only_if_it_is_required() -> None
 
 
 def test_without_a_view_there_are_no_red_flags() -> None:
-    """That is not the same as an empty list of them."""
+    """Without a view the flags are None instead of an empty list."""
     assert Review(proposal_with(), None).red_flags(signer=None, now=NOW) is None
 
 
 def test_the_calldata_is_decoded_once() -> None:
-    """However many lines and flags follow from it."""
+    """The calldata is decoded once for all lines and flags."""
     found = Proposal.from_json(proposal_with().to_json())
     decoded = found.call
     assert decoded
@@ -86,7 +86,7 @@ def test_the_calldata_is_decoded_once() -> None:
 
 
 def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> None:
-    """Those at one nonce compete; a past one is settled by the Safe's events."""
+    """Proposals of one nonce compete; the Safe's events settle past ones."""
     proposals = {
         "past": proposal_with(nonce=6),
         "replaced": proposal_with(nonce=5),
@@ -113,7 +113,7 @@ def test_proposals_of_a_folder_are_listed_by_state_and_nonce(tmp_path: Path) -> 
 
 
 def test_an_unpinned_contract_is_a_red_flag() -> None:
-    """A view alone names the contract."""
+    """A contract known only from the view is flagged."""
     view = replace(VIEW, source="view.json")
     flags = Review(proposal_with(), view, is_pinned=False).red_flags(signer=None, now=NOW) or []
     assert [flag.word for flag in flags] == ["unconfigured"]
