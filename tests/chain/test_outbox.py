@@ -293,7 +293,7 @@ def test_a_gap_before_a_nonce_is_reported(desk: Desk) -> None:
 
 
 def test_forgetting_calls_nothing_back(desk: Desk) -> None:
-    """A transaction that may still be mined is forgotten only with `force`."""
+    """A transaction that may still be mined is forgotten only with `even_if_pending`."""
     with pytest.raises(ChainError):
         desk.outbox(timeout=0.1).send(desk.payer, DATA, to=SAFE)
     name = desk.entries[0].hash

@@ -1,4 +1,4 @@
-"""The figures can fail: a measurement whose count could only ever be zero would say nothing."""
+"""The benchmarks can fail: counts that are zero in a good run are not zero in a bad one."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SHA256 = hashlib.sha256(IMAGE).hexdigest()
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves the files of a folder, and prints nothing."""
+    """A file server without log output."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library names it so
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def plain_files(folder: Path) -> Iterator[str]:
-    """A server of the plain image and of a corrupted copy, as nginx is in the measurement."""
+    """Serve the plain image and a corrupted copy, like nginx in the benchmark."""
     (folder / "right").write_bytes(IMAGE)
     (folder / "wrong").write_bytes(IMAGE[:-1] + b"x")
     with Server(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
@@ -41,12 +41,12 @@ def plain_files(folder: Path) -> Iterator[str]:
 
 
 def plain_task(url: str, name: str, *, is_checked: bool) -> Task:
-    """The task of fetching a plain file."""
+    """Return the task of downloading a plain file."""
     return Task(url, len(IMAGE), SHA256, cid=str(ROOT), path=f"/{name}", is_checked=is_checked)
 
 
 def test_clients_accept_the_published_copy_and_nothing_is_unverified(tmp_path: Path) -> None:
-    """Every client of a crowd has a time, nobody refuses, and no byte is counted."""
+    """Every client of a crowd accepts the file, and the count of unverified bytes is zero."""
     with serving(BLOCKS) as gateway, crowd(tmp_path, clients=CLIENTS) as clients:
         outcome = clients.fetch(Task(gateway.url, len(IMAGE), SHA256, cid=str(ROOT)))
     assert (len(outcome.times), outcome.refusals, outcome.unverified) == (CLIENTS, [], 0)
@@ -54,7 +54,7 @@ def test_clients_accept_the_published_copy_and_nothing_is_unverified(tmp_path: P
 
 @pytest.mark.parametrize("place", [0.3, 0.999], ids=["early", "late"])
 def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
-    """Where one bit differs every client refuses the file, is counted as refusing, and accepts no byte unverified."""
+    """After a bit flip every client refuses the file and accepts no unverified byte."""
     with serving(BLOCKS, flips_bit(place)) as lying, crowd(tmp_path, clients=CLIENTS) as clients:
         outcome = clients.fetch(Task(lying.url, len(IMAGE), SHA256, cid=str(ROOT)))
         assert (outcome.times, len(outcome.refusals), outcome.unverified) == ([], CLIENTS, 0)
@@ -65,7 +65,7 @@ def test_clients_refuse_a_corrupted_copy(tmp_path: Path, place: float) -> None:
 
 
 def test_what_is_accepted_unverified_is_counted(tmp_path: Path) -> None:
-    """Clients that check nothing take the corrupted copy, and every byte of it is counted; of the right one, none."""
+    """Clients without verification accept the corrupted copy, and each of its bytes is counted."""
     with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
         for name, counted in (("wrong", CLIENTS * len(IMAGE)), ("right", 0)):
             outcome = clients.fetch(plain_task(url, name, is_checked=False))
@@ -73,7 +73,7 @@ def test_what_is_accepted_unverified_is_counted(tmp_path: Path) -> None:
 
 
 def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
-    """Those against which ours are measured refuse the corrupted copy, too."""
+    """The baseline clients refuse the corrupted copy too."""
     with plain_files(tmp_path) as url, crowd(tmp_path, clients=CLIENTS) as clients:
         refused = clients.fetch(plain_task(url, "wrong", is_checked=True))
         accepted = clients.fetch(plain_task(url, "right", is_checked=True))
@@ -82,7 +82,7 @@ def test_clients_of_the_plain_file_check_it_as_well(tmp_path: Path) -> None:
 
 
 def test_turns_alternate_and_the_first_does_not_count() -> None:
-    """Who begins changes with every turn, something is done after each, and the warming turn is left out."""
+    """The order alternates, the callback runs after each turn, and the warm-up turn is discarded."""
     done: list[str] = []
 
     def way(name: str, seconds: float) -> float:
@@ -108,20 +108,20 @@ MISSED = {
 
 @pytest.mark.parametrize("name", MET)
 def test_a_figure_may_reach_its_limit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The median of the turns counts, and the limit itself is still allowed."""
+    """The median of the turns may equal the limit."""
     assert report([MET[name]]) == 0
     assert '"met": true' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", MISSED)
 def test_a_figure_that_misses_its_limit_fails_the_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One that misses it among others that do not makes the exit status 1."""
+    """One figure above its limit makes the exit status 1."""
     assert report([*MET.values(), MISSED[name]]) == 1
     assert capsys.readouterr().out.count('"met": false') == 1
 
 
 def test_a_part_that_fails_keeps_the_other_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its own output is shown, and what was measured before and after it is reported."""
+    """The failing part's output is shown, and the other figures are reported."""
 
     def broken() -> Iterator[Figure]:
         yield MET["half"]

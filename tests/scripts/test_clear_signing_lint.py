@@ -1,4 +1,4 @@
-"""Which reports of the ERC-7730 linter fail `make clear-signing`. The linter itself runs in `make check`."""
+"""The evaluation of the ERC-7730 linter's reports in `make clear-signing`; `make check` runs the linter."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from scripts.bootstrap import is_new_enough
 from scripts.lint_clear_signing import EXPLAINED, complaints
 
 
-def test_a_report_of_nothing_is_a_complaint() -> None:
-    """The linter accepts a folder in which it finds no descriptor."""
+def test_a_report_of_nothing_is_an_error() -> None:
+    """A folder without descriptors, which the linter accepts, is an error."""
     unseen = [{"contract": name, "checked": 0, "findings": [], "shown": 0} for name in CONTRACTS]
     for reports in ([], unseen):
         said = list(complaints(reports))
         assert said[:2] == [f"{name}: no descriptor was checked." for name in CONTRACTS]
 
 
-def test_an_explanation_of_nothing_is_a_complaint() -> None:
-    """An obsolete explanation would hide a finding that comes back."""
+def test_an_explanation_of_nothing_is_an_error() -> None:
+    """An explanation without a finding is an error, because it would hide a future finding."""
     said = list(complaints(good_reports(findings=[])))
     assert said == [f"Explained, but not found any more: {finding}" for finding in EXPLAINED]
 
 
-def test_a_function_that_cannot_be_shown_is_a_complaint() -> None:
-    """Ledger's wallets display only functions that have a binary form."""
+def test_a_function_that_cannot_be_shown_is_an_error() -> None:
+    """A function without the binary form that Ledger's wallets need is an error."""
     reports = good_reports(findings=explained_of_block_ota())
     assert list(complaints(reports)) == []
     reports[0]["shown"] = 8
@@ -34,7 +34,7 @@ def test_a_function_that_cannot_be_shown_is_a_complaint() -> None:
 
 
 def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
-    """A name proves nothing: a shim of pyenv may start no interpreter, and a link may be broken."""
+    """An interpreter is started before it is chosen: shims and links may be broken."""
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\nexit 127\n")
     assert not is_new_enough(str(shim))
@@ -45,7 +45,7 @@ def test_a_python_is_tried_before_it_is_used(tmp_path: Path) -> None:
 
 
 def good_reports(*, findings: list[str]) -> list[dict[str, Any]]:
-    """Reports of both contracts; the first has these findings."""
+    """Return reports of both contracts; the first has these findings."""
     return [
         {"contract": "BlockOTA", "checked": 1, "findings": findings, "shown": 9},
         {"contract": "FirmwareReplication", "checked": 1, "findings": [], "shown": 6},
@@ -53,5 +53,5 @@ def good_reports(*, findings: list[str]) -> list[dict[str, Any]]:
 
 
 def explained_of_block_ota() -> list[str]:
-    """The explained findings, as the linter reports them."""
+    """Return the explained findings, as the linter reports them."""
     return [finding.removeprefix("BlockOTA: ") for finding in EXPLAINED]

@@ -1,4 +1,4 @@
-"""Gas figures against their snapshot, and the table in the document."""
+"""Gas figures: comparison with the snapshot, and the table in the document."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ KEY = "BlockOTA.publish @2 direct"
 
 
 @pytest.mark.parametrize("gas", [50_000, 100_000, 101_000])
-def test_up_to_one_percent_more_is_no_regression(gas: int) -> None:
-    """Neither is less."""
+def test_up_to_one_percent_more_is_not_a_regression(gas: int) -> None:
+    """Changes up to 1 %, and decreases, are accepted."""
     assert list(regressions({KEY: gas}, {KEY: 100_000})) == []
 
 
 def test_more_than_one_percent_is_a_regression() -> None:
-    """It is told with both figures."""
+    """A regression is reported with both figures."""
     (said,) = regressions({KEY: 101_001}, {KEY: 100_000})
     assert said == f"{KEY} takes 101,001 gas, 1.0% more than the snapshot's 100,000."
 
 
-def test_what_the_snapshot_lacks_is_told() -> None:
-    """A new function must not go unobserved."""
+def test_what_the_snapshot_lacks_is_reported() -> None:
+    """A function that is missing in the snapshot is an error."""
     (said,) = regressions({KEY: 1}, {})
     assert said == f"{KEY} is not in the snapshot; run `make gas`."
 
 
-def test_every_function_of_both_contracts_wants_a_figure() -> None:
-    """Whatever was measured with special circumstances counts for its function."""
+def test_every_function_of_both_contracts_needs_a_figure() -> None:
+    """A figure of a special case counts for its function."""
     assert "BlockOTA.publish" in unmeasured([])
     assert "BlockOTA.renounceOwnership" not in unmeasured([])
     found = unmeasured([Cost("BlockOTA", "pairOem, first", 1, "direct", 1)])
@@ -37,14 +37,14 @@ def test_every_function_of_both_contracts_wants_a_figure() -> None:
     assert {name.partition(".")[0] for name in found} == set(OWN)
 
 
-def test_a_row_has_a_figure_a_release_and_way() -> None:
-    """What was not measured stays empty; a deployment has one figure."""
+def test_a_row_has_one_figure_for_each_release_and_way() -> None:
+    """Missing figures leave the cell empty; a deployment has one figure."""
     assert cells({(1, "direct"): 1000, (1000, "Safe"): 2}) == ["1,000", *[""] * 6, "2"]
     assert cells({(0, "direct"): 1_342_975}) == ["1,342,975", *[""] * 7]
 
 
-def test_the_table_has_a_part_a_contract() -> None:
-    """Deployment first, then the functions as they were measured; reconstructions are named as such."""
+def test_the_table_has_one_part_for_each_contract() -> None:
+    """Each part lists the deployment, then the functions in measured order; reconstructions are marked."""
     costs = [
         Cost("StringRegistry", "upload", 1, "direct", 3),
         Cost("BlockOTA", "publish", 1, "direct", 2),
@@ -57,7 +57,7 @@ def test_the_table_has_a_part_a_contract() -> None:
 
 
 def test_the_document_keeps_all_but_the_table() -> None:
-    """What stands between the marks is replaced, and the rest is not."""
+    """Only the text between the marks is replaced."""
     document = "# Gas\n<!-- gas -->\nold\n<!-- /gas -->\nend\n"
     assert inserted(document, "new") == "# Gas\n<!-- gas -->\nnew\n<!-- /gas -->\nend\n"
     with pytest.raises(ValueError, match="lacks"):

@@ -1,4 +1,4 @@
-"""How Kubo is found, built, and not had; the Go toolchain is a small script here, for the real one takes minutes."""
+"""Finding and building Kubo; a shell script replaces the Go toolchain, which takes minutes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BUILT = 'printf "#!/bin/sh\\\\necho 0.43.1\\\\n" > "$5"; chmod +x "$5"'
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """A folder that is all of PATH, but for the system's own commands."""
+    """The only folder on PATH besides the system's commands."""
     (tmp_path / "tools").mkdir()
     return tmp_path / "tools"
 
 
 def script(path: Path, text: str) -> None:
-    """Write a shell script that can be run."""
+    """Write an executable shell script."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
 
@@ -48,21 +48,21 @@ def go(tools: Path, *, version: str = "go1.26.5", build: str = BUILT, module: st
 
 
 def test_one_on_path_is_taken(tools: Path) -> None:
-    """An ``ipfs`` that is new enough is what is used; nothing is built."""
+    """A sufficiently new ``ipfs`` on PATH is used; nothing is built."""
     script(tools / "ipfs", "echo 0.40.0")
     assert install(tools).stdout == f"{tools / 'ipfs'}\n"
 
 
 @pytest.mark.parametrize("says", ["echo 0.39.9", "echo something", "exit 1"], ids=range(3))
 def test_an_old_one_is_not_taken(tools: Path, says: str) -> None:
-    """One that is older, or says no version, is as good as none; ``--find`` does not build another."""
+    """An ``ipfs`` that is too old or without a version is ignored; ``--find`` builds nothing."""
     script(tools / "ipfs", says)
     found = install(tools, "--find")
     assert (found.returncode, found.stdout) == (1, "")
 
 
 def test_it_is_built_once(tools: Path) -> None:
-    """What was built is found the next time, without Go."""
+    """A built ``ipfs`` is found again without Go."""
     go(tools)
     built = install(tools)
     assert built.returncode == 0, built.stderr
@@ -72,15 +72,15 @@ def test_it_is_built_once(tools: Path) -> None:
 
 
 def test_an_old_go_is_named(tools: Path) -> None:
-    """A toolchain that is too old is named with the one that is needed."""
+    """The error contains the found and the required version of Go."""
     go(tools, version="go1.26.4")
     refused = install(tools)
     assert refused.returncode == 1
     assert "go1.26.4 is too old: install Go 1.26.5 or newer" in refused.stderr
 
 
-def test_a_module_that_is_not_there_is_told(tools: Path) -> None:
-    """Where the proxy has none of the versions, each is named with what the proxy says."""
+def test_a_missing_module_is_reported(tools: Path) -> None:
+    """If the proxy has none of the versions, the error lists each with the proxy's message."""
     go(tools, module='{"Error": "403 Forbidden"}')
     refused = install(tools)
     assert refused.returncode == 1
@@ -91,7 +91,7 @@ def test_a_module_that_is_not_there_is_told(tools: Path) -> None:
     "build", ["echo undefined: Bitswap >&2; exit 1", 'echo nothing > "$5"'], ids=["fails", "broken"]
 )
 def test_a_failed_build_leaves_nothing(tools: Path, build: str) -> None:
-    """A build that fails, or gives what does not start, leaves no ``ipfs`` behind."""
+    """After a failed build, or one that does not start, no ``ipfs`` is left."""
     go(tools, build=build)
     refused = install(tools)
     assert refused.returncode == 1

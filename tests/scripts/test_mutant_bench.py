@@ -1,4 +1,4 @@
-"""Mutants side by side: who is late beside others is tried again alone."""
+"""Mutants run in parallel; one that times out is repeated alone."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ KILLING = "C.t.sol:CTest.test_f"
 
 
 class Crowded(Forge):
-    """Tests that are too slow for a mutant until they have a machine for themselves."""
+    """A test run that times out unless it runs alone."""
 
     met: list[str]
 
     def kills(self, variant: Variant) -> str:
-        """What the test of the day says."""
+        """Return the test that fails."""
         again = variant.name in self.met
         self.met.append(variant.name)
         late = variant.name == "endless" or (variant.name == "slow" and not again)
@@ -29,7 +29,7 @@ class Crowded(Forge):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_late_mutant_is_tried_again_when_all_others_are_done(tmp_path: Path, jobs: int) -> None:
-    """It counts as killed by time when it is late again, and by the test that fails otherwise."""
+    """A mutant counts as killed by timeout only if it times out again alone."""
     tables: Tables = SimpleQueue()
     met: list[str] = []
     for _ in range(jobs):

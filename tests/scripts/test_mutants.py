@@ -1,4 +1,4 @@
-"""What is wrong with a campaign, and the explanations of survivors."""
+"""The evaluation of a mutation campaign, and the explanations of survivors."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ Not an explanation.
 
 
 def mutant(number: int) -> Mutant:
-    """A change of its own."""
+    """Return a unique mutant."""
     return Mutant("C.f", "number", number, str(number), str(number + 1))
 
 
 def fates(*, killed_: int, survived: int, same: int = 0) -> list[Fate]:
-    """Some of each."""
+    """Return results of each kind."""
     tested = [Fate("BlockOTA", mutant(n), "forge", "T.test_f") for n in range(killed_)]
     tested += [Fate("FirmwareReplication", mutant(1000 + n)) for n in range(survived)]
     return tested + [Fate("BlockOTA", mutant(2000 + n), same=True) for n in range(same)]
 
 
 def test_explanations_are_read_by_name() -> None:
-    """The text below each heading that names a mutant, up to the next heading."""
+    """An explanation is the text below a heading that names a mutant, up to the next heading."""
     assert explanations(DOCUMENT) == {
         "C.f: operator: `<` → `<=`": "Both are false for every value that the loop reaches.",
         "C.g: number: `1` → `2`": "",
     }
 
 
-def test_the_same_bytecode_is_no_mutant() -> None:
-    """It counts neither as killed nor as survivor."""
+def test_unchanged_bytecode_is_not_a_mutant() -> None:
+    """A mutant with unchanged bytecode is neither killed nor a survivor."""
     assert killed(fates(killed_=95, survived=5, same=100)) == 0.95
     assert killed([]) == 0.0
 
 
-def test_enough_killed_and_survivors_explained_is_no_complaint() -> None:
-    """95 of 100, and 5 sentences."""
+def test_enough_killed_and_survivors_explained_passes() -> None:
+    """95 of 100 killed and 5 explanations pass."""
     campaign = fates(killed_=95, survived=5)
     explained = {fate.mutant.name: "It cannot be told apart." for fate in campaign if fate.survived}
     assert complaints(campaign, explained, whole=True) == []
@@ -60,20 +60,20 @@ def test_enough_killed_and_survivors_explained_is_no_complaint() -> None:
 
 @pytest.mark.parametrize("explained", [{}, {mutant(1000).name: ""}], ids=["absent", "empty"])
 def test_a_survivor_without_an_explanation_is_named(explained: dict[str, str]) -> None:
-    """A heading alone explains nothing."""
+    """A heading without text is not an explanation."""
     said = complaints(fates(killed_=99, survived=1), explained, whole=True)
     assert said == [f"Survived without an explanation: {mutant(1000).name}"]
 
 
 def test_an_explanation_of_no_survivor_is_named() -> None:
-    """But only when all mutants were run."""
+    """An explanation without a survivor is reported if all mutants were run."""
     campaign = [*fates(killed_=99, survived=0), Fate("FirmwareReplication", mutant(5000), "Ape", "test_x")]
     assert complaints(campaign, {"old": "text"}, whole=True) == ["Explained, but no survivor any more: old"]
     assert complaints(campaign, {"old": "text"}, whole=False) == []
 
 
 def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> None:
-    """A campaign that proves little must not pass."""
+    """A campaign that is too small or too weak fails."""
     campaign = fates(killed_=10, survived=0)
     assert complaints(campaign, {}, whole=True) == [
         "There are no mutants of FirmwareReplication.",
@@ -85,7 +85,7 @@ def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> No
 
 
 def test_the_first_failure_of_forge_is_found() -> None:
-    """In its JSON, whatever stands before it."""
+    """The first failure is found in forge's JSON, after any other output."""
     results = {
         "tests/C.t.sol:CTest": {
             "test_results": {"testFuzz_a(uint8)": {"status": "Success"}, "test_b()": {"status": "Failure"}}

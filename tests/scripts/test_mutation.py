@@ -1,4 +1,4 @@
-"""The ways to spoil a contract, on a small one."""
+"""The mutation operators, applied to a small contract."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def tree() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def mutants(tree: dict[str, Any]) -> list[Mutant]:
-    """All its mutants."""
+    """All mutants of the small contract."""
     return mutants_of(SOURCE.encode(), tree, enums=enumerations(tree))
 
 
@@ -79,18 +79,18 @@ def mutants(tree: dict[str, Any]) -> list[Mutant]:
     ],
 )
 def test_every_kind_of_change_is_made(mutants: list[Mutant], name: str) -> None:
-    """Each under a name that says what and where."""
+    """Each mutant's name contains the operator and the place."""
     assert name in [mutant.name for mutant in mutants]
 
 
 def test_names_are_unique_and_changes_are_changes(mutants: list[Mutant]) -> None:
-    """The explanations of survivors are found by name."""
+    """Names are unique, because explanations refer to them, and each mutant differs from the source."""
     assert len({mutant.name for mutant in mutants}) == len(mutants)
     assert all(mutant.apply(SOURCE.encode()) != SOURCE.encode() for mutant in mutants)
 
 
 def test_only_code_is_changed(mutants: list[Mutant]) -> None:
-    """Comments, strings and the interface stay; letters of more than one byte do not shift the places."""
+    """Comments, strings and the interface are unchanged; multi-byte characters do not shift offsets."""
     interface, comment = SOURCE.splitlines()[2:4]
     for mutant in mutants:
         changed = mutant.apply(SOURCE.encode()).decode().splitlines()
@@ -98,11 +98,11 @@ def test_only_code_is_changed(mutants: list[Mutant]) -> None:
 
 
 def test_a_mutant_fits_its_source_alone(mutants: list[Mutant]) -> None:
-    """Applied to another text it would spoil something else."""
+    """A mutant can be applied only to its source."""
     with pytest.raises(ValueError, match="not in this source"):
         mutants[0].apply(b"/" * len(SOURCE.encode()))
 
 
 def test_the_step_of_a_loop_is_not_removed(mutants: list[Mutant]) -> None:
-    """The statement ends elsewhere, and what stood between would go with it."""
+    """The step of a `for` loop is not a statement that can be deleted."""
     assert not [mutant for mutant in mutants if mutant.kind == "effect removed" and mutant.original.startswith("++")]

@@ -1,4 +1,4 @@
-"""What Slither finds against what is explained."""
+"""Comparison of Slither's findings with their explanations."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ REENTRANCY = Finding("reentrancy-eth", "BlockOTA.publish")
 
 
 def element(name: str, *, parent: dict[str, str] | None = None) -> dict[str, Any]:
-    """A place as Slither writes it."""
+    """Return a place in Slither's format."""
     return {"name": name, "type_specific_fields": {"parent": parent} if parent else {}}
 
 
 def test_a_function_is_named_with_its_contract() -> None:
-    """As the explanations name it; what belongs to no contract keeps its own name."""
+    """A function's name contains its contract, if it has one."""
     of_contract = element("publish", parent={"type": "contract", "name": "BlockOTA"})
     results: list[dict[str, Any]] = [
         {"check": "reentrancy-eth", "elements": [of_contract, element("x = 1")]},
@@ -28,20 +28,20 @@ def test_a_function_is_named_with_its_contract() -> None:
     assert findings(results) == [Finding("nothing", ""), REENTRANCY, Finding("solc-version", "0.8.28")]
 
 
-def test_what_is_found_and_explained_is_no_complaint() -> None:
-    """However often it is found."""
+def test_what_is_found_and_explained_passes() -> None:
+    """An explained finding passes, however often it occurs."""
     assert complaints([TIMESTAMP, TIMESTAMP], {TIMESTAMP: "seconds do not matter"}) == []
 
 
 def test_what_is_found_without_an_explanation_is_named() -> None:
-    """The same detector at another place is another finding."""
+    """The same detector at another place needs its own explanation."""
     other = Finding("timestamp", "BlockOTA.publish")
     said = complaints([TIMESTAMP, other], {TIMESTAMP: "seconds do not matter"})
     assert said == ["BlockOTA.publish: timestamp is not explained."]
 
 
 def test_an_explanation_of_nothing_is_named() -> None:
-    """The list would grow old, and hide what comes back later."""
+    """An explanation without a finding is reported, because it would hide a future finding."""
     said = complaints([TIMESTAMP], {TIMESTAMP: "seconds do not matter", REENTRANCY: "there is no call"})
     assert said == ["BlockOTA.publish: reentrancy-eth is explained, but not found any more."]
 
@@ -57,5 +57,5 @@ def test_an_explanation_of_nothing_is_named() -> None:
     ],
 )
 def test_what_was_analysed_is_counted(output: str, count: int) -> None:
-    """Slither is content with no contract at all."""
+    """An analysis of no contracts, which Slither accepts, is an error."""
     assert count_analysed(output) == count

@@ -1,4 +1,4 @@
-"""Trees of little blocks, and CARs of them written by this file alone, for the tests of `blockota.formats.car`."""
+"""Trees of small blocks and their CARs, encoded independently, for the tests of `blockota.formats.car`."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Tree:
 
 
 def varint(number: int) -> bytes:
-    """A number in 7 bits a byte."""
+    """Encode a number with 7 bits per byte."""
     return bytes((number & 0x7F | 0x80,)) + varint(number >> 7) if number > 0x7F else bytes((number,))
 
 
 def leaf(data: bytes) -> Tree:
-    """A file of one raw block."""
+    """Return a file of one raw block."""
     cid = CID.of(RAW, data)
     return Tree(cid, {cid: data}, (cid,), data)
 
 
 def node(children: Sequence[Tree]) -> Tree:
-    """The file that other files make one behind the other."""
+    """Return the concatenation of files as an inner block."""
     links = b"".join(_field(0x12, _link(child)) for child in children)
     sizes = b"".join(b"\x20" + varint(len(child.data)) for child in children)
     data = b"".join(child.data for child in children)
@@ -51,7 +51,7 @@ def node(children: Sequence[Tree]) -> Tree:
 
 
 def balanced(leaves: Sequence[bytes], *, width: int) -> Tree:
-    """A balanced tree over leaves, at most `width` children a node."""
+    """Return a balanced tree over leaves, with at most `width` children per node."""
     level = [leaf(data) for data in leaves]
     while len(level) > 1:
         level = [node(level[start : start + width]) for start in range(0, len(level), width)]
@@ -59,28 +59,28 @@ def balanced(leaves: Sequence[bytes], *, width: int) -> Tree:
 
 
 def header(root: CID) -> bytes:
-    """A CARv1 header of one root."""
+    """Encode a CARv1 header with one root."""
     return b"\x3a\xa2\x65roots\x81\xd8\x2a\x58\x25\x00" + bytes(root) + b"\x67version\x01"
 
 
 def section(cid: CID, data: bytes) -> bytes:
-    """A CARv1 section."""
+    """Encode a CARv1 section."""
     return varint(36 + len(data)) + bytes(cid) + data
 
 
 def sections(tree: Tree, *, repeat: bool) -> list[bytes]:
-    """The sections of a tree, depth first."""
+    """Encode the sections of a tree, depth first."""
     order = tree.order if repeat else tuple(dict.fromkeys(tree.order))
     return [section(cid, tree.blocks[cid]) for cid in order]
 
 
 def car(tree: Tree, *, repeat: bool = True) -> bytes:
-    """The CAR of a tree."""
+    """Encode the CAR of a tree."""
     return header(tree.root) + b"".join(sections(tree, repeat=repeat))
 
 
 def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Every string that differs in one bit, with the place of its byte."""
+    """Yield every string that differs in one bit, with the index of its byte."""
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8

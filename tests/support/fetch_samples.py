@@ -1,4 +1,4 @@
-"""An image of several blocks, and short limits, for the tests that fetch it."""
+"""An image of several blocks, and short limits, for the tests of downloads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = Limits(connect=2.0, silence=1.0, grace=1.0, duplicate_after=0.3)
 
 
 def blocks_of(data: bytes) -> tuple[CID, dict[CID, bytes]]:
-    """A file's address and its blocks."""
+    """Return a file's CID and its blocks."""
     blocks = {block.cid: block.data for block in dag(io.BytesIO(data))}
     return list(blocks)[-1], blocks
 

@@ -1,4 +1,4 @@
-"""A trustless gateway on a real socket that is honest, or has one vice; and is strict with whoever asks.
+"""A trustless gateway on a real socket, either honest or with one fault.
 
 It answers 400 to a request that our client must not make: another path, a compression accepted, a wrong media type.
 """
@@ -29,18 +29,18 @@ TEBIBYTE = 1 << 40
 
 @dataclass
 class Gateway:
-    """What a gateway serves, how, and what it was asked.
+    """The contents and behaviour of a gateway, and the requests that it received.
 
     Attributes:
-        blocks: what it holds, by address.
-        vice: what it does to each answer; it may write to the handler by itself.
-        has_car: whether it answers with CARs.
-        order: what the CAR's media type says behind the semicolon.
-        repeat: whether repeated blocks are in its CARs again.
-        token: the bearer token that it wants.
-        asked: paths, with how often they were asked for.
+        blocks: the stored blocks by CID.
+        vice: the fault applied to each response; it may write to the handler directly.
+        has_car: whether it serves CARs.
+        order: the parameters of the CAR's media type.
+        repeat: whether its CARs repeat blocks.
+        token: the required bearer token.
+        asked: requested paths, with their counts.
         refused: requests that our client must not make.
-        shown: what stood in ``Authorization`` headers.
+        shown: values of ``Authorization`` headers.
     """
 
     blocks: dict[CID, bytes]
@@ -63,15 +63,15 @@ class Handler(BaseHTTPRequestHandler):
     content_type: str
 
     def do_GET(self) -> None:
-        """Answer with a block or a CAR."""
+        """Respond with a block or a CAR."""
         self.answer()
 
     def do_HEAD(self) -> None:
-        """Say whether a block is there."""
+        """Respond with the headers of a block."""
         self.answer()
 
     def answer(self) -> None:
-        """Check the request, then answer it, with the gateway's vice."""
+        """Check the request, then respond with the gateway's fault."""
         self.gateway.asked[self.path] += 1
         self.gateway.shown += self.headers.get_all("Authorization", [])
         match = re.fullmatch(
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
             self.fail(406)
 
     def is_proper(self, *, is_car: bool) -> bool:
-        """Whether the headers are those that the protocol wants, each once."""
+        """Whether the headers are those that the protocol requires, each once."""
         names = [name.lower() for name in self.headers]
         wanted = {"Accept": CAR_ACCEPT if is_car else RAW_ACCEPT, "Accept-Encoding": "identity"}
         host = self.gateway.url.partition("//")[2].partition("/")[0]
@@ -107,13 +107,13 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def fail(self, status: int) -> None:
-        """An answer without a body."""
+        """Send a response without a body."""
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def head(self, length: int, **more: str) -> None:
-        """The head of a good answer; underscores in names stand for hyphens."""
+        """Send the headers of a successful response; underscores in names stand for hyphens."""
         self.send_response(200)
         self.send_header("Content-Type", self.content_type)
         self.send_header("Content-Length", str(length))
@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def body(self, data: bytes) -> None:
-        """The body, unless only the head was asked for."""
+        """Send the body, unless the request is a HEAD."""
         if self.command != "HEAD":
             self.wfile.write(data)
 
@@ -133,21 +133,21 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(SHUT_RDWR)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library names it so
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """A server that does not wait for its connections, and does not print that a client went away."""
+    """A server that neither waits for its connections nor reports closed ones."""
 
     daemon_threads = True
     block_on_close = False
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that breaks off is what is tested here."""
+        """Ignore errors: clients that disconnect are part of the tests."""
 
 
 def cid_of_text(text: str) -> CID | None:
-    """An address, or nothing where it is none."""
+    """Parse a CID; return None if it is invalid."""
     try:
         return CID.parse(text)
     except UsageError:
@@ -155,13 +155,13 @@ def cid_of_text(text: str) -> CID | None:
 
 
 def honest(handler: Handler, data: bytes) -> None:
-    """Serve what was asked for."""
+    """Serve the requested content."""
     handler.head(len(data))
     handler.body(data)
 
 
 def chunked(handler: Handler, data: bytes) -> None:
-    """Serve it in chunks, without saying how much there is."""
+    """Serve it in chunks, without Content-Length."""
     handler.send_response(200)
     handler.send_header("Content-Type", handler.content_type)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -173,7 +173,7 @@ def chunked(handler: Handler, data: bytes) -> None:
 
 
 def flips_bit(place: float) -> Callable[[Handler, bytes], None]:
-    """Serve every answer with one other bit, somewhere between its beginning (0) and its end (1)."""
+    """Flip one bit of every response, at a position between its start (0) and its end (1)."""
 
     def vice(handler: Handler, data: bytes) -> None:
         changed = bytearray(data)
@@ -185,32 +185,32 @@ def flips_bit(place: float) -> Callable[[Handler, bytes], None]:
 
 
 def truncates(handler: Handler, data: bytes) -> None:
-    """Announce all, serve half, hang up."""
+    """Send half of the announced length and close the connection."""
     handler.head(len(data))
     handler.body(data[: len(data) // 2])
     handler.hang_up()
 
 
 def truncates_silently(handler: Handler, data: bytes) -> None:
-    """Serve half as if it were all."""
+    """Serve half with a matching length."""
     honest(handler, data[: len(data) // 2])
 
 
 def stalls(handler: Handler, data: bytes) -> None:
-    """Begin, and then say nothing more."""
+    """Start the response, then send nothing more."""
     handler.head(len(data))
     handler.body(data[: len(data) // 2])
     time.sleep(60)
 
 
 def stalls_at_once(handler: Handler, data: bytes) -> None:
-    """Say nothing at all."""
+    """Send nothing."""
     del handler, data
     time.sleep(60)
 
 
 def drips(handler: Handler, data: bytes) -> None:
-    """Serve a byte a second (ten, so that the tests are quick)."""
+    """Send ten bytes per second."""
     handler.head(len(data))
     for byte in data:
         handler.body(bytes((byte,)))
@@ -218,7 +218,7 @@ def drips(handler: Handler, data: bytes) -> None:
 
 
 def drips_headers(handler: Handler, data: bytes) -> None:
-    """Send a head that does not end, byte by byte."""
+    """Send endless headers, byte by byte."""
     handler.send_response(200)
     handler.flush_headers()
     for byte in b"X-Padding: " + data:
@@ -227,14 +227,14 @@ def drips_headers(handler: Handler, data: bytes) -> None:
 
 
 def continues_for_ever(handler: Handler, data: bytes) -> None:
-    """Say 100 Continue again and again."""
+    """Send 100 Continue repeatedly."""
     del data
     while True:
         handler.body(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
 
 
 def trails_for_ever(handler: Handler, data: bytes) -> None:
-    """Serve it, and then trailers without end."""
+    """Serve it, followed by endless trailers."""
     handler.send_response(200)
     handler.send_header("Content-Type", handler.content_type)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -245,7 +245,7 @@ def trails_for_ever(handler: Handler, data: bytes) -> None:
 
 
 def redirects_to(url: str) -> Callable[[Handler, bytes], None]:
-    """Send whoever asks elsewhere; "{path}" stands for what was asked for."""
+    """Redirect the client; "{path}" stands for the requested path."""
 
     def vice(handler: Handler, data: bytes) -> None:
         del data
@@ -258,21 +258,21 @@ def redirects_to(url: str) -> Callable[[Handler, bytes], None]:
 
 
 def zips(handler: Handler, data: bytes) -> None:
-    """Answer with gzip, which nobody asked for."""
+    """Respond with gzip, which was not requested."""
     packed = gzip.compress(data)
     handler.head(len(packed), Content_Encoding="gzip")
     handler.body(packed)
 
 
 def announces_a_tebibyte(handler: Handler, data: bytes) -> None:
-    """Announce 1 TiB."""
+    """Announce a length of 1 TiB."""
     handler.head(TEBIBYTE)
     handler.body(data)
     handler.hang_up()
 
 
 def sends_without_end(handler: Handler, data: bytes) -> None:
-    """Serve chunks without end."""
+    """Send endless chunks."""
     handler.send_response(200)
     handler.send_header("Content-Type", handler.content_type)
     handler.send_header("Transfer-Encoding", "chunked")
@@ -282,14 +282,14 @@ def sends_without_end(handler: Handler, data: bytes) -> None:
 
 
 def closes_after_every_block(handler: Handler, data: bytes) -> None:
-    """Serve at most a mebibyte and a bit, and hang up, without having announced it."""
+    """Close the connection after slightly more than 1 MiB, without a Connection header."""
     handler.head(len(data))
     handler.body(data[: (1 << 20) + 300])
     handler.hang_up()
 
 
 def is_busy(handler: Handler, data: bytes) -> None:
-    """Have no time."""
+    """Respond with 503."""
     del data
     handler.fail(503)
 
@@ -303,7 +303,7 @@ def serving(
     host: str = "127.0.0.1",
     **settings: Any,
 ) -> Iterator[Gateway]:
-    """A gateway that runs until the block ends."""
+    """Run a gateway until the block ends."""
     gateway = Gateway(blocks, vice, **settings)
     server = Server((host, 0), type("Bound", (Handler,), {"gateway": gateway}))
     if tls is not None:

@@ -1,4 +1,4 @@
-"""Chains that misbehave as real networks do: slow blocks, and a line to the node that breaks at a chosen moment."""
+"""Local chains with the faults of real networks: slow blocks, and connections that break at a chosen request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import wait_for_chain
 
 @contextmanager
 def fresh_anvil(*options: str) -> Iterator[Chain]:
-    """A chain of its own, started with these options."""
+    """Start a separate chain with these options."""
     port = free_port()
     command = [str(find_anvil()), "--chain-id", str(CHAIN_ID), "--prune-history", "256", "--port", str(port), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -31,15 +31,15 @@ def fresh_anvil(*options: str) -> Iterator[Chain]:
 
 @dataclass
 class Line:
-    """The line between a program and its node.
+    """A connection between a program and its node, with faults.
 
     Attributes:
         node: URL of the node.
-        url: where the line begins.
-        cut_before: it breaks before a request of this method reaches the node.
-        cut_after: it breaks when the node has carried out a request of this method, before the answer comes back.
-        is_cut: it is broken.
-        stale: the last answer to this method is given again and again, as by a node that lags behind.
+        url: URL of the proxy.
+        cut_before: break before a request of this method reaches the node.
+        cut_after: break after the node has processed a request of this method, before its response.
+        is_cut: whether it is broken.
+        stale: repeat the last response to this method, like a lagging node.
         requests: methods of the requests that reached the node.
     """
 
@@ -53,7 +53,7 @@ class Line:
     answers: dict[str, bytes] = field(default_factory=dict)
 
     def pass_on(self, body: bytes) -> bytes | None:
-        """Pass a request on; None where the line breaks."""
+        """Forward a request; return None if the connection breaks."""
         method = json.loads(body)["method"]
         self.is_cut = self.is_cut or method == self.cut_before
         if self.is_cut:
@@ -65,16 +65,16 @@ class Line:
         return None if self.is_cut else answer
 
     def mend(self) -> None:
-        """Put the line together again."""
+        """Restore the connection."""
         self.is_cut, self.cut_before, self.cut_after = False, "", ""
 
 
 @contextmanager
 def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[str]:
-    """Serve on loopback in a node's stead.
+    """Serve on loopback in place of a node.
 
     Args:
-        answer: to the body of a request, status and body; None where the line breaks.
+        answer: maps the body of a request to status and body; None breaks the connection.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -100,7 +100,7 @@ def stand_in(answer: Callable[[bytes], tuple[int, bytes] | None]) -> Iterator[st
 
 @contextmanager
 def line_to(chain: Chain) -> Iterator[Line]:
-    """A line to a chain that can be cut."""
+    """Run a proxy of a chain that can be interrupted."""
     line = Line(chain.url)
 
     def answer(body: bytes) -> tuple[int, bytes] | None:
@@ -112,7 +112,7 @@ def line_to(chain: Chain) -> Iterator[Line]:
 
 
 def rpc(chain: Chain, method: str, *parameters: Any) -> Any:
-    """Ask the node something that only a development node does."""
+    """Send a request that only development nodes support."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
     answer = json.loads(post(chain.url, body))
     assert "error" not in answer, answer

@@ -1,4 +1,4 @@
-"""A repository without a chain, as a process: it serves three images, and has a file that is none.
+"""A repository without a chain, as a process: three images, and a file that is not an image.
 
 ``python -m tests.support.repository_process FOLDER OPTIONS``; the options are those of `Listening` as JSON, and tokens.
 """
@@ -49,7 +49,7 @@ HOST = "127.0.0.1"
 
 
 def release(number: int, size: int, *, sha256: bytes = bytes(32), dag_root: bytes | None = None) -> Release:
-    """A release of version 1.NUMBER.0."""
+    """Return a release with version 1.NUMBER.0."""
     facts: dict[str, Any] = {"load_address": 0, "active_from": 0, "chip_id": 0, "status": Status.ACTIVE}
     return Release("acme-thermo2", Version(1, number, 0), sha256, size, dag_root=dag_root, **facts)
 
@@ -63,32 +63,32 @@ BIG_CLAIM, SMALL_CLAIM = CLAIMS[0], CLAIMS[-1]
 
 
 def agreed(claim: Claim, expires_at: int) -> Claim:
-    """The same claim under an accepted agreement."""
+    """Return the same claim under an accepted agreement."""
     release, uri = claim.release, "https://broker.example"
     agreement = Agreement(1, "0x00", release.product, release.version, expires_at, AgreementStatus.ACCEPTED, uri)
     return replace(claim, agreement=agreement)
 
 
 def revoked(claim: Claim) -> Claim:
-    """The same claim after the vendor revoked the release."""
+    """Return the same claim after the release was revoked."""
     return replace(claim, release=replace(claim.release, status=Status.REVOKED))
 
 
 def read_fixed() -> Reading:
-    """The rights that the repository in the test reads from its chain."""
+    """Return the serving rights, which a real repository reads from its chain."""
     return Reading(NOW, CLAIMS)
 
 
 @dataclass(frozen=True)
 class Running:
-    """A repository that serves.
+    """A running repository.
 
     Attributes:
-        url: where.
+        url: its URL.
         process: the process.
         store: its store.
         log: its access log.
-        authority: the file of its certificate, where it speaks TLS.
+        authority: the file of its certificate, if it uses TLS.
     """
 
     url: str
@@ -98,7 +98,7 @@ class Running:
     authority: Path | None = None
 
     def slow_reader(self, request: bytes) -> socket.socket:
-        """A client with small buffers that has read the first byte of an answer, and reads no more."""
+        """Open a connection with small buffers, read the first byte of a response, and stop reading."""
         connection = self.connect(buffer=1 << 14)
         connection.sendall(request)
         assert connection.recv(1) == b"H"
@@ -106,16 +106,16 @@ class Running:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Its port."""
         return int(self.url.rpartition(":")[2])
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        """Ask, on a connection of its own."""
+        """Send a request on a new connection."""
         options = {"verify": str(self.authority) if self.authority else True} | options
         return requests.request(options.pop("method", "GET"), self.url + path, timeout=WAIT_SECONDS, **options)
 
     def connect(self, *, buffer: int = 0) -> socket.socket:
-        """A connection, on which nothing was said yet; the bytes that the system takes for us may be fewer."""
+        """Open a connection without sending; its receive buffer may be limited."""
         connection = socket.socket()
         if buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -126,29 +126,29 @@ class Running:
         return ssl.create_default_context(cafile=str(self.authority)).wrap_socket(connection, server_hostname=HOST)
 
     def say(self, words: bytes) -> bytes:
-        """Say something on a connection, and return all that comes."""
+        """Send bytes on a connection; return everything received."""
         with self.connect() as connection:
             connection.sendall(words)
             return receive_all(connection)
 
     @property
     def peak_memory(self) -> int:
-        """The most memory that the process had at one time, in bytes."""
+        """The peak memory of the process in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """The access log."""
+        """The lines of the access log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def line(self, number: int) -> dict[str, Any]:
-        """One line of it, which is written when the answer is over."""
+        """Return a line of the log, which is written when the response is complete."""
         return eventually(lambda: self.lines[number:], what="the line in the access log")[0]
 
 
 def receive_all(connection: socket.socket) -> bytes:
-    """What comes until the other end closes or resets the connection."""
+    """Receive until the peer closes or resets the connection."""
     data = bytearray()
     try:
         while part := connection.recv(1 << 16):
@@ -160,7 +160,7 @@ def receive_all(connection: socket.socket) -> bytes:
 
 @contextmanager
 def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any) -> Iterator[Running]:
-    """Run one whose store lies in a folder, after a word to the shell."""
+    """Run a repository whose store is in a folder, after a shell command."""
     if tls:
         options |= {"certificate": str(CERTIFICATE), "private_key": str(PRIVATE_KEY)}
     authority = Path(options["certificate"]) if "certificate" in options else None
@@ -180,7 +180,7 @@ def running(folder: Path, *, tls: bool = False, before: str = "", **options: Any
 
 
 def main(folder: Path, *, tokens: str | None = None, store: str | None = None, **options: Any) -> None:
-    """Serve with shorter times than the defaults."""
+    """Serve with shorter timeouts than the defaults."""
     refresh = options.pop("refresh", 30.0)
     for name in ("certificate", "private_key"):
         options[name] = Path(options[name]) if name in options else None

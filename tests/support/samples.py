@@ -1,4 +1,4 @@
-"""Values that tests begin with, and change in the one place they are about."""
+"""Valid sample values, which each test changes in one place."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ BOARD = BoardAnswer(
 
 
 def code(size: int = 64, *, stack: int = RAM.end, reset: int = FLASH.start + 9) -> bytes:
-    """An image that begins with a vector table."""
+    """Return an image that starts with a vector table."""
     return struct.pack("<II", stack, reset).ljust(size, b"\xa5")[:size]
 
 
 def release_of(image: bytes, **changes: Any) -> Release:
-    """The record of an image as version 1.1.0 of `PRODUCT`, but for the changes."""
+    """Return the record of an image as version 1.1.0 of `PRODUCT`, with the given changes."""
     facts: dict[str, Any] = {
         "product": PRODUCT.name,
         "version": Version(1, 1, 0),
@@ -52,7 +52,7 @@ def release_of(image: bytes, **changes: Any) -> Release:
 
 
 def answer_with(**changes: Any) -> ChainAnswer:
-    """What a chain in good order says of the release of `code`, but for the changes."""
+    """Return a valid chain answer for the release of `code`, with the given changes."""
     facts: dict[str, Any] = {
         "chain_id": TRUST.chain_id,
         "contract": CONTRACT,
@@ -68,7 +68,7 @@ def answer_with(**changes: Any) -> ChainAnswer:
 
 
 def proposal_with(**changes: Any) -> Proposal:
-    """A proposal to publish one release, but for the changes."""
+    """Return a proposal to publish one release, with the given changes."""
     facts: dict[str, Any] = {
         "chain_id": 1337,
         "safe": SAFE,

@@ -1,7 +1,6 @@
-"""Samples of exhaustive sweeps: a part of the cases in ``make test``, all of them in ``make deep``.
+"""Samples of exhaustive sweeps: some of the cases in ``make test``, all of them in ``make deep``.
 
-The seed is drawn anew for every run and printed in pytest's header; BLOCKOTA_SEED sets it again. BLOCKOTA_EXHAUSTIVE
-takes all cases.
+The random seed of each run is printed in pytest's header; BLOCKOTA_SEED sets it. BLOCKOTA_EXHAUSTIVE selects all cases.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ SEED = int(os.environ.setdefault("BLOCKOTA_SEED", str(random.SystemRandom().rand
 
 
 def sampled(cases: Sequence[Case], *, one_in: int) -> Sequence[Case]:
-    """Every `one_in`-th case, the first of them drawn by the seed; all cases in ``make deep``."""
+    """Return every `one_in`-th case, starting at a random one; all cases in ``make deep``."""
     if os.environ.get("BLOCKOTA_EXHAUSTIVE"):
         return cases
     return cases[random.Random(SEED).randrange(one_in) :: one_in]  # noqa: S311 - a draw that can be repeated

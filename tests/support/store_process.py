@@ -1,6 +1,6 @@
-"""A process that works in a local store beside others.
+"""A process that uses a local store concurrently with others.
 
-``python -m tests.support.store_process FOLDER WORK ARGUMENT``; it prints ``ready``, and ``done`` at its end.
+``python -m tests.support.store_process FOLDER WORK ARGUMENT`` prints ``ready``, and ``done`` at its end.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ TURNS = 10
 
 
 def fetch(store: LocalStore, url: str) -> None:
-    """Find the image at a source, and keep it."""
+    """Download the image from a source into the store."""
     say("ready")
     stage = SearchStage("the source", lambda: [Source(url)])
     find_image(release_of(IMAGE, dag_root=ROOT.digest), store, stages=[stage], into=io.BytesIO())
 
 
 def hold(store: LocalStore, kind: str) -> None:
-    """Hold the store until a line comes in."""
+    """Lock the store until a line is read from stdin."""
     with store.locked(exclusive=kind == "alone"):
         say("ready")
         sys.stdin.readline()
 
 
 def put(store: LocalStore, number: str) -> None:
-    """Put a file again and again; while it is pinned, it is whole."""
+    """Put a file repeatedly; while it is pinned, it is complete."""
     data = FILES[int(number)]
     say("ready")
     for _ in range(TURNS):
@@ -52,11 +52,11 @@ def put(store: LocalStore, number: str) -> None:
         cid = store.put(io.BytesIO(data))
         assert b"".join(store.open(cid)) == data
         store.unpin(cid)
-        time.sleep(2 * (time.monotonic() - began))  # or those who remove would never have a turn
+        time.sleep(2 * (time.monotonic() - began))  # gives the removing processes a turn
 
 
 def sweep(store: LocalStore, _: str) -> None:
-    """Remove whatever is not pinned, again and again, and once more when a line came in."""
+    """Remove unpinned blocks repeatedly, and once more after a line on stdin."""
     roots, is_over = addresses(), False
     say("ready")
     while not is_over:
@@ -65,18 +65,18 @@ def sweep(store: LocalStore, _: str) -> None:
 
 
 def addresses() -> list[CID]:
-    """The addresses of the files."""
+    """Return the CIDs of the files."""
     return [cid_of(io.BytesIO(data)) for data in FILES]
 
 
 def say(word: str) -> None:
-    """Tell the parent."""
+    """Print a line for the parent process."""
     print(word, flush=True)  # noqa: T201 - that is how the parent learns it
 
 
 @contextmanager
 def working(folder: Path, work: str, argument: str = "") -> Iterator[subprocess.Popen[str]]:
-    """A process that has begun its work."""
+    """Start a process and wait until it is ready."""
     command = [sys.executable, "-m", "tests.support.store_process", str(folder), work, argument]
     with subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

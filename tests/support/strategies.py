@@ -1,4 +1,4 @@
-"""Values of the project's own kinds, for property tests."""
+"""Hypothesis strategies of the project's types."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ Result = TypeVar("Result")
 
 
 def eventually(condition: Callable[[], Result], *, what: str = "the condition") -> Result:
-    """Ask again and again until the answer is true; returns the answer.
+    """Poll a condition until it is true; return its value.
 
     Args:
-        condition: what is asked; it should cost little.
+        condition: is polled; it should be cheap.
         what: names the condition in the failure.
 
     Raises:

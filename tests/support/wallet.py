@@ -1,7 +1,7 @@
-"""A wallet as ERC-7730 asks for one, for the formats that our descriptors use; it refuses whatever it does not know.
+"""An ERC-7730 wallet for the formats that our descriptors use; it refuses all others.
 
-It knows a function by the descriptor's key alone, as a wallet does: name, types and parameter names. Source: ERC-7730,
-sections "Display" and "Field formats".
+A function is identified by the descriptor's key: name, types and parameter names. Source: ERC-7730, sections
+"Display" and "Field formats".
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ PARAMS: dict[str, Any] = {
 
 
 class CannotShowError(Exception):
-    """The descriptor asks for something that this wallet does not know, or has no display for the call."""
+    """The descriptor uses an unknown feature, or has no display for the call."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What stands on the screen.
+    """The contents of the screen.
 
     Attributes:
-        intent: what is about to be done.
+        intent: the action.
         lines: label and text of each field, in order.
     """
 
@@ -45,10 +45,10 @@ class Shown:
 
 
 def show(descriptor: dict[str, Any], calldata: bytes) -> Shown:
-    """What a wallet shows of calldata.
+    """Render calldata.
 
     Raises:
-        CannotShowError: it is none of the descriptor's functions, or the descriptor cannot be followed.
+        CannotShowError: the descriptor lacks the function or cannot be evaluated.
     """
     for key, display in descriptor["display"]["formats"].items():
         if call := Interface([abi_entry(key)]).decode_call(calldata):
@@ -57,7 +57,7 @@ def show(descriptor: dict[str, Any], calldata: bytes) -> Shown:
 
 
 def lines(fields: list[dict[str, Any]], scope: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The lines of fields whose paths begin in a scope; a group is shown once for each element of its list."""
+    """Render the fields whose paths start in a scope; a group is repeated for each element of its list."""
     for field in fields:
         if "fields" not in field:
             yield line(field, scope)
@@ -69,7 +69,7 @@ def lines(fields: list[dict[str, Any]], scope: dict[str, Any]) -> Iterator[tuple
 
 
 def line(field: dict[str, Any], scope: dict[str, Any]) -> tuple[str, str]:
-    """One field's label and text."""
+    """Render one field as label and text."""
     if not field.keys() <= KEYS or field.get("visible", "always") != "always":
         raise CannotShowError(f"a field with {sorted(field)}, visible {field.get('visible')}")
     if field["format"] not in PARAMS or field.get("params") != PARAMS[field["format"]]:
@@ -82,7 +82,7 @@ def line(field: dict[str, Any], scope: dict[str, Any]) -> tuple[str, str]:
 
 
 def sliced(number: int, part: str) -> int:
-    """Some bytes of a number's ABI word, as a number: ``[-8:-6]`` or ``[-3:]``."""
+    """Return some bytes of a number's ABI word, as a number: ``[-8:-6]`` or ``[-3:]``."""
     match = re.fullmatch(r"\[(-\d+):(-\d+)?\]", part)
     if match is None:
         raise CannotShowError(f"slice {part}")
@@ -91,7 +91,7 @@ def sliced(number: int, part: str) -> int:
 
 
 def text(form: str, value: Any) -> str:
-    """A value in one of the formats: numbers decimal, bytes in hexadecimal, text as it is."""
+    """Render a value: numbers decimal, bytes in hexadecimal, text unchanged."""
     if form == "date":
         return datetime.fromtimestamp(value, UTC).isoformat()
     if form == "addressName":
@@ -100,7 +100,7 @@ def text(form: str, value: Any) -> str:
 
 
 def abi_entry(key: str) -> dict[str, Any]:
-    """A descriptor's key, ``name(type parameter,…)``, as an entry of a JSON ABI, in which a tuple has components."""
+    """Convert a descriptor's key, ``name(type parameter,…)``, to an entry of a JSON ABI with components of tuples."""
     name, _, rest = key.partition("(")
     inputs, rest = parameters(rest)
     if rest:
@@ -109,7 +109,7 @@ def abi_entry(key: str) -> dict[str, Any]:
 
 
 def parameters(rest: str) -> tuple[list[dict[str, Any]], str]:
-    """The parameters up to a closing bracket, and what follows it."""
+    """Parse the parameters up to a closing bracket; return them and the rest."""
     found: list[dict[str, Any]] = []
     while rest and rest[0] != ")":
         components: list[dict[str, Any]] | None = None
