@@ -36,13 +36,19 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
     """Publish an image, sign it, verify it, and fetch it from the store and from a repository; then sign the next one.
 
     Returns:
-        The bytes by which each command's peak memory exceeds that of one that only asks the chain.
+        The bytes by which each command's peak memory exceeds that of the same kind of command without an image.
     """
     pair(workshop)
     digest = write_image(Path("large.bin"), size)
     release = ("--product", PRODUCT.name, "--version", "1.0.0")
-    idle = peak_of("release", "list")
+    reading = peak_of("release", "list")
     peaks = {"publish": peak_of("release", "publish", "large.bin", *release, "--configuration", "-o", "large.json")}
+    nonce = Proposal.from_json(Path("large.json").read_bytes()).nonce
+    peak_of("proposal", "reject", "--nonce", str(nonce), "--reason", "no image", "-o", "empty.json")
+    without = {
+        "sign": peak_of("proposal", "sign", "empty.json", "--key", "dev:1", "--yes"),
+        "show": peak_of("proposal", "show", "empty.json"),
+    }
     peaks["sign the first"] = peak_of("proposal", "sign", "large.json", "--key", "dev:1", "--yes")
     execute_signed(Proposal.from_json(Path("large.json").read_bytes()), workshop.chain, cast=workshop.cast)
     peaks["verify"] = peak_of("release", "verify", "large.bin", "--product", PRODUCT.name)
@@ -54,7 +60,7 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
         peaks["fetch over HTTP"] = peak_of("release", "fetch", *release, *words, "-o", "far.bin")
         peaks |= sign_the_next(served.url)
     check_image(Path("far.bin"), digest)
-    return {name: peak - idle for name, peak in peaks.items()}
+    return {name: peak - without.get(name.split()[0], reading) for name, peak in peaks.items()}
 
 
 def sign_the_next(url: str) -> dict[str, int]:

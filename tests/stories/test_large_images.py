@@ -13,10 +13,10 @@ from tests.stories.test_bad_input import REFUSED, refused
 
 
 def test_64_mebibytes_go_the_whole_road_in_little_memory(workshop: Workshop) -> None:
-    """Publishing, signing, verifying and fetching take less than a quarter of its size above an idle command."""
+    """Publishing, signing, verifying and fetching need less than a quarter of its size above a command without it."""
     peaks = walk(workshop, size=64 * MEBIBYTE)
     for name, peak in peaks.items():
-        assert peak < 16 * MEBIBYTE, f"{name} took {peak:,} bytes more than an idle command"
+        assert peak < 16 * MEBIBYTE, f"{name} took {peak:,} bytes more than without an image"
 
 
 def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> None:
