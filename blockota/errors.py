@@ -48,7 +48,6 @@ class Action(Enum):
     PAIR_PRODUCT = auto()
     LIST_RELEASES = auto()
     OMIT_MANIFEST = auto()
-    SHOW_RELEASE = auto()
     PUBLISH_AS_CONFIGURATION = auto()
     PUBLISH_BELOW_NEWEST = auto()
     PUBLISH_AT_ONCE = auto()  # without an active-from time
@@ -75,9 +74,6 @@ class Action(Enum):
     LIST_APE_ACCOUNTS = auto()
     # Brokers and repositories
     LIST_AGREEMENTS = auto()
-    OFFER_REPLICA = auto()
-    ANNOUNCE_URL = auto()
-    SIGN_ANNOUNCEMENT = auto()
     NAME_VENDOR_SOURCE = auto()
     FORGIVE_SOURCE = auto()
     NAME_STATE_FILE = auto()
