@@ -125,26 +125,16 @@ def show_value(name: str, value: Any) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _show_version(packed: int) -> str:
-    return str(Version.unpack(packed) or "none")
-
-
-def _show_address(address: int) -> str:
-    return f"0x{address:08x}"
-
-
-def _show_status(number: int) -> str:
-    return _STATUSES[number] if number < len(_STATUSES) else str(number)
-
-
 _SHOWN: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("version", "head", "minimumVersion", "requested"), _show_version),
+    **dict.fromkeys(
+        ("version", "head", "minimumVersion", "requested"), lambda packed: str(Version.unpack(packed) or "none")
+    ),
     **dict.fromkeys(("product", "oem", "name"), product_name),
-    **dict.fromkeys(("loadAddress", "flashStart"), _show_address),
+    **dict.fromkeys(("loadAddress", "flashStart"), lambda address: f"0x{address:08x}"),
     **dict.fromkeys(("expiresAt", "blockTime"), show_time),
     "activeFrom": lambda seconds: show_time(seconds) if seconds else "at once",
     "chipId": lambda number: f"0x{number:03x}",
-    "status": _show_status,
+    "status": lambda number: _STATUSES[number] if number < len(_STATUSES) else str(number),
 }
 
 

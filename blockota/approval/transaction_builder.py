@@ -111,15 +111,11 @@ def _serialized(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(_serialized, value))}]"
     if isinstance(value, dict):
-        keys = sorted(value, key=_utf_16)
+        # JavaScript sorts by UTF-16 code units.
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
         parts = "".join(f"{_serialized(value[key])}," for key in keys)
         return f"{{{_stringified(keys)}{parts}}}"
     return _stringified(value)
-
-
-def _utf_16(key: str) -> bytes:
-    """The order of UTF-16 code units, by which JavaScript sorts."""
-    return key.encode("utf-16-be", "surrogatepass")
 
 
 def _stringified(value: Any) -> str:
