@@ -54,7 +54,12 @@ class BrokerState:
             self._database = sqlite3.connect(path, timeout=0.2, isolation_level=None)
         try:
             with self._translated():
-                self._lock()
+                # Lock the file while it is open, and flush each write to disk.
+                self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.execute("BEGIN EXCLUSIVE")
+                self._database.execute("COMMIT")
+                self._database.executescript(_SCHEMA)
             self._check(identity)
         except BaseException:
             self._database.close()
@@ -156,14 +161,6 @@ class BrokerState:
         text = str(address or "")
         if self._rows("SELECT cid FROM manifests WHERE release = ?", (release,)) != [(text,)]:
             self._write("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (release, text))
-
-    def _lock(self) -> None:
-        """Lock the file while it is open, and flush each write to disk."""
-        self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.execute("BEGIN EXCLUSIVE")
-        self._database.execute("COMMIT")
-        self._database.executescript(_SCHEMA)
 
     def _check(self, identity: Mapping[str, str]) -> None:
         known = dict(self._rows("SELECT key, value FROM identity"))

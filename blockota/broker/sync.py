@@ -150,7 +150,11 @@ class BrokerSync:
                 case Announce():
                     yield self._announce(step)
                 case Withhold():
-                    raise _unfit(step)
+                    raise ContentError(
+                        f"{step.file.label} is not kept",
+                        why=f"the blocks of {step.file.cid} are valid, but not the image that the chain records",
+                        remedy="tell the vendor: the release was published with another image's address",
+                    )
         except (RefusedError, StoreError) as error:
             yield Done(_VERBS[type(step)], step.file.label, error=error)
 
@@ -266,14 +270,6 @@ def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
     what = "1 step of the round failed" if len(errors) == 1 else f"{len(errors)} steps of the round failed"
     names = ", ".join(f"could not {done.verb} {done.subject}" for done, _ in errors)
     return kind(what, why=names, remedy="see the messages above, and run this again: completed steps are kept")
-
-
-def _unfit(step: Withhold) -> ContentError:
-    return ContentError(
-        f"{step.file.label} is not kept",
-        why=f"the blocks of {step.file.cid} are valid, but not the image that the chain records",
-        remedy="tell the vendor: the release was published with another image's address",
-    )
 
 
 def _no_source(step: Fetch) -> StoreError:
