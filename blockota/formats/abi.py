@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -369,14 +369,12 @@ def interface(contract: str) -> Interface:
 
 def _tuple_of(parameters: Sequence[dict[str, Any]]) -> AbiType:
     labels = tuple(parameter["name"] or str(number) for number, parameter in enumerate(parameters))
-    return AbiType("tuple", parts=tuple(_types_of(parameters)), labels=labels)
-
-
-def _types_of(parameters: Sequence[dict[str, Any]]) -> Iterator[AbiType]:
+    parts = []
     for parameter in parameters:
         base = parameter["type"].removesuffix("[]")
         kind = _tuple_of(parameter["components"]) if base == "tuple" else parse_type(base)
-        yield AbiType("list", parts=(kind,)) if base != parameter["type"] else kind
+        parts.append(AbiType("list", parts=(kind,)) if base != parameter["type"] else kind)
+    return AbiType("tuple", parts=tuple(parts), labels=labels)
 
 
 def _decode_whole(types: Sequence[AbiType], data: bytes) -> list[Any]:

@@ -260,14 +260,13 @@ def _close(levels: list[list[DagLink]], height: int) -> Iterator[Block]:
 
 
 def _encode_inner(links: list[DagLink]) -> bytes:
-    encoded = b"".join(_field(_NODE_LINK, _encode_link(link)) for link in links)
+    encoded = b""
+    for link in links:
+        total_size = b"\x18" + varint(link.total_size)
+        encoded += _field(_NODE_LINK, _field(_LINK_HASH, bytes(link.cid)) + _field(_LINK_NAME, b"") + total_size)
     sizes = b"".join(b"\x20" + varint(link.file_size) for link in links)
     file_size = b"\x18" + varint(sum(link.file_size for link in links))
     return encoded + _field(_NODE_DATA, bytes((0x08, _UNIXFS_FILE)) + file_size + sizes)
-
-
-def _encode_link(link: DagLink) -> bytes:
-    return _field(_LINK_HASH, bytes(link.cid)) + _field(_LINK_NAME, b"") + b"\x18" + varint(link.total_size)
 
 
 def _field(number: int, value: bytes) -> bytes:

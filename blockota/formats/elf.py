@@ -139,9 +139,10 @@ def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
     """
     if segment.offset not in header.tables:
         return segment
+    places = range(header.sections_at, header.sections_at + header.section_count * _SECTION.size, _SECTION.size)
     starts = [
         offset
-        for _, kind, flags, _, offset, size, *_ in _section_rows(content, header)
+        for _, kind, flags, _, offset, size, *_ in (_SECTION.unpack_from(content, place) for place in places)
         if kind != _SECTION_NO_BITS and flags & _SECTION_ALLOCATED and size
         and segment.offset <= offset < segment.offset + segment.size
     ]  # fmt: skip
@@ -151,13 +152,6 @@ def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
             remedy="link it with -n, or convert it with arm-none-eabi-objcopy -O ihex",
         )  # fmt: skip
     return segment.without_start(min(starts) - segment.offset)
-
-
-def _section_rows(content: bytes, header: _Header) -> list[tuple[int, ...]]:
-    return [
-        _SECTION.unpack_from(content, header.sections_at + number * _SECTION.size)
-        for number in range(header.section_count)
-    ]
 
 
 def _bytes_of(content: bytes, segment: _Segment) -> bytes:

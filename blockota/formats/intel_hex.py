@@ -7,7 +7,6 @@ bytes' sum a multiple of 256. Whatever a strict reader could only guess at is re
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -68,7 +67,10 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
         ImageError: a line is not as the specification says, or the file does not end where its end record is.
     """
     pieces, base, ended = [], 0, False
-    for record in _records(content):
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.rstrip():
+            continue
+        record = _parse_record(number, line.rstrip())
         if ended:
             raise _refused(record.line, "it follows the end record")
         ended = record.kind is RecordType.END_OF_FILE
@@ -79,12 +81,6 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
     if not ended:
         raise ImageError("the HEX file has no end record", why="it was cut short", remedy="fetch or build it again")
     return tuple(pieces)
-
-
-def _records(content: bytes) -> Iterator[Record]:
-    for number, line in enumerate(content.splitlines(), start=1):
-        if stripped := line.rstrip():
-            yield _parse_record(number, stripped)
 
 
 def _parse_record(line: int, text: bytes) -> Record:
