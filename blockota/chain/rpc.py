@@ -99,7 +99,10 @@ class RpcEndpoint:
             why = next(words for kind, words in _FAILURES if isinstance(cause, kind))
             raise self.unreachable(why) from cause
         if response.status != HTTPStatus.OK:
-            raise self._refusal(response.status)
+            # Some nodes refuse a range of blocks by an HTTP status.
+            status = response.status
+            reason = f" ({HTTPStatus(status).phrase})" if status in set(HTTPStatus) else ""
+            raise RpcError(None, f"it answers with the HTTP status {status}{reason}", status=status)
         return self._result(response.data)
 
     def unreachable(self, why: str) -> ChainError:
@@ -130,12 +133,6 @@ class RpcEndpoint:
         if proxy and parts.hostname and not proxy_bypass(parts.hostname):
             return urllib3.ProxyManager(proxy, retries=retries)
         return urllib3.PoolManager(retries=retries)
-
-    def _refusal(self, status: int) -> Exception:
-        """A refusal by an HTTP status: some nodes refuse a range of blocks in this way."""
-        known = status in set(HTTPStatus)
-        reason = f" ({HTTPStatus(status).phrase})" if known else ""
-        return RpcError(None, f"it answers with the HTTP status {status}{reason}", status=status)
 
     def _result(self, body: bytes) -> Any:
         try:

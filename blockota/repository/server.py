@@ -182,7 +182,9 @@ class _Server:
             self._accept, sock=listener, ssl=context, ssl_handshake_timeout=handshake_seconds
         )
         refreshing = [asyncio.create_task(each) for each in self._refreshing()]
-        on_ready(self._url(listener))
+        scheme = "https" if context else "http"
+        host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
+        on_ready(f"{scheme}://{host}:{listener.getsockname()[1]}")
         while not await asyncio.to_thread(stop.wait, 1.0):
             pass
 
@@ -195,10 +197,6 @@ class _Server:
         for task in refreshing:
             task.cancel()
         await self._finish(stop)
-
-    def _url(self, listener: socket.socket) -> str:
-        host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
-        return f"{'https' if self._listening.certificate else 'http'}://{host}:{listener.getsockname()[1]}"
 
     async def _finish(self, stop: Stop) -> None:
         """Close idle connections, and the others when their transfer or the time is over."""
