@@ -1,13 +1,13 @@
 """A Kubo node as a store: blocks go in and out as CAR files over its RPC API.
 
 The DAG is built here and only its blocks are pushed (``dag/import``), so no setting of the node changes an address. One
-request carries two CARs, the blocks and then their root, under the lock that keeps the node's garbage collection out.
-What is read (``dag/export``) is checked block by block, for a node tells of an error in the midst of a stream only in
-an HTTP trailer that no Python client reads.
+request has two CARs, the blocks and then their root, so that the node's pin lock keeps garbage collection out until
+the root is pinned. What is read (``dag/export``) is checked block by block: a node reports an error in the middle of a
+stream only in an HTTP trailer, which Python clients do not read.
 
-The node is somebody's own: it is not believed, but it may take the time and the memory of its answers.
+The node is the operator's own: its blocks are not trusted, but its responses have no limits of time and memory.
 
-Source: Kubo RPC API v0 (docs.ipfs.tech/reference/kubo/rpc), read and tried with Kubo 0.43.
+Source: Kubo RPC API v0 (docs.ipfs.tech/reference/kubo/rpc), tested with Kubo 0.43.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from blockota.errors import Action, NotInStoreError, StoreError, UsageError
 from blockota.formats.car import join_car, read_car
 from blockota.formats.cid import CID, RAW, Block, dag
 
-# Read once, by the import: its own copy of requests warns with every request, and its other backend is broken.
+# Read once, by the import: its patched copy of requests warns on every request, and its httpx backend is broken.
 os.environ["PY_IPFS_HTTP_CLIENT_PATCH_REQUESTS"] = "no"
 os.environ["PY_IPFS_HTTP_CLIENT_PREFER_HTTPX"] = "no"
 import ipfshttpclient
@@ -40,23 +40,23 @@ from ipfshttpclient.exceptions import (
 )
 
 OLDEST_VERSION = (0, 40)
-"""The oldest node that is spoken to: the first that takes blocks of 2 MiB and knows the profile of our DAGs."""
+"""The oldest supported node: the first that accepts blocks of 2 MiB and has the profile unixfs-v1-2025."""
 AUTHORIZATION_VARIABLE = "BLOCKOTA_KUBO_AUTHORIZATION"
 TIMEOUT = 120.0
 """Seconds to wait for a node that looks for a block on the network, or pins a large file."""
 _CONNECT_SECONDS = 5.0
 PIECE_SIZE = 1 << 20
-"""Bytes that are sent at a time."""
+"""Bytes that are sent at a time in a request."""
 _PORTS = {"http": 80, "https": 443}
 ABSENT = ("could not find", "not found")
-"""What its messages say of a block that it does not hold."""
+"""Parts of its messages for a block that it does not have."""
 _FULL = ("no space left", "quota exceeded", "storage limit", "file too large")
 _TOKEN = re.compile(r"[!-~]+")
 _FORBIDDEN = (401, 403)
 
 
 class KuboApi:
-    """The RPC API of one node; nothing is asked before the first use.
+    """The RPC API of one node; the first use connects.
 
     Args:
         url: where it listens, such as ``http://127.0.0.1:5001``.
@@ -64,19 +64,18 @@ class KuboApi:
         timeout: seconds to wait for the node's next byte.
 
     Raises:
-        UsageError: one of them cannot be used.
+        UsageError: the URL or the authorization is malformed.
     """
 
     def __init__(self, url: str, *, authorization: str = "", timeout: float = TIMEOUT) -> None:
-        """Remember where the node is."""
         self.url, self._timeout = url, timeout
         self._address, self._base = _api_address(url)
         self._authorization = _Authorization.parse(authorization) if authorization else None
 
     @cached_property
     def client(self) -> Any:
-        """A client of a node that was asked for its version."""
-        # Not `connect`: it refuses every node that is newer than itself.
+        """A client of the node, whose version was checked."""
+        # Not `ipfshttpclient.connect`: it refuses every node that is newer than the library.
         client = ipfshttpclient.Client(
             self._address,
             self._base,
@@ -85,16 +84,16 @@ class KuboApi:
             session=True,
             timeout=(_CONNECT_SECONDS, self._timeout),
         )
-        session = client._client._session  # noqa: SLF001 - there is no other way to these two
-        session.trust_env = False  # neither proxies nor .netrc: an API on loopback is not theirs
-        session.max_redirects = 0  # nor is it somewhere else
+        session = client._client._session  # noqa: SLF001 - the library has no option for these two
+        session.trust_env = False  # no proxies, no .netrc
+        session.max_redirects = 0  # an RPC API does not redirect
         self._check_version(client.version().as_json())
         return client
 
     def not_kubo(self, why: str) -> StoreError:
-        """The error for something else that listens there."""
+        """The error if the URL is that of another service."""
         return StoreError(
-            f"what listens at {self.url} is no RPC API of Kubo",
+            f"{self.url} is not the RPC API of a Kubo node",
             why=why,
             remedy="give the address of `ipfs config Addresses.API` (port 5001), not the gateway's (port 8080)",
         )
@@ -104,7 +103,7 @@ class KuboApi:
             case {"Version": str(version)} if numbers := re.match(r"(\d+)\.(\d+)\b", version[:40], re.ASCII):
                 pass
             case _:
-                raise self.not_kubo("it does not say its version")
+                raise self.not_kubo("it does not report a version")
         if tuple(map(int, numbers.groups())) < OLDEST_VERSION:
             raise StoreError(
                 f"the Kubo node at {self.url} is too old",
@@ -113,15 +112,15 @@ class KuboApi:
             )
 
     def succeeds(self, request: Callable[[], object], doing: str, *, unless: tuple[str, ...]) -> bool:
-        """Send a request.
+        """Send a request to which the node may answer no, by an error message.
 
         Args:
-            request: sends it.
+            request: sends the request.
             doing: as for `translated`.
-            unless: words of the node's message that are an answer, not an error.
+            unless: parts of error messages that mean no.
 
         Returns:
-            False when the node's message has one of the words.
+            False if the node answered no.
 
         Raises:
             StoreError: as `translated`.
@@ -137,13 +136,13 @@ class KuboApi:
 
     @contextmanager
     def translated(self, doing: str) -> Iterator[None]:
-        """Translate what goes wrong.
+        """Translate the exceptions of ipfshttpclient.
 
         Args:
-            doing: what is done, a clause in the infinitive.
+            doing: the operation, a clause in the infinitive.
 
         Raises:
-            StoreError: the node is out of reach, is none, refuses, or cannot do it.
+            StoreError: the node cannot be reached, is not a Kubo node, refuses, or fails.
         """
         try:
             yield
@@ -152,18 +151,18 @@ class KuboApi:
         except StatusError as error:
             raise self._answered(error.original.response.status_code) from error
         except (AssertionError, DecodingError) as error:
-            raise self.not_kubo("its answer is not one of Kubo's") from error
+            raise self.not_kubo("its response is not one of Kubo's") from error
         except (Error, OSError) as error:
             raise self._unreachable(doing, _innermost(error)) from error
 
     def _unreachable(self, doing: str, error: BaseException) -> StoreError:
-        """The error for a connection that was not made, broke or stalled."""
+        """The error for a connection that was refused, broke or timed out."""
         what = f"the Kubo node at {self.url} could not {doing}"
         if isinstance(error, TimeoutError):
             return StoreError(
                 what,
-                why="it said nothing for long",
-                remedy="check that it runs; what it does not hold itself it may look for in vain",
+                why="it did not respond in time",
+                remedy="check that it runs; it may be looking on the network for blocks that no node has",
             )
         return StoreError(
             what,
@@ -172,29 +171,29 @@ class KuboApi:
         )
 
     def _failed(self, doing: str, message: str) -> StoreError:
-        """The error for what the node says it could not do."""
+        """The error for a message of the node."""
         what = f"the Kubo node at {self.url} could not {doing}"
         if any(words in message.lower() for words in _FULL):
             return StoreError(
                 what,
                 why=f"it is full: {message}",
-                remedy="free disk space there, with `ipfs repo gc` for what is unpinned",
+                remedy="free disk space there, for example by `ipfs repo gc`, which removes unpinned blocks",
             )
         if any(words in message for words in ABSENT):
             return NotInStoreError(
                 what,
-                why=f"it does not hold all of it: {message}",
+                why=f"it does not have all blocks: {message}",
                 remedy="ask the vendor for the image, or name another store",
                 action=Action.CHOOSE_STORE,
             )
-        return StoreError(what, why=message, remedy="look into the node's log")
+        return StoreError(what, why=message, remedy="read the node's log")
 
     def _answered(self, status: int) -> StoreError:
-        """The error for an HTTP status without a message of Kubo's."""
+        """The error for an HTTP status without a message of the node."""
         if status in _FORBIDDEN:
             return StoreError(
-                f"the Kubo node at {self.url} refuses us",
-                why=f"it answers {status}: it wants another authorization, or allows this one less",
+                f"the Kubo node at {self.url} refuses the request",
+                why=f"it answers {status}: the authorization is missing, invalid, or does not allow this request",
                 remedy=f"set {AUTHORIZATION_VARIABLE} to an AuthSecret of its API.Authorizations, with /api/v0 allowed",
             )
         return self.not_kubo(f"it answers {status}")
@@ -202,7 +201,7 @@ class KuboApi:
 
 @dataclass(frozen=True)
 class _Authorization:
-    """Sets a request's header; called by the HTTP client."""
+    """Sets the Authorization header of a request; ipfshttpclient calls it."""
 
     header: str = field(repr=False)
 
@@ -227,7 +226,7 @@ class _Authorization:
 
 
 def _api_address(url: str) -> tuple[str, str]:
-    """The multiaddress and the path of an RPC API, as the client wants them."""
+    """The multiaddress and the path of an RPC API, which ipfshttpclient takes."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
@@ -235,13 +234,13 @@ def _api_address(url: str) -> tuple[str, str]:
         ipfshttpclient.http_common.multiaddr_to_url_data(address, "/")
     except (AddressError, LookupError, ValueError) as error:
         raise UsageError(
-            f"{url!r} is no address of a Kubo node",
+            f"{url!r} is not the URL of a Kubo node",
             why="it is written http://HOST:PORT",
             remedy="try http://127.0.0.1:5001",
         ) from error
     if parts.username or parts.password:
         raise UsageError(
-            "the URL of a Kubo node must not hold a secret",
+            "the URL of a Kubo node must not contain a password",
             why="others can read a command line, and settings are shared",
             remedy=f"put basic:USER:PASSWORD into the environment variable {AUTHORIZATION_VARIABLE}",
         )
@@ -249,7 +248,7 @@ def _api_address(url: str) -> tuple[str, str]:
 
 
 def _encoded(secret: str) -> bool:
-    """Whether USER:PASSWORD is in base64 already, as Kubo takes it too."""
+    """Whether USER:PASSWORD is base64-encoded already, which Kubo accepts as well."""
     try:
         return b":" in base64.b64decode(secret, validate=True)
     except ValueError:
@@ -264,7 +263,7 @@ def _host_kind(host: str) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The first of nested exceptions: the outer ones speak of connection pools."""
+    """The first of nested exceptions: the outer ones only name connection pools."""
     while deeper := error.__cause__ or error.__context__:
         error = deeper
     return error
@@ -275,7 +274,7 @@ _LARGEST_FILE = 1 << 40
 
 
 class KuboStore:
-    """A content store in a Kubo node; nothing is asked before the first use.
+    """A content store in a Kubo node; the first use connects.
 
     Args:
         url: the node's RPC API, such as ``http://127.0.0.1:5001``.
@@ -283,92 +282,91 @@ class KuboStore:
         timeout: seconds to wait for the node's next byte.
 
     Raises:
-        UsageError: one of them cannot be used.
+        UsageError: the URL or the authorization is malformed.
     """
 
     def __init__(self, url: str, *, authorization: str = "", timeout: float = TIMEOUT) -> None:
-        """Remember where the node is."""
         self.url = url
         self._api = KuboApi(url, authorization=authorization, timeout=timeout)
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store a file and pin it.
+        """Store and pin a file.
 
         Args:
             stream: the file's bytes, read once.
-            on_progress: is told the bytes of each block of the file.
+            on_progress: takes the size in bytes of each block of the file.
 
         Returns:
             The content address of the file.
 
         Raises:
-            StoreError: the node is out of reach, refuses, or cannot store or pin it.
+            StoreError: the node cannot be reached, refuses, or cannot store or pin the file.
         """
         upload = _Upload(stream, on_progress=on_progress)
-        # The root is known when the blocks are sent, so it follows in a second CAR, whose roots are pinned as well.
+        # The root is known only after all blocks, so it follows in a second CAR, whose roots are pinned as well.
         files = [_Pieces(upload.blocks()), _Pieces(upload.root_alone())]
         with self._api.translated("store the file"):
             self._check_import(upload, self._api.client.dag.imprt(files, opts={"pin-roots": "true"}).as_json())
         return upload.root
 
     def open(self, cid: CID) -> Iterator[bytes]:
-        """Yield the bytes of a file that the node itself holds, in order; every block is checked before it is yielded.
+        """Yield the bytes of a file that the node itself has, in order; each block is checked before it is yielded.
 
         Raises:
-            NotInStoreError: the node does not hold a block.
-            StoreError: it is out of reach.
+            NotInStoreError: the node does not have a block.
+            StoreError: it cannot be reached.
             ContentError: a block is corrupt.
         """
         return self._export(cid, offline=True)
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes as `open`; what it does not hold, a node that is online looks for on the IPFS network.
+        """Yield a file's bytes as `open`; a node that is online looks for missing blocks on the IPFS network.
 
         Raises:
-            StoreError: it finds nobody who has a block, for as long as it is waited for, or is out of reach.
+            StoreError: it finds no block within the timeout, or cannot be reached.
             ContentError: a block is corrupt.
         """
         return self._export(cid, offline=False)
 
     def has(self, cid: CID) -> bool:
-        """Whether the node itself holds the root block (`open` tells whether the file is whole).
+        """Whether the node itself has the root block; only `open` shows whether the file is whole.
 
         Raises:
-            StoreError: the node is out of reach.
+            StoreError: the node cannot be reached.
         """
         return self._api.succeeds(
             lambda: self._api.client.block.stat(str(cid), offline=True), f"look for {cid}", unless=ABSENT
         )
 
     def read_block(self, cid: CID) -> bytes:
-        """What the node itself holds under a block's address, unchecked.
+        """Read a block that the node itself has, without checking it.
 
         Raises:
-            StoreError: it does not hold the block, or is out of reach.
+            StoreError: it does not have the block, or cannot be reached.
         """
         with self._api.translated(f"read the block {cid}"):
             data: bytes = self._api.client.block.get(str(cid), offline=True)
         return data
 
     def pin(self, cid: CID) -> None:
-        """Mark a root as one to keep with all that it names; the node must hold all of it.
+        """Keep a file when garbage is collected; the node must have all of its blocks.
 
         Raises:
-            StoreError: it does not, or is out of reach.
+            StoreError: it does not have them, or cannot be reached.
         """
         with self._api.translated(f"pin {cid}"):
             self._api.client.pin.add(str(cid), offline=True)
 
     def unpin(self, cid: CID) -> None:
-        """Take the mark away, if there is one; the blocks stay until the node collects garbage.
+        """Undo `pin`, if the file is pinned; the blocks stay until the node collects garbage.
 
         Raises:
-            StoreError: the node is out of reach.
+            StoreError: the node cannot be reached.
         """
         self._api.succeeds(lambda: self._api.client.pin.rm(str(cid)), f"unpin {cid}", unless=_NOT_PINNED)
 
     def _export(self, cid: CID, *, offline: bool) -> Iterator[bytes]:
-        # The stream has each block once; padding repeats some, and mostly the same one.
+        # The stream has each block once, and files repeat mostly one, that of padding: a small cache answers for it.
         earlier = lru_cache(maxsize=2)(self.read_block)
         with (
             self._api.translated(f"read {cid}"),
@@ -384,7 +382,7 @@ class KuboStore:
             case {"Root": {"Cid": {"/": str(found)}, "PinErrorMsg": str(failure)}}:
                 pass
             case _:
-                raise self._api.not_kubo("its answer to an import is not Kubo's")
+                raise self._api.not_kubo("its response to an import is not one of Kubo's")
         if found != str(root):
             raise StoreError(
                 f"the Kubo node at {self.url} stored another file", why=f"it names {found[:100]}, not {root}"
@@ -398,7 +396,7 @@ class KuboStore:
 
 
 class _Upload:
-    """The blocks of a file as they are built, and then its root, each in a CAR."""
+    """The blocks of a file as they are built, in one CAR, and then its root in another."""
 
     root: CID
 
@@ -406,11 +404,11 @@ class _Upload:
         self._stream, self._on_progress = stream, on_progress
 
     def blocks(self) -> Iterator[bytes]:
-        """A CAR without a root; a block that the file repeats is in it once."""
+        """A CAR without roots; a repeated block is in it once."""
         yield from join_car(None, self._new_blocks())
 
     def root_alone(self) -> Iterator[bytes]:
-        """A CAR with the root and no block."""
+        """A CAR with the root and no blocks."""
         yield from join_car(self.root, ())
 
     def _new_blocks(self) -> Iterator[Block]:
@@ -424,7 +422,7 @@ class _Upload:
 
 
 class _Pieces:
-    """Pieces as a file to upload; without a name, which the client would send along with its folder."""
+    """Pieces as a file to upload; it has no name, because the client would send its path."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = filter(None, pieces)

@@ -52,7 +52,7 @@ def test_the_network_is_asked_when_nobody_else_serves(kubo: Path, tmp_path: Path
         technician.ipfs("swarm", "connect", json.loads(vendor.ipfs("id"))["Addresses"][0])
         data, notes = found(technician.store, empty)
     assert data == IMAGE
-    assert [note.partition(" ")[0] for note in notes] == ["Asking", "Left", "Asking"]
+    assert [note.partition(" ")[0] for note in notes] == ["Asking", "Not", "Asking"]
     assert "through the Kubo node" in notes[-1]
 
 
@@ -61,7 +61,7 @@ def test_a_node_that_looks_in_vain_is_told(kubo: Path, tmp_path: Path) -> None:
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving({}) as empty:
         store = KuboStore(node.api, timeout=0.5)
         with pytest.raises(
-            StoreError, match=r"found nowhere: .*does not hold .* gone: .*the IPFS network, through that"
+            StoreError, match=r"was not found: .*does not have .* gone: .*the IPFS network, through that"
         ):
             found(store, empty)
 
@@ -71,4 +71,4 @@ def test_a_refusal_is_told(node: Node) -> None:
     with serving(BLOCKS) as gateway:
         data, notes = found(KuboStore(node.gateway), gateway)
     assert data == IMAGE
-    assert notes[0].startswith(f"Not taken from the store: what listens at {node.gateway} is no RPC API of Kubo, ")
+    assert notes[0].startswith(f"Not taken from the store: {node.gateway} is not the RPC API of a Kubo node, ")

@@ -105,7 +105,7 @@ def test_has_tells_what_is_there(node: Node) -> None:
 
 def test_what_is_not_there_is_said(node: Node) -> None:
     """Reading what the node does not hold is a store's error that says so, on the first byte."""
-    with pytest.raises(StoreError, match="does not hold all of it"):
+    with pytest.raises(StoreError, match="does not have all blocks"):
         next(node.store.open(cid_of(io.BytesIO(b"never put either"))))
 
 
