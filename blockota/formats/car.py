@@ -1,77 +1,53 @@
-"""CAR files: the blocks of one file in one stream, written, and read from somebody who is not believed.
+"""CARv1: the blocks of one file in one stream.
 
-A CARv1 is a header and then sections, each ``varint length | CID | block``. Blocks come depth first from the root.
-Where the tree names a block several times the stream may repeat it (``dups=y``) or not (``dups=n``); both are read.
-Header roots say nothing, for whoever asks knows what it asked for.
+A CARv1 is a header and then sections, each ``varint length | CID | block`` (CARv1 specification, "Format
+Description"). Blocks come depth first from the root. A block to which the tree links several times may be repeated
+(``dups=y``) or not (``dups=n``); both are read. The roots in the header are ignored: the reader knows the root.
 
-Limits: a section holds at most 2 MiB of block, and all blocks together at most the file's size and `overhead`. So
-whoever sends the stream, neither memory (two blocks, and the links of one path) nor time is theirs to choose.
+A stream is untrusted. A section has at most 2 MiB of block, and all blocks together have at most the file's size and
+`overhead`, so that its sender decides neither over memory (two blocks, and the links of one path) nor over time.
 
-Sources: CARv1 specification (ipld.io/specs/transport/car/carv1), Trustless Gateway specification (specs.ipfs.tech).
+Sources: CARv1 specification (ipld.io/specs/transport/car/carv1), Trustless Gateway specification
+(specs.ipfs.tech/http-gateways/trustless-gateway, section "CAR Responses").
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
 
-from blockota.errors import ContentError
-from blockota.formats.cid import CID, DAG_PB, RAW, Block, check_block, read_links, varint, walk
+from blockota.errors import Action, ContentError
+from blockota.formats.cid import CID, RAW, Block, varint, walk
 
 MAX_BLOCK_SIZE = 1 << 21
-"""Bytes of the largest block that is taken."""
-MAX_KNOWN_BLOCKS = 1 << 13
-"""Repeated blocks that `unpack_car` finds again: those of 8 GiB in blocks of 1 MiB."""
+"""Largest accepted block, in bytes."""
 _CID_SIZE = 36
 _MAX_HEADER_SIZE = 1 << 12
 _MAX_VARINT_SIZE = 4
+# The header is DAG-CBOR: a map {roots: [links], version: 1}, in this order of keys.
 _HEADER_BEGIN, _HEADER_END = b"\xa2\x65roots", b"\x67version\x01"
-_MAX_INNER_MEMORY = 1 << 20
 
 
 def overhead(size: int) -> int:
-    """Bytes that the blocks of a file may have above the file's own: 64 KiB and 2 %."""
+    """Bytes that the blocks of a file may have beside the file's own: 64 KiB and 2 %."""
     return (1 << 16) + size // 50
 
 
 def largest_block(cid: CID, *, size: int) -> int:
-    """Bytes of the largest block under an address that a file of a known size can have.
+    """The largest possible block, in bytes, of a file of a known size.
 
     Args:
-        cid: the block's address, which says whether it holds bytes of the file or links.
-        size: bytes of the file; of a block that holds bytes, those that its parent says where they are known.
+        cid: the block's address; its codec separates leaves from inner blocks.
+        size: the file's size in bytes; for a leaf, the size that its parent states, if known.
     """
     return min(size if cid.codec == RAW else overhead(size), MAX_BLOCK_SIZE)
 
 
-def write_car(root: CID, read_block: Callable[[CID], bytes], *, repeat: bool = True) -> Iterator[bytes]:
-    """Yield a CARv1 of a file, piece by piece; each block is checked before it is written.
-
-    Args:
-        root: the file's content address, which is also the header's only root.
-        read_block: returns the bytes of a block, as a store holds it.
-        repeat: whether a block that the tree names again is written again (``dups=y``).
-
-    Raises:
-        ContentError: a block is corrupt, or is no UnixFS file.
-    """
-    written: set[CID] = set()
-
-    def wanted(block: Block) -> bool:
-        is_new = block.cid not in written
-        written.add(block.cid)
-        return is_new
-
-    blocks = walk(root, read_block)
-    yield from join_car(root, blocks if repeat else filter(wanted, blocks))
-
-
 def join_car(root: CID | None, blocks: Iterable[Block]) -> Iterator[bytes]:
-    """Yield a CARv1 of blocks in the order in which they come, piece by piece; nothing is checked.
+    """Yield a CARv1 of blocks in their order, piece by piece; nothing is checked.
 
     Args:
-        root: the header's only root; `None` for none, where the reader learns it otherwise.
-        blocks: those of one file, built or checked by the caller.
+        root: the only root in the header; None for a header without roots.
+        blocks: the blocks of one file, built or checked by the caller.
     """
     roots = b"\x80" if root is None else b"\x81\xd8\x2a\x58\x25\x00" + bytes(root)
     header = _HEADER_BEGIN + roots + _HEADER_END
@@ -81,40 +57,20 @@ def join_car(root: CID | None, blocks: Iterable[Block]) -> Iterator[bytes]:
         yield block.data
 
 
-def car_size(root: CID, read_block: Callable[[CID], bytes]) -> int:
-    """Bytes that `write_car` yields when it repeats blocks; of a file of many blocks only the inner ones are read.
-
-    Raises:
-        ContentError: an inner block is corrupt, or is no UnixFS file.
-    """
-    header = len(_HEADER_BEGIN + _HEADER_END) + 6 + _CID_SIZE
-    total = len(varint(header)) + header
-    pending: list[tuple[CID, int]] = [(root, -1)]
-    while pending:
-        cid, size = pending.pop()
-        if cid.codec == DAG_PB or size < 0:
-            data = check_block(cid, read_block(cid))
-            size = len(data)
-        if cid.codec == DAG_PB:
-            pending += [(link.cid, link.file_size) for link in read_links(Block(cid, data))]
-        total += len(varint(_CID_SIZE + size)) + _CID_SIZE + size
-    return total
-
-
 def read_car(
     parts: Iterable[bytes], root: CID, *, size: int, earlier: Callable[[CID], bytes | None]
 ) -> Iterator[Block]:
-    """Yield all blocks of a file depth first, each checked, from a stream that may hold anything.
+    """Yield all blocks of a file depth first from an untrusted stream; each is checked before it is yielded.
 
     Args:
-        parts: the stream, cut anywhere.
+        parts: the stream, in parts of any size.
         root: the file's content address.
-        size: the largest file, in bytes, that is taken.
-        earlier: asked for a block that does not come next: returns the bytes of one that was yielded before, as
-            ``dups=n`` needs it, or `None`. Its answer is checked like any other.
+        size: the largest accepted file, in bytes.
+        earlier: called for a block that is not the next in the stream (``dups=n``); returns the bytes of a block
+            that was yielded before, or None. They are checked as well.
 
     Raises:
-        ContentError: the stream is no CARv1 of just this file, depth first, or is larger than the limits.
+        ContentError: the stream is not a CARv1 of exactly this file, depth first, or exceeds the limits.
     """
     sections = _Sections(parts, root, allowed=size + overhead(size))
     left = size
@@ -126,58 +82,8 @@ def read_car(
     sections.check_end()
 
 
-def unpack_car(parts: Iterable[bytes], root: CID, *, size: int, into: BinaryIO) -> Iterator[bytes]:
-    """Write a file from a CAR, yielding its bytes in order, each block checked before it is written and yielded.
-
-    What was written is good only when the iterator ended without an error.
-
-    Args:
-        parts: the stream, cut anywhere.
-        root: the file's content address.
-        size: the largest file, in bytes, that is taken.
-        into: an empty file, open for reading and writing, that can seek; repeated blocks are read from it again.
-
-    Raises:
-        ContentError: as `read_car`.
-        OSError: `into` cannot be written or read.
-    """
-    known = _Known(into)
-    for block in read_car(parts, root, size=size, earlier=known.find):
-        known.add(block)
-        if block.cid.codec == RAW:
-            yield block.data
-
-
-class _Known:
-    """Blocks that were written: raw ones by their place in the file, inner ones (few and small) themselves."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._end = self._inner_size = 0
-        self._places: dict[CID, tuple[int, int]] = {}
-        self._inner: dict[CID, bytes] = {}
-
-    def add(self, block: Block) -> None:
-        if block.cid.codec == RAW:
-            if len(self._places) < MAX_KNOWN_BLOCKS:
-                self._places.setdefault(block.cid, (self._end, len(block.data)))
-            self._file.seek(self._end)
-            self._file.write(block.data)
-            self._end += len(block.data)
-        elif block.cid not in self._inner and self._inner_size + len(block.data) <= _MAX_INNER_MEMORY:
-            self._inner[block.cid] = block.data
-            self._inner_size += len(block.data)
-
-    def find(self, cid: CID) -> bytes | None:
-        if cid not in self._places:
-            return self._inner.get(cid)
-        start, size = self._places[cid]
-        self._file.seek(start)
-        return self._file.read(size)
-
-
 class _Sections:
-    """The sections of a CARv1, of which only the next one is looked at, and read when it is the one wanted."""
+    """The sections of a CARv1; the next one is read only if it is the wanted block."""
 
     def __init__(self, parts: Iterable[bytes], root: CID, *, allowed: int) -> None:
         self._root, self._allowed = root, allowed
@@ -186,7 +92,7 @@ class _Sections:
         self._next: tuple[CID, int] | None = None
 
     def block(self, wanted: CID, earlier: Callable[[CID], bytes | None]) -> bytes:
-        """The next section's block when it is the wanted one, else the same block from before."""
+        """The block of the next section if it is the wanted one, else the same block from `earlier`."""
         following = self._peek()
         if following and following[0] == wanted:
             self._next = None
@@ -201,7 +107,7 @@ class _Sections:
 
     def check_end(self) -> None:
         if self._next or self._stream.read(1):
-            raise self._refused("it goes on behind the file's last block")
+            raise self._refused("it continues after the file's last block")
 
     def _peek(self) -> tuple[CID, int] | None:
         if not self._begun:
@@ -216,13 +122,13 @@ class _Sections:
     def _read_header(self) -> None:
         length = self._length() or 0
         if length > _MAX_HEADER_SIZE:
-            raise self._refused(f"a header of {length} bytes is larger than any")
+            raise self._refused(f"a header of {length} bytes is too large")
         header = self._exactly(length)
         if not (header.startswith(_HEADER_BEGIN) and header.endswith(_HEADER_END)):
             raise self._refused("it does not begin with the header of a CARv1")
 
     def _length(self) -> int | None:
-        """The next section's length, or `None` at the stream's end."""
+        """The next section's length; None at the stream's end."""
         byte = self._stream.read(1)
         if not byte:
             return None
@@ -232,7 +138,7 @@ class _Sections:
             number += byte
         value = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(number))
         if varint(value) != number:
-            raise self._refused("a length is not written in the shortest form, or is larger than any")
+            raise self._refused("a length is not in its shortest form, or too large")
         return value
 
     def _exactly(self, count: int) -> bytes:
@@ -244,14 +150,14 @@ class _Sections:
     def _spend(self, size: int) -> None:
         self._allowed -= _CID_SIZE + size
         if self._allowed < 0:
-            raise self._refused("its blocks are larger than a file of the size allowed can have")
+            raise self._refused("its blocks are larger than those of a file of the allowed size")
 
     def _refused(self, why: str) -> ContentError:
         return _refused(self._root, why)
 
 
 class _Stream:
-    """Bytes that come in parts, read in other parts."""
+    """Regroups a stream of parts into reads of any size."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
         self._parts = iter(parts)
@@ -259,10 +165,10 @@ class _Stream:
         self._buffer = bytearray()
 
     def read(self, count: int) -> bytes:
-        """The next bytes: as many as asked for, or fewer at the end."""
+        """The next `count` bytes, or fewer at the end."""
         if count <= len(self._rest):
             return self._cut(count).tobytes()
-        # One buffer for all, not a list of pieces: a sender that cuts its stream into single bytes must not cost more.
+        # One buffer, not a list of pieces: a sender that splits its stream into single bytes must not cost more memory.
         if len(self._buffer) < count:
             self._buffer = bytearray(count)
         gathered = self._take(0, count)
@@ -274,7 +180,7 @@ class _Stream:
         return bytes(memoryview(self._buffer)[:gathered])
 
     def _take(self, start: int, stop: int) -> int:
-        """Move what there is, and is wanted, into the buffer; returns where it ends there."""
+        """Move available bytes into the buffer; returns the position behind them."""
         piece = self._cut(stop - start)
         self._buffer[start : start + len(piece)] = piece
         return start + len(piece)
@@ -285,4 +191,6 @@ class _Stream:
 
 
 def _refused(root: CID, why: str) -> ContentError:
-    return ContentError(f"the CAR of {root} is refused", why=why, remedy="take the image from another source")
+    return ContentError(
+        f"the CAR of {root} is refused", why=why, remedy="take the image from another source", action=Action.NAME_SOURCE
+    )

@@ -1,10 +1,13 @@
-"""Content addresses: CIDs, and the UnixFS DAG that a file becomes.
+"""Content addresses (CIDs), and the UnixFS DAG of a file.
 
-The layout is the profile ``unixfs-v1-2025`` (IPIP-499): CIDv1, SHA2-256, raw leaves of 1 MiB, a balanced tree of
-at most 1024 links a node. A file of at most 1 MiB is therefore one raw block, and its SHA-256 is the digest
-inside its CID.
+The layout is the profile ``unixfs-v1-2025`` (IPIP-499): CIDv1, SHA2-256, raw leaves of 1 MiB, and a balanced tree of
+inner nodes with at most 1024 links. A file of at most 1 MiB is therefore one raw block, and its SHA-256 is the digest
+in its CID.
 
-Sources: CID specification (multiformats/cid), DAG-PB specification (ipld.io), UnixFS specification (specs.ipfs.tech).
+Only this profile is read, in its canonical form: an inner block must equal what `dag` would write for its links.
+
+Sources: CID specification (github.com/multiformats/cid), DAG-PB specification (ipld.io/specs/codecs/dag-pb/spec),
+UnixFS specification (specs.ipfs.tech/unixfs).
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ MAX_LINKS = 1024
 """Links of an inner block."""
 RAW, DAG_PB = 0x55, 0x70
 """Multicodec numbers of leaf and inner blocks."""
-_SHA2_256 = b"\x12\x20"
+_SHA2_256 = b"\x12\x20"  # multihash prefix: function code and digest length
 _BINARY_SIZE = 36
-_UNIXFS_FILE = 2
+# Field numbers of DAG-PB (PBNode, PBLink) and of UnixFS (Data), and the protobuf wire type of bytes.
 _NODE_DATA, _NODE_LINK = 1, 2
 _LINK_HASH, _LINK_NAME, _LINK_TOTAL_SIZE = 1, 2, 3
 _FILE_BLOCK_SIZE = 4
+_UNIXFS_FILE = 2
 _LENGTH_DELIMITED = 2
 _VARINT_BITS, _VARINT_MORE, _VARINT_MAX_SHIFT = 0x7F, 0x80, 56
 _MAX_DEPTH = 8
@@ -52,7 +56,7 @@ class CID:
         return bytes((1, self.codec)) + _SHA2_256 + self.digest
 
     def __str__(self) -> str:
-        """The base32 text form, beginning with ``b``."""
+        """The text form: multibase prefix ``b``, then base32 in lower case without padding (RFC 4648)."""
         return _base32(bytes(self))
 
     @classmethod
@@ -60,7 +64,7 @@ class CID:
         """Read the binary form.
 
         Raises:
-            ContentError: it is not a CIDv1 of a raw or dag-pb block with SHA2-256.
+            ContentError: it is not a CIDv1 with SHA2-256 of a raw or dag-pb block.
         """
         if len(raw) == _BINARY_SIZE and raw[0] == 1 and raw[1] in (RAW, DAG_PB) and raw[2:4] == _SHA2_256:
             return cls(raw[1], raw[4:])
@@ -74,7 +78,7 @@ class CID:
         """Read the base32 text form.
 
         Raises:
-            UsageError: it is no base32 text.
+            UsageError: it is not base32 text, or not in canonical form.
             ContentError: as `decode`.
         """
         body = text[1:].upper()
@@ -107,12 +111,12 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class DagLink:
-    """A child as its parent names it.
+    """A link to a child block.
 
     Attributes:
         cid: the child's address.
-        total_size: bytes of the child's block and of all below it (DAG-PB ``Tsize``).
-        file_size: bytes of the file that lie below it.
+        total_size: size in bytes of the child's block and of all blocks below it (DAG-PB ``Tsize``).
+        file_size: number of the file's bytes below it (UnixFS ``blocksizes``).
     """
 
     cid: CID
@@ -121,9 +125,9 @@ class DagLink:
 
 
 def dag(stream: BinaryIO) -> Iterator[Block]:
-    """Cut a file into the blocks of its DAG; children come before parents, and the root comes last.
+    """Split a file into the blocks of its DAG; children come before parents, and the root comes last.
 
-    Memory use is one chunk and the links of one path through the tree, whatever the file's size.
+    Memory use is one chunk and the links of one path through the tree, independent of the file's size.
     """
     levels: list[list[DagLink]] = [[]]
     for chunk in _chunks(stream):
@@ -145,42 +149,42 @@ def cid_of(stream: BinaryIO) -> CID:
 
 
 def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
-    """Yield a file's bytes in order, each block checked against its address before it is yielded.
+    """Yield a file's bytes in order; each block is checked against its address before it is yielded.
 
     Args:
         root: the file's content address.
-        fetch: returns the bytes that somebody claims to be the block of an address.
+        fetch: returns the untrusted bytes of a block.
 
     Raises:
-        ContentError: a block is not what its address says, or is no UnixFS file.
+        ContentError: a block does not have its address, or is not part of a UnixFS file.
     """
     return (block.data for block in walk(root, fetch) if block.cid.codec == RAW)
 
 
 def walk(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[Block]:
-    """Yield all blocks of a file depth first from the root, each checked before it is yielded.
+    """Yield all blocks of a file depth first from the root; each is checked before it is yielded.
 
-    A block that the tree names several times is fetched and yielded as often. The raw blocks among them are the file.
+    A block to which the tree links several times is fetched and yielded as often. The raw blocks are the file.
 
     Args:
         root: the file's content address.
-        fetch: returns the bytes that somebody claims to be the block of an address.
+        fetch: returns the untrusted bytes of a block.
 
     Raises:
-        ContentError: a block is not what its address says, or is no UnixFS file.
+        ContentError: a block does not have its address, or is not part of a UnixFS file.
     """
     yield from _walk(DagLink(root, 0, -1), fetch, depth=0)
 
 
 def read_links(block: Block) -> list[DagLink]:
-    """The children that an inner block names, at most `MAX_LINKS`, in the file's order.
+    """The links of an inner block, at most `MAX_LINKS`, in the file's order.
 
     Raises:
-        ContentError: the block is not written as the profile writes it (DAG-PB is canonical).
+        ContentError: the block is not in the canonical form of the profile (DAG-PB specification, "Serial Format").
     """
     cid, data = block.cid, block.data
     if len(data) > _MAX_INNER_SIZE:
-        raise _not_a_file(cid, f"an inner block of {len(data)} bytes is larger than any of this profile")
+        raise _not_a_file(cid, f"an inner block of {len(data)} bytes is larger than the profile allows")
     try:
         links = list(_parse_links(data))
     except (LookupError, ValueError) as error:
@@ -191,7 +195,7 @@ def read_links(block: Block) -> list[DagLink]:
 
 
 def check_block(cid: CID, data: bytes) -> bytes:
-    """Return `data` when it is the block of `cid`.
+    """Return `data` if it is the block of `cid`.
 
     Raises:
         ContentError: it is not.
@@ -206,7 +210,7 @@ def check_block(cid: CID, data: bytes) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """An unsigned number as multiformats and protobuf write it: 7 bits a byte, the low ones first."""
+    """Encode an unsigned varint (multiformats, protobuf): 7 bits a byte, the low ones first."""
     out = bytearray()
     while number > _VARINT_BITS:
         out.append(number & _VARINT_BITS | _VARINT_MORE)
@@ -227,7 +231,7 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _read_chunk(stream: BinaryIO) -> bytes:
-    """Read one whole chunk: pipes and sockets give fewer bytes than asked for, and the DAG must not depend on that."""
+    """Read one whole chunk: pipes and sockets return fewer bytes than requested, on which the DAG must not depend."""
     chunk = stream.read(CHUNK_SIZE)
     while 0 < len(chunk) < CHUNK_SIZE and (more := stream.read(CHUNK_SIZE - len(chunk))):
         chunk += more
@@ -235,6 +239,7 @@ def _read_chunk(stream: BinaryIO) -> bytes:
 
 
 def _close_full_nodes(levels: list[list[DagLink]]) -> Iterator[Block]:
+    """Yield the inner blocks whose links are complete; `levels` lists the open links by height, leaves first."""
     for height, links in enumerate(levels):
         if len(links) < MAX_LINKS:
             return
@@ -260,13 +265,17 @@ def _close(levels: list[list[DagLink]], height: int) -> Iterator[Block]:
 
 
 def _encode_inner(links: list[DagLink]) -> bytes:
-    encoded = b""
+    """Encode a PBNode: its links come before its data, against the order of field numbers (DAG-PB, "Serial Format").
+
+    The data is a UnixFS message: type File (1), filesize (3) and blocksizes (4).
+    """
+    encoded = bytearray()
     for link in links:
         total_size = b"\x18" + varint(link.total_size)
         encoded += _field(_NODE_LINK, _field(_LINK_HASH, bytes(link.cid)) + _field(_LINK_NAME, b"") + total_size)
     sizes = b"".join(b"\x20" + varint(link.file_size) for link in links)
     file_size = b"\x18" + varint(sum(link.file_size for link in links))
-    return encoded + _field(_NODE_DATA, bytes((0x08, _UNIXFS_FILE)) + file_size + sizes)
+    return bytes(encoded) + _field(_NODE_DATA, bytes((0x08, _UNIXFS_FILE)) + file_size + sizes)
 
 
 def _field(number: int, value: bytes) -> bytes:
@@ -276,17 +285,14 @@ def _field(number: int, value: bytes) -> bytes:
 def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterator[Block]:
     block = Block(link.cid, check_block(link.cid, fetch(link.cid)))
     children = read_links(block) if link.cid.codec == DAG_PB else []
-    _check_size(link, sum(child.file_size for child in children) if children else len(block.data))
+    size = sum(child.file_size for child in children) if children else len(block.data)
+    if link.file_size not in (-1, size):  # -1: the root, of which no parent states a size
+        raise _not_a_file(link.cid, f"it has {size} bytes where its parent states {link.file_size}")
     if children and depth == _MAX_DEPTH:
         raise _not_a_file(link.cid, f"its tree is deeper than {_MAX_DEPTH}")
     yield block
     for child in children:
         yield from _walk(child, fetch, depth=depth + 1)
-
-
-def _check_size(link: DagLink, size: int) -> None:
-    if link.file_size not in (-1, size):
-        raise _not_a_file(link.cid, f"it holds {size} bytes where its parent says {link.file_size}")
 
 
 def _parse_links(data: bytes) -> Iterator[DagLink]:
@@ -303,7 +309,7 @@ def _parse_links(data: bytes) -> Iterator[DagLink]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield ⟨field number, value⟩ of a protobuf message; a varint's value comes as big-endian bytes."""
+    """Yield ⟨field number, value⟩ of a protobuf message; the value of a varint as 8 big-endian bytes."""
     position = 0
     while position < len(data):
         tag, position = _read_varint(data, position)
@@ -328,4 +334,4 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _not_a_file(cid: CID, why: str) -> ContentError:
-    return ContentError(f"{cid} is no file that can be read", why=why)
+    return ContentError(f"{cid} is not a readable file", why=why)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from blockota.formats.car import unpack_car
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW
 from blockota.repository.connection import MAX_HEADER_SIZE
 from blockota.repository.tokens import new_token
+from tests.support.car_samples import unpack_car
 from tests.support.fetch_samples import SMALL, SMALL_ROOT
 from tests.support.repository_process import (
     LARGE,
@@ -37,10 +37,9 @@ def repository(tmp_path: Path) -> Iterator[Running]:
         yield found
 
 
-def image_of(answer: bytes, folder: Path) -> bytes:
+def image_of(answer: bytes) -> bytes:
     """The image in a whole HTTP answer that is a CAR."""
-    with (folder / "image").open("w+b") as file:
-        return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE), into=file))
+    return b"".join(unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE)))
 
 
 def drip(connection: socket.socket) -> bytes:
@@ -101,7 +100,7 @@ def test_slow_readers_do_not_hold_up_others(tmp_path: Path) -> None:
         slow = [repository.slow_reader(GET_CAR) for _ in range(50)]
         assert repository.get(RAW_PATH).content == SMALL
         assert not any("status" in line for line in repository.lines[1:])
-        assert image_of(b"H" + receive_all(slow[7]), tmp_path) == LARGE
+        assert image_of(b"H" + receive_all(slow[7])) == LARGE
         for connection in slow:
             connection.close()
 
@@ -153,7 +152,7 @@ def test_a_stop_lets_transfers_finish(tmp_path: Path) -> None:
         with repository.slow_reader(GET_CAR) as connection:
             repository.process.send_signal(signal.SIGTERM)
             eventually(lambda: is_closed(repository))
-            assert image_of(b"H" + receive_all(connection), tmp_path) == LARGE
+            assert image_of(b"H" + receive_all(connection)) == LARGE
         assert repository.process.wait(WAIT_SECONDS) == 0
         assert {line["complete"] for line in repository.lines if line["path"] != "/health"} == {True}
 
@@ -246,7 +245,7 @@ def test_tls_with_certificate_files(tmp_path: Path) -> None:
         assert repository.url.startswith("https://")
         for _ in range(2):
             answer = repository.get(CAR_PATH)
-            assert image_of(b"\r\n\r\n" + answer.content, tmp_path) == LARGE
+            assert image_of(b"\r\n\r\n" + answer.content) == LARGE
         with pytest.raises(requests.exceptions.SSLError):
             repository.get(RAW_PATH, verify=True)
 
@@ -269,7 +268,7 @@ def test_behind_a_proxy_the_client_is_the_last_that_it_saw(tmp_path: Path) -> No
     with running(tmp_path, proxies=("127.0.0.1",)) as repository:
         for number in range(2):
             answer = repository.get(CAR_PATH, headers=told | {"X-Forwarded-Host": "elsewhere"})
-            assert image_of(b"\r\n\r\n" + answer.content, tmp_path) == LARGE
+            assert image_of(b"\r\n\r\n" + answer.content) == LARGE
             assert "elsewhere" not in str(answer.headers)
             assert repository.line(number)["client"] == "203.0.113.9"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import socket
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from blockota.formats.car import unpack_car
+from tests.support.car_samples import unpack_car
 from tests.support.repository_process import (
     LARGE,
     LARGE_ROOT,
@@ -53,7 +52,7 @@ def test_who_takes_something_is_not_cut_off(repository: Running, turn: str) -> N
         first = take(connection, 100_000, seconds=3 * STALL_SECONDS)
         answer = first + receive_all(connection)
     assert len(first) < len(LARGE) // 4, turn
-    image = unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE), into=io.BytesIO())
+    image = unpack_car([answer.partition(b"\r\n\r\n")[2]], LARGE_ROOT, size=len(LARGE))
     assert b"".join(image) == LARGE
     assert repository.line(before)["complete"] is True
 

@@ -12,7 +12,6 @@ import pytest
 
 from blockota.bindings.block_ota import revoke_call
 from blockota.bindings.replication import accept_call, terminate_call
-from blockota.formats.car import unpack_car
 from blockota.formats.cid import CID, RAW, cid_of
 from blockota.model.release import Version
 from blockota.stores.local import LocalStore
@@ -23,6 +22,7 @@ from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.repositories import CAR, serving
 from tests.stories.test_bad_input import USAGE, refused
 from tests.stories.test_replication import propose, rpc
+from tests.support.car_samples import unpack_car
 from tests.support.tls import CERTIFICATE, LOCKED_KEY, OTHER_CERTIFICATE
 
 SECRET = b"a release of another vendor, or one that was never published"
@@ -107,7 +107,7 @@ def test_an_image_comes_as_a_car(stocked: Workshop) -> None:
         answer = served.get(f"/ipfs/{address('1.0.0')}?format=car", headers=CAR)
         assert answer.headers["Content-Type"] == "application/vnd.ipld.car; version=1; order=dfs; dups=y"
         assert int(answer.headers["Content-Length"]) == len(answer.content)
-        parts = unpack_car([answer.content], address("1.0.0"), size=1 << 20, into=io.BytesIO())
+        parts = unpack_car([answer.content], address("1.0.0"), size=1 << 20)
         assert b"".join(parts) == image("1.0.0").read_bytes()
 
 

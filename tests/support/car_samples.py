@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from blockota.formats.cid import CID, DAG_PB, RAW
+from blockota.formats.car import join_car, read_car
+from blockota.formats.cid import CID, DAG_PB, RAW, Block, walk
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ def sections(tree: Tree, *, repeat: bool) -> list[bytes]:
 def car(tree: Tree, *, repeat: bool = True) -> bytes:
     """Encode the CAR of a tree."""
     return header(tree.root) + b"".join(sections(tree, repeat=repeat))
+
+
+def write_car(root: CID, read_block: Callable[[CID], bytes], *, repeat: bool = True) -> Iterator[bytes]:
+    """Yield the CAR of a file, with repeated blocks (``dups=y``) or without."""
+    blocks: Iterable[Block] = walk(root, read_block)
+    yield from join_car(root, blocks if repeat else dict.fromkeys(blocks))
+
+
+def unpack_car(parts: Iterable[bytes], root: CID, *, size: int) -> Iterator[bytes]:
+    """Yield the bytes of the file in a CAR; all its blocks are kept in memory."""
+    known: dict[CID, bytes] = {}
+    for block in read_car(parts, root, size=size, earlier=known.get):
+        known[block.cid] = block.data
+        if block.cid.codec == RAW:
+            yield block.data
 
 
 def flips(data: bytes) -> Iterator[tuple[int, bytes]]:

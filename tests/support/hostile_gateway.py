@@ -19,8 +19,8 @@ from socket import SHUT_RDWR
 from typing import Any
 
 from blockota.errors import UsageError
-from blockota.formats.car import write_car
 from blockota.formats.cid import CID
+from tests.support.car_samples import write_car
 
 CAR_ACCEPT = "application/vnd.ipld.car; version=1; order=dfs; dups=y"
 RAW_ACCEPT = "application/vnd.ipld.raw"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 from pathlib import Path
 
-from blockota.formats.car import unpack_car
+from tests.support.car_samples import unpack_car
 from tests.support.fetch_samples import IMAGE, ROOT
 from tests.support.repository_process import running
 
@@ -17,4 +16,4 @@ def test_curl_gets_the_image_as_a_car(tmp_path: Path) -> None:
         url = f"{repository.url}/ipfs/{ROOT}?format=car&car-dups=y"
         command = ["curl", "--silent", "--fail", "--output", "-", url]
         content = subprocess.run(command, check=True, capture_output=True).stdout
-    assert b"".join(unpack_car([content], ROOT, size=len(IMAGE), into=io.BytesIO())) == IMAGE
+    assert b"".join(unpack_car([content], ROOT, size=len(IMAGE))) == IMAGE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 
-from blockota.formats.car import write_car
 from blockota.formats.cid import CHUNK_SIZE, CID, Block, cid_of, dag
+from tests.support.car_samples import write_car
 
 SIZES = {
     "empty": 0,
