@@ -1,4 +1,4 @@
-"""Tests with foreign programs, run by ``make peers``; `scripts.peers` lists the programs. None of them is skipped."""
+"""Tests with foreign programs, run by ``make peers``; `scripts.peers` lists the programs. No test is skipped."""
 
 from __future__ import annotations
 

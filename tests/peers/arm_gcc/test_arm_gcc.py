@@ -1,4 +1,4 @@
-"""What GCC and binutils for ARM make of the sources equals the committed programs, and what our ELF reader returns."""
+"""The committed programs equal what GCC and binutils for ARM build, and our ELF reader equals objcopy."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COMPILER = "12.2.1"
 
 
 def test_the_source_gives_the_committed_program(tmp_path: Path) -> None:
-    """Bit for bit: there is no compiler's choice in assembly."""
+    """The assembly program is reproduced bit for bit by any version."""
     assert build(tmp_path) == STUB.read_bytes()
     assert main(["--check"]) == 0
 
 
 def test_host_and_program_agree_where_things_are(tmp_path: Path) -> None:
-    """The addresses that the host knows are those of the program's own names."""
+    """The host's addresses equal the program's symbols."""
     program_end = STUB_ADDRESS + len(build(tmp_path))
     addresses = symbols(tmp_path)
     assert addresses["head_end"] == STUB_ADDRESS + HEAD_SIZE
@@ -39,8 +39,8 @@ def test_host_and_program_agree_where_things_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> None:
-    """Bit for bit with the compiler they were made with; with another one, the same banner."""
-    # A copy in another folder: nothing of the path may show in the files.
+    """The images are equal with the original compiler version; with another one, the banner is."""
+    # A copy in another folder: the files must not depend on the path.
     sources = shutil.copytree(BLUEPILL, tmp_path / "elsewhere", ignore=shutil.ignore_patterns("images", "build"))
     version_found = subprocess.check_output(["arm-none-eabi-gcc", "-dumpfullversion"], text=True).strip()
     subprocess.run(["make", "-s", f"VERSION={version}"], cwd=sources, check=True)
@@ -54,7 +54,7 @@ def test_the_sources_give_the_committed_images(tmp_path: Path, version: str) -> 
 
 
 def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
-    """Both outputs of objcopy from the same ELF file equal what is read here."""
+    """The raw and the HEX output of objcopy equal our reading of the ELF file."""
     source = EXAMPLES / "bluepill-1.2.0.elf"
     wanted = read_image(source.read_bytes())
     for form in ("binary", "ihex"):
@@ -64,7 +64,7 @@ def test_elf_is_read_as_objcopy_reads_it(tmp_path: Path) -> None:
 
 
 def test_the_header_that_the_linker_maps_is_left_out(tmp_path: Path) -> None:
-    """Behind a boot loader GNU ld maps the file's header into the first segment; objcopy and we leave it out."""
+    """The ELF header that GNU ld maps into the first segment behind a boot loader is omitted."""
     (tmp_path / "a.s").write_text(".section .text\n.global _start\n_start: .word 0x20005000, 0x08002109\n nop\n nop\n")
     path, raw = tmp_path / "a.elf", tmp_path / "a.bin"
     command = [

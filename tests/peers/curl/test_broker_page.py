@@ -1,4 +1,4 @@
-"""The broker's page, typed from top to bottom: a real chain, a real Safe, real repositories of vendor and broker."""
+"""The commands of the broker's page, run in order with a real chain, Safe and repositories."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ VENDORS_WORDS = ({"proposal"}, {"replica", "accept"}, {"replica", "terminate"})
 
 @dataclass
 class Bench:
-    """Two desks, the vendor's and the broker's, with what runs at them.
+    """The folders of the vendor and the broker, and the processes of each.
 
     Attributes:
         workshop: runs commands; its folder is the vendor's.
         folder: the broker's.
         places: ⟨address on the page → the real one⟩.
-        running: ends the repositories.
+        running: closes the repositories.
     """
 
     workshop: Workshop
@@ -44,19 +44,19 @@ class Bench:
     places: dict[str, str] = field(default_factory=dict)
 
     def typed(self, command: str, lines: list[str]) -> None:
-        """Run one command, and hold what it prints and how it ends against the page."""
+        """Run a command, and compare output and exit status with the page."""
         status, printed = self._run(shlex.split(self.real(command)))
         assert status == exit_status(lines), f"$ {command}\n{printed}"
         assert not missing(lines, self.shown(printed)), f"$ {command}\n{printed}"
 
     def real(self, text: str) -> str:
-        """A text of the page with the real addresses."""
+        """Replace the page's addresses by the real ones."""
         for place, found in self.places.items():
             text = text.replace(place, found)
         return text
 
     def shown(self, text: str) -> str:
-        """What was printed, with the page's addresses."""
+        """Replace real addresses in the output by the page's."""
         for place, found in self.places.items():
             text = text.replace(found, place)
         return text
@@ -75,7 +75,7 @@ class Bench:
 
 @pytest.fixture
 def bench(workshop: Workshop) -> Iterator[Bench]:
-    """The vendor has published 1.0.0 and serves it; the broker has the settings of the page."""
+    """A vendor who has published and serves 1.0.0, and a broker with the settings of the page."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     folder = workshop.folder / "broker"
     folder.mkdir()
@@ -90,7 +90,7 @@ def bench(workshop: Workshop) -> Iterator[Bench]:
 
 
 def settings() -> str:
-    """The settings file of the page, which is its first block of code."""
+    """The settings file of the page, its first code block."""
     text = PAGE.read_text("utf-8")
     block = re.search(r"(?:^    .*\n|^\n(?=    ))+", text[text.index("\n    ") :], re.MULTILINE)
     assert block
@@ -98,7 +98,7 @@ def settings() -> str:
 
 
 def test_the_page_shows_what_the_commands_print(bench: Bench) -> None:
-    """Typed from top to bottom, the page leads a broker from its offer to the end of the agreement."""
+    """The commands work in order, from the proposal to the end of the agreement."""
     shown = list(commands(PAGE, end=END))
     for command, lines in shown:
         bench.typed(command, lines)
@@ -106,7 +106,7 @@ def test_the_page_shows_what_the_commands_print(bench: Bench) -> None:
 
 
 def test_the_page_names_options_that_there_are() -> None:
-    """No option on the page is one that no command has."""
+    """Every option on the page exists."""
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE.read_text("utf-8").partition(END)[0]))
     nouns = (cli.get_command(click.Context(cli), name) for name in cli.list_commands(click.Context(cli)))
     verbs = (verb for noun in nouns if isinstance(noun, click.Group) for verb in noun.commands.values())

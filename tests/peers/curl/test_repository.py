@@ -1,4 +1,4 @@
-"""curl, as a client that is not ours, gets an image from a repository."""
+"""curl, an independent client, downloads an image from a repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.repository_process import running
 
 
 def test_curl_gets_the_image_as_a_car(tmp_path: Path) -> None:
-    """The stream unpacks to the image."""
+    """The downloaded CAR contains the image."""
     with running(tmp_path) as repository:
         url = f"{repository.url}/ipfs/{ROOT}?format=car&car-dups=y"
         command = ["curl", "--silent", "--fail", "--output", "-", url]

@@ -1,4 +1,4 @@
-"""A Kubo node that tests share; each stores files of its own in it."""
+"""A Kubo node shared by tests; each test stores its own files."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def kubo() -> Path:
 
 @pytest.fixture(scope="session")
 def node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with the settings of a new one."""
+    """A node with default settings."""
     with running_node(kubo, tmp_path_factory.mktemp("kubo")) as node:
         yield node

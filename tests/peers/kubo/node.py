@@ -1,4 +1,4 @@
-"""A real Kubo node in a folder of its own: on loopback, offline, with free ports."""
+"""A real Kubo node in a separate folder: on loopback, offline, with free ports."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount")
 
 @dataclass(frozen=True)
 class Node:
-    """A node that runs.
+    """A running node.
 
     Attributes:
-        program: the ``ipfs`` that runs.
+        program: the ``ipfs`` program.
         repo: its folder.
         api: URL of its RPC API.
         gateway: URL of its gateway.
-        kill: ends it without notice.
+        kill: kills it without notice.
     """
 
     program: Path
@@ -39,28 +39,28 @@ class Node:
 
     @property
     def store(self) -> KuboStore:
-        """A store in it."""
+        """Open it as a store."""
         return KuboStore(self.api)
 
     def ipfs(self, *arguments: str, data: bytes | None = None) -> str:
-        """What its own command line says."""
+        """Return the output of its command line."""
         return run(self.program, self.repo, *arguments, data=data)
 
     def pins(self) -> dict[str, str]:
-        """⟨CID → kind⟩ of what is pinned."""
+        """Return ⟨CID → kind⟩ of the pinned blocks."""
         keys: dict[str, dict[str, str]] = json.loads(self.ipfs("pin", "ls", "--enc=json"))["Keys"]
         return {cid: found["Type"] for cid, found in keys.items()}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is special about a node.
+    """The configuration of a node.
 
     Attributes:
         config: settings that differ from those of the profile ``test``.
-        profile: another profile that is applied.
-        before: a shell command that runs before the daemon, in the repository's folder, with mounts of its own.
-        is_online: whether it talks to other nodes, on loopback.
+        profile: another profile to apply.
+        before: a shell command that runs before the daemon, in the repository's folder, with private mounts.
+        is_online: whether it connects to other nodes, on loopback.
     """
 
     config: Mapping[str, object] = field(default_factory=dict)
@@ -74,12 +74,12 @@ ORDINARY = Kind()
 
 @contextmanager
 def running_node(program: Path, folder: Path, *, kind: Kind = ORDINARY) -> Iterator[Node]:
-    """Run a node that is made for it.
+    """Run a new node.
 
     Args:
         program: an ``ipfs``.
-        folder: where its repository is made.
-        kind: what is special about it.
+        folder: where its repository is created.
+        kind: its configuration.
     """
     repo = folder / "repo"
     run(program, repo, "init", "--profile=test")
@@ -105,7 +105,7 @@ def running_node(program: Path, folder: Path, *, kind: Kind = ORDINARY) -> Itera
 
 
 def run(program: Path, repo: Path, *arguments: str, data: bytes | None = None) -> str:
-    """What the command line says; its complaint is the exception's note."""
+    """Return a command's output; its error output becomes the exception's note."""
     done = subprocess.run(
         [program, *arguments], env=environment(repo), input=data, capture_output=True, check=False, timeout=120
     )
@@ -115,12 +115,12 @@ def run(program: Path, repo: Path, *arguments: str, data: bytes | None = None) -
 
 
 def environment(repo: Path) -> dict[str, str]:
-    """Environment variables of a node that calls nobody."""
+    """Return the environment of a node without network access."""
     return {**os.environ, "IPFS_PATH": str(repo), "IPFS_TELEMETRY": "off"}
 
 
 def wait_until_ready(daemon: subprocess.Popen[Any], log: Path) -> None:
-    """Wait for the daemon to say so."""
+    """Wait for the daemon to report that it is ready."""
     deadline = time.monotonic() + START_SECONDS
     while b"Daemon is ready" not in log.read_bytes():
         if daemon.poll() is not None or time.monotonic() > deadline:

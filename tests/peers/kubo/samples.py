@@ -18,17 +18,17 @@ SIZES = {
 
 
 def content(name: str, size: int) -> bytes:
-    """Bytes that no other name gives."""
+    """Return bytes derived from a name."""
     return hashlib.shake_128(name.encode()).digest(size)
 
 
 def padded(name: str) -> bytes:
-    """An image as linkers write them: code, three blocks of padding, and a tail."""
+    """Return an image as linkers write it: code, three blocks of padding, and a tail."""
     return content(name, CHUNK_SIZE) + b"\xff" * (3 * CHUNK_SIZE) + content(name, CHUNK_SIZE + 9)
 
 
 def car_of(data: bytes, *, repeat: bool = True) -> tuple[CID, bytes]:
-    """⟨root, CAR⟩ of a file."""
+    """Return ⟨root, CAR⟩ of a file."""
     blocks: dict[CID, Block] = {block.cid: block for block in dag(io.BytesIO(data))}
     root = cid_of(io.BytesIO(data))
     return root, b"".join(write_car(root, lambda cid: blocks[cid].data, repeat=repeat))

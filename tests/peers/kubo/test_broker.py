@@ -1,4 +1,4 @@
-"""A broker keeps its copies in a Kubo node."""
+"""A broker stores its copies in a Kubo node."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def agreed(workshop: Workshop) -> Workshop:
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The vendor's repository, a command of its own."""
+    """Run the vendor's repository as a process; return its URL."""
     with vendor_of(agreed) as url:
         yield url
 
 
 @pytest.fixture
 def node(kubo: Path, tmp_path: Path) -> Iterator[Node]:
-    """The broker's own node."""
+    """The broker's node."""
     with running_node(kubo, tmp_path) as node:
         yield node
 
 
 def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: Node) -> None:
-    """Files are made whole in a folder, pinned in the node and served from there; killed anywhere, nothing stays."""
+    """Copies are completed in a folder, pinned and served by the node; a kill leaves no temporary files."""
     kubo = ("--store", f"kubo:{node.api}")
     before = node.pins()
     assert killed_until_done(agreed, *kubo, "--vendor-source", vendor_url) > 1
@@ -55,8 +55,8 @@ def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: N
     assert (node.pins(), announcements(agreed)) == (before, 1)
 
 
-def test_a_kubo_node_that_is_gone_is_told_and_nothing_is_dropped(agreed: Workshop, vendor_url: str, node: Node) -> None:
-    """Neither is anything said to be as agreed, while nobody can tell."""
+def test_an_unreachable_node_is_reported_and_nothing_is_dropped(agreed: Workshop, vendor_url: str, node: Node) -> None:
+    """While the node is unreachable, no copy is removed or reported as complete."""
     words = (*OPTIONS, "--store", f"kubo:{node.api}", "--vendor-source", vendor_url)
     assert agreed.run("broker", "sync", *words).status == 0
     node.kill()

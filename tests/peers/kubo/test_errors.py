@@ -1,4 +1,4 @@
-"""Nodes that are old, stopped, full, guarded or none: what a person is told."""
+"""Errors for nodes that are old, stopped, full, protected, or not Kubo."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEW = json.dumps({"Version": "0.43.1"}).encode()
 
 @pytest.fixture(scope="module")
 def guarded_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node that wants to know who asks."""
+    """A node whose API requires authorization."""
     with running_node(
         kubo, tmp_path_factory.mktemp("guarded"), kind=Kind(config={"API.Authorizations": AUTHORIZATIONS})
     ) as node:
@@ -47,7 +47,7 @@ def guarded_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_an_authorization_opens_the_api(
     guarded_node: Node, secret: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """(f) Every form of the node's own secrets does, taken from the environment, and .netrc does not interfere."""
+    """(f) Every form of secret is accepted from the environment; .netrc is ignored."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login mallory password nothing")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -57,7 +57,7 @@ def test_an_authorization_opens_the_api(
 
 @pytest.mark.parametrize("secret", ["", "bearer:wrong", "basic:vendor:wrong"], ids=["none", "bearer", "basic"])
 def test_without_it_the_node_refuses(guarded_node: Node, secret: str) -> None:
-    """(f) No secret or a wrong one is told as such, with where it belongs, and without the secret itself."""
+    """(f) A missing or wrong secret gives an error that names the variable and not the secret."""
     with pytest.raises(StoreError, match="Set BLOCKOTA_KUBO_AUTHORIZATION") as caught:
         KuboStore(guarded_node.api, authorization=secret).put(io.BytesIO(DATA))
     assert "it answers 403" in caught.value.why
@@ -65,7 +65,7 @@ def test_without_it_the_node_refuses(guarded_node: Node, secret: str) -> None:
 
 
 def test_an_authorization_may_be_narrow(guarded_node: Node) -> None:
-    """(f) Who may look but not write is told so when he writes, not when he looks."""
+    """(f) A read-only secret fails on the first write."""
     reader = KuboStore(guarded_node.api, authorization="bearer:reader")
     assert not reader.has(cid_of(io.BytesIO(b"nobody has this")))
     with pytest.raises(StoreError, match="does not allow this request"):
@@ -76,14 +76,14 @@ def test_an_authorization_may_be_narrow(guarded_node: Node) -> None:
     "text", [SECRET, f"basic:{SECRET}", f"bearer: {SECRET}", f"digest:a:{SECRET}", f"bearer:ä{SECRET}\n"], ids=range(5)
 )
 def test_an_authorization_has_a_form(text: str) -> None:
-    """What is neither form is refused before anybody is asked, and is not shown."""
+    """A malformed secret is refused without a request, and is not shown."""
     with pytest.raises(UsageError, match="BLOCKOTA_KUBO_AUTHORIZATION") as caught:
         KuboStore("http://127.0.0.1:5001", authorization=text)
     assert SECRET not in str(caught.value)
 
 
 def test_a_stopped_node_is_named() -> None:
-    """Where nobody listens, the address and what to start are named."""
+    """A refused connection is reported with the address and the command to start."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(StoreError, match=f"{port} could not store the file: Connection refused. Check that `ipfs dae"):
@@ -91,7 +91,7 @@ def test_a_stopped_node_is_named() -> None:
 
 
 def test_a_node_may_stop_in_the_midst(kubo: Path, tmp_path: Path) -> None:
-    """When it stops while a file is sent, or read, that is told."""
+    """A node that stops during an upload or a download is reported."""
     with running_node(kubo, tmp_path) as node:
         store = node.store
         with pytest.raises(StoreError, match="could not store the file"):
@@ -101,7 +101,7 @@ def test_a_node_may_stop_in_the_midst(kubo: Path, tmp_path: Path) -> None:
 
 
 def test_a_silent_node_is_given_up() -> None:
-    """One that accepts the connection and says nothing is waited for only so long."""
+    """A node that accepts the connection and sends nothing causes a timeout."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         pytest.raises(StoreError, match=r"could not look for .*: it did not respond in time. .*no node has"),
@@ -109,8 +109,8 @@ def test_a_silent_node_is_given_up() -> None:
         KuboStore(f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.2).has(CID_OF_DATA)
 
 
-def test_a_node_may_look_in_vain(kubo: Path, tmp_path: Path) -> None:
-    """A node that is online can look on the network for what it does not hold, and is waited for only so long."""
+def test_a_search_on_the_network_is_limited(kubo: Path, tmp_path: Path) -> None:
+    """The search of an online node on the network is limited by a timeout."""
     with running_node(kubo, tmp_path, kind=Kind(is_online=True)) as node:
         store = KuboStore(node.api, timeout=0.5)
         assert not store.has(CID_OF_DATA)
@@ -122,8 +122,8 @@ def test_a_node_may_look_in_vain(kubo: Path, tmp_path: Path) -> None:
             store.pin(CID_OF_DATA)
 
 
-def test_a_full_node_says_so(kubo: Path, tmp_path: Path) -> None:
-    """A node whose disk is full says so with the remedy; nothing was pinned, and what was there is whole."""
+def test_a_full_disk_is_reported(kubo: Path, tmp_path: Path) -> None:
+    """A full disk is reported with the remedy; nothing is pinned, and stored files remain complete."""
     if subprocess.run([*OWN_MOUNTS, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this system lets nobody mount a small disk in a namespace")
     with running_node(kubo, tmp_path, kind=Kind(before=TINY_DISK)) as node:
@@ -134,14 +134,14 @@ def test_a_full_node_says_so(kubo: Path, tmp_path: Path) -> None:
         assert b"".join(node.store.open(small)) == b"fits"
 
 
-def test_storage_max_is_no_limit(kubo: Path, tmp_path: Path) -> None:
-    """``Datastore.StorageMax`` only tells when garbage is collected: a node takes, and keeps, more than that."""
+def test_storage_max_is_not_a_limit(kubo: Path, tmp_path: Path) -> None:
+    """``Datastore.StorageMax`` only triggers garbage collection: a node stores more than that."""
     with running_node(kubo, tmp_path, kind=Kind(config={"Datastore.StorageMax": "1MB"})) as node:
         assert b"".join(node.store.open(node.store.put(io.BytesIO(DATA)))) == DATA
 
 
 def test_the_gateway_is_not_the_api(node: Node) -> None:
-    """Who gives the gateway's port is told which one to give."""
+    """The gateway's port in place of the API's is reported."""
     with pytest.raises(StoreError, match=r"is not the RPC API of a Kubo node: it answers 404. Give .*Addresses.API"):
         KuboStore(node.gateway).put(io.BytesIO(DATA))
 
@@ -163,7 +163,7 @@ STRANGERS: Mapping[str, Answer] = {
 
 @pytest.mark.parametrize("what", STRANGERS)
 def test_something_else_is_not_kubo(what: str) -> None:
-    """Whatever else listens there and whatever it says, it is told to be no Kubo."""
+    """Any other server is reported as not being Kubo."""
     with (
         stranger({"version": STRANGERS[what]}) as url,
         pytest.raises(StoreError, match="is not the RPC API of a Kubo node"),
@@ -173,7 +173,7 @@ def test_something_else_is_not_kubo(what: str) -> None:
 
 @pytest.mark.parametrize("version", ["0.4.23", "0.22.0", "0.39.0", "0.39.0-rc1"])
 def test_an_old_node_is_refused(version: str) -> None:
-    """A node older than what was tried is refused with its version and the one that is needed."""
+    """An older node is refused with its version and the required one."""
     answer = Answer(200, json.dumps({"Version": version}).encode())
     with (
         stranger({"version": answer}) as url,
@@ -184,7 +184,7 @@ def test_an_old_node_is_refused(version: str) -> None:
 
 @pytest.mark.parametrize("version", ["0.40.0", "0.44.0-dev", "1.0.0"])
 def test_a_new_node_is_taken(version: str) -> None:
-    """Newer ones are spoken to, whatever the client library thinks of them."""
+    """Newer versions are accepted, whatever the client library supports."""
     absent = Answer(500, json.dumps({"Message": "ipld: could not find it", "Code": 0, "Type": "error"}).encode())
     answers = {"version": Answer(200, json.dumps({"Version": version}).encode()), "block/stat": absent}
     with stranger(answers) as url:
@@ -193,13 +193,13 @@ def test_a_new_node_is_taken(version: str) -> None:
 
 @contextmanager
 def importer(answer: object) -> Iterator[KuboStore]:
-    """A new node that answers an import in its own way."""
+    """A new node that responds to an import in a given way."""
     with stranger({"version": Answer(200, NEW), "dag/import": Answer(200, json.dumps(answer).encode())}) as url:
         yield KuboStore(url)
 
 
 def test_another_address_is_refused() -> None:
-    """A node that names another root than ours has not stored our file."""
+    """An import that returns another root is an error."""
     other = str(cid_of(io.BytesIO(b"other")))
     with (
         importer({"Root": {"Cid": {"/": other}, "PinErrorMsg": ""}}) as store,
@@ -209,7 +209,7 @@ def test_another_address_is_refused() -> None:
 
 
 def test_a_failed_pin_is_an_error() -> None:
-    """Kubo tells of a pin that failed with status 200; a file that the next collection drops is not stored."""
+    """A failed pin, which Kubo reports with status 200, is an error."""
     with (
         importer({"Root": {"Cid": {"/": str(CID_OF_DATA)}, "PinErrorMsg": "the pinner is closed"}}) as store,
         pytest.raises(StoreError, match=r"did not pin it: the pinner is closed. Try `ipfs pin add"),
@@ -218,14 +218,14 @@ def test_a_failed_pin_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"Root": None}, {"Root": {"Cid": {}}}, [], "done"], ids=str)
-def test_an_unknown_answer_is_no_success(answer: object) -> None:
-    """An import whose answer is not understood has not happened."""
+def test_an_unknown_answer_is_an_error(answer: object) -> None:
+    """An import with an unknown response is an error."""
     with importer(answer) as store, pytest.raises(StoreError, match="is not the RPC API of a Kubo node"):
         store.put(io.BytesIO(DATA))
 
 
 def test_redirects_are_not_followed(node: Node) -> None:
-    """An API that sends us elsewhere is not followed there."""
+    """Redirects of the API are not followed."""
     with stranger({"version": Answer(307, b"", location=f"{node.api}/api/v0/version")}) as url:
         assert post(f"{node.api}/api/v0/version").status == 200
         with pytest.raises(StoreError, match="could not look for"):
@@ -237,21 +237,21 @@ def test_redirects_are_not_followed(node: Node) -> None:
     ["", "127.0.0.1:5001", "ftp://127.0.0.1:5001", "http://", "http://:5001", "http://[::1", "http://a:b"],
 )
 def test_an_address_has_a_form(url: str) -> None:
-    """What is no HTTP URL is refused before anybody is asked."""
+    """An invalid URL is refused without a request."""
     with pytest.raises(UsageError, match="not the URL of a Kubo node"):
         KuboStore(url)
 
 
 @pytest.mark.parametrize("url", [f"http://vendor:{SECRET}@127.0.0.1:5001", f"http://{SECRET}@127.0.0.1:5001"])
 def test_a_secret_does_not_stand_in_a_url(url: str) -> None:
-    """A URL with a secret is refused with the place where it belongs, and is not repeated."""
+    """A URL with a secret is refused with the right place for it, and is not repeated."""
     with pytest.raises(UsageError, match="BLOCKOTA_KUBO_AUTHORIZATION") as caught:
         open_store(f"kubo:{url}")
     assert SECRET not in str(caught.value)
 
 
 def test_addresses_of_every_kind(node: Node) -> None:
-    """A name does as well as a number, and a path before the API as a proxy puts it is asked for."""
+    """Host names, IP addresses and path prefixes, as with a proxy, are accepted."""
     port = node.api.rpartition(":")[2]
     assert not KuboStore(f"http://localhost:{port}").has(cid_of(io.BytesIO(b"by name")))
     with pytest.raises(StoreError, match="not the RPC API"):
@@ -259,7 +259,7 @@ def test_addresses_of_every_kind(node: Node) -> None:
 
 
 def test_a_lying_node_is_refused() -> None:
-    """A block that does not hash to its address is refused, wherever it comes from."""
+    """A block that does not match its CID is refused."""
     car = car_of(DATA)[1].replace(DATA[:100], DATA[:99] + b"\x00")
     answers = {"version": Answer(200, NEW), "dag/export": Answer(200, car, "application/vnd.ipld.car")}
     with stranger(answers) as url, pytest.raises(ContentError, match="corrupt"):

@@ -1,4 +1,4 @@
-"""What Kubo really does, where the store relies on it; docs/broker.md answers by these tests."""
+"""The behaviour of Kubo on which the store relies; docs/broker.md refers to these tests."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ WHOLE = 1 << 26
 
 @pytest.fixture(scope="module")
 def odd_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node whose owner wants quite other DAGs."""
+    """A node with settings that give other DAGs."""
     with running_node(kubo, tmp_path_factory.mktemp("odd"), kind=Kind(config=ODD_IMPORT)) as node:
         yield node
 
 
 @pytest.fixture(scope="module")
 def profiled_node(kubo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node with the profile that docs/broker.md advises."""
+    """A node with the profile recommended in docs/broker.md."""
     with running_node(kubo, tmp_path_factory.mktemp("profiled"), kind=Kind(profile="unixfs-v1-2025")) as node:
         yield node
 
 
 @pytest.mark.parametrize("shape", SIZES)
-def test_imports_pin_and_say_so(node: Node, shape: str) -> None:
-    """(a) Our CAR, blocks of 1 MiB among it, is imported with its root pinned recursively, and no pin error."""
+def test_imports_pin_the_root(node: Node, shape: str) -> None:
+    """(a) Importing our CAR, with blocks of 1 MiB, pins its root recursively without a pin error."""
     data = content(f"imported {shape}", SIZES[shape])
     root, car = car_of(data)
     answer = json.loads(node.ipfs("dag", "import", "--enc=json", data=car))
@@ -53,7 +53,7 @@ def test_imports_pin_and_say_so(node: Node, shape: str) -> None:
 
 
 def test_a_failed_pin_is_a_success_on_the_wire(node: Node) -> None:
-    """(a) A root that cannot be pinned is told in PinErrorMsg alone: whoever does not look believes it is kept."""
+    """(a) A failed pin is reported only in PinErrorMsg, with status 200."""
     root, car = car_of(content("never sent", 2 * CHUNK_SIZE))
     answer = json.loads(node.ipfs("dag", "import", "--enc=json", data=car[: 1 + car[0]]))
     assert answer["Root"]["Cid"]["/"] == str(root)
@@ -63,7 +63,7 @@ def test_a_failed_pin_is_a_success_on_the_wire(node: Node) -> None:
 @pytest.mark.parametrize("shape", SIZES)
 @pytest.mark.parametrize("settings", ["new", "odd"])
 def test_explicit_options_give_our_address(request: pytest.FixtureRequest, settings: str, shape: str) -> None:
-    """(b) ``ipfs add`` with every option named gives our address, whatever the node's Import settings are."""
+    """(b) ``ipfs add`` with every option gives our CID under any Import settings."""
     node: Node = request.getfixturevalue({"new": "node", "odd": "odd_node"}[settings])
     data = content(f"added {shape}", SIZES[shape])
     assert node.ipfs("add", "-Q", *EXPLICIT, data=data).strip() == str(cid_of(io.BytesIO(data)))
@@ -77,7 +77,7 @@ def test_the_profile_gives_our_address(profiled_node: Node, shape: str) -> None:
 
 
 def test_defaults_give_another_address(node: Node) -> None:
-    """(b) Without profile and options it gives another one; with CIDv1 alone, from the second 256 KiB on."""
+    """(b) Without profile and options the CID differs; with CIDv1 alone, above 256 KiB."""
     small, large = content("small", 256 << 10), content("large", (256 << 10) + 1)
     assert node.ipfs("add", "-Q", data=small).startswith("Qm")
     assert node.ipfs("add", "-Q", "--cid-version=1", data=small).strip() == str(cid_of(io.BytesIO(small)))
@@ -85,13 +85,13 @@ def test_defaults_give_another_address(node: Node) -> None:
 
 
 def test_settings_do_not_touch_what_we_push(odd_node: Node) -> None:
-    """(b) Our blocks keep their address on a node whose Import settings say otherwise."""
+    """(b) Imported blocks have the same CID under any Import settings."""
     data = content("pushed", 3 * CHUNK_SIZE)
     assert odd_node.store.put(io.BytesIO(data)) == cid_of(io.BytesIO(data))
 
 
-def test_pythons_booleans_are_understood(node: Node) -> None:
-    """(c) The client sends ``True`` where Go writes ``true``; the node takes it, and refuses what is neither."""
+def test_pythons_booleans_are_accepted(node: Node) -> None:
+    """(c) Kubo accepts ``True`` as the client sends it, and refuses other texts."""
     cid = node.store.put(io.BytesIO(b"booleans"))
     assert post(f"{node.api}/api/v0/block/stat?arg={cid}&offline=True").status == 200
     refused = post(f"{node.api}/api/v0/block/stat?arg={cid}&offline=Ja")
@@ -101,7 +101,7 @@ def test_pythons_booleans_are_understood(node: Node) -> None:
 
 @pytest.mark.parametrize("command", ["cat", "dag/export"])
 def test_an_error_in_the_midst_is_a_trailer(node: Node, command: str) -> None:
-    """(d) Where a block is missing the answer has status 200, ends early, and tells why in a trailer alone."""
+    """(d) A missing block ends a response of status 200 early, with the error in a trailer."""
     data = content(f"hole for {command}", 4 * CHUNK_SIZE)
     cid = node.store.put(io.BytesIO(data))
     node.store.unpin(cid)
@@ -113,15 +113,15 @@ def test_an_error_in_the_midst_is_a_trailer(node: Node, command: str) -> None:
 
 
 def test_export_is_depth_first_without_repetition(node: Node) -> None:
-    """(e) ``dag/export`` sends blocks depth first and each once: byte for byte our CAR with ``dups=n``."""
+    """(e) ``dag/export`` equals our CAR with ``dups=n``: depth first, each block once."""
     data = padded("exported")
     cid = node.store.put(io.BytesIO(data))
     assert post(f"{node.api}/api/v0/dag/export?arg={cid}").body == car_of(data, repeat=False)[1]
 
 
 @pytest.mark.parametrize("repeats", [True, False], ids=["dups", "no-dups"])
-def test_the_gateway_says_how_it_orders(node: Node, repeats: bool) -> None:  # noqa: FBT001 - a parametrized value
-    """(g) The gateway sends what is asked for: our CAR, with or without repetition, and its headers say which."""
+def test_the_gateway_names_its_order(node: Node, repeats: bool) -> None:  # noqa: FBT001 - a parametrized value
+    """(g) The gateway serves the requested CAR, and its headers give order and repetition."""
     data = padded("served")
     cid = node.store.put(io.BytesIO(data))
     wanted = f"application/vnd.ipld.car; version=1; order=dfs; dups={'y' if repeats else 'n'}"
@@ -133,7 +133,7 @@ def test_the_gateway_says_how_it_orders(node: Node, repeats: bool) -> None:  # n
 
 
 def test_the_gateway_serves_blocks(node: Node) -> None:
-    """(g) One block comes with ``?format=raw``, its length and an ETag."""
+    """(g) ``?format=raw`` serves one block with its length and an ETag."""
     data = content("a raw block", 64 << 10)
     cid = node.store.put(io.BytesIO(data))
     headers, body = get(f"{node.gateway}/ipfs/{cid}?format=raw")
@@ -144,7 +144,7 @@ def test_the_gateway_serves_blocks(node: Node) -> None:
 
 
 def test_a_car_of_the_gateway_is_read(node: Node) -> None:
-    """(g) Our verifier reads what the gateway sends when nothing is said about repetition."""
+    """(g) The default CAR of the gateway is read by our verifier."""
     data = padded("read back")
     cid = node.store.put(io.BytesIO(data))
     _, body = get(f"{node.gateway}/ipfs/{cid}?format=car")
@@ -153,7 +153,7 @@ def test_a_car_of_the_gateway_is_read(node: Node) -> None:
 
 
 def test_what_add_stores_is_read(node: Node) -> None:
-    """A file that somebody put with ``ipfs add`` and the profile's options is a file of the store."""
+    """A file stored by ``ipfs add`` with the profile's options is a file of the store."""
     data = content("added by hand", 3 * CHUNK_SIZE)
     node.ipfs("add", "-Q", *EXPLICIT, data=data)
     assert read_whole(node.store, cid_of(io.BytesIO(data)), size=len(data)) == data

@@ -1,4 +1,4 @@
-"""Finding an image where the store is a Kubo node that lacks it, refuses, or has it from others."""
+"""Finding an image if the Kubo node lacks it, refuses, or can fetch it from peers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONLINE = Kind(is_online=True)
 
 
 def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
-    """The image, and what was told of the search."""
+    """Return the image, and the messages of the search."""
     file, notes = io.BytesIO(), list[str]()
     stage = SearchStage("somebody", lambda: [Source(gateway.url) for gateway in gateways])
     find_image(LARGE, store, stages=[stage], into=file, observer=SearchObserver(notes.append))
@@ -31,7 +31,7 @@ def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
 
 
 def test_a_node_that_lacks_the_image_does_not_look_for_it_first(kubo: Path, tmp_path: Path) -> None:
-    """A node that is online would look on the network for minutes; whoever announced the image has it at once."""
+    """Announced sources are used before the node's search on the network, which may take minutes."""
     began = time.monotonic()
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving(BLOCKS) as gateway:
         began = time.monotonic()
@@ -39,8 +39,8 @@ def test_a_node_that_lacks_the_image_does_not_look_for_it_first(kubo: Path, tmp_
         assert time.monotonic() - began < 5
 
 
-def test_the_network_is_asked_when_nobody_else_serves(kubo: Path, tmp_path: Path) -> None:
-    """Another node has it, which no URL says."""
+def test_the_network_is_searched_if_no_source_serves(kubo: Path, tmp_path: Path) -> None:
+    """If no source serves the image, the node fetches it from another node."""
     for name in ("vendor", "technician"):
         (tmp_path / name).mkdir()
     with (
@@ -56,8 +56,8 @@ def test_the_network_is_asked_when_nobody_else_serves(kubo: Path, tmp_path: Path
     assert "through the Kubo node" in notes[-1]
 
 
-def test_a_node_that_looks_in_vain_is_told(kubo: Path, tmp_path: Path) -> None:
-    """Nobody has it: the sentence begins with the store, as with any other, and the network is told of."""
+def test_a_search_without_result_is_reported(kubo: Path, tmp_path: Path) -> None:
+    """If no node has it, the error starts with the store and mentions the network."""
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving({}) as empty:
         store = KuboStore(node.api, timeout=0.5)
         with pytest.raises(
@@ -66,8 +66,8 @@ def test_a_node_that_looks_in_vain_is_told(kubo: Path, tmp_path: Path) -> None:
             found(store, empty)
 
 
-def test_a_refusal_is_told(node: Node) -> None:
-    """The gateway's address in the place of the API's: the image comes from elsewhere, and the mistake is told."""
+def test_a_refusal_is_reported(node: Node) -> None:
+    """With the gateway's URL as the store, the image comes from another source and the error is reported."""
     with serving(BLOCKS) as gateway:
         data, notes = found(KuboStore(node.gateway), gateway)
     assert data == IMAGE

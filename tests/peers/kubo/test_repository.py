@@ -1,4 +1,4 @@
-"""A repository whose blocks lie in a Kubo node."""
+"""A repository whose store is a Kubo node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.repository_process import SECRET, Running, running
 
 
 def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
-    """What the chain allows comes from the node, block by block checked, and what else it holds does not."""
+    """Blocks with serving rights are verified and served; other blocks of the node are not served."""
     for data in (IMAGE, SMALL):
         node.store.put(io.BytesIO(data))
     secret = node.store.put(io.BytesIO(SECRET))
@@ -27,8 +27,8 @@ def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
         assert len(repository.get("/health").json()["missing"]) == 1
 
 
-def test_a_node_that_stops_is_told_at_once(kubo: Path, tmp_path: Path) -> None:
-    """Health fails and says why, clients are sent to other sources, and the log has it."""
+def test_a_node_that_stops_is_reported_at_once(kubo: Path, tmp_path: Path) -> None:
+    """If the node stops, health fails, clients are referred to other sources, and it is logged."""
     (tmp_path / "node").mkdir()
     with running_node(kubo, tmp_path / "node") as node:
         node.store.put(io.BytesIO(SMALL))
@@ -47,7 +47,7 @@ def test_a_node_that_stops_is_told_at_once(kubo: Path, tmp_path: Path) -> None:
 
 
 def await_health(repository: Running, status: str) -> dict[str, object]:
-    """Wait until health is so."""
+    """Wait for a health status."""
     deadline = time.monotonic() + 20
     while (found := repository.get("/health").json())["status"] != status:
         assert time.monotonic() < deadline, found

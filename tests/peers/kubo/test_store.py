@@ -1,4 +1,4 @@
-"""What a store promises, kept by a Kubo node."""
+"""The store interface on a Kubo node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.peers.kubo.samples import SIZES, content, padded
 
 @pytest.mark.parametrize("shape", SIZES)
 def test_a_file_comes_back(node: Node, shape: str) -> None:
-    """Whatever its size, a file is stored under our address, pinned, and read back as it was."""
+    """A file of any size is stored under our CID, pinned, and read back."""
     data = content(f"comes back {shape}", SIZES[shape])
     cid = node.store.put(io.BytesIO(data))
     assert cid == cid_of(io.BytesIO(data))
@@ -32,7 +32,7 @@ def test_a_file_comes_back(node: Node, shape: str) -> None:
 
 
 def test_45_mib_go_through(node: Node) -> None:
-    """An image of 45 MiB goes up in one chunked request and comes back, without a warning of any library."""
+    """An image of 45 MiB is uploaded in one chunked request and read back, without library warnings."""
     data = content("45 MiB", 45 << 20)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -41,14 +41,14 @@ def test_45_mib_go_through(node: Node) -> None:
 
 
 def test_repeated_blocks_come_back(node: Node) -> None:
-    """The node sends a repeated block once; it is asked for it again where the file repeats it."""
+    """A repeated block, which the node sends once, is read again where it repeats."""
     data = padded("repeated")
     cid = node.store.put(io.BytesIO(data))
     assert read_whole(node.store, cid, size=len(data)) == data
 
 
 def test_a_pipe_can_be_put(node: Node) -> None:
-    """A file is read once, so it may come from a program."""
+    """A file is read once, so it may be a pipe."""
     data = content("a pipe", 2 * CHUNK_SIZE + 5)
     reading, writing = os.pipe()
 
@@ -62,7 +62,7 @@ def test_a_pipe_can_be_put(node: Node) -> None:
 
 
 def test_a_file_is_put_from_where_it_stands(node: Node) -> None:
-    """Like every reader, the store takes what comes from the file's position on."""
+    """A file is read from its current position."""
     file = io.BytesIO(b"header" + content("position", CHUNK_SIZE + 1))
     file.seek(6)
     cid = node.store.put(file)
@@ -70,7 +70,7 @@ def test_a_file_is_put_from_where_it_stands(node: Node) -> None:
 
 
 def test_progress_counts_every_block(node: Node) -> None:
-    """Whoever shows a bar is told every byte of the file, also where a block is sent once and repeated often."""
+    """Progress counts every byte, including blocks that repeat and are sent once."""
     data = padded("progress")
     told: list[int] = []
     node.store.put(io.BytesIO(data), on_progress=told.append)
@@ -80,37 +80,37 @@ def test_progress_counts_every_block(node: Node) -> None:
 
 
 class BrokenFile(io.BytesIO):
-    """A file whose medium fails behind the first chunk."""
+    """A file that fails after the first chunk."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The first chunk, and no more."""
+        """Return the first chunk, then fail."""
         if self.tell() >= CHUNK_SIZE:
             raise RuntimeError("the medium is gone")
         return super().read(size)
 
 
 def test_a_file_that_breaks_off_is_not_stored(node: Node) -> None:
-    """When the file cannot be read to its end, nothing is pinned, and the error is the file's."""
+    """A read error is propagated, and nothing is pinned."""
     before = node.pins()
     with pytest.raises(RuntimeError, match="the medium is gone"):
         node.store.put(BrokenFile(content("breaks off", 3 * CHUNK_SIZE)))
     assert node.pins() == before
 
 
-def test_has_tells_what_is_there(node: Node) -> None:
-    """A root that is there is there, and one that was never put is not."""
+def test_has_finds_a_stored_root(node: Node) -> None:
+    """`has` is true for a stored root and false for another."""
     assert node.store.has(node.store.put(io.BytesIO(b"here")))
     assert not node.store.has(cid_of(io.BytesIO(b"never put")))
 
 
-def test_what_is_not_there_is_said(node: Node) -> None:
-    """Reading what the node does not hold is a store's error that says so, on the first byte."""
+def test_a_missing_file_is_reported(node: Node) -> None:
+    """Reading a missing file raises a store error on the first byte."""
     with pytest.raises(StoreError, match="does not have all blocks"):
         next(node.store.open(cid_of(io.BytesIO(b"never put either"))))
 
 
 def test_pinned_survives_garbage_collection(node: Node) -> None:
-    """What is pinned stays whole when the node collects garbage; what was unpinned goes."""
+    """Garbage collection keeps pinned files and removes unpinned ones."""
     kept, dropped = content("kept", 3 * CHUNK_SIZE), content("dropped", 3 * CHUNK_SIZE)
     store = node.store
     kept_cid, dropped_cid = store.put(io.BytesIO(kept)), store.put(io.BytesIO(dropped))
@@ -122,7 +122,7 @@ def test_pinned_survives_garbage_collection(node: Node) -> None:
 
 
 def test_pins_are_marks(node: Node) -> None:
-    """Pinning and unpinning twice is as good as once."""
+    """Pinning and unpinning are idempotent."""
     store = node.store
     cid = store.put(io.BytesIO(b"marked"))
     store.pin(cid)
@@ -134,13 +134,13 @@ def test_pins_are_marks(node: Node) -> None:
 
 
 def test_what_is_not_there_cannot_be_pinned(node: Node) -> None:
-    """A pin on what the node does not hold is refused at once: it would promise what is not there."""
+    """Pinning a missing root is refused."""
     with pytest.raises(StoreError, match="could not pin"):
         node.store.pin(cid_of(io.BytesIO(b"absent")))
 
 
 def test_a_missing_block_is_named(node: Node) -> None:
-    """When a block in the midst is gone, the bytes before it are checked ones, and the error names what is missing."""
+    """The bytes before a missing block are verified, and the error names the block."""
     data = content("a hole", 4 * CHUNK_SIZE)
     store = node.store
     cid = store.put(io.BytesIO(data))
@@ -156,7 +156,7 @@ def test_a_missing_block_is_named(node: Node) -> None:
 
 
 def test_an_image_has_its_own_hash_as_address(node: Node) -> None:
-    """A device that knows no IPFS checks an image of one block by plain SHA-256, also when Kubo serves it."""
+    """An image of one block from Kubo is verified by plain SHA-256."""
     data = content("one block", 64 << 10)
     cid = node.store.put(io.BytesIO(data))
     assert node.store.read_block(cid) == data
@@ -171,15 +171,15 @@ def test_the_url_names_the_store(node: Node) -> None:
 
 
 def test_proxies_are_not_asked(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An office's proxy settings do not send the node's API, and its secret, to the proxy."""
+    """Proxy settings do not apply to the node's API, so its secret is not sent to a proxy."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused.getsockname()[1]}")
         monkeypatch.delenv("no_proxy", raising=False)
         assert not node.store.has(cid_of(io.BytesIO(b"asked without a proxy")))
 
 
-def test_the_folder_of_a_file_is_not_told(node: Node, tmp_path: Path) -> None:
-    """A file with a name is put like any other."""
+def test_the_path_of_a_file_is_not_sent(node: Node, tmp_path: Path) -> None:
+    """The path of a file is not sent."""
     path = tmp_path / "thermo.bin"
     path.write_bytes(content("named", CHUNK_SIZE + 3))
     with path.open("rb") as file:
@@ -187,7 +187,7 @@ def test_the_folder_of_a_file_is_not_told(node: Node, tmp_path: Path) -> None:
 
 
 def test_other_nodes_are_asked(kubo: Path, tmp_path: Path) -> None:
-    """A node that is online fetches what another one holds; what it fetched can be pinned then."""
+    """An online node fetches from another one; the fetched file can be pinned."""
     data, online = content("elsewhere", 3 * CHUNK_SIZE), Kind(is_online=True)
     for name in ("vendor", "broker"):
         (tmp_path / name).mkdir()

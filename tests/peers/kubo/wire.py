@@ -1,4 +1,4 @@
-"""HTTP as it is on the wire: answers with their trailers, and strangers that answer as they like."""
+"""Raw HTTP: responses with their trailers, and servers with scripted responses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer.
+    """An HTTP response.
 
     Attributes:
         status: its status.
-        body: its body, as it was sent.
+        body: its body as received.
         type: its content type.
-        trailer: what came behind the last chunk.
-        location: where it redirects to.
+        trailer: the trailer after the last chunk.
+        location: the target of a redirect.
     """
 
     status: int
@@ -33,7 +33,7 @@ class Answer:
 
 
 def post(url: str) -> Answer:
-    """Send a POST without a body, and read the answer to the end, trailer and all."""
+    """Send a POST without a body, and read the response to its end, including the trailer."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         request = f"POST {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
@@ -47,7 +47,7 @@ def post(url: str) -> Answer:
 
 
 def get(url: str, *, accept: str = "*/*") -> tuple[Message, bytes]:
-    """⟨headers, body⟩ of what is at a URL."""
+    """Return ⟨headers, body⟩ of a URL."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.netloc)
     connection.request("GET", f"{parts.path}?{parts.query}", headers={"Accept": accept})
@@ -69,7 +69,7 @@ def unchunked(body: bytes) -> tuple[bytes, str]:
 
 @contextmanager
 def stranger(answers: Mapping[str, Answer]) -> Iterator[str]:
-    """A server that gives to each command of the RPC API the answer that is written for it; its URL."""
+    """Run a server with a scripted response for each command of the RPC API; return its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -87,7 +87,7 @@ def stranger(answers: Mapping[str, Answer]) -> Iterator[str]:
             self.wfile.write(answer.body)
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""A repository behind nginx that has the certificate, as in most computer centres."""
+"""A repository behind nginx, which terminates TLS."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Site:
 
     Attributes:
         repository: the repository.
-        url: where the proxy answers for it.
-        authority: the file of the certificate.
-        token: what it wants.
+        url: the proxy's URL of it.
+        authority: the certificate file.
+        token: the required token.
     """
 
     repository: Running
@@ -58,14 +58,14 @@ class Site:
     token: str
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        """Ask through the proxy."""
+        """Send a request through the proxy."""
         told = {"Authorization": f"Bearer {self.token}"} | headers
         return requests.get(self.url + path, headers=told, verify=str(self.authority), timeout=10)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A repository that lets in whom it knows, below a path of nginx."""
+    """A repository with token authentication, below a path of nginx."""
     folder = tmp_path_factory.mktemp("site")
     token, line = new_token("plant-7")
     (folder / "tokens").write_text(line)
@@ -85,7 +85,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def await_answer(site: Site) -> None:
-    """Wait until the proxy answers."""
+    """Wait until the proxy responds."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -98,7 +98,7 @@ def await_answer(site: Site) -> None:
 
 
 def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
-    """With TLS, a path in front and a token; as a CAR from one source, and block by block from two."""
+    """With TLS, a path prefix and a token: as a CAR from one source, and by blocks from two."""
     source = Source(site.url, token=site.token, tls=ssl.create_default_context(cafile=str(site.authority)))
     direct = Source(site.repository.url, token=site.token)
     for sources in ([source], [source, direct]):
@@ -110,7 +110,7 @@ def test_an_image_is_fetched_through_a_proxy(site: Site) -> None:
 
 
 def test_what_clients_and_caches_need_passes_a_proxy(site: Site) -> None:
-    """Ranges, validators, and the refusal of who has no token."""
+    """Ranges, validators and the refusal without a token pass through the proxy."""
     answer = site.get(RAW, Range="bytes=10-19")
     assert (answer.status_code, answer.content) == (206, SMALL[10:20])
     etag = answer.headers["ETag"]
@@ -120,7 +120,7 @@ def test_what_clients_and_caches_need_passes_a_proxy(site: Site) -> None:
 
 
 def test_the_log_has_the_client_and_not_the_proxy(site: Site) -> None:
-    """Whatever the client says of itself."""
+    """The log contains the client's address from the proxy, whatever the client sends."""
     before = len(site.repository.lines)
     command = ["curl", "--silent", "--fail", "--interface", "127.0.0.9", "--cacert", str(site.authority)]
     command += ["--header", f"Authorization: Bearer {site.token}", "--header", "X-Forwarded-For: 203.0.113.66"]
