@@ -28,7 +28,7 @@ from tests.conftest import REASON, Vendor
 from tests.support.samples import NOW, proposal_with, release_of
 
 NOWHERE = EthereumClient(URI("http://127.0.0.1:9"))
-"""A client that is never asked anything: all that a hash needs is given."""
+"""A client that receives no request: hashes are computed from the given values."""
 SAFE_VERSION = "1.5.0"
 OWNERS = tuple(dev_account(number) for number in range(1, 4))
 uint256 = st.integers(0, (1 << 256) - 1)

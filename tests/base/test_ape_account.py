@@ -159,8 +159,8 @@ def test_output_of_a_plugin_is_not_on_stdout(wallet: Wallet, capsys: pytest.Capt
 
 def test_an_unknown_alias_is_reported() -> None:
     """The error for an unknown alias names the searched folder and how to create an alias."""
-    with pytest.raises(UsageError, match=r"no account nobody-has-this: it searched .*accounts.*ape ledger add"):
-        open_ape_account("nobody-has-this", note=print)
+    with pytest.raises(UsageError, match=r"no account no-such-alias: it searched .*accounts.*ape ledger add"):
+        open_ape_account("no-such-alias", note=print)
 
 
 def opened_elsewhere(home: Path, uri: str, *, before: str = "") -> str:

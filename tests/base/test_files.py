@@ -72,4 +72,4 @@ def test_a_tilde_stands_for_a_home() -> None:
     """`~` expands to the user's home; a home of an unknown user is an error."""
     assert home_path("~") == Path.home()
     with pytest.raises(UsageError, match="no home folder"):
-        home_path("~nobody-of-that-name/x")
+        home_path("~no-such-user/x")

@@ -88,7 +88,7 @@ def texts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("hidden", HIDDEN.values(), ids=HIDDEN)
 @pytest.mark.parametrize(("raw", "read"), READERS.values(), ids=READERS)
-def test_no_text_field_reaches_a_terminal_as_it_is(raw: bytes, read: Callable[[bytes], object], hidden: str) -> None:
+def test_no_text_field_reaches_a_terminal_unescaped(raw: bytes, read: Callable[[bytes], object], hidden: str) -> None:
     """Each text field of each file format is refused with a printable error, or kept for escaping."""
     kept = {("agreements", 0, "uri"), ("meta", "name"), ("meta", "description")}
     for path in texts(json.loads(raw)):
@@ -150,7 +150,7 @@ called = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(called)
-def test_whatever_the_calldata_holds_is_shown_safely(call: tuple[str, tuple[Any, ...]]) -> None:
+def test_texts_of_the_calldata_are_shown_safely(call: tuple[str, tuple[Any, ...]]) -> None:
     """Texts decoded from calldata are printable in the intent and the flags; the file is read back."""
     proposal = proposal_with(data=interface("BlockOTA").encode_call(call[0], *call[1]))
     shown = [value for group in proposal.intent for pair in group.items() for value in pair]

@@ -248,7 +248,7 @@ SPELLINGS = (
     DEV_MNEMONIC,
     DEV_MNEMONIC.replace(" ", ","),
 )
-"""How a key, or the words that it comes from, may be typed where its name belongs."""
+"""Keys and seed phrases given by mistake in place of a key URI."""
 
 
 @given(

@@ -22,7 +22,7 @@ from tests.support.samples import NOW, release_of
 
 ENOUGH_GAS, TOO_LITTLE_GAS = 500_000, 30_000
 REVERTS_IN_EARNEST = bytes.fromhex("3a15600a5760006000fd5b00")
-"""GASPRICE ISZERO PUSH1 10 JUMPI, PUSH1 0 PUSH1 0 REVERT, JUMPDEST STOP: a simulation has no gas price."""
+"""GASPRICE ISZERO PUSH1 10 JUMPI, PUSH1 0 PUSH1 0 REVERT, JUMPDEST STOP: reverts in a block, not in a simulation."""
 LEAVES_A_FALSE_ALARM = (
     bytes.fromhex("7f")
     + bytes.fromhex("23428b18acfb3ea64b08dc0c1d296ea9c09702c09083ca5272e64d115b687d23")

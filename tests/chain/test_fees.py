@@ -54,8 +54,8 @@ def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int,
 
 def test_amounts_are_printed_in_gwei() -> None:
     """Amounts are printed with six significant digits, without an exponent."""
-    told = [gwei(amount) for amount in (0, 1, 30 * GWEI, 1_500_000_000, 123_456_789, 10**18)]
-    assert told == ["0", "0.000000001", "30", "1.5", "0.123457", "1000000000"]
+    printed = [gwei(amount) for amount in (0, 1, 30 * GWEI, 1_500_000_000, 123_456_789, 10**18)]
+    assert printed == ["0", "0.000000001", "30", "1.5", "0.123457", "1000000000"]
 
 
 def test_a_ceiling_refuses_before_anything_is_signed(anvil: Chain, cast: Cast) -> None:

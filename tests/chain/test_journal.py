@@ -130,7 +130,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no hex": {"attempts": [{"hash": "0x00", "raw": "0xzz"}]},
     "another format": {"format": "blockota-transaction-2"},
     "a field too many": {"note": "x"},
-    "a purpose that is no text": {"purpose": 5},
+    "a purpose that is not a text": {"purpose": 5},
     "a time that is none": {"written": "now"},
 }
 

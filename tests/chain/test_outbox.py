@@ -93,10 +93,10 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def until(holds: Callable[[], object]) -> None:
+def until(condition: Callable[[], object]) -> None:
     """Wait until a condition is true."""
     deadline = time.monotonic() + PATIENCE
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

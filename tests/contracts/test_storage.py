@@ -37,7 +37,7 @@ def packed(*fields: tuple[int, int]) -> int:
     return total
 
 
-def test_a_product_and_its_releases_should_be_where_the_page_says(
+def test_a_product_and_its_releases_should_be_where_documented(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes, oem: bytes
 ) -> None:
     """Products and releases are in the documented slots; release 1 is revoked, release 2 exceeds 1 MiB."""
@@ -61,7 +61,7 @@ def test_a_product_and_its_releases_should_be_where_the_page_says(
     assert word(block_ota, mapped(second["sha256"], base + 4)) == int.from_bytes(second["dagRoot"], "big")
 
 
-def test_owners_and_pause_should_be_where_the_page_says(
+def test_owners_and_pause_should_be_where_documented(
     block_ota: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI, product: bytes
 ) -> None:
     """One slot for the pause and the owner, one for the pending owner."""
@@ -73,7 +73,7 @@ def test_owners_and_pause_should_be_where_the_page_says(
     assert word(block_ota, mapped(b"", 3)) == int.from_bytes(product, "big")
 
 
-def test_agreements_should_be_where_the_page_says(
+def test_agreements_should_be_where_documented(
     replication: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI], make_release: MakeRelease
 ) -> None:
     """Agreements are in the documented slots: three on one release, the first two accepted."""

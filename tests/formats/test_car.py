@@ -50,7 +50,7 @@ def unpack(stream: bytes, tree: Tree, *, size: int | None = None, cut: int = 7) 
 
 
 @CASES
-def test_what_is_written_is_what_the_specification_says(tree: Tree) -> None:
+def test_the_encoding_is_that_of_the_specification(tree: Tree) -> None:
     """Byte for byte as the tests encode it without the package."""
     blocks = [Block(cid, tree.blocks[cid]) for cid in tree.order]
     assert b"".join(join_car(tree.root, blocks)) == car(tree)

@@ -13,7 +13,7 @@ from blockota.errors import ContentError
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, MAX_LINKS, RAW, read_file
 
 Child = tuple[CID, int, int]
-"""A child as its parent names it: address, bytes of all its blocks, bytes of the file."""
+"""A link to a child: CID, size of all its blocks, size of the file."""
 LEAVES = (b"first", b"second leaf")
 CHILDREN = [(CID.of(RAW, leaf), len(leaf), len(leaf)) for leaf in LEAVES]
 

@@ -162,7 +162,7 @@ def test_hex_that_overlaps_is_refused() -> None:
         (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "line 1 .* begin with a colon"),
     ],
 )
-def test_hex_that_is_not_as_the_specification_says_is_refused(content: bytes, why: str) -> None:
+def test_malformed_hex_is_refused(content: bytes, why: str) -> None:
     """The error contains the line, and the file is never taken for a raw image."""
     with pytest.raises(ImageError, match=why):
         read_image(content, load_address=BASE)

@@ -97,11 +97,11 @@ def test_differences_are_found_at_every_chunk_boundary() -> None:
     changed = bytearray(size)
     for place in edges:
         changed[place] = 1
-    told: list[int] = []
-    found = compare(Placed(bytes(changed), START + 5), Placed(bytes(size), START + 5), on_progress=told.append)
+    progress: list[int] = []
+    found = compare(Placed(bytes(changed), START + 5), Placed(bytes(size), START + 5), on_progress=progress.append)
     assert (found.changed_bytes, found.changed_pages) == (len(edges), 5)
     assert (found.first, found.last) == (START + 5, START + 5 + size - 1)
-    assert (found.pages, told) == (3 * 1024 + 1, [MIB, 2 * MIB, 3 * MIB, 3 * MIB + PAGE_SIZE])
+    assert (found.pages, progress) == (3 * 1024 + 1, [MIB, 2 * MIB, 3 * MIB, 3 * MIB + PAGE_SIZE])
 
 
 @pytest.mark.parametrize("start", [START, START + 5])

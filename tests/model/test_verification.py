@@ -175,16 +175,16 @@ BOUNDARIES: dict[str, Bench] = {
     "the stack begins at the end of RAM": with_image(code(stack=RAM.end)),
     "the program begins in the image's last instruction": with_image(code(reset=FLASH.start + 63)),
     "a downgrade is allowed": with_board(installed=Version(2, 0, 0), consent=Consent(allow_downgrade=True)),
-    "the board holds it already": with_board(installed=RELEASE.version),
+    "the version is installed already": with_board(installed=RELEASE.version),
     "another product may go": with_board(other=OTHER, installed=None, consent=Consent(replace_product="acme-lamp")),
-    "the board holds half of it": with_board(half_written=True, installed=None),
+    "an interrupted installation": with_board(half_written=True, installed=None),
     "the interrupted run is completed": interrupted(Version(1, 1, 0), Version(1, 2, 0)),
     "the interrupted run's release is older": interrupted(Version(1, 0, 0)),
     "the interrupted run's release is revoked": interrupted(Version(1, 2, 0), Version(1, 1, 0), is_revoked=True),
     "an older release than the interrupted run's": interrupted(
         Version(1, 2, 0), Version(1, 1, 1), consent=Consent(allow_downgrade=True)
     ),
-    "nobody here knows what stood beside it": with_board(half_written=True, installed=None, lost=(FLASH,)),
+    "unknown contents beside the image": with_board(half_written=True, installed=None, lost=(FLASH,)),
     "unknown contents may go": with_board(holds_unknown=True, installed=None, consent=Consent(replace_unknown=True)),
     "a configuration without a vector table": with_image(
         b"\xff" * 64, consent=Consent(configuration=True), load_address=FLASH.end - 64
@@ -247,7 +247,7 @@ def test_the_boundary_belongs_to_what_is_allowed(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("number", "bench"), CONSENT_IS_NOT_ENOUGH.values(), ids=CONSENT_IS_NOT_ENOUGH)
-def test_consent_covers_only_what_it_says(number: int, bench: Bench) -> None:
+def test_a_consent_overrides_only_its_check(number: int, bench: Bench) -> None:
     """Each consent overrides one check; floor, region and revocation cannot be overridden."""
     with pytest.raises(VerificationError) as failed:
         bench.walk()
@@ -269,9 +269,9 @@ def test_the_image_is_asked_for_only_after_the_chain_agreed() -> None:
 
 def test_a_passed_check_reports_what_was_compared() -> None:
     """A passed check reports the compared values, as evidence in the log."""
-    told = " ".join(passed.what for passed in Bench().walk())
+    text = " ".join(passed.what for passed in Bench().walk())
     values = ("1337", CONTRACT, "block 100", "acme-thermo2", "1.1.0", RELEASE.sha256.hex(), f"0x{CHIP_ID:03x}")
-    assert [value for value in (*values, "0x20005000", "0x08000009") if value not in told] == []
+    assert [value for value in (*values, "0x20005000", "0x08000009") if value not in text] == []
 
 
 @pytest.mark.parametrize(
@@ -279,10 +279,10 @@ def test_a_passed_check_reports_what_was_compared() -> None:
     [
         (Bench(), "1.1.0 replaces 1.0.0,"),
         (BOUNDARIES["the board is blank"], "replaces blank flash,"),
-        (BOUNDARIES["the board holds half of it"], "replaces an interrupted run,"),
+        (BOUNDARIES["an interrupted installation"], "replaces an interrupted run,"),
         (BOUNDARIES["unknown contents may go"], "replaces unknown contents,"),
         (BOUNDARIES["another product may go"], "replaces acme-lamp 3.2.1,"),
-        (BOUNDARIES["the board holds it already"], "the board holds 1.1.0 already,"),
+        (BOUNDARIES["the version is installed already"], "the board holds 1.1.0 already,"),
     ],
 )
 def test_check_6_reports_what_is_replaced(bench: Bench, words: str) -> None:

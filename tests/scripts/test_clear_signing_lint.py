@@ -15,14 +15,14 @@ def test_a_report_of_nothing_is_an_error() -> None:
     """A folder without descriptors, which the linter accepts, is an error."""
     unseen = [{"contract": name, "checked": 0, "findings": [], "shown": 0} for name in CONTRACTS]
     for reports in ([], unseen):
-        said = list(complaints(reports))
-        assert said[:2] == [f"{name}: no descriptor was checked." for name in CONTRACTS]
+        found = list(complaints(reports))
+        assert found[:2] == [f"{name}: no descriptor was checked." for name in CONTRACTS]
 
 
 def test_an_explanation_of_nothing_is_an_error() -> None:
     """An explanation without a finding is an error, because it would hide a future finding."""
-    said = list(complaints(good_reports(findings=[])))
-    assert said == [f"Explained, but not found any more: {finding}" for finding in EXPLAINED]
+    found = list(complaints(good_reports(findings=[])))
+    assert found == [f"Explained, but not found any more: {finding}" for finding in EXPLAINED]
 
 
 def test_a_function_that_cannot_be_shown_is_an_error() -> None:

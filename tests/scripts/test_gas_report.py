@@ -18,14 +18,14 @@ def test_up_to_one_percent_more_is_not_a_regression(gas: int) -> None:
 
 def test_more_than_one_percent_is_a_regression() -> None:
     """A regression is reported with both figures."""
-    (said,) = regressions({KEY: 101_001}, {KEY: 100_000})
-    assert said == f"{KEY} takes 101,001 gas, 1.0% more than the snapshot's 100,000."
+    (found,) = regressions({KEY: 101_001}, {KEY: 100_000})
+    assert found == f"{KEY} takes 101,001 gas, 1.0% more than the snapshot's 100,000."
 
 
 def test_what_the_snapshot_lacks_is_reported() -> None:
     """A function that is missing in the snapshot is an error."""
-    (said,) = regressions({KEY: 1}, {})
-    assert said == f"{KEY} is not in the snapshot; run `make gas`."
+    (found,) = regressions({KEY: 1}, {})
+    assert found == f"{KEY} is not in the snapshot; run `make gas`."
 
 
 def test_every_function_of_both_contracts_needs_a_figure() -> None:

@@ -43,7 +43,7 @@ def test_a_check_whose_loops_were_cut_short_is_named() -> None:
     assert "CheckBlockOTA.check_owner is not proved." in problems
 
 
-@pytest.mark.parametrize("code", [0, 2, 4], ids=["holds", "undecided", "reverts"])
+@pytest.mark.parametrize("code", [0, 2, 4], ids=["proved", "undecided", "reverts"])
 def test_a_check_that_must_fail_and_does_not_is_named(code: int) -> None:
     """An expected failure that passes is reported: the assumptions would be too strong."""
     _, problems = judge(results(reachable=code, BlockOTA=0))

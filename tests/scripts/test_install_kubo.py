@@ -53,10 +53,10 @@ def test_one_on_path_is_taken(tools: Path) -> None:
     assert install(tools).stdout == f"{tools / 'ipfs'}\n"
 
 
-@pytest.mark.parametrize("says", ["echo 0.39.9", "echo something", "exit 1"], ids=range(3))
-def test_an_old_one_is_not_taken(tools: Path, says: str) -> None:
+@pytest.mark.parametrize("body", ["echo 0.39.9", "echo something", "exit 1"], ids=range(3))
+def test_an_old_one_is_not_taken(tools: Path, body: str) -> None:
     """An ``ipfs`` that is too old or without a version is ignored; ``--find`` builds nothing."""
-    script(tools / "ipfs", says)
+    script(tools / "ipfs", body)
     found = install(tools, "--find")
     assert (found.returncode, found.stdout) == (1, "")
 

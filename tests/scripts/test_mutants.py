@@ -61,8 +61,8 @@ def test_enough_killed_and_survivors_explained_passes() -> None:
 @pytest.mark.parametrize("explained", [{}, {mutant(1000).name: ""}], ids=["absent", "empty"])
 def test_a_survivor_without_an_explanation_is_named(explained: dict[str, str]) -> None:
     """A heading without text is not an explanation."""
-    said = complaints(fates(killed_=99, survived=1), explained, whole=True)
-    assert said == [f"Survived without an explanation: {mutant(1000).name}"]
+    found = complaints(fates(killed_=99, survived=1), explained, whole=True)
+    assert found == [f"Survived without an explanation: {mutant(1000).name}"]
 
 
 def test_an_explanation_of_no_survivor_is_named() -> None:

@@ -36,14 +36,14 @@ def test_what_is_found_and_explained_passes() -> None:
 def test_what_is_found_without_an_explanation_is_named() -> None:
     """The same detector at another place needs its own explanation."""
     other = Finding("timestamp", "BlockOTA.publish")
-    said = complaints([TIMESTAMP, other], {TIMESTAMP: "seconds do not matter"})
-    assert said == ["BlockOTA.publish: timestamp is not explained."]
+    found = complaints([TIMESTAMP, other], {TIMESTAMP: "seconds do not matter"})
+    assert found == ["BlockOTA.publish: timestamp is not explained."]
 
 
 def test_an_explanation_of_nothing_is_named() -> None:
     """An explanation without a finding is reported, because it would hide a future finding."""
-    said = complaints([TIMESTAMP], {TIMESTAMP: "seconds do not matter", REENTRANCY: "there is no call"})
-    assert said == ["BlockOTA.publish: reentrancy-eth is explained, but not found any more."]
+    found = complaints([TIMESTAMP], {TIMESTAMP: "seconds do not matter", REENTRANCY: "there is no call"})
+    assert found == ["BlockOTA.publish: reentrancy-eth is explained, but not found any more."]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ BLANK = b"\xff" * CHUNK_SIZE
 IMAGE = (
     hashlib.shake_128(b"one").digest(CHUNK_SIZE) + BLANK + hashlib.shake_128(b"two").digest(CHUNK_SIZE) + BLANK + b"end"
 )
-"""Five leaves, two of them the same, and a root."""
+"""An image of five leaves, two of them equal, and a root."""
 SMALL = hashlib.shake_128(b"small").digest(3000)
-"""One block."""
+"""An image of one block."""
 LIMITS = Limits(connect=2.0, silence=1.0, grace=1.0, duplicate_after=0.3)
-"""Short times, and still long enough for a busy machine."""
+"""Short timeouts that a busy machine still meets."""
 
 
 def blocks_of(data: bytes) -> tuple[CID, dict[CID, bytes]]:

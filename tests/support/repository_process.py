@@ -38,9 +38,9 @@ from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT, blocks_o
 from tests.support.tls import CERTIFICATE, PRIVATE_KEY
 from tests.support.waiting import eventually
 
-SECRET = b"nothing that anybody published"
+SECRET = b"a file that is not published"
 LARGE = hashlib.shake_128(b"large").digest(12 << 20)
-"""More than the system takes from us for a client that does not read."""
+"""Larger than the socket buffers for a client that does not read."""
 LARGE_ROOT, _ = blocks_of(LARGE)
 HEADER_SECONDS, STALL_SECONDS = 1.0, 2.0
 WAIT_SECONDS = 60.0

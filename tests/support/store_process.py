@@ -25,7 +25,7 @@ from tests.support.samples import release_of
 
 SHARED = hashlib.shake_128(b"shared").digest(CHUNK_SIZE)
 FILES = [SHARED + bytes((number,)) * 1000 for number in range(4)]
-"""Of two blocks and a root each; the first block is that of all."""
+"""Files of two blocks and a root; they share the first block."""
 TURNS = 10
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 DEADLINE = 120.0
-"""Seconds until a condition that is still false fails the test. It bounds what would hang, and measures nothing."""
+"""Seconds after which a condition that is still false fails the test; only bounds a hang."""
 PAUSE = 0.02
 
 Result = TypeVar("Result")

@@ -17,14 +17,14 @@ from eth_utils.address import to_checksum_address
 from blockota.formats.abi import Interface
 
 WORD = 32
-"""Bytes of an ABI word, in which a number is sliced."""
+"""Size of the ABI word from which a number is sliced."""
 KEYS = {"path", "label", "format", "params", "visible"}
 PARAMS: dict[str, Any] = {
     "raw": None,
     "date": {"encoding": "timestamp"},
     "addressName": {"types": ["eoa", "wallet", "contract"]},
 }
-"""The formats that are known, with the parameters that they may have."""
+"""The supported formats with their parameters."""
 
 
 class CannotShowError(Exception):

@@ -100,7 +100,7 @@ SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
     "FirmwareReplication.withdraw": ((7,), Shown("Withdraw own agreement", [NUMBER_LINE])),
     "FirmwareReplication.terminate": ((7,), Shown("Terminate an agreement", [NUMBER_LINE])),
 }
-"""Each call with its arguments, and the screen that belongs to it."""
+"""Each call with its arguments and its screen."""
 
 
 def signable(contract: str) -> list[dict[str, Any]]:
@@ -136,7 +136,7 @@ def test_several_releases_are_shown_one_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_the_descriptor_is_about_the_contract_as_it_is(contract: str) -> None:
+def test_the_descriptor_matches_the_contract(contract: str) -> None:
     """Names, types, parameter names and their order equal the artifact's."""
     described = [abi_entry(key) for key in descriptor(contract)["display"]["formats"]]
     assert sorted(described, key=by_name) == sorted(map(plain_entry, signable(contract)), key=by_name)
@@ -180,8 +180,8 @@ def test_no_field_is_hidden_or_summarised(contract: str) -> None:
     """Every field is always visible, and no summary replaces the fields."""
     for display in descriptor(contract)["display"]["formats"].values():
         assert display.keys() == {"intent", "fields"}
-    told = json.dumps(descriptor(contract))
-    assert told.count('"visible": "always"') == told.count('"format": ')
+    text = json.dumps(descriptor(contract))
+    assert text.count('"visible": "always"') == text.count('"format": ')
 
 
 def test_the_page_lists_what_wallets_show() -> None:

@@ -107,11 +107,11 @@ def check(release: Release, image: bytes) -> None:
 @pytest.mark.parametrize("image", [code(), LARGE], ids=["small", "large"])
 def test_an_owner_checks_the_image(image: bytes) -> None:
     """The proposal's image passes, and all its bytes are reported as progress."""
-    told: list[int] = []
+    progress: list[int] = []
     root = cid_of(io.BytesIO(image)).digest if len(image) > CHUNK_SIZE else None
     (argument,) = proposal_with(data=publish_call([release_of(image, dag_root=root)])).releases
-    check_image(argument, io.BytesIO(image), on_progress=told.append)
-    assert told[-1] == len(image)
+    check_image(argument, io.BytesIO(image), on_progress=progress.append)
+    assert progress[-1] == len(image)
 
 
 @pytest.mark.parametrize("image", [b"", code(63), code(65), code()[:-1] + b"\0"])

@@ -23,7 +23,7 @@ from tests.stories.pages import commands, exit_status, missing
 
 PAGE, END = ROOT / "docs" / "broker.md", "## A Kubo node as the store"
 CHAIN, VENDOR, BROKER = "127.0.0.1:8545", "127.0.0.1:8080", "127.0.0.1:8081"
-"""Where they are on the page; in the test they take free ports."""
+"""Addresses on the page; the test uses free ports."""
 VENDORS_WORDS = ({"proposal"}, {"replica", "accept"}, {"replica", "terminate"})
 
 

@@ -15,7 +15,7 @@ from tests.peers.kubo.node import Node, running_node
 def kubo() -> Path:
     """The ``ipfs`` of PATH, or the one that `make kubo` built."""
     program = find()
-    assert program, "there is no Kubo: `make kubo` builds one"
+    assert program, "Kubo not found: build it with `make kubo`"
     return program
 
 

@@ -16,7 +16,7 @@ from blockota.stores.kubo import KuboStore
 
 START_SECONDS = 60.0
 OWN_MOUNTS = ("unshare", "--user", "--map-root-user", "--mount")
-"""Runs a command that may mount what nobody else sees."""
+"""Runs a command in a private mount namespace."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_without_it_the_node_refuses(guarded_node: Node, secret: str) -> None:
 def test_an_authorization_may_be_narrow(guarded_node: Node) -> None:
     """(f) A read-only secret fails on the first write."""
     reader = KuboStore(guarded_node.api, authorization="bearer:reader")
-    assert not reader.has(cid_of(io.BytesIO(b"nobody has this")))
+    assert not reader.has(cid_of(io.BytesIO(b"an unknown file")))
     with pytest.raises(StoreError, match="does not allow this request"):
         reader.put(io.BytesIO(DATA))
 
@@ -125,7 +125,7 @@ def test_a_search_on_the_network_is_limited(kubo: Path, tmp_path: Path) -> None:
 def test_a_full_disk_is_reported(kubo: Path, tmp_path: Path) -> None:
     """A full disk is reported with the remedy; nothing is pinned, and stored files remain complete."""
     if subprocess.run([*OWN_MOUNTS, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a small disk in a namespace")
+        pytest.skip("this system does not allow mounting a small disk in a namespace")
     with running_node(kubo, tmp_path, kind=Kind(before=TINY_DISK)) as node:
         small = node.store.put(io.BytesIO(b"fits"))
         with pytest.raises(StoreError, match=r"could not store the file: it is full: .*no space left") as caught:

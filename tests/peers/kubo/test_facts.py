@@ -25,7 +25,7 @@ ODD_IMPORT = {
     "Import.UnixFSFileMaxLinks": 7,
 }
 WHOLE = 1 << 26
-"""More than any file here has."""
+"""Larger than any file in these tests."""
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ ONLINE = Kind(is_online=True)
 def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
     """Return the image, and the messages of the search."""
     file, notes = io.BytesIO(), list[str]()
-    stage = SearchStage("somebody", lambda: [Source(gateway.url) for gateway in gateways])
+    stage = SearchStage("other sources", lambda: [Source(gateway.url) for gateway in gateways])
     find_image(LARGE, store, stages=[stage], into=file, observer=SearchObserver(notes.append))
     return file.getvalue(), notes
 
@@ -35,7 +35,7 @@ def test_a_node_that_lacks_the_image_does_not_look_for_it_first(kubo: Path, tmp_
     began = time.monotonic()
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving(BLOCKS) as gateway:
         began = time.monotonic()
-        assert found(node.store, gateway) == (IMAGE, ["Asking somebody for the image (1 source)."])
+        assert found(node.store, gateway) == (IMAGE, ["Asking other sources for the image (1 source)."])
         assert time.monotonic() - began < 5
 
 

@@ -71,9 +71,9 @@ def test_every_ipfs_command_works_with_the_authorization_of_the_page(
         environment.setenv("BLOCKOTA_KUBO_AUTHORIZATION", "basic:vendor:SECRET")
         workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
         address = workshop.run("cid", "app-1.0.0.bin").out.strip()
-        told = [words for words in typed if words[0] in {"pin", "add", "dag"}]
-        assert len(told) > 2
-        for words in (*told, ["id"], ["pin", "rm", address], ["pin", "add", address], ["repo", "gc"]):
+        written = [words for words in typed if words[0] in {"pin", "add", "dag"}]
+        assert len(written) > 2
+        for words in (*written, ["id"], ["pin", "rm", address], ["pin", "add", address], ["repo", "gc"]):
             with pytest.raises(RuntimeError, match="Access Denied"):
                 node.ipfs(*words)
             node.ipfs(*secret, *words)

@@ -72,10 +72,10 @@ def test_a_file_is_put_from_where_it_stands(node: Node) -> None:
 def test_progress_counts_every_block(node: Node) -> None:
     """Progress counts every byte, including blocks that repeat and are sent once."""
     data = padded("progress")
-    told: list[int] = []
-    node.store.put(io.BytesIO(data), on_progress=told.append)
-    inner = told.pop()
-    assert told == [CHUNK_SIZE] * 5 + [9]
+    progress: list[int] = []
+    node.store.put(io.BytesIO(data), on_progress=progress.append)
+    inner = progress.pop()
+    assert progress == [CHUNK_SIZE] * 5 + [9]
     assert inner < 1 << 10
 
 

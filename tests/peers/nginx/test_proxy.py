@@ -59,8 +59,8 @@ class Site:
 
     def get(self, path: str, **headers: str) -> requests.Response:
         """Send a request through the proxy."""
-        told = {"Authorization": f"Bearer {self.token}"} | headers
-        return requests.get(self.url + path, headers=told, verify=str(self.authority), timeout=10)
+        sent = {"Authorization": f"Bearer {self.token}"} | headers
+        return requests.get(self.url + path, headers=sent, verify=str(self.authority), timeout=10)
 
 
 @pytest.fixture(scope="module")
