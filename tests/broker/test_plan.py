@@ -1,4 +1,4 @@
-"""What a broker does next: every state of an agreement, a release and a file, and what follows from it."""
+"""The plan of a round: the steps for every state of an agreement, a release and a file."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ NEXT_STEPS: dict[Stage, list[type[Step]]] = {
 
 
 def facts_of(agreement: Agreement, release: Release = RELEASE) -> AgreementFacts:
-    """An agreement that is the same at the confirmed and the newest block."""
+    """Return an agreement that is the same at the confirmed and the newest block."""
     return AgreementFacts(Claim(release, agreement=agreement), agreement)
 
 
 def remembered(stage: Stage | None, file: ReleaseFile = IMAGE) -> BrokerMemory:
-    """A memory of one file, or of none."""
+    """Return a memory of one file, or an empty one."""
     return BrokerMemory({file.cid: (file, stage)} if stage else {})
 
 
 def steps(
     *agreements: AgreementFacts, memory: BrokerMemory | None = None, url: str = URL, time: int = NOW
 ) -> tuple[Step, ...]:
-    """The plan."""
+    """Return the planned steps."""
     return plan(Facts(time, agreements), memory or BrokerMemory(), now=float(NOW), sources=(VENDOR,), url=url)
 
 
 @pytest.mark.parametrize("stage", Stage, ids=str)
 def test_a_wanted_file_goes_on_where_it_was(stage: Stage) -> None:
-    """From each stage the steps that are left follow, in their order."""
+    """At each stage the remaining steps are planned in order."""
     assert [type(step) for step in steps(AGREED, memory=remembered(stage))] == NEXT_STEPS[stage]
 
 
@@ -75,7 +75,7 @@ def test_a_wanted_file_goes_on_where_it_was(stage: Stage) -> None:
 def test_only_what_is_good_is_wanted(
     status: AgreementStatus, release_status: Status, *, is_late: bool, stage: Stage | None
 ) -> None:
-    """In every state but one nothing is fetched, pinned or announced, and what is there is dropped."""
+    """Unless agreement and release are valid, nothing is fetched, pinned or announced, and copies are dropped."""
     agreed = facts_of(replace(AGREEMENT, status=status), replace(RELEASE, status=release_status))
     found = steps(agreed, memory=remembered(stage), time=AGREEMENT.expires_at if is_late else NOW)
     if status is AgreementStatus.ACCEPTED and release_status is Status.ACTIVE and not is_late:
@@ -85,18 +85,18 @@ def test_only_what_is_good_is_wanted(
 
 
 def test_an_agreement_ends_in_the_second_that_it_names() -> None:
-    """As in the contract: from that time on it counts no more."""
+    """An agreement is over at the second of its expiry, as in the contract."""
     assert steps(AGREED, time=AGREEMENT.expires_at - 1)
     assert not steps(AGREED, time=AGREEMENT.expires_at)
 
 
 def test_without_agreements_all_is_dropped() -> None:
-    """Also what an agreement named that a rewritten chain does not have."""
+    """Without agreements all files are dropped, including those of an agreement that a reorganisation removed."""
     assert steps(memory=remembered(Stage.PINNED)) == (Drop(IMAGE, frozenset()),)
 
 
 def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
-    """A renewed agreement takes the place of the expired one, without a fetch."""
+    """A renewed agreement replaces the expired one without a new fetch."""
     old = facts_of(replace(AGREEMENT, status=AgreementStatus.TERMINATED, uri=URL))
     new = facts_of(replace(AGREEMENT, number=2))
     found = steps(old, new, memory=remembered(Stage.PINNED))
@@ -104,7 +104,7 @@ def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
 
 
 def test_drops_come_first_and_know_what_to_keep() -> None:
-    """Blocks that a wanted file shares with a dropped one must stay."""
+    """Drops come first, and keep the blocks that a wanted file shares with a dropped one."""
     other = ReleaseFile(MANIFEST, 3, b"x" * 32, "old")
     found = steps(AGREED, memory=remembered(Stage.PINNED, other))
     assert found[0] == Drop(other, frozenset({IMAGE.cid}))
@@ -116,7 +116,7 @@ def test_drops_come_first_and_know_what_to_keep() -> None:
     [("", False, True), (URL, False, False), (OTHER, False, True), ("", True, True), (URL, True, True)],
 )
 def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, is_sent: bool) -> None:
-    """What the newest block has is not sent again; what the journal has is finished."""
+    """A URL that the newest block has is not announced again; an announcement in the journal is finished."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, uri=uri), is_announcing=is_announcing)
     found = steps(agreed, memory=remembered(Stage.PINNED))
     assert found == ((Announce(1, URL, IMAGE),) if is_sent else ())
@@ -124,18 +124,18 @@ def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, i
 
 @pytest.mark.parametrize("status", [status for status in AgreementStatus if status is not AgreementStatus.ACCEPTED])
 def test_what_has_just_ended_is_not_announced(status: AgreementStatus) -> None:
-    """The contract would refuse it; it is dropped once that is confirmed."""
+    """An agreement that has just ended is not announced, since the contract would refuse it."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, status=status))
     assert steps(agreed, memory=remembered(Stage.PINNED)) == ()
 
 
 def test_without_a_url_nothing_is_announced() -> None:
-    """It is fetched and kept all the same."""
+    """Without a URL files are fetched and pinned, but not announced."""
     assert [type(step) for step in steps(AGREED, url="")] == [Fetch, Pin]
 
 
 def test_a_manifest_is_kept_beside_the_image() -> None:
-    """Its size is not recorded, so the largest is allowed; its address is its hash."""
+    """A manifest's size is not recorded, so the largest size is allowed; its address is its hash."""
     found = steps(replace(AGREED, claim=replace(CLAIM, manifest=MANIFEST)))
     wanted = [step.file for step in found if isinstance(step, Fetch)]
     assert [(file.cid, file.size, file.sha256) for file in wanted] == [
@@ -145,14 +145,14 @@ def test_a_manifest_is_kept_beside_the_image() -> None:
 
 
 def test_sources_are_the_vendor_and_other_replicas() -> None:
-    """Neither the broker itself nor the vendor's URL is asked a second time as a stranger."""
+    """The vendor's sources and the other replicas are asked; the broker's own URL is not, and no URL is asked twice."""
     found = steps(replace(AGREED, replicas=(OTHER, URL, VENDOR, OTHER)))
     assert found[0] == Fetch(IMAGE, (VENDOR,), (OTHER,))
 
 
 @pytest.mark.parametrize(("ahead", "is_asked"), [(1, False), (0, True), (-1, True)])
 def test_a_source_is_banned_for_a_time(ahead: int, *, is_asked: bool) -> None:
-    """Until then neither as a vendor's repository nor as a replica."""
+    """A banned source is not asked until the ban ends, neither as a vendor's source nor as a replica."""
     memory = BrokerMemory({}, {VENDOR: NOW + ahead, OTHER: NOW + ahead})
     found = steps(replace(AGREED, replicas=(OTHER,)), memory=memory)
     assert found[0] == Fetch(IMAGE, *(((VENDOR,), (OTHER,)) if is_asked else ((), (), (VENDOR, OTHER))))
@@ -160,7 +160,7 @@ def test_a_source_is_banned_for_a_time(ahead: int, *, is_asked: bool) -> None:
 
 @pytest.mark.parametrize("change", [{"size": 65}, {"sha256": bytes(32)}])
 def test_another_record_of_the_same_address_begins_again(change: dict[str, int | bytes]) -> None:
-    """What was proven against a record says nothing of another one, and so does what was unfit."""
+    """A file is fetched again if its record changed, whatever its stage was."""
     other = ReleaseFile(**({"cid": IMAGE.cid, "size": IMAGE.size, "sha256": IMAGE.sha256, "label": "x"} | change))  # type: ignore[arg-type] # of mixed values
     for stage in (Stage.PINNED, Stage.UNFIT):
         assert isinstance(steps(AGREED, memory=remembered(stage, other))[0], Fetch)

@@ -1,4 +1,4 @@
-"""The states of a broker's agreements, the advice about them, and which URLs can be announced."""
+"""The states of a broker's agreements, the advice on them, and the URLs that can be announced."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ CASES = {
 
 
 def advised(facts: Facts, *, confirmations: int = 12, url: str = "", has_key: bool = True) -> list[str]:
-    """The advice for a broker."""
+    """Return the advice for a broker."""
     return list(advice(facts, broker="0xb", confirmations=confirmations, url=url, has_key=has_key))
 
 
 @pytest.mark.parametrize("state", AgreementState, ids=str)
 def test_every_state_has_its_advice(state: AgreementState) -> None:
-    """If the operator can do or wait for something, one sentence says so."""
+    """There is one sentence of advice for every state in which the operator can act or wait."""
     found, words = CASES[state]
     facts = Facts(NOW, (found,), block=7)
     assert state_of(found, NOW) is state
@@ -51,7 +51,7 @@ def test_every_state_has_its_advice(state: AgreementState) -> None:
 
 
 def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
-    """With a URL and a key, the round announces by itself."""
+    """With a URL and a key, the round announces by itself, so there is no advice."""
     facts = Facts(NOW, (CASES[AgreementState.UNANNOUNCED][0],))
     assert advised(facts, url=URL) == []
     assert f"`blockota replica announce 1 {URL} --key URI`" in advised(facts, url=URL, has_key=False)[0]
@@ -59,7 +59,7 @@ def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
 
 @pytest.mark.parametrize("confirmations", [0, 12])
 def test_a_broker_without_agreements_is_told_so(confirmations: int) -> None:
-    """With its address, the block, and how deep that lies: one of the three is often the mistake."""
+    """Without agreements, the advice contains the address, the block and its depth: one of them is often wrong."""
     [told] = advised(Facts(NOW, (), block=7), confirmations=confirmations)
     assert told.startswith("0xb has no open agreement with this vendor as of block 7")
     assert ("12" in told) == bool(confirmations)
@@ -67,7 +67,7 @@ def test_a_broker_without_agreements_is_told_so(confirmations: int) -> None:
 
 @pytest.mark.parametrize("end", ["", "/", "/ipfs", "/ipfs/"], ids=repr)
 def test_the_base_address_is_what_stands_before_the_path(end: str) -> None:
-    """However people write it."""
+    """A URL's path and trailing slashes do not change its base address."""
     assert base_url(URL + end) == URL
     assert base_url(f"{URL}/mirror{end}") == f"{URL}/mirror"
 
@@ -81,6 +81,6 @@ def test_the_base_address_is_what_stands_before_the_path(end: str) -> None:
     ids=range(11),
 )
 def test_a_url_that_nobody_would_ask_is_not_announced(url: str) -> None:
-    """It would cost a fee, and gateways would pass it over."""
+    """A URL that gateways would ignore is refused before a fee is paid."""
     with pytest.raises(UsageError, match="cannot be announced"):
         check_uri(url)

@@ -1,4 +1,4 @@
-"""``repository serve`` where the server's packages are not installed."""
+"""``repository serve`` when the server's packages are not installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVER = ("h11",)
 
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
-    """A folder with all that is installed here, except for the server, BlockOTA itself, and where it lies."""
+    """Return a folder with all installed packages except the server, BlockOTA itself and its location."""
     folder = tmp_path / "packages"
     folder.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
@@ -28,7 +28,7 @@ def packages(tmp_path: Path) -> Path:
 
 
 def serve(*folders: Path) -> str:
-    """What the command says when its packages lie in these folders."""
+    """Return the output of the command with packages from these folders."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     command = [sys.executable, "-S", "-m", "blockota", "repository", "serve", "."]
     done = subprocess.run(command, cwd=folders[0], env=environment, capture_output=True, text=True, check=False)
@@ -38,14 +38,14 @@ def serve(*folders: Path) -> str:
 
 
 def test_in_a_clone_the_clone_is_installed_once_more(packages: Path) -> None:
-    """By the Python that runs, since a package index need not have BlockOTA."""
+    """In a clone the remedy installs the clone, since a package index may not have BlockOTA."""
     told = serve(packages, ROOT)
     assert "h11 is not installed" in told
     assert f"{sys.executable} -m pip install -e '{ROOT}[repository]'" in told
 
 
 def test_beside_a_wheel_the_packages_are_named(packages: Path) -> None:
-    """With the versions that the wheel says, since nobody need have kept the wheel."""
+    """For an installed wheel the remedy lists the packages and versions from its metadata."""
     installed = importlib.metadata.distribution("blockota").read_text("METADATA") or ""
     (packages / "blockota").symlink_to(ROOT / "blockota")
     facts = packages / f"blockota-{importlib.metadata.version('blockota')}.dist-info"

@@ -1,4 +1,4 @@
-"""The trustless gateway protocol as a repository speaks it, over real connections."""
+"""The trustless gateway protocol of a repository, over real connections."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ TEN = {"Range": "bytes=10-19"}
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A repository of three images."""
+    """A repository with three images."""
     with running(tmp_path_factory.mktemp("repository")) as found:
         yield found
 
 
 def raw(cid: CID) -> str:
-    """Where a block is."""
+    """Return the path of a block."""
     return f"/ipfs/{cid}?format=raw"
 
 
 def car(cid: CID, more: str = "") -> str:
-    """Where a CAR is."""
+    """Return the path of a CAR."""
     return f"/ipfs/{cid}?format=car{more}"
 
 
 def test_blocks_come_as_they_are(repository: Running) -> None:
-    """Every block of every image, by its address alone; twice, since the second time the system sends the file."""
+    """Every block is served by its address; the second time it is sent from its file by the kernel."""
     for _ in range(2):
         for cid, data in BLOCKS.items():
             assert repository.get(raw(cid)).content == data
@@ -44,7 +44,7 @@ def test_blocks_come_as_they_are(repository: Running) -> None:
 
 
 def test_headers_are_those_of_the_specification(repository: Running) -> None:
-    """Content never changes, is no web page, and says what it is."""
+    """The headers declare the content immutable, its type, and that browsers must not interpret it."""
     headers = repository.get(raw(SMALL_ROOT)).headers
     assert headers["Content-Type"] == "application/vnd.ipld.raw"
     assert headers["Content-Disposition"] == f'attachment; filename="{SMALL_ROOT}.bin"'
@@ -56,7 +56,7 @@ def test_headers_are_those_of_the_specification(repository: Running) -> None:
 
 
 def test_the_accept_header_will_do(repository: Running) -> None:
-    """Then the answer names the address at which caches may keep it."""
+    """If the form is in the Accept header, Content-Location has the address for caches."""
     answer = repository.get(f"/ipfs/{SMALL_ROOT}", headers={"Accept": "application/vnd.ipld.raw"})
     assert answer.content == SMALL
     assert (answer.headers["Content-Location"], answer.headers["Vary"]) == (raw(SMALL_ROOT), "Accept")
@@ -66,7 +66,7 @@ def test_the_accept_header_will_do(repository: Running) -> None:
     "path", [raw(ROOT), raw(SMALL_ROOT), car(ROOT), car(ROOT, "&car-dups=y"), "/ipfs/bafkqaaa?format=raw"]
 )
 def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
-    """The same status and headers, the length among them."""
+    """HEAD has the status and headers of GET, including the length."""
     got, asked = repository.get(path), repository.get(path, method="HEAD")
     assert (asked.status_code, asked.content) == (got.status_code, b"")
     assert {**asked.headers, "date": ""} == {**got.headers, "date": ""}
@@ -91,7 +91,7 @@ def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_ranges(repository: Running, asked: str, status: int, expected: bytes | None) -> None:
-    """One range is served; what lies outside is refused with the size, the rest is left aside."""
+    """A single range is served; one outside the block is refused with its size, and other forms are ignored."""
     for _ in range(2):
         answer = repository.get(raw(SMALL_ROOT), headers={"Range": asked})
         assert answer.status_code == status
@@ -102,7 +102,7 @@ def test_ranges(repository: Running, asked: str, status: int, expected: bytes | 
 
 
 def test_a_range_of_something_else_is_the_whole(repository: Running) -> None:
-    """If-Range holds the range back when the validator is another's."""
+    """If-Range with another validator makes the answer the whole block."""
     etag = repository.get(raw(SMALL_ROOT)).headers["ETag"]
     assert repository.get(raw(SMALL_ROOT), headers={**TEN, "If-Range": etag}).content == SMALL[10:20]
     assert repository.get(raw(SMALL_ROOT), headers={**TEN, "If-Range": '"other"'}).content == SMALL
@@ -113,7 +113,7 @@ def test_a_range_of_something_else_is_the_whole(repository: Running) -> None:
     "path", [raw(SMALL_ROOT), car(ROOT), car(ROOT, "&dag-scope=block")], ids=["raw", "car", "block"]
 )
 def test_what_a_client_has_is_not_sent_again(repository: Running, path: str) -> None:
-    """If-None-Match with the validator, in either strength, or any."""
+    """If-None-Match is answered with 304 for a strong or weak validator and for ``*``."""
     etag = repository.get(path, method="HEAD").headers["ETag"]
     for told in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         answer = repository.get(path, headers={"If-None-Match": told})
@@ -122,13 +122,13 @@ def test_what_a_client_has_is_not_sent_again(repository: Running, path: str) -> 
 
 
 def test_each_form_has_its_own_validator(repository: Running) -> None:
-    """A cache must not take one for another."""
+    """A cache must not confuse the forms."""
     forms = [raw(ROOT), *(car(ROOT, more) for more in ("", "&car-dups=y", "&dag-scope=block", "&entity-bytes=0:1"))]
     assert len({repository.get(path, method="HEAD").headers["ETag"] for path in forms}) == len(forms)
 
 
 def blocks_in(repository: Running, more: str) -> list[CID]:
-    """What a CAR of the image has, in its order, each block checked."""
+    """Return the addresses of a CAR's blocks in order, after checking each block."""
     answer = repository.get(car(ROOT, more))
     assert answer.headers["Content-Type"].startswith("application/vnd.ipld.car; version=1; order=dfs; dups=")
     data, found = answer.content, []
@@ -148,7 +148,7 @@ def blocks_in(repository: Running, more: str) -> list[CID]:
 
 
 def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
-    """With and without repeated blocks, the root alone, and what proves a few bytes."""
+    """CARs with and without duplicates, of the root block alone, and for a range of bytes."""
     leaves = [CID.of(RAW, IMAGE[at : at + CHUNK_SIZE]) for at in range(0, len(IMAGE), CHUNK_SIZE)]
     assert blocks_in(repository, "&car-dups=y") == [ROOT, *leaves]
     assert blocks_in(repository, "&dag-scope=entity") == [ROOT, *dict.fromkeys(leaves)]
@@ -160,7 +160,7 @@ def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
 
 
 def test_a_leaf_is_a_car_too(repository: Running) -> None:
-    """Any block that is served is a root for whoever asks for it."""
+    """Any served block can be requested as a root."""
     leaf = next(cid for cid in BLOCKS if cid.codec == RAW)
     content = repository.get(car(leaf)).content
     assert [block.cid for block in read_car([content], leaf, size=MAX_BLOCK_SIZE, earlier=lambda _: None)] == [leaf]
@@ -174,7 +174,7 @@ def test_our_own_fetch_gets_the_image(repository: Running, tmp_path: Path) -> No
 
 
 def test_the_probe_is_answered(repository: Running) -> None:
-    """A client finds out that this is a trustless gateway."""
+    """The probe identifies a trustless gateway."""
     assert (
         repository.get("/ipfs/bafkqaaa?format=raw").status_code,
         repository.get("/ipfs/bafkqaaa?format=raw").content,
@@ -210,7 +210,7 @@ def test_the_probe_is_answered(repository: Running) -> None:
     ids=range(17),
 )
 def test_refusals_have_a_status_and_a_sentence(repository: Running, path: str, accept: str, status: int) -> None:
-    """What cannot be served is said in one plain sentence that no cache keeps."""
+    """A refusal has one sentence, and is not cached."""
     answer = repository.get(path, headers={"Accept": accept})
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
@@ -219,14 +219,14 @@ def test_refusals_have_a_status_and_a_sentence(repository: Running, path: str, a
 
 
 def test_only_reading_is_possible(repository: Running) -> None:
-    """Nothing can be put, changed or deleted."""
+    """Methods that write are refused."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
         answer = repository.get(raw(SMALL_ROOT), method=method)
         assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
 def test_a_proxy_cache_is_told_that_it_is_not_here(repository: Running) -> None:
-    """Only-if-cached has its own answer."""
+    """Only-if-cached is answered with 412 for an unpublished file, and ignored for a served one."""
     headers = {"Cache-Control": "only-if-cached"}
     assert repository.get(raw(SECRET_ROOT), headers=headers).status_code == 412
     assert repository.get(raw(SMALL_ROOT), headers=headers).status_code == 200
@@ -251,7 +251,7 @@ def test_a_proxy_cache_is_told_that_it_is_not_here(repository: Running) -> None:
     ids=range(12),
 )
 def test_no_path_leads_out_of_the_catalogue(repository: Running, target: str) -> None:
-    """Whatever is written where an address belongs: a refusal, and never a byte of the file that is not published."""
+    """Paths in place of an address are refused, and no byte of an unpublished file is sent."""
     request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1")
     answer = repository.say(request)
     assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404"), answer[:100]
@@ -259,7 +259,7 @@ def test_no_path_leads_out_of_the_catalogue(repository: Running, target: str) ->
 
 
 def test_health_is_for_machines(repository: Running) -> None:
-    """How many releases, and how old the chain's answer is."""
+    """Health has the number of releases and the age of the chain's answer."""
     answer = repository.get("/health")
     assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
     assert (answer.json()["status"], answer.json()["releases"], answer.json()["missing"]) == ("ok", 3, {})

@@ -1,4 +1,4 @@
-"""One request at a time: what a client sends while it is answered costs nothing, and breaks nothing."""
+"""Requests on one connection: pipelined, cut, followed by other bytes, or with a body."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ END = b"\r\n"
 
 @pytest.fixture(scope="module", params=["http", "https"])
 def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A repository of three images."""
+    """A repository with three images."""
     with running(tmp_path_factory.mktemp("repository"), tls=request.param == "https") as found:
         yield found
 
 
 def get(path: str, *more: str, method: str = "GET") -> bytes:
-    """A request."""
+    """Return the bytes of a request."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *more, "", ""]).encode()
 
 
@@ -35,7 +35,7 @@ CLOSE = get("/health", "Connection: close")
     "flood", [b"A: b\r\n" * 1000, b"a" * 6000, get("/health") * 200], ids=["lines", "value", "requests"]
 )
 def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Running, flood: bytes) -> None:
-    """A client that reads nothing of a CAR and sends without an end takes no memory, and others are served."""
+    """A client that reads nothing and sends without end takes no memory, and other clients are served."""
     assert repository.get(LARGE_CAR).ok  # its blocks are in memory before it is measured
     with repository.slow_reader(get(LARGE_CAR)) as connection:
         before = repository.peak_memory
@@ -47,7 +47,7 @@ def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Run
 
 
 def test_requests_that_come_together_are_answered_in_turn(repository: Running) -> None:
-    """Each whole and in its order, by the system's sending of files as well, and nothing is left in the log."""
+    """Pipelined requests are answered completely and in order, also by sendfile, and no error is logged."""
     before = len(repository.lines)
     for paths in ((CAR, CAR, CAR), (CAR, RAW, CAR), (RAW, CAR, "/health", RAW)):
         expected = [repository.get(path).content for path in paths if path != "/health"]
@@ -60,7 +60,7 @@ def test_requests_that_come_together_are_answered_in_turn(repository: Running) -
 
 
 def test_requests_may_be_cut_anywhere(repository: Running) -> None:
-    """A byte at a time, and with the end of one and the beginning of the next in one piece."""
+    """Requests may arrive byte by byte, or with the end of one and the beginning of the next in one segment."""
     words = get(RAW) + get(CAR) + CLOSE
     for size in (1, 7, len(get(RAW)) + 1):
         with repository.connect() as connection:
@@ -71,7 +71,7 @@ def test_requests_may_be_cut_anywhere(repository: Running) -> None:
 
 
 def test_more_requests_than_a_client_has_reason_for_may_end_the_connection(repository: Running) -> None:
-    """What was answered until then is whole."""
+    """Too many pipelined requests may end the connection; the answers until then are complete."""
     answers = repository.say(get(RAW) * (4 * MAX_HEADER_SIZE // len(get(RAW))) + CLOSE)
     assert 0 < answers.count(SMALL) <= answers.count(b"HTTP/1.1 200 OK\r\n") <= answers.count(SMALL) + 1
     assert repository.get(RAW).content == SMALL
@@ -89,7 +89,7 @@ def test_more_requests_than_a_client_has_reason_for_may_end_the_connection(repos
     ids=["large", "small", "trailers", "chunk", "upgrade"],
 )
 def test_what_is_no_part_of_a_question_is_not_read(repository: Running, head: str, body: bytes) -> None:
-    """The question is answered, its body is not taken, and the connection ends."""
+    """The request is answered, its body is not read, and the connection ends."""
     before = repository.peak_memory
     with repository.connect() as connection:
         with suppress(OSError):  # it ends before all is sent
@@ -101,20 +101,20 @@ def test_what_is_no_part_of_a_question_is_not_read(repository: Running, head: st
 
 
 def test_a_body_is_announced_in_vain(repository: Running) -> None:
-    """Who waits for a leave to send one is told at once that nothing can be put here."""
+    """``Expect: 100-continue`` is answered with the refusal at once."""
     answer = repository.say(get(RAW, "Content-Length: 5", "Expect: 100-continue", method="PUT"))
     assert answer.startswith(b"HTTP/1.1 405")
     assert b"connection: close" in answer.lower()
 
 
 def test_headers_have_a_greatest_number(repository: Running) -> None:
-    """A hundred are enough for proxies, and few enough to keep in memory for each of a thousand connections."""
+    """A hundred header fields are accepted, and more are refused."""
     for count, status in ((MAX_HEADERS - 2, b"HTTP/1.1 200"), (MAX_HEADERS, b"HTTP/1.1 400")):
         answer = repository.say(get("/health", *["A: b"] * count, "Connection: close"))
         assert answer.startswith(status), (count, answer[:100])
 
 
 def test_lines_before_a_request_are_passed_by(repository: Running) -> None:
-    """As HTTP asks for (RFC 9112, section 2.2), until they are more than headers may be."""
+    """Empty lines before a request are ignored (RFC 9112, section 2.2), up to the limit for headers."""
     assert SMALL in repository.say(END * 3 + get(RAW, "Connection: close"))
     assert len(IMAGE) < len(repository.say(get(CAR) + END + CLOSE))

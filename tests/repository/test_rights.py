@@ -1,4 +1,4 @@
-"""What a repository may serve, and what it does when chain or store fail: decisions without a network."""
+"""What a repository may serve, and how it reads requests: decisions without a network."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ CAR = "application/vnd.ipld.car"
 
 
 def test_a_vendor_serves_what_is_not_revoked() -> None:
-    """Images and manifests of active releases; those of revoked ones are gone."""
+    """Images and manifests of active releases are served; those of revoked ones are gone."""
     rights = rights_at(NOW, [replace(BIG_CLAIM, manifest=MANIFEST), revoked(SMALL_CLAIM)])
     assert (rights.releases, set(rights.roots), set(rights.gone)) == (1, {ROOT, MANIFEST}, {SMALL_ROOT})
 
 
 def test_a_file_of_two_releases_needs_one_of_them() -> None:
-    """The same image, revoked for one product and active for another, is served."""
+    """An image that is revoked for one product and active for another is served."""
     rights = rights_at(NOW, [revoked(SMALL_CLAIM), SMALL_CLAIM])
     assert (set(rights.roots), set(rights.gone)) == ({SMALL_ROOT}, set())
 
 
 def test_an_agreement_ends_when_the_chain_says() -> None:
-    """At the second of its expiry it is over, and the rights say when the next one is."""
+    """An agreement is over at the second of its expiry, and the rights contain the next expiry."""
     claims = [agreed(SMALL_CLAIM, NOW + 10), agreed(BIG_CLAIM, NOW + 20)]
     assert [rights_at(NOW + wait, claims).releases for wait in (9, 10, 19, 20)] == [2, 1, 1, 0]
     assert [rights_at(NOW + wait, claims).changes_at for wait in (9, 10, 20)] == [NOW + 10, NOW + 20, None]
@@ -44,7 +44,7 @@ def test_an_agreement_ends_when_the_chain_says() -> None:
 
 @pytest.mark.parametrize("status", AgreementStatus, ids=str)
 def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
-    """What was never accepted is unknown, what was and ended is gone."""
+    """An agreement that was never accepted is unknown; one that was accepted and ended is gone."""
     claim = agreed(SMALL_CLAIM, NOW + 9)
     assert claim.agreement
     rights = rights_at(NOW, [replace(claim, agreement=replace(claim.agreement, status=status))])
@@ -53,7 +53,7 @@ def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
 
 
 def test_a_tree_tells_every_length_before_a_leaf_is_read() -> None:
-    """Only the root is read, and parts of the tree are what proves some bytes."""
+    """Only the root is read, and a range of bytes is proven by a part of the tree."""
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
     entries = read_tree(ROOT, inner.__getitem__, size=len(IMAGE))
     assert [entry.size for entry in entries] == [len(BLOCKS[entry.cid]) for entry in entries]
@@ -62,7 +62,7 @@ def test_a_tree_tells_every_length_before_a_leaf_is_read() -> None:
 
 
 def test_a_vendor_cannot_make_a_broker_hold_a_monster() -> None:
-    """A file that is larger than recorded, or cut into crumbs, is not looked through."""
+    """A file that is larger than recorded, or has too many blocks, is not walked."""
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
     with pytest.raises(ContentError, match="larger"):
         read_tree(ROOT, inner.__getitem__, size=len(IMAGE) - 1)
@@ -72,7 +72,7 @@ def test_a_vendor_cannot_make_a_broker_hold_a_monster() -> None:
 
 
 def crumbled(pieces: int) -> tuple[dict[CID, bytes], CID]:
-    """The root of a correct tree of leaves of one byte, written by hand (DAG-PB and UnixFS specifications)."""
+    """Return the root of a valid tree with leaves of one byte, encoded by hand (DAG-PB and UnixFS specifications)."""
     links = b"".join(
         b"\x12\x2a\x0a\x24" + bytes(CID.of(RAW, bytes((number,)))) + b"\x12\x00\x18\x01" for number in range(pieces)
     )
@@ -101,13 +101,13 @@ def crumbled(pieces: int) -> tuple[dict[CID, bytes], CID]:
     ids=range(11),
 )
 def test_a_form_is_named_by_query_or_header(query: dict[str, str], accept: str, expected: Wanted) -> None:
-    """The query goes before the header, the better liked before the others, and unknown orders are passed by."""
+    """The query takes precedence over the header, higher quality over lower, and unsupported orders are skipped."""
     assert read_wanted(query, accept) == expected
 
 
 @given(st.dictionaries(st.sampled_from(["format", "car-dups", "dag-scope", "entity-bytes"]), st.text()), st.text())
 def test_any_request_is_understood_or_refused(query: dict[str, str], accept: str) -> None:
-    """No text makes the reader of requests fail otherwise."""
+    """Any text is read as a request or refused."""
     try:
         read_wanted(query, accept)
     except RefusedRequestError as refusal:
@@ -116,7 +116,7 @@ def test_any_request_is_understood_or_refused(query: dict[str, str], accept: str
 
 @given(st.text())
 def test_any_address_is_read_or_refused(text: str) -> None:
-    """No text makes the reader of addresses fail otherwise."""
+    """Any text is read as an address or refused."""
     try:
         assert str(read_address(text)) == text
     except RefusedRequestError as refusal:
@@ -125,7 +125,7 @@ def test_any_address_is_read_or_refused(text: str) -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"bytes=\d{0,20}-\d{0,20}")), st.integers(0, 1 << 21))
 def test_any_range_lies_inside_or_is_refused(header: str, size: int) -> None:
-    """What is sent is a part of the block, and never nothing."""
+    """The range that is sent lies inside the block and is not empty."""
     try:
         part = byte_range(header, size)
     except RefusedRequestError as refusal:
@@ -135,12 +135,12 @@ def test_any_range_lies_inside_or_is_refused(header: str, size: int) -> None:
 
 
 def test_a_validator_is_found_in_a_list() -> None:
-    """Alone, weak, among others, or any."""
+    """A validator is found alone, weak, in a list, or by ``*``."""
     assert [has_etag(told, '"a"') for told in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
 
 
 def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
-    """The file does not have the token, and takes another only after it was read again."""
+    """The file has the hash of a token, and a new token counts after the file is read again."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     assert token not in line
     path.write_text(line)
@@ -156,7 +156,7 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["plant-8", None], ids=["mistake", "gone"])
 def test_a_file_of_tokens_that_broke_lets_nobody_in(tmp_path: Path, broken: str | None) -> None:
-    """It may just be being written, so one look is forgiven; after that no token counts until it is right."""
+    """One failed read is tolerated, since the file may be being written; then no token counts until it is valid."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     path.write_text(line)
     tokens = Tokens(path)
@@ -174,7 +174,7 @@ def test_a_file_of_tokens_that_broke_lets_nobody_in(tmp_path: Path, broken: str 
 
 @pytest.mark.parametrize("text", ["plant-7 abc", "plant-7", f"a b {'0' * 64}", f"{'0' * 64}"], ids=range(4))
 def test_a_bad_file_of_tokens_is_named(tmp_path: Path, text: str) -> None:
-    """The line is told."""
+    """The error contains the line number."""
     path = tmp_path / "tokens"
     path.write_text(f"# ours\n{text}\n")
     with pytest.raises(UsageError, match="line 2"):

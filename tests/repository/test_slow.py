@@ -1,4 +1,4 @@
-"""Slow clients: who takes something is served to the end, who takes nothing is cut off, and neither costs much."""
+"""Slow clients: those that make progress are served to the end, others are disconnected, and memory use is bounded."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ TURNS = {"read": 0, "again": 1}
 
 @pytest.fixture(scope="module", params=["http", "https"])
 def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A repository of three images."""
+    """A repository with three images."""
     with running(tmp_path_factory.mktemp("repository"), tls=request.param == "https") as found:
         yield found
 
 
 def take(connection: socket.socket, rate: int, *, seconds: float) -> bytes:
-    """Read so many bytes a second, for a time; less where the connection ends."""
+    """Read at a rate in bytes per second for a time, or until the connection ends."""
     data, began = bytearray(), time.monotonic()
     while (elapsed := time.monotonic() - began) < seconds:
         part = connection.recv(max(rate // 20, 1)) if len(data) <= rate * elapsed else None
@@ -46,7 +46,7 @@ def take(connection: socket.socket, rate: int, *, seconds: float) -> bytes:
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_who_takes_something_is_not_cut_off(repository: Running, turn: str) -> None:
-    """A block takes five times as long as a client may take nothing, and all of the image comes."""
+    """A client gets the whole image although a block takes five times the timeout for clients that read nothing."""
     before = len(repository.lines)
     with repository.slow_reader(GET_CAR) as connection:
         first = take(connection, 100_000, seconds=3 * STALL_SECONDS)
@@ -59,7 +59,7 @@ def test_who_takes_something_is_not_cut_off(repository: Running, turn: str) -> N
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_byte_now_and_then_is_not_enough(repository: Running, turn: str) -> None:
-    """A client that reads a hundred bytes a second would occupy an answer for a day: it is disconnected."""
+    """A client that reads a hundred bytes per second is disconnected: an answer would take a day."""
     before = len(repository.lines)
     with repository.slow_reader(GET_CAR) as connection:
         eventually(lambda: take_two(connection) and len(repository.lines) > before)
@@ -68,7 +68,7 @@ def test_a_byte_now_and_then_is_not_enough(repository: Running, turn: str) -> No
 
 
 def take_two(connection: socket.socket) -> bool:
-    """Read two bytes, unless the connection was reset."""
+    """Read two bytes; a reset of the connection is ignored."""
     with suppress(ConnectionError):
         connection.recv(2)
     return True
@@ -76,7 +76,7 @@ def take_two(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_clients_that_do_not_read_cost_little_memory(repository: Running, turn: str) -> None:
-    """A hundred of them want 1.2 GiB together; of each a part of a block waits here, and what TLS needs for itself."""
+    """A hundred clients request 1.2 GiB together; each costs a part of a block and the buffers of TLS."""
     assert repository.get("/health").ok
     before = repository.peak_memory
     slow = [repository.slow_reader(GET_CAR) for _ in range(100)]

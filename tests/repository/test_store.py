@@ -1,4 +1,4 @@
-"""A repository between its chain and its store: what it serves when one of them fails, loses something, or is back."""
+"""What a repository serves when its chain or store fails, loses files, or recovers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Scripted:
     """A chain that answers, or is out of reach."""
 
     def __init__(self) -> None:
-        """It answers."""
+        """Begin with an answer."""
         self.answer: tuple[Claim, ...] | None = CLAIMS
 
     def read(self) -> Reading:
-        """What it says now."""
+        """Return the current claims."""
         if self.answer is None:
             raise ChainError("no node answers")
         return Reading(NOW, self.answer)
@@ -40,7 +40,7 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
-        """Seconds."""
+        """Return the time in seconds."""
         return self.now
 
 
@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> None:
-    """Its last answer counts, agreements expire nevertheless, in the end nothing is served, and it recovers."""
+    """The last answer counts for a time, in which agreements still expire; then nothing is served until it recovers."""
     chain, clock = Scripted(), Clock()
     chain.answer = (BIG_CLAIM, agreed(SMALL_CLAIM, NOW + 50))
     catalogue = Catalogue(chain.read, store, timeout=100, clock=clock)
@@ -71,7 +71,7 @@ def test_a_chain_out_of_reach_is_remembered_for_a_while(store: LocalStore) -> No
 
 
 def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
-    """A repository that never knew what it may serve does not start."""
+    """A repository that has not read the chain does not start."""
     chain = Scripted()
     chain.answer = None
     with pytest.raises(ChainError):
@@ -79,7 +79,7 @@ def test_without_a_chain_nothing_begins(store: LocalStore) -> None:
 
 
 def test_what_comes_later_is_served_later(store: LocalStore) -> None:
-    """An image that is not whole in the store is missing, and found at the next look."""
+    """An incomplete image is missing, and served once a refresh finds it complete."""
     catalogue = Catalogue(Scripted().read, store)
     assert catalogue.files.missing.keys() == {LARGE_ROOT}
     assert catalogue.files.find(LARGE_ROOT) is None
@@ -94,7 +94,7 @@ def test_what_comes_later_is_served_later(store: LocalStore) -> None:
 
 
 def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> None:
-    """Another process may drop a file that is served; where it comes back, it is served again."""
+    """Another process may remove a served file; it is missing, and served again once it is back."""
     catalogue = Catalogue(Scripted().read, store)
     assert catalogue.files.find(SMALL_ROOT)
     store.remove_block(SMALL_ROOT)
@@ -107,7 +107,7 @@ def test_what_was_removed_is_missing_and_not_a_failure(store: LocalStore) -> Non
 
 @pytest.mark.parametrize("harm", ["gone", "rotten"])
 def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, harm: str) -> None:
-    """One that is gone is seen at the next look, one that is rotten once somebody asked for it; both may come back."""
+    """A lost leaf is found by the next refresh, a corrupt one when it is requested; both files can come back."""
     catalogue = Catalogue(Scripted().read, store)
     leaf = CID.of(RAW, IMAGE[:CHUNK_SIZE])
     if harm == "gone":
@@ -128,13 +128,13 @@ def test_a_leaf_that_cannot_be_served_makes_its_file_missing(store: LocalStore, 
 
 
 class Unsteady(LocalStore):
-    """A store that can be out of reach, as a node that was stopped; or silent, as one that hangs."""
+    """A store that can be out of reach, like a stopped node, or hang."""
 
     is_down = False
     asked: Callable[[], object] = staticmethod(lambda: None)
 
     def has(self, cid: CID) -> bool:
-        """Whether it has a block."""
+        """Return whether the store has a block."""
         self.asked()
         if self.is_down:
             raise StoreError("the node cannot be reached", why="connection refused")
@@ -142,7 +142,7 @@ class Unsteady(LocalStore):
 
 
 def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> None:
-    """Health fails and says why, clients are told to come again, what was revoked is gone, and all of it comes back."""
+    """Health fails with the reason, clients get 503, revoked files stay gone, and all recovers with the store."""
     chain, unsteady = Scripted(), Unsteady(store.folder)
     catalogue = Catalogue(chain.read, unsteady)
     unsteady.is_down, chain.answer = True, (BIG_CLAIM, revoked(SMALL_CLAIM))
@@ -158,7 +158,7 @@ def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> 
 
 
 def test_a_store_that_hangs_is_told_while_it_does(store: LocalStore) -> None:
-    """Whoever asks for health does not wait for the store."""
+    """A request for health does not wait for the store."""
     clock, unsteady = Clock(), Unsteady(store.folder)
     catalogue = Catalogue(Scripted().read, unsteady, clock=clock)
     told: list[object] = []
@@ -176,7 +176,7 @@ def test_a_store_that_hangs_is_told_while_it_does(store: LocalStore) -> None:
 
 
 def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalStore) -> None:
-    """It would serve nothing, and say that all is missing."""
+    """The repository does not start, since it would serve nothing."""
     unsteady = Unsteady(store.folder)
     unsteady.is_down = True
     with pytest.raises(StoreError):
@@ -184,7 +184,7 @@ def test_a_repository_whose_store_is_out_of_reach_does_not_begin(store: LocalSto
 
 
 def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
-    """Blocks without memory of which one was read and checked; then something happens to the store."""
+    """Read a block through `Blocks` without a cache, change the store, and return the `Blocks`."""
     blocks = Blocks(store, capacity=0)
     assert asyncio.run(blocks.get(SMALL_ROOT)) == SMALL
     work(blocks)
@@ -192,7 +192,7 @@ def checked(store: LocalStore, work: Callable[[Blocks], object]) -> Blocks:
 
 
 def test_a_checked_file_is_sent_until_it_changes(store: LocalStore) -> None:
-    """A block's file is trusted while nobody writes to it, and checked again after that."""
+    """A block's file is trusted until it is written to, and then verified again."""
     path = next(store.folder.glob(f"blocks/*/{SMALL_ROOT}"))
     blocks = checked(store, lambda _: None)
     with blocks.open(SMALL_ROOT, size=len(SMALL)) or io.BytesIO() as file:
@@ -209,24 +209,24 @@ def test_a_checked_file_is_sent_until_it_changes(store: LocalStore) -> None:
 
 
 class Slow:
-    """A store that counts what is read from it."""
+    """A store that counts its reads."""
 
     def __init__(self) -> None:
-        """Nothing was read."""
+        """Begin without reads."""
         self.reads = 0
 
     def has(self, cid: CID) -> bool:
-        """Whether it has a block."""
+        """Return whether the store has a block."""
         return cid in BLOCKS
 
     def read_block(self, cid: CID) -> bytes:
-        """A block."""
+        """Return a block."""
         self.reads += 1
         return BLOCKS[cid]
 
 
 def test_a_block_is_read_once_for_all_who_want_it() -> None:
-    """A hundred clients at once cost one reading, and memory has its limit."""
+    """A hundred clients at once cost one read, and memory has a limit."""
     store, leaves = Slow(), [cid for cid in BLOCKS if cid.codec == RAW]
 
     async def play() -> None:

@@ -1,4 +1,4 @@
-"""Reading ahead: the parts in their order, errors where they belong, and nobody left behind."""
+"""Reading ahead: the order of the parts, errors, and the end of the thread."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from blockota.stores.gateway import PARTS_AHEAD, ReadAhead
 
 
 def counted(asked: list[int], *, count: int) -> Iterator[bytes]:
-    """Parts, each noted when it is asked for."""
+    """Yield parts, and record each number when it is requested."""
     for number in range(count):
         asked.append(number)
         yield bytes((number,))
 
 
 def test_parts_come_in_their_order() -> None:
-    """All of them, and nothing is stopped."""
+    """All parts are yielded in order."""
     stops = list[str]()
     with ReadAhead(counted([], count=200), stop=lambda: stops.append("stop")) as ahead:
         assert b"".join(ahead) == bytes(range(200))
@@ -26,7 +26,7 @@ def test_parts_come_in_their_order() -> None:
 
 
 def test_only_a_few_are_read_before_they_are_taken() -> None:
-    """Memory is a few parts, however slow whoever takes them is."""
+    """Only a few parts are kept in memory, however slow the consumer is."""
     asked = list[int]()
     with ReadAhead(counted(asked, count=200), stop=lambda: None) as ahead:
         for taken, _ in enumerate(ahead, 1):
@@ -35,7 +35,7 @@ def test_only_a_few_are_read_before_they_are_taken() -> None:
 
 
 def test_an_error_is_raised_where_the_parts_are_taken() -> None:
-    """Behind those that came before it."""
+    """An error is raised after the parts that came before it."""
 
     def breaking() -> Iterator[bytes]:
         yield b"good"
@@ -49,7 +49,7 @@ def test_an_error_is_raised_where_the_parts_are_taken() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_whoever_leaves_early_leaves_no_thread(count: int) -> None:
-    """Whether the thread waits for the network or for room."""
+    """The thread ends if the consumer stops early, whether it waits for the network or for room."""
     gate, threads = threading.Event(), threading.active_count()
 
     def waiting() -> Iterator[bytes]:

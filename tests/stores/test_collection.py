@@ -1,4 +1,4 @@
-"""Files leave the embedded store, and take nothing with them that another file needs."""
+"""Removal of files from the embedded store, without the blocks that other files need."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def put(store: LocalStore, data: bytes) -> CID:
 
 
 def blocks(store: LocalStore) -> int:
-    """How many files lie among the blocks."""
+    """Return the number of block files."""
     return sum(path.is_file() for path in (store.folder / "blocks").rglob("*"))
 
 
 def test_an_unpinned_file_is_removed_but_for_what_others_need(store: LocalStore) -> None:
-    """Root and last leaf go, the shared leaf stays, and the other file is whole."""
+    """The root and the last leaf are removed; the shared leaf stays, and the other file is complete."""
     old, new = put(store, OLD), put(store, NEW)
     store.unpin(old)
     assert collect(store, [old], keep=()) == 2
@@ -41,14 +41,14 @@ def test_an_unpinned_file_is_removed_but_for_what_others_need(store: LocalStore)
 
 
 def test_a_pinned_file_stays(store: LocalStore) -> None:
-    """Whoever pinned it."""
+    """A pinned file is kept, whichever process pinned it."""
     old = put(store, OLD)
     assert collect(store, [old], keep=()) == 0
     assert b"".join(store.open(old)) == OLD
 
 
 def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
-    """It has no pin yet, and is named."""
+    """A file that is being fetched has no pin yet; it is kept if it is named."""
     old, new = put(store, OLD), put(store, NEW)
     for root in (old, new):
         store.unpin(root)
@@ -57,7 +57,7 @@ def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
 
 
 def test_files_that_nobody_named_stay(store: LocalStore) -> None:
-    """A cache that is not pinned is not ours to empty."""
+    """Files that were not named for removal are kept, also unpinned ones."""
     other, old = put(store, b"a cached image"), put(store, OLD)
     store.unpin(other)
     store.unpin(old)
@@ -68,7 +68,7 @@ def test_files_that_nobody_named_stay(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("leaf", [SHARED, b"old"], ids=["first", "last"])
 def test_a_sweep_that_was_cut_short_is_finished(store: LocalStore, leaf: bytes) -> None:
-    """Leaves go before the root that names them, so the same call finds the rest."""
+    """Leaves are removed before their root, so that the same call finds the rest after an interruption."""
     old = put(store, OLD)
     store.unpin(old)
     store.remove_block(CID.of(0x55, leaf))
@@ -78,7 +78,7 @@ def test_a_sweep_that_was_cut_short_is_finished(store: LocalStore, leaf: bytes) 
 
 
 def test_what_an_interrupted_writing_left_goes_along(store: LocalStore) -> None:
-    """A temporary file beside a block belongs to it."""
+    """A temporary file beside a block is removed with it."""
     cid = put(store, b"one block")
     store.unpin(cid)
     [path] = [path for path in (store.folder / "blocks").rglob("*") if path.is_file()]
@@ -88,7 +88,7 @@ def test_what_an_interrupted_writing_left_goes_along(store: LocalStore) -> None:
 
 
 def test_a_pin_without_its_blocks_does_no_harm(store: LocalStore) -> None:
-    """A missing or corrupt kept file does not hinder the removal of another one."""
+    """A kept file that is missing or corrupt does not prevent the removal of another one."""
     old, new = put(store, OLD), put(store, NEW)
     store.remove_block(new)
     (store.folder / "pins" / "bnothing").touch()

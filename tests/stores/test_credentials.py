@@ -1,4 +1,4 @@
-"""Bearer tokens: from an environment variable or a file, to one source, and nowhere else."""
+"""Bearer tokens: read from a variable or a file, and sent to one source only."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ TOKEN = "a-Token_that.is~long+enough/=="  # noqa: S105 - no secret: it opens the
 
 
 def known(url: str, reference: str = "env:T", **variables: str) -> Credentials:
-    """Credentials with one token."""
+    """Return credentials with one token."""
     return Credentials({url: reference}, variables or {"T": TOKEN})
 
 
 def read(source: Source) -> bytes:
-    """The small image from a source."""
+    """Read the small image from a source."""
     with TrustlessClient(source, LIMITS) as client:
         return client.block(SMALL_ROOT).data
 
 
 def test_a_token_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
-    """Space around it is left away, as an editor puts it there."""
+    """Space around the token is removed, since editors add a newline."""
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
     with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
@@ -59,12 +59,12 @@ def test_a_token_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
     ids=range(10),
 )
 def test_a_token_belongs_to_one_source(named_url: str, url: str, *, is_shown: bool) -> None:
-    """By scheme, host, port and path: several may share a host."""
+    """A token belongs to a scheme, host, port and path, since several sources may share a host."""
     assert bool(known(named_url).source(url).token) is is_shown
 
 
 def test_an_announced_source_gets_the_token_of_its_address() -> None:
-    """The settings named it; what a stranger announces beside it gets none."""
+    """An announced URL that the settings name gets their token; other announced URLs get none."""
     agreements = [
         Agreement(1, "0x", "p", Version(1, 0, 0), 0, AgreementStatus.ACCEPTED, uri)
         for uri in ("https://host/ipfs", "https://host/mallory")
@@ -77,7 +77,7 @@ def test_an_announced_source_gets_the_token_of_its_address() -> None:
     "url", ["http://host", "http://192.168.1.5:8080", "http://[2001:db8::1]", "http://localhost.x"]
 )
 def test_a_token_goes_over_tls_or_to_this_machine(url: str) -> None:
-    """Anything else is refused when it is named; this machine may be named in three ways."""
+    """A token for another machine over plain HTTP is refused; three names of this machine are accepted."""
     with pytest.raises(UsageError, match=r"no token can be sent .*could read it\. Use .*https://"):
         known(url)
     for mine in ("http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1"):
@@ -85,7 +85,7 @@ def test_a_token_goes_over_tls_or_to_this_machine(url: str) -> None:
 
 
 def own_address() -> str:
-    """An address of this machine that is no loopback one; nothing is sent to find it."""
+    """Return an address of this machine that is not a loopback address; nothing is sent to find it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -95,7 +95,7 @@ def own_address() -> str:
 
 
 def test_a_name_of_this_machine_that_leads_elsewhere_gets_nothing() -> None:
-    """Whoever answers for names decides where they lead, so the connection itself is looked at."""
+    """The connection's address is checked, since DNS decides where a name leads."""
     with serving(SMALL_BLOCKS, host=own_address()) as gateway:
         url = "http://localhost:" + gateway.url.rpartition(":")[2]
         client = HttpClient(Source(url, token=TOKEN), LIMITS, resolver=lambda _, port: resolve(own_address(), port))
@@ -108,7 +108,7 @@ def test_a_name_of_this_machine_that_leads_elsewhere_gets_nothing() -> None:
 
 
 def test_a_token_is_not_kept_across_a_redirect() -> None:
-    """Neither to another port, nor to another path of the same server, nor from there back to the source."""
+    """No token is sent after a redirect, to another port or path, nor from there back to the source."""
 
     def beside(handler: Handler, data: bytes) -> None:
         (honest if handler.path.startswith("/sub") else redirects_to("/sub{path}"))(handler, data)
@@ -125,7 +125,7 @@ def test_a_token_is_not_kept_across_a_redirect() -> None:
 
 
 def test_a_wrong_token_is_told_without_it() -> None:
-    """The sentence says where tokens are named."""
+    """The error names the section of the settings with tokens, but not the token."""
     with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
         for source in (Source(gateway.url), Source(gateway.url, token="wrong")):  # noqa: S106
             with pytest.raises(SourceError, match=r"status 401: it requires a valid token.*\[tokens\]") as caught:
@@ -148,7 +148,7 @@ SECRETS = {
 
 @pytest.mark.parametrize(("reference", "why"), SECRETS.values(), ids=SECRETS)
 def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: str) -> None:
-    """Others may serve; as the store it is an error, and what was found is not printed."""
+    """The source is skipped, since others may serve; as a store it is an error. Neither prints what was read."""
     credentials = known("https://host", reference, EMPTY=" ", TWO="secret words")
     report, other = named(["https://host", "https://other"], credentials)
     assert isinstance(report, SourceReport)
@@ -159,7 +159,7 @@ def test_a_token_that_cannot_be_read_leaves_its_source_out(reference: str, why: 
 
 
 def test_nothing_prints_a_token() -> None:
-    """Neither a source nor the credentials, nor the error for an address with a password in it."""
+    """The representation of sources, credentials and errors does not contain the token."""
     credentials = known("https://host")
     assert TOKEN not in f"{credentials!r} {credentials.source('https://host')!r}"
     with pytest.raises(UsageError, match="is not the URL of a gateway") as caught:

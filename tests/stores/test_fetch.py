@@ -1,4 +1,4 @@
-"""Fetching from honest gateways: as a CAR, block by block, from many at once, and going on where one broke off."""
+"""Fetching from honest gateways: as a CAR, block by block, from many at once, and resumed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.hostile_gateway import (
 
 
 def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tuple[bytes, FetchReport]:
-    """The file that gateways serve, and the report; every request was a proper one."""
+    """Return the file and the report of a fetch; every request must have been valid."""
     file = io.BytesIO()
     sources = [Source(gateway.url) for gateway in gateways]
     report = FileFetch(cid, sources, size=size, into=FileDestination(file), limits=LIMITS).run()
@@ -38,7 +38,7 @@ def fetched(*gateways: Gateway, cid: CID = ROOT, size: int = len(IMAGE)) -> tupl
 @pytest.mark.parametrize("vice", [honest, chunked])
 @pytest.mark.parametrize("repeat", [True, False], ids=["dups=y", "dups=n"])
 def test_one_source_is_asked_once(vice: Callable[[Handler, bytes], None], *, repeat: bool) -> None:
-    """A CAR holds everything, whether it repeats the blank blocks or not."""
+    """One CAR is enough, whether or not it has duplicate blocks."""
     with serving(BLOCKS, vice, repeat=repeat) as gateway:
         data, report = fetched(gateway)
     assert data == IMAGE
@@ -50,7 +50,7 @@ def test_one_source_is_asked_once(vice: Callable[[Handler, bytes], None], *, rep
 
 @pytest.mark.parametrize(("has_car", "order"), [(False, ""), (True, "version=1"), (True, "version=1; order=unk")])
 def test_without_a_car_in_order_blocks_are_asked_for(order: str, *, has_car: bool) -> None:
-    """Every block once, also those that the file repeats."""
+    """Every block is requested once, also those that occur several times in the file."""
     with serving(BLOCKS, has_car=has_car, order=order) as gateway:
         data, report = fetched(gateway)
     assert data == IMAGE
@@ -59,7 +59,7 @@ def test_without_a_car_in_order_blocks_are_asked_for(order: str, *, has_car: boo
 
 
 def test_a_small_image_is_one_block() -> None:
-    """No CAR is asked for where one block is all."""
+    """No CAR is requested for a file of one block."""
     with serving(SMALL_BLOCKS) as gateway:
         data, _ = fetched(gateway, cid=SMALL_ROOT, size=len(SMALL))
     assert data == SMALL
@@ -67,7 +67,7 @@ def test_a_small_image_is_one_block() -> None:
 
 
 def test_an_empty_image_is_fetched() -> None:
-    """Its block is empty, and still has to come."""
+    """The empty block of an empty file is fetched as well."""
     root, blocks = blocks_of(b"")
     with serving(blocks) as gateway:
         data, _ = fetched(gateway, cid=root, size=0)
@@ -76,7 +76,7 @@ def test_an_empty_image_is_fetched() -> None:
 
 
 def test_many_sources_share_the_work() -> None:
-    """Nothing is fetched twice while all are quick, and the file is whole."""
+    """Nothing is fetched twice while all sources are fast, and the file is complete."""
     image = bytes(range(256)) * 4096 * 4 + b"".join(bytes((n,)) * CHUNK_SIZE for n in range(20))
     root, blocks = blocks_of(image)
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def test_many_sources_share_the_work() -> None:
 
 @pytest.mark.parametrize("vice", [truncates, closes_after_every_block])
 def test_a_broken_car_is_gone_on_with_by_blocks(vice: Callable[[Handler, bytes], None]) -> None:
-    """What came before the connection broke is not asked for again; a new connection a block is no fault."""
+    """Blocks that arrived before the interruption are not requested again; one connection per block is accepted."""
     with serving(BLOCKS, lambda handler, data: (vice if "car" in handler.path else honest)(handler, data)) as gateway:
         data, report = fetched(gateway)
     assert data == IMAGE
@@ -99,7 +99,7 @@ def test_a_broken_car_is_gone_on_with_by_blocks(vice: Callable[[Handler, bytes],
 
 
 def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
-    """Blocks that are in the store are not asked for again; corrupt ones are."""
+    """Blocks in the store are not requested again, except corrupt ones."""
     store = LocalStore(tmp_path)
     leaves = [cid for cid in BLOCKS if cid != ROOT]
     partial = {cid: BLOCKS[cid] for cid in (ROOT, *leaves[:2])}
@@ -123,7 +123,7 @@ def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
 
 
 def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
-    """A file that the store holds whole is not asked for at all."""
+    """A file that is complete in the store is not requested."""
     store = LocalStore(tmp_path)
     store.put(io.BytesIO(IMAGE))
     file = io.BytesIO()
@@ -132,21 +132,21 @@ def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
 
 
 def test_without_a_source_nothing_comes() -> None:
-    """The sentence says so."""
+    """The error says that there is no source."""
     with pytest.raises(StoreError, match="there is no source to ask"):
         fetch(ROOT, [], size=len(IMAGE), into=FileDestination(io.BytesIO()))
 
 
 @pytest.mark.parametrize("size", [len(IMAGE) - 1, len(IMAGE) + 1, 0])
 def test_a_file_of_another_size_is_refused(size: int) -> None:
-    """The record says how large the image is; a root that says otherwise is refused before its leaves are fetched."""
+    """A root that contradicts the recorded size is refused before its leaves are fetched."""
     with serving(BLOCKS, has_car=False) as gateway, pytest.raises(ContentError, match="is not the image"):
         fetched(gateway, size=size)
     assert sum(gateway.asked.values()) <= 2
 
 
 def test_a_source_named_twice_is_asked_once() -> None:
-    """Announced by two, with and without a slash."""
+    """A URL with and without a trailing slash is one source."""
     with serving(BLOCKS) as gateway:
         sources = [Source(gateway.url), Source(gateway.url + "/")]
         report = fetch(ROOT, sources, size=len(IMAGE), into=FileDestination(io.BytesIO()))
@@ -154,7 +154,7 @@ def test_a_source_named_twice_is_asked_once() -> None:
 
 
 def test_an_error_of_the_caller_ends_the_fetch() -> None:
-    """What the progress bar raises comes out, and no thread goes on."""
+    """An exception in the progress callback is raised, and no thread continues."""
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
@@ -164,7 +164,7 @@ def test_an_error_of_the_caller_ends_the_fetch() -> None:
 
 
 def test_a_full_disk_is_a_sentence() -> None:
-    """The file cannot be written: that is not the source's fault."""
+    """An error in writing the file is not attributed to the source."""
     with serving(BLOCKS) as gateway, Path("/dev/full").open("r+b", buffering=0) as full:
         job = FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=FileDestination(full), limits=LIMITS)
         with pytest.raises(StoreError, match=r"cannot be written: No space left"):

@@ -1,4 +1,4 @@
-"""Sources that lie, stall, cheat or break: the file comes whole from an honest one, and the bad ones are named."""
+"""Bad sources: the file comes complete from an honest source, and bad sources are reported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=li
 
 
 def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, FetchReport]:
-    """FileFetch the image, or the small one, from gateways."""
+    """Fetch the image, or the small one, from gateways."""
     file = io.BytesIO()
     root, size = (SMALL_ROOT, len(SMALL)) if small else (ROOT, len(IMAGE))
     report = FileFetch(
@@ -59,7 +59,7 @@ def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, FetchReport]:
 
 @CASES
 def test_a_bad_source_alone_is_named(vice: Vice, verdict: Verdict, why: str) -> None:
-    """Nothing comes of it, soon, and the sentence says who did what."""
+    """The fetch fails soon, and the error names the source and the reason."""
     began = time.monotonic()
     with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(StoreError, match=why) as caught:
         run(gateway, small=True)
@@ -68,12 +68,12 @@ def test_a_bad_source_alone_is_named(vice: Vice, verdict: Verdict, why: str) -> 
 
 
 IN_A_CAR = {name: case for name, case in BAD.items() if name not in {"sends without end", "trails for ever"}}
-"""Those two send the whole file first, and nobody waits for what they send behind it."""
+"""These two send the whole file first; what follows it is not read."""
 
 
 @pytest.mark.parametrize(("vice", "verdict"), [case[:2] for case in IN_A_CAR.values()], ids=list(IN_A_CAR))
 def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
-    """The same vices in the midst of a stream of many blocks."""
+    """The same faults in a stream of many blocks."""
     began = time.monotonic()
     with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError) as caught:
         run(gateway)
@@ -83,7 +83,7 @@ def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
 
 @CASES
 def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, why: str) -> None:
-    """The bad one is asked first; the file is whole, and the bad one is named, unless all was over too soon to tell."""
+    """The bad source is asked first; the file is complete, and the source is reported unless the fetch ended before."""
     with serving(BLOCKS, vice) as bad, serving(BLOCKS) as good:
         data, report = run(bad, good)
     assert data == IMAGE
@@ -95,7 +95,7 @@ def test_an_honest_source_makes_up_for_a_bad_one(vice: Vice, verdict: Verdict, w
 
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999, 1.0])
 def test_a_lie_anywhere_in_a_car_is_found(place: float) -> None:
-    """The block that lies is named; what came before it was good and stays."""
+    """The wrong block is reported, and the blocks before it are kept."""
     with (
         serving(BLOCKS, vices.flips_bit(place)) as gateway,
         pytest.raises(StoreError, match=r"served wrong data: .*(hash|CAR)"),
@@ -104,7 +104,7 @@ def test_a_lie_anywhere_in_a_car_is_found(place: float) -> None:
 
 
 def regions() -> Iterator[tuple[str, int, int]]:
-    """The parts of the image's CAR: name, first byte, and the one behind the last; the header's roots say nothing."""
+    """Yield the parts of the image's CAR as name, first byte and end; the roots in the header are ignored."""
     yield from (("header length", 0, 1), ("header's beginning", 1, 8), ("header's end", 51, 59))
     place, names = 59, iter(("root", "first leaf", "second leaf", "third leaf", "second leaf again", "last leaf"))
     for block in walk(ROOT, BLOCKS.__getitem__):
@@ -117,7 +117,7 @@ def regions() -> Iterator[tuple[str, int, int]]:
 
 @pytest.mark.parametrize(("name", "first", "stop"), list(regions()), ids=[region[0] for region in regions()])
 def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -> None:
-    """The first and the last bit of header, lengths, addresses and blocks, and the same bit of single blocks."""
+    """A wrong first or last bit of header, lengths, addresses and blocks is detected, also in single blocks."""
     assert name
     for bit in (8 * first, 8 * stop - 1):
 
@@ -131,7 +131,7 @@ def test_a_lie_in_any_part_of_a_car_is_found(name: str, first: int, stop: int) -
 
 
 def test_a_car_that_ends_early_is_gone_on_with() -> None:
-    """A server that fails in the middle of a CAR can only stop, which is no lie."""
+    """A server that fails in the middle of a CAR can only stop, so it is not a bad source."""
 
     def vice(handler: Handler, data: bytes) -> None:
         (vices.truncates_silently if "car" in handler.path else vices.honest)(handler, data)
@@ -145,7 +145,7 @@ def test_a_car_that_ends_early_is_gone_on_with() -> None:
 @pytest.mark.parametrize("has_car", [True, False], ids=["car", "blocks"])
 @pytest.mark.parametrize("vice", [vices.closes_after_every_block, vices.chunked])
 def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
-    """A connection for every block is a nuisance and no fault."""
+    """A source that closes the connection after every block is used."""
     with serving(BLOCKS, vice, has_car=has_car) as gateway:
         data, report = run(gateway)
     assert data == IMAGE
@@ -154,7 +154,7 @@ def test_odd_but_honest_sources_are_used(vice: Vice, *, has_car: bool) -> None:
 
 @pytest.mark.parametrize("honest_place", [0, 4])
 def test_four_of_five_bad_at_once(honest_place: int) -> None:
-    """One lies, one stalls, one redirects to our loopback, one is gone; the fifth is enough, wherever it stands."""
+    """Beside a liar, a stalled source, a redirect to loopback and a closed port, one honest source is enough."""
     names = ["lies in the middle", "stalls", "another machine's loopback", "truncates"]
     with ExitStack() as stack:
         gateways = [stack.enter_context(serving(BLOCKS, BAD[name][0])) for name in names]
@@ -168,26 +168,26 @@ def test_four_of_five_bad_at_once(honest_place: int) -> None:
 
 
 def slowly(handler: Handler, data: bytes) -> None:
-    """Serve, but leave the others the time to be caught."""
+    """Serve slowly, so that the other sources are detected first."""
     time.sleep(0.35)
     vices.honest(handler, data)
 
 
 def not_at_once(handler: Handler, data: bytes) -> None:
-    """Serve, but let another answer first."""
+    """Serve after another source has answered."""
     time.sleep(0.1)
     vices.honest(handler, data)
 
 
 def test_a_liar_is_not_asked_again() -> None:
-    """One bad block is enough."""
+    """One wrong block is enough for a ban."""
     with serving(BLOCKS, vices.flips_bit(0.5)) as liar, serving(BLOCKS, not_at_once) as honest:
         run(liar, honest)
     assert sum(liar.asked.values()) == 1
 
 
 def test_one_that_is_only_late_is_not_called_bad() -> None:
-    """Nobody can tell a source that stalls from one that would have answered a second later."""
+    """A source that is late is not reported as bad, since it might have answered later."""
     with serving(BLOCKS, vices.stalls_at_once) as late, serving(BLOCKS) as quick:
         data, report = run(late, quick)
     assert data == IMAGE
@@ -196,7 +196,7 @@ def test_one_that_is_only_late_is_not_called_bad() -> None:
 
 
 def test_a_fast_source_serves_more_than_a_slow_one() -> None:
-    """Both are honest; whoever is free takes the next block."""
+    """Each idle source takes the next block, so a fast one serves more."""
     image = b"".join(bytes((n,)) * CHUNK_SIZE for n in range(24))
     root, blocks = blocks_of(image)
     file = io.BytesIO()
@@ -209,7 +209,7 @@ def test_a_fast_source_serves_more_than_a_slow_one() -> None:
 
 
 def test_a_dead_port_is_named() -> None:
-    """Nobody listens there any more."""
+    """A closed port is reported."""
     with serving(BLOCKS) as gone, serving(BLOCKS) as honest:
         pass
     with serving(BLOCKS) as honest:
@@ -219,7 +219,7 @@ def test_a_dead_port_is_named() -> None:
 
 
 def test_a_source_without_the_image_is_named() -> None:
-    """It answers 404, and another has it."""
+    """A source that answers 404 is reported, and another serves the image."""
     with serving({}) as empty, serving(BLOCKS, not_at_once) as honest:
         data, report = run(empty, honest)
     assert data == IMAGE
@@ -227,7 +227,7 @@ def test_a_source_without_the_image_is_named() -> None:
 
 
 def test_memory_is_a_few_blocks() -> None:
-    """Four sources at once, 48 MiB: what is held at one time does not grow with the file."""
+    """Memory does not grow with the file: 48 MiB from four sources at once."""
     leaves = [n.to_bytes(2, "big") * (CHUNK_SIZE // 2) for n in range(48)]
     root, blocks = blocks_of(b"".join(leaves))
     with ExitStack() as stack, open("/dev/null", "r+b") as sink:  # noqa: PTH123

@@ -1,4 +1,4 @@
-"""The plan of a fetch: every tree comes whole, in whatever order, and trees that no image needs are refused."""
+"""The plan of a fetch: valid trees are fetched completely in any order, and unreasonable trees are refused."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ leaf_lists = st.lists(st.sampled_from([b"a", b"bb", b"\xff" * 9]) | st.binary(mi
 
 
 def plan_of(tree: Tree, file: io.BytesIO) -> FetchPlan:
-    """The plan of a tree whose bytes go into a file."""
+    """Return the plan of a tree whose bytes are written to a file."""
     return FetchPlan(tree.root, size=len(tree.data), destination=FileDestination(file))
 
 
 def carry_out(tree: Tree) -> bytes:
-    """Take block after block, as one source would; the bytes that were placed."""
+    """Take one block after the other, as one source does, and return the file."""
     file = io.BytesIO()
     plan = plan_of(tree, file)
     while (cid := plan.take("alice", duplicate_after=AT_ONCE)) is not None:
@@ -40,13 +40,13 @@ def carry_out(tree: Tree) -> bytes:
 @settings(max_examples=200, deadline=None)
 @given(leaves=leaf_lists, width=st.integers(2, 4))
 def test_any_tree_comes_whole(leaves: list[bytes], width: int) -> None:
-    """With leaves and whole subtrees that repeat, at any depth."""
+    """Trees with repeated leaves and subtrees at any depth are fetched completely."""
     tree = balanced(leaves, width=width)
     assert carry_out(tree) == tree.data
 
 
 def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
-    """It was taken apart already, and its leaves have arrived."""
+    """A subtree is placed a second time after its leaves have arrived."""
     pair = node([leaf(b"one"), leaf(b"two")])
     deeper = node([node([pair]), leaf(b"three")])
     tree = node([pair, deeper, deeper, leaf(b"one")])
@@ -56,7 +56,7 @@ def test_a_subtree_that_is_met_again_at_another_depth_comes_whole() -> None:
 @settings(max_examples=100, deadline=None)
 @given(leaves=leaf_lists, seed=st.integers(0, 99))
 def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
-    """Many ask, some bring nothing, some bring what another has brought already."""
+    """Several sources take blocks; some fail, and some bring blocks that have arrived already."""
     tree, file, chance = balanced(leaves, width=3), io.BytesIO(), random.Random(seed)  # noqa: S311 - order, not secrets
     plan, asked = plan_of(tree, file), list[tuple[str, CID]]()
     while not plan.is_whole:
@@ -72,7 +72,7 @@ def test_blocks_may_arrive_in_any_order(leaves: list[bytes], seed: int) -> None:
 
 
 def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
-    """Then it is asked for again, and who answers first wins."""
+    """A block that one source was asked for is given to another one after a time, and the first answer is used."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
     began = time.monotonic()
@@ -85,7 +85,7 @@ def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
 
 
 def test_whoever_waits_is_let_go_when_all_is_over() -> None:
-    """Whether the file is whole or the work was given up."""
+    """Waiting threads are released when the file is complete or the fetch is abandoned."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
     plan.take("first", duplicate_after=9)
@@ -99,7 +99,7 @@ def test_whoever_waits_is_let_go_when_all_is_over() -> None:
 
 
 def test_a_root_of_another_size_is_refused() -> None:
-    """Before a child is asked for."""
+    """A root of another size is refused before a child is requested."""
     tree = balanced([b"one", b"two"], width=2)
     plan = FetchPlan(tree.root, size=7, destination=FileDestination(io.BytesIO()))
     with pytest.raises(ContentError, match="has 6 bytes where 7 belong"):
@@ -107,7 +107,7 @@ def test_a_root_of_another_size_is_refused() -> None:
 
 
 def test_a_leaf_of_another_size_than_its_parent_says_is_refused() -> None:
-    """The parent's own numbers add up, and still do not fit the leaf."""
+    """A leaf whose size differs from its parent's record is refused, though the parent's own numbers are consistent."""
     child = leaf(b"four")
     lying = Tree(child.root, child.blocks, child.order, b"sixsix")
     tree = node([lying])
@@ -118,7 +118,7 @@ def test_a_leaf_of_another_size_than_its_parent_says_is_refused() -> None:
 
 
 def test_a_tree_of_nothing_but_links_is_refused() -> None:
-    """A million leaves of one byte, which a few small blocks can say."""
+    """A million leaves of one byte, which a few small blocks can describe, are refused."""
     tree = leaf(b"\xff")
     for _ in range(3):
         tree = node([tree] * 100)
@@ -127,7 +127,7 @@ def test_a_tree_of_nothing_but_links_is_refused() -> None:
 
 
 def test_too_deep_a_tree_is_refused() -> None:
-    """Nine levels of one child each; eight are read."""
+    """Nine levels with one child each are refused; eight are accepted."""
     tree = leaf(b"deep")
     for _ in range(8):
         tree = node([tree])
@@ -137,7 +137,7 @@ def test_too_deep_a_tree_is_refused() -> None:
 
 
 def test_the_first_error_is_kept() -> None:
-    """Whatever goes wrong afterwards, the cause is what is told."""
+    """The first error is reported, whatever fails afterwards."""
     plan = plan_of(leaf(b"only"), io.BytesIO())
     first, second = ContentError("first"), ContentError("second")
     plan.stop(first)
@@ -147,13 +147,13 @@ def test_the_first_error_is_kept() -> None:
 
 
 def test_a_corrupt_block_that_is_kept_is_not_taken() -> None:
-    """What a destination holds is checked like everything else."""
+    """Blocks read from the destination are verified like all others."""
 
     class Rotten(FileDestination):
-        """A destination that gives other bytes than it was given."""
+        """A destination that returns other bytes than were written."""
 
         def kept(self, cid: CID) -> bytes | None:
-            """Always wrong."""
+            """Return wrong bytes."""
             return b"rotten" if cid.codec == RAW else None
 
     plan = FetchPlan(leaf(b"only").root, size=4, destination=Rotten(io.BytesIO()))

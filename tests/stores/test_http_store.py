@@ -1,4 +1,4 @@
-"""A gateway as a store: it reads, and does not write."""
+"""A gateway as a store, which can be read but not written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.hostile_gateway import closes_after_every_block, flips_bit, i
 
 
 def test_an_image_is_read_from_a_url() -> None:
-    """As the command line names it."""
+    """An image is read from a URL as given on the command line."""
     with serving(BLOCKS) as gateway:
         store = open_store(gateway.url)
         assert read_whole(store, ROOT, size=len(IMAGE)) == IMAGE
@@ -25,40 +25,40 @@ def test_an_image_is_read_from_a_url() -> None:
 
 
 def test_reading_stops_where_the_reader_stops() -> None:
-    """A file larger than expected is not fetched to its end."""
+    """A file that is larger than expected is not fetched to its end."""
     with serving(BLOCKS) as gateway, pytest.raises(ContentError, match="too large"):
         read_whole(open_store(gateway.url), ROOT, size=100)
     assert sum(gateway.asked.values()) == 2
 
 
 def test_a_broken_connection_is_made_again() -> None:
-    """For every block if need be."""
+    """The connection is opened again, for every block if necessary."""
     with serving(BLOCKS, closes_after_every_block) as gateway:
         assert b"".join(GatewayStore(Source(gateway.url), limits=LIMITS).open(ROOT)) == IMAGE
 
 
 def test_other_bytes_are_refused() -> None:
-    """That is not a store out of reach: it is a store that lies."""
+    """Wrong bytes are a content error, not an unreachable store."""
     with serving(BLOCKS, flips_bit(0.5)) as gateway, pytest.raises(ContentError, match="has another hash"):
         list(GatewayStore(Source(gateway.url)).open(ROOT))
 
 
 @pytest.mark.parametrize("vice", [stalls, is_busy])
 def test_a_store_that_does_not_answer_is_out_of_reach(vice: object) -> None:
-    """After the limits, with a sentence."""
+    """A store that does not answer is an error after the timeouts."""
     assert callable(vice)
     with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError, match=gateway.url):
         list(GatewayStore(Source(gateway.url), limits=LIMITS).open(ROOT))
 
 
 def test_a_missing_image_is_out_of_reach() -> None:
-    """The sentence says that the gateway does not hold it."""
+    """The error says that the gateway does not have the image."""
     with serving(BLOCKS) as gateway, pytest.raises(StoreError, match="does not have"):
         list(open_store(gateway.url).open(SMALL_ROOT))
 
 
 def test_nothing_is_stored_in_a_gateway() -> None:
-    """Each of the three is refused with the same sentence."""
+    """The three operations that write are refused with the same error."""
     store: Store = open_store("https://gateway.example")
     for act in (lambda: store.put(io.BytesIO(b"")), lambda: store.pin(ROOT), lambda: store.unpin(ROOT)):
         with pytest.raises(UsageError, match="a gateway is read-only"):
@@ -67,6 +67,6 @@ def test_nothing_is_stored_in_a_gateway() -> None:
 
 @pytest.mark.parametrize("url", ["https:", "https://", "http://user@host", "gopher://host"])
 def test_what_names_no_store_is_refused(url: str) -> None:
-    """With one sentence."""
+    """A URL that is not a store's is a usage error."""
     with pytest.raises(BlockOTAError, match="is not the URL of a"):
         open_store(url)

@@ -1,4 +1,4 @@
-"""The embedded store: a folder that is never believed, and never left half written."""
+"""The embedded store: blocks are verified when they are read, and no partial block is left."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ NO_CREDENTIALS = 65534
 
 
 class BrokenStream(io.BytesIO):
-    """A file whose medium fails behind the first chunk."""
+    """A file whose medium fails after the first chunk."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The first chunk, and no more."""
+        """Return the first chunk, then raise an error."""
         if self.tell() >= CHUNK_SIZE:
             raise RuntimeError("the medium is gone")
         return super().read(size)
@@ -33,13 +33,13 @@ class BrokenStream(io.BytesIO):
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
-    """A store in a folder that is not there yet."""
+    """A store in a folder that does not exist yet."""
     return LocalStore(tmp_path / "a" / "store")
 
 
 @pytest.fixture
 def forbidden(tmp_path: Path) -> Iterator[Path]:
-    """A folder that may not be entered; root becomes nobody for the time of the test."""
+    """A folder without permission to enter; root becomes another user during the test."""
     folder = tmp_path / "forbidden"
     folder.mkdir(mode=0)
     user = os.geteuid()
@@ -51,7 +51,7 @@ def forbidden(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def small_files_only() -> Iterator[None]:
-    """The system lets this process write half a chunk into a file and no more."""
+    """Limit the size of files that this process may write to half a chunk."""
     limit, ceiling = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, ceiling))
     yield
@@ -59,18 +59,18 @@ def small_files_only() -> Iterator[None]:
 
 
 def block_files(store: LocalStore) -> list[Path]:
-    """All block files, partial ones among them."""
+    """Return all block files, including partial ones."""
     return [path for path in (store.folder / "blocks").rglob("*") if path.is_file()]
 
 
 def path_of(store: LocalStore, cid: CID) -> Path:
-    """Where the module's text says that a block lies."""
+    """Return the path of a block, as the module's documentation defines it."""
     return store.folder / "blocks" / str(cid)[-3:-1] / str(cid)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", LARGE], ids=["empty", "one block", "three blocks"])
 def test_what_was_put_is_opened(store: LocalStore, data: bytes) -> None:
-    """A file comes back whole under its content address, is pinned, and is there."""
+    """A stored file is pinned, and read back by its content address."""
     seen: list[int] = []
     cid = store.put(io.BytesIO(data), on_progress=seen.append)
     assert cid == cid_of(io.BytesIO(data))
@@ -81,13 +81,13 @@ def test_what_was_put_is_opened(store: LocalStore, data: bytes) -> None:
 
 
 def test_a_new_store_holds_nothing(store: LocalStore) -> None:
-    """Asking makes no folder and finds nothing."""
+    """Queries neither create the folder nor find anything."""
     assert not store.has(ABSENT)
     assert not store.folder.exists()
 
 
 def test_pins_are_put_and_taken_away(store: LocalStore) -> None:
-    """A pin is a mark on a root; taking it away twice is no error, and the blocks stay."""
+    """A pin marks a root; it can be removed twice, and the blocks stay."""
     cid = store.put(io.BytesIO(b"hello"))
     store.unpin(cid)
     store.unpin(cid)
@@ -98,7 +98,7 @@ def test_pins_are_put_and_taken_away(store: LocalStore) -> None:
 
 
 def test_putting_again_writes_nothing(store: LocalStore) -> None:
-    """Blocks that are there stay untouched."""
+    """Existing blocks are not written again."""
     store.put(io.BytesIO(LARGE))
     before = {path: path.stat().st_mtime_ns for path in block_files(store)}
     store.put(io.BytesIO(LARGE))
@@ -107,7 +107,7 @@ def test_putting_again_writes_nothing(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_corrupt_block_is_found_and_healed(store: LocalStore, number: int) -> None:
-    """Whichever block was changed, reading stops before yielding it; putting the file again heals it."""
+    """Reading stops before a changed block; storing the file again repairs it."""
     cid = store.put(io.BytesIO(LARGE))
     path = sorted(block_files(store))[number]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -119,7 +119,7 @@ def test_a_corrupt_block_is_found_and_healed(store: LocalStore, number: int) -> 
 
 @pytest.mark.parametrize("size", [0, 1, 4, CHUNK_SIZE])
 def test_a_cut_or_grown_block_is_found(store: LocalStore, size: int) -> None:
-    """A block of another length is corrupt, also one as large as a disk (it is not read to its end)."""
+    """A block of another length is corrupt, and is not read to its end."""
     cid = store.put(io.BytesIO(b"hello"))
     with path_of(store, cid).open("r+b") as file:
         file.truncate(size)
@@ -128,7 +128,7 @@ def test_a_cut_or_grown_block_is_found(store: LocalStore, size: int) -> None:
 
 
 def test_a_block_like_a_disk_is_not_read_into_memory(store: LocalStore) -> None:
-    """A sparse file of a terabyte in the place of a block is refused at once."""
+    """A sparse file of 1 TiB in the place of a block is refused without reading it."""
     cid = store.put(io.BytesIO(b"hello"))
     with path_of(store, cid).open("r+b") as file:
         file.truncate(1 << 40)
@@ -138,7 +138,7 @@ def test_a_block_like_a_disk_is_not_read_into_memory(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_missing_block_is_named(store: LocalStore, number: int) -> None:
-    """The sentence names the folder, the block and where else to look; it is the store that is out of reach."""
+    """The error names the folder and the block, and where else to look."""
     cid = store.put(io.BytesIO(LARGE))
     path = sorted(block_files(store))[number]
     path.unlink()
@@ -148,7 +148,7 @@ def test_a_missing_block_is_named(store: LocalStore, number: int) -> None:
 
 
 def test_an_interrupted_put_leaves_no_trace_of_a_block(store: LocalStore) -> None:
-    """When the image's medium fails, whole blocks stay, partial ones and the pin do not appear."""
+    """If reading the image fails, complete blocks stay, but no partial block and no pin."""
     with pytest.raises(RuntimeError, match="the medium is gone"):
         store.put(BrokenStream(LARGE))
     assert [path.name for path in block_files(store)] == [str(cid_of(io.BytesIO(LARGE[:CHUNK_SIZE])))]
@@ -156,7 +156,7 @@ def test_an_interrupted_put_leaves_no_trace_of_a_block(store: LocalStore) -> Non
 
 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
-    """Where a file stands in the folder's place, writing and reading say so."""
+    """A file in the place of the folder is an error, in writing and in reading."""
     (tmp_path / "store").write_bytes(b"")
     store = LocalStore(tmp_path / "store")
     for action in (lambda: store.put(io.BytesIO(b"x")), lambda: list(store.open(ABSENT)), lambda: store.pin(ABSENT)):
@@ -165,7 +165,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
 
 
 def test_a_block_that_is_a_folder_is_told(store: LocalStore) -> None:
-    """A folder in the place of a block is no block, for reading and for writing."""
+    """A folder in the place of a block is an error, in reading and in writing."""
     cid = cid_of(io.BytesIO(b"hello"))
     path_of(store, cid).mkdir(parents=True)
     assert not store.has(cid)
@@ -175,7 +175,7 @@ def test_a_block_that_is_a_folder_is_told(store: LocalStore) -> None:
 
 
 def test_a_folder_without_permission_is_told(forbidden: Path) -> None:
-    """Every action on a folder that may not be entered says so, and what to check."""
+    """Every operation on a folder without permission is an error that names the permission."""
     store = LocalStore(forbidden / "store")
     actions = (
         lambda: store.put(io.BytesIO(b"x")),
@@ -190,7 +190,7 @@ def test_a_folder_without_permission_is_told(forbidden: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only: None) -> None:
-    """When the system refuses to write a block to its end, nothing of it is left and the sentence says why.
+    """When a block cannot be written to its end, nothing of it is left, and the error has the reason.
 
     A smaller block that was on its way meanwhile may be there, whole, unpinned, and to be removed.
     """
@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only
 
 
 def test_a_block_that_fails_is_told_however_many_follow(store: LocalStore) -> None:
-    """Blocks are written many at a time; the failure of one is the failure of all, and nothing is pinned."""
+    """Blocks are written in parallel; if one fails the whole operation fails, and nothing is pinned."""
     image = b"".join(bytes((number,)) * CHUNK_SIZE for number in range(24))
     path_of(store, cid_of(io.BytesIO(image[7 * CHUNK_SIZE : 8 * CHUNK_SIZE]))).mkdir(parents=True)
     told = list[int]()
@@ -225,6 +225,6 @@ def test_a_store_is_chosen_by_its_url(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "file:", "file", "./store", "kubo:", "ftp://x", "file:~nobody-of-that-name/x"])
 def test_a_url_that_names_no_store_is_refused(url: str) -> None:
-    """Anything else is a usage error."""
+    """Any other URL is a usage error."""
     with pytest.raises(UsageError):
         open_store(url)

@@ -1,4 +1,4 @@
-"""Finding an image: the store first, then others, none of whom is believed; who was bad is named."""
+"""The search for an image: the store first, then the stages of sources; all bytes are verified."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Serve = Callable[..., Gateway]
 
 @dataclass
 class Search:
-    """A search, and what was told of it."""
+    """A search, and the messages that it reported."""
 
     store: Store
     notes: list[str] = field(default_factory=list)
     progress: list[int] = field(default_factory=list)
 
     def __call__(self, release: Release, *stages: list[Candidate]) -> bytes:
-        """Find an image; each list is a stage."""
+        """Search for an image; each list is a stage."""
         file = io.BytesIO()
         find_image(
             release,
@@ -67,7 +67,7 @@ def search(store: LocalStore) -> Search:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts gateways with all blocks of the samples."""
+    """Return a function that starts gateways with all blocks of the samples."""
     with ExitStack() as stack:
 
         def start(
@@ -79,18 +79,18 @@ def serve() -> Iterator[Serve]:
 
 
 def replica(uri: str) -> Agreement:
-    """An agreement that serves from a URL."""
+    """Return an agreement that serves from a URL."""
     return Agreement(1, "0x", PRODUCT.name, Version(1, 1, 0), 0, AgreementStatus.ACCEPTED, uri)
 
 
 def asked(*gateways: Gateway) -> list[Candidate]:
-    """Gateways as sources."""
+    """Return gateways as candidates."""
     return [Source(gateway.url) for gateway in gateways]
 
 
 @pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
 def test_what_the_store_holds_is_asked_of_nobody(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
-    """The gateway hears nothing, and nobody is even looked up."""
+    """If the store has the image, no source is looked up or asked."""
     store.put(io.BytesIO(image))
     gateway = serve()
     release = release_of(SMALL) if image == SMALL else LARGE
@@ -102,7 +102,7 @@ def test_what_the_store_holds_is_asked_of_nobody(store: LocalStore, search: Sear
 
 @pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
 def test_what_the_store_lacks_is_kept_there(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
-    """The second search is answered by the store, which has pinned the image."""
+    """A fetched image is pinned in the store, which answers the second search."""
     gateway = serve()
     release = release_of(SMALL) if image == SMALL else LARGE
     assert search(release, asked(gateway)) == image
@@ -113,7 +113,7 @@ def test_what_the_store_lacks_is_kept_there(store: LocalStore, search: Search, i
 
 
 def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> None:
-    """A liar, one who knows nothing and one whose port is closed are named with what they did."""
+    """Three bad sources are reported with the reasons, and one honest source is enough."""
     liar, ignorant, honest = serve(vices.flips_bit(0.5)), serve(blocks={}), serve()
     gone: list[Candidate] = [Source("http://127.0.0.1:9")]
     assert search(LARGE, [*asked(liar, ignorant, honest), *gone]) == IMAGE
@@ -124,7 +124,7 @@ def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> No
 
 
 def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Search, serve: Serve) -> None:
-    """The blocks that came stay: the second stage is asked for the rest, the third for nothing."""
+    """Fetched blocks are kept: the second stage is asked for the rest, and the third for nothing."""
     held = dict(list(BLOCKS.items())[-1:])
     first, second, third = serve(blocks=held), serve(), serve()
     assert search(LARGE, asked(first), [], asked(second), asked(third)) == IMAGE
@@ -137,13 +137,13 @@ def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Sea
 
 
 def test_a_store_that_only_serves_keeps_nothing(serve: Serve) -> None:
-    """Where nothing can be kept the image comes all the same."""
+    """If the store cannot be written, the image is fetched without keeping it."""
     empty, honest = serve(blocks={}), serve()
     assert Search(GatewayStore(Source(empty.url)))(LARGE, asked(honest)) == IMAGE
 
 
 def test_a_corrupt_block_of_the_store_is_replaced(store: LocalStore, search: Search, serve: Serve) -> None:
-    """What the store holds is not believed either; only the bad block is asked for, and the store is whole again."""
+    """Only the corrupt block is fetched, and the store is complete again."""
     store.put(io.BytesIO(IMAGE))
     leaf = next(iter(BLOCKS))
     spoil(store, leaf)
@@ -160,13 +160,13 @@ def spoil(store: LocalStore, cid: CID) -> None:
 
 
 def test_nobody_to_ask_is_the_store_s_failure(search: Search) -> None:
-    """It is out of reach, not refused."""
+    """Without sources the error is that of the unreachable store, not a refusal."""
     with pytest.raises(StoreError, match="does not have"):
         search(LARGE, [])
 
 
 def test_a_corrupt_store_and_nobody_to_ask_fails_check_four(store: LocalStore, search: Search) -> None:
-    """A block that was changed is told with its address, and where else to take the image from."""
+    """The error has the address of the corrupt block and the remedy."""
     cid = store.put(io.BytesIO(SMALL))
     spoil(store, cid)
     with pytest.raises(VerificationError, match=rf"not the release: .*{cid} is corrupt") as failed:
@@ -175,7 +175,7 @@ def test_a_corrupt_store_and_nobody_to_ask_fails_check_four(store: LocalStore, s
 
 
 def test_more_bytes_than_the_record_says_fail_check_four(store: LocalStore, search: Search, serve: Serve) -> None:
-    """It does not matter whether the store or a source has them."""
+    """An image that is longer than its record fails check 4, from the store or a source."""
     short = release_of(IMAGE, dag_root=ROOT.digest, size=CHUNK_SIZE)
     with pytest.raises(VerificationError, match=r"has .* bytes where 1048576 belong") as failed:
         search(short, asked(serve(), serve()))
@@ -187,7 +187,7 @@ def test_more_bytes_than_the_record_says_fail_check_four(store: LocalStore, sear
 
 
 def test_only_liars_fail_check_four(search: Search, serve: Serve) -> None:
-    """Whoever answered gave something else than the release: that is a refusal, and not a matter of trying again."""
+    """If every source sent wrong bytes, check 4 fails: trying again does not help."""
     liars = [serve(vices.flips_bit(place)) for place in (0, 1)]
     with pytest.raises(VerificationError, match="only other images") as failed:
         search(release_of(SMALL), asked(*liars))
@@ -196,7 +196,7 @@ def test_only_liars_fail_check_four(search: Search, serve: Serve) -> None:
 
 
 def test_nobody_who_serves_is_told_with_all_who_were_tried(search: Search, serve: Serve) -> None:
-    """The sentence names the release, the store, and what each source did."""
+    """The error contains the release, the store, and what each source answered."""
     liar, ignorant = serve(vices.flips_bit(0)), serve(blocks={})
     with pytest.raises(StoreError, match=r"acme-thermo2 1.1.0 was not found: the store .* does not have") as failed:
         search(release_of(SMALL), asked(liar), asked(ignorant))
@@ -207,7 +207,7 @@ def test_nobody_who_serves_is_told_with_all_who_were_tried(search: Search, serve
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:{}", "http://localhost:{}", "http://[::ffff:127.0.0.1]:{}"])
 def test_an_announced_private_address_is_not_asked(search: Search, serve: Serve, place: str) -> None:
-    """On a public chain a stranger's URL leads nowhere but into the internet (SSRF); on a local one it may."""
+    """On a public chain an announced private address is not asked (SSRF); on a local chain it may be."""
     gateway = serve()
     uri = place.format(gateway.url.rpartition(":")[2])
     with pytest.raises(StoreError, match=r"leads to .*, which is in a private network or this machine"):
@@ -218,7 +218,7 @@ def test_an_announced_private_address_is_not_asked(search: Search, serve: Serve,
 
 
 def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_same(search: Search, serve: Serve) -> None:
-    """What the settings say goes before what the chain says."""
+    """A source of the settings is asked even if a broker announces the same URL."""
     gateway = serve()
     stranger = announced([replica(gateway.url + "/")], is_local_chain=False)
     assert search(LARGE, [*asked(gateway), *stranger]) == IMAGE
@@ -238,13 +238,13 @@ def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_sam
     ids=["ipfs", "file", "no-host", "space", "user", "query", "control"],
 )
 def test_an_announced_text_that_is_no_address_is_told(search: Search, uri: str) -> None:
-    """It is passed over, with the reason; the search ends as if it had been asked."""
+    """An announced text that is not a URL is skipped with the reason."""
     with pytest.raises(StoreError, match="refused: a URL like https://host"):
         search(LARGE, list(announced([replica(uri)], is_local_chain=True)))
 
 
 def test_an_announced_text_without_end_is_cut() -> None:
-    """A long text is neither asked nor printed whole."""
+    """A long announced text is neither requested nor printed in full."""
     (report,) = announced([replica("https://host/" + "a" * MAX_URL)], is_local_chain=True)
     assert isinstance(report, SourceReport)
     assert len(str(report)) < 200
@@ -252,12 +252,12 @@ def test_an_announced_text_without_end_is_cut() -> None:
 
 @pytest.mark.parametrize("uri", ["https://host/x", "https://host/x/", "https://host/x/ipfs", "https://host/x/ipfs/"])
 def test_an_announced_path_may_end_in_the_namespace(uri: str) -> None:
-    """Requests bring ``/ipfs`` themselves."""
+    """An announced URL may end in ``/ipfs``, which requests add themselves."""
     assert list(announced([replica(uri)], is_local_chain=True)) == [Source("https://host/x")]
 
 
 def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
-    """People copy what a gateway's page shows."""
+    """A URL from the settings may end in ``/ipfs``, but not in a content address."""
     assert list(named(["https://host/ipfs/"], NO_CREDENTIALS)) == [Source("https://host")]
     with pytest.raises(UsageError, match="Give the part before /ipfs/"):
         list(named([f"https://host/ipfs/{ROOT}"], NO_CREDENTIALS))
@@ -267,7 +267,7 @@ def test_a_named_address_may_end_in_the_namespace_and_not_in_a_file() -> None:
 def test_a_store_that_cannot_take_a_block_keeps_nothing(
     store: LocalStore, search: Search, serve: Serve, image: bytes
 ) -> None:
-    """The image comes all the same; that it was not kept is told once, and nothing is pinned."""
+    """The image is fetched; that it was not kept is reported once, and nothing is pinned."""
     store.folder.mkdir()
     (store.folder / "blocks").write_bytes(b"in the way")
     gateway = serve()
@@ -279,7 +279,7 @@ def test_a_store_that_cannot_take_a_block_keeps_nothing(
 
 
 def test_a_full_disk_of_the_store_keeps_nothing(store: LocalStore, search: Search, serve: Serve) -> None:
-    """The store takes one block and no more."""
+    """A full disk is tolerated: the store takes one block only."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_SIZE // 2, before[1]))
@@ -293,7 +293,7 @@ def test_a_full_disk_of_the_store_keeps_nothing(store: LocalStore, search: Searc
 
 
 def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Search, serve: Serve) -> None:
-    """As from a disk with a bad sector: the store's error is told, and the image comes from elsewhere."""
+    """A block that cannot be read, as on a bad sector, is reported and fetched from a source."""
     store.put(io.BytesIO(IMAGE))
     leaf = next(iter(BLOCKS))
     path = store.folder / "blocks" / str(leaf)[-3:-1] / str(leaf)
@@ -306,7 +306,7 @@ def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Searc
 
 
 def test_a_store_that_somebody_has_for_himself_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
-    """Where it cannot be locked the image comes as well."""
+    """If the store is locked by another process, the image is fetched without keeping it."""
     store = LocalStore(tmp_path / "store", timeout=0.1)
     search = Search(store)
     with LocalStore(store.folder).locked(exclusive=True):
@@ -315,7 +315,7 @@ def test_a_store_that_somebody_has_for_himself_keeps_nothing(tmp_path: Path, ser
 
 
 def test_a_node_that_does_not_run_is_told(serve: Serve) -> None:
-    """The image comes from elsewhere, and whoever named the node learns that it was of no use."""
+    """The unreachable node is reported, and the image is fetched from a source."""
     search = Search(KuboStore("http://127.0.0.1:9"))
     assert search(LARGE, asked(serve())) == IMAGE
     assert search.notes[0].startswith("Not taken from the store: the Kubo node at http://127.0.0.1:9 could not read")

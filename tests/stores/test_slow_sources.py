@@ -1,4 +1,4 @@
-"""Sources that are slow on purpose: never so slow that they are left out, and never a reason to wait for them."""
+"""Sources that are slow on purpose do not delay a fetch for long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.hostile_gateway import Gateway, Handler, serving
 from tests.support.samples import release_of
 
 FAST_ENOUGH = replace(LIMITS, joining=0.5, slowest=400)
-"""Less than this a second is what a source must not bring; what follows brings more."""
+"""The slowest rate that the limits allow is below that of `drips_on`."""
 SOON = 5.0
 FILES = {"one block": (SMALL_ROOT, SMALL), "five blocks": (ROOT, IMAGE)}
 BOTH = pytest.mark.parametrize("name", list(FILES))
@@ -30,7 +30,7 @@ Serve = Callable[..., Gateway]
 
 
 def drips_on(handler: Handler, data: bytes) -> None:
-    """Serve what was asked for, ten times a second fifty bytes: no limit says that this is too slow."""
+    """Send fifty bytes ten times a second, which no timeout detects."""
     handler.head(len(data))
     for start in range(0, len(data), 50):
         handler.body(data[start : start + 50])
@@ -39,7 +39,7 @@ def drips_on(handler: Handler, data: bytes) -> None:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts gateways with all blocks of the samples."""
+    """Return a function that starts gateways with all blocks of the samples."""
     with ExitStack() as stack:
 
         def start(vice: Callable[[Handler, bytes], object] = vices.honest) -> Gateway:
@@ -49,7 +49,7 @@ def serve() -> Iterator[Serve]:
 
 
 def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, FetchReport, float]:
-    """What came of stages, the report, and after how many seconds."""
+    """Return the file, the report and the duration in seconds of a fetch from stages."""
     file, began = io.BytesIO(), time.monotonic()
     later = iter([[Source(gateway.url) for gateway in stage] for stage in stages])
     job = FileFetch(cid, (), size=size, into=FileDestination(file), limits=FAST_ENOUGH)
@@ -60,7 +60,7 @@ def fetched(cid: CID, size: int, *stages: list[Gateway]) -> tuple[bytes, FetchRe
 @BOTH
 @pytest.mark.parametrize("count", [1, 3, 8, 17])
 def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve) -> None:
-    """However many drip before it, in the same stage."""
+    """The honest source is asked, however many slow ones precede it in its stage."""
     cid, image = FILES[name]
     slow, honest = [serve(drips_on) for _ in range(count)], serve()
     data, report, seconds = fetched(cid, len(image), [*slow, honest])
@@ -73,7 +73,7 @@ def test_the_last_of_many_that_drip_is_asked(name: str, count: int, serve: Serve
 @BOTH
 @pytest.mark.parametrize("before", [1, 2, 3])
 def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve) -> None:
-    """The stages join one after the other, while what drips goes on."""
+    """Later stages join one after the other while slow sources continue."""
     cid, image = FILES[name]
     slow, honest = [[serve(drips_on)] for _ in range(before)], serve()
     data, report, seconds = fetched(cid, len(image), *slow, [honest])
@@ -83,7 +83,7 @@ def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve
 
 
 def test_a_stage_that_is_fast_enough_is_left_alone(serve: Serve) -> None:
-    """Gateways are not asked for what the vendor serves."""
+    """The gateways are not asked while the vendor's source is fast enough."""
     first, second = serve(), serve()
     data, _, _ = fetched(ROOT, len(IMAGE), [first], [second])
     assert data == IMAGE
@@ -91,7 +91,7 @@ def test_a_stage_that_is_fast_enough_is_left_alone(serve: Serve) -> None:
 
 
 def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> None:
-    """Two do not send the same blocks, from the first block on that came while both were asked."""
+    """Two sources do not send the same blocks once both are asked."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data))
@@ -108,7 +108,7 @@ def test_the_car_of_a_slow_source_is_left_for_single_blocks(serve: Serve) -> Non
 
 @pytest.mark.parametrize(("cid", "limit"), [(SMALL_ROOT, len(SMALL)), (ROOT, 1 << 18)], ids=["one block", "a root"])
 def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve: Serve) -> None:
-    """An answer of 2 MiB for 3000 bytes is refused by its head; so is one for the few links of a root."""
+    """An answer of 2 MiB for 3000 bytes is refused by its header, also for a root with few links."""
 
     def vice(handler: Handler, data: bytes) -> None:
         del data
@@ -126,7 +126,7 @@ def test_no_block_may_be_larger_than_the_file_allows(cid: CID, limit: int, serve
 def test_with_the_usual_limits_a_small_image_is_there_within_fifteen_seconds(
     place: str, tmp_path_factory: pytest.TempPathFactory, serve: Serve
 ) -> None:
-    """Also where the store itself is the gateway that drips."""
+    """The limit is the same in each place, also if the store itself is the slow gateway."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data))

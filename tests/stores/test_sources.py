@@ -1,4 +1,4 @@
-"""Where a source may lead us, what it is told, and by whom its certificate is believed."""
+"""Sources: the addresses they may lead to, the token they get, and their certificates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.tls import LOCALHOST
 
 
 def read(source: Source) -> bytes:
-    """The small image from a source."""
+    """Read the small image from a source."""
     with TrustlessClient(source, LIMITS) as client:
         return client.block(SMALL_ROOT).data
 
@@ -48,7 +48,7 @@ def read(source: Source) -> bytes:
     ],
 )
 def test_private_addresses_are_known(text: str) -> None:
-    """Loopback, private, link-local and reserved ones, also where IPv6 wraps them."""
+    """Loopback, private, link-local and reserved addresses, also embedded in IPv6."""
     assert not is_public(ip_address(text))
 
 
@@ -56,12 +56,12 @@ def test_private_addresses_are_known(text: str) -> None:
     "text", ["1.1.1.1", "2606:4700:4700::1111", "2a00::1", "2002:808:808::", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
 def test_public_addresses_are_known(text: str) -> None:
-    """Those that anybody can reach."""
+    """Public addresses."""
     assert is_public(ip_address(text))
 
 
 def test_a_redirect_leads_to_public_addresses_or_to_the_source() -> None:
-    """A gateway on this machine may send us to this machine; another may not."""
+    """A gateway on this machine may redirect to this machine; a public one may not."""
     loopback, public = resolve("127.0.0.1", 80)[0], resolve("1.1.1.1", 80)[0]
     assert allowed_endpoints([loopback, public], own=[]) == [public]
     assert allowed_endpoints([loopback, public], own=[loopback.address]) == [loopback, public]
@@ -69,7 +69,7 @@ def test_a_redirect_leads_to_public_addresses_or_to_the_source() -> None:
 
 
 def test_a_redirect_to_the_same_address_is_followed() -> None:
-    """As a Kubo node does for names of its own."""
+    """A redirect to the same address is followed, as a Kubo node sends for its own names."""
     with serving(SMALL_BLOCKS) as there, serving({}) as here:
         here.vice = redirects_to(there.url + "{path}")
         here.blocks = SMALL_BLOCKS
@@ -81,7 +81,7 @@ def test_a_redirect_to_the_same_address_is_followed() -> None:
     "path", ["http://127.0.0.2:80{path}", "//127.0.0.2{path}", "http://[::1]:80{path}", "http://0.0.0.0{path}"]
 )
 def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
-    """Before a connection is made, however the address is written."""
+    """A redirect to this machine is refused before a connection is made, in every spelling of the address."""
     with (
         serving(SMALL_BLOCKS, redirects_to(path)) as gateway,
         pytest.raises(SourceError, match="redirects to") as caught,
@@ -91,7 +91,7 @@ def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
 
 
 def test_a_second_address_of_the_source_s_name_is_not_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever answers for the name can say that it is our machine too: only where we are connected to is the source."""
+    """Only the connected address is the source's: DNS may also return an address of this machine for its name."""
     told = socket.getaddrinfo
 
     def lying(host: str, *words: Any, **more: Any) -> Any:
@@ -112,7 +112,7 @@ SPELLINGS = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", 
 
 @pytest.mark.parametrize("host", SPELLINGS)
 def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
-    """By name, by IPv6 that wraps IPv4, or as a number: another machine's redirect does not reach what listens here."""
+    """Names, IPv6 with embedded IPv4 and numeric forms of this machine are refused in a redirect from elsewhere."""
     with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
         gateway.vice = redirects_to(f"http://{host}:{victim.url.rpartition(':')[2]}{{path}}")
         with pytest.raises(SourceError, match="in a private network or this machine") as caught:
@@ -123,20 +123,20 @@ def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
 
 @pytest.mark.parametrize("location", ["", "ftp://127.0.0.1/", "http://user@127.0.0.1/", "http://127.0.0.1:99999/"])
 def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
-    """Other schemes, users, no host, no port that can be, no location at all."""
+    """Other schemes, user names, a missing host, an invalid port and a missing location are refused."""
     with serving(SMALL_BLOCKS, redirects_to(location)) as gateway, pytest.raises(SourceError, match="redirects"):
         read(Source(gateway.url))
 
 
 def test_a_path_in_front_is_kept() -> None:
-    """A repository may stand below a path of a server."""
+    """A repository may be served below a path."""
     with serving(SMALL_BLOCKS) as gateway:
         assert read(Source(gateway.url + "/sub/")) == SMALL
     assert list(gateway.asked) == [f"/sub/ipfs/{SMALL_ROOT}?format=raw"]
 
 
 def test_a_token_is_shown_to_the_source_alone() -> None:
-    """Where it redirects to, the token does not go; nor is it printed."""
+    """The token is neither sent after a redirect nor printed."""
     with serving(SMALL_BLOCKS, token="secret") as gateway, serving(SMALL_BLOCKS) as here:  # noqa: S106
         assert read(Source(gateway.url, token="secret")) == SMALL  # noqa: S106
         with pytest.raises(SourceError, match="status 401"):
@@ -148,7 +148,7 @@ def test_a_token_is_shown_to_the_source_alone() -> None:
 
 
 def test_a_certificate_is_checked() -> None:
-    """One that the system does not know is refused; one that we were told to believe is not."""
+    """A certificate of an unknown authority is refused; one that the settings name is accepted."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(LOCALHOST)
     with serving(SMALL_BLOCKS, tls=server) as gateway:
@@ -162,7 +162,7 @@ def test_a_certificate_is_checked() -> None:
 
 
 def test_tls_is_never_given_up() -> None:
-    """An https source that redirects to http is refused."""
+    """A redirect from https to http is refused."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(LOCALHOST)
     known = ssl.create_default_context(cafile=str(LOCALHOST))
@@ -177,7 +177,7 @@ def test_tls_is_never_given_up() -> None:
 
 
 def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
-    """The sentence says what may be wrong, and has no place in the TLS library's source."""
+    """The error explains a plain HTTP server in words, without a place in the TLS library's source."""
     with serving(SMALL_BLOCKS, honest) as gateway, pytest.raises(SourceError, match=r"TLS: [a-z ]+") as caught:
         read(Source(gateway.url.replace("http:", "https:")))
     assert caught.value.verdict is Verdict.GONE
@@ -185,7 +185,7 @@ def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
 
 
 def test_a_name_that_leads_nowhere_is_gone() -> None:
-    """The sentence says that it is the name."""
+    """The error says that the name cannot be resolved."""
     with pytest.raises(SourceError, match="its name cannot be resolved"):
         read(Source("http://nowhere.invalid"))
 
@@ -216,7 +216,7 @@ def test_a_name_that_leads_nowhere_is_gone() -> None:
     ],
 )
 def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
-    """When it is named, not when it is asked."""
+    """An invalid URL is refused when it is given, not when it is requested."""
     with pytest.raises(UsageError, match="is not the URL of a gateway"):
         Source(url)
 
@@ -231,12 +231,12 @@ def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
     ],
 )
 def test_the_host_header_is_as_it_should_be(url: str, authority: str) -> None:
-    """The scheme's own port is left out; IPv6 addresses stand in brackets."""
+    """The default port is omitted, and IPv6 addresses are in brackets."""
     assert Source(url).origin.authority == authority
 
 
 def test_hints_before_the_answer_are_passed_over() -> None:
-    """103 Early Hints and 102 Processing, as servers in front send them (RFC 8297)."""
+    """Interim answers 102 and 103 are skipped; servers in front send them (RFC 8297)."""
 
     def vice(handler: Handler, data: bytes) -> None:
         hints = b"Link: </style.css>; rel=preload\r\n\r\n"
@@ -257,7 +257,7 @@ def test_hints_before_the_answer_are_passed_over() -> None:
     ],
 )
 def test_a_chunk_of_an_invalid_or_absurd_size_is_refused(size: str, why: str) -> None:
-    """Chunk sizes are hexadecimal digits alone (RFC 9112, 7.1); Python's `int` would accept more, -1 among it."""
+    """Chunk sizes are hexadecimal digits only (RFC 9112, 7.1), while Python's `int` also accepts -1."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.send_response(200)
@@ -274,7 +274,7 @@ def test_a_chunk_of_an_invalid_or_absurd_size_is_refused(size: str, why: str) ->
 
 @pytest.mark.parametrize("form", ["{:x}", "{:X}", "{:016x}", "{:x};name=value", "{:x} "])
 def test_a_chunk_s_size_may_have_extensions(form: str) -> None:
-    """RFC 9112, section 7.1."""
+    """Chunk extensions are ignored (RFC 9112, section 7.1)."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.send_response(200)
@@ -290,7 +290,7 @@ def test_a_chunk_s_size_may_have_extensions(form: str) -> None:
     ("count", "size", "why"), [(101, 10, "more than 100 header fields"), (1, 1 << 17, "buffer too long")]
 )
 def test_the_number_and_size_of_header_fields_are_limited(count: int, size: int, why: str) -> None:
-    """One hundred of them, 64 KiB together, as in the standard library's client."""
+    """At most 100 header fields with 64 KiB together are accepted, as in the standard library's client."""
 
     def vice(handler: Handler, data: bytes) -> None:
         handler.head(len(data), **{f"X_Padding_{number}": "x" * size for number in range(count)})
@@ -314,7 +314,7 @@ def test_the_number_and_size_of_header_fields_are_limited(count: int, size: int,
     ids=lambda value: type(value).__name__,
 )
 def test_every_exception_of_sockets_tls_and_http_is_translated(error: Exception, verdict: Verdict) -> None:
-    """No foreign exception leaves the client."""
+    """Every exception of sockets, TLS and HTTP becomes a verdict."""
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_message = "expired"
     with pytest.raises(SourceError) as caught, translated(Source("https://host")):
@@ -323,7 +323,7 @@ def test_every_exception_of_sockets_tls_and_http_is_translated(error: Exception,
 
 
 def test_a_source_may_take_so_long_in_total() -> None:
-    """Each answer is fast enough, and there is one too many of them."""
+    """There is a limit for the total time of a source, however fast its single answers are."""
     began = time.monotonic()
     with (
         serving(SMALL_BLOCKS, slowly) as gateway,
@@ -335,7 +335,7 @@ def test_a_source_may_take_so_long_in_total() -> None:
 
 
 def slowly(handler: Handler, data: bytes) -> None:
-    """Let whoever asks wait a little."""
+    """Wait before answering."""
     time.sleep(0.3)
     honest(handler, data)
 
@@ -353,5 +353,5 @@ def slowly(handler: Handler, data: bytes) -> None:
     ],
 )
 def test_only_a_promised_order_counts(content_type: str, *, is_it: bool) -> None:
-    """Without it blocks may come in any order, with strange ones between."""
+    """Without a promised order, blocks may come in any order and among unrelated ones."""
     assert is_depth_first(content_type) is is_it

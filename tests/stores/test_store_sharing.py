@@ -1,4 +1,4 @@
-"""Several processes in one store: nothing that one has put or found there is removed before its pin is written."""
+"""Several processes in one store: what one process stored or found is not removed before it is pinned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.store_process import FILES, working
 
 
 def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) -> None:
-    """Its first block is an old file's, which is to be removed meanwhile; the image is whole afterwards."""
+    """The fetch finds a block of an old file, which is removed meanwhile; the image is complete afterwards."""
     store, release, is_asked = LocalStore(tmp_path, timeout=0.3), threading.Event(), threading.Event()
     old = store.put(io.BytesIO(IMAGE[:CHUNK_SIZE] + b"old"))
     store.unpin(old)
@@ -41,7 +41,7 @@ def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) ->
 
 
 def test_a_fetch_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
-    """The system lets go of the store for it."""
+    """The system releases the lock of a killed process."""
     store = LocalStore(tmp_path, timeout=5)
     old = store.put(io.BytesIO(b"old"))
     store.unpin(old)
@@ -51,7 +51,7 @@ def test_a_fetch_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
 
 
 def test_who_removes_is_waited_for(tmp_path: Path) -> None:
-    """A file is put when the removal has ended; where it does not end, the sentence says who is in the way."""
+    """Storing waits until a removal has ended; after the timeout the error names the cause."""
     with working(tmp_path, "hold", "alone") as process:
         with pytest.raises(StoreError, match=r"is in use: another process removes files"):
             LocalStore(tmp_path, timeout=0.3).put(io.BytesIO(b"new"))
@@ -65,13 +65,13 @@ def test_who_removes_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_many_put_at_once(tmp_path: Path) -> None:
-    """Those who put keep nobody from putting."""
+    """Processes that store files do not block each other."""
     with working(tmp_path, "hold"):
         assert LocalStore(tmp_path, timeout=0).put(io.BytesIO(b"new"))
 
 
 def test_processes_that_put_and_remove_at_random_lose_nothing(tmp_path: Path) -> None:
-    """Four put files that share a block and pin them, two remove what is not pinned, all as fast as they can."""
+    """Four processes store and pin files with a common block, while two remove unpinned files."""
     with ExitStack() as stack:
         sweepers = [stack.enter_context(working(tmp_path, "sweep")) for _ in range(2)]
         putters = [stack.enter_context(working(tmp_path, "put", str(number))) for number in range(len(FILES))]
