@@ -73,18 +73,13 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "name"), [(b"S00600004844521B\n", "S-record"), (b"UF2\nWQ]\x9e", "UF2"), (b"DfuSe\x01", "DfuSe")]
+    ("content", "why"),
+    [(b"S00600004844521B\n", "S-record"), (b"UF2\nWQ]\x9e", "UF2"), (b"DfuSe\x01", "DfuSe"), (b"", "is empty")],
 )
-def test_containers_that_are_not_read_are_not_written_raw(content: bytes, name: str) -> None:
-    """A foreign container is refused instead of being flashed as raw bytes."""
-    with pytest.raises(ImageError, match=name):
+def test_foreign_containers_and_empty_files_are_refused(content: bytes, why: str) -> None:
+    """A foreign container is refused instead of being flashed as raw bytes, and so is an empty file."""
+    with pytest.raises(ImageError, match=why):
         read_image(content, load_address=BASE)
-
-
-def test_empty_content_is_refused() -> None:
-    """An image has at least one byte."""
-    with pytest.raises(ImageError, match="is empty"):
-        read_image(b"", load_address=BASE)
 
 
 def test_content_above_the_limit_is_refused() -> None:
@@ -121,25 +116,11 @@ def test_hex_gaps_are_filled_with_erased_flash() -> None:
     assert read_image(content).data == b"ab\xff\xff\xff\xffgh"
 
 
-def test_hex_for_two_places_is_refused() -> None:
-    """Firmware with option bytes is refused: filling the gap would take hundreds of megabytes."""
-    content = linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END
-    with pytest.raises(ImageError, match="in two places: nothing is between 0x08000004 and 0x1ffff800"):
-        read_image(content)
-
-
 def test_hex_above_the_limit_is_refused() -> None:
     """The limit applies to the image, which gaps make larger than its file."""
     content = linear(BASE) + record(0, 0, b"a") + record(0, 0xF000, b"b") + END
     with pytest.raises(ImageError, match="too large"):
         read_image(content, limit=0x1000)
-
-
-def test_hex_that_overlaps_is_refused() -> None:
-    """Two values for one address are ambiguous."""
-    content = linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END
-    with pytest.raises(ImageError, match="overlap at 0x08000003"):
-        read_image(content)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +141,13 @@ def test_hex_that_overlaps_is_refused() -> None:
         (record(0, 0, b"a"), "no end record"),
         (END, "contains no data"),
         (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "line 1 .* begin with a colon"),
+        # Two values for one address are ambiguous.
+        (linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END, "overlap at 0x08000003"),
+        # Firmware with option bytes: filling the gap would take hundreds of megabytes.
+        (
+            linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END,
+            "in two places: nothing is between 0x08000004 and 0x1ffff800",
+        ),
     ],
 )
 def test_malformed_hex_is_refused(content: bytes, why: str) -> None:
