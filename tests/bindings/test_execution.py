@@ -21,9 +21,9 @@ from tests.conftest import REASON, Cast, Vendor, rpc
 from tests.support.samples import NOW, release_of
 
 ENOUGH_GAS, TOO_LITTLE_GAS = 500_000, 30_000
-REVERTS_IN_EARNEST = bytes.fromhex("3a15600a5760006000fd5b00")
+REVERTS_IN_A_BLOCK = bytes.fromhex("3a15600a5760006000fd5b00")
 """GASPRICE ISZERO PUSH1 10 JUMPI, PUSH1 0 PUSH1 0 REVERT, JUMPDEST STOP: reverts in a block, not in a simulation."""
-LEAVES_A_FALSE_ALARM = (
+EMITS_A_FOREIGN_FAILURE = (
     bytes.fromhex("7f")
     + bytes.fromhex("23428b18acfb3ea64b08dc0c1d296ea9c09702c09083ca5272e64d115b687d23")
     + b"\x60\0\x60\0\xa1\0"
@@ -85,7 +85,7 @@ def test_a_call_that_would_only_cost_its_nonce_is_found_before_sending(vendor: V
 
 def test_a_call_that_fails_only_in_the_block_is_reported(vendor: Vendor, proposal: Proposal) -> None:
     """A call that succeeds in the simulation and fails in the block is reported as a failure."""
-    trap = contract_with(vendor, REVERTS_IN_EARNEST)
+    trap = contract_with(vendor, REVERTS_IN_A_BLOCK)
     trapped = replace(proposal, to=trap, data=b"", safe_tx_gas=ENOUGH_GAS)
     assert try_out(vendor, trapped, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=True, execution=True)
     with pytest.raises(
@@ -97,8 +97,8 @@ def test_a_call_that_fails_only_in_the_block_is_reported(vendor: Vendor, proposa
 
 def test_the_failure_of_another_safe_is_ignored(vendor: Vendor, proposal: Proposal) -> None:
     """An ExecutionFailure event for another Safe transaction is ignored."""
-    crier = contract_with(vendor, LEAVES_A_FALSE_ALARM)
-    receipt = run(vendor, replace(proposal, to=crier, data=b""))
+    emitter = contract_with(vendor, EMITS_A_FOREIGN_FAILURE)
+    receipt = run(vendor, replace(proposal, to=emitter, data=b""))
     assert any(log.topics[0].hex().startswith("23428b18") for log in receipt.logs)
 
 
@@ -129,8 +129,8 @@ def test_a_value_is_sent(vendor: Vendor, proposal: Proposal, cast: Cast) -> None
 
 def test_a_delegatecall_runs_as_the_safe(vendor: Vendor, proposal: Proposal) -> None:
     """A delegatecall is simulated only through the Safe, in whose context it runs."""
-    crier = contract_with(vendor, LEAVES_A_FALSE_ALARM)
-    foreign = replace(proposal, to=crier, data=b"", operation=DELEGATECALL)
+    emitter = contract_with(vendor, EMITS_A_FOREIGN_FAILURE)
+    foreign = replace(proposal, to=emitter, data=b"", operation=DELEGATECALL)
     assert try_out(vendor, foreign, vendor.cast.owner_a, vendor.cast.owner_b) == Rehearsal(call=False, execution=True)
     run(vendor, foreign)
     assert nonce(vendor) == proposal.nonce + 1

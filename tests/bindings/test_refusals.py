@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import string
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,11 +54,6 @@ def reverted(name: str) -> RevertedError:
     return RevertedError(keccak(text=f"{name}({','.join(types)})")[:4] + encode(types, values), "no")
 
 
-def codes_of_the_safe() -> set[str]:
-    """Return all error codes in the Safe's sources."""
-    return {code for path in SAFE_SOURCES.rglob("*.sol") for code in re.findall(r"GS\d{3}", Path(path).read_text())}
-
-
 def test_every_error_of_the_contract_has_a_message() -> None:
     """The table contains exactly the custom errors of the packaged interfaces."""
     assert set(REFUSALS) == set().union(*(interface(contract).errors for contract in CONTRACTS)) == set(ERRORS)
@@ -67,7 +61,7 @@ def test_every_error_of_the_contract_has_a_message() -> None:
 
 def test_every_code_of_the_safe_has_a_message() -> None:
     """The table contains every code in the npm package's sources."""
-    codes = codes_of_the_safe()
+    codes = {code for path in SAFE_SOURCES.rglob("*.sol") for code in re.findall(r"GS\d{3}", path.read_text())}
     assert len(codes) > 25
     assert codes <= set(SAFE_CODES)
 

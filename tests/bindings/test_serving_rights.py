@@ -193,15 +193,10 @@ def test_a_restarted_chain_is_read_again(scene: Scene, cast: Cast) -> None:
     rpc(scene.chain, "anvil_reset")
     rpc(scene.chain, "anvil_mine", hex(20))
     contract, _ = BlockOTAContract.deploy(scene.chain, cast.payer, owner=cast.payer.address)
-    rpc(scene.chain, "anvil_setCode", scene.contract.address, code_at(scene.chain, contract.address))
+    code = rpc(scene.chain, "eth_getCode", contract.address, "latest")
+    rpc(scene.chain, "anvil_setCode", scene.contract.address, code)
     scene.mine(DEPTH)
     assert rights(reader).releases == 0
-
-
-def code_at(chain: Chain, address: str) -> str:
-    """Return a contract's code."""
-    found: str = rpc(chain, "eth_getCode", address, "latest")
-    return found
 
 
 def test_events_are_searched_from_the_first_block_on(scene: Scene) -> None:

@@ -98,7 +98,7 @@ def test_a_reorganisation_drops_what_was_read_from_it_on() -> None:
     assert follower.advance().reorganised_from is None
 
 
-def test_a_chain_that_begins_anew_may_be_shorter() -> None:
+def test_a_restarted_chain_may_be_shorter() -> None:
     """Another genesis block is a reorganisation of all blocks instead of a lagging node."""
     node = ScriptedNode("abcdef")
     follower = Follower(node)

@@ -30,7 +30,7 @@ def test_when_a_product_is_paired_it_should_be_recorded_and_emitted(
     assert listed == record
 
 
-def test_when_it_is_paired_anew_it_should_replace_the_pairing_and_keep_releases_head_and_floor(
+def test_when_it_is_paired_again_it_should_replace_the_pairing_and_keep_releases_head_and_floor(
     block_ota: ContractInstance, vendor: AccountAPI, make_release: MakeRelease, product: bytes
 ) -> None:
     """Releases keep the chip that they were published for; the product is listed once."""

@@ -27,7 +27,7 @@ def test_an_explanation_of_nothing_is_an_error() -> None:
 
 def test_a_function_that_cannot_be_shown_is_an_error() -> None:
     """A function without the binary form that Ledger's wallets need is an error."""
-    reports = good_reports(findings=explained_of_block_ota())
+    reports = good_reports(findings=[finding.removeprefix("BlockOTA: ") for finding in EXPLAINED])
     assert list(complaints(reports)) == []
     reports[0]["shown"] = 8
     assert list(complaints(reports)) == ["BlockOTA: 8 of 9 functions can be shown."]
@@ -50,8 +50,3 @@ def good_reports(*, findings: list[str]) -> list[dict[str, Any]]:
         {"contract": "BlockOTA", "checked": 1, "findings": findings, "shown": 9},
         {"contract": "FirmwareReplication", "checked": 1, "findings": [], "shown": 6},
     ]
-
-
-def explained_of_block_ota() -> list[str]:
-    """Return the explained findings, as the linter reports them."""
-    return [finding.removeprefix("BlockOTA: ") for finding in EXPLAINED]

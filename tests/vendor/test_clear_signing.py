@@ -143,7 +143,7 @@ def test_the_descriptor_matches_the_contract(contract: str) -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_every_argument_has_a_field_of_its_own(function: str) -> None:
+def test_every_argument_has_exactly_one_field(function: str) -> None:
     """Each leaf of the ABI has exactly one field, and labels are unique."""
     contract, _, name = function.partition(".")
     fields = list(leaf_fields(display_of(contract, name)["fields"]))
