@@ -1,4 +1,4 @@
-"""What the stories about a broker's day share: an agreement, rounds, and what they left in the store."""
+"""Helpers of the stories about brokers: agreements, rounds, and the contents of the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL_DONE = ["fetched", "pinned", "fetched", "pinned", "announced"]
 
 
 def agree(workshop: Workshop) -> Workshop:
-    """Have the vendor publish 1.0.0 with a manifest, and accept that the broker serves it."""
+    """Have the vendor publish 1.0.0 with a manifest, and accept the broker's offer to serve it."""
     publish(workshop)
     offer(workshop)
     return workshop
@@ -49,7 +49,7 @@ def publish(workshop: Workshop) -> None:
 
 @contextmanager
 def vendor_of(workshop: Workshop) -> Iterator[str]:
-    """Run the vendor's repository as a command of its own; its URL."""
+    """Run the vendor's repository as a process, and return its URL."""
     (workshop.folder / ".blockota" / "store").mkdir(parents=True, exist_ok=True)
     with serving(workshop.folder) as served:
         yield served.url
@@ -63,53 +63,53 @@ def offer(workshop: Workshop, *, number: int = 1, key: str = "dev:4") -> None:
 
 
 def sync(workshop: Workshop, *sources: str) -> Outcome:
-    """One round."""
+    """Run one round."""
     named = (word for source in sources for word in ("--vendor-source", source))
     return workshop.run("broker", "sync", *named, *OPTIONS)
 
 
 def verbs(outcome: Outcome) -> list[str]:
-    """What a round did, without what failed."""
+    """Return the steps of a round that did not fail."""
     return [step["did"] for step in outcome.json["steps"] if not step["error"]]
 
 
 def copies(workshop: Workshop) -> LocalStore:
-    """The broker's store."""
+    """Return the broker's store."""
     return LocalStore(workshop.folder / "copies")
 
 
 def is_kept(workshop: Workshop) -> bool:
-    """Whether the broker has the image, pinned."""
+    """Return whether the broker's store has the image, pinned."""
     store, cid = copies(workshop), address("1.0.0")
     return cid in store.pins() and b"".join(store.open(cid)) == image("1.0.0").read_bytes()
 
 
 def blocks(workshop: Workshop) -> list[Path]:
-    """All files among the broker's blocks."""
+    """Return all files in the block folder of the broker's store."""
     return [path for path in (workshop.folder / "copies" / "blocks").rglob("*") if path.is_file()]
 
 
 def announcements(workshop: Workshop) -> int:
-    """How often the broker sent something since its proposal."""
+    """Return the number of transactions that the broker sent after its offer."""
     return workshop.chain.count(workshop.cast.broker.address) - 1
 
 
 @dataclass(frozen=True)
 class Process:
-    """A ``broker sync`` that runs as a command of its own."""
+    """A ``broker sync`` in a process."""
 
     process: subprocess.Popen[str]
 
     def line(self) -> dict[str, Any]:
-        """What its next round says."""
+        """Return the output of its next round."""
         fields: dict[str, Any] = json.loads(self.process.stdout.readline() if self.process.stdout else "")
         return fields
 
     def wait(self, seconds: float) -> int:
-        """Wait for its end; its exit status.
+        """Wait for its end, and return the exit status.
 
         Raises:
-            TimeoutError: it goes on.
+            TimeoutError: it is still running.
         """
         try:
             return self.process.wait(seconds)
@@ -117,7 +117,7 @@ class Process:
             raise TimeoutError from error
 
     def stop(self, *numbers: int) -> tuple[int, str]:
-        """Send signals, SIGTERM if none is named; the exit status, and what it printed since then."""
+        """Send signals, by default SIGTERM, and return the exit status and the output since then."""
         for number in numbers or (signal.SIGTERM,):
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=WAIT_SECONDS)
@@ -126,12 +126,12 @@ class Process:
 
 @contextmanager
 def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Process]:
-    """Run ``broker sync`` with these options, and those that all share.
+    """Run ``broker sync`` with these options and the common ones.
 
     Args:
-        workshop: its folder is where it runs.
-        options: its options.
-        script: a program that calls it, in the place of ``python -m blockota``.
+        workshop: its folder is the working directory.
+        options: further options.
+        script: a program that runs it instead of ``python -m blockota``.
     """
     program = ("-c", script) if script else ("-m", "blockota")
     command = [sys.executable, *program, "broker", "sync", *options, *OPTIONS]
@@ -152,7 +152,7 @@ def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Pro
 
 @contextmanager
 def serving_as_typed(folder: Path, *words: str) -> Iterator[str]:
-    """Run a repository as a command of its own; what it prints once it is ready."""
+    """Run a repository as a process, and return its first line of output."""
     command = [sys.executable, "-m", "blockota", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with (

@@ -1,4 +1,4 @@
-"""Repositories that run as commands of their own, for the stories about them."""
+"""Repositories in processes, for the stories about them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RAW, CAR = {"Accept": "application/vnd.ipld.raw"}, {"Accept": "application/vnd.i
 
 @dataclass(frozen=True)
 class Served:
-    """A repository that serves.
+    """A running repository.
 
     Attributes:
-        url: where.
-        process: the command.
+        url: its URL.
+        process: its process.
         log: its access log.
         verify: how its TLS certificate is checked.
     """
@@ -39,35 +39,35 @@ class Served:
     verify: str | bool = True
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        """Ask it, on a connection of its own."""
+        """Send a request on a new connection."""
         method = options.pop("method", "GET")
         return requests.request(method, self.url + path, timeout=10, verify=self.verify, **options)
 
     def block(self, cid: object, **headers: str) -> requests.Response:
-        """Ask for a raw block."""
+        """Request a raw block."""
         return self.get(f"/ipfs/{cid}?format=raw", headers=headers)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its access log."""
+        """Return the entries of its access log."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def await_status(self, cid: object, status: int) -> None:
-        """Wait until it answers so; the chain is looked at every second."""
+        """Wait until a block is answered with this status; the chain is read every second."""
         deadline = time.monotonic() + WAIT_SECONDS
         while (found := self.block(cid).status_code) != status:
             assert time.monotonic() < deadline, f"still {found}, not {status}"
             time.sleep(0.1)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to stop, and return its exit status."""
+        """Send a signal, and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(WAIT_SECONDS)
 
 
 @contextmanager
 def serving(folder: Path, *options: str, verify: str | bool = True) -> Iterator[Served]:
-    """Run the command in a workshop's folder, with a free port and a short look at the chain."""
+    """Run the command in a workshop's folder on a free port, reading the chain every second."""
     log = folder / f"access-{time.monotonic_ns()}.jsonl"
     words = ["repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0", "--refresh", "1", "--json"]
     command = [sys.executable, "-m", "blockota", *words, "--access-log", str(log), *options]
@@ -82,7 +82,7 @@ def serving(folder: Path, *options: str, verify: str | bool = True) -> Iterator[
 
 
 def _url(process: subprocess.Popen[str]) -> str:
-    """What the command says when it is ready; its object ends at the first brace that begins a line."""
+    """Return the URL in the JSON object that the command prints when it is ready."""
     text = ""
     for line in process.stdout or ():
         text += line

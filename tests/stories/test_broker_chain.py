@@ -1,4 +1,4 @@
-"""A broker decides upon what is confirmed, and follows a chain that is rewritten (S3.3)."""
+"""A broker acts on confirmed blocks, and follows reorganisations (S3.3)."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def agreed(workshop: Workshop) -> Workshop:
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The vendor's repository, a command of its own."""
+    """The URL of the vendor's repository, which runs as a process."""
     with vendor_of(agreed) as url:
         yield url
 
 
 @contextmanager
 def mining(workshop: Workshop) -> Iterator[None]:
-    """A block a second, as on a real chain, instead of one for each transaction."""
+    """Mine a block per second, as on a public chain, instead of one per transaction."""
     rpc(workshop.chain.url, "evm_setIntervalMining", 1)
     try:
         yield
@@ -56,19 +56,19 @@ def mining(workshop: Workshop) -> Iterator[None]:
 
 
 def require_confirmations(workshop: Workshop) -> None:
-    """Make the settings those of a chain on which that many blocks must lie above an answer."""
+    """Require confirmations in the settings, as for a public chain."""
     with Path("blockota.toml").open("a") as settings:
         settings.write(f"confirmations = {DEPTH}\n")
     assert workshop.run("release", "list").status == 0
 
 
 def states(outcome: Outcome) -> list[str]:
-    """How the agreements stand."""
+    """Return the states of the agreements."""
     return [one["state"] for one in outcome.json["agreements"]]
 
 
 def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: str) -> None:
-    """Before that it is told and nothing is fetched; what has ended is kept until its end is confirmed."""
+    """An unconfirmed agreement is reported and not fetched; an ended one is kept until its end is confirmed."""
     require_confirmations(agreed)
     assert states(sync(agreed)) == []
     rpc(agreed.chain.url, "anvil_mine", DEPTH - 1)
@@ -86,7 +86,7 @@ def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: 
 def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
     agreed: Workshop, vendor_url: str
 ) -> None:
-    """The next run finds the transaction in the journal, and waits for it."""
+    """The next run finds the transaction in the journal, and waits for its confirmation."""
     require_confirmations(agreed)
     rpc(agreed.chain.url, "anvil_mine", DEPTH)
     with running(agreed, "--vendor-source", vendor_url) as broker:
@@ -102,7 +102,7 @@ def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
 
 
 def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Workshop, vendor_url: str) -> None:
-    """The agreement is still there, so nothing is fetched; it is announced once more."""
+    """The agreement still exists, so nothing is fetched, and the announcement is sent once more."""
     sync(agreed, vendor_url)
     assert listed(agreed) == [(1, "accepted", URL)]
     rpc(agreed.chain.url, "anvil_reorg", 1, [])
@@ -112,7 +112,7 @@ def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Wor
 
 
 def test_a_reorganisation_that_changes_nothing_drops_nothing(agreed: Workshop, vendor_url: str) -> None:
-    """The round says that the chain was read again, and that is all."""
+    """The round reports that the chain was read again, and takes no step."""
     sync(agreed, vendor_url)
     rpc(agreed.chain.url, "anvil_mine", 2)
     assert verbs(sync(agreed, vendor_url)) == []
@@ -122,7 +122,7 @@ def test_a_reorganisation_that_changes_nothing_drops_nothing(agreed: Workshop, v
 
 
 def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Workshop, vendor_url: str) -> None:
-    """Without release and agreement nothing is kept, and the broker is told that it has none."""
+    """Without release and agreement nothing is kept, and the broker is advised that it has no agreement."""
     sync(agreed, vendor_url)
     rpc(agreed.chain.url, "anvil_reorg", 4, [])
     outcome = sync(agreed, vendor_url)
@@ -131,7 +131,7 @@ def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Worksh
 
 
 def test_a_chain_that_began_anew_is_another_one(agreed: Workshop, vendor_url: str) -> None:
-    """Set back to a snapshot and mined on beyond it, all that came after the snapshot is taken back."""
+    """After a revert to a snapshot and further blocks, everything after the snapshot is undone."""
     rpc(agreed.chain.url, "evm_snapshot")
     sync(agreed, vendor_url)
     rpc(agreed.chain.url, "evm_revert", "0x0")

@@ -1,4 +1,4 @@
-"""`broker sync` round after round: it follows the chain, bears faults, and ends as asked, whenever it is asked."""
+"""Repeated rounds of `broker sync`: it follows the chain, tolerates failures, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ def agreed(workshop: Workshop) -> Workshop:
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The vendor's repository, a command of its own."""
+    """The URL of the vendor's repository, which runs as a process."""
     with vendor_of(agreed) as url:
         yield url
 
 
 def until(broker: Process, is_so: Callable[[dict[str, object]], bool]) -> dict[str, object]:
-    """The first round of which it is so."""
+    """Return the first round that meets a condition."""
     return next(found for _ in range(int(WAIT_SECONDS)) if is_so(found := broker.line()))
 
 
 def did(line: dict[str, object], *names: str) -> bool:
-    """Whether a round did this, in any order, and nothing else."""
+    """Return whether a round took exactly these steps, in any order."""
     steps = line["steps"]
     assert isinstance(steps, list)
     return sorted(step["did"] for step in steps if not step["error"]) == sorted(names)
 
 
 def test_an_agreement_that_is_made_later_is_followed_in_a_later_round(workshop: Workshop) -> None:
-    """Proposed it waits, accepted it is served, terminated it is dropped; then SIGTERM ends it with status 0."""
+    """An offer waits, an accepted one is served, a terminated one is dropped; after SIGTERM the status is 0."""
     publish(workshop)
     with vendor_of(workshop) as url, running(workshop, *OFTEN, "--vendor-source", url) as broker:
         assert broker.line()["agreements"] == []
@@ -84,7 +84,7 @@ def test_an_agreement_that_is_made_later_is_followed_in_a_later_round(workshop: 
 
 
 def test_a_round_that_fails_is_told_and_the_next_one_tries_again(agreed: Workshop) -> None:
-    """The vendor's repository is down at first, and later the line to the node breaks."""
+    """First the vendor's repository is down, later the connection to the node fails."""
     port = free_port()
     with line_to(agreed.chain) as line:
         Path("blockota.toml").write_text(f'[networks.local]\nurl = "{line.url}"\n')
@@ -101,7 +101,7 @@ def test_a_round_that_fails_is_told_and_the_next_one_tries_again(agreed: Worksho
 
 
 def test_a_node_that_falls_behind_is_waited_for(agreed: Workshop, vendor_url: str) -> None:
-    """As long as it is behind, nothing is dropped."""
+    """Nothing is dropped while the node is behind."""
     assert sync(agreed, vendor_url).status == 0
     with running(agreed, *OFTEN, "--vendor-source", vendor_url) as broker:
         assert broker.line()["steps"] == []
@@ -116,7 +116,7 @@ def test_a_node_that_falls_behind_is_waited_for(agreed: Workshop, vendor_url: st
 
 @pytest.mark.parametrize("kind", KINDS, ids=("TERM", "INT"))
 def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_url: str, kind: int) -> None:
-    """However long the pause, with status 0, and the next run finds nothing to do."""
+    """The command stops during the pause with status 0, and the next run has nothing to do."""
     with running(agreed, *SELDOM, "--vendor-source", vendor_url) as broker:
         assert did(broker.line(), *ALL_DONE)
         assert broker.stop(kind) == (DONE, "")
@@ -127,7 +127,7 @@ def test_a_signal_between_two_rounds_ends_it_at_once(agreed: Workshop, vendor_ur
 def test_a_signal_in_a_round_lets_the_step_end(
     agreed: Workshop, vendor_url: str, kind: int, every: tuple[str, ...]
 ) -> None:
-    """The image that is on its way is fetched, nothing is begun after it, and the next run does the rest."""
+    """The current fetch is finished and no other step begins; the next run does the rest."""
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         broker.process.send_signal(kind)
@@ -146,7 +146,7 @@ def test_a_signal_in_a_round_lets_the_step_end(
 
 @pytest.mark.parametrize("every", [(), SELDOM], ids=("once", "every"))
 def test_a_second_signal_breaks_the_step_off(agreed: Workshop, vendor_url: str, every: tuple[str, ...]) -> None:
-    """With status 130 and one sentence; the next run does all of it."""
+    """The exit status is 130 with one sentence; the next run does everything."""
     with slow_vendor() as (gateway, gate), running(agreed, *every, "--vendor-source", gateway.url) as broker:
         await_request(gateway)
         status, printed = broker.stop(signal.SIGTERM, signal.SIGINT)
@@ -170,6 +170,6 @@ def slow_vendor() -> Iterator[tuple[Gateway, threading.Event]]:
 
 
 def await_request(gateway: Gateway) -> None:
-    """Wait until something is asked of a gateway."""
+    """Wait until a gateway is sent a request."""
     tick = threading.Event()
     assert any(gateway.asked or tick.wait(0.05) for _ in range(int(20 * WAIT_SECONDS)))

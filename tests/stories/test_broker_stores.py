@@ -1,4 +1,4 @@
-"""Where a broker keeps its copies, and what can become of them there: a Kubo node, lost copies, unfit ones, crashes."""
+"""A broker's copies: in a Kubo node, lost, corrupt, of the wrong image, or interrupted by a crash."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ sqlite3.connect = lambda *words, **options: connect(*words, factory=Counted, **o
 from blockota.cli.main import main
 main()
 """
-"""Runs a command that is killed before it remembers something for the n-th time."""
+"""Runs a command that is killed before its n-th write to the state file."""
 
 
 @pytest.fixture
@@ -74,13 +74,13 @@ def agreed(workshop: Workshop) -> Workshop:
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The vendor's repository, a command of its own."""
+    """The URL of the vendor's repository, which runs as a process."""
     with vendor_of(agreed) as url:
         yield url
 
 
 def killed_until_done(workshop: Workshop, *options: str) -> int:
-    """Run rounds that are killed before ever later things that they remember; how many were killed."""
+    """Run rounds that are killed before ever later writes to the state file; return how many were killed."""
     command = [sys.executable, "-c", _KILLED_AT]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for number, count in enumerate(sampled(range(1, 100), one_in=8)):
@@ -93,7 +93,7 @@ def killed_until_done(workshop: Workshop, *options: str) -> int:
 
 
 def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
-    """What was done and not remembered is found done: nothing is lost, announced twice or left behind."""
+    """Steps that were taken but not recorded are found complete: nothing is lost, announced twice or left behind."""
     assert killed_until_done(agreed, "--vendor-source", vendor_url) > 1
     assert is_kept(agreed)
     assert announcements(agreed) == 1
@@ -103,7 +103,7 @@ def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor
 
 
 def test_copies_that_are_lost_are_fetched_again(agreed: Workshop, vendor_url: str) -> None:
-    """They are missed, fetched and pinned, and not announced a second time."""
+    """Lost copies are reported, fetched and pinned, but not announced again."""
     sync(agreed, vendor_url)
     shutil.rmtree("copies")
     assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "missed", "missed", "pinned", "pinned"]
@@ -111,7 +111,7 @@ def test_copies_that_are_lost_are_fetched_again(agreed: Workshop, vendor_url: st
 
 
 def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor_url: str) -> None:
-    """All is checked again, also when nobody is there to be asked; what is pinned then counts as somebody else's."""
+    """Copies are verified again, also without a source; pins found then are regarded as foreign."""
     sync(agreed, vendor_url)
     Path("broker.sqlite").unlink()
     assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "pinned", "pinned"]
@@ -123,7 +123,7 @@ def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor
 
 
 def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, vendor_url: str) -> None:
-    """Everything is checked again then, and what does not hash to its address is fetched anew."""
+    """All blocks are verified again, and corrupt ones are fetched."""
     assert sync(agreed, vendor_url).status == 0
     sound = {path: path.read_bytes() for path in blocks(agreed)}
     for path in sound:
@@ -134,7 +134,7 @@ def test_rotten_blocks_are_found_when_the_state_file_is_lost(agreed: Workshop, v
 
 
 def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Workshop) -> None:
-    """Until then the message says who is left out, and how that is ended."""
+    """Until then the message names the banned source and the option that ends the ban."""
     held = dict(blocks_of("1.0.0"))
     with hostile_gateway.serving(held, hostile_gateway.flips_bit(0.5)) as vendor:
         assert sync(agreed, vendor.url).status == UNREACHABLE
@@ -147,7 +147,7 @@ def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Works
 
 
 def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
-    """The settings name the variable that holds it."""
+    """The settings name the variable with the token."""
     token, line = new_token("broker")
     Path("tokens").write_text(line)
     settings = Path("blockota.toml").read_text()
@@ -160,7 +160,7 @@ def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
 
 
 def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowed(workshop: Workshop) -> None:
-    """On a chain that is no local development chain, a stranger's URL that leads to this machine is not asked."""
+    """On a public chain an announced URL that leads to this machine is asked only with --allow-private."""
     workshop.publish("1.0.0", image("1.0.0"))
     offer(workshop)
     offer(workshop, number=2, key="dev:5")
@@ -176,7 +176,7 @@ def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowe
 
 @contextmanager
 def on_another_chain(workshop: Workshop) -> Iterator[str]:
-    """A network of the settings in which the same chain is none that is for development."""
+    """Yield the name of a network in which the same chain is not a local development chain."""
     deployed = json.loads((workshop.folder / "deployments" / f"{CHAIN_ID}.json").read_text())
 
     def answer(body: bytes) -> tuple[int, bytes]:
@@ -190,7 +190,7 @@ def on_another_chain(workshop: Workshop) -> Iterator[str]:
 
 
 def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> None:
-    """The record's root leads to another image: it is not pinned, announced or fetched again, and goes when revoked."""
+    """If the root leads to another image, it is not pinned, announced or fetched again, and dropped when revoked."""
     release, held = mismatched(workshop)
     with hostile_gateway.serving(held) as vendor:
         first = sync(workshop, vendor.url)
@@ -207,7 +207,7 @@ def test_right_blocks_of_the_wrong_image_are_withheld(workshop: Workshop) -> Non
 
 
 def mismatched(workshop: Workshop) -> tuple[Release, dict[CID, bytes]]:
-    """Publish a release whose root leads to another image of that size, agreed on; and that image's blocks."""
+    """Publish a release whose root leads to another image, with an agreement; return it and that image's blocks."""
     large_images.pair(workshop)
     product = large_images.PRODUCT
     size = large_images.MEBIBYTE + 1
@@ -226,6 +226,6 @@ def mismatched(workshop: Workshop) -> tuple[Release, dict[CID, bytes]]:
 
 
 def blocks_of(version: str) -> Iterator[tuple[CID, bytes]]:
-    """The blocks of an image."""
+    """Yield the blocks of an image."""
     with image(version).open("rb") as file:
         yield from ((block.cid, block.data) for block in dag(file))

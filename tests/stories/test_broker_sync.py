@@ -1,4 +1,4 @@
-"""A broker's day: what is accepted is fetched, proven, kept, announced once, and dropped when it ends (S3.3)."""
+"""A broker's round: accepted releases are fetched, verified, pinned, announced once, and finally dropped (S3.3)."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def agreed(workshop: Workshop) -> Workshop:
 
 @pytest.fixture
 def vendor_url(agreed: Workshop) -> Iterator[str]:
-    """The vendor's repository, a command of its own."""
+    """The URL of the vendor's repository, which runs as a process."""
     with vendor_of(agreed) as url:
         yield url
 
 
 def test_a_broker_keeps_announces_and_drops(agreed: Workshop, vendor_url: str) -> None:
-    """The second round has nothing to do; after the vendor ended the agreement no block is left."""
+    """The second round has nothing to do; after the vendor terminated the agreement no block is left."""
     assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
     assert is_kept(agreed)
     assert listed(agreed) == [(1, "accepted", URL)]
@@ -87,7 +87,7 @@ def test_a_broker_keeps_announces_and_drops(agreed: Workshop, vendor_url: str) -
 
 
 def test_a_revoked_release_is_dropped(agreed: Workshop, vendor_url: str) -> None:
-    """A recall takes the copies away as well."""
+    """The copies of a revoked release are removed."""
     sync(agreed, vendor_url)
     agreed.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
     assert verbs(sync(agreed, vendor_url)) == ["dropped", "dropped"]
@@ -95,7 +95,7 @@ def test_a_revoked_release_is_dropped(agreed: Workshop, vendor_url: str) -> None
 
 
 def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop, vendor_url: str) -> None:
-    """Expiry needs no transaction, and what was dropped can come again."""
+    """Expiry needs no transaction, and a dropped release can be fetched again."""
     sync(agreed, vendor_url)
     rpc(agreed.chain.url, "evm_increaseTime", 1801)
     rpc(agreed.chain.url, "evm_mine")
@@ -106,7 +106,7 @@ def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop,
 
 
 def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(agreed: Workshop, vendor_url: str) -> None:
-    """The round says that the chain was rewritten, drops the copies, and announces again when it is accepted again."""
+    """The round reports the reorganisation, drops the copies, and announces again once the offer is accepted again."""
     sync(agreed, vendor_url)
     rpc(agreed.chain.url, "anvil_reorg", 2, [])
     assert listed(agreed, "--all") == [(1, "proposed", "")]
@@ -117,7 +117,7 @@ def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(agreed: Wor
 
 
 def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) -> None:
-    """A chain that ends before what was decided upon is not believed to have ended the agreement."""
+    """A node whose chain ends before the last read block does not end agreements."""
     sync(agreed, vendor_url)
     assert sync(agreed, vendor_url).status == 0
     rpc(agreed.chain.url, "anvil_rollback", 1)
@@ -126,7 +126,7 @@ def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) 
 
 
 def test_a_lying_source_is_named_and_left_out(agreed: Workshop, vendor_url: str) -> None:
-    """The image comes from the honest one; the liar is remembered with its block."""
+    """The image comes from the honest source; the other is banned, with the wrong block as the reason."""
     cid = address("1.0.0")
     with hostile_gateway.serving({cid: image("1.0.0").read_bytes()}, hostile_gateway.flips_bit(0.5)) as liar:
         outcome = sync(agreed, liar.url, vendor_url)
@@ -138,7 +138,7 @@ def test_a_lying_source_is_named_and_left_out(agreed: Workshop, vendor_url: str)
 
 
 def test_a_liar_alone_gives_nothing(agreed: Workshop) -> None:
-    """Nothing is pinned or announced, and a later round finds an honest source."""
+    """Nothing is pinned or announced, and a later round fetches from an honest source."""
     with hostile_gateway.serving({address("1.0.0"): image("1.0.0").read_bytes()}, hostile_gateway.flips_bit(0)) as liar:
         assert sync(agreed, liar.url).status == UNREACHABLE
     assert (announcements(agreed), copies(agreed).pins()) == (0, set())
@@ -148,7 +148,7 @@ def test_a_liar_alone_gives_nothing(agreed: Workshop) -> None:
 
 
 def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
-    """SIGKILL at ever later file operations: nothing is lost, one announcement is sent, all is dropped in the end."""
+    """After SIGKILL at any file operation nothing is lost, one announcement is sent, and all is dropped in the end."""
     assert killed_until_done(agreed, vendor_url) > 0
     assert is_kept(agreed)
     assert announcements(agreed) == 1
@@ -160,7 +160,7 @@ def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
 
 
 def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
-    """Run rounds that are killed at ever later operations, until one ends by itself; how many were killed."""
+    """Run rounds that are killed at ever later operations until one succeeds; return how many were killed."""
     for number, count in enumerate(sampled(range(1, 60), one_in=4)):
         words = [sys.executable, "-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
         done = subprocess.run(
@@ -178,7 +178,7 @@ def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
 
 
 def test_mistakes_are_refused(agreed: Workshop) -> None:
-    """Each with its sentence and exit status."""
+    """Each mistake has its error and exit status."""
     run = agreed.run
     refused(run("broker", "sync"), USAGE, "--broker")
     refused(run("broker", "sync", *BROKER, "--once", "--every", "5"), USAGE, "--once")
@@ -190,7 +190,7 @@ def test_mistakes_are_refused(agreed: Workshop) -> None:
 
 
 def test_a_check_tells_who_serves_lies_and_is_gone(agreed: Workshop) -> None:
-    """All serve: 0; one is gone: 5; one lies: 3, with the block."""
+    """The status is 0 if all serve, 5 if one is gone, and 3 with the block if one serves wrong bytes."""
     offer(agreed, number=2, key="dev:5")
     held = {address("1.0.0"): image("1.0.0").read_bytes()}
     with ExitStack() as stack:
@@ -208,18 +208,18 @@ def test_a_check_tells_who_serves_lies_and_is_gone(agreed: Workshop) -> None:
 
 
 def announce(workshop: Workshop, number: int, url: str) -> None:
-    """Announce as the broker of that number."""
+    """Announce a URL as the broker of this agreement."""
     assert workshop.run("replica", "announce", str(number), url, "--key", f"dev:{number + 3}").status == 0
 
 
 def standings(workshop: Workshop) -> tuple[int, list[str]]:
-    """The exit status of a check, and what it found."""
+    """Return the exit status of a check, and its findings."""
     outcome = workshop.run("replica", "check", "--json")
     return outcome.status, sorted(one["standing"] for one in outcome.json["replicas"])
 
 
 def test_a_broker_is_told_what_it_waits_for(workshop: Workshop) -> None:
-    """Without an agreement, before the vendor decided, and before it says where it serves: never that all is well."""
+    """There is advice before the offer, before the vendor's decision, and before the announcement."""
     words = ("broker", "sync", *BROKER)
     told = workshop.run(*words)
     assert (told.status, told.out, "replica propose" in told.err) == (0, "", True)
@@ -238,14 +238,14 @@ def test_a_broker_is_told_what_it_waits_for(workshop: Workshop) -> None:
 
 
 def test_failed_steps_are_told_once_each_and_counted(agreed: Workshop) -> None:
-    """Each with its reason as it happens, and all of them in one sentence at the end."""
+    """Each failed step is reported with its reason, and the last line counts them."""
     outcome = agreed.run("broker", "sync", *BROKER, "--announce", URL, "--store", "file:copies")
     refused(outcome, UNREACHABLE, "2 steps of the round failed", "could not fetch manifest of acme-thermo2 1.0.0")
     assert outcome.err.count("no repository of the vendor is named") == 2
 
 
 def test_the_state_lies_beside_the_settings(agreed: Workshop, vendor_url: str) -> None:
-    """Wherever the command is run, so that a service and a person at the terminal mean the same."""
+    """The state file is beside the settings, whatever the working directory is."""
     elsewhere = agreed.folder / "elsewhere"
     elsewhere.mkdir()
     with chdir(elsewhere):
@@ -257,7 +257,7 @@ def test_the_state_lies_beside_the_settings(agreed: Workshop, vendor_url: str) -
 
 @pytest.mark.parametrize("kind", ["folder", "foreign", "damaged", "parent"])
 def test_a_state_file_that_cannot_be_used_is_named(agreed: Workshop, kind: str) -> None:
-    """With the reason, and what to do."""
+    """The error has the reason and the remedy."""
     path = Path("state") if kind != "parent" else Path("state/broker.sqlite")
     words = {"folder": "it is a folder", "parent": "exists", "foreign": "Put it aside", "damaged": "Put it aside"}
     if kind == "folder":

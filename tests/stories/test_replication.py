@@ -1,4 +1,4 @@
-"""A broker offers to serve a release, the vendor's owners decide, the broker tells where the copy is (S3.3)."""
+"""A broker offers to serve a release, the vendor's owners decide, and the broker announces its URL (S3.3)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def propose(workshop: Workshop) -> Outcome:
 
 
 def decide(workshop: Workshop, verb: str, number: int) -> None:
-    """Have the owners decide by proposal files that travel to another machine and back."""
+    """Have the owners decide by proposal files that are signed on another machine."""
     file = f"{verb}.json"
     assert workshop.run("replica", verb, str(number), "-o", file).status == 0
     elsewhere = workshop.folder / f"of-owner-{verb}"
@@ -51,13 +51,13 @@ def decide(workshop: Workshop, verb: str, number: int) -> None:
 
 
 def listed(workshop: Workshop, *options: str) -> list[tuple[int, str, str]]:
-    """The number, status and URI of what is listed."""
+    """Return number, status and URI of the listed agreements."""
     found = workshop.run("replica", "list", *options, "--json").json["agreements"]
     return [(agreement["number"], agreement["status"], agreement["uri"]) for agreement in found]
 
 
 def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> None:
-    """Only what is accepted and announced is listed, and only until it ends."""
+    """A replica is listed after it is accepted and announced, until it ends."""
     assert propose(released).json["number"] == 1
     assert listed(released) == []
     assert listed(released, "--all") == [(1, "proposed", "")]
@@ -71,7 +71,7 @@ def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> No
 
 
 def test_a_signer_sees_what_the_decision_is_about(released: Workshop) -> None:
-    """Before signing, an owner is shown the broker and the release, which the calldata does not name."""
+    """An owner is shown the broker and the release, which the calldata does not contain."""
     propose(released)
     assert released.run("replica", "accept", "1", "-o", "accept.json").status == 0
     shown = released.run("proposal", "sign", "accept.json", "--key", "dev:1", "--yes").out
@@ -80,14 +80,14 @@ def test_a_signer_sees_what_the_decision_is_about(released: Workshop) -> None:
 
 
 def test_a_declined_offer_serves_nothing(released: Workshop) -> None:
-    """After declining, the broker cannot announce."""
+    """After its offer is declined, the broker cannot announce."""
     propose(released)
     decide(released, "decline", 1)
     refused(released.run("replica", "announce", "1", URI, *BROKER), REFUSED, "agreement 1", "declined")
 
 
 def test_a_broker_withdraws(released: Workshop) -> None:
-    """A withdrawn offer is final, and another can be made."""
+    """A withdrawn offer is final, and a new one can be made."""
     propose(released)
     assert released.run("replica", "withdraw", "1", *BROKER).status == 0
     assert propose(released).json["number"] == 2
@@ -95,7 +95,7 @@ def test_a_broker_withdraws(released: Workshop) -> None:
 
 
 def test_a_revoked_release_has_no_replicas(released: Workshop) -> None:
-    """Revoking takes a release's replicas off the list at once."""
+    """Revoking a release removes its replicas from the list at once."""
     propose(released)
     decide(released, "accept", 1)
     assert released.run("replica", "announce", "1", URI, *BROKER).status == 0
@@ -105,7 +105,7 @@ def test_a_revoked_release_has_no_replicas(released: Workshop) -> None:
 
 
 def test_strangers_and_mistakes_are_refused(released: Workshop) -> None:
-    """Each with its sentence and exit status."""
+    """Each mistake has its error and exit status."""
     run = released.run
     refused(run("replica", "propose", "--product", PRODUCT, "--version", "9.9.9", *BROKER), REFUSED, "9.9.9")
     propose(released)
@@ -120,7 +120,7 @@ def test_strangers_and_mistakes_are_refused(released: Workshop) -> None:
 
 
 def test_an_expired_agreement_serves_nothing(released: Workshop) -> None:
-    """Expiry needs no transaction: the chain's time is enough."""
+    """Expiry needs no transaction: the time of the chain's blocks decides."""
     words = ("replica", "propose", *RELEASE, *BROKER, "--expires-in", "30m", "--json")
     assert released.run(*words).json["expiresAt"] <= time.time() + 3600
     decide(released, "accept", 1)
@@ -132,7 +132,7 @@ def test_an_expired_agreement_serves_nothing(released: Workshop) -> None:
 
 
 def test_the_broker_proposes_by_ape(released: Workshop) -> None:
-    """``ape run propose_replication`` does the same from a broker's own scripts."""
+    """``ape run propose_replication`` makes the same offer."""
     command = [str(Path(sys.executable).with_name("ape")), "run", "propose_replication"]
     command += ["--network", f"ethereum:local:{released.chain.url}", *RELEASE, *BROKER]
     deployed = json.loads(Path("deployments/1337.json").read_text())["replication"]
@@ -144,6 +144,6 @@ def test_the_broker_proposes_by_ape(released: Workshop) -> None:
 
 
 def rpc(url: str, method: str, *parameters: object) -> None:
-    """Ask the node for something that no client may."""
+    """Send a request to the node that clients cannot send."""
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
     requests.post(url, json=body, timeout=5).raise_for_status()

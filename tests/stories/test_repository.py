@@ -1,4 +1,4 @@
-"""A vendor's and a broker's repository serve what the chain allows, and nothing else (S3.8)."""
+"""A vendor's and a broker's repository serve exactly what the chain allows (S3.8)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECRET = b"a release of another vendor, or one that was never published"
 
 @pytest.fixture
 def stocked(workshop: Workshop) -> Workshop:
-    """A workshop whose store holds two releases, and a file that is none."""
+    """A workshop whose store has two releases, and a file that is not a release."""
     for version in ("1.0.0", "1.1.0"):
         workshop.publish(version, image(version))
     LocalStore(workshop.folder / ".blockota" / "store").put(io.BytesIO(SECRET))
@@ -38,18 +38,18 @@ def stocked(workshop: Workshop) -> Workshop:
 
 
 def image(version: str) -> Path:
-    """A release's image."""
+    """Return a release's image."""
     return IMAGES / f"bluepill-{version}.bin"
 
 
 def address(version: str) -> CID:
-    """A release's content address."""
+    """Return a release's content address."""
     with image(version).open("rb") as file:
         return cid_of(file)
 
 
 def decide(workshop: Workshop, call: bytes) -> None:
-    """Have the Safe decide about an agreement."""
+    """Have the Safe decide on an agreement."""
     deployed = json.loads((workshop.folder / "deployments" / "1337.json").read_text())
     reason = Reason("a story", int(time.time()), 3600)
     proposal = propose_to_safe(workshop.contract, call, reason=reason, target=deployed["replication"])
@@ -57,7 +57,7 @@ def decide(workshop: Workshop, call: bytes) -> None:
 
 
 def test_a_vendor_serves_its_releases_and_nothing_else(stocked: Workshop) -> None:
-    """What lies in the store and belongs to no release is not there for clients."""
+    """Files in the store that belong to no release are not served."""
     with serving(stocked.folder) as served:
         for version in ("1.0.0", "1.1.0"):
             assert served.block(address(version)).content == image(version).read_bytes()
@@ -68,7 +68,7 @@ def test_a_vendor_serves_its_releases_and_nothing_else(stocked: Workshop) -> Non
 
 
 def test_a_revoked_release_is_gone(stocked: Workshop) -> None:
-    """After the next look at the chain a revoked release is answered with 410, and the other is still there."""
+    """After the next refresh a revoked release is answered with 410, and the other one is still served."""
     with serving(stocked.folder) as served:
         assert served.block(address("1.0.0")).status_code == 200
         stocked.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="recalled"))
@@ -77,7 +77,7 @@ def test_a_revoked_release_is_gone(stocked: Workshop) -> None:
 
 
 def test_a_broker_serves_what_it_has_agreed_to(stocked: Workshop) -> None:
-    """Nothing before the vendor accepts, that release alone while the agreement lasts, nothing after it."""
+    """Before the vendor accepts nothing is served, during the agreement its release only, and nothing afterwards."""
     broker = stocked.cast.broker.address
     with serving(stocked.folder, "--as", "broker", "--broker", broker) as served:
         assert propose(stocked).status == 0
@@ -112,7 +112,7 @@ def test_an_image_comes_as_a_car(stocked: Workshop) -> None:
 
 
 def test_a_manifest_is_served_with_its_release(workshop: Workshop) -> None:
-    """Its address stands in the event alone, and it goes when the release goes."""
+    """The manifest's address is in the event only; the manifest is gone with its release."""
     words = ("--product", PRODUCT, "--version", "1.0.0", "--metadata", "build=7", "-o", "1.0.0.json")
     assert workshop.run("release", "publish", str(image("1.0.0")), *words).status == 0
     for key in ("dev:1", "dev:2"):
@@ -128,7 +128,7 @@ def test_a_manifest_is_served_with_its_release(workshop: Workshop) -> None:
 
 
 def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
-    """Each with its sentence and exit status, before anything is served."""
+    """Each mistake has its error and exit status, before anything is served."""
     LocalStore(Path(".blockota/store")).put(io.BytesIO(SECRET))
     run, serve = workshop.run, ("repository", "serve", ".blockota/store")
     refused(run(*serve, "--listen", "nowhere"), USAGE, "HOST:PORT")
@@ -159,12 +159,12 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
 def test_a_store_that_cannot_be_served_is_told_at_once(
     workshop: Workshop, store: str, status: int, sentence: str
 ) -> None:
-    """A repository that serves nothing because of a mistyped folder is not begun."""
+    """The repository does not start on a folder that is not a store, as after a mistyped path."""
     refused(workshop.run("repository", "serve", store, "--listen", "127.0.0.1:0"), status, sentence)
 
 
 def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
-    """Which of the two files it is, and what is wrong with it."""
+    """The error names the file and the reason."""
     for name, file in (("one", CERTIFICATE), ("two", OTHER_CERTIFICATE)):
         Path(f"{name}.pem").write_bytes(file.read_bytes())
         Path(f"{name}.key").write_bytes(file.with_suffix(".key").read_bytes())
@@ -185,7 +185,7 @@ def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
 
 
 def test_what_keeps_clients_from_being_served_is_said(workshop: Workshop) -> None:
-    """It is no error, since agreement, image or token may come later."""
+    """It is a warning, not an error: the agreement, image or token may follow."""
     Path(".blockota/store").mkdir(parents=True)
     Path("tokens").touch()
     broker = workshop.cast.broker.address
@@ -204,7 +204,7 @@ def test_what_keeps_clients_from_being_served_is_said(workshop: Workshop) -> Non
 
 
 def test_a_release_is_served_when_the_settings_believe_it(stocked: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Confirmations are those of the settings, and so is the block from which on the chain is searched."""
+    """The confirmations and the first block are those of the settings."""
     url, newest = stocked.chain.url, stocked.chain.head().number
     with Path("blockota.toml").open("a") as file:
         file.write("confirmations = 4\n")
@@ -227,7 +227,7 @@ def test_a_release_is_served_when_the_settings_believe_it(stocked: Workshop, mon
 
 
 def test_without_the_chain_nothing_is_served(workshop: Workshop) -> None:
-    """At the start that is an error of the chain."""
+    """An unreachable chain at the start is an error of the chain."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
     outcome = workshop.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
     refused(outcome, 5, "127.0.0.1:9")
