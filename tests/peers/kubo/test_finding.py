@@ -32,11 +32,10 @@ def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
 
 def test_a_node_that_lacks_the_image_does_not_look_for_it_first(kubo: Path, tmp_path: Path) -> None:
     """Announced sources are used before the node's search on the network, which may take minutes."""
-    began = time.monotonic()
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving(BLOCKS) as gateway:
         began = time.monotonic()
         assert found(node.store, gateway) == (IMAGE, ["Asking other sources for the image (1 source)."])
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 def test_the_network_is_searched_if_no_source_serves(kubo: Path, tmp_path: Path) -> None:
