@@ -15,7 +15,7 @@ from blockota.formats.cid import cid_of
 @click.argument("file", type=click.Path(path_type=Path))
 @with_session
 def cid(session: Session, file: Path) -> None:
-    """Print the content address of FILE, as Kubo's profile unixfs-v1-2025 makes it.
+    """Print the content address (CID) of FILE, in the profile unixfs-v1-2025 (IPIP-499).
 
     \b
     Example:  blockota cid examples/bluepill/images/bluepill-1.0.0.bin

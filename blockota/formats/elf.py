@@ -1,8 +1,7 @@
-"""The loadable bytes of an ARM executable (System V ABI chapter 4; ELF for the Arm Architecture).
+"""Reads the loadable segments of an ARM executable (System V ABI, chapter 4; ELF for the Arm Architecture).
 
-Only what a linker makes for a microcontroller is taken: ELF32, little-endian, ARM, executable. Segments count
-by their physical address, which is where their bytes lie in flash; what the start-up code copies to RAM from
-there is its own affair.
+Only executables for a microcontroller are accepted: ELF32, little-endian, ARM, type EXEC. A segment is placed at its
+physical address, which is its address in flash; start-up code may copy it to its virtual address in RAM.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class _Header:
 
     @property
     def tables(self) -> range:
-        """Where in the file the header and the table of segments are, when they stand together."""
+        """The file offsets of the header and the program header table, if the table follows the header."""
         return range(self.size + self.segment_count * _SEGMENT.size)
 
 
@@ -77,19 +76,19 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
         content: the whole file.
 
     Returns:
-        Pairs of a physical address and the bytes there, in the order of the file's table.
+        Pairs of a physical address and the bytes at that address, in the order of the program header table.
 
     Raises:
-        ImageError: it is for another machine, no executable, damaged, or has nothing to load.
+        ImageError: the file is for another machine, not an executable, damaged, or has nothing to load.
     """
     _check_identification(content)
     try:
         header = _parse_header(content)
         segments = [_trim(content, header, segment=segment) for segment in _segments(content, header)]
     except struct.error as error:
-        raise ImageError("the ELF file is damaged", why="a table in it is cut off", remedy=_REMEDY) from error
+        raise ImageError("the ELF file is damaged", why="one of its tables is truncated", remedy=_REMEDY) from error
     if not segments:
-        raise ImageError("the ELF file has no loadable segment", why="it holds no program", remedy=_REMEDY)
+        raise ImageError("the ELF file has no loadable segment", why="it contains no program", remedy=_REMEDY)
     return tuple((segment.address, _bytes_of(content, segment)) for segment in segments)
 
 
@@ -115,7 +114,9 @@ def _parse_header(content: bytes) -> _Header:
         raise ImageError("the ELF file is not an executable", why=f"it is {what}", remedy=_REMEDY)
     section_count = fields[12] if section_size == _SECTION.size else 0
     if segment_count and segment_size != _SEGMENT.size:
-        raise ImageError("the ELF file is damaged", why="its segment table has an odd shape", remedy=_REMEDY)
+        raise ImageError(
+            "the ELF file is damaged", why="its program header table has an unknown entry size", remedy=_REMEDY
+        )
     return _Header(segments_at, segment_count, sections_at, section_count, size)
 
 
@@ -132,10 +133,10 @@ def _segments(content: bytes, header: _Header) -> list[_Segment]:
 
 
 def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
-    """Drop the file's own header from a segment's start.
+    """Remove the ELF header from the start of a segment.
 
-    GNU ld maps the header into the first segment when the flash does not begin at a multiple of 64 KiB and
-    `-n` was not given; objcopy leaves those bytes out, because no section has them.
+    GNU ld maps the header into the first segment if the flash does not begin at a multiple of 64 KiB and `-n` was not
+    given. objcopy omits these bytes, because no section has them.
     """
     if segment.offset not in header.tables:
         return segment
@@ -148,7 +149,7 @@ def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
     ]  # fmt: skip
     if not starts:
         raise ImageError(
-            "the ELF file would load its own header", why="no section says where the program begins",
+            "the ELF file would load its own header", why="no section states where the program begins",
             remedy="link it with -n, or convert it with arm-none-eabi-objcopy -O ihex",
         )  # fmt: skip
     return segment.without_start(min(starts) - segment.offset)
@@ -157,7 +158,5 @@ def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
 def _bytes_of(content: bytes, segment: _Segment) -> bytes:
     data = content[segment.offset : segment.offset + segment.size]
     if len(data) != segment.size:
-        raise ImageError(
-            "the ELF file is damaged", why="a segment's bytes are cut off", remedy="fetch or build it again"
-        )
+        raise ImageError("the ELF file is damaged", why="a segment is truncated", remedy="fetch or build it again")
     return data

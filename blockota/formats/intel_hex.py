@@ -1,7 +1,7 @@
-"""Intel HEX, read strictly (Intel, "Hexadecimal Object File Format Specification", revision A, 1988).
+"""A strict reader of Intel HEX (Intel, "Hexadecimal Object File Format Specification", revision A, 1988).
 
-A line is ``:``, then in hexadecimal a count, a 16-bit offset, a type, the data and a checksum which makes the
-bytes' sum a multiple of 256. Whatever a strict reader could only guess at is refused, with its line.
+A record is one line: ``:``, then in hexadecimal a byte count, a 16-bit offset, a type, the data and a checksum, which
+makes the sum of all bytes a multiple of 256. Malformed and ambiguous records are refused with their line number.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _BASE_SHIFTS = {RecordType.EXTENDED_SEGMENT_ADDRESS: 4, RecordType.EXTENDED_LINE
 
 @dataclass(frozen=True)
 class Record:
-    """One line of the file.
+    """One record of the file.
 
     Attributes:
-        line: its number, from 1; for messages.
-        kind: what it says.
+        line: its line number from 1, for messages.
+        kind: its type.
         offset: the low 16 bits of the data's address.
-        data: its bytes.
+        data: its data.
     """
 
     line: int
@@ -55,16 +55,16 @@ class Record:
 
 
 def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
-    """Read the data of a HEX file, in the order of its lines.
+    """Read the data of a HEX file, in the order of its records.
 
     Args:
         content: the whole file.
 
     Returns:
-        Pairs of an address and the bytes there.
+        Pairs of an address and the bytes at that address.
 
     Raises:
-        ImageError: a line is not as the specification says, or the file does not end where its end record is.
+        ImageError: a record violates the specification, or the end record is missing or not the last one.
     """
     pieces, base, ended = [], 0, False
     for number, line in enumerate(content.splitlines(), start=1):
@@ -79,7 +79,7 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
         elif record.kind is RecordType.DATA and record.data:
             pieces.append((base + record.offset, record.data))
     if not ended:
-        raise ImageError("the HEX file has no end record", why="it was cut short", remedy="fetch or build it again")
+        raise ImageError("the HEX file has no end record", why="it was truncated", remedy="fetch or build it again")
     return tuple(pieces)
 
 
@@ -88,7 +88,7 @@ def _parse_record(line: int, text: bytes) -> Record:
     count, offset, code = data[0], int.from_bytes(data[1:3], "big"), data[3]
     body = data[_HEADER_SIZE:-1]
     if len(body) != count:
-        raise _refused(line, f"it announces {count} bytes of data and has {len(body)}")
+        raise _refused(line, f"its count is {count} bytes of data, and it has {len(body)}")
     if sum(data) % 256:
         raise _refused(line, "its checksum is wrong")
     if code not in set(RecordType):
@@ -113,9 +113,9 @@ def _decode_line(line: int, text: bytes) -> bytes:
 def _check_shape(record: Record) -> None:
     if record.kind is RecordType.DATA:
         if record.offset + len(record.data) > _OFFSET_LIMIT:
-            raise _refused(record.line, "its data runs over the end of its 64 KiB")
+            raise _refused(record.line, "its data crosses a 64 KiB boundary")
     elif len(record.data) != _SIZES[record.kind] or record.offset:
-        raise _refused(record.line, f"a record of type {record.kind:02X} does not look like this")
+        raise _refused(record.line, f"a record of type {record.kind:02X} has another length or offset")
 
 
 def _refused(line: int, why: str) -> ImageError:
