@@ -12,9 +12,8 @@ from blockota.broker.state import BrokerState
 from blockota.chain import Receipt
 from blockota.chain.follow import Follower
 from blockota.errors import Action, RefusedError, UsageError
-from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
-from blockota.model.release import Release, Version
+from blockota.model.release import Version
 from blockota.model.rights import Claim
 from blockota.stores.search import MAX_URL, announced
 from blockota.stores.source import Source
@@ -119,7 +118,11 @@ class AgreementReader:
             agreement = claim.agreement
             if agreement is None or agreement.status in _OVER:
                 continue
-            manifest = self._manifest(claim.release, claim.manifest, is_known=reading.manifests_known)
+            # If the node does not keep the events any more, the manifest is the one that was read before.
+            name = f"{claim.release.product} {claim.release.version} {claim.release.sha256.hex()}"
+            if reading.manifests_known:
+                self._state.put_manifest(name, claim.manifest)
+            manifest = claim.manifest if reading.manifests_known else self._state.manifest(name)
             # An announcement that was just sent shows in the newest block first.
             newest = self._replication.agreement(agreement.number) or agreement
             yield AgreementFacts(
@@ -135,11 +138,3 @@ class AgreementReader:
         replicas = self._replication.replicas(own.product, own.version, block=block)
         others = (one for one in replicas if one.broker.lower() != own.broker.lower())
         return tuple(one.url for one in announced(others, is_local_chain=False) if isinstance(one, Source))
-
-    def _manifest(self, release: Release, found: CID | None, *, is_known: bool) -> CID | None:
-        """The manifest of a release: as read now, or as read before if the node does not keep the events any more."""
-        name = f"{release.product} {release.version} {release.sha256.hex()}"
-        if is_known:
-            self._state.put_manifest(name, found)
-            return found
-        return self._state.manifest(name)

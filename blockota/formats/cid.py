@@ -16,6 +16,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 from blockota.errors import Action, ContentError, UsageError
@@ -130,7 +131,8 @@ def dag(stream: BinaryIO) -> Iterator[Block]:
     Memory use is one chunk and the links of one path through the tree, independent of the file's size.
     """
     levels: list[list[DagLink]] = [[]]
-    for chunk in _chunks(stream):
+    # An empty file has one empty chunk.
+    for chunk in chain([_read_chunk(stream)], iter(lambda: _read_chunk(stream), b"")):
         leaf = Block(CID.of(RAW, chunk), chunk)
         yield leaf
         levels[0].append(DagLink(leaf.cid, len(chunk), len(chunk)))
@@ -221,13 +223,6 @@ def varint(number: int) -> bytes:
 
 def _base32(raw: bytes) -> str:
     return "b" + base64.b32encode(raw).decode().rstrip("=").lower()
-
-
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    chunk = _read_chunk(stream)
-    yield chunk
-    while chunk := _read_chunk(stream):
-        yield chunk
 
 
 def _read_chunk(stream: BinaryIO) -> bytes:
