@@ -52,9 +52,9 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
         yield url
 
 
-def until(broker: Process, is_so: Callable[[dict[str, object]], bool]) -> dict[str, object]:
+def until(broker: Process, condition: Callable[[dict[str, object]], bool]) -> dict[str, object]:
     """Return the first round that meets a condition."""
-    return next(found for _ in range(int(WAIT_SECONDS)) if is_so(found := broker.line()))
+    return next(found for _ in range(int(WAIT_SECONDS)) if condition(found := broker.line()))
 
 
 def did(line: dict[str, object], *names: str) -> bool:

@@ -200,11 +200,11 @@ def test_a_check_tells_who_serves_lies_and_is_gone(agreed: Workshop) -> None:
         )
         announce(agreed, 1, good.url)
         announce(agreed, 2, good.url)
-        assert standings(agreed) == (0, ["serves", "serves"])
+        assert check_replicas(agreed) == (0, ["serves", "serves"])
         announce(agreed, 2, bad.url)
-        assert standings(agreed) == (REFUSED, ["lies", "serves"])
+        assert check_replicas(agreed) == (REFUSED, ["lies", "serves"])
         assert str(next(iter(held))) in agreed.run("replica", "check").out
-    assert standings(agreed) == (UNREACHABLE, ["gone", "gone"])
+    assert check_replicas(agreed) == (UNREACHABLE, ["gone", "gone"])
 
 
 def announce(workshop: Workshop, number: int, url: str) -> None:
@@ -212,32 +212,32 @@ def announce(workshop: Workshop, number: int, url: str) -> None:
     assert workshop.run("replica", "announce", str(number), url, "--key", f"dev:{number + 3}").status == 0
 
 
-def standings(workshop: Workshop) -> tuple[int, list[str]]:
+def check_replicas(workshop: Workshop) -> tuple[int, list[str]]:
     """Return the exit status of a check, and its findings."""
     outcome = workshop.run("replica", "check", "--json")
     return outcome.status, sorted(one["standing"] for one in outcome.json["replicas"])
 
 
-def test_a_broker_is_told_what_it_waits_for(workshop: Workshop) -> None:
+def test_a_broker_is_advised_about_its_next_step(workshop: Workshop) -> None:
     """There is advice before the offer, before the vendor's decision, and before the announcement."""
     words = ("broker", "sync", *BROKER)
-    told = workshop.run(*words)
-    assert (told.status, told.out, "replica propose" in told.err) == (0, "", True)
+    outcome = workshop.run(*words)
+    assert (outcome.status, outcome.out, "replica propose" in outcome.err) == (0, "", True)
     publish(workshop)
     assert propose(workshop).status == 0
-    told = workshop.run(*words)
-    assert (told.status, told.out, "not decided yet" in told.err) == (0, "", True)
+    outcome = workshop.run(*words)
+    assert (outcome.status, outcome.out, "not decided yet" in outcome.err) == (0, "", True)
     decide(workshop, accept_call(1))
-    told = workshop.run(*words)
-    assert (told.status, "is not announced" in told.err, "✓ pinned" in told.out) == (0, True, True)
-    told = workshop.run("broker", "sync", "--broker", workshop.cast.broker.address, "--announce", f"{URL}/ipfs/")
-    assert (told.status, told.out) == (0, "")
-    assert f"blockota replica announce 1 {URL} --key URI" in told.err
-    assert "nobody finds" not in told.err
+    outcome = workshop.run(*words)
+    assert (outcome.status, "is not announced" in outcome.err, "✓ pinned" in outcome.out) == (0, True, True)
+    outcome = workshop.run("broker", "sync", "--broker", workshop.cast.broker.address, "--announce", f"{URL}/ipfs/")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert f"blockota replica announce 1 {URL} --key URI" in outcome.err
+    assert "nobody finds" not in outcome.err
     assert "No replica was asked" in workshop.run("replica", "check").err
 
 
-def test_failed_steps_are_told_once_each_and_counted(agreed: Workshop) -> None:
+def test_failed_steps_are_reported_once_each_and_counted(agreed: Workshop) -> None:
     """Each failed step is reported with its reason, and the last line counts them."""
     outcome = agreed.run("broker", "sync", *BROKER, "--announce", URL, "--store", "file:copies")
     refused(outcome, UNREACHABLE, "2 steps of the round failed", "could not fetch manifest of acme-thermo2 1.0.0")
