@@ -232,7 +232,7 @@ class ReadAhead:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the parts, once."""
-        while isinstance(part := self._queue.get(), bytes):
+        while isinstance(part := self._queue.get(), bytes | bytearray):
             self._room.release()
             yield part
         self._ended = True

@@ -237,7 +237,7 @@ class HttpResponse:
                 total += len(event.data)
                 if total > self._limit:
                     raise self._refused(f"its response is larger than the {self._limit} bytes that are possible")
-                yield bytes(event.data)
+                yield event.data  # a bytearray, uncopied
 
     def body(self) -> bytes:
         """Read the whole body.
