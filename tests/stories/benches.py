@@ -1,4 +1,4 @@
-"""A bench in a folder of its own, for the stories of ``blockota board``."""
+"""A bench in a temporary folder, for the stories of ``blockota board``."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Bench:
 
 
 def with_product_id(product_id: int) -> BoardProfile:
-    """A chip that is like the usual one but for its product id."""
+    """A chip that differs from the default one in its product id only."""
     return replace(STM32F103C8, product_id=product_id)
 
 
 def ends(outcome: Outcome, status: int, *words: str) -> None:
-    """Assert the exit status, and that the one error has these words."""
+    """Assert the exit status, and that the only error contains these words."""
     assert outcome.status == status, outcome.err
     (error,) = (line for line in outcome.err.splitlines() if line.startswith("Error: "))
     assert "Traceback" not in outcome.err + outcome.out

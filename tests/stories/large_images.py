@@ -1,4 +1,4 @@
-"""A configuration image of any size goes the whole road, and the memory of each command is measured."""
+"""Publish, sign and fetch a configuration image of any size, and measure the peak memory of each command."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def walk(workshop: Workshop, *, size: int) -> dict[str, int]:
 
 
 def sign_the_next(url: str) -> dict[str, int]:
-    """Propose an image that differs in a byte, and sign it: both from the store, and the one before from a repository.
+    """Propose and sign an image that differs in one byte, with images from the store and from a repository.
 
     Returns:
         The peak memory of each command, in bytes.
@@ -84,7 +84,7 @@ def sign_the_next(url: str) -> dict[str, int]:
 
 
 def pair(workshop: Workshop) -> None:
-    """Pair the product whose images may be so large."""
+    """Pair a product whose region is as large as the image."""
     contract: BlockOTAContract = workshop.contract
     reason = Reason("a story", int(time.time()), 3600)
     execute_signed(propose_pairing(contract, PRODUCT, reason=reason), workshop.chain, cast=workshop.cast)
@@ -102,14 +102,14 @@ def write_image(path: Path, size: int) -> str:
 
 
 def check_image(path: Path, digest: str) -> None:
-    """See that a file is the image, and remove it."""
+    """Assert that a file equals the image, and delete it."""
     with path.open("rb") as file:
         assert hashlib.file_digest(file, "sha256").hexdigest() == digest
     path.unlink()
 
 
 def peak_of(*words: str) -> int:
-    """Run a command in a process of its own, and return the most memory that it had, in bytes."""
+    """Run a command in a separate process, and return its peak memory in bytes."""
     command = [sys.executable, "-c", _MEASURED, "peak", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -58,7 +58,7 @@ def missing(lines: list[str], printed: str) -> list[str]:
 
 
 def steady(line: str) -> str:
-    """A line with hashes, times and block numbers replaced by fixed words."""
+    """A line with hashes, times and block numbers replaced by placeholders."""
     for pattern, word in VOLATILE:
         line = pattern.sub(word, line)
     return line.strip()

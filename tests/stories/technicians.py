@@ -1,4 +1,4 @@
-"""A technician's bench: boards that are put in and taken out, and commands that run until they are stopped."""
+"""A technician's bench: boards that are connected and removed, and commands that run until they are stopped."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TIMEOUT = 120.0
 def board(
     number: int, *, flash: bytes = b"", faults: Faults | None = None, profile: BoardProfile = STM32F103C8
 ) -> SimulatedBoard:
-    """A board with a unique id of its own."""
+    """A board with the given unique id."""
     return SimulatedBoard(profile, flash=flash, faults=faults or Faults(), unique_id=number.to_bytes(12))
 
 
 def unique_id(number: int) -> str:
-    """The unique id of `board`, as people see it."""
+    """The unique id of `board` in the form that commands print."""
     return number.to_bytes(12).hex()
 
 
@@ -56,14 +56,14 @@ class Jig:
         self.last_heard = b""
 
     def put(self, one: SimulatedBoard | None, *, is_reset: bool = True) -> None:
-        """Take out what is in, and put a board in, or none; putting it in presses reset."""
+        """Remove the present board and connect another one, or none; connecting presses reset."""
         with self._changed:
             self._board, self.heard = one, b""
             if one and is_reset:
                 one.connect()
 
     def wait_for_polls(self, count: int) -> None:
-        """Wait until the command has asked so many times whether a board is there."""
+        """Wait until the command has polled for a board this many times."""
         with self._changed:
             until = self._polls + count
             assert self._changed.wait_for(lambda: self._polls >= until, TIMEOUT)
@@ -88,7 +88,7 @@ class Jig:
 
 @dataclass
 class Command:
-    """A command that runs in a process of its own.
+    """A command in a separate process.
 
     Attributes:
         process: the process.
@@ -111,7 +111,7 @@ class Command:
             self._changed.notify_all()
 
     def wait_for(self, words: str, *, times: int = 1) -> None:
-        """Wait until so many lines have these words."""
+        """Wait until this many lines contain these words."""
 
         def is_said() -> bool:
             return sum(words in line for line in self.said) >= times
@@ -134,7 +134,7 @@ class Command:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Poll a condition of a simulated board until it holds."""
+    """Poll until a condition of a simulated board is true."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, "the condition does not come about"
@@ -143,7 +143,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 @contextmanager
 def running(*words: str) -> Iterator[Command]:
-    """Run a command of ``blockota`` in this folder, and kill what is left of it."""
+    """Run a ``blockota`` command in this folder, and kill its process if it is still running at the end."""
     pipe = subprocess.PIPE
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Mistakes and attacks: each is refused with one sentence and its exit status, and nothing is half done."""
+"""Mistakes and attacks are refused with one sentence and an exit status, and leave nothing half done."""
 
 from __future__ import annotations
 
@@ -127,14 +127,14 @@ def test_signatures_that_are_not_enough_are_refused(
 
 
 def test_a_signature_given_twice_counts_once(workshop: Workshop) -> None:
-    """The signature of one owner in two files."""
+    """Two files with the signature of one owner count as one signature."""
     propose(workshop, 1)
     shutil.copy("1.signature.json", "2.signature.json")
     refused(execute(workshop, 1, 2), REFUSED, "1 of 2")
 
 
 def test_a_key_that_is_not_an_owners_does_not_sign(workshop: Workshop) -> None:
-    """It is a red flag, which ``--yes`` does not confirm."""
+    """A key of a non-owner raises a red flag, which ``--yes`` does not confirm."""
     propose(workshop)
     outcome = workshop.run("proposal", "sign", "proposal.json", "--key", "dev:6", "--yes")
     refused(outcome, REFUSED, "red flags (stranger)")
@@ -169,7 +169,7 @@ def test_a_proposal_is_not_executed_twice(workshop: Workshop) -> None:
 
 
 def test_an_image_that_is_not_the_proposals_is_not_signed(workshop: Workshop) -> None:
-    """With another image than the proposed one there is no signature."""
+    """Signing with an image other than the proposed one is refused."""
     propose(workshop)
     words = ("--key", "dev:1", "--yes", "--image", str(NEW))
     refused(workshop.run("proposal", "sign", "proposal.json", *words), REFUSED, "not the one in the proposal")
@@ -183,7 +183,7 @@ def test_a_proposal_is_not_overwritten(workshop: Workshop) -> None:
 
 
 def test_another_chain_than_the_configured_one_is_refused(workshop: Workshop) -> None:
-    """A node of another chain is not asked anything else."""
+    """A node of another chain receives no request after the chain id."""
     settings = f'[networks.local]\nurl = "{workshop.chain.url}"\ncontract = "{workshop.contract.address}"\n'
     Path("blockota.toml").write_text(settings + "chain_id = 1\n")
     refused(workshop.run("release", "list"), REFUSED, "1337", "chain id")
@@ -223,7 +223,7 @@ def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
 
 
 def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> None:
-    """A revoked release is neither fetched nor flashed by its version, and is not the newest any more."""
+    """A revoked release is neither fetched nor flashed by its version, and is no longer the newest."""
     workshop.publish("1.0.0", OLD)
     workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="boots into a wall"))
     refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 3", "revoked")
@@ -279,7 +279,7 @@ def test_a_protected_board_is_refused(workshop: Workshop) -> None:
 
 
 def test_a_development_key_is_refused_on_a_real_chain(workshop: Workshop) -> None:
-    """The settings name a chain that is not a local one."""
+    """A development key is refused if the settings name a chain that is not local."""
     propose(workshop)
     assert workshop.run("proposal", "export-view", "-o", "view.json").status == 0
     settings = (

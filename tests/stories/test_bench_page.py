@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "bench.md"
 def test_the_board_commands_of_the_page_print_what_it_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From top to bottom, with simulated boards at the ports that the page names."""
+    """The page's commands print its output, with simulated boards at its ports."""
     monkeypatch.chdir(tmp_path)
     bench, ran = Bench(capsys), 0
     with served_boards() as ports:
@@ -39,7 +39,7 @@ def test_the_board_commands_of_the_page_print_what_it_shows(
 
 @contextmanager
 def served_boards() -> Iterator[dict[str, str]]:
-    """The boards of the page: their URLs by the ports that it names."""
+    """The URLs of the page's simulated boards, by the port names that the page uses."""
     with (
         serve_tcp(SimulatedBoard(flash=FULL)) as good,
         serve_tcp(started()) as forgotten,
@@ -49,14 +49,14 @@ def served_boards() -> Iterator[dict[str, str]]:
 
 
 def with_names(text: str, ports: dict[str, str]) -> str:
-    """What was printed, with the ports that the page names."""
+    """The printed text, with URLs replaced by the page's port names."""
     for name, url in ports.items():
         text = text.replace(url, name)
     return text
 
 
 def started() -> SimulatedBoard:
-    """A board that runs its program, whose bootloader nobody has woken yet."""
+    """A board that runs its application and whose bootloader has not been started."""
     board = SimulatedBoard(flash=APPLICATION)
     board.boot0 = False
     board.reset()
@@ -64,7 +64,7 @@ def started() -> SimulatedBoard:
 
 
 def test_the_flash_commands_of_the_page_print_what_it_shows(workshop: Workshop) -> None:
-    """A blank board, an update, the same again, and three boards of which one is not ours."""
+    """Flashing a blank board, an update, a repetition and three boards prints the page's output."""
     publish_all(workshop)
     boards = {"/dev/ttyUSB0": SimulatedBoard(), "/dev/ttyUSB1": board(2), "/dev/ttyUSB2": board(3, flash=b"theirs")}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""``blockota board erase``, ``protect`` and ``unprotect``: what they do, and what they leave when it was not meant."""
+"""``blockota board erase``, ``protect`` and ``unprotect`` change what was requested, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.stories.benches import CONFIRMED, FULL, UNIQUE_ID, Bench, ends, with_
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
-    """A bench in a folder without settings: none of these commands needs a chain."""
+    """A bench in a folder without settings: these commands need no chain."""
     monkeypatch.chdir(tmp_path)
     return Bench(capsys)
 
 
 def test_pages_are_erased_and_proven(bench: Bench) -> None:
-    """Those that were named and no others, or all of them."""
+    """Only the named pages are erased, or all pages if all are requested."""
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         outcome = bench.run("erase", "--pages", "3-4,9", "--port", url, *CONFIRMED)
@@ -38,7 +38,7 @@ def test_pages_are_erased_and_proven(bench: Bench) -> None:
 
 
 def test_what_is_erased_whole_is_not_put_back(bench: Bench) -> None:
-    """The journal of an interrupted run goes with the flash, and stays where only pages go: each is said before."""
+    """A mass erase deletes the journal of an interrupted run, a page erase keeps it; both are announced before."""
     journal = Path(".blockota/bench/interrupted") / f"{UNIQUE_ID}.json"
     journal.parent.mkdir(parents=True)
     board = SimulatedBoard(flash=FULL)
@@ -59,7 +59,7 @@ def test_what_is_erased_whole_is_not_put_back(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["stm32f407vg", "stm32l053r8", "stm32g071rb"])
 def test_other_chips_are_erased(bench: Bench, name: str) -> None:
-    """Sectors of an F4, all 512 pages of an L0 that has no erase of everything, and a G0."""
+    """Erasing works on sectors of an F4, on all 512 pages of an L0 without mass erase, and on a G0."""
     profile = PROFILES[name]
     board = SimulatedBoard(profile, flash=b"\x55" * profile.flash_size)
     pages = ("--all",) if profile.flash_size <= 65536 else ("--pages", "1")
@@ -71,7 +71,11 @@ def test_other_chips_are_erased(bench: Bench, name: str) -> None:
 
 
 def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
-    """Another board, nobody to ask, a page that is not there, no pages, both at once, a protected page."""
+    """Erasing is refused without a change on a wrong board or on wrong pages.
+
+    Cases: another board, no terminal to confirm on, a page that does not exist, no pages, both options at once, and
+    a protected page.
+    """
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         port = ("--port", url)
@@ -88,7 +92,7 @@ def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
 
 
 def test_an_erase_that_fails_says_what_state_the_flash_is_in(bench: Bench) -> None:
-    """A page that no longer erases is named, and a cable that comes off leaves pages that nobody knows of."""
+    """The error names a page that does not erase; after a lost cable it reports the pages as unknown."""
     with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(sticky_page=4))) as url:
         ends(bench.run("erase", "--pages", "3-5", "--port", url, *CONFIRMED), 4, "page 4", "replace the board")
     with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(silent_after=400))) as url:
@@ -97,7 +101,7 @@ def test_an_erase_that_fails_says_what_state_the_flash_is_in(bench: Bench) -> No
 
 
 def test_protections_are_set_and_lifted(bench: Bench) -> None:
-    """Each is asked of the board again after its reset; lifting readout protection erases everything."""
+    """Each protection is read back after the reset; lifting readout protection erases the flash."""
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         port = ("--port", url, *CONFIRMED)
@@ -116,7 +120,10 @@ def test_protections_are_set_and_lifted(bench: Bench) -> None:
 
 
 def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
-    """Neither or both, a board that is locked, a chip whose protection is not known, an unknown chip."""
+    """Ambiguous or impossible protection changes are refused.
+
+    Cases: neither or both options, a locked board, a chip whose protection is unknown, and an unknown chip.
+    """
     closed = SimulatedBoard()
     closed.protect(readout=True)
     with serve_tcp(closed) as url:
@@ -137,7 +144,7 @@ def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
 
 @contextmanager
 def on_a_terminal(*words: str) -> Iterator[Callable[[str], str]]:
-    """Run a command on a terminal of its own; yields what types an answer and returns all that was printed."""
+    """Run a command on a pseudo-terminal. Yields a function that types an answer and returns all output."""
     child, terminal = pty.fork()
     if not child:
         os.chdir(ROOT)
@@ -166,7 +173,7 @@ def _printed(terminal: int, *, until: str) -> str:
 
 
 def test_a_person_types_the_boards_name() -> None:
-    """The last four characters are enough, and other ones leave the board alone."""
+    """The last four characters of the unique id confirm; others leave the board unchanged."""
     board = SimulatedBoard(flash=FULL)
     with serve_tcp(board) as url:
         with on_a_terminal("erase", "--pages", "5", "--port", url) as type_in:

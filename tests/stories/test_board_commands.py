@@ -1,4 +1,4 @@
-"""``blockota board`` as a technician types it, with the mistakes that people make."""
+"""``blockota board`` as a technician types it, including common mistakes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from tests.stories.benches import APPLICATION, FULL, UNIQUE_ID, Bench, ends, wit
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
-    """A bench in a folder without settings: none of these commands needs a chain."""
+    """A bench in a folder without settings: these commands need no chain."""
     monkeypatch.chdir(tmp_path)
     return Bench(capsys)
 
 
 def test_identify_says_what_a_board_is(bench: Bench) -> None:
-    """Chip, bootloader, flash, unique id, protections and commands, for people and for machines."""
+    """Identify prints chip, bootloader, flash, unique id, protections and commands, as text and as JSON."""
     guarded = SimulatedBoard()
     guarded.protect(pages=[3, 9])
     with serve_tcp(guarded) as url:
@@ -52,7 +52,7 @@ def test_identify_says_what_a_board_is(bench: Bench) -> None:
 
 
 def test_identify_says_what_it_does_not_know(bench: Bench) -> None:
-    """A chip that is not in the table, and a board that is protected from being read."""
+    """Identify reports what is unknown about a chip outside the table and about a readout-protected board."""
     with serve_tcp(SimulatedBoard(with_product_id(0x999))) as url:
         assert "not supported, product id 0x999" in bench.run("identify", "--port", url).out
     closed = SimulatedBoard()
@@ -63,7 +63,7 @@ def test_identify_says_what_it_does_not_know(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("baud", "found"), [("57600", 57600), ("auto", 256000)])
 def test_a_running_board_is_reached_by_its_lines(bench: Bench, baud: str, found: int) -> None:
-    """Behind a serial server the board is reset into its bootloader, at a named speed or at the fastest."""
+    """Behind a serial server the board is reset into its bootloader, at a given speed or at the fastest one."""
     running = SimulatedBoard(flash=APPLICATION)
     running.boot0 = False
     running.reset()
@@ -84,7 +84,7 @@ def test_a_running_board_is_reached_by_its_lines(bench: Bench, baud: str, found:
     ids=["whole", "odd", "options", "system", "unit"],
 )
 def test_memories_are_read_into_a_file(bench: Bench, words: tuple[str, ...], address: int, length: int) -> None:
-    """The whole flash by default, and other memories by their addresses."""
+    """Read saves the whole flash by default, and other memories by address."""
     with serve_tcp(SimulatedBoard(flash=FULL)) as url:
         outcome = bench.run("read", "-o", "out.bin", "--port", url, "--json", *words)
     if not length:
@@ -98,7 +98,7 @@ def test_memories_are_read_into_a_file(bench: Bench, words: tuple[str, ...], add
 
 
 def test_a_file_is_whole_or_absent(bench: Bench) -> None:
-    """A cable that comes off leaves no file, and a file that is there is not replaced unasked."""
+    """A lost cable leaves no file, and an existing file is replaced only on request."""
     with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(silent_after=500))) as url:
         ends(bench.run("read", "-o", "out.bin", "--port", url), 4, "fell silent in Read Memory")
     assert not list(Path().iterdir())
@@ -123,14 +123,18 @@ def test_a_file_is_whole_or_absent(bench: Bench) -> None:
     ids=["nowhere", "beyond", "nothing", "reserved"],
 )
 def test_memory_that_is_not_there_is_not_asked_for(bench: Bench, words: tuple[str, ...]) -> None:
-    """The board is never asked for an address that it does not have, and the error names those that it has."""
+    """An address outside the chip's memories is never sent to the board, and the error lists the memories."""
     with serve_tcp(SimulatedBoard(flash=FULL)) as url:
         ends(bench.run("read", "-o", "out.bin", "--port", url, *words), 3, "0x08000000-0x0800ffff", "0x1ffff800")
     assert not Path("out.bin").exists()
 
 
 def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
-    """No such port, a file, a closed TCP port, no lines, no serial server, a wrong speed, a wrong wiring."""
+    """Each mistake with a port has its own error.
+
+    Cases: a missing port, a file, a closed TCP port, no control lines, no serial server, a wrong speed and a wrong
+    wiring.
+    """
     Path("image.bin").write_bytes(FULL)
     for words, status, says in (
         (("/dev/ttyUSB99",), 4, "Plug the adapter in"),
@@ -153,7 +157,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
 
 
 def test_the_doctor_tells_and_counts_as_success_what_can_be_flashed(bench: Bench) -> None:
-    """Exit 0 with findings that are fine, exit 4 with the one that hinders as the error."""
+    """The doctor exits with 0 if the board can be flashed, and with 4 and an error otherwise."""
     with serve_tcp(SimulatedBoard()) as url:
         outcome = bench.run("doctor", "--port", url)
         assert outcome.status == 0
@@ -170,7 +174,7 @@ def test_the_doctor_tells_and_counts_as_success_what_can_be_flashed(bench: Bench
 
 
 def entry(number: int) -> BenchEntry:
-    """One line's contents."""
+    """The fields of one log line."""
     board = f"424c4f434b4f54410000{number:04x}"
     return BenchEntry(
         time=1_800_000_000 + number,
@@ -190,7 +194,7 @@ def entry(number: int) -> BenchEntry:
 
 
 def test_the_log_is_shown_and_proven(bench: Bench) -> None:
-    """All lines or those of one board, always after the whole log was proven; a removed line shows."""
+    """The whole log is verified before all lines or those of one board are shown; a deleted line is detected."""
     kept = BenchLog(BENCH_LOG)
     BENCH_LOG.parent.mkdir(parents=True)
     ends(bench.run("log"), 2, "cannot read the bench log")
@@ -207,7 +211,7 @@ def test_the_log_is_shown_and_proven(bench: Bench) -> None:
 
 
 def test_simulate_serves_a_board(tmp_path: Path) -> None:
-    """It prints the URL, as JSON where that is asked for, ends by Ctrl-C, and takes all of the simulator's options."""
+    """Simulate prints the URL, also as JSON, accepts all options of the simulator, and ends on Ctrl-C."""
     words = [sys.executable, "-m", "blockota", "board", "simulate", "--json", "--unique-id", "00" * 12, "--boot0", "1"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
@@ -230,19 +234,19 @@ def test_simulate_serves_a_board(tmp_path: Path) -> None:
     ids=["chip", "fault", "port"],
 )
 def test_simulate_refuses_what_makes_no_board(bench: Bench, words: tuple[str, ...], status: int, says: str) -> None:
-    """The simulator's own refusals end as those of every command."""
+    """Errors of the simulator are reported like those of every command."""
     ends(bench.run("simulate", *words), status, says)
 
 
 def test_simulate_lists_its_options(bench: Bench) -> None:
-    """Those of the simulator are one question away."""
+    """``simulate -- --help`` lists the options of the simulator."""
     outcome = bench.run("simulate", "--", "--help")
     assert outcome.status == 0
     assert "--readout-protected" in outcome.out
 
 
 def test_options_of_chain_and_store_are_not_shown() -> None:
-    """A board is looked at without either."""
+    """The help of board commands lists no chain or store option."""
     for command in board_group.commands.values():
         names: set[Any] = {parameter.name for parameter in command.params}
         assert not names & {"config", "network", "store"}
@@ -250,11 +254,11 @@ def test_options_of_chain_and_store_are_not_shown() -> None:
 
 
 def test_the_wirings_are_those_of_the_library() -> None:
-    """The options are there without loading what carries them out."""
+    """The wiring options equal the library's wirings, although the help does not import the library."""
     assert tuple(LIBRARY_WIRINGS) == WIRINGS
 
 
 @pytest.mark.parametrize(("pages", "text"), [([], ""), ([3], "3"), ([9, 3, 4], "3-4,9"), (range(64), "0-63")])
 def test_page_numbers_are_written_as_they_are_typed(pages: list[int], text: str) -> None:
-    """Runs become spans."""
+    """Consecutive page numbers are printed as ranges."""
     assert page_runs(pages) == text

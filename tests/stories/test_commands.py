@@ -1,4 +1,4 @@
-"""What all commands have in common: help with an example, ``--json``, errors, and output for terminals and pipes."""
+"""Properties of all commands: help with an example, ``--json``, errors, and output on terminals and pipes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.stories.conftest import PRODUCT, Workshop
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command below a group, with the words that call it."""
+    """Every command below a group, with the words that invoke it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -46,7 +46,7 @@ def test_every_command_has_a_screen_of_help_with_an_example(
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_command_takes_json(words: tuple[str, ...]) -> None:
-    """Every command has the option."""
+    """Every command accepts ``--json``."""
     assert "--json" in {option for parameter in ALL[words].params for option in parameter.opts}
 
 

@@ -56,7 +56,7 @@ def test_up_twice_changes_nothing(port: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_status_says_what_runs(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status reports whether the chain runs."""
+    """Status reports whether the chain is running."""
     assert run(["dev", "status", "--port", port, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"running": False}
     assert run(["dev", "up", "--port", port]) == 0
@@ -66,14 +66,14 @@ def test_status_says_what_runs(port: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_port_in_use_is_reported(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """If another program listens there, up fails and starts nothing."""
+    """If another program listens on the port, up fails and starts nothing."""
     with socket.create_server(("127.0.0.1", int(port))):
         assert run(["dev", "up", "--port", port]) == 5
     assert f"port {port} is in use" in capsys.readouterr().err
 
 
 def test_existing_settings_are_not_overwritten(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An existing blockota.toml stays, and a note says so."""
+    """An existing blockota.toml is not changed, and a note reports this."""
     Path("blockota.toml").write_text("# mine\n")
     assert run(["dev", "up", "--port", port]) == 0
     assert Path("blockota.toml").read_text() == "# mine\n"
@@ -81,7 +81,7 @@ def test_existing_settings_are_not_overwritten(port: str, capsys: pytest.Capture
 
 
 def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
-    """After SIGKILL, up starts again from the state that was saved every few seconds."""
+    """After SIGKILL, up restores the last state saved, at most a few seconds old."""
     assert run(["dev", "up", "--port", port]) == 0
     chain = LocalChain(Path(".blockota"), int(port))
     state = chain.folder / "chain.json"
@@ -96,7 +96,7 @@ def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
 
 
 def is_json(path: Path) -> bool:
-    """Whether a file is there and complete."""
+    """Whether a file exists and is complete JSON."""
     try:
         json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def is_json(path: Path) -> bool:
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    """Wait for something that comes within seconds on a quiet machine."""
+    """Poll until a condition is true."""
     deadline = time.monotonic() + 120
     while not done():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""A technician's store is empty: the image comes from the vendor, from brokers or from gateways, and is proven."""
+"""With an empty store, the image comes from the vendor, brokers or gateways, and is verified."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _, BLOCKS = blocks_of(IMAGE.read_bytes())
 
 @pytest.fixture
 def bench(workshop: Workshop) -> Workshop:
-    """A workshop in which 1.0.0 is published, and whose own store has been emptied; the vendor's is put aside."""
+    """A workshop in which 1.0.0 is published and whose store is empty; the vendor's content is kept elsewhere."""
     workshop.publish("1.0.0", IMAGE)
     empty_store(workshop)
     return workshop
 
 
 def empty_store(workshop: Workshop) -> None:
-    """Put the store's content aside."""
+    """Move the store's content away."""
     store = workshop.folder / ".blockota" / "store"
     shutil.rmtree(workshop.folder / "vendor-store", ignore_errors=True)
     store.rename(workshop.folder / "vendor-store")
@@ -56,13 +56,13 @@ def empty_store(workshop: Workshop) -> None:
 
 @contextmanager
 def gateways(*vice: Callable[[Handler, bytes], object]) -> Iterator[list[Gateway]]:
-    """Gateways with the image, one for each vice."""
+    """Gateways with the image, one for each kind of fault."""
     with ExitStack() as stack:
         yield [stack.enter_context(serving(BLOCKS, one)) for one in vice]
 
 
 def announce(workshop: Workshop, *uris: str) -> None:
-    """Have brokers agree with the vendor, and announce these URLs."""
+    """Have brokers agree with the vendor and announce these URLs."""
     deployed = json.loads((workshop.folder / "deployments" / "1337.json").read_text())
     for number, (key, uri) in enumerate(zip(BROKERS, uris, strict=False), 1):
         assert workshop.run("replica", "propose", *RELEASE, "--key", key).status == 0
@@ -82,7 +82,7 @@ def settings(workshop: Workshop, **lists: list[str]) -> None:
 
 
 def test_a_board_is_flashed_from_the_one_honest_replica_of_three(bench: Workshop, board_url: str) -> None:
-    """The store is empty, one broker lies, one has lost the image: the board gets the release, and both are named."""
+    """With one lying and one incomplete replica, the board gets the release and both are reported."""
     with gateways(vices.flips_bit(0.5), vices.honest, vices.honest) as (liar, ignorant, honest):
         ignorant.blocks = {}
         announce(bench, liar.url, ignorant.url + "/ipfs", honest.url)
@@ -100,7 +100,7 @@ def test_a_board_is_flashed_from_the_one_honest_replica_of_three(bench: Workshop
 
 
 def test_the_vendor_s_own_repository_serves(bench: Workshop) -> None:
-    """`repository serve` on the vendor's store is a source like any other."""
+    """`repository serve` on the vendor's store is a valid source."""
     (bench.folder / "vendor-store").rename(".blockota/store")
     with repositories.serving(bench.folder) as served:
         settings(bench, vendor_sources=[served.url])
@@ -111,7 +111,7 @@ def test_the_vendor_s_own_repository_serves(bench: Workshop) -> None:
 
 
 def test_a_repository_that_asks_for_a_token_serves_who_has_it(bench: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made by `repository token`, kept in a variable, and named in the settings; without it the others are asked."""
+    """A token from `repository token`, named in the settings, grants access; without it other sources are used."""
     token = bench.run("repository", "token", "bench-3", "--json").json
     Path("tokens").write_text(token["line"])
     (bench.folder / "vendor-store").rename(".blockota/store")
@@ -131,7 +131,7 @@ def test_a_repository_that_asks_for_a_token_serves_who_has_it(bench: Workshop, m
 
 
 def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
-    """What serves early keeps those behind it from being asked."""
+    """Sources are asked in order of priority; once one serves, later ones are not asked."""
     with gateways(vices.honest, vices.honest, vices.honest) as (named, vendor, gateway):
         settings(bench, vendor_sources=[vendor.url], gateways=[gateway.url])
         assert bench.run(*FETCH, "--source", named.url).status == 0
@@ -149,7 +149,7 @@ def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
 
 
 def test_liars_alone_fail_check_four_and_leave_nothing(bench: Workshop, board_url: str) -> None:
-    """Neither the file nor the board gets anything; the store keeps no block of it."""
+    """If all sources lie, check 4 fails; no file, board or store block is written."""
     with gateways(vices.flips_bit(0.1), vices.flips_bit(0.9)) as liars:
         announce(bench, *[liar.url for liar in liars])
         for outcome in (bench.run(*FETCH), bench.flash(board_url)):
@@ -166,7 +166,7 @@ def test_liars_alone_fail_check_four_and_leave_nothing(bench: Workshop, board_ur
 
 
 def test_nobody_who_serves_is_out_of_reach(bench: Workshop) -> None:
-    """The sentence tells what was tried, and what to do."""
+    """If no source is reachable, the error lists the sources that were tried, and the remedy."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -184,14 +184,14 @@ def test_nobody_who_serves_is_out_of_reach(bench: Workshop) -> None:
 
 @pytest.mark.parametrize("word", ["ftp://x", "gateway.example", "https://x?y"])
 def test_a_source_that_is_no_address_is_told_at_once(bench: Workshop, word: str) -> None:
-    """On the command line and in the settings, before anybody is asked."""
+    """An invalid source, as option or in the settings, is refused before any request."""
     refused(bench.run(*FETCH, "--source", word), USAGE, "is not the URL of a gateway")
     settings(bench, gateways=[word])
     refused(bench.run(*FETCH), USAGE, "is not the URL of a gateway")
 
 
 def test_a_bar_is_shown_on_a_terminal_alone(bench: Workshop) -> None:
-    """It is on stderr while the image comes, and neither with --json nor where stderr is no terminal."""
+    """The progress bar appears on stderr only if it is a terminal, and never with --json."""
     with gateways(vices.honest) as (gateway,):
         words = [sys.executable, "-m", "blockota", *FETCH, "--force", "--source", gateway.url]
         for more, is_shown in (([], True), (["--json"], False)):
@@ -202,7 +202,7 @@ def test_a_bar_is_shown_on_a_terminal_alone(bench: Workshop) -> None:
 
 @pytest.mark.usefixtures("bench")
 def test_a_fetch_that_is_told_to_end_leaves_nothing_behind() -> None:
-    """A service manager or a time limit sends SIGTERM; it ends like Ctrl-C, with no half file beside the output."""
+    """SIGTERM, as from a service manager, ends a fetch like Ctrl-C and leaves no partial file."""
     with gateways(vices.drips) as (slow,):
         words = [sys.executable, "-m", "blockota", *FETCH, "--source", slow.url]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -229,7 +229,7 @@ def on_a_terminal(words: list[str]) -> str:
         while part := os.read(terminal, 1 << 16):
             printed += part
     except OSError:
-        pass  # on Linux the end of a terminal is an error
+        pass  # Linux reports the end of a terminal as EIO
     os.close(terminal)
     assert done.returncode == 0, printed.decode()
     return printed.decode()
