@@ -51,7 +51,7 @@ def published(workshop: Workshop) -> Workshop:
 
 
 def flash_at_once(workshop: Workshop, *boards: SimulatedBoard, options: tuple[str, ...] = ()) -> Outcome:
-    """Flash boards at the same time."""
+    """Flash several boards concurrently."""
     with ExitStack() as stack:
         urls = [stack.enter_context(serve_tcp(one)) for one in boards]
         ports = [word for url in urls for word in ("--port", url)]
@@ -59,7 +59,7 @@ def flash_at_once(workshop: Workshop, *boards: SimulatedBoard, options: tuple[st
 
 
 def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> None:
-    """Each has its own result; the exit status is the worst, and the release was proven once."""
+    """Each board has its own result; the exit status is the worst one, and the release was verified once."""
     boards = (
         board(1),
         board(2, faults=Faults(flipped_bit=0x0800_0100)),
@@ -82,7 +82,7 @@ def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> No
 
 
 def test_boards_that_do_not_tell_their_unique_id_are_no_copies() -> None:
-    """Two that are readout protected, at two ports at a time, are worked on; two of the same unique id are not."""
+    """Two readout-protected boards are not taken for one; two boards with the same unique id are."""
     busy = BusyBoards()
     with busy.claim(""), busy.claim(""), busy.claim(unique_id(1)):
         again = busy.claim(unique_id(1))
@@ -91,7 +91,7 @@ def test_boards_that_do_not_tell_their_unique_id_are_no_copies() -> None:
 
 
 def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None:
-    """Checks 1 to 5 once, then each board by its port."""
+    """The output has checks 1 to 5 once, and each board by its port."""
     outcome = flash_at_once(published, board(1), board(2, flash=b"somebody else's"))
     assert outcome.status == 3
     assert [line[:4] for line in outcome.out.splitlines()[:5]] == [f"✓  {number}" for number in range(1, 6)]
@@ -105,7 +105,7 @@ def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None
 
 
 def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
-    """Two runs on one journal would mix; one of them goes on."""
+    """If two ports lead to one board, only one run continues, because both would share a journal."""
     outcome = flash_at_once(published, board(1), board(1), options=("--json",))
     assert outcome.status == 3
     kinds = sorted(one["result"].partition(":")[0] for one in outcome.json["results"])
@@ -124,14 +124,14 @@ def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
     ids=["twice", "both", "inversion", "address", "log"],
 )
 def test_mistakes_are_told_before_anything_is_done(published: Workshop, words: tuple[str, ...], says: str) -> None:
-    """Exit status 2, and no board is disturbed."""
+    """Usage errors exit with status 2 before a board is contacted."""
     outcome = published.run("flash", "--product", PRODUCT, *words)
     assert outcome.status == 2, outcome.err
     assert says in outcome.err
 
 
 def test_a_product_is_asked_for(published: Workshop) -> None:
-    """Only --resume knows it by itself."""
+    """Without a product the command is refused, except with --resume, which takes it from the journal."""
     outcome = published.run("flash", "--port", "socket://localhost:1")
     assert (outcome.status, "no product given. Name the product (--product NAME" in outcome.err) == (2, True)
     outcome = published.run("flash", "--port", "socket://localhost:1", "--resume")
@@ -139,7 +139,7 @@ def test_a_product_is_asked_for(published: Workshop) -> None:
 
 
 def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
-    """With who did it, what it held, what it holds and how that is known; the number and hash are printed."""
+    """The log records operator, previous and new contents and the kind of proof; number and hash are printed."""
     with serve_tcp(board(1, flash=OLD.read_bytes())) as url:
         first = published.flash(url, "--operator", "Ada", "--read-back")
         second = published.flash(url, "--json")
@@ -160,7 +160,7 @@ def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
 
 
 def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
-    """Before a board is touched: what is written behind a gap would hide it."""
+    """An incomplete log is refused before a board is contacted; a new line after a gap would hide the gap."""
     with serve_tcp(target := board(1)) as url:
         assert published.flash(url, "--log", "mine.jsonl", "--version", "1.0.0").status == 0
         assert published.flash(url, "--log", "mine.jsonl").status == 0
@@ -178,7 +178,7 @@ def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
 
 @pytest.mark.parametrize("said", [True, False], ids=["said", "not-said"])
 def test_a_chip_is_erased_by_one_command_only_where_that_is_said(published: Workshop, *, said: bool) -> None:
-    """What lies beyond the flash that the chip reports goes with it."""
+    """Mass erase is used only with consent, because it also erases flash beyond the reported size."""
     full = NEW.read_bytes() + bytes(index % 251 for index in range(FLASH_SIZE - len(NEW.read_bytes())))
     Path("full.bin").write_bytes(full)
     product = published.contract.paired_product(PRODUCT)
@@ -193,7 +193,7 @@ def test_a_chip_is_erased_by_one_command_only_where_that_is_said(published: Work
 
 
 def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:
-    """It ends as done, and says so."""
+    """Flashing the installed image again succeeds and reports that nothing changed."""
     with serve_tcp(board(1, flash=NEW.read_bytes())) as url:
         outcome = published.flash(url)
     assert outcome.status == 0
@@ -203,14 +203,14 @@ def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:
 
 @pytest.fixture
 def slow() -> Iterator[tuple[SimulatedBoard, str]]:
-    """A board whose adapter is so slow that a signal comes while it is written, and its port."""
+    """A board whose slow adapter lets a signal arrive during writing, and its port."""
     one = SimulatedBoard(flash=OLD.read_bytes(), unique_id=(1).to_bytes(12), times=TimeModel(baud=115200, latency=0.12))
     with serve_tcp(one) as url:
         yield one, url
 
 
 def is_erased(one: SimulatedBoard) -> bool:
-    """Whether a board was erased, and not written to the end."""
+    """Whether a board was erased and not completely written."""
     return one.flash[:8] == b"\xff" * 8
 
 
@@ -219,7 +219,10 @@ def is_erased(one: SimulatedBoard) -> bool:
 def test_the_state_is_told_however_often_the_end_is_asked_for(
     slow: tuple[SimulatedBoard, str], number: signal.Signals
 ) -> None:
-    """Pressed until it ends: status 130, the state, the remedy, and a line in the log; the second press is answered."""
+    """Repeated Ctrl-C ends with status 130, the board's state, the remedy and a log line.
+
+    The second signal is acknowledged.
+    """
     one, url = slow
     with running(*WORDS, "--port", url, "--no-stub") as work:
         wait_until(lambda: is_erased(one))
@@ -238,7 +241,7 @@ def test_the_state_is_told_however_often_the_end_is_asked_for(
 
 @pytest.mark.usefixtures("published")
 def test_a_terminal_that_goes_away_ends_the_work_as_control_c_does(slow: tuple[SimulatedBoard, str]) -> None:
-    """Its window is closed, or ssh breaks off: status 130, and a line in the log."""
+    """SIGHUP, as from a closed window or a lost ssh session, ends with status 130 and a log line."""
     one, url = slow
     terminal, end = pty.openpty()
     words = ["setsid", "--ctty", sys.executable, "-m", "blockota", *WORDS, "--port", url, "--no-stub"]

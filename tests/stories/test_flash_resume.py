@@ -1,4 +1,4 @@
-"""``flash --resume``: what an interruption leaves, and what completes it."""
+"""``flash --resume``: the state that an interruption leaves, and its completion."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ RESUMED = ("--image", str(LARGE))
 
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
-    """A workshop where 1.0.0 is in the store and 1.2.0, which fills the flash, in a file."""
+    """A workshop with 1.0.0 in the store, and 1.2.0, which fills the flash, in a file."""
     workshop.publish("1.0.0", OLD)
     workshop.decide(publish_call([release_of(IMAGE, version=Version(1, 2, 0))]))
     return workshop
 
 
 def journals() -> list[Path]:
-    """The journals of interrupted runs."""
+    """The journal files of interrupted runs."""
     return sorted(JOURNALS.glob("*.json"))
 
 
 def begun(workshop: Workshop, url: str) -> Outcome:
-    """A run that is cut short while the flash is changed."""
+    """A run that is interrupted while the flash is changed."""
     outcome = workshop.flash(url, "--image", str(LARGE), "--no-stub")
     assert outcome.status == 4, outcome.err
     assert [one.stem for one in journals()] == [unique_id(1)]
@@ -55,7 +55,7 @@ def begun(workshop: Workshop, url: str) -> Outcome:
 
 
 class CountedBoard(SimulatedBoard):
-    """A board that counts what the host sends."""
+    """A board that counts the bytes that the host sends."""
 
     heard = 0
 
@@ -66,7 +66,7 @@ class CountedBoard(SimulatedBoard):
 
 
 def holding_old(**faults: int) -> SimulatedBoard:
-    """A board with 1.0.0, and with bytes of somebody else's in the last page that 1.2.0 reaches."""
+    """A board with 1.0.0, and with foreign bytes in the last page that 1.2.0 reaches."""
     flash = OLD.read_bytes().ljust(len(IMAGE), b"\xff") + REST
     return board(1, flash=flash, faults=Faults(**faults))
 
@@ -82,7 +82,7 @@ def holding_old(**faults: int) -> SimulatedBoard:
     ids=["first erase", "first write", "write", "late write"],
 )
 def test_a_power_cut_is_told_and_completed(published: Workshop, fault: dict[str, int], says: str, then: str) -> None:
-    """The error says what the board holds now; --resume needs no product, and puts bytes beside the image back."""
+    """The error reports the board's state; --resume needs no product, and restores the bytes beside the image."""
     with serve_tcp(cut := holding_old(**fault)) as url:
         assert says in begun(published, url).err
         assert cut.flash != IMAGE
@@ -102,7 +102,7 @@ def test_a_power_cut_is_told_and_completed(published: Workshop, fault: dict[str,
 
 @pytest.mark.parametrize("part", [0.55, 0.7, 0.85], ids=lambda part: f"{part:.0%}")
 def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(published: Workshop, part: float) -> None:
-    """The bootloader still waits for the rest of it: it is brought back without a byte that could erase anything."""
+    """A bootloader in a half-received frame is recovered without a byte that could erase flash."""
     counted = CountedBoard(flash=OLD.read_bytes())
     with serve_tcp(counted) as url:
         assert published.flash(url, "--image", str(LARGE), "--no-stub").status == 0
@@ -116,7 +116,7 @@ def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(publishe
 
 
 def test_a_damaged_journal_of_another_board_is_in_nobodys_way(published: Workshop) -> None:
-    """Only the board's own is read."""
+    """A damaged journal of another board is ignored."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
         begun(published, url)
         (JOURNALS / f"{unique_id(2)}.json").write_text("{")
@@ -126,7 +126,7 @@ def test_a_damaged_journal_of_another_board_is_in_nobodys_way(published: Worksho
 
 
 def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
-    """And a board that was completed has nothing left to resume."""
+    """Repeating the command completes the board; afterwards --resume has no journal to continue."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
         begun(published, url)
         assert published.flash(url, "--image", str(LARGE)).status == 0
@@ -136,7 +136,7 @@ def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
 
 
 def test_another_board_is_not_resumed(published: Workshop) -> None:
-    """The journal is of one board, and of one release."""
+    """A journal is valid for one board and one release only."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
         begun(published, url)
         named = published.run("flash", "--resume", "--port", url, "--product", PRODUCT, "--version", "1.0.0")
@@ -149,7 +149,7 @@ def test_another_board_is_not_resumed(published: Workshop) -> None:
 
 
 def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) -> None:
-    """The checks hold again; another release may go on the board without further consent."""
+    """A resumed release is checked again; if it was revoked, another release needs no further consent."""
     cut = board(1, flash=OLD.read_bytes(), faults=Faults(power_cut_in_program=20_000))
     with serve_tcp(cut) as url:
         begun(published, url)
@@ -163,7 +163,7 @@ def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) 
 
 
 def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published: Workshop) -> None:
-    """Another release that does not reach there is refused until the journal, which has them, is moved away."""
+    """A release that ends before the journal's preserved bytes is refused until the journal is moved away."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
         begun(published, url)
         published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))
@@ -178,7 +178,7 @@ def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published
 
 @contextmanager
 def served_slowly() -> Iterator[tuple[SimulatedBoard, str]]:
-    """A board on a line of 115200 baud, as an adapter with a reset wire shows it."""
+    """A board at 115200 baud behind an adapter with a reset line."""
     slow = SimulatedBoard(unique_id=(1).to_bytes(12), times=TimeModel(baud=115200))
     with serve_rfc2217(slow) as url:
         yield slow, url
@@ -186,7 +186,7 @@ def served_slowly() -> Iterator[tuple[SimulatedBoard, str]]:
 
 @pytest.mark.usefixtures("published")
 def test_control_c_tells_what_is_half_done(workshop: Workshop) -> None:
-    """Status 130, the state in words and in the log, the journal kept; --resume completes it."""
+    """Ctrl-C exits with 130, reports and logs the state, and keeps the journal; --resume completes the board."""
     way = ("--wiring", "dtr-rts")
     with served_slowly() as (slow, url):
         with running(*WORDS, *RESUMED, "--port", url, *way, "--json") as work:

@@ -1,4 +1,4 @@
-"""``flash --watch``: board after board at one port, until Ctrl-C."""
+"""``flash --watch`` flashes one board after another at one port until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def jig() -> Iterator[tuple[Jig, str]]:
 
 @pytest.mark.usefixtures("published")
 def test_boards_are_flashed_one_after_another(jig: tuple[Jig, str]) -> None:
-    """Three of them; each is told, has its line in the log, and is in the one JSON object at the end."""
+    """Each of three boards is reported, logged, and listed in the one JSON object at the end."""
     place, url = jig
     boards = [board(1), board(2, flash=OLD.read_bytes()), board(3, flash=NEW.read_bytes())]
     with running(*WORDS, "--watch", "--port", url, "--json") as work:
@@ -78,7 +78,7 @@ def test_boards_are_flashed_one_after_another(jig: tuple[Jig, str]) -> None:
 
 @pytest.mark.usefixtures("published")
 def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
-    """Also when its reset is pressed, and when it is taken out and put in again."""
+    """A flashed board is not flashed again, even after a reset or after it was removed and reconnected."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -97,7 +97,7 @@ def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
 
 @pytest.mark.usefixtures("published")
 def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[Jig, str]) -> None:
-    """While it stays in it is left alone; the second time its interrupted run is gone on with."""
+    """A failed board is retried only after it was reconnected; the interrupted run is then resumed."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url, "--no-stub") as work:
         work.wait_for("Put a board in")
@@ -117,7 +117,7 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
 
 @pytest.mark.usefixtures("published")
 def test_boards_that_do_not_tell_their_unique_id_are_each_worked_on(jig: tuple[Jig, str]) -> None:
-    """Two that are readout protected: both are refused, and nobody takes the second for the first."""
+    """Two readout-protected boards are both refused, and the second is not taken for the first."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -136,7 +136,7 @@ def test_boards_that_do_not_tell_their_unique_id_are_each_worked_on(jig: tuple[J
 
 @pytest.mark.usefixtures("published")
 def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> None:
-    """In the middle of an erase, and put back without a reset: it is found, and page 127 stays as it is."""
+    """A board disconnected during an erase is resumed without a reset, and page 127 stays unchanged."""
     place, url = jig
     place.last_heard = bytes((Command.ERASE, Command.ERASE ^ 0xFF))
     flash = OLD.read_bytes().ljust(127 * 1024, b"\xff") + b"calibration".ljust(1024, b"!")
@@ -154,7 +154,7 @@ def test_a_board_whose_cable_came_off_is_gone_on_with(jig: tuple[Jig, str]) -> N
 
 
 def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: Workshop, jig: tuple[Jig, str]) -> None:
-    """The chain is asked again for each board."""
+    """The chain is queried for each board, so a revocation takes effect at once."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:
         work.wait_for("Put a board in")
@@ -177,7 +177,7 @@ def test_a_release_that_is_revoked_meanwhile_is_refused_from_then_on(published: 
 
 @pytest.mark.usefixtures("published")
 def test_a_port_that_vanishes_is_waited_for() -> None:
-    """An adapter that travels with its board is unplugged with it; with a reset wire nobody has to press anything."""
+    """A port that vanishes with its adapter is waited for; with a reset line no one has to press reset."""
     port = free_port()
     url, options = f"rfc2217://127.0.0.1:{port}", ("--wiring", "dtr-rts", "--baud", "auto")
     with running(*WORDS, "--watch", "--port", url, *options, "--json") as work:
@@ -196,7 +196,7 @@ def test_a_port_that_vanishes_is_waited_for() -> None:
 
 @pytest.mark.usefixtures("published")
 def test_a_board_with_a_program_that_talks_is_not_taken_for_one_to_flash(jig: tuple[Jig, str]) -> None:
-    """BOOT0 at 0: what it prints is no answer of a bootloader."""
+    """Output of an application, with BOOT0 at 0, is not taken for a bootloader's answer."""
     talker = board(1, flash=NEW.read_bytes())
     talker.boot0 = False
     place, url = jig

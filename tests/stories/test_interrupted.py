@@ -1,4 +1,4 @@
-"""Runs that something cuts short: what the board holds then, and what the same command makes of it."""
+"""Interrupted runs: the contents that they leave, and the result of repeating the command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_CONSENT = Consent()
 
 
 def proven(image: bytes, version: Version) -> ProvenRelease:
-    """An image that passed checks 1 to 5 as that version."""
+    """An image that passed checks 1 to 5 as this version."""
     answer = answer_with(release=release_of(image, version=version))
     return prove_release(answer, TRUST, read_image=lambda _: image)
 
@@ -43,12 +43,12 @@ HISTORY: tuple[Release, ...] = (FIRST.release, SECOND.release, THIRD.release)
 
 
 def bench_of(board: SimulatedBoard) -> BoardSession:
-    """A bench with the board, in this process: silence costs no time there."""
+    """A bench with the board in this process, where silence takes no time."""
     return bench_on(RunningLink(board))
 
 
 def searched(*history: Release) -> KnownReleases:
-    """Those releases, as the chain's record of the product; there is no other product."""
+    """The chain's record with these releases and no other product."""
     return KnownReleases(history, lambda: ())
 
 
@@ -66,7 +66,7 @@ def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_C
 
 
 def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command() -> None:
-    """Whatever number of bytes came through, the second run needs no option, or says that all is done."""
+    """Repeating the command completes a first flashing after a cut at any byte, or reports that it was done."""
     said: set[str] = set()
     for cut in sampled(range(1, _bytes_until_proven() + 1, 7), one_in=4):
         board = SimulatedBoard(faults=Faults(silent_after=cut))
@@ -84,7 +84,7 @@ def _run_again(board: SimulatedBoard) -> str:
 
 
 def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown() -> None:
-    """While an old release is half erased nobody can say what it was: the error names the option beforehand."""
+    """An update cut in the erase needs --replace-unknown, which the error names beforehand."""
     kinds: set[str] = set()
     for cut in sampled(range(3000, 45_000, 4001), one_in=3):
         board = SimulatedBoard(flash=NEXT, faults=Faults(silent_after=cut))
@@ -98,7 +98,7 @@ def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown()
 
 
 def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
-    """Once every page of the old release is erased, the same command is enough."""
+    """After every old page was erased, repeating the command completes the update."""
     board = SimulatedBoard(flash=IMAGE)
     events = bench_of(board).prove(SECOND, NO_CONSENT, known=searched(*HISTORY)).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -119,7 +119,7 @@ def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
     ids=["behind a block", "last byte", "whole but for one", "half written but for one", "first words", "one of them"],
 )
 def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> None:
-    """Bytes behind an erased block, a byte that is neither, or first words without the rest are not ours."""
+    """Contents with a byte that neither image nor erase explains are classified as unknown."""
     board = SimulatedBoard(flash=contents)
     with pytest.raises(VerificationError, match="the board holds something unknown"):
         run(board, FIRST, consent=Consent(allow_downgrade=True))
@@ -129,20 +129,20 @@ def test_one_unexplained_byte_makes_the_contents_unknown(contents: bytes) -> Non
 
 @pytest.mark.parametrize("written", [range(8, 584), range(8, 300), range(200, 584), range(583, 584), range(8, 9)])
 def test_what_a_cut_run_leaves_is_known_again(written: range) -> None:
-    """Any part of the image, as long as its first words are erased, is an interrupted run."""
+    """Any part of the image with its first words erased is recognised as an interrupted run."""
     contents = bytes(byte if at in written else 0xFF for at, byte in enumerate(IMAGE))
     assert "replaces an interrupted run" in run(SimulatedBoard(flash=contents), FIRST)
 
 
 def test_a_board_that_falls_silent_while_it_is_read_was_not_changed() -> None:
-    """The sentence says so."""
+    """The error for silence during reading states that the board was not changed."""
     board = SimulatedBoard(flash=LARGE, faults=Faults(silent_after=50))
     with pytest.raises(NoAnswerError, match=r"fell silent in Read Memory.*; nothing was changed"):
         run(board, SECOND)
 
 
 def test_a_chip_that_no_table_has_is_refused_as_such() -> None:
-    """It is the release's chip, so the sentence speaks of this program and not of the board."""
+    """A release for a chip outside the table is refused as unsupported by this program, not as a wrong board."""
     board = SimulatedBoard(replace(STM32F103C8, product_id=0x7FF))
     release = replace(FIRST.release, chip_id=0x7FF)
     wanted = prove_release(answer_with(release=release), TRUST, read_image=lambda _: IMAGE)
@@ -152,7 +152,7 @@ def test_a_chip_that_no_table_has_is_refused_as_such() -> None:
 
 
 def test_a_release_beyond_the_flash_is_not_read() -> None:
-    """What leaves the board's flash is check 7's to refuse."""
+    """A release beyond the board's flash is not read; check 7 refuses it."""
     image = IMAGE.ljust(80 * 1024, b"\1")
     large = replace(PRODUCT, region=Region(PRODUCT.region.start, 1 << 20))
     answer = answer_with(release=release_of(image), product=large)
@@ -161,7 +161,7 @@ def test_a_release_beyond_the_flash_is_not_read() -> None:
 
 
 def test_an_interruption_between_two_events_tells_the_state() -> None:
-    """Control-C that reaches the caller is thrown into the events, which end with what is half done."""
+    """KeyboardInterrupt thrown into the event generator ends with the state of the board."""
     events = bench_of(SimulatedBoard()).prove(FIRST, NO_CONSENT, known=searched(FIRST.release)).flash()
     next(event for event in events if isinstance(event, Programmed))
     with pytest.raises(BoardError, match=r"interrupted: erased 0 of 0 pages, .*will not start a half written image"):
@@ -186,7 +186,7 @@ def served(board: SimulatedBoard) -> Iterator[str]:
 
 
 def test_a_flipped_bit_ends_as_check_10(published: Workshop) -> None:
-    """The flash was changed and is wrong: exit status 4, and the number of the check."""
+    """A bit that flips in the flash fails check 10 with exit status 4."""
     with served(SimulatedBoard(faults=Faults(flipped_bit=0x0800_0100))) as url:
         outcome = published.flash(url, "--json")
     assert outcome.status == 4
@@ -196,7 +196,7 @@ def test_a_flipped_bit_ends_as_check_10(published: Workshop) -> None:
 
 
 def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) -> None:
-    """After check 10 a lost line is a note beside the success."""
+    """If the line is lost after check 10, flashing succeeds with a note."""
     sent = _bytes_until_proven()
     with served(SimulatedBoard(faults=Faults(silent_after=sent))) as url:
         outcome = published.flash(url, "--json")
@@ -208,10 +208,10 @@ def test_a_board_that_cannot_start_is_flashed_all_the_same(published: Workshop) 
 
 
 def _bytes_until_proven() -> int:
-    """How many bytes the host sends until check 10, where 1.0.0 alone is on the chain."""
+    """The number of bytes that the host sends until check 10 if only 1.0.0 is on the chain."""
 
     class CountingLink(DirectLink):
-        """A link that counts what the host sends."""
+        """A link that counts the bytes that the host sends."""
 
         count = 0
 
@@ -230,7 +230,7 @@ def _bytes_until_proven() -> int:
 
 
 def test_bytes_beside_the_image_are_in_the_journal_while_they_are_nowhere_else(published: Workshop) -> None:
-    """A cut run leaves them there; the next run writes them back, and takes the journal away."""
+    """The next run restores the bytes beside the image from the journal, and deletes it."""
     beside = bytes(range(256))
     flash = b"\xff" * 768 + beside
     board = SimulatedBoard(flash=flash, faults=Faults(silent_after=_bytes_until_proven() // 2))
@@ -250,7 +250,7 @@ def test_bytes_beside_the_image_are_in_the_journal_while_they_are_nowhere_else(p
 
 @pytest.mark.parametrize("kind", ["hex", "elf"])
 def test_an_image_from_a_stick_may_be_hex_or_elf(published: Workshop, board_url: str, kind: str) -> None:
-    """What publish takes, flash takes as well; the chain's digest is of the flat bytes."""
+    """Flash accepts the formats that publish accepts; the chain's digest is of the flat bytes."""
     outcome = published.flash(board_url, "--image", str(IMAGES / f"bluepill-1.0.0.{kind}"), "--json")
     assert outcome.status == 0, outcome.err
     assert outcome.json["results"][0]["sha256"] == hashlib.sha256(IMAGE).hexdigest()
@@ -258,7 +258,7 @@ def test_an_image_from_a_stick_may_be_hex_or_elf(published: Workshop, board_url:
 
 
 class InterruptedLink(DirectLink):
-    """A link on which the person's Control-C strikes while an answer is awaited."""
+    """A link that raises KeyboardInterrupt while an answer is awaited."""
 
     def __init__(self, board: SimulatedBoard) -> None:
         """Nothing strikes before `strike_after` is set."""
@@ -266,7 +266,7 @@ class InterruptedLink(DirectLink):
         self.strike_after: int | None = None
 
     def read(self, size: int, *, timeout: float) -> bytes:
-        """Read as ever, or be interrupted."""
+        """Read, or raise KeyboardInterrupt."""
         if self.strike_after is not None:
             self.strike_after -= 1
             if self.strike_after < 0:
@@ -276,7 +276,7 @@ class InterruptedLink(DirectLink):
 
 
 def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
-    """A board whose first flashing was interrupted at an awaited answer, and what the flasher said of it."""
+    """A board whose first flashing was interrupted at an awaited answer, and the flasher's messages."""
     board = SimulatedBoard()
     link = InterruptedLink(board)
     bootloader = Bootloader(link)
@@ -291,7 +291,7 @@ def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
 
 
 def test_control_c_while_flashing_says_what_is_half_done() -> None:
-    """At whichever answer it strikes, the state is told, and the same command completes the board."""
+    """Ctrl-C at any answer reports the state, and the same command completes the board."""
     told = set()
     for reads in itertools.count():
         board, error = interrupted_after(reads)

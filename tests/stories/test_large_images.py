@@ -1,4 +1,4 @@
-"""Images that are no flash of a microcontroller: nothing holds them in memory."""
+"""Images larger than a microcontroller's flash are never read into memory as a whole."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from tests.stories.test_bad_input import REFUSED, refused
 
 
 def test_64_mebibytes_go_the_whole_road_in_little_memory(workshop: Workshop) -> None:
-    """Publishing, signing, verifying and fetching need less than a quarter of its size above a command without it."""
+    """Publishing, signing, verifying and fetching use less than a quarter of the image's size in extra memory."""
     peaks = walk(workshop, size=64 * MEBIBYTE)
     for name, peak in peaks.items():
         assert peak < 16 * MEBIBYTE, f"{name} took {peak:,} bytes more than without an image"
 
 
 def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> None:
-    """Beyond the size that is read whole, a foreign file, one for another place and one that is too large are told."""
+    """Large images are refused with the specific reason.
+
+    Cases: a foreign format, ELF and HEX files above the size limit, and flat images beyond the region or the limit.
+    """
     words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "large.json")
     for start, size, told in (
         (b"S00600004844521B\n", 17 * MEBIBYTE, "Motorola S-record"),
@@ -37,7 +40,7 @@ def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> No
 
 
 def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
-    """A board's image is held in memory, so that a larger one is refused by the record, whoever would serve it."""
+    """An image larger than a board's flash is refused by its record, before any source is asked."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")
@@ -51,7 +54,7 @@ def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
 
 
 def test_the_wrong_large_file_is_told_when_signing(workshop: Workshop) -> None:
-    """One of the same size by its digest, a larger one and an empty one by their size; each by its name."""
+    """A wrong file is named: by its digest if the size matches, else by its size."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")

@@ -1,4 +1,4 @@
-"""A person's commands on a chain as real networks are: slow blocks, a line that breaks, a process that is killed."""
+"""Commands on realistic networks: slow blocks, lost connections and killed processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXECUTE = ("proposal", "execute", "pair.json", "--key", "dev:0")
 def field(
     tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[tuple[Workshop, Line]]:
-    """A workshop behind a line that can be cut, with a signed proposal that waits to be executed."""
+    """A workshop behind a connection that can be cut, with a signed proposal ready to be executed."""
     monkeypatch.chdir(tmp_path)
     with fresh_anvil() as chain, line_to(chain) as line:
         furnish(tmp_path, chain, cast=cast)
@@ -45,13 +45,13 @@ def field(
 
 
 def used(workshop: Workshop) -> int:
-    """How many transactions the payer has in blocks."""
+    """The number of the payer's transactions in blocks."""
     return workshop.chain.count(workshop.cast.payer.address)
 
 
 @contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """A command as a process of its own."""
+    """A command in a separate process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "blockota", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -63,7 +63,7 @@ def started(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
-    """Make blocks from when a command waits for its transaction until it ends."""
+    """Mine blocks from the moment a command waits for its transaction until it ends."""
     line.requests.clear()
     ended = Event()
 
@@ -82,7 +82,7 @@ def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
 
 
 def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
+    """Poll until a condition is true."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline
@@ -90,7 +90,7 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> None:
-    """Exit status 5, the hash and the command to go on with; that command completes it, and nothing is sent twice."""
+    """A lost connection exits with 5, and the named command resumes without a second transaction."""
     workshop, line = field
     before = used(workshop)
     line.cut_after = "eth_sendRawTransaction"
@@ -113,7 +113,7 @@ def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> Non
 
 
 def test_the_same_command_goes_on_with_what_a_block_has(field: tuple[Workshop, Line]) -> None:
-    """Whoever repeats the command, instead of resuming, is not told that somebody else was first."""
+    """Repeating the command instead of resuming continues its own transaction, and reports no other executor."""
     workshop, line = field
     before = used(workshop)
     line.cut_after = "eth_sendRawTransaction"
@@ -126,7 +126,7 @@ def test_the_same_command_goes_on_with_what_a_block_has(field: tuple[Workshop, L
 
 
 def test_a_line_that_breaks_before_sending(field: tuple[Workshop, Line]) -> None:
-    """Where the node never got it, the same command hands in the same bytes, and nobody forgets them by accident."""
+    """A transaction that the node never received is sent again unchanged, and is not discarded without consent."""
     workshop, line = field
     before = used(workshop)
     line.cut_before = "eth_sendRawTransaction"
@@ -145,7 +145,7 @@ def test_a_line_that_breaks_before_sending(field: tuple[Workshop, Line]) -> None
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], ending: signal.Signals) -> None:
-    """A killed process leaves its journal, an interrupted one says how to go on; the same command completes it."""
+    """After a kill or Ctrl-C the journal remains; repeating the command completes the transaction."""
     workshop, line = field
     before = used(workshop)
     rpc(workshop.chain, "evm_setAutomine", False)  # noqa: FBT003 - the node's own parameter
@@ -165,7 +165,7 @@ def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], en
 
 
 def test_a_ceiling_is_kept(field: tuple[Workshop, Line], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit status 3, and nothing is signed or written down."""
+    """Above the fee limit the command exits with 3; nothing is signed or written."""
     workshop, _ = field
     monkeypatch.setenv("BLOCKOTA_MAX_FEE_GWEI", "0.000000001")
     refused = workshop.run(*EXECUTE)
@@ -174,7 +174,7 @@ def test_a_ceiling_is_kept(field: tuple[Workshop, Line], monkeypatch: pytest.Mon
 
 
 def test_a_reorganisation_after_executing(field: tuple[Workshop, Line]) -> None:
-    """A transaction whose block is taken away before it is confirmed gets into another one."""
+    """A transaction whose block is reorganised away before confirmation is included in another block."""
     workshop, _ = field
     before = used(workshop)
     with started(*EXECUTE) as process:

@@ -1,4 +1,4 @@
-"""The release desk: proposals are passed on as files, read before they are signed, and executed by anyone."""
+"""The release desk: proposals are exchanged as files, reviewed before signing, and executed by anyone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ sys.exit(run(sys.argv[1:]))
 
 
 def ok(outcome: Outcome) -> Outcome:
-    """An outcome that is no error."""
+    """Assert that a command succeeded, and return its outcome."""
     assert outcome.status == 0, outcome.err
     return outcome
 
@@ -51,25 +51,25 @@ def propose(workshop: Workshop, image: Path, version: str, *options: str) -> Pat
 
 
 def sign(workshop: Workshop, file: Path | str, owner: str, *options: str) -> Outcome:
-    """Sign without being asked."""
+    """Sign with ``--yes``."""
     return workshop.run("proposal", "sign", str(file), "--key", owner, "--yes", *options)
 
 
 def decide(workshop: Workshop, file: Path | str, *owners: str) -> Outcome:
-    """Have owners sign, and somebody execute."""
+    """Sign as owners, and execute."""
     for owner in owners:
         ok(sign(workshop, file, owner))
     return workshop.run("proposal", "execute", str(file), "--key", "dev:0")
 
 
 def listed(workshop: Workshop, *words: str) -> dict[str, dict[str, Any]]:
-    """The proposals of a folder, by their files."""
+    """The proposals of a folder, by file name."""
     rows: list[dict[str, Any]] = ok(workshop.run("proposal", "list", *words, "--json")).json["proposals"]
     return {row["file"]: row for row in rows}
 
 
 def at_home(workshop: Workshop, *files: Path) -> Path:
-    """Another machine's folder with copies of files, whose settings name a chain that does not answer."""
+    """A second machine's folder with copies of files; its settings name an unreachable chain."""
     folder = workshop.folder / "at-home"
     folder.mkdir()
     for file in files:
@@ -80,7 +80,7 @@ def at_home(workshop: Workshop, *files: Path) -> Path:
 
 
 def without_network(folder: Path, *words: str) -> Outcome:
-    """Run a command in a folder of its own, in a process that may not connect to anything."""
+    """Run a command in a separate folder, in a process that may open no connection."""
     command = [sys.executable, "-c", WITHOUT_NETWORK, *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -88,7 +88,7 @@ def without_network(folder: Path, *words: str) -> Outcome:
 
 
 def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: Workshop) -> None:
-    """The vendor's day: propose, export a view, sign without a network, sign on line, merge, simulate, execute."""
+    """A release is proposed, signed offline with a chain view, signed online, merged, simulated and executed."""
     workshop.publish("1.0.0", OLD)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups", "--proposer", "Ann")
     assert {name: row["state"] for name, row in listed(workshop).items()} == {
@@ -120,7 +120,7 @@ def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: 
 
 
 def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Workshop) -> None:
-    """What it does, what changes, why and until when, where, and at last the hashes; all of it fits 80 columns."""
+    """A proposal shows action, changes, reason, expiry, place and hashes in this order, within 80 columns."""
     workshop.publish("1.0.0", OLD)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups")
     shown = ok(sign(workshop, file, "dev:1")).out
@@ -140,7 +140,7 @@ def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Work
 
 
 def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Workshop) -> None:
-    """Where nothing can be compared, the reason is told, and the release can be signed."""
+    """If no predecessor can be compared, the reason is shown and the release can be signed."""
     file = propose(workshop, OLD, "1.0.0")
     assert "it is the first release of this product" in ok(sign(workshop, file, "dev:1")).out
     workshop.run("proposal", "sign", str(file), "--key", "dev:2", "--yes")
@@ -155,7 +155,7 @@ def test_the_first_release_and_one_without_its_predecessor_say_so(workshop: Work
 
 
 def test_release_notes_are_read_before_signing(workshop: Workshop) -> None:
-    """Notes and metadata stand behind a line, at most twenty of them; a manifest that is not there is told."""
+    """Up to twenty lines of notes and metadata are shown behind a margin; a missing manifest is reported."""
     Path("notes.txt").write_text("\n".join(["Fewer wake-ups.", "nonce         7", *map(str, range(30))]))
     file = propose(workshop, OLD, "1.0.0", "--notes", "notes.txt", "--metadata", "commit=abc")
     shown = ok(sign(workshop, file, "dev:1")).out
@@ -167,7 +167,7 @@ def test_release_notes_are_read_before_signing(workshop: Workshop) -> None:
 
 
 def test_an_owner_whose_store_has_no_image_is_told_what_to_give(workshop: Workshop) -> None:
-    """Without the image there is no signature; with --image there is."""
+    """Signing without the image is refused and the error names --image; with it signing succeeds."""
     file = propose(workshop, OLD, "1.0.0")
     shutil.rmtree(".blockota/store")
     refused(
@@ -182,7 +182,7 @@ def test_an_owner_whose_store_has_no_image_is_told_what_to_give(workshop: Worksh
 
 
 def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None:
-    """Both are shown as competing; the empty transaction takes the nonce, and the other is executed no more."""
+    """Competing proposals are shown as such; an empty transaction uses the nonce and makes the other invalid."""
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "--nonce")
     ok(workshop.run("proposal", "reject", "--nonce", "1", "--reason", "wrong image", "-o", "no.json"))
@@ -202,7 +202,7 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
 
 
 def test_a_later_nonce_waits_for_its_turn(workshop: Workshop) -> None:
-    """A proposal behind another one is shown as waiting, is a red flag to sign, and is not executed before."""
+    """A proposal with a later nonce is shown as waiting, raises a red flag, and cannot be executed yet."""
     propose(workshop, OLD, "1.0.0")
     file = propose(workshop, NEW, "1.1.0", "--nonce", "2")
     assert listed(workshop)["1.1.0.json"]["state"] == "waits for those before it"
@@ -212,7 +212,7 @@ def test_a_later_nonce_waits_for_its_turn(workshop: Workshop) -> None:
 
 
 def test_the_safe_changes_its_owners_and_threshold(workshop: Workshop) -> None:
-    """An owner joins, the threshold rises and falls, an owner leaves; each by the signatures that it takes then."""
+    """Owners and threshold change by proposal, each with the signatures required at that time."""
     newcomer = workshop.cast.broker.address
     for number, (words, owners, shown) in enumerate(
         [
@@ -239,7 +239,10 @@ def test_the_safe_changes_its_owners_and_threshold(workshop: Workshop) -> None:
 
 
 def test_what_the_safe_would_not_do_is_refused_at_once(workshop: Workshop) -> None:
-    """An owner who is one already, a stranger, a threshold beyond the owners, an address with a typing error."""
+    """Invalid owner changes are refused.
+
+    Cases: an existing owner, a stranger, a threshold above the number of owners, and a mistyped address.
+    """
     owner, stranger = workshop.cast.owner_a.address, workshop.cast.mallory.address
     for words, status, sentence in [
         (("add", owner), REFUSED, "is an owner already"),
@@ -258,7 +261,7 @@ def test_what_the_safe_would_not_do_is_refused_at_once(workshop: Workshop) -> No
 
 @pytest.fixture
 def both(workshop: Workshop) -> Workshop:
-    """A workshop with a second product, and one proposal that publishes for both."""
+    """A workshop with a second product, and one proposal that publishes for both products."""
     words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800f800:2K", "-o", "pair.json")
     ok(workshop.run("product", "pair", CONFIG, *words))
     ok(decide(workshop, "pair.json", "dev:1", "dev:2"))
@@ -273,7 +276,7 @@ def both(workshop: Workshop) -> Workshop:
 
 
 def test_several_releases_are_one_decision(both: Workshop) -> None:
-    """Each image is hashed, also without a store; one transaction publishes all."""
+    """One transaction publishes all releases; each image is hashed, also without a store."""
     shutil.rmtree(".blockota/store")
     given = ("--image", "settings.bin", "--image", str(OLD))
     shown = ok(sign(both, "both.json", "dev:1", *given)).out
@@ -285,7 +288,7 @@ def test_several_releases_are_one_decision(both: Workshop) -> None:
 
 
 def test_one_wrong_image_among_several_is_refused(both: Workshop) -> None:
-    """A given image that is none of the proposal's is refused, even where the store has the right one."""
+    """A given image that is not in the proposal is refused, even if the store has the right one."""
     outcome = sign(both, "both.json", "dev:1", "--image", "settings.bin", "--image", str(NEW))
     refused(outcome, REFUSED, NEW.name, "not the one in the proposal", "584 bytes", "12 bytes")
     shutil.rmtree(".blockota/store")
@@ -294,7 +297,7 @@ def test_one_wrong_image_among_several_is_refused(both: Workshop) -> None:
 
 
 def test_a_proposal_goes_through_the_transaction_builder(workshop: Workshop) -> None:
-    """Exported and imported it is the same transaction, with the same hash."""
+    """Export and import preserve the transaction and its hash."""
     file = propose(workshop, OLD, "1.0.0")
     ok(workshop.run("proposal", "export", str(file), "-o", "builder.json"))
     imported = ok(workshop.run("proposal", "import", "builder.json", "-o", "imported.json", "--json")).json
@@ -305,7 +308,7 @@ def test_a_proposal_goes_through_the_transaction_builder(workshop: Workshop) -> 
 
 
 def test_what_comes_from_the_builder_is_judged_when_it_is_signed(workshop: Workshop) -> None:
-    """A call of a foreign contract, such as MultiSend, can be imported and is a red flag; another Safe's cannot."""
+    """An imported call of a foreign contract raises a red flag; a transaction of another Safe is refused."""
     file = propose(workshop, OLD, "1.0.0")
     ok(workshop.run("proposal", "export", str(file), "-o", "builder.json"))
     fields = json.loads(Path("builder.json").read_text())

@@ -1,4 +1,4 @@
-"""Red flags: what is unusual is told loudly, and signed only by typing its word on a terminal."""
+"""Red flags: unusual proposals are marked, and signed only after their words are typed on a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATIENCE = 30.0
 
 
 def on_terminal(folder: Path, *words: str, typed: str) -> Outcome:
-    """Run a command on a terminal, and type into it; all that it shows comes back as one."""
+    """Run a command on a terminal, type input, and return all output as one text."""
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "blockota", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -42,19 +42,19 @@ def on_terminal(folder: Path, *words: str, typed: str) -> Outcome:
         os.close(slave)
         os.write(master, typed.encode())
         shown = b"".join(_read(master))
-        os.close(master)  # whoever still waits for typing is hung up on
+        os.close(master)  # a command that still waits for input gets SIGHUP
         status = process.wait()
     return Outcome(status, shown.decode(), shown.decode())
 
 
 def _read(master: int) -> Iterator[bytes]:
-    with suppress(OSError):  # Linux ends a terminal that nobody holds with EIO
+    with suppress(OSError):  # Linux reports the end of a terminal as EIO
         while select.select([master], [], [], PATIENCE)[0] and (part := os.read(master, 4096)):
             yield part
 
 
 def release(image: Path, version: Version) -> Release:
-    """A release of an image, as a proposer may write it into calldata."""
+    """Calldata that publishes an image, as a proposer may encode it."""
     data = image.read_bytes()
     return Release(
         product=PRODUCT,
@@ -71,13 +71,13 @@ def release(image: Path, version: Version) -> Release:
 
 @pytest.fixture
 def usual(workshop: Workshop) -> Proposal:
-    """The proposal of 1.1.0 after 1.0.0 was published; nothing about it is unusual."""
+    """The proposal of 1.1.0 after 1.0.0 was published; it has no red flag."""
     workshop.publish("1.0.0", OLD)
     return Proposal.from_json(propose(workshop, NEW, "1.1.0").read_bytes())
 
 
 def flagged(workshop: Workshop, usual: Proposal) -> dict[str, Proposal]:
-    """One proposal for each flag that a proposal's file can earn, by the flag's word."""
+    """One proposal for each red flag that a proposal file can raise, by the flag's word."""
     mallory, now = workshop.cast.mallory.address, int(time.time())
     older, larger = release(OLD, Version(0, 9, 0)), release(LARGE, Version(1, 2, 0))
     threshold = interface("Safe").encode_call("changeThreshold", 1)
@@ -99,7 +99,7 @@ def flagged(workshop: Workshop, usual: Proposal) -> dict[str, Proposal]:
 
 
 def test_every_red_flag_stops_signing_without_a_terminal(workshop: Workshop, usual: Proposal) -> None:
-    """Each is named, --yes passes none of them, and no signature is made; the usual proposal has none."""
+    """Each red flag is named and prevents signing, also with --yes; the usual proposal has none."""
     given = ("--image", str(OLD)), ("--image", str(LARGE))
     options = {"lower": given[0], "grown": given[1]}
     for word, proposal in flagged(workshop, usual).items():
@@ -116,7 +116,7 @@ def test_every_red_flag_stops_signing_without_a_terminal(workshop: Workshop, usu
 
 
 def test_an_old_view_and_a_strange_key_are_red_flags(workshop: Workshop, usual: Proposal) -> None:
-    """What the chain said long ago, and whom it does not know, is told before signing."""
+    """An outdated chain view and the key of a non-owner raise red flags before signing."""
     assert usual.nonce == 2
     ok(workshop.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     view = json.loads(Path("view.json").read_text())
@@ -129,7 +129,7 @@ def test_an_old_view_and_a_strange_key_are_red_flags(workshop: Workshop, usual: 
 
 
 def test_flags_are_passed_by_typing_each_word(workshop: Workshop, usual: Proposal) -> None:
-    """On a terminal the words are asked one by one; a wrong one, or no at the end, signs nothing."""
+    """On a terminal each word is requested in turn; a wrong word, or no at the end, prevents signing."""
     unusual = replace(usual, operation=DELEGATECALL, value=1)
     Path("p.json").write_bytes(unusual.to_json())
     words = ("proposal", "sign", "p.json", "--key", "dev:1", "-o", "p.signature.json")
@@ -147,7 +147,7 @@ def test_flags_are_passed_by_typing_each_word(workshop: Workshop, usual: Proposa
 
 
 def test_a_usual_proposal_is_signed_by_saying_yes(workshop: Workshop, usual: Proposal) -> None:
-    """On a terminal without --yes the question comes after all that is to be read; leaving it signs nothing."""
+    """On a terminal without --yes the question follows the whole proposal; ending it signs nothing."""
     assert not usual.is_rejection
     words = ("proposal", "sign", "1.1.0.json", "--key", "dev:1", "-o", "a.signature.json")
     assert on_terminal(workshop.folder, *words, typed="\x04").status == 130

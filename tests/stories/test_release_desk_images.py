@@ -1,4 +1,4 @@
-"""An owner's machine has no image: it is found where others serve it, and nobody who serves is believed."""
+"""An owner without the image fetches it from others, and verifies it before signing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocks(*images: Path) -> dict[CID, bytes]:
 
 @pytest.fixture
 def owner(workshop: Workshop) -> Workshop:
-    """A workshop where 1.0.0 is published and 1.1.0 proposed; the store of the owner who is to sign is empty."""
+    """A workshop where 1.0.0 is published and 1.1.0 proposed; the signing owner's store is empty."""
     workshop.publish("1.0.0", OLD)
     propose(workshop, NEW, "1.1.0")
     shutil.rmtree(".blockota/store")
@@ -35,9 +35,9 @@ def owner(workshop: Workshop) -> Workshop:
 
 
 def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
-    """The image comes from a gateway of the settings, the one before it from a broker; the store keeps both."""
+    """The image comes from a configured gateway, its predecessor from a broker; the store keeps both."""
     with serving(blocks(NEW), vices.honest) as gateway, serving(blocks(OLD), vices.honest) as broker:
-        announce(owner, broker.url)  # this takes a nonce of the Safe
+        announce(owner, broker.url)  # uses a nonce of the Safe
         Path("1.1.0.json").unlink()
         propose(owner, NEW, "1.1.0")
         shutil.rmtree(".blockota/store")
@@ -53,7 +53,7 @@ def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:
 
 
 def test_a_named_source_is_asked_first(owner: Workshop) -> None:
-    """One that serves keeps the gateways from being asked; the JSON object tells where the image came from."""
+    """If a named source serves the image, gateways are not asked; the JSON output names the source."""
     with serving(blocks(NEW, OLD), vices.honest) as named, serving(blocks(NEW, OLD), vices.honest) as gateway:
         settings(owner, gateways=[gateway.url])
         (image,) = ok(sign(owner, "1.1.0.json", "dev:1", "--source", named.url, "--json")).json["images"]
@@ -63,7 +63,7 @@ def test_a_named_source_is_asked_first(owner: Workshop) -> None:
 
 
 def test_other_bytes_are_not_signed(owner: Workshop) -> None:
-    """Where all who serve lie, there is no signature, and they are named."""
+    """If all sources serve wrong bytes, they are named and nothing is signed."""
     with serving(blocks(NEW), vices.flips_bit(0.5)) as liar:
         outcome = sign(owner, "1.1.0.json", "dev:1", "--source", liar.url)
         refused(outcome, REFUSED, "only other images", f"{liar.url} served wrong data")
@@ -71,7 +71,7 @@ def test_other_bytes_are_not_signed(owner: Workshop) -> None:
 
 
 def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
-    """The sentence tells who was asked, and how to give it."""
+    """The error lists the sources that were asked, and how to give the image."""
     settings(owner, gateways=[NOBODY])
     words = (f"the image of {PRODUCT} 1.1.0 cannot be checked", f"{NOBODY} gone", "--image FILE", "--source")
     refused(sign(owner, "1.1.0.json", "dev:1"), OUT_OF_REACH, *words)
@@ -79,7 +79,7 @@ def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
 
 
 def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
-    """What changes is not known then; signing does not depend on it."""
+    """A missing predecessor leaves the differences unknown, which is reported, and does not prevent signing."""
     settings(owner, gateways=[NOBODY])
     outcome = ok(sign(owner, "1.1.0.json", "dev:1", "--image", str(NEW)))
     assert "not known: the image of 1.0.0 was not found, and no file was given to compare with" in outcome.out
@@ -87,7 +87,7 @@ def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
 
 
 def test_who_signs_without_a_network_waits_for_nobody(owner: Workshop) -> None:
-    """With a chain view nobody is asked for what is missing but whom --source names."""
+    """With a chain view only sources named by --source are asked for missing images."""
     ok(owner.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     home = at_home(owner, Path("1.1.0.json"), Path("view.json"), NEW)
     file = home / "blockota.toml"
@@ -102,7 +102,7 @@ def test_who_signs_without_a_network_waits_for_nobody(owner: Workshop) -> None:
 
 
 def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
-    """`show` hashes and compares as `sign` does, and says so where it cannot."""
+    """`show` hashes and compares images as `sign` does, and reports where it cannot."""
     shown = ok(owner.run("proposal", "show", "1.1.0.json"))
     assert f"image         NOT CHECKED: the image of {PRODUCT} 1.1.0 cannot be checked" in shown.out
     (image,) = ok(owner.run("proposal", "show", "1.1.0.json", "--json")).json["images"]
@@ -119,7 +119,7 @@ def test_an_owner_sees_the_image_before_signing(owner: Workshop) -> None:
 
 
 def test_a_chain_out_of_reach_leaves_the_difference_unknown(owner: Workshop) -> None:
-    """The image itself is hashed all the same; what is published today is then not known."""
+    """Without a chain the image is still hashed, but the published predecessor is unknown."""
     Path("blockota.toml").write_text(f'[networks.local]\nurl = "{NOBODY}"\n')
     shown = ok(owner.run("proposal", "show", "1.1.0.json", "--image", str(NEW)))
     assert "hashed here from" in shown.out

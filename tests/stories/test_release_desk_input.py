@@ -1,4 +1,4 @@
-"""What a malicious proposer, a broken stick and a tired engineer hand to the release desk."""
+"""Malicious, damaged and mistaken input to the release desk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DECEIVERS = "\x1b\x07\x9b\r\u202e\u2066\u2069\u200f"
 
 @pytest.fixture
 def desk(workshop: Workshop) -> Workshop:
-    """A workshop with the proposal of 1.0.0, a chain view, and the signature of one owner in a file of its own."""
+    """A workshop with the proposal of 1.0.0, a chain view, and a separate signature file of one owner."""
     file = propose(workshop, OLD, "1.0.0", "--reason", "first")
     ok(workshop.run("proposal", "export-view", str(file), "-o", "view.json"))
     ok(sign(workshop, file, "dev:1", "-o", "ann.json"))
@@ -38,7 +38,7 @@ def desk(workshop: Workshop) -> Workshop:
 
 
 def changed(name: str, **fields: Any) -> Path:
-    """A file of changed JSON beside the one that it was made of."""
+    """Write changed JSON to a file beside the original."""
     path = Path("changed.json")
     path.write_text(json.dumps(json.loads(Path(name).read_text()) | fields))
     return path
@@ -47,7 +47,7 @@ def changed(name: str, **fields: Any) -> Path:
 def commands(
     *, proposal: str = "1.0.0.json", view: str = "view.json", signature: str = "ann.json", builder: str = "builder.json"
 ) -> list[list[str]]:
-    """Every command that reads such files."""
+    """Every command that reads these files."""
     key = ["--key", "dev:2", "--yes", "-o", "out.json"]
     return [
         ["proposal", "show", proposal, "--view", view, "--signature", signature],
@@ -63,12 +63,12 @@ def commands(
 
 
 def that_read(name: str, **files: str) -> list[list[str]]:
-    """The commands among them that read one file."""
+    """The commands that read this one file."""
     return [words for words in commands(**files) if name in words]
 
 
 def one_error(outcome: Outcome) -> dict[str, Any]:
-    """The error of a command with --json, which is also one sentence for people, and no more."""
+    """The error of a command with --json; asserts that people get the same error as one sentence."""
     assert len([line for line in outcome.err.splitlines() if line.startswith("Error: ")]) <= 1
     assert "Traceback" not in outcome.err
     error: dict[str, Any] = outcome.json["error"]
@@ -78,7 +78,7 @@ def one_error(outcome: Outcome) -> dict[str, Any]:
 
 
 def test_an_intent_that_is_not_what_the_calldata_does_is_refused(desk: Workshop) -> None:
-    """The words in the file never decide, and where they lie nobody shows, signs or executes it."""
+    """A file whose words contradict its calldata is not shown, signed or executed."""
     for lie in (
         [{"action": "resume the contract"}],
         [json.loads(Path("1.0.0.json").read_text())["intent"][0] | {"version": "1.0.1"}],
@@ -92,7 +92,7 @@ def test_an_intent_that_is_not_what_the_calldata_does_is_refused(desk: Workshop)
 
 
 def test_every_field_that_is_changed_after_signing_undoes_the_signature(desk: Workshop) -> None:
-    """A file changed in any field is no proposal any more, or its signatures are for another one."""
+    """After a change of any field the file is invalid, or its signatures are for another proposal."""
     ok(sign(desk, "1.0.0.json", "dev:2", "-o", "bob.json"))
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
     stranger = desk.cast.mallory.address
@@ -125,7 +125,7 @@ def test_every_field_that_is_changed_after_signing_undoes_the_signature(desk: Wo
 
 
 def test_texts_cannot_move_the_cursor_or_turn_around(desk: Workshop) -> None:
-    """Neither the file's texts nor what the calldata says reach the terminal with escapes or directions."""
+    """Escape sequences and direction marks in file or calldata do not reach the terminal."""
     usual = Proposal.from_json(Path("1.0.0.json").read_bytes())
     for text in ESCAPES:
         for name in ("reason", "proposer"):
@@ -143,7 +143,7 @@ def test_texts_cannot_move_the_cursor_or_turn_around(desk: Workshop) -> None:
 
 
 def test_long_texts_do_not_push_the_rest_away(desk: Workshop) -> None:
-    """A revocation's reason of 100,000 characters, or with runs of spaces, stays a short line."""
+    """A reason of 100,000 characters, or with runs of spaces, is shown as one short line."""
     usual = Proposal.from_json(Path("1.0.0.json").read_bytes())
     for reason in ("x" * 100_000, "ok" + " " * 200 + "nonce 7"):
         revoking = replace(usual, data=revoke_call(PRODUCT, Version(1, 0, 0), reason=reason))
@@ -154,7 +154,7 @@ def test_long_texts_do_not_push_the_rest_away(desk: Workshop) -> None:
 
 
 def test_names_of_files_are_shown_plainly(desk: Workshop) -> None:
-    """A file whose name has escape codes does not get them onto the terminal."""
+    """Escape sequences in a file name do not reach the terminal."""
     name = "\x1b[2Jx.json"
     Path(name).write_bytes(Path("1.0.0.json").read_bytes())
     for words in (("list",), ("show", name), ("sign", name, "--key", "dev:1", "--yes"), ("merge", name, "-o", "y")):
@@ -182,7 +182,7 @@ def test_files_of_a_gibibyte_are_refused_unread(desk: Workshop) -> None:
 
 
 def test_what_is_no_file_is_refused(desk: Workshop) -> None:
-    """A folder, a FIFO and a missing file, in every place where a file is asked for."""
+    """A folder, a FIFO and a missing file are refused wherever a file is expected."""
     Path("folder.json").mkdir()
     os.mkfifo("fifo.json")
     for name in ("folder.json", "fifo.json", "missing.json"):
@@ -212,7 +212,7 @@ NO_PROPOSALS = [
 
 
 def test_what_is_no_proposal_is_refused(desk: Workshop) -> None:
-    """Whatever a file holds, the sentence names the file."""
+    """The error for an invalid proposal names the file, whatever its contents."""
     for content, words in NO_PROPOSALS:
         Path("bad.json").write_bytes(content)
         for role in ("proposal", "view", "signature", "builder"):
@@ -224,7 +224,7 @@ def test_what_is_no_proposal_is_refused(desk: Workshop) -> None:
 
 
 def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:
-    """Another chain, another Safe, and a view that is not of the configured contract."""
+    """A proposal of another chain or Safe, and a view of another contract, are refused."""
     stranger = desk.cast.mallory.address
     for fields, words in (({"chainId": 1}, "another chain"), ({"safe": stranger}, "another Safe")):
         path = str(changed("1.0.0.json", **fields))
@@ -240,7 +240,7 @@ def test_a_proposal_of_another_place_is_refused(desk: Workshop) -> None:
 
 
 def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Workshop) -> None:
-    """Garbage, a forgery and a stranger's signature are told and skipped; named on purpose they are refused."""
+    """Invalid signature files beside a proposal are reported and skipped; if named explicitly they are refused."""
     ok(sign(desk, "1.0.0.json", "dev:1"))
     ok(sign(desk, "1.0.0.json", "dev:2"))
     proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
@@ -261,7 +261,7 @@ def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Wo
 
 
 def test_a_folder_that_cannot_be_written_is_told(desk: Workshop) -> None:
-    """The sentence names the file, and what is there stays whole."""
+    """The error names the file, and existing files are unchanged."""
     before = {path: path.stat().st_mtime_ns for path in Path().iterdir() if path.is_file()}
     for output in ("/proc/x.json", "nowhere/x.json", "1.0.0.json/x.json"):
         for words in (
@@ -278,7 +278,7 @@ def test_a_folder_that_cannot_be_written_is_told(desk: Workshop) -> None:
 
 
 def test_json_is_one_object_of_every_command(desk: Workshop) -> None:
-    """Done or refused, stdout is one object and nothing else."""
+    """Whether a command succeeds or fails, stdout is exactly one JSON object."""
     words: list[list[str]] = [
         *commands(),
         ["proposal", "reject", "--nonce", "1", "-o", "no.json"],
@@ -296,7 +296,7 @@ def test_json_is_one_object_of_every_command(desk: Workshop) -> None:
 
 
 def test_a_chain_out_of_reach_is_no_reason_not_to_look(desk: Workshop) -> None:
-    """What a file says can be shown without a chain; signing and executing it says what to do."""
+    """Without a chain a file can be shown; signing and executing fail with a remedy."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
     shown = ok(desk.run("proposal", "show", "1.0.0.json"))
     assert "Red flags were not looked for: no chain answers" in shown.err
@@ -306,7 +306,7 @@ def test_a_chain_out_of_reach_is_no_reason_not_to_look(desk: Workshop) -> None:
 
 
 def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> None:
-    """The proposal's own chain counts, not the settings of the machine that signs without a network."""
+    """The proposal's chain decides whether development keys may sign, not the settings."""
     Path("blockota.toml").unlink()
     Path("deployments/1337.json").unlink()
     proposal, view = changed("1.0.0.json", chainId=1).read_text(), changed("view.json", chainId=1).read_text()
@@ -316,7 +316,7 @@ def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> Non
 
 
 def test_an_image_that_says_another_address_is_refused(workshop: Workshop) -> None:
-    """A HEX file whose bytes are the proposal's, but not their place, is not signed."""
+    """A HEX file with the proposal's bytes at another address is not signed."""
     file = propose(workshop, OLD, "1.0.0")
     moved = "\n".join(
         [":020000040801F1", *OLD.with_suffix(".hex").read_text().splitlines()[1:]]
@@ -327,6 +327,6 @@ def test_an_image_that_says_another_address_is_refused(workshop: Workshop) -> No
 
 
 def test_an_image_for_a_proposal_that_publishes_none_is_refused(workshop: Workshop) -> None:
-    """Whoever gives an image believes that it is published."""
+    """An image given for a proposal that publishes none is refused as a mistake."""
     ok(workshop.run("proposal", "reject", "--nonce", "1", "-o", "no.json"))
     refused(sign(workshop, "no.json", "dev:1", "--image", str(OLD)), REFUSED, "no image at all")

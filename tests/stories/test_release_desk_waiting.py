@@ -1,4 +1,4 @@
-"""Long work at the desk: a bar while it lasts, and Ctrl-C at any time."""
+"""Long operations at the release desk show a progress bar, and can be stopped with Ctrl-C at any time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def desk(workshop: Workshop) -> Workshop:
 
 
 def test_a_bar_is_shown_on_a_terminal_alone(desk: Workshop) -> None:
-    """On stderr while images are stored, found, hashed and compared; with --json stdout is one object, and no bar."""
+    """The bar is on stderr while images are processed; with --json stdout is one object, without a bar."""
     for name, (words, bars) in sampled(list(LONG.items()), one_in=2):
         writing = ("-o", f"{name}.out") if name in WRITES else ()
         command = [sys.executable, "-m", "blockota", *words, *writing]
@@ -65,14 +65,14 @@ def test_a_bar_is_shown_on_a_terminal_alone(desk: Workshop) -> None:
 
 
 def shown_in(printed: str) -> set[str]:
-    """The bars in what was printed."""
+    """The progress bars in the output."""
     return {bar for bar in BARS if bar in printed}
 
 
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("name", ["fetch", "sign", "show"])
 def test_waiting_for_a_silent_source_is_stopped_at_once(name: str) -> None:
-    """Ctrl-C ends a search with one sentence; no file and no block is left."""
+    """Ctrl-C ends a search with one sentence, and leaves neither a file nor a block."""
     shutil.rmtree(".blockota/store")
     before = {*Path().iterdir()}
     writing = ("-o", "out") if name in WRITES else ()
@@ -84,7 +84,7 @@ def test_waiting_for_a_silent_source_is_stopped_at_once(name: str) -> None:
 
 
 def test_storing_a_large_image_is_stopped_at_once(workshop: Workshop) -> None:
-    """Ctrl-C leaves no proposal, no pin and no half written block; the next run does it all."""
+    """Ctrl-C leaves no proposal, pin or partial block; repeating the command completes it."""
     pair(workshop)
     with Path("large.bin").open("wb") as file:
         file.writelines(number.to_bytes(4) * (MEBIBYTE // 4) for number in range(96))
@@ -100,7 +100,7 @@ def test_storing_a_large_image_is_stopped_at_once(workshop: Workshop) -> None:
 
 
 def interrupted(*words: str, when: Callable[[], bool]) -> Outcome:
-    """Run a command, and press Ctrl-C as soon as something is true."""
+    """Run a command, and press Ctrl-C as soon as a condition is true."""
     command = [sys.executable, "-m", "blockota", *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
@@ -116,7 +116,7 @@ def interrupted(*words: str, when: Callable[[], bool]) -> Outcome:
 
 
 def stopped(outcome: Outcome) -> None:
-    """Assert that a command says that it was stopped, and nothing else behind that."""
+    """Assert that a command reports that it was stopped, and prints nothing after that."""
     assert outcome.status == INTERRUPTED, outcome.err
     assert outcome.err.splitlines()[-1] == "Stopped."
     assert "Traceback" not in outcome.err

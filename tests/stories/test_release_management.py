@@ -1,4 +1,4 @@
-"""Release management: postponed and several releases, notes, floors, configuration, pairing, and the emergency stop."""
+"""Release management: postponed and multiple releases, notes, floors, configuration, pairing and the emergency stop."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def publish(workshop: Workshop, *options: str) -> None:
 
 @pytest.fixture
 def configured(workshop: Workshop) -> Workshop:
-    """A workshop in which a second product is paired for the settings, in the last page of the same flash."""
+    """A workshop with a second product, the configuration, in the last page of the same flash."""
     words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800fc00:1K", "-o", "pair.json")
     assert workshop.run("product", "pair", CONFIGURATION, *words).status == 0
     decide(workshop, "pair.json")
@@ -49,7 +49,7 @@ def configured(workshop: Workshop) -> Workshop:
 
 
 def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: str) -> None:
-    """Everybody sees when it begins; the bench refuses it before, and takes it after (S0.10)."""
+    """The start is shown to everyone; flashing is refused before it, and allowed after it (S0.10)."""
     made = workshop.run("release", "publish", str(OLD), *RELEASE, "--active-from", "+7d", "-o", "p.json", "--json")
     (told,) = made.json["releases"]
     assert told["activeFrom"] == pytest.approx(time.time() + WEEK, abs=60)
@@ -86,7 +86,7 @@ def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: s
     ids=range(8),
 )
 def test_a_time_that_cannot_be_is_refused(workshop: Workshop, word: str, status: int, sentence: str) -> None:
-    """Past, without a zone, or no time at all: nothing is proposed or stored."""
+    """A past, malformed or zoneless time is refused; nothing is proposed or stored."""
     outcome = workshop.run("release", "publish", str(OLD), *RELEASE, f"--active-from={word}", "-o", "p.json")
     assert (outcome.status, sentence in outcome.err) == (status, True), outcome.err
     assert not Path("p.json").exists()
@@ -94,7 +94,7 @@ def test_a_time_that_cannot_be_is_refused(workshop: Workshop, word: str, status:
 
 
 def test_program_and_configuration_are_one_proposal_and_live_side_by_side(configured: Workshop) -> None:
-    """Both go to one board; updating one leaves the other as it is (S0.6)."""
+    """Both images go to one board, and updating one leaves the other unchanged (S0.6)."""
     publish(configured, "--also-configuration", "settings.bin", CONFIGURATION, "1.0.0")
     board = SimulatedBoard()
     with serve_tcp(board) as url:
@@ -114,7 +114,7 @@ def test_program_and_configuration_are_one_proposal_and_live_side_by_side(config
 
 
 def test_several_versions_are_one_proposal(workshop: Workshop) -> None:
-    """Oldest first; one transaction publishes them all."""
+    """One transaction publishes several versions, oldest first."""
     publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
     releases = workshop.run("release", "list", "--json").json["releases"]
     assert [release["version"] for release in releases] == ["1.1.0", "1.0.0"]
@@ -132,7 +132,7 @@ BAD_ALSO = {
 
 @pytest.mark.parametrize("name", BAD_ALSO)
 def test_where_one_release_is_refused_nothing_is_stored(configured: Workshop, name: str) -> None:
-    """The good release beside it is neither proposed nor stored."""
+    """If one release is refused, the valid one beside it is neither proposed nor stored."""
     *words, status, sentence = BAD_ALSO[name]
     also = ("--also", *map(str, words))
     outcome = configured.run("release", "publish", str(OLD), *RELEASE, *also, "-o", "p.json")
@@ -142,7 +142,7 @@ def test_where_one_release_is_refused_nothing_is_stored(configured: Workshop, na
 
 
 def test_a_program_that_cannot_start_is_refused_before_anybody_signs(workshop: Workshop) -> None:
-    """What check 9 would refuse at every bench is not proposed; nor is data where the chip begins to run."""
+    """An image that would fail check 9 is not proposed, nor is data at the boot address."""
     Path("foreign.bin").write_bytes(b"\x00\x80\x00\x20" + OLD.read_bytes()[4:])
     Path("data.bin").write_bytes(b"interval=60\0")
     words = (*RELEASE, "-o", "p.json")
@@ -155,7 +155,7 @@ def test_a_program_that_cannot_start_is_refused_before_anybody_signs(workshop: W
 
 
 def test_notes_and_metadata_lie_beside_the_image(workshop: Workshop) -> None:
-    """They are found by the contract's event, shown to people and machines, and fetched to a file."""
+    """Notes are located by the contract's event, shown as text and JSON, and fetched to a file."""
     Path("notes.md").write_text(NOTES)
     publish(workshop, "--notes", "notes.md", "--metadata", "commit=4f2a", "--metadata", "ticket=TH-7")
     shown = workshop.run("release", "show", "--product", PRODUCT).out
@@ -171,7 +171,7 @@ def test_notes_and_metadata_lie_beside_the_image(workshop: Workshop) -> None:
 
 
 def test_notes_that_are_gone_or_false_are_told(workshop: Workshop) -> None:
-    """A release is shown without its notes, with a word why; whoever wants the file gets none."""
+    """A release with missing or false notes is shown with a remark; fetching the notes fails."""
     Path("notes.md").write_text(NOTES)
     publish(workshop, "--notes", "notes.md")
     address = workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"]["cid"]
@@ -188,7 +188,7 @@ def test_notes_that_are_gone_or_false_are_told(workshop: Workshop) -> None:
 
 
 def test_a_release_without_notes_is_shown_without(workshop: Workshop) -> None:
-    """There is no manifest to show or to fetch."""
+    """A release without a manifest is shown, and its notes cannot be fetched."""
     publish(workshop)
     assert workshop.run("release", "show", "--product", PRODUCT, "--json").json["manifest"] is None
     assert "manifest     none" in workshop.run("release", "show", "--product", PRODUCT).out
@@ -208,7 +208,7 @@ BAD_NOTES = {
 
 @pytest.mark.parametrize("name", BAD_NOTES)
 def test_notes_that_could_deceive_are_refused(workshop: Workshop, name: str) -> None:
-    """They are named with their line and letter, and nothing is stored."""
+    """The error names line and character of deceptive notes, and nothing is stored."""
     content, status, sentence = BAD_NOTES[name]
     Path("notes.md").write_bytes(content)
     words = ("--notes", "notes.md", "-o", "p.json")
@@ -232,7 +232,7 @@ def test_notes_that_could_deceive_are_refused(workshop: Workshop, name: str) -> 
 def test_metadata_that_cannot_be_is_refused(
     workshop: Workshop, entries: tuple[str, ...], status: int, sentence: str
 ) -> None:
-    """Each with its reason, and nothing is stored."""
+    """Invalid metadata is refused with its reason, and nothing is stored."""
     words = [word for entry in entries for word in ("--metadata", entry)]
     outcome = workshop.run("release", "publish", str(OLD), *RELEASE, *words, "-o", "p.json")
     assert (outcome.status, sentence in outcome.err) == (status, True), outcome.err
@@ -255,7 +255,7 @@ def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -
 
 
 def test_a_floor_says_what_it_excludes(workshop: Workshop, board_url: str) -> None:
-    """What lies below is installed no more; the floor rises only, and is shown."""
+    """Releases below the floor are not installed; the floor can only rise, and is shown."""
     publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
     outcome = workshop.run("product", "floor", PRODUCT, "1.1.0", "-o", "floor.json")
     assert "permanently excluded  1.0.0" in outcome.out
@@ -270,7 +270,7 @@ def test_a_floor_says_what_it_excludes(workshop: Workshop, board_url: str) -> No
 
 
 def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
-    """It would leave nothing to install, so that it takes a word more."""
+    """A floor above all releases needs an extra option, because nothing could be installed."""
     publish(workshop)
     floor = ("product", "floor", PRODUCT, "1.0.1", "-o", "floor.json")
     refused(workshop.run(*floor), REFUSED, "leave nothing to install", "1.0.0", "--above-newest")
@@ -282,7 +282,7 @@ def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
 
 
 def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url: str) -> None:
-    """An emergency stop takes one key and one block; going on takes the Safe."""
+    """One owner can stop everything at once; resuming needs the Safe."""
     publish(workshop)
     refused(workshop.run("contract", "pause", "--key", "dev:6"), REFUSED, "may not pause the contract")
     assert workshop.run("contract", "pause", "--key", "dev:2", "--json").json["paused"] is True
@@ -299,7 +299,7 @@ def test_one_owner_stops_everything_and_all_resume(workshop: Workshop, board_url
 
 
 def test_the_safe_pauses_by_proposal(workshop: Workshop) -> None:
-    """Where there is time, a stop takes the road of every decision; one way has to be chosen."""
+    """The Safe can pause by proposal; exactly one of the two ways has to be chosen."""
     for words in ((), ("--key", "dev:1", "-o", "pause.json")):
         refused(workshop.run("contract", "pause", *words), USAGE, "--key", "-o")
     assert workshop.run("contract", "pause", "-o", "pause.json").status == 0
@@ -308,7 +308,7 @@ def test_the_safe_pauses_by_proposal(workshop: Workshop) -> None:
 
 
 def test_fetch_writes_over_nothing(workshop: Workshop) -> None:
-    """A file that is there stays, unless the person says otherwise."""
+    """Fetch keeps an existing file unless overwriting is requested."""
     Path("notes.md").write_text(NOTES)
     publish(workshop, "--notes", "notes.md")
     Path("got.bin").write_bytes(b"mine")
@@ -325,7 +325,7 @@ def test_fetch_writes_over_nothing(workshop: Workshop) -> None:
 
 
 def test_a_revocation_gives_its_reason(workshop: Workshop) -> None:
-    """Without one nothing is proposed."""
+    """A revocation without a reason is not proposed."""
     publish(workshop)
     for words in ((), ("--reason", ""), ("--reason", " ")):
         refused(workshop.run("release", "revoke", *RELEASE, *words, "-o", "r.json"), USAGE, "without a reason")
@@ -333,7 +333,7 @@ def test_a_revocation_gives_its_reason(workshop: Workshop) -> None:
 
 
 def test_a_store_that_fails_leaves_no_proposal(workshop: Workshop) -> None:
-    """A proposal whose image nobody can fetch is not written."""
+    """If the image cannot be stored, no proposal is written."""
     Path(".blockota").joinpath("store").write_text("no folder")
     refused(workshop.run("release", "publish", str(OLD), *RELEASE, "-o", "p.json"), 5, "store", "cannot be used")
     assert not Path("p.json").exists()

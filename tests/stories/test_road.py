@@ -1,4 +1,4 @@
-"""The whole road: vendor, store, Safe, chain, technician, board."""
+"""The whole path of an image: vendor, store, Safe, chain, technician and board."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLD, NEW, LARGE = (IMAGES / f"bluepill-{version}.bin" for version in ("1.0.0", "
 
 @pytest.mark.parametrize("name", ["workshop", "ganache_workshop"])
 def test_an_image_travels_the_whole_road(name: str, request: pytest.FixtureRequest, board_url: str) -> None:
-    """Published by a 2-of-3 Safe, an image is proven, flashed and booted, and so is its successor."""
+    """An image published by a 2-of-3 Safe is verified, flashed and booted, and so is its successor."""
     workshop: Workshop = request.getfixturevalue(name)
     for version, image in (("1.0.0", OLD), ("1.1.0", NEW)):
         workshop.publish(version, image)
@@ -30,7 +30,7 @@ def test_an_image_travels_the_whole_road(name: str, request: pytest.FixtureReque
 
 @pytest.mark.parametrize("kind", ["bin", "hex", "elf"])
 def test_every_image_format_becomes_the_same_release(workshop: Workshop, kind: str) -> None:
-    """A .hex or .elf is published as the flat binary that it stands for."""
+    """A .hex or .elf file is published as the flat binary that it encodes."""
     workshop.publish("1.0.0", OLD.with_suffix(f".{kind}"))
     shown = workshop.run("release", "show", "--product", PRODUCT, "--json").json
     with OLD.open("rb") as stream:
@@ -38,7 +38,7 @@ def test_every_image_format_becomes_the_same_release(workshop: Workshop, kind: s
 
 
 def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str) -> None:
-    """An image that fills nearly all of the flash arrives whole."""
+    """An image that fills nearly all of the flash is flashed completely."""
     workshop.publish("1.2.0", LARGE)
     outcome = workshop.flash(board_url, "--json")
     assert outcome.status == 0, outcome.err
@@ -46,7 +46,7 @@ def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str)
 
 
 def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
-    """What lies behind the image in the flash is the same afterwards (S2.8)."""
+    """Flash beyond the image is unchanged (S2.8)."""
     board = SimulatedBoard(flash=b"\xff" * 1024 + bytes(range(256)) * 252)
     workshop.publish("1.0.0", OLD)
     with serve_tcp(board) as url:
@@ -56,7 +56,7 @@ def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
 
 
 def test_a_tampered_store_is_found_before_anything_is_erased(workshop: Workshop) -> None:
-    """One flipped bit in the store fails check 4, and the board keeps what it has."""
+    """One flipped bit in the store fails check 4, and the board is unchanged."""
     board = SimulatedBoard()
     workshop.publish("1.0.0", OLD)
     with serve_tcp(board) as url:
@@ -70,7 +70,7 @@ def test_a_tampered_store_is_found_before_anything_is_erased(workshop: Workshop)
 
 
 def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> None:
-    """With --image the store is not asked, and the image is proven all the same."""
+    """With --image the store is not read, and the image is still verified."""
     workshop.publish("1.0.0", OLD)
     shutil.rmtree(workshop.folder / ".blockota" / "store")
     assert workshop.flash(board_url).status == 5
@@ -79,7 +79,7 @@ def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> 
 
 
 def test_fetch_writes_what_verify_accepts(workshop: Workshop) -> None:
-    """A fetched image is the published one, and verify tells which release it is."""
+    """A fetched image equals the published one, and verify names its release."""
     workshop.publish("1.0.0", OLD)
     assert workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin").status == 0
     assert Path("got.bin").read_bytes() == OLD.read_bytes()
@@ -88,7 +88,7 @@ def test_fetch_writes_what_verify_accepts(workshop: Workshop) -> None:
 
 
 def test_a_second_product_is_paired_by_proposal(workshop: Workshop) -> None:
-    """Pairing takes the same road as publishing: a proposal, two signatures, one transaction."""
+    """Pairing takes a proposal, two signatures and one transaction, like publishing."""
     words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800f800:2K", "-o", "pair.json")
     assert workshop.run("product", "pair", "acme-thermo2-cfg", *words).status == 0
     for owner in ("dev:2", "dev:3"):
@@ -99,7 +99,7 @@ def test_a_second_product_is_paired_by_proposal(workshop: Workshop) -> None:
 
 
 def test_a_configuration_image_is_flashed_beside_the_program(workshop: Workshop, board_url: str) -> None:
-    """Configuration is a product with a region of its own, and needs no vector table (S0.6)."""
+    """A configuration is a product with its own region, and needs no vector table (S0.6)."""
     test_a_second_product_is_paired_by_proposal(workshop)
     Path("settings.bin").write_bytes(b"interval=60\0")
     words = ("--product", "acme-thermo2-cfg", "--version", "1.0.0", "--configuration", "-o", "cfg.json")
@@ -114,7 +114,7 @@ def test_a_configuration_image_is_flashed_beside_the_program(workshop: Workshop,
 
 
 def tamper(store: Path, image: Path) -> None:
-    """Flip one bit of the block that an image is."""
+    """Flip one bit of the block that stores an image."""
     with image.open("rb") as stream:
         block = next(store.glob(f"blocks/*/{cid_of(stream)}"))
     data = bytearray(block.read_bytes())

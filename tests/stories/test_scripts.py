@@ -1,4 +1,4 @@
-"""The scripts of ``ape run``: a vendor's CI proposes, and signs with a key from its environment."""
+"""The scripts of ``ape run``: a vendor's CI proposes and signs with a key from its environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = IMAGES / "bluepill-1.2.0.bin"
 
 
 def ape(workshop: Workshop, *words: str, environment: dict[str, str] | None = None) -> Outcome:
-    """Run a script in the clone as a CI does, on the workshop's chain."""
+    """Run a script from the repository as a CI does, on the workshop's chain."""
     command = [str(Path(sys.executable).with_name("ape")), "run", *words]
     command += ["--network", f"ethereum:local:{workshop.chain.url}", "--contract", workshop.contract.address]
     variables = os.environ | {"BLOCKOTA_STORE": f"file:{workshop.folder / '.blockota' / 'store'}"} | (environment or {})
@@ -78,7 +78,7 @@ def execute(workshop: Workshop, file: str) -> None:
 
 
 def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
-    """Owners sign the proposal later."""
+    """Without a key the proposal is written unsigned, and owners sign it later."""
     assert publish(workshop, OLD, "1.0.0", "--active-from", "+7d").status == 0
     assert not list(workshop.folder.glob("*signature*"))
     assert workshop.run("proposal", "sign", "1.0.0.json", "--key", "dev:3", "--yes").status == 0
@@ -87,7 +87,7 @@ def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
 
 
 def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) -> None:
-    """A key of a non-owner, and an image that grew by more than half: neither file is written."""
+    """A non-owner's key, or an image grown by more than half, prevents both files."""
     workshop.publish("1.0.0", OLD)
     stranger = publish(workshop, NEW, "1.1.0", "--sign", "env:OWNER_KEY", key=workshop.cast.mallory.key.hex())
     refused(stranger, REFUSED, "is not an owner of the Safe")
@@ -97,7 +97,7 @@ def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) ->
 
 
 def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
-    """Sentences and exit statuses are those of the command; nothing is written."""
+    """Errors and exit statuses equal those of the commands, and nothing is written."""
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key="nonsense"), USAGE, "is not a private key")
     refused(publish(workshop, Path("/nowhere.bin"), "1.0.0"), USAGE, "there is no file /nowhere.bin")
     refused(publish(workshop, OLD, "1.0"), USAGE, "is not a version")
@@ -109,7 +109,7 @@ def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
 
 @pytest.mark.parametrize("name", ["1.0.0.json", "1.0.0.0x70997970.signature.json"], ids=["proposal", "signature"])
 def test_an_existing_file_is_not_overwritten(workshop: Workshop, name: str) -> None:
-    """This holds for the proposal and for the signature, and no other file is written."""
+    """If the proposal or signature file exists, neither file is written."""
     Path(name).write_text("mine")
     key = workshop.cast.owner_a.key.hex()
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key=key), USAGE, f"{name} already exists")
