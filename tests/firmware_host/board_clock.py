@@ -1,4 +1,4 @@
-"""A simulated clock, which only waiting advances."""
+"""A simulated clock that only waiting advances."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from firmware_host.simulator import SimulatedBoard
 
 
 class DirectLink:
-    """A link without a port: silence is noticed at once."""
+    """A link without a port, on which silence is detected at once."""
 
     name, baud, notes = "the simulated board", 115200, ()
     can_steer = False
@@ -32,13 +32,13 @@ class DirectLink:
         return data
 
     def set_baud(self, baud: int, /) -> None:
-        """Ignore it: there is one speed."""
+        """Do nothing; there is only one speed."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Ignore it: there are no control lines."""
+        """Do nothing; there are no control lines."""
 
     def send_break(self, seconds: float, /) -> None:
-        """Ignore it: there is no break."""
+        """Do nothing; a break has no effect."""
 
     def close(self) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""What tests of flashing begin with: images, plans, boards, and a run of the flasher."""
+"""Fixtures of the flashing tests: images, plans, boards, and a run of the flasher."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "bluepill" / "images"
 
 
 def code(size: int, *, at: int = BASE, seed: int = 1) -> FirmwareImage:
-    """An image of a size, with a plausible vector table and no blank stretch."""
+    """An image of this size with a plausible vector table and no blank blocks."""
     vectors = (0x2000_5000).to_bytes(4, "little") + (at + 9).to_bytes(4, "little")
     body = bytes((index * 31 + index // 256 + seed) % 255 for index in range(size))
     return FirmwareImage((vectors + body)[:size], at, "bin")
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must be there."""
+    """The table's row, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
@@ -53,36 +53,36 @@ def planned(image: FirmwareImage, *, may_erase_all: bool = False) -> FlashPlan:
 
 
 def connected(board: SimulatedBoard) -> Bootloader:
-    """A client that has found the board."""
+    """A client that is connected to the board."""
     bootloader = Bootloader(DirectLink(board))
     bootloader.connect()
     return bootloader
 
 
 def flash(board: SimulatedBoard, image: FirmwareImage) -> list[Event]:
-    """Flash an image the ordinary way."""
+    """Flash an image with default options."""
     return list(carry_out(planned(image), connected(board)))
 
 
 class RunningLink(DirectLink):
-    """A link to a board that runs while the host waits, and takes no time otherwise."""
+    """A link on which waiting lets the board run, and nothing else takes time."""
 
     def wait(self, seconds: float) -> None:
-        """Let the board run."""
+        """Let time pass, and return unsolicited bytes of the board."""
         self._received += self._board.run(seconds)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Take an answer, for which the board may run."""
+        """Return an answer, for which the board may run."""
         if len(self._received) < count:
             self.wait(timeout)
         return super().read(count, timeout=timeout)
 
 
 class TimedLink(RunningLink):
-    """A link on which waiting lets the board's clock run, as a real one does."""
+    """A link on which waiting advances the board's clock."""
 
     def __init__(self, board: SimulatedBoard, clock: Clock) -> None:
-        """Plug the board in."""
+        """Connect the board."""
         super().__init__(board)
         self._clock = clock
 
@@ -107,13 +107,13 @@ class TimedLink(RunningLink):
 
 
 def proven(image: FirmwareImage, *, version: Version = VERSION) -> ProvenRelease:
-    """An image that passed checks 1 to 5 as that version."""
+    """An image that passed checks 1 to 5 as this version."""
     release = release_of(image.data, version=version, load_address=image.load_address)
     return prove_release(answer_with(release=release), TRUST, read_image=lambda _: image.data)
 
 
 def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
-    """Those releases, as the chain's record."""
+    """The chain's record with these releases."""
     return KnownReleases(releases, lambda: others)
 
 

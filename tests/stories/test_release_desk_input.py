@@ -68,7 +68,7 @@ def that_read(name: str, **files: str) -> list[list[str]]:
 
 
 def one_error(outcome: Outcome) -> dict[str, Any]:
-    """The error of a command with --json; asserts that people get the same error as one sentence."""
+    """The JSON error of a command, which reports at most one error on stderr and no traceback."""
     assert len([line for line in outcome.err.splitlines() if line.startswith("Error: ")]) <= 1
     assert "Traceback" not in outcome.err
     error: dict[str, Any] = outcome.json["error"]

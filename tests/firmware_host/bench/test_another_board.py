@@ -1,4 +1,4 @@
-"""A board that is taken out in the middle of a run, and another one put in its place."""
+"""A board that is replaced by another one in the middle of a run."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class Bed(RunningLink):
     """
 
     def __init__(self, board: SimulatedBoard, second: SimulatedBoard) -> None:
-        """Put the first board in."""
+        """Connect the first board."""
         super().__init__(board)
         self.second, self.swap_at, self.garbles, self.awake = second, 0, False, False
         self.heard: list[bytes] = []
         self._gos, self._is_swapped = 0, False
 
     def swap(self) -> None:
-        """Put the other board in."""
+        """Connect the other board."""
         self._board, self._is_swapped, self.swap_at = self.second, True, 0
         self._received = self.second.connect()
         if self.awake:
             self.second.feed(b"\x7f")
 
     def write(self, data: bytes, /) -> None:
-        """Hand a frame to the board that is there."""
+        """Pass a frame to the connected board."""
         if self._is_swapped:
             self.heard.append(data)
         self._gos += data == GO
@@ -63,7 +63,7 @@ class Bed(RunningLink):
             self._received = acknowledged + self._received
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Hand an answer over, one of them with a bit that is wrong."""
+        """Return an answer, with one wrong bit if requested."""
         data = super().read(count, timeout=timeout)
         if self.garbles and count == IDENTITY:
             self.garbles = False
@@ -71,32 +71,32 @@ class Bed(RunningLink):
         return data
 
     def put_back(self, board: SimulatedBoard) -> None:
-        """Put the first board back in, and press reset."""
+        """Reconnect the first board, and press reset."""
         self._board, self._is_swapped = board, False
         self._received = b""
         board.reset()
 
 
 def boards(second: SimulatedBoard | None = None) -> tuple[SimulatedBoard, SimulatedBoard]:
-    """One board with the older release, and another one with something else."""
+    """A board with the older release, and another one with other contents."""
     return SimulatedBoard(flash=BEFORE.data, unique_id=FIRST), second or SimulatedBoard(flash=OLD, unique_id=SECOND)
 
 
 def cleared(bed: Bed, folder: Path, *, proof: Proof = Proof.STUB) -> ClearedBoard:
-    """The board past checks 6 to 9."""
+    """The board after checks 6 to 9."""
     before = proven(BEFORE, version=Version(1, 0, 0)).release
     journal = FlashJournal(folder, FIRST.hex())
     return bench_on(bed).prove(proven(IMAGE), Consent(), known=known(before), journal=journal, proof=proof)
 
 
 def left_alone(bed: Bed) -> None:
-    """Assert that the other board was asked who it is, and nothing else."""
+    """Assert that the other board received identification requests only."""
     assert bed.heard
     assert set(bed.heard) <= QUESTIONS
 
 
 def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
-    """Assert that the first board, put back, is completed by its journal."""
+    """Assert that the first board, once reconnected, is completed from its journal."""
     assert [*folder.iterdir()]
     bed.put_back(board)
     assert isinstance([*cleared(bed, folder).flash()][-1], Finished)
@@ -104,7 +104,10 @@ def completes(bed: Bed, board: SimulatedBoard, folder: Path) -> None:
 
 
 def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path) -> None:
-    """It answers when the chip should come back; the error names both, and the first one is completed later."""
+    """A board that replaces the first one at its reset is not written.
+
+    The error names both, and the first is completed later.
+    """
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 2
@@ -121,7 +124,7 @@ def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path
 
 
 def test_another_board_at_the_look_is_named(tmp_path: Path) -> None:
-    """Nothing was begun then, and there is nothing to resume."""
+    """A board replaced while the contents are read ends the run, with no journal to resume."""
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 1
@@ -133,7 +136,7 @@ def test_another_board_at_the_look_is_named(tmp_path: Path) -> None:
 
 
 def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
-    """Where its identity stands is another family's affair."""
+    """A board with another product id gets no read, because its identity block lies at another address."""
     board, second = boards(SimulatedBoard(PROFILES["stm32f103c6"], unique_id=FIRST))
     bed = Bed(board, second)
     bed.swap_at = 2
@@ -144,7 +147,7 @@ def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
 
 
 def test_another_board_after_a_silence_is_not_read_back(tmp_path: Path) -> None:
-    """It is put in while the chip is thought to hash, and answers only when reading is fallen back to."""
+    """A board that is connected during the hashing, and detected when reading back begins, is not read."""
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 2
@@ -155,7 +158,7 @@ def test_another_board_after_a_silence_is_not_read_back(tmp_path: Path) -> None:
 
 
 def swapped_when(bed: Bed, ready: ClearedBoard, *, at: Callable[[Event], bool]) -> None:
-    """Flash, and put the other board in at an event, in conversation already."""
+    """Flash, and connect the other board, already synchronised, at an event."""
     bed.awake = True
     for event in ready.flash():
         if at(event):
@@ -163,7 +166,7 @@ def swapped_when(bed: Bed, ready: ClearedBoard, *, at: Callable[[Event], bool]) 
 
 
 def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) -> None:
-    """A proof that fails because the other board answers is not followed by writing everything to it."""
+    """If the proof fails because another board answers, no second attempt is made."""
     board, second = boards()
     bed = Bed(board, second)
 
@@ -178,7 +181,7 @@ def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) ->
 
 
 def test_another_board_after_the_checks_is_not_begun(tmp_path: Path) -> None:
-    """A person may take a while to agree, and put another board in meanwhile."""
+    """A board that is replaced while the operator confirms is not changed."""
     board, second = boards()
     bed = Bed(board, second)
     ready = cleared(bed, tmp_path)
@@ -191,7 +194,7 @@ def test_another_board_after_the_checks_is_not_begun(tmp_path: Path) -> None:
 
 
 def test_one_garbled_answer_is_no_other_board(tmp_path: Path) -> None:
-    """Who it is is asked twice before the run is given up."""
+    """The identity is read a second time before the run is aborted."""
     board, second = boards()
     bed = Bed(board, second)
     ready = cleared(bed, tmp_path)

@@ -1,4 +1,4 @@
-"""What is said of lines that are wrong: by the pure function, and by looking at simulated boards."""
+"""The diagnosis of faulty lines, by the pure function and on simulated boards."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def trial(first: bytes = b"", second: bytes = b"", *, unasked: bytes = b"", line
 
 
 def hindrance(seen: Observations) -> Finding:
-    """The one thing that hinders."""
+    """The only finding that prevents flashing."""
     (found,) = (finding for finding in findings(seen) if finding.hinders)
     return found
 
@@ -72,19 +72,19 @@ def hindrance(seen: Observations) -> Finding:
     ids=range(11),
 )
 def test_answers_are_told_apart(first: bytes, second: bytes, reply: Reply) -> None:
-    """A fresh bootloader, one in conversation, an echo, silence, and everything else."""
+    """Answers are classified: fresh bootloader, synchronised bootloader, echo, silence, and others."""
     assert trial(first, second).reply is reply
 
 
 def test_a_port_that_is_not_there_is_told_with_those_that_are() -> None:
-    """The person sees at once which name was meant."""
+    """A missing port is reported with the ports that exist."""
     failed = LinkError("the port /dev/ttyUSB0 cannot be opened", why="No such file", remedy="plug it in")
     seen = Observations(USB, ports=("/dev/ttyACM0",), failed=failed)
     assert hindrance(seen).what.endswith("No such file; this machine has /dev/ttyACM0")
 
 
 def test_a_program_that_talks_is_told() -> None:
-    """Its words come before anything was asked."""
+    """Output of an application before the first request is reported."""
     found = hindrance(Observations(USB, asked=trial(b"garbage", unasked=b"up 1 s\r\n")))
     assert found.about == "application"
     assert "'up 1 s" in found.what
@@ -92,7 +92,7 @@ def test_a_program_that_talks_is_told() -> None:
 
 
 def test_joined_lines_and_silence_and_garbage_are_told() -> None:
-    """Each has its remedy; what else was tried is told beside silence."""
+    """Joined lines, silence and garbage have their remedies; silence also lists what was tried."""
     assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
     assert (silent.about, silent.what) == ("silence", "nothing answers; 2 other wirings and speeds were tried as well")
@@ -101,7 +101,7 @@ def test_joined_lines_and_silence_and_garbage_are_told() -> None:
 
 
 def test_another_wiring_that_works_is_named() -> None:
-    """The options are printed as they have to be typed, and hinder only because they were not."""
+    """A working wiring other than the given one is a hindrance, with its options as they are typed."""
     line = BoardLine(USB.url, 115200, find_wiring("dtr-rts", invert_boot0=True))
     found = findings(Observations(USB, asked=trial(), others=(trial(b"\x79", line=line),), identity=IDENTITY))
     assert found[0].hinders
@@ -111,21 +111,21 @@ def test_another_wiring_that_works_is_named() -> None:
 
 
 def test_a_wiring_that_resets_nothing_is_told() -> None:
-    """A bootloader that is in conversation after its reset was not reset."""
+    """A bootloader that is still synchronised after its reset was not reset, which is reported."""
     line = BoardLine(USB.url, 115200, WIRINGS["dtr"])
     found = hindrance(Observations(line, asked=trial(b"", b"\x1f", line=line), others=(trial(line=line),)))
     assert (found.about, "no wiring resets it" in found.what) == ("reset", True)
 
 
 def test_a_line_without_parity_is_told() -> None:
-    """0x7F looks the same with even parity and without; what follows does not."""
+    """A missing parity bit is reported, although 0x7F is the same with even parity and without."""
     misunderstood = BoardProtocolError("the board refused Get", why="NACK")
     found = hindrance(Observations(USB, asked=trial(b"\x79"), misunderstood=misunderstood))
     assert (found.about, "even parity" in found.remedy) == ("parity", True)
 
 
 def test_protections_and_unknown_chips_hinder() -> None:
-    """Each names the command that helps, and what it costs."""
+    """Protections and unknown chips are hindrances; each names the remedy and its cost."""
     alive = Observations(USB, asked=trial(b"\x79"))
     closed = BoardIdentity(0x410, "2.2", find_chip(0x410), readout_protected=True)
     assert "erases the whole flash" in hindrance(replace(alive, identity=closed)).remedy
@@ -140,7 +140,7 @@ def test_protections_and_unknown_chips_hinder() -> None:
     ids=["usb", "network"],
 )
 def test_a_slow_adapter_is_a_hint(line: BoardLine, remedy: str) -> None:
-    """The board can be flashed; what it costs, and how it is mended, is told."""
+    """A slow adapter is a hint with cost and remedy; the board can be flashed."""
     seen = Observations(line, asked=trial(b"\x79"), identity=IDENTITY, latency=0.016)
     ready, latency = findings(seen)
     assert ready.about == "ready"
@@ -152,7 +152,7 @@ def test_a_slow_adapter_is_a_hint(line: BoardLine, remedy: str) -> None:
 
 @contextmanager
 def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
-    """A line at whose far end somebody answers each packet; yields its URL."""
+    """A line whose far end answers each packet with a function; yields its URL."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -168,17 +168,17 @@ def answering(answer: Callable[[bytes], bytes]) -> Iterator[str]:
 
 
 def briefly(seconds: float) -> None:
-    """Wait after a reset; the simulated board needs less time than a slow chip."""
+    """Shorten waits after a reset; a simulated board starts faster than a slow chip."""
     time.sleep(min(seconds, 0.05))
 
 
 def abouts(line: BoardLine) -> list[str]:
-    """What is found on a line, in a word each."""
+    """The findings on a line, one word each."""
     return [finding.about for finding in findings(observe(line, listen=0.1, wait=briefly))]
 
 
 def test_a_good_board_is_ready() -> None:
-    """Over TCP and a pseudo-terminal, whose missing parity is a note."""
+    """A good board is ready over TCP and over a pseudo-terminal, whose missing parity is a note."""
     with serve_tcp(SimulatedBoard()) as url:
         assert abouts(BoardLine(url)) == ["ready", "latency"]
     with serve_pty(SimulatedBoard()) as path:
@@ -186,14 +186,18 @@ def test_a_good_board_is_ready() -> None:
 
 
 def test_a_board_is_ready_with_noise_a_leading_zero_and_a_second_ack() -> None:
-    """What the client tolerates the doctor does not complain of."""
+    """Deviations that the client tolerates are not findings."""
     for faults in (Faults(noise_at_open=7), Faults(leading_zero=1), Faults(extra_ack=1)):
         with serve_tcp(SimulatedBoard(faults=faults)) as url:
             assert abouts(BoardLine(url))[0] == "ready"
 
 
 def test_boards_that_cannot_be_flashed_are_told(tmp_path: Path) -> None:
-    """A missing port, a running program, an echo, a cut cable, a protected board, a chip that is not in the table."""
+    """Each obstacle to flashing is reported.
+
+    Cases: a missing port, a running program, an echo, a cut cable, a protected board, and a chip that is not in the
+    table.
+    """
     running = SimulatedBoard(flash=APPLICATION)
     running.boot0 = False
     closed = SimulatedBoard()
@@ -225,7 +229,7 @@ def test_boards_that_cannot_be_flashed_are_told(tmp_path: Path) -> None:
     ids=["by-hand", "swapped"],
 )
 def test_the_wiring_is_found(wiring: Wiring, asked: str, found: BoardWiring) -> None:
-    """A running board behind control lines is reset until its bootloader answers, and the wiring is named."""
+    """The wiring is found by resetting a running board until its bootloader answers."""
     board = SimulatedBoard(flash=APPLICATION)
     board.boot0 = False
     board.reset()
@@ -237,7 +241,7 @@ def test_the_wiring_is_found(wiring: Wiring, asked: str, found: BoardWiring) -> 
 
 
 def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> None:
-    """What was woken before still answers, and yet the wiring that was named does not reset it."""
+    """A wrong wiring is detected even if the bootloader answers because it was started before."""
     with serve_rfc2217(SimulatedBoard()) as url:
         by_hand = BoardLine(url)
         assert abouts(by_hand)[0] == "ready"
@@ -247,14 +251,14 @@ def test_a_reset_line_that_is_another_is_found_though_the_board_is_awake() -> No
 
 
 def test_a_speed_that_is_too_high_is_found() -> None:
-    """A board that is deaf at the named speed is reset and spoken to at a lower one."""
+    """A board that does not understand the speed is reset and addressed at a lower one."""
     with serve_rfc2217(SimulatedBoard()) as url:
         first = findings(observe(BoardLine(url, 460800, WIRINGS["dtr-rts"]), wait=briefly))[0]
     assert first.values["line"] == BoardLine(url, 115200, WIRINGS["dtr-rts"])
 
 
 def test_a_serial_server_without_parity_is_found() -> None:
-    """A bare socket's far end is set by nobody here: 0x7F passes without parity, and the answers come garbled."""
+    """Missing parity behind a bare socket is detected: 0x7F is acknowledged, and later answers are garbled."""
     board = SimulatedBoard()
     board.set_line(LineSettings(115200, "N"))
     with serve_tcp(board) as url:

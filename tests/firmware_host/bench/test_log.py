@@ -1,4 +1,4 @@
-"""The bench log: whole, or it shows."""
+"""The bench log is a hash chain in which removed and changed lines are detected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ENTRY = BenchEntry(
 
 @pytest.fixture
 def small_files_only() -> Iterator[None]:
-    """The system lets this process write 50 kB into a file and no more."""
+    """Limit the size of files that this process writes to 50 kB."""
     limit, ceiling = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, ceiling))
     yield
@@ -43,7 +43,7 @@ def small_files_only() -> Iterator[None]:
 
 
 def filled(folder: Path, count: int = 4) -> BenchLog:
-    """A log of some lines."""
+    """A log with some lines."""
     folder.mkdir(exist_ok=True)
     log = BenchLog(folder / "bench-log.jsonl")
     for _ in range(count):
@@ -52,12 +52,12 @@ def filled(folder: Path, count: int = 4) -> BenchLog:
 
 
 def rows(log: BenchLog) -> list[bytes]:
-    """The lines as they stand in the file."""
+    """The raw lines of the file."""
     return log.path.read_bytes().splitlines(keepends=True)
 
 
 def test_lines_come_back_in_order(tmp_path: Path) -> None:
-    """Each with its number, what it says, and the hash of the one before."""
+    """Lines are read in order, each with its number, its fields and the hash of the previous one."""
     log = filled(tmp_path)
     lines = list(log.lines())
     assert [line.number for line in lines] == [1, 2, 3, 4]
@@ -67,7 +67,7 @@ def test_lines_come_back_in_order(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_whole(tmp_path: Path) -> None:
-    """A file without a line has nothing to prove; no file at all is a mistake in the path."""
+    """An empty log is valid; a missing file is reported as a wrong path."""
     log = BenchLog(tmp_path / "log")
     with pytest.raises(UsageError, match="cannot read the bench log"):
         list(log.lines())
@@ -94,7 +94,7 @@ SPOILT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_removed_or_changed_line_shows(tmp_path: Path, name: str) -> None:
-    """Wherever it stood, at the end as well."""
+    """A removed or changed line is detected at every position, including the last."""
     log = filled(tmp_path)
     log.path.write_bytes(b"".join(SPOILT[name](rows(log))))
     with pytest.raises(ContentError, match="not whole"):
@@ -104,7 +104,7 @@ def test_a_removed_or_changed_line_shows(tmp_path: Path, name: str) -> None:
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_any_changed_byte_shows(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """No byte of the log can be another."""
+    """A change of any byte of the log is detected."""
     log = filled(tmp_path_factory.mktemp("log"), 3)
     content = bytearray(log.path.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
@@ -115,7 +115,7 @@ def test_any_changed_byte_shows(tmp_path_factory: pytest.TempPathFactory, data: 
 
 
 def test_nothing_is_appended_to_a_shortened_log(tmp_path: Path) -> None:
-    """Else the gap would be sealed by the next line."""
+    """Appending to a shortened log is refused, because the next line would hide the gap."""
     log = filled(tmp_path)
     log.path.write_bytes(b"".join(rows(log)[:-2]))
     before = log.path.read_bytes()
@@ -125,7 +125,7 @@ def test_nothing_is_appended_to_a_shortened_log(tmp_path: Path) -> None:
 
 
 def test_a_line_that_follows_well_is_not_believed(tmp_path: Path) -> None:
-    """Who has no hold of the head file cannot put one in at the end."""
+    """A valid next line is refused if the head file does not confirm it."""
     log, other = filled(tmp_path), filled(tmp_path / "other", 5)
     log.path.write_bytes(other.path.read_bytes())
     with pytest.raises(ContentError, match="not whole from line 5 on"):
@@ -136,7 +136,7 @@ def test_a_line_that_follows_well_is_not_believed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 7, -1])
 def test_a_line_that_the_head_alone_has_is_whole(tmp_path: Path, kept: int) -> None:
-    """A crash, or a full disk, cut the log's last line off; it is read, and put back by the next."""
+    """A last line lost to a crash or a full disk is read from the head file, and restored by the next append."""
     log = filled(tmp_path)
     *lines, last = rows(log)
     log.path.write_bytes(b"".join(lines) + last[:kept])
@@ -147,7 +147,7 @@ def test_a_line_that_the_head_alone_has_is_whole(tmp_path: Path, kept: int) -> N
 
 
 def test_a_full_disk_takes_nothing_and_breaks_nothing(tmp_path: Path, small_files_only: None) -> None:
-    """The head is written first: where that fails, the log is as before, and goes on when there is space."""
+    """If the head file cannot be written, the log is unchanged, and can be continued later."""
     del small_files_only
     log = BenchLog(tmp_path / "log")
     huge = replace(ENTRY, result="x" * 100_000)
@@ -160,7 +160,7 @@ def test_a_full_disk_takes_nothing_and_breaks_nothing(tmp_path: Path, small_file
 
 
 def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Path, small_files_only: None) -> None:
-    """It is told of, and read; the next one needs space for both."""
+    """The head file keeps a line that the log has no space for; the next append needs space for both lines."""
     del small_files_only
     log = BenchLog(tmp_path / "log")
     large = replace(ENTRY, result="x" * 40_000)
@@ -173,7 +173,7 @@ def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Pat
 
 
 def test_a_spoilt_head_is_told(tmp_path: Path) -> None:
-    """It is not taken for a fresh log."""
+    """A damaged head file is reported, and not taken for that of a new log."""
     log = filled(tmp_path)
     log.path.with_name("bench-log.jsonl.head").write_text(json.dumps({"number": "4"}))
     with pytest.raises(ContentError, match=r"head file .* cannot be read"):
@@ -181,7 +181,7 @@ def test_a_spoilt_head_is_told(tmp_path: Path) -> None:
 
 
 def test_many_write_at_once(tmp_path: Path) -> None:
-    """Every line gets a number of its own."""
+    """Concurrent writers get distinct line numbers."""
     log = BenchLog(tmp_path / "log")
 
     def write() -> None:
@@ -198,14 +198,14 @@ def test_many_write_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "missing/log"])
 def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None:
-    """A folder in its place, or no folder to put it in."""
+    """A folder in place of the log, or a missing parent folder, is reported."""
     with pytest.raises(BlockOTAError, match="cannot write the bench log") as error:
         BenchLog(tmp_path / name).append(ENTRY)
     assert error.value.action is Action.NAME_LOG
 
 
 def test_a_check_tells_beforehand_what_an_append_would(tmp_path: Path) -> None:
-    """A line cut off by a crash is put back, a gap in the middle is found, and a log that cannot be made is told."""
+    """The check restores a lost last line, and reports a gap or a log that cannot be created."""
     log = filled(tmp_path)
     *lines, last = rows(log)
     log.path.write_bytes(b"".join(lines) + last[:9])

@@ -1,4 +1,4 @@
-"""A bootloader that waits in the middle of a frame, brought back without a reset."""
+"""A bootloader in a half-received frame is recovered without a reset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXCHANGES: dict[str, Exchange] = {
 
 
 def beginnings() -> Iterator[tuple[str, bytes]]:
-    """Every frame of every exchange, cut after each byte but the last."""
+    """Every frame of every exchange, truncated after each byte but the last."""
     for name, exchange in EXCHANGES.items():
         sent = b""
         for frame in exchange.frames:
@@ -49,7 +49,7 @@ BEGINNINGS = dict(beginnings())
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
-    """Wherever the cable came off, the board obeys again; its flash and its option bytes are as they were."""
+    """After a cut at any byte the board responds again, with flash and option bytes unchanged."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
     conversation = Transport(link)
@@ -63,14 +63,14 @@ def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
 
 
 def test_a_fresh_board_is_found_as_well() -> None:
-    """The first byte is the ordinary 0x7F, so that the line's speed is measured rightly."""
+    """The first byte sent is 0x7F, so that a fresh bootloader measures the right speed."""
     conversation = Transport(DirectLink(SimulatedBoard()))
     conversation.resynchronise()
     assert conversation.connect()
 
 
 def test_a_dead_line_is_told() -> None:
-    """The feeding ends after the longest frame's length."""
+    """Recovery stops after the length of the longest frame."""
     board = SimulatedBoard()
     board.boot0 = False
     board.reset()
@@ -80,7 +80,7 @@ def test_a_dead_line_is_told() -> None:
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
-    """Told that a conversation broke off, the first look brings the board back, and changes nothing on it."""
+    """After an interrupted exchange the first poll recovers the board without changing it."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
     Transport(link).connect()
@@ -95,7 +95,10 @@ def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
 @pytest.mark.parametrize("before", range(3))
 @pytest.mark.parametrize("name", ["erase-2", "write-7"])
 def test_looks_never_complete_a_frame(name: str, before: int) -> None:
-    """Cut before the number of its pages or bytes, a frame would take 130 looks for 128 of them and a checksum."""
+    """Polling cannot complete a half-received frame.
+
+    It would take 130 polls for 128 page numbers or bytes and a checksum.
+    """
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
     Transport(link).connect()

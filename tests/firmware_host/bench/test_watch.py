@@ -19,13 +19,13 @@ LINE = BoardLine("socket://127.0.0.1:1")
 
 
 class Notes:
-    """An observer that keeps what it receives."""
+    """An observer that records messages."""
 
     def __init__(self) -> None:
         self.received: list[str] = []
 
     def note(self, port: str, sentence: str, /) -> None:
-        """Keep the sentence."""
+        """Record the message."""
         assert not port
         self.received.append(sentence)
 
@@ -48,7 +48,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize(("presses", "answers"), [(0, []), (1, ["Stopping:"]), (2, ["Stopping:", "Still"])])
 def test_every_request_to_stop_is_answered(presses: int, answers: list[str]) -> None:
-    """Also when the second one comes before the first one was answered."""
+    """Each request to stop is acknowledged, even if it arrives before the previous acknowledgement."""
     notes = Notes()
     with stop_on_signals() as stop:
 
@@ -65,7 +65,7 @@ def test_every_request_to_stop_is_answered(presses: int, answers: list[str]) -> 
 
 
 def test_a_defect_at_one_port_stops_the_others() -> None:
-    """No other board may be left half written: each is brought to a known state before the defect is reported."""
+    """An internal error at one port first stops all boards in a known state."""
     ended = threading.Event()
     with stop_on_signals() as stop:
 

@@ -83,7 +83,7 @@ def test_reads_longer_than_a_block_are_refused(length: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 254, 257, 260])
 def test_writes_that_are_no_multiple_of_four_are_refused(length: int) -> None:
-    """A write of no bytes, of more than 256, or of a number that is no multiple of four, has no frame."""
+    """A write of no bytes, of more than 256, or of a number not divisible by four, has no frame."""
     with pytest.raises(RefusedError, match="a multiple of 4"):
         an3155.write_memory(ADDRESS, bytes(length))
 
@@ -126,18 +126,18 @@ def test_capabilities_are_read_from_the_answer_to_get() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\x22"])
 def test_an_answer_to_get_without_commands_is_refused(payload: bytes) -> None:
-    """A bootloader that obeys nothing is none."""
+    """An answer to Get without any command is refused."""
     with pytest.raises(BoardProtocolError, match="lists no command"):
         an3155.parse_capabilities(payload)
 
 
 @pytest.mark.parametrize(("payload", "product_id"), [("04 10", 0x410), ("10", 0x10), ("04 79 01 02", 0x479)])
 def test_the_product_id_is_the_first_two_bytes(payload: str, product_id: int) -> None:
-    """One byte is what bootloader 2.0 sends, and some devices send more than two."""
+    """The first two bytes count; bootloader 2.0 sends only one, and some devices send more than two."""
     assert an3155.parse_product_id(bytes.fromhex(payload)) == product_id
 
 
 def test_an_exchange_names_itself_for_messages() -> None:
-    """A person reads the application note's name of the command, and the address."""
+    """An exchange's description has the command's name in AN3155, and the address."""
     assert an3155.read_memory(ADDRESS, 4).title == "Read Memory at 0x08000400"
     assert an3155.get_id().title == "Get Id"

@@ -13,7 +13,7 @@ BLUE_PILL = 0x410
 
 
 def chip(product_id: int) -> Chip:
-    """The table's row, which must be there."""
+    """The table's row, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
@@ -43,7 +43,7 @@ def test_product_ids_are_unique() -> None:
 
 
 def test_an_unknown_product_id_is_not_guessed() -> None:
-    """It has no row."""
+    """An unknown product id has no row."""
     assert find_chip(0x499) is None
 
 

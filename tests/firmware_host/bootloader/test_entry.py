@@ -31,7 +31,7 @@ WIRING = WIRINGS["dtr-rts"]
 
 
 def in_application() -> SimulatedBoard:
-    """A board that runs what is in its flash."""
+    """A board that runs the application in its flash."""
     board = SimulatedBoard(flash=APPLICATION)
     board.boot0 = False
     board.reset()
@@ -68,7 +68,7 @@ def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
 
 
 def test_by_hand_nothing_is_reset() -> None:
-    """The lines are not touched."""
+    """Without a wiring the control lines are not touched."""
     link = SteeredLink(SimulatedBoard(), WIRINGS["dtr-rts"])
     enter_bootloader(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None)
     reset_board(link, BY_HAND, boot0=False, wait=lambda _: None)
@@ -151,13 +151,13 @@ def test_a_board_that_takes_no_more_stays_at_its_speed() -> None:
 
 
 def test_a_limit_is_kept() -> None:
-    """Speeds above it are not tried."""
+    """Speeds above the limit are not tried."""
     link = steered(500_000)
     assert connect_fastest(Bootloader(link), link, wiring=WIRING, highest=256_000, wait=lambda _: None) == 256_000
 
 
 def test_without_a_reset_line_nothing_is_tried() -> None:
-    """A deaf board could not be reset."""
+    """Without a reset line no faster speed is tried, because a deaf board could not be reset."""
     link = steered(500_000)
     assert connect_fastest(Bootloader(link), link, wiring=BY_HAND, wait=lambda _: None) == 115200
     assert link.resets == 0
@@ -172,7 +172,7 @@ def test_a_protected_board_and_an_unknown_chip_are_tried_by_their_product_id() -
 
 
 def test_a_speed_that_the_adapter_does_not_support_is_skipped() -> None:
-    """The next lower speed is tried."""
+    """After a speed that the adapter refuses, the next lower one is tried."""
 
     class SlowAdapter(SteeredLink):
         """An adapter that stops at 300,000 baud."""

@@ -22,7 +22,7 @@ FLASH_SIZE = 64 * KIB
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must be there."""
+    """The table's row, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
@@ -45,7 +45,7 @@ def test_a_board_is_identified() -> None:
 
 @pytest.mark.parametrize("double_nack", [0, 1])
 def test_of_a_readout_protected_board_nothing_else_is_known(double_nack: int) -> None:
-    """Also where the board answers NACK twice."""
+    """Only the product id of a readout-protected board is known, even if it answers NACK twice."""
     board = SimulatedBoard(faults=Faults(double_nack=double_nack))
     board.protect(readout=True)
     bootloader = connected(board)
@@ -75,7 +75,7 @@ def test_of_an_unknown_chip_only_the_product_id_is_known() -> None:
 
 
 def test_an_impossible_flash_size_is_refused() -> None:
-    """A register above the family's maximum is that of a copy or of a damaged chip."""
+    """A flash size above the family's maximum is refused; it indicates a copy or a damaged chip."""
     bootloader = connected(SimulatedBoard(replace(STM32F103C8, flash_size=256 * KIB)))
     with pytest.raises(BoardProtocolError, match="says 256 KiB, the largest of the family has 128"):
         identify(bootloader)
@@ -83,7 +83,7 @@ def test_an_impossible_flash_size_is_refused() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_every_simulated_chip_is_identified_and_flashed_to_its_last_byte(profile: BoardProfile) -> None:
-    """The table's pages and the flash size fit the board: an image at the very end is written."""
+    """An image at the end of the flash is written on every simulated chip."""
     board, data = SimulatedBoard(profile), bytes(range(1, 251)) * 9
     bootloader = connected(board)
     identity = identify(bootloader)

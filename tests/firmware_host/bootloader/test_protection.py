@@ -1,4 +1,4 @@
-"""Protection of simulated boards, and boards that acknowledge a command and do not carry it out."""
+"""Protection of simulated boards, and boards that acknowledge a command without executing it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def no_wait(seconds: float) -> None:
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must be there."""
+    """The table's row, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
 
 
 def connected(board: SimulatedBoard) -> Bootloader:
-    """A client that knows the board."""
+    """A client that has identified the board."""
     bootloader = Bootloader(DirectLink(board))
     bootloader.connect()
     identify(bootloader)
@@ -96,7 +96,7 @@ def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
 
 
 def test_a_chip_whose_protection_is_unknown_is_refused() -> None:
-    """Nothing is sent."""
+    """A chip with unknown protection is refused before anything is sent."""
     bootloader = connected(SimulatedBoard())
     with pytest.raises(RefusedError, match="does not know how STM32F411 stores its write protection"):
         protect_pages(bootloader, chip(0x431), pages=[0], wait=no_wait)
@@ -106,7 +106,7 @@ class Intercepted(DirectLink):
     """A link that answers some frames itself, once each, and does not pass them on."""
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Pass everything on at first."""
+        """Intercept nothing at first."""
         super().__init__(board)
         self.answers: dict[bytes, bytes] = {}
 
@@ -135,7 +135,7 @@ IGNORED: dict[str, tuple[Change, dict[str, str]]] = {
 
 @pytest.mark.parametrize("name", IGNORED)
 def test_an_acknowledgement_is_not_believed(name: str) -> None:
-    """The board is identified again after the reset."""
+    """After the reset the board is identified again, because an ACK does not prove the change."""
     board = SimulatedBoard()
     board.protect(pages=[0])
     link = Intercepted(board)
@@ -148,7 +148,7 @@ def test_an_acknowledgement_is_not_believed(name: str) -> None:
 
 
 def test_a_board_that_does_not_come_back_is_an_error() -> None:
-    """BOOT0 is 0 at the reset: the command was acknowledged, and the application starts."""
+    """With BOOT0 at 0 the command is acknowledged and the application starts, which is an error."""
     board = SimulatedBoard()
     bootloader = connected(board)
     board.boot0 = False
