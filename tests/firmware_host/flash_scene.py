@@ -68,7 +68,7 @@ class RunningLink(DirectLink):
     """A link on which waiting lets the board run, and nothing else takes time."""
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and return unsolicited bytes of the board."""
+        """Let the board run, and receive its output."""
         self._received += self._board.run(seconds)
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
@@ -87,7 +87,7 @@ class TimedLink(RunningLink):
         self._clock = clock
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and hear what the board says of itself."""
+        """Let time pass, and receive unsolicited output of the board."""
         self._clock.wait(seconds)
         self._received += self._board.idle(seconds)
 

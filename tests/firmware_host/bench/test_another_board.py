@@ -151,7 +151,7 @@ def test_another_board_after_a_silence_is_not_read_back(tmp_path: Path) -> None:
     board, second = boards()
     bed = Bed(board, second)
     bed.swap_at = 2
-    second.feed(b"\x7f\x11")  # it refuses the first question, being in a frame
+    second.feed(b"\x7f\x11")  # it is within a frame, and refuses the first request
     with pytest.raises(BoardError, match="another board answers"):
         list(cleared(bed, tmp_path).flash())
     assert second.flash == OLD

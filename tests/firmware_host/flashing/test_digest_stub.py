@@ -32,10 +32,10 @@ GO_FRAME = b"\x21\xde"
 
 
 class RunningLink(DirectLink):
-    """A link to a board on which the time that the host waits passes, with a record of what went over it."""
+    """A link on which waiting lets the board run, and which records the traffic."""
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Plug the board in."""
+        """Connect the board."""
         super().__init__(board)
         self.sent: list[bytes] = []
         self.waited, self.stands_still = 0.0, False
@@ -43,12 +43,12 @@ class RunningLink(DirectLink):
         self.garble_answer: Callable[[bytes], bytes] = bytes
 
     def write(self, data: bytes, /) -> None:
-        """Hand a frame over."""
+        """Record a frame, and pass it on."""
         self.sent.append(data)
         super().write(self.garble(data))
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Take an answer, for which the board may run."""
+        """Return an answer, for which the board may run."""
         if len(self._received) < count:
             self.wait(timeout)
         return self.garble_answer(super().read(count, timeout=timeout))
@@ -60,7 +60,7 @@ class RunningLink(DirectLink):
 
     @property
     def bytes_sent(self) -> int:
-        """How many bytes went to the board."""
+        """The number of bytes sent to the board."""
         return sum(map(len, self.sent))
 
 
@@ -80,25 +80,25 @@ class Bench:
         self.link.sent.clear()
 
     def new_stub(self) -> DigestStub:
-        """A session of its own, which knows nothing of what is in the RAM."""
+        """A new session, without knowledge of the RAM's contents."""
         size = self.board.profile.flash_size
         return DigestStub(self.bootloader, self.chip, flash_size=size, wait=self.link.wait)
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must be there."""
+    """The table's row, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
 
 
 def sha256(start: int, length: int, *, contents: bytes = CONTENTS) -> bytes:
-    """What hashlib says of a stretch of the flash."""
+    """The expected digest of a range of the flash."""
     return hashlib.sha256(contents[start - FLASH :][:length]).digest()
 
 
 def twice_flipped(at: int) -> Callable[[bytes], bytes]:
-    """Spoil long frames by the same bit in two bytes, which their checksum does not show."""
+    """Flip the same bit in two bytes of long frames, which their checksum does not detect."""
 
     def garble(frame: bytes) -> bytes:
         spoilt = bytearray(frame)
@@ -111,7 +111,7 @@ def twice_flipped(at: int) -> Callable[[bytes], bytes]:
 
 
 def test_several_lengths_and_pages_in_one_pass() -> None:
-    """Digests come in the order asked for, twice where a length is asked for twice."""
+    """Digests come in the requested order, and twice for a length requested twice."""
     lengths = [64 * KIB, 0, 1000, 61_234, 1000]
     digests = Bench().stub.run(FLASH, lengths, pages=Pages(FLASH, KIB, 64))
     assert digests.sha256 == tuple(sha256(FLASH, length) for length in lengths)
@@ -119,7 +119,7 @@ def test_several_lengths_and_pages_in_one_pass() -> None:
 
 
 def test_neither_lengths_nor_pages_are_needed() -> None:
-    """Pages alone are summed, a stretch alone is hashed, from an odd address too."""
+    """Either pages or a range can be requested alone; a range may begin at an odd address."""
     stub = Bench().stub
     assert stub.run(FLASH, [], pages=Pages(FLASH + KIB, KIB, 2)).sha256 == ()
     assert stub.run(FLASH + 8193, [5000]).sha256 == (sha256(FLASH + 8193, 5000),)
@@ -127,7 +127,7 @@ def test_neither_lengths_nor_pages_are_needed() -> None:
 
 @pytest.mark.parametrize("name", ["stm32f103c6", "stm32f103c8", "stm32f103rc"])
 def test_every_density(name: str) -> None:
-    """Low density has 10 KiB of RAM, high density pages of 2 KiB."""
+    """The stub runs on low density (10 KiB of RAM) and high density (pages of 2 KiB)."""
     profile = PROFILES[name]
     contents = hashlib.shake_256(name.encode()).digest(profile.flash_size)
     pages = Pages(FLASH, profile.page_size, profile.page_count)
@@ -137,7 +137,7 @@ def test_every_density(name: str) -> None:
 
 
 def test_the_program_is_written_once_a_session() -> None:
-    """The second run writes only the parameters, and sees what has changed in between."""
+    """A second run writes only the parameters, and its results reflect changes of the flash."""
     bench = Bench()
     bench.stub.run(FLASH, [2 * KIB])
     uploaded = bench.link.bytes_sent
@@ -149,7 +149,7 @@ def test_the_program_is_written_once_a_session() -> None:
 
 
 def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
-    """A board that was without power, or was exchanged for another, does not run what lies in its RAM."""
+    """After a power loss or an exchange of the board the program is written again."""
     bench = Bench()
     bench.stub.run(FLASH, [KIB])
     bench.bootloader.write(0x2000_0E00, bytes(4))
@@ -159,7 +159,7 @@ def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
 
 
 def test_the_byte_that_it_says_at_its_end_ends_the_wait() -> None:
-    """The host waits the foreseen time and for the reset, no longer."""
+    """The program's end byte ends the wait; the host waits for the foreseen time and the reset only."""
     bench = Bench()
     bench.stub.run(FLASH, [64 * KIB])
     assert bench.link.waited == pytest.approx(bench.stub.seconds(FLASH, [64 * KIB]) + RESET_SECONDS)
@@ -167,7 +167,7 @@ def test_the_byte_that_it_says_at_its_end_ends_the_wait() -> None:
 
 @pytest.mark.parametrize("heard", [b"", b"\x00"], ids=["nothing", "noise"])
 def test_it_works_where_that_byte_is_not_heard(heard: bytes) -> None:
-    """The patience that a chip three times as slow needs has passed then; noise is not taken for the byte."""
+    """Without the end byte the host waits for a chip three times as slow; noise is not taken for the byte."""
     bench = Bench()
 
     def without_done(answer: bytes) -> bytes:
@@ -187,7 +187,7 @@ def test_it_works_where_that_byte_is_not_heard(heard: bytes) -> None:
     ids=["least", "two-blocks", "three", "whole", "eight"],
 )
 def test_the_foreseen_time_is_enough_and_not_much_more(lengths: list[int], pages: int) -> None:
-    """It is counted in instructions: never fewer than are executed, and 2 ms more at most."""
+    """The foreseen time covers all executed instructions, with at most 2 ms to spare."""
     seconds = Bench().stub.seconds(FLASH, lengths, pages=Pages(FLASH, KIB, pages))
     outcome = run_stub(CONTENTS, FLASH, lengths=lengths, pages=Pages(FLASH, KIB, pages))
     executed = (outcome.instructions - SLICE) * CYCLES_PER_INSTRUCTION / 24e6
@@ -195,7 +195,7 @@ def test_the_foreseen_time_is_enough_and_not_much_more(lengths: list[int], pages
 
 
 def test_nothing_is_sent_while_it_runs() -> None:
-    """Between Go's address and the first 0x7F no byte goes out, or the bootloader would measure a wrong speed."""
+    """No byte is sent between Go's address and the first 0x7F, because the bootloader would measure a wrong speed."""
     bench = Bench()
     bench.stub.run(FLASH, [4 * KIB])
     after = bench.link.sent[bench.link.sent.index(GO_FRAME) + 2 :]
@@ -203,7 +203,7 @@ def test_nothing_is_sent_while_it_runs() -> None:
 
 
 def test_a_board_that_resets_into_its_application() -> None:
-    """With BOOT0 at 0 the bootloader does not come back, and the technician is told what to do."""
+    """With BOOT0 at 0 the bootloader does not return, and the error names the remedy."""
     bench = Bench()
     bench.board.boot0 = False
     with pytest.raises(NoAnswerError) as caught:
@@ -213,7 +213,7 @@ def test_a_board_that_resets_into_its_application() -> None:
 
 
 def test_a_board_that_resets_into_an_application_that_talks() -> None:
-    """What an application says is no bootloader's answer, and the advice is the same."""
+    """Output of an application is not taken for a bootloader's answer; the remedy is the same."""
     bench = Bench(contents=(IMAGES / "bluepill-1.1.0.bin").read_bytes())
     bench.board.boot0 = False
     with pytest.raises(NoAnswerError, match="is not an STM32 bootloader"):
@@ -221,7 +221,7 @@ def test_a_board_that_resets_into_an_application_that_talks() -> None:
 
 
 def test_a_program_that_does_not_end() -> None:
-    """A core that stands still answers nothing."""
+    """A program that does not end is reported as silence."""
     bench = Bench()
     bench.link.stands_still = True
     with pytest.raises(NoAnswerError, match="did not come back"):
@@ -229,7 +229,7 @@ def test_a_program_that_does_not_end() -> None:
 
 
 def test_a_program_that_arrived_wrong_in_its_head_is_not_started() -> None:
-    """Go is not sent after a head that reads back otherwise."""
+    """Go is not sent if the program's head reads back wrong."""
     bench = Bench()
     bench.link.garble = twice_flipped(20)
     with pytest.raises(BoardProtocolError, match="not started"):
@@ -239,7 +239,7 @@ def test_a_program_that_arrived_wrong_in_its_head_is_not_started() -> None:
 
 @pytest.mark.parametrize("stale", [False, True], ids=["fresh", "stale"])
 def test_a_program_that_arrived_wrong_behind_its_head_says_nothing(*, stale: bool) -> None:
-    """It refuses itself, and results of a run before are not taken for its own."""
+    """A corrupted program does not run, and results of an earlier run are not accepted."""
     bench = Bench()
     if stale:
         bench.stub.run(FLASH, [KIB])
@@ -251,7 +251,7 @@ def test_a_program_that_arrived_wrong_behind_its_head_says_nothing(*, stale: boo
 
 
 def test_parameters_that_arrived_wrong_are_noticed() -> None:
-    """A second run's parameters are protected as the program is, and the run after it starts afresh."""
+    """Corrupted parameters of a second run are detected, and the next run writes everything again."""
     bench = Bench()
     bench.stub.run(FLASH, [KIB])
     bench.link.garble = twice_flipped(24)
@@ -263,7 +263,7 @@ def test_parameters_that_arrived_wrong_are_noticed() -> None:
 
 @pytest.mark.parametrize("at", [0, 3, 4, 7])
 def test_a_wrong_nonce_or_closing_word(at: int) -> None:
-    """Results that are not marked as this run's are none."""
+    """Results without this run's nonce and closing word are refused."""
     bench = Bench()
 
     def garbled(answer: bytes) -> bytes:
@@ -295,7 +295,7 @@ def test_a_wrong_nonce_or_closing_word(at: int) -> None:
 def test_what_it_cannot_do_is_refused_before_a_byte_goes_out(
     start: int, lengths: list[int], pages: Pages | None
 ) -> None:
-    """Flash that the chip does not have would stop the core; nine lengths have no room."""
+    """Flash beyond the chip and more than eight lengths are refused before anything is sent."""
     bench = Bench()
     with pytest.raises(RefusedError, match="cannot be hashed on the chip"):
         bench.stub.run(start, lengths, pages=pages or Pages(FLASH, KIB, 0))
@@ -312,7 +312,7 @@ def test_what_it_cannot_do_is_refused_before_a_byte_goes_out(
     ids=["no-stub", "little-ram", "rom-needs-more"],
 )
 def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:
-    """Chips whose clock is not known, or whose RAM is too small or taken, are read back instead."""
+    """Chips with an unknown clock, or with too little free RAM, are refused; they are read back instead."""
     bench = Bench()
     with pytest.raises(RefusedError) as caught:
         DigestStub(bench.bootloader, other, flash_size=64 * KIB).run(FLASH, [KIB])
@@ -321,7 +321,7 @@ def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:
 
 
 def test_each_error_has_its_three_parts() -> None:
-    """What happened, why, and what to do."""
+    """Each error has a statement, a reason and a remedy."""
     bench = Bench()
     bench.link.garble = twice_flipped(200)
     with pytest.raises(BlockOTAError) as caught:
@@ -332,5 +332,5 @@ def test_each_error_has_its_three_parts() -> None:
 
 
 def test_the_longest_wait_is_bounded() -> None:
-    """Silence is told after six times the foreseen time, which is less than reading back takes."""
+    """Silence is reported after six times the foreseen time, which is less than reading back takes."""
     assert (1 + TIMEOUT_FACTOR) * Bench().stub.seconds(FLASH, [64 * KIB], pages=Pages(FLASH, KIB, 64)) < 1.0

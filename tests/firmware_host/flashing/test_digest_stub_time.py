@@ -1,4 +1,4 @@
-"""How long hashing on the chip takes from end to end, by the simulated board's model of line and chip."""
+"""The duration of hashing on the chip, by the simulated board's model of line and chip."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ STEP = 0.0005
 
 
 class TimedLink(DirectLink):
-    """A link on which waiting lets the board's clock run, as a real one does."""
+    """A link on which waiting advances the board's clock."""
 
     def __init__(self, board: SimulatedBoard, clock: Clock) -> None:
-        """Plug the board in."""
+        """Connect the board."""
         super().__init__(board)
         self._clock = clock
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and hear what the board says of itself."""
+        """Let time pass, and receive unsolicited output of the board."""
         self._clock.wait(seconds)
         self._received += self._board.idle(seconds)
 
@@ -53,7 +53,7 @@ class TimedLink(DirectLink):
 
 
 def stub_on(link: Link, *, wait: Callable[[float], None] = time.sleep) -> DigestStub:
-    """A stub for the board on this link, its bootloader connected."""
+    """A stub for the board on this link, with its bootloader connected."""
     bootloader, chip = Bootloader(link), find_chip(0x410)
     assert chip is not None
     bootloader.connect()
@@ -67,7 +67,7 @@ def stub_on(link: Link, *, wait: Callable[[float], None] = time.sleep) -> Digest
     ids=["digest", "digest-and-pages"],
 )
 def test_how_long_64_kib_take(pages: int, first: float, later: float) -> None:
-    """At 115200 baud and 1 ms: the first run of a session, which writes the program, and the ones after it."""
+    """At 115200 baud and 1 ms latency the first run, which writes the program, and later runs keep their limits."""
     clock = Clock()
     board = SimulatedBoard(flash=CONTENTS, times=clock.times(latency=0.001))
     link = TimedLink(board, clock)
@@ -79,7 +79,7 @@ def test_how_long_64_kib_take(pages: int, first: float, later: float) -> None:
 
 
 def test_a_real_connection_and_a_real_clock() -> None:
-    """Nothing hangs on the clock standing still: the foreseen time is enough, whatever the machine is busy with."""
+    """Over a real connection the foreseen time is enough, whatever the load of the machine."""
     with serve_tcp(SimulatedBoard(flash=CONTENTS, times=TimeModel(baud=115200, latency=0.001))) as url:
         link = open_link(url)
         stub = stub_on(link)

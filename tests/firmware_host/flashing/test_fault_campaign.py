@@ -1,4 +1,4 @@
-"""The figures of the bench can fail: the closed form is the protocol's, and a flasher that believes ACKs is caught."""
+"""The fault campaign detects faulty flashers, and its closed form matches protocol and data sheet."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ FAULTS, SEED = 300, 6
 
 
 class Believing(ReadBack):
-    """Believes that what was acknowledged was done."""
+    """A flasher that takes every ACK as proof."""
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Look at nothing."""
+        """Skip the proof."""
         del wanted
         yield sum(map(len, spans))
 
@@ -48,7 +48,10 @@ def without_journal(ready: ClearedBoard) -> ClearedBoard:
 
 
 def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
-    """By hand: 268 bytes of 11 bits a block each way, 128 half-words of 52.5 us, one erase of all, three answers."""
+    """The closed form equals a calculation by hand.
+
+    It has 268 bytes of 11 bits a block each way, 128 half-words of 52.5 us, one mass erase and three answers.
+    """
     block, program = 268 * 11 / 115200, 128 * 52.5e-6
     assert Line(115200, 0).flash_seconds(65536) == pytest.approx(0.03 + 256 * (2 * block + program))
     assert Line(115200, 0).flash_seconds(65536) == pytest.approx(14.85, abs=0.01)
@@ -56,13 +59,16 @@ def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
 
 
 def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is met whatever it is, and the report says no limit for it."""
+    """A figure without a limit always passes, and is reported without one."""
     assert report([Figure("seconds of another tool", 20.0, "s")]) == 0
     assert '"limit": null' in capsys.readouterr().out
 
 
 def test_no_single_fault_ends_in_a_flash_that_is_not_what_was_said() -> None:
-    """A sample of faults of every kind; `python -m benchmarks.faults` injects ten thousand."""
+    """No fault of a sample of every kind leads to a wrong report.
+
+    `python -m benchmarks.faults` injects ten thousand.
+    """
     chosen = sampled(cases(FAULTS, seed=SEED), one_in=3)
     outcomes = list(campaign(chosen, workers=1))
     assert len(outcomes) == len(chosen)
@@ -71,7 +77,7 @@ def test_no_single_fault_ends_in_a_flash_that_is_not_what_was_said() -> None:
 
 
 def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> None:
-    """A draw can be repeated."""
+    """The campaign draws every kind of fault in every scene, reproducibly."""
     chosen = cases(600, seed=SEED)
     assert cases(600, seed=SEED) == chosen
     assert len(chosen) == len({*chosen}) == 600
@@ -88,37 +94,37 @@ DEFECTIVE = [
 
 @pytest.mark.parametrize("case", DEFECTIVE, ids=["worn cell", "sticky page", "sticky page in the erase of all"])
 def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path: Path) -> None:
-    """It says that it is done, and the campaign sees that the flash is another; ours is not wrong there."""
+    """The campaign detects a flasher that reports success with wrong flash, and finds no error in ours."""
     assert "success was reported, and the flash is not as it must be" in run(case, tmp_path, spoil=believing).wrong
     assert not run(case, tmp_path).wrong
 
 
 @pytest.mark.xfail(strict=True, reason="a resumed run does not prove the bytes beside the image in its last page")
 def test_a_worn_cell_beside_the_image_is_noticed_when_a_run_is_resumed(tmp_path: Path) -> None:
-    """The first run finds the wrong byte; the resumed one must not report that it is done."""
+    """A resumed run reports a wrong byte beside the image that the first run found."""
     assert not run(Case(ALL, Proof.READ_BACK, "flipped_bit", BASE + 6086), tmp_path).wrong
 
 
 def erasing_all(ready: ClearedBoard) -> ClearedBoard:
-    """The flasher that takes the chip's word for its size."""
+    """A flasher that trusts the reported flash size."""
     return replace(ready, board=replace(ready.board, may_erase_all=True))
 
 
 def recognising_nobody(ready: ClearedBoard) -> ClearedBoard:
-    """The flasher that takes whatever board answers for the one that it began with."""
+    """A flasher that does not check that the same board answers."""
     ready.board.bootloader.mark = None
     return ready
 
 
 def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path: Path) -> None:
-    """The campaign looks at all of the flash, and not only at what the size register says."""
+    """The campaign checks the whole flash, beyond the reported size."""
     case = Case(LYING, Proof.NO_STUB, "flip_received", 1_000_000)
     assert run(case, tmp_path, spoil=erasing_all).wrong
     assert not run(case, tmp_path).wrong
 
 
 class Going(WirelessLink):
-    """Notes where a program is started on the chip."""
+    """Detects when a program is started on the chip."""
 
     last = 0
 
@@ -130,7 +136,7 @@ class Going(WirelessLink):
 
 
 def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Path) -> None:
-    """One that is put in while the chip hashes is written then; ours leaves it alone."""
+    """A board connected during the hashing is written by the faulty flasher, and not by ours."""
     case = Case(ALL, Proof.STUB, "swap_after", 0)
     link = Going(SCENES[ALL].board(Faults()), Mishaps())
     assert attempt(link, case, folder=tmp_path, spoil=lambda ready: ready, resumes=False).name == "done"
@@ -140,7 +146,7 @@ def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Pa
 
 
 def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Path) -> None:
-    """Without a journal they are nowhere once their page is erased."""
+    """Without a journal the bytes beside the image are lost after an interrupted erase, which is detected."""
     case = Case(SOME, Proof.STUB, "power_cut_before_program", 600)
     wrong = run(case, tmp_path, spoil=without_journal).wrong
     assert any("nothing says how to complete it" in sentence for sentence in wrong)
@@ -150,7 +156,7 @@ def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Pat
 
 @pytest.mark.parametrize("kind", ["lose_received", "lose_sent", "insert_received", "insert_sent"])
 def test_a_mishap_befalls_one_byte(kind: str) -> None:
-    """The byte with that number, and no other."""
+    """A fault affects the byte with its number, and no other."""
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps(**{kind: 2}, value=0))
     link.write(b"\x7f")
     link.write(b"\x02")
@@ -163,7 +169,7 @@ def test_a_mishap_befalls_one_byte(kind: str) -> None:
 
 
 def test_stages_tell_where_the_time_goes(tmp_path: Path) -> None:
-    """Each frame is taken for what it is, and every second is some stage's."""
+    """Each frame is assigned to its stage, and all seconds are accounted for."""
     moments = iter(range(1_000_000))
     stages = Stages(lambda: float(next(moments)))
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps())

@@ -1,4 +1,4 @@
-"""Flashing against the strict simulated board: what has to change is written, and the whole is proven."""
+"""Flashing a strict simulated board: only changes are written, and the whole image is verified."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.firmware_host.flash_scene import BASE, EXAMPLES, KIB, OLD, chip, code
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
 def test_an_example_is_flashed_and_starts(version: str) -> None:
-    """The example firmware goes in, reads back as itself, and says its version."""
+    """The example firmware is written, verified and started, and prints its version."""
     image = read_image((EXAMPLES / f"bluepill-{version}.elf").read_bytes())
     with serve_tcp(SimulatedBoard(flash=OLD)) as url:
         bootloader = Bootloader(open_link(url))
@@ -42,7 +42,7 @@ def test_an_example_is_flashed_and_starts(version: str) -> None:
 
 
 def test_a_board_on_a_pseudo_terminal_is_flashed() -> None:
-    """The same over a pseudo-terminal, where there is no parity."""
+    """Flashing works over a pseudo-terminal, which has no parity."""
     board = SimulatedBoard()
     with serve_pty(board) as path:
         bootloader = Bootloader(open_link(path))
@@ -53,7 +53,7 @@ def test_a_board_on_a_pseudo_terminal_is_flashed() -> None:
 
 
 def test_progress_is_told_in_bytes() -> None:
-    """Each kind of event counts up to its total, and they come in order."""
+    """Each kind of progress event counts up to its total, in order."""
     events = flash(SimulatedBoard(flash=OLD), code(3 * KIB))
     kinds = [type(event) for event in events]
     assert kinds[:3] == [Erased] * 3
@@ -65,7 +65,7 @@ def test_progress_is_told_in_bytes() -> None:
 
 
 def changed(image: FirmwareImage, *pages: int) -> FirmwareImage:
-    """The same image, with another byte in some pages."""
+    """The same image with one changed byte in some pages."""
     data = bytearray(image.data)
     for page in pages:
         data[page * KIB + 700] ^= 0x55
@@ -73,7 +73,7 @@ def changed(image: FirmwareImage, *pages: int) -> FirmwareImage:
 
 
 def finished(board: SimulatedBoard, image: FirmwareImage) -> Finished:
-    """Flash an image, and return how it ended."""
+    """Flash an image, and return the result."""
     *_, end = flash(board, image)
     assert isinstance(end, Finished)
     assert (end.sha256, end.method) == (hashlib.sha256(image.data).digest(), "read-back")
@@ -82,14 +82,14 @@ def finished(board: SimulatedBoard, image: FirmwareImage) -> Finished:
 
 
 def test_the_same_image_again_changes_nothing() -> None:
-    """Nothing is erased, nothing is written, and it is proven all the same."""
+    """Nothing is erased or written, and the flash is verified."""
     image = code(5 * KIB + 100)
     board = SimulatedBoard(flash=image.data)
     assert finished(board, image).summary == Summary(identical=Part(6, 6 * KIB))
 
 
 def test_only_changed_pages_are_written_and_the_first() -> None:
-    """The page with the vector table goes first and comes last, because the image is not whole in between."""
+    """The page with the vector table is erased first and written last, because the image is incomplete in between."""
     new = code(8 * KIB)
     board = SimulatedBoard(flash=changed(new, 3, 5).data)
     end = finished(board, new)
@@ -101,7 +101,7 @@ def test_only_changed_pages_are_written_and_the_first() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
 def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
-    """Pages of 128 bytes and sectors of 128 KiB alike; what stands beside the image stays."""
+    """Only differing units change, from pages of 128 bytes to sectors of 128 KiB; bytes beside the image stay."""
     row = chip(profile.product_id)
     units = row.erase_units(profile.flash_size)[:4]
     image = code(units[3].address + 40 - BASE)
@@ -115,14 +115,14 @@ def test_every_chip_changes_only_what_differs(profile: BoardProfile) -> None:
 
 
 def test_blank_pages_are_not_erased() -> None:
-    """A board fresh from the factory needs no erase at all."""
+    """A blank board is not erased."""
     image = code(3 * KIB)
     assert finished(SimulatedBoard(), image).summary == Summary(Part(), Part(3, 3 * KIB), Part())
 
 
 @pytest.mark.parametrize("old", [OLD, OLD[: 60 * KIB]], ids=["full", "partly blank"])
 def test_the_whole_flash_is_erased_by_one_command(old: bytes) -> None:
-    """After the first page, whose erase is proven before: one command instead of 63 (1.9 s less)."""
+    """After the verified erase of the first page, one mass erase replaces 63 page erases (1.9 s less)."""
     link = RecordingLink(SimulatedBoard(flash=old))
     bootloader = Bootloader(link)
     bootloader.connect()
@@ -133,7 +133,7 @@ def test_the_whole_flash_is_erased_by_one_command(old: bytes) -> None:
 
 @pytest.mark.parametrize("may_erase_all", [False, True], ids=["page by page", "all"])
 def test_flash_that_the_chip_does_not_report_stays(may_erase_all: object) -> None:
-    """A part that reports 64 KiB and has 128 keeps its upper half, unless a person said that nothing is there."""
+    """The unreported upper 64 KiB of a chip stay, unless the operator confirmed that there are none."""
     hidden = OLD[::-1]
     profile = replace(STM32F103C8, flash_size=128 * KIB, reported_flash_size=64 * KIB)
     board = SimulatedBoard(profile, flash=OLD + hidden)
@@ -145,7 +145,7 @@ def test_flash_that_the_chip_does_not_report_stays(may_erase_all: object) -> Non
 
 
 def test_a_part_of_the_flash_is_never_erased_by_the_command_for_all() -> None:
-    """What is not the image's stays, whatever time it costs."""
+    """Mass erase is not used if pages beyond the image have contents."""
     link = RecordingLink(SimulatedBoard(flash=OLD))
     bootloader = Bootloader(link)
     bootloader.connect()
@@ -154,20 +154,20 @@ def test_a_part_of_the_flash_is_never_erased_by_the_command_for_all() -> None:
 
 
 class RecordingLink(DirectLink):
-    """A link that keeps what the host sends."""
+    """A link that records the host's frames."""
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Nothing is sent yet."""
+        """Start with an empty record."""
         super().__init__(board)
         self.frames: list[bytes] = []
 
     @property
     def erases(self) -> list[bytes]:
-        """What was sent after each Erase."""
+        """The frames after each Erase command."""
         return [after for frame, after in pairwise(self.frames) if frame == b"\x43\xbc"]
 
     def write(self, data: bytes, /) -> None:
-        """Keep a frame, and hand it over."""
+        """Record a frame, and pass it on."""
         self.frames.append(data)
         super().write(data)
 
@@ -175,21 +175,21 @@ class RecordingLink(DirectLink):
 @given(start=st.integers(0, 8 * KIB - 1), size=st.integers(1, 4 * KIB))
 @settings(max_examples=40, deadline=None)
 def test_bytes_beside_the_image_stay(start: int, size: int) -> None:
-    """Wherever an image begins and ends, only its own bytes change."""
+    """Only the image's own bytes change, wherever it begins and ends."""
     board, image = SimulatedBoard(flash=OLD), code(size, at=BASE + start)
     flash(board, image)
     assert board.flash == OLD[:start] + image.data + OLD[start + size :]
 
 
 def test_preserved_bytes_are_handed_over_before_anything_is_erased() -> None:
-    """A caller can keep them in a file, in case the board is unplugged halfway."""
+    """The caller receives the preserved bytes before the first erase, so that it can save them."""
     first, second, *_ = flash(SimulatedBoard(flash=OLD), code(100, at=BASE + 1000))
     assert first == Preserved(BASE, OLD[:1000])
     assert second == Preserved(BASE + 1100, OLD[1100 : 2 * KIB])
 
 
 def test_blank_blocks_are_not_written() -> None:
-    """What is 0xFF after the erase needs no writing, but it is read back."""
+    """Blocks of 0xFF are not written after the erase, but are read back."""
     image = FirmwareImage(code(KIB).data + b"\xff" * (6 * KIB) + b"end!", BASE, "bin")
     board = SimulatedBoard(flash=OLD[: 8 * KIB])
     events = flash(board, image)
@@ -200,7 +200,7 @@ def test_blank_blocks_are_not_written() -> None:
 
 
 def test_an_image_that_is_blank_all_over_is_erased_and_proven() -> None:
-    """A configuration of nothing but 0xFF is a valid, if odd, image."""
+    """An image of 0xFF only is valid; its pages are erased and verified."""
     board = SimulatedBoard(flash=OLD)
     *_, end = flash(board, FirmwareImage(b"\xff" * KIB, BASE + KIB, "bin"))
     assert isinstance(end, Finished)
@@ -212,7 +212,7 @@ def test_an_image_that_is_blank_all_over_is_erased_and_proven() -> None:
 
 
 def test_a_bootloader_that_cannot_write_is_refused_before_anything_is_erased() -> None:
-    """The commands that are needed are looked up first."""
+    """A bootloader without the needed commands is refused before the first erase."""
     commands = bytes((0x00, 0x01, 0x02, 0x11, 0x43))
     board = SimulatedBoard(replace(STM32F103C8, commands=commands), flash=OLD)
     with pytest.raises(RefusedError, match="cannot flash: its commands are 00, 01, 02, 11, 43"):
@@ -225,7 +225,7 @@ def test_a_bootloader_that_cannot_write_is_refused_before_anything_is_erased() -
     [(Faults(flipped_bit=BASE + 700), ()), (Faults(sticky_page=1), ()), (Faults(flipped_bit=BASE + 2046), ())],
 )
 def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, protected: tuple[int, ...]) -> None:
-    """A bad bit, a page that does not erase and protected pages are all acknowledged; reading finds them."""
+    """A bad bit, a page that does not erase and protected pages are acknowledged, and detected by reading."""
     board = SimulatedBoard(flash=OLD, faults=faults)
     board.protect(pages=protected)
     with pytest.raises(
@@ -238,7 +238,7 @@ def test_flash_that_does_not_take_the_image_is_found_by_reading(faults: Faults, 
 
 
 def test_flash_that_went_wrong_once_is_written_once_more() -> None:
-    """A single fault on the line while the whole is proven costs time, and nobody has to do anything."""
+    """After a single line fault during the proof the image is written again, without the operator's help."""
     image = code(3 * KIB)
     sent = _sent_until(image, kind=Checked)
     board = SimulatedBoard(flash=changed(image, 1).data, faults=Faults(flip_sent=sent - 20))
@@ -251,15 +251,15 @@ def test_flash_that_went_wrong_once_is_written_once_more() -> None:
 
 
 def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
-    """How many bytes a board with one changed page sends until the first event of a kind."""
+    """The number of bytes that a board with one changed page sends until the first event of a kind."""
 
     class Counting(DirectLink):
-        """A link that counts what the host receives."""
+        """A link that counts the bytes that the host receives."""
 
         count = 0
 
         def read(self, count: int, /, *, timeout: float) -> bytes:
-            """Count, and hand over."""
+            """Count and return received bytes."""
             self.count += count
             return super().read(count, timeout=timeout)
 
@@ -271,7 +271,7 @@ def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
 
 
 def test_a_garbled_answer_never_becomes_somebody_elses_bytes() -> None:
-    """What stands beside the image is read twice, because Read FlashBuffer has no checksum."""
+    """Bytes beside the image are read twice, because Read Memory's answer has no checksum."""
     image = code(100)
     for number in range(1, 4000, 37):
         board = SimulatedBoard(flash=OLD, faults=Faults(flip_sent=number))
@@ -281,7 +281,7 @@ def test_a_garbled_answer_never_becomes_somebody_elses_bytes() -> None:
 
 
 def failure_of(board: SimulatedBoard, image: FirmwareImage) -> str:
-    """Flash an image; return what went wrong, if anything."""
+    """Flash an image, and return the error, if any."""
     try:
         flash(board, image)
     except BoardError as error:
@@ -291,7 +291,7 @@ def failure_of(board: SimulatedBoard, image: FirmwareImage) -> str:
 
 @pytest.mark.parametrize(("faults", "protected"), [(Faults(sticky_page=0), ()), (Faults(), (0, 1, 2, 3))])
 def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protected: tuple[int, ...]) -> None:
-    """The old program stays whole: no other page goes before the old vector table is seen to be gone."""
+    """If the page with the vector table does not erase, no other page is erased, and the old program stays complete."""
     old, new = ((EXAMPLES / f"bluepill-{version}.bin").read_bytes() for version in ("1.1.0", "1.2.0"))
     board = SimulatedBoard(flash=old, faults=faults)
     board.protect(pages=protected)
@@ -304,7 +304,7 @@ def test_a_first_page_that_does_not_erase_ends_it_there(faults: Faults, protecte
 
 @pytest.mark.parametrize("behind", [0, 1, 50])
 def test_a_byte_that_changes_beside_the_image_is_found(behind: int) -> None:
-    """All that was erased is read back: what is not the image's has to be what it was."""
+    """All erased pages are read back; a changed byte beside the image is an error."""
     image = code(KIB + 584)
     board = SimulatedBoard(faults=Faults(flipped_bit=image.span.stop + behind))
     with pytest.raises(FlashProofError, match=f"at {image.span.stop + behind:#010x} it reads 0xfe instead of 0xff"):
@@ -312,6 +312,6 @@ def test_a_byte_that_changes_beside_the_image_is_found(behind: int) -> None:
 
 
 def test_a_bad_bit_in_the_vector_table_is_found_last() -> None:
-    """When the very first words read back wrong, the error says that all is written and they are not right."""
+    """If the first words read back wrong, the error states that all was written and that they are wrong."""
     with pytest.raises(BoardError, match=r"at 0x08000001 .* wrote 2 of 2; everything is written, but its first words"):
         flash(SimulatedBoard(faults=Faults(flipped_bit=BASE + 1)), code(2 * KIB))
