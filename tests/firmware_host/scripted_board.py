@@ -79,7 +79,7 @@ class ScriptedLink:
         return data
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 @contextmanager

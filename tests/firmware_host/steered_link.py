@@ -49,7 +49,7 @@ class SteeredLink(DirectLink):
             self._reset()
 
     def send_break(self, seconds: float, /) -> None:
-        """Reset a board whose wiring turns a break into a reset."""
+        """Reset the board if its wiring maps a break to a reset."""
         assert seconds > 0
         if self._wiring.reset is ControlSignal.BREAK:
             self._reset()

@@ -1,4 +1,4 @@
-"""The digest stub on a bare Cortex-M3 under Unicorn, without a bootloader: for what it computes, and how fast."""
+"""The digest stub on a bare Cortex-M3 under Unicorn, without a bootloader, for its results and its speed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIMIT = 40_000_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind.
+    """The results of a run.
 
     Attributes:
         header: nonce and complement.
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def program(start: int, lengths: Sequence[int], pages: Pages) -> bytes:
-    """The committed stub and its parameters, put together here from its pages alone."""
+    """The committed stub with parameters that are encoded here independently."""
     code = STUB.read_bytes()[: -PARAMETERS.size - 4]
     ends = [start + length for length in lengths] + [0] * (MAX_LENGTHS + 1 - len(lengths))
     whole = code + PARAMETERS.pack(pages.start, pages.size, pages.count, NONCE, start, *ends)
@@ -52,7 +52,7 @@ def program(start: int, lengths: Sequence[int], pages: Pages) -> bytes:
 
 
 class Core:
-    """A core with flash, 20 KiB of RAM, and registers that only remember what was written to them.
+    """A core with flash, 20 KiB of RAM, and peripheral registers that only record writes.
 
     Args:
         flash: its contents, which cannot be written.
@@ -86,7 +86,7 @@ class Core:
         return instructions
 
     def ram(self, address: int, length: int) -> bytes:
-        """What the RAM holds."""
+        """The contents of the RAM."""
         return bytes(self._uc.mem_read(address, length))
 
     def _read(self, _uc: Uc, _offset: int, *_: Any) -> int:

@@ -124,12 +124,12 @@ def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path:
 
 
 class Going(WirelessLink):
-    """Detects when a program is started on the chip."""
+    """A link that records at which byte a program is started on the chip."""
 
     last = 0
 
     def write(self, data: bytes, /) -> None:
-        """Note the end of the frame with its address."""
+        """Record the end of the frame with its address."""
         super().write(data)
         if data == b"\x21\xde":
             self.last = self.received + 5

@@ -1,4 +1,4 @@
-"""What a board is found to hold: a release, another product, a half written one, nothing, or nobody knows what."""
+"""The contents that are detected on a board: a release, another product, a partial image, blank flash or unknown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAMP_FLASH = code(2 * KIB, seed=9).data
 
 
 def held(flash: bytes, *own: Release, others: Callable[[], list[Release]] = list) -> Installed:
-    """What a board with such a flash holds."""
+    """The contents that are detected in this flash."""
     bootloader = bench_on(RunningLink(SimulatedBoard(flash=flash))).bootloader
     return find_installed(planned(IMAGE), ReadBack(bootloader), known=replace(known(*own), others=others))
 
@@ -34,14 +34,14 @@ def of(image_size: int, *, version: str, seed: int = 1, at: int = BASE) -> Relea
 
 
 def test_the_greatest_release_that_is_there_is_found() -> None:
-    """Where one image begins with another the board holds the newer one."""
+    """If one image begins with another, the newer one is detected."""
     short, long, other = of(KIB, version="1.0.0"), of(3 * KIB, version="1.1.0"), of(KIB, version="2.0.0", seed=5)
     assert held(IMAGE.data, short, long, other) == Installed(release=long)
     assert held(IMAGE.data[: 2 * KIB], short, long, other) == Installed(release=short)
 
 
 def test_a_release_among_many_is_found() -> None:
-    """However many sizes there are, and wherever they begin."""
+    """A release is detected among many, with any sizes and start addresses."""
     many = [of(KIB + size, version=f"3.0.{size}", seed=7) for size in range(1, 30)]
     moved = of(KIB, version="4.0.0", at=BASE + 60 * KIB)
     assert held(IMAGE.data, *many, moved, of(3 * KIB, version="1.0.0")) == Installed(
@@ -50,7 +50,7 @@ def test_a_release_among_many_is_found() -> None:
 
 
 def test_a_release_that_leaves_the_flash_is_not_looked_for() -> None:
-    """It can have been published for a larger chip."""
+    """A release beyond the flash, as for a larger chip, is skipped."""
     large = replace(of(KIB, version="9.0.0"), size=70 * KIB)
     assert held(OLD, large).unknown
 
@@ -69,12 +69,12 @@ def test_a_release_that_leaves_the_flash_is_not_looked_for() -> None:
     ids=["blank", "blank but beside", "without seal", "half", "torn", "foreign", "one byte"],
 )
 def test_what_is_no_release_is_told_apart(flash: bytes, expected: Installed) -> None:
-    """Blank, what an interrupted run leaves, and everything else."""
+    """Blank flash, an interrupted run and unknown contents are distinguished."""
     assert held(flash, of(KIB, version="1.0.0", seed=5)) == expected
 
 
 def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash() -> None:
-    """The chain is not searched for a board that is blank, or holds its own product."""
+    """Other products are looked up only if the board is neither blank nor has its own product."""
     asked: list[int] = []
 
     def others() -> list[Release]:
@@ -89,14 +89,14 @@ def test_other_products_are_asked_for_only_where_nothing_else_explains_the_flash
 
 
 def test_another_product_elsewhere_in_the_flash_does_not_count() -> None:
-    """Configuration behind the program is not in the program's way."""
+    """A configuration behind the program does not conflict with the program."""
     beside = code(KIB, at=BASE + 8 * KIB, seed=9)
     release = replace(proven(beside).release, product="acme-settings")
     assert held(OLD[: 8 * KIB] + beside.data, others=lambda: [release]) == Installed(unknown=True)
 
 
 def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:
-    """A board with another product, as the bench sees it."""
+    """A board with another product, after the bench's checks."""
     return bench_on(RunningLink(board)).prove(proven(IMAGE), consent, known=known(others=[LAMP]))
 
 
@@ -106,7 +106,7 @@ def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:
     ids=["none", "others", "another name"],
 )
 def test_a_board_with_another_product_is_refused(consent: Consent) -> None:
-    """Only its own name opens it: a flag that is always given must not turn lamps into thermometers."""
+    """Another product is replaced only if it is named, because a flag could be given out of habit."""
     board = SimulatedBoard(flash=LAMP_FLASH)
     with pytest.raises(VerificationError, match=r"another product: its flash is acme-lamp 4\.0\.0") as refused:
         cleared(board, consent)
@@ -115,7 +115,7 @@ def test_a_board_with_another_product_is_refused(consent: Consent) -> None:
 
 
 def test_a_board_with_another_product_is_flashed_where_the_person_names_it() -> None:
-    """The log says what was replaced."""
+    """A named product is replaced, and the log records it."""
     board = SimulatedBoard(flash=LAMP_FLASH)
     ready = cleared(board, Consent(replace_product="acme-lamp"))
     assert "1.1.0 replaces acme-lamp 4.0.0" in ready.passed[0].what
@@ -124,7 +124,7 @@ def test_a_board_with_another_product_is_flashed_where_the_person_names_it() -> 
 
 
 def test_a_board_with_less_flash_than_the_product_is_for_is_refused() -> None:
-    """The image fits this time; the product does not."""
+    """A board with less flash than the product's is refused even if the image fits."""
     small = SimulatedBoard(replace(PROFILES["stm32f103c8"], flash_size=32 * KIB))
     with pytest.raises(VerificationError, match="check 7 failed, the product's region is not inside the board's flash"):
         bench_on(RunningLink(small)).prove(proven(IMAGE), Consent(), known=known())

@@ -1,4 +1,4 @@
-"""The journal of a board: what is written down, what it explains, and files that cannot be believed."""
+"""The journal of a board: its contents, the flash that it explains, and invalid files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BLANK = zlib.crc32(b"\xff" * KIB)
 
 
 def found(*checksums: int) -> list[FoundUnit]:
-    """What the units hold."""
+    """The contents of the units."""
     return [FoundUnit(unit, one, one == BLANK) for unit, one in zip(UNITS, checksums, strict=False)]
 
 
@@ -51,12 +51,12 @@ def journal(folder: Path) -> FlashJournal:
 
 
 def entry(changes: Changes = CHANGES) -> JournalEntry:
-    """What a run with those changes leaves."""
+    """The journal of a run with these changes."""
     return JournalEntry(BOARD, RELEASE.product, RELEASE.version, RELEASE.sha256, changes, "technician", 1_800_000_000)
 
 
 def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
-    """In a folder that is made for it, under the board's unique id, for its owner alone."""
+    """A journal is stored by unique id, readable by its owner only, in a folder that is created if missing."""
     folder = tmp_path / "boards" / "journals"
     assert find(folder, BOARD) is None
     run = JournaledRun(journal(folder), RELEASE, Version(1, 0, 9))
@@ -71,7 +71,7 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
 
 
 def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
-    """A board has one journal, of what was begun last."""
+    """A board has one journal, that of the last run."""
     journal(tmp_path).begin(RELEASE, CHANGES)
     other = Changes((UnitChange(BASE, KIB, ODD, NEW),), at_once=True, preserved=())
     journal(tmp_path).begin(RELEASE, other)
@@ -79,7 +79,7 @@ def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
 
 
 def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
-    """It does not know itself what was there before; an attempt at another release tells nothing about that."""
+    """A second attempt keeps the first one's original contents, unless it was for another release."""
     repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
     journal(tmp_path).begin(RELEASE, CHANGES)
     journal(tmp_path).begin(RELEASE, repeated)
@@ -105,7 +105,7 @@ def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None
     ids=["mixture", "first", "one", "two", "first two", "at once", "at once and first", "first and others"],
 )
 def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_once: object, explained: object) -> None:
-    """One page may be in between; where all were erased by one command, all but the first, which is blank by then."""
+    """One page may be in an intermediate state; after a mass erase all but the first, which is blank by then."""
     changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
     assert entry(changes).explains(found(*checksums), is_sealed=False) is explained
 
@@ -129,20 +129,23 @@ def test_a_mixture_of_before_and_after_is_explained(checksums: list[int], at_onc
 def test_with_its_first_words_only_the_first_page_may_be_odd(
     checksums: list[int], explained: object, at_once: object
 ) -> None:
-    """A program that can start is somebody else's, unless all but the first page is as before, or as wanted."""
+    """A flash with first words is explained only if all pages but the first are old or new.
+
+    Otherwise it is a program of other origin that can start.
+    """
     changes = Changes(CHANGES.units, at_once=bool(at_once), preserved=())
     assert entry(changes).explains(found(*checksums), is_sealed=True) is explained
 
 
 def test_an_odd_first_page_before_blank_ones_is_not_explained() -> None:
-    """Somebody else's short program in an erased chip looks the same."""
+    """An unknown first page before blank pages may be another short program, and is not explained."""
     units = tuple(replace(unit, before=BLANK) for unit in CHANGES.units)
     assert not entry(replace(CHANGES, units=units)).explains(found(ODD, *[BLANK] * 3), is_sealed=True)
 
 
 @pytest.mark.parametrize("is_sealed", [False, True], ids=["blank", "sealed"])
 def test_what_nobody_knows_explains_nothing(is_sealed: object) -> None:
-    """A second attempt without the first one's sums explains no contents but its own."""
+    """A second attempt without the first one's sums explains only its own contents."""
     units = tuple(replace(unit, before=None) for unit in CHANGES.units)
     unknown = entry(replace(CHANGES, units=units))
     assert not unknown.explains(found(ODD, ODD, ODD, ODD), is_sealed=bool(is_sealed))
@@ -150,7 +153,7 @@ def test_what_nobody_knows_explains_nothing(is_sealed: object) -> None:
 
 
 def test_a_page_that_the_run_did_not_touch_is_not_explained() -> None:
-    """Unless it is blank; nor is what begins at another page."""
+    """A page outside the run is explained only if blank, and other start addresses not at all."""
     changes = Changes(CHANGES.units[:3], at_once=False, preserved=())
     assert entry(changes).explains(found(OLD, OLD, NEW, BLANK), is_sealed=False)
     assert not entry(changes).explains(found(OLD, OLD, NEW, OLD), is_sealed=False)
@@ -158,7 +161,7 @@ def test_a_page_that_the_run_did_not_touch_is_not_explained() -> None:
 
 
 def written(folder: Path, **changes: Any) -> None:
-    """Write a journal with other fields."""
+    """Write a journal with changed fields."""
     fields = {name: value for name, value in (entry().fields | changes).items() if value != "absent"}
     (folder / f"{BOARD}.json").write_text(json.dumps(fields))
 
@@ -187,7 +190,7 @@ def written(folder: Path, **changes: Any) -> None:
     ],
 )
 def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    """Nobody knows then what was being done, and the error says what follows from that."""
+    """An invalid journal is refused, and the error states the consequences."""
     for older in ({}, {"replaced": "absent"}):
         written(tmp_path, **older)
         assert find(tmp_path, BOARD) == entry()
@@ -202,14 +205,14 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
     "content", [b"", b"{", b"\xff\xfe", b"[" * 100, b"[]"], ids=["none", "cut", "text", "deep", "list"]
 )
 def test_a_file_that_is_no_journal_is_refused(content: bytes, tmp_path: Path) -> None:
-    """A torn or foreign file ends in a sentence."""
+    """A truncated or foreign file is refused with one sentence."""
     (tmp_path / f"{BOARD}.json").write_bytes(content)
     with pytest.raises(RefusedError, match="interrupted run is unknown"):
         journal(tmp_path).entry()
 
 
 def test_a_journal_of_another_board_is_not_read(tmp_path: Path) -> None:
-    """Damaged or not, it is counted by its name."""
+    """Journals of other boards are counted by file name, and not read."""
     written(tmp_path)
     (tmp_path / "00.json").write_bytes(b"{")
     assert boards(tmp_path) == ["00", BOARD]
@@ -217,7 +220,7 @@ def test_a_journal_of_another_board_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_said_before_anything_is_erased(tmp_path: Path) -> None:
-    """The board stays as it is."""
+    """If the folder cannot be created, the board is not changed."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RefusedError, match=r"not flashed, because .* nothing was changed"):
         journal(tmp_path / "file").begin(RELEASE, CHANGES)

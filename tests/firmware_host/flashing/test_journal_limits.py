@@ -1,4 +1,4 @@
-"""What the journal of an interrupted run is not believed for: contents and bytes of somebody else, and downgrades."""
+"""Limits of a journal: it does not explain foreign contents, overwrite newer bytes or permit downgrades."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.firmware_host.flashing.test_resume import AT, BEFORE, CONTENTS, NEW, 
 
 
 def test_an_interruption_is_no_way_around_a_downgrade(tmp_path: Path) -> None:
-    """Neither after one interrupted run nor after two: the journal tells what the board held."""
+    """Interrupted runs do not circumvent the downgrade check, because the journal records the version before."""
     older, oldest = (proven(code(KIB, seed=seed), version=Version(0, seed, 0)) for seed in (9, 8))
     board = SimulatedBoard(flash=CONTENTS)
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_an_interruption_is_no_way_around_a_downgrade(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_completed_at_another_bench_says_what_is_lost(tmp_path: Path) -> None:
-    """Check 6 tells it, before anything is changed: the bytes beside the image are in the other bench's journal."""
+    """Check 6 reports that the bytes beside the image are lost if their journal is at another bench."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -49,7 +49,7 @@ def test_a_run_that_is_completed_at_another_bench_says_what_is_lost(tmp_path: Pa
 
 
 def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Path) -> None:
-    """Another tool's program is asked about, though a run was interrupted before."""
+    """A program that another tool wrote after the interruption needs consent."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
     with pytest.raises(BoardError):
         flash(board, tmp_path, proof=Proof.STUB)
@@ -58,7 +58,7 @@ def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Pa
 
 
 def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp_path: Path) -> None:
-    """After a run that failed its proof twice, the board comes back with another product, or with something unknown."""
+    """After two failed proofs, another product or unknown contents are still detected."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(flipped_bit=BASE + 2 * KIB + 20))
     with pytest.raises(FlashProofError):
         flash(board, tmp_path, proof=Proof.STUB)
@@ -73,7 +73,7 @@ def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp
 
 
 def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
-    """The cable came off after the first words: the board runs, and its program saves what it likes."""
+    """Bytes that the program saved after a completed write are not overwritten by the journal."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     while board.flash[: len(NEW.data)] != NEW.data:
@@ -87,7 +87,7 @@ def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
 
 
 def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
-    """Whatever put them there, the journal's are older; a note says that those are not put back."""
+    """Bytes newer than the journal's are kept, and a note reports that the journal's are not restored."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -101,7 +101,7 @@ def test_newer_bytes_beside_half_an_image_stay(tmp_path: Path) -> None:
 
 
 def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path: Path) -> None:
-    """It is refused where it does not reach as far: the interrupted one is completed first."""
+    """A release that covers less than the interrupted one is refused until that one is completed."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))

@@ -1,4 +1,4 @@
-"""The technician's module: what a board holds."""
+"""The detection of the installed release."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def published(vendor: Vendor, product: Product) -> list[Release]:
 
 
 def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
-    """What a board answers when asked for digests of its flash."""
+    """A board's answers to requests for digests of its flash."""
 
     def digests(address: int, lengths: Sequence[int]) -> list[bytes]:
         start = address - FLASH.start
@@ -36,7 +36,7 @@ def digests_of(flash: bytes) -> Callable[[int, Sequence[int]], list[bytes]]:
 
 
 def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Version | None:
-    """Which version of the product a flash holds, by the record of a block."""
+    """The version of the product in a flash, by the record of a block."""
     known = known_releases(vendor.contract, product.name, block=block)
     found = held_release(known.own, sha256=digests_of(flash))
     return found.version if found else None
@@ -49,7 +49,7 @@ def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Versi
 def test_the_installed_version_is_known_from_the_flash(
     vendor: Vendor, product: Product, image: bytes, version: Version | None
 ) -> None:
-    """The flash itself says which release it holds, behind it blank bytes; anything else is none."""
+    """The installed version is detected by its digest, followed by blank bytes; other contents match none."""
     published(vendor, product)
     flash = image.ljust(FLASH.size, b"\xff")
     block = vendor.chain.head().number
@@ -58,7 +58,7 @@ def test_the_installed_version_is_known_from_the_flash(
 
 
 def test_the_greatest_of_several_that_fit_counts(vendor: Vendor, product: Product) -> None:
-    """Where one image begins with another, the board holds the newer one, revoked or not."""
+    """If one image begins with another, the newer one is detected, revoked or not."""
     releases = published(vendor, product)
     flash = code(66)
     vendor.decide(revoke_call(product.name, releases[2].version, reason=""))
@@ -68,7 +68,7 @@ def test_the_greatest_of_several_that_fit_counts(vendor: Vendor, product: Produc
 
 
 def test_only_what_the_block_knows_counts(vendor: Vendor, product: Product) -> None:
-    """A release published after the block that counts is unknown there."""
+    """A release published after the given block is not known."""
     block = vendor.chain.head().number
     published(vendor, product)
     found = held(vendor, product, flash=code(), block=block)
@@ -78,7 +78,7 @@ def test_only_what_the_block_knows_counts(vendor: Vendor, product: Product) -> N
 def test_releases_of_other_products_are_known_and_asked_for_when_they_are_needed(
     vendor: Vendor, product: Product
 ) -> None:
-    """A board may hold another product of the same contract, which is not looked up where it holds its own."""
+    """Other products are looked up only if the board does not have its own product."""
     published(vendor, product)
     other = replace(product, name=f"{product.name[:20]}-lamp")
     lamp = release_of(code(80), product=other.name, version=Version(7, 0, 0))
@@ -92,7 +92,7 @@ def test_releases_of_other_products_are_known_and_asked_for_when_they_are_needed
 
 
 def test_each_address_and_length_is_asked_for_once() -> None:
-    """One question an address names every length there, because a board answers them all in one run."""
+    """All lengths at an address are requested at once, because a board answers them in one run."""
     asked: list[tuple[int, list[int]]] = []
 
     def digests(address: int, lengths: Sequence[int]) -> list[bytes]:

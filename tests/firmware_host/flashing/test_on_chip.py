@@ -1,4 +1,4 @@
-"""Hashing on the chip as the flasher uses it, and reading back where it cannot be had."""
+"""The flasher's use of hashing on the chip, and its fallback to reading back."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Watched(RunningLink):
     """
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Nothing is changed at first."""
+        """Start without changes to the traffic."""
         super().__init__(board)
         self.sent: list[bytes] = []
         self.change: Callable[[bytes], bytes] = bytes
@@ -59,37 +59,37 @@ class Watched(RunningLink):
         self.stands_still = False
 
     def write(self, data: bytes, /) -> None:
-        """Keep a frame, and hand it over."""
+        """Record a frame, and pass it on."""
         self.sent.append(data)
         super().write(self.change(data))
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Hand an answer over."""
+        """Return an answer."""
         return self.change_answer(super().read(count, timeout=timeout))
 
     def wait(self, seconds: float) -> None:
-        """Let the board run, or not."""
+        """Let the board run, unless it stands still."""
         if not self.stands_still:
             super().wait(seconds)
 
     @property
     def runs(self) -> int:
-        """How often the program on the chip was started."""
+        """The number of times the program on the chip was started."""
         return self.sent.count(GO)
 
     @property
     def blocks(self) -> int:
-        """How often 256 bytes were read, whole blocks of flash."""
+        """The number of reads of whole blocks of 256 bytes of flash."""
         return self.sent.count(b"\xff\x00")
 
     @property
     def reads(self) -> int:
-        """How often memory was read."""
+        """The number of reads of memory."""
         return self.sent.count(b"\x11\xee")
 
 
 def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Proof.STUB) -> tuple[Watched, OnChip]:
-    """A link to a board, and its contents as the chip hashes them."""
+    """A link to a board, and its contents as hashed on the chip."""
     link = Watched(board)
     bench = bench_on(link)
     stub = DigestStub(bench.bootloader, chip(), flash_size=FLASH_SIZE, wait=link.wait)
@@ -98,7 +98,7 @@ def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Pro
 
 
 def same_answers(one: FlashContents, other: FlashContents) -> None:
-    """Ask both the same."""
+    """Assert that both ways return the same."""
     lengths = [HASHED_FROM, len(IMAGE.data), 5]
     assert one.sha256(BASE, lengths) == other.sha256(BASE, lengths)
     assert [one.checksum(unit) for unit in PLAN.units] == [other.checksum(unit) for unit in PLAN.units]
@@ -106,7 +106,7 @@ def same_answers(one: FlashContents, other: FlashContents) -> None:
 
 
 def test_both_ways_give_the_same_answers() -> None:
-    """Digests, sums and bytes are those of the flash, however they are looked at."""
+    """Digests, sums and bytes are the same by hashing and by reading."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     same_answers(contents, ReadBack(bench_on(RunningLink(SimulatedBoard(flash=OLD))).bootloader))
     assert contents.sha256(BASE, [7000]) == (hashlib.sha256(OLD[:7000]).digest(),)
@@ -115,7 +115,7 @@ def test_both_ways_give_the_same_answers() -> None:
 
 
 def test_one_run_answers_what_was_announced() -> None:
-    """The sums of all pages come with the digests that will be asked for, and nothing is asked twice."""
+    """One run computes the sums of all pages and the announced digests, and nothing is requested twice."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     contents.expect(BASE, [3000, 4000, 5000])
     assert contents.checksum(PLAN.units[6]) == zlib.crc32(OLD[6 * KIB : 7 * KIB])
@@ -127,7 +127,7 @@ def test_one_run_answers_what_was_announced() -> None:
 
 
 def test_more_lengths_than_one_run_takes() -> None:
-    """Eight at a time; so many that reading takes less time are read."""
+    """Eight lengths are hashed per run; beyond a number of lengths the flash is read instead."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
     lengths = range(9000, 9020)
     expected = tuple(hashlib.sha256(OLD[:length]).digest() for length in lengths)
@@ -145,7 +145,7 @@ def test_more_lengths_than_one_run_takes() -> None:
     ("proof", "method", "read"), [(Proof.STUB, "stub", 4), (Proof.READ_BACK, "read-back", 25)], ids=["stub", "read"]
 )
 def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: int) -> None:
-    """By one run, who the board is then, and its results, or by reading every block."""
+    """The proof is one run with its results and the board's identity, or a read of every block."""
     link, contents = on_chip(SimulatedBoard(flash=IMAGE.data), proof=proof)
     assert list(contents.prove(wanted_contents(PLAN), [IMAGE.span]))[-1] == len(IMAGE.data)
     assert contents.method == method
@@ -153,7 +153,7 @@ def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: 
 
 
 def test_the_proof_names_the_byte_that_is_wrong() -> None:
-    """The page that differs is read, because a digest names nothing."""
+    """If a digest differs, the differing page is read to name the wrong byte."""
     wrong = bytearray(IMAGE.data)
     wrong[3 * KIB + 77] ^= 1
     _, contents = on_chip(SimulatedBoard(flash=bytes(wrong)))
@@ -162,7 +162,7 @@ def test_the_proof_names_the_byte_that_is_wrong() -> None:
 
 
 def test_a_garbled_digest_is_asked_for_again() -> None:
-    """What differs in no page differs on the line only; a second answer that is right is a proof."""
+    """A digest that differs while no page differs is requested again; a right second answer is a proof."""
     link, contents = on_chip(SimulatedBoard(flash=IMAGE.data))
 
     def garbled(data: bytes) -> bytes:
@@ -177,7 +177,7 @@ def test_a_garbled_digest_is_asked_for_again() -> None:
 
 
 def cleared(link: RunningLink, *, proof: Proof = Proof.STUB) -> ClearedBoard:
-    """A board that holds an older release, ready to be flashed."""
+    """A board with an older release, ready to be flashed."""
     before = proven(code(6 * KIB, seed=5), version=Version(1, 0, 0)).release
     return bench_on(link).prove(proven(IMAGE), Consent(), known=known(before), proof=proof)
 
@@ -188,12 +188,12 @@ def old_board(faults: Faults | None = None) -> SimulatedBoard:
 
 
 def no_go(data: bytes) -> bytes:
-    """Garble every Go, which the board refuses then."""
+    """Garble every Go command, so that the board refuses it."""
     return b"\x21\x00" if data == GO else data
 
 
 def test_a_board_that_refuses_the_program_is_read_back() -> None:
-    """It is flashed all the same, and the person is told why it takes longer."""
+    """A board that refuses the program is flashed with reading back, and a note gives the reason."""
     board = old_board()
     link = Watched(board)
     link.change = no_go
@@ -206,7 +206,7 @@ def test_a_board_that_refuses_the_program_is_read_back() -> None:
 
 
 def test_a_board_that_refuses_the_program_at_the_end_is_read_back() -> None:
-    """What was written is proven then by reading, in the same run."""
+    """If the program is refused at the proof, the flash is read back in the same run."""
     board = old_board()
     link = Watched(board)
     ready = cleared(link)
@@ -220,7 +220,7 @@ def test_a_board_that_refuses_the_program_at_the_end_is_read_back() -> None:
 
 
 def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
-    """Nobody can help it from here; the error says how to do without the program."""
+    """A board that does not return from the program is not changed; the error names the option to avoid the program."""
     board = old_board()
     before = board.flash
     link = Watched(board)
@@ -232,7 +232,7 @@ def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
 
 
 def test_a_board_that_does_not_come_back_at_the_end_is_told_to_do_without() -> None:
-    """Everything is written; the same command without the program proves and seals it."""
+    """After all is written, the same command without the program verifies and completes the flash."""
     link = Watched(old_board())
     events = cleared(link).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -243,7 +243,7 @@ def test_a_board_that_does_not_come_back_at_the_end_is_told_to_do_without() -> N
 
 
 def test_no_program_is_run_where_the_person_says_so() -> None:
-    """Both the looking and the proof are by reading then."""
+    """On request, contents and proof are both read without a program."""
     link = Watched(old_board())
     *_, end = cleared(link, proof=Proof.NO_STUB).flash()
     assert isinstance(end, Finished)
@@ -251,7 +251,7 @@ def test_no_program_is_run_where_the_person_says_so() -> None:
 
 
 def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, Watched]:
-    """Flash a board that holds the release already."""
+    """Flash a board that has the release already."""
     link = Watched(board)
     ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=proof)
     *_, end = ready.flash()
@@ -261,7 +261,7 @@ def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, Watched]:
 
 
 def test_the_same_image_is_proven_as_it_was_asked_for() -> None:
-    """Where nothing is to be written, every block is read all the same, or the look's digest is the proof."""
+    """An unchanged image is proven by reading every block, or by the digest of the first look."""
     end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.READ_BACK)
     assert (end.method, link.runs, link.blocks) == ("read-back", 1, 24)
     end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.STUB)
@@ -271,7 +271,7 @@ def test_the_same_image_is_proven_as_it_was_asked_for() -> None:
 
 
 def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
-    """The chip's own digest decides what is written, and nothing is said to be proven that was not read."""
+    """A byte that reads back wrong fails the read-back proof, although the digest on the chip matches."""
     board = SimulatedBoard(flash=IMAGE.data)
     link = Watched(board)
     ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=Proof.READ_BACK)
@@ -287,7 +287,7 @@ def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
     ids=["same short", "short", "same", "longer"],
 )
 def test_what_is_read_is_not_said_to_be_hashed(size: int, seed: int, method: str) -> None:
-    """A short image that was written is read; where it was there already, the look's digest is the proof."""
+    """The result names the proof used: a written short image was read, an unchanged one hashed."""
     image = code(size, at=BASE + 512)
     before = proven(code(size, at=BASE + 512, seed=seed), version=Version(1, 0, 0))
     link = Watched(SimulatedBoard(flash=bytes(512) + before.image))
@@ -299,7 +299,7 @@ def test_what_is_read_is_not_said_to_be_hashed(size: int, seed: int, method: str
 
 
 def test_a_short_flash_is_read() -> None:
-    """The program takes as long to get into the RAM."""
+    """A short flash is read, because writing the program to RAM takes as long."""
     link = Watched(SimulatedBoard())
     ready = bench_on(link).prove(proven(code(2 * KIB)), Consent(), known=known())
     assert isinstance([*ready.flash()][-1], Finished)
@@ -307,7 +307,7 @@ def test_a_short_flash_is_read() -> None:
 
 
 def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
-    """A page that is taken for identical and is not shows in the digest of the whole: then all is written."""
+    """If a page is wrongly taken for identical, the digest of the whole differs and all is written."""
     board = old_board()
     link, wanted = Watched(board), wanted_contents(PLAN)
     sums = [wanted.checksum(unit.span) for unit in PLAN.units]
@@ -326,7 +326,7 @@ def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
 
 
 def test_bytes_that_are_read_twice_must_be_the_same() -> None:
-    """The answer of Read FlashBuffer has no checksum."""
+    """Two reads must agree, because Read Memory's answer has no checksum."""
     link = RunningLink(SimulatedBoard(flash=OLD, faults=Faults(flip_sent=500)))
     bootloader = bench_on(link).bootloader
     with pytest.raises(BoardProtocolError, match="garbles bytes"):

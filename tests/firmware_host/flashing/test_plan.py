@@ -1,4 +1,4 @@
-"""What is erased and written, and in which order."""
+"""The plan: the units to erase, the blocks to write, and their order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ FLASH_SIZE = 64 * KIB
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must be there."""
+    """The table's row, which must exist."""
     found = find_chip(product_id)
     assert found is not None
     return found
 
 
 def code(size: int, *, at: int = BASE) -> FirmwareImage:
-    """An image of a size."""
+    """An image of this size."""
     return FirmwareImage(bytes(index % 251 for index in range(size)), at, "bin")
 
 
@@ -34,14 +34,14 @@ def planned(image: FirmwareImage, *, may_erase_all: bool = False) -> FlashPlan:
 
 
 def test_only_the_units_of_the_image_are_erased() -> None:
-    """Two pages and a byte take three pages, and the rest of the third is preserved."""
+    """An image of two pages and a byte erases three pages, and the rest of the third is preserved."""
     found = planned(code(2 * KIB + 1, at=BASE + 4 * KIB))
     assert [unit.number for unit in found.units] == [4, 5, 6]
     assert found.beside == (range(BASE + 6 * KIB + 1, BASE + 7 * KIB),)
 
 
 def test_the_vector_table_is_erased_first_and_written_last() -> None:
-    """The first unit comes first in the one order and last in the other, its first words by themselves."""
+    """The first unit is erased first and written last, with its first words in a separate block."""
     found = planned(code(3 * KIB))
     assert found.units[0].address == BASE
     starts = [block.start for block in blocks(found, found.units)[-5:]]
@@ -52,7 +52,7 @@ def test_the_vector_table_is_erased_first_and_written_last() -> None:
 @given(start=st.integers(0, FLASH_SIZE - 1), size=st.integers(1, FLASH_SIZE))
 @settings(max_examples=60, deadline=None)
 def test_every_address_of_the_units_is_written_once(start: int, size: int) -> None:
-    """Blocks and seal tile the erased units: aligned, at most 256 bytes, none twice, none beyond."""
+    """Blocks and seal cover the erased units exactly once, aligned and with at most 256 bytes each."""
     found = planned(code(min(size, FLASH_SIZE - start), at=BASE + start))
     order = blocks(found, found.units)
     assert sorted(address for block in order for address in block) == list(found.span)
@@ -62,7 +62,7 @@ def test_every_address_of_the_units_is_written_once(start: int, size: int) -> No
 
 
 def test_sectors_of_unequal_size_are_planned_whole() -> None:
-    """An image that reaches into a sector of 64 KiB erases it, and preserves what it does not need."""
+    """An image that reaches into a sector of 64 KiB erases it, and the rest of the sector is preserved."""
     found = plan(chip(0x413), code(65 * KIB), flash_size=1024 * KIB)
     assert [unit.size // KIB for unit in found.units] == [16, 16, 16, 16, 64]
     assert found.beside == (range(BASE + 65 * KIB, BASE + 128 * KIB),)
@@ -70,13 +70,13 @@ def test_sectors_of_unequal_size_are_planned_whole() -> None:
 
 @pytest.mark.parametrize(("at", "size"), [(BASE - 4, 8), (BASE + FLASH_SIZE - 4, 8), (BASE + FLASH_SIZE, 4), (0, 4)])
 def test_an_image_beside_the_flash_is_refused(at: int, size: int) -> None:
-    """Nothing is planned that does not lie within the flash that the board has."""
+    """An image outside the board's flash is refused."""
     with pytest.raises(ImageError, match="within the board's flash"):
         planned(code(size, at=at))
 
 
 def test_a_hole_can_be_cut_out_of_a_range() -> None:
-    """What is left is in order, and never empty."""
+    """The remaining ranges are in order and not empty."""
     assert without(range(10), range(3, 5)) == (range(3), range(5, 10))
     assert without(range(10), range(10)) == ()
     assert without(range(4, 10), range(8)) == (range(8, 10),)
@@ -103,7 +103,7 @@ AS_WANTED, BLANK, OTHER = (
     ids=["same", "one", "first", "half", "blank", "blank start"],
 )
 def test_units_that_hold_what_they_should_stay(found: list[UnitState], erased: list[int], written: list[int]) -> None:
-    """But for the first one, which goes whenever anything goes, and none that is blank is erased."""
+    """Matching units are kept, except the first if any other changes; blank units are not erased."""
     todo = work(planned(code(4 * KIB)), found)
     assert ([unit.number for unit in todo.erase], [unit.number for unit in todo.write]) == (erased, written)
     assert [unit.number for unit in todo.identical] == [number for number in range(4) if number not in written]
@@ -123,29 +123,29 @@ def test_units_that_hold_what_they_should_stay(found: list[UnitState], erased: l
     ids=["all", "first as wanted", "rest blank", "last stays", "only two", "blank"],
 )
 def test_all_are_erased_at_once_only_where_nothing_stays(found: list[UnitState], at_once: object) -> None:
-    """One command is quicker than many, and nothing is lost by it."""
+    """Mass erase is used if all contents go, because it is quicker."""
     assert work(planned(code(64 * KIB), may_erase_all=True), found).at_once is at_once
 
 
 def test_not_all_are_erased_at_once_where_the_image_leaves_a_page() -> None:
-    """What lies in a page that the image does not touch is somebody's."""
+    """Mass erase is not used if a page outside the image may have contents."""
     assert not work(planned(code(63 * KIB), may_erase_all=True), [OTHER] * 63).at_once
 
 
 def test_not_all_are_erased_at_once_where_the_chip_may_have_more_than_it_reports() -> None:
-    """Of the medium-density family only what reports 128 KiB has no more; a person may know better."""
+    """A medium-density chip that reports less than 128 KiB may have more, unless the operator confirmed the size."""
     assert not work(planned(code(64 * KIB)), [OTHER] * 64).at_once
     whole = plan(chip(), code(128 * KIB), flash_size=128 * KIB)
     assert work(whole, [OTHER] * 128).at_once
 
 
 def test_not_all_are_erased_at_once_where_no_command_does_it() -> None:
-    """An STM32L05 has no mass erase."""
+    """Mass erase is not planned for an STM32L05, which lacks the command."""
     found = plan(chip(0x417), code(64 * KIB), flash_size=64 * KIB)
     assert not work(found, [OTHER] * len(found.units)).at_once
 
 
 def test_what_two_ranges_have_in_common() -> None:
-    """Nothing where they only touch."""
+    """Ranges that only touch have an empty intersection."""
     assert common(range(2, 8), range(5, 20)) == range(5, 8)
     assert not common(range(2, 8), range(8, 20))

@@ -1,4 +1,4 @@
-"""Runs that power, cable, a lost answer or a person cuts short, and the run with the journal that completes them."""
+"""Runs interrupted by power, cable, a lost answer or the operator, and their completion from the journal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROOFS = [Proof.NO_STUB, Proof.STUB]
 
 
 def cleared(board: SimulatedBoard, folder: Path, *, proof: Proof) -> ClearedBoard:
-    """Plug the board in, and let it pass the checks 6 to 9."""
+    """Connect the board, and pass checks 6 to 9."""
     bench = bench_on(RunningLink(board))
     journal = FlashJournal(folder, bench.identity.unique_id or "", operator="technician", now=lambda: 1_800_000_000)
     releases = known(WANTED.release, BEFORE.release)
@@ -41,7 +41,7 @@ def cleared(board: SimulatedBoard, folder: Path, *, proof: Proof) -> ClearedBoar
 
 
 def flash(board: SimulatedBoard, folder: Path, *, proof: Proof) -> Finished:
-    """One whole run."""
+    """Run a whole flashing."""
     ready = cleared(board, folder, proof=proof)
     *_, end = ready.flash()
     assert isinstance(end, Finished)
@@ -50,12 +50,12 @@ def flash(board: SimulatedBoard, folder: Path, *, proof: Proof) -> Finished:
 
 
 def whole(board: SimulatedBoard) -> bool:
-    """Whether image and neighbours are what they should be."""
+    """Whether image and neighbouring bytes are right."""
     return board.flash == NEW.data + CONTENTS[len(NEW.data) :]
 
 
 def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
-    """Flash a board with a fault; if that fails, look at what is left, and resume."""
+    """Flash a board with a fault; if that fails, check the remaining state, and resume."""
     board = SimulatedBoard(flash=CONTENTS, faults=faults)
     try:
         flash(board, folder, proof=proof)
@@ -79,7 +79,7 @@ def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
 
 
 def _state(left: bytes, said: str) -> str:
-    """Which of the states that the error can speak of the flash was in; the error must have spoken of it."""
+    """The state of the flash, which the error must have reported."""
     states = {
         "nothing was changed": left == CONTENTS,
         "what the board will start": left[KIB:] == CONTENTS[KIB:],
@@ -95,7 +95,7 @@ def _state(left: bytes, said: str) -> str:
 
 
 def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[str]:
-    """The outcomes of one fault at every place, until it comes too late to do anything."""
+    """The outcomes of one fault at every position, until it comes after the end of the run."""
     outcomes: Counter[str] = Counter()
     first = sampled(range(1, step + 1), one_in=step)[0]
     for number in itertools.count(first, step):
@@ -107,7 +107,7 @@ def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[s
 
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path) -> None:
-    """A page is left as a mixture of what it held and nothing: three erases, and a fourth that does not come."""
+    """A power cut in any of the three erases, which leaves a page half erased, is resumed."""
     outcomes = ladder("power_cut_in_erase", folder=tmp_path, proof=proof)
     assert outcomes == {"what the board will start": 1, "will not start a half written image": 2, "done": 1}
 
@@ -115,7 +115,7 @@ def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path)
 @pytest.mark.parametrize("fault", ["power_cut_before_program", "power_cut_in_program"])
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
-    """Before a half-word of each block, and within one, which leaves it half programmed."""
+    """A power cut before and within a half-word of each block is resumed."""
     outcomes = ladder(fault, step=101, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 6
     assert set(outcomes) <= {"will not start a half written image", "whether those are written is unknown", "done"}
@@ -124,14 +124,14 @@ def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_pat
 @pytest.mark.parametrize("fault", ["power_cut_before_program", "power_cut_in_program"])
 @pytest.mark.parametrize("number", range(4))
 def test_a_power_cut_in_the_first_words_is_resumed(fault: str, number: int, tmp_path: Path) -> None:
-    """The four half-words that are written last: whatever of them is there, the run with the journal completes it."""
+    """A power cut in any of the four half-words that are written last is resumed."""
     last = _programs() - number
     said = outcome(Faults(**{fault: last}), tmp_path, proof=Proof.STUB)
     assert said == "whether those are written is unknown"
 
 
 def _programs() -> int:
-    """How many half-words the run programs: all blocks that are not blank."""
+    """The number of half-words that the run programs: all blocks that are not blank."""
     pages = [CONTENTS[at : at + 256] for at in range(0, 3 * KIB, 256)]
     wanted = NEW.data + CONTENTS[len(NEW.data) : 3 * KIB]
     blocks = [wanted[at : at + 256] for at in range(0, len(wanted), 256)]
@@ -142,14 +142,14 @@ def _programs() -> int:
 @pytest.mark.parametrize("fault", ["power_cut_after", "silent_after", "unplug_after_sent"])
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
-    """Power or cable go after some bytes, wherever in a frame or an answer that is."""
+    """A loss of power or cable at any byte of a frame or an answer is resumed."""
     outcomes = ladder(fault, step=163, folder=tmp_path, proof=proof)
     assert outcomes["will not start a half written image"] > 3
 
 
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> None:
-    """Any answer of the whole run is lost once."""
+    """The loss of any one answer of the run is resumed."""
     every = range(1, _answers(proof))
     numbers = sampled(every, one_in=6)
     outcomes = Counter(outcome(Faults(lost_ack=number), tmp_path, proof=proof) for number in numbers)
@@ -165,7 +165,7 @@ def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> 
 
 
 def _answers(proof: Proof) -> int:
-    """More than the acknowledgements of a whole run: no frame has two, but for those of Get and Get ID."""
+    """An upper bound for the acknowledgements of a run: one a frame, and those of Get and Get ID."""
 
     class Counting(RunningLink):
         """A link that counts frames."""
@@ -173,7 +173,7 @@ def _answers(proof: Proof) -> int:
         frames = 16
 
         def write(self, data: bytes, /) -> None:
-            """Count, and hand over."""
+            """Count a frame, and pass it on."""
             self.frames += 1 + (data == b"\x02\xfd")
             super().write(data)
 
@@ -184,7 +184,7 @@ def _answers(proof: Proof) -> int:
 
 
 def test_a_resumed_run_that_is_cut_is_resumed_as_well(tmp_path: Path) -> None:
-    """The journal of the second run knows what the first one left."""
+    """The second run's journal includes what the first one left."""
     for first, third in itertools.product((1, 2, 3), (5, 300, 500)):
         left = cut_short(CONTENTS, Faults(power_cut_in_erase=first, seed=first), tmp_path)
         left = cut_short(left, Faults(power_cut_in_erase=1, seed=third), tmp_path)
@@ -195,7 +195,7 @@ def test_a_resumed_run_that_is_cut_is_resumed_as_well(tmp_path: Path) -> None:
 
 
 def cut_short(contents: bytes, faults: Faults, folder: Path) -> bytes:
-    """What a flash with these contents holds after a run that such a fault ends."""
+    """The flash after a run that a fault interrupts, from these contents."""
     board = SimulatedBoard(flash=contents, faults=faults)
     with pytest.raises(BoardError):
         flash(board, folder, proof=Proof.STUB)
@@ -203,7 +203,7 @@ def cut_short(contents: bytes, faults: Faults, folder: Path) -> bytes:
 
 
 def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
-    """Flash, with Control-C at one event after the other."""
+    """Flash repeatedly, each time with Ctrl-C at the next event."""
     for count in itertools.count():
         events = cleared(board, folder, proof=Proof.STUB).flash()
         if isinstance(next(itertools.islice(events, count, None), None), (Finished, type(None))):
@@ -215,7 +215,7 @@ def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
 
 
 def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
-    """Each run goes a little further than the one before, from what that left."""
+    """Each run continues from the state of the interrupted one before."""
     board = SimulatedBoard(flash=CONTENTS)
     told = list(interruptions(board, tmp_path))
     assert whole(board)
@@ -226,7 +226,7 @@ def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 2])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_path: Path) -> None:
-    """The first page is erased by itself; then one command leaves all others in any state."""
+    """The first page is erased separately; a cut in the following mass erase leaves the others in any state."""
     whole_flash = proven(code(64 * KIB, seed=7))
     board = SimulatedBoard(flash=code(64 * KIB, seed=3).data, faults=Faults(power_cut_in_erase=cut, seed=seed))
     releases = known(proven(code(64 * KIB, seed=3), version=Version(1, 0, 0)).release)
@@ -243,7 +243,7 @@ def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_pa
 
 
 def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> None:
-    """What the journal explains nobody else can: the person is asked."""
+    """Without its journal a half-erased board is unknown, and needs consent."""
     board = SimulatedBoard(flash=CONTENTS, faults=Faults(power_cut_in_erase=3))
     with pytest.raises(BoardError):
         flash(board, tmp_path, proof=Proof.STUB)
@@ -253,7 +253,7 @@ def test_a_half_erased_board_is_unknown_without_its_journal(tmp_path: Path) -> N
 
 
 def test_the_bytes_beside_the_image_come_from_the_journal(tmp_path: Path) -> None:
-    """They are nowhere else once their page is erased."""
+    """After the erase of their page, bytes beside the image are restored from the journal."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -264,7 +264,7 @@ def test_the_bytes_beside_the_image_come_from_the_journal(tmp_path: Path) -> Non
 
 
 def test_nothing_is_erased_without_a_journal_on_the_disk(tmp_path: Path) -> None:
-    """A folder that cannot be written ends it before the first page."""
+    """If the journal cannot be written, no page is erased."""
     board = SimulatedBoard(flash=CONTENTS)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BlockOTAError, match="the journal of the run cannot be written") as refused:

@@ -1,4 +1,4 @@
-"""What a second attempt begins with, and what is said when it is cut short as well."""
+"""The start of a second attempt, and the error if it is interrupted too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROOFS = pytest.mark.parametrize("proof", Proof, ids=[proof.value for proof in P
 
 
 def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[ClearedBoard, WirelessLink]:
-    """A board past the checks 6 to 9, and the way to it."""
+    """A board after checks 6 to 9, and its link."""
     link = WirelessLink(board, mishaps)
     bootloader = Bootloader(link)
     bootloader.connect()
@@ -32,20 +32,20 @@ def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[C
 
 
 def reading_starts(proof: Proof) -> int:
-    """Number of a byte from the board that belongs to an answer of Read FlashBuffer in the proof at the end."""
+    """The number of a received byte that belongs to a Read Memory answer of the final proof."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=proof)
     sent = [link.sent for event in ready.flash() if isinstance(event, Checked)]
     return sent[-2] - 20
 
 
 def stray_byte(proof: Proof) -> Mishaps:
-    """A byte too many on the line in the middle of the proof."""
+    """Insert an additional byte on the line in the middle of the proof."""
     return Mishaps(insert_sent=reading_starts(proof), value=0x13)
 
 
 @PROOFS
 def test_a_byte_too_many_in_the_proof_costs_a_second_attempt(proof: Proof) -> None:
-    """What is behind it on the line is not taken for the answer to the next command."""
+    """Bytes after an additional one are not taken for the answer to the next command."""
     board = SCENE.board(Faults())
     ready, _ = cleared(board, stray_byte(proof), proof=proof)
     events = list(ready.flash())
@@ -55,7 +55,7 @@ def test_a_byte_too_many_in_the_proof_costs_a_second_attempt(proof: Proof) -> No
 
 
 def cut_in_erase(number: int) -> tuple[SimulatedBoard, str]:
-    """A board whose second attempt ends in an erase, and what is said."""
+    """A board whose second attempt is interrupted in an erase, and the error."""
     board = SCENE.board(Faults(power_cut_in_erase=number))
     ready, _ = cleared(board, stray_byte(Proof.NO_STUB), proof=Proof.NO_STUB)
     with pytest.raises(BoardError) as error:
@@ -64,7 +64,7 @@ def cut_in_erase(number: int) -> tuple[SimulatedBoard, str]:
 
 
 def test_a_second_attempt_does_not_say_that_nothing_else_was_changed() -> None:
-    """The first one has written everything; only that of the first pages can be unknown."""
+    """The error accounts for the first attempt's writes; only the first pages can be unknown."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
     assert list(ready.flash())
     board, said = cut_in_erase(link.erases + 1)
@@ -74,7 +74,7 @@ def test_a_second_attempt_does_not_say_that_nothing_else_was_changed() -> None:
 
 
 def test_every_erase_of_a_second_attempt_can_be_the_last() -> None:
-    """The first one leaves the flash of the first attempt, each later one no first words."""
+    """After a cut in the first erase the first attempt's flash remains; after later ones, no first words."""
     told = [cut_in_erase(number)[1] for number in range(1, 9)]
     assert ["nothing else was changed" in said for said in told] == [True] + [False] * 7
     assert all("will not start a half written image" in said for said in told[1:3] + told[4:])
@@ -82,7 +82,7 @@ def test_every_erase_of_a_second_attempt_can_be_the_last() -> None:
 
 @pytest.mark.parametrize("kind", ["flip_sent", "insert_sent"])
 def test_a_garbled_look_at_the_first_words_condemns_no_page(kind: str) -> None:
-    """It is looked at twice before a person is told to replace the board."""
+    """The first words are read again before the error advises to replace the board."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
     at = next(link.sent for event in ready.flash() if isinstance(event, Erased)) - 3
     faults = Faults(flip_sent=at) if kind == "flip_sent" else Faults()
@@ -96,7 +96,7 @@ def test_a_garbled_look_at_the_first_words_condemns_no_page(kind: str) -> None:
 
 
 def test_bytes_beside_the_image_count_as_lost_until_they_are_proven() -> None:
-    """A frame of which bytes have moved can be acknowledged, and has put other bytes there."""
+    """Preserved bytes count as lost until verified, because a frame with shifted bytes can be acknowledged."""
     said = [interrupted(number) for number in range(20)]
     spoken = [next((words for words in BESIDE if words in text), "") for text in said]
     assert [words for words, _ in itertools.groupby(spoken)] == ["", *BESIDE, ""]
@@ -106,7 +106,7 @@ BESIDE = ("beside the image are not all written back", "beside the image are wri
 
 
 def interrupted(number: int) -> str:
-    """What is said where a person ends flashing after so many events."""
+    """The error if the operator interrupts flashing after this many events."""
     ready, _ = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.STUB)
     events = ready.flash()
     deque(itertools.islice(events, number + 1), maxlen=0)

@@ -1,4 +1,4 @@
-"""How long flashing takes from the first byte to the proof, by the simulated board's model of line and chip."""
+"""The duration of flashing from the first byte to the proof, by the simulated board's model of line and chip."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLOSED_FORM = 0.030 + 256 * (268 * BYTE + 0.00672 + 0.003) + 256 * (268 * BYTE +
 
 
 def changed(*pages: int) -> bytes:
-    """The image with another byte in some of its pages."""
+    """The image with one changed byte in some pages."""
     data = bytearray(IMAGE.data)
     for page in pages:
         data[page * KIB + 700] ^= 0x55
@@ -37,7 +37,7 @@ def changed(*pages: int) -> bytes:
 
 
 def seconds_for(old: bytes, proof: Proof) -> tuple[float, Finished]:
-    """Flash the image over old contents that are a release as well; from connecting until it is proven."""
+    """The time to flash over an old release, from connecting until the proof."""
     clock = Clock()
     link = TimedLink(SimulatedBoard(flash=old, times=clock.times(latency=0.001)), clock)
     before = proven(replace(IMAGE, data=old), version=Version(1, 0, 0)).release
@@ -51,7 +51,7 @@ def seconds_for(old: bytes, proof: Proof) -> tuple[float, Finished]:
 
 
 def test_64_kib_are_written_and_read_back_near_the_limit() -> None:
-    """What it takes to find out what the board holds is in it."""
+    """Writing and reading back 64 KiB, including the detection of the old release, keeps the limit."""
     seconds, end = seconds_for(changed(*range(64)), Proof.READ_BACK)
     assert end.method == "read-back"
     assert seconds <= 1.05 * CLOSED_FORM
@@ -61,7 +61,7 @@ def test_64_kib_are_written_and_read_back_near_the_limit() -> None:
     ("pages", "most"), [(range(64), 10.2), ((7, 30, 51), 2.4), ((), 1.0)], ids=["all", "three", "none"]
 )
 def test_hashing_on_the_chip_saves_the_reading(pages: tuple[int, ...], most: float) -> None:
-    """All pages changed, three of them, and none."""
+    """Hashing on the chip is faster for all, three and no changed pages."""
     seconds, end = seconds_for(changed(*pages), Proof.STUB)
     assert end.method == "stub"
     assert end.summary.identical.units == (64 - len(pages) - 1 if 0 < len(pages) < 64 else 64 - len(pages))

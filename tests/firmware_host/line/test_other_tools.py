@@ -58,7 +58,7 @@ def test_stm32loader_identifies_the_board() -> None:
 
 
 def test_stm32loader_writes_verifies_and_starts() -> None:
-    """Over old contents; then the firmware prints its banner."""
+    """It writes and verifies over old contents, and the firmware prints its banner."""
     board = ProbedBoard(flash=bytes(STM32F103C8.page_size))
     with serve_tcp(board) as url:
         result = run_stm32loader(url, "--erase", "--write", "--verify", "--go-address", "0x08000000", str(IMAGE))
@@ -102,6 +102,6 @@ def test_stm32loader_writes_by_way_of_a_serial_server(name: str, family: str, *,
 
 
 def test_stm32loader_finds_the_rom_behind_swapped_lines_when_told() -> None:
-    """RTS resets this board, and DTR drives BOOT0."""
+    """With swapped lines RTS resets the board and DTR drives BOOT0."""
     with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS["rts-dtr"]) as url:
         assert run_stm32loader(url, "--swap-rts-dtr").returncode == 0

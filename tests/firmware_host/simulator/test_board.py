@@ -165,7 +165,7 @@ def test_a_rom_that_reports_the_controllers_error_nacks() -> None:
 
 
 def test_what_lies_past_the_end_of_flash_is_acknowledged_and_lost(board: SimulatedBoard) -> None:
-    """A block across the end is written as far as there are cells."""
+    """A block across the end is acknowledged, and written up to the last cell."""
     assert board.feed(writing(FLASH + 0xFFFC, b"abcdefgh")) == ACK * 3
     assert board.flash[-4:] == b"abcd"
 
@@ -268,7 +268,7 @@ def test_the_board_falls_silent_once_when_its_cable_comes_off() -> None:
 
 
 def test_a_lost_ack_was_nevertheless_meant() -> None:
-    """The command is carried out; only its ACK is missing, once."""
+    """The command is executed, and only its ACK is lost, once."""
     board = ready(SimulatedBoard(faults=Faults(lost_ack=4)))
     assert board.feed(writing(FLASH, b"abcd")) == ACK * 2
     assert board.flash[:4] == b"abcd"
@@ -285,13 +285,13 @@ def test_worn_cells_show_only_when_read_back() -> None:
 
 
 def test_noise_comes_before_anything_was_asked() -> None:
-    """The host receives this many bytes when it opens the line."""
+    """The host receives this many bytes of noise when it opens the line."""
     assert len(SimulatedBoard(faults=Faults(noise_at_open=7)).connect()) == 7
 
 
 @pytest.mark.parametrize("text", ["rust", "lost-ack=soon", "lost-ack=-1", "lost_ack=1"])
 def test_an_unknown_fault_is_a_usage_error(text: str) -> None:
-    """A name that is unknown, or a value that is invalid."""
+    """An unknown fault or an invalid value is a usage error."""
     with pytest.raises(UsageError):
         Faults().adding(text)
 

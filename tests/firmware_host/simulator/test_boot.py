@@ -57,14 +57,14 @@ def started(flash: bytes) -> SimulatedBoard:
 
 
 def runs_after_reset(flash: bytes) -> bool:
-    """Return whether the program is still running, some time after a reset."""
+    """Whether the program is still running some time after a reset."""
     board = started(flash)
     board.run(0.01)
     return board.application is not None
 
 
 def runs_after_go(flash: bytes) -> bool:
-    """Return whether the program is still running, some time after the ROM's Go."""
+    """Whether the program is still running some time after the ROM's Go."""
     board = SimulatedBoard(flash=flash)
     go(board, FLASH)
     board.run(0.01)
@@ -96,7 +96,7 @@ def test_the_firmware_keeps_the_roms_line_settings(*, from_rom: bool) -> None:
 
 
 def test_the_firmware_counts_seconds() -> None:
-    """SysTick interrupts arrive at the pace of the emulated clock."""
+    """SysTick interrupts arrive at the rate of the emulated clock."""
     board = started(image("1.2.0"))
     board.run(0.5)
     assert board.run(1.0) == b"up 1 s, wave 19260\r\n"
@@ -104,7 +104,7 @@ def test_the_firmware_counts_seconds() -> None:
 
 
 def test_the_rom_does_not_answer_while_the_application_runs() -> None:
-    """0x7F is a byte like any other to the application, until a reset."""
+    """Until a reset, the application receives 0x7F as an ordinary byte."""
     board = SimulatedBoard(flash=image("1.0.0"))
     go(board, FLASH)
     assert board.feed(b"\x7f\x7f") == b""
@@ -161,7 +161,7 @@ def test_a_reset_needs_its_key() -> None:
     ids=["undefined instruction", "nothing there", "flash is not RAM"],
 )
 def test_a_fault_stops_the_core_until_reset(code: str) -> None:
-    """The application is gone, and the reset button helps."""
+    """A fault stops the application, and a reset restarts the board."""
     board = started(program(code))
     board.run(0.01)
     assert board.application is None
@@ -171,7 +171,7 @@ def test_a_fault_stops_the_core_until_reset(code: str) -> None:
 
 
 def test_a_byte_leaves_when_clock_pin_and_usart_are_set_up() -> None:
-    """The counterpart of the next test."""
+    """A byte is sent if clock, pin and USART are set up."""
     assert started(storing(SAY_A)).run(0.01) == b"A"
 
 
@@ -188,7 +188,7 @@ def test_a_byte_leaves_when_clock_pin_and_usart_are_set_up() -> None:
     ],
 )
 def test_a_byte_stays_when_something_is_not_set_up(register: int, value: int) -> None:
-    """A peripheral without clock keeps no register, and a pin that is no output sends nothing."""
+    """Without a clock a register is not stored, and a pin that is not an output sends nothing."""
     board = started(storing(SAY_A | {register: value}))
     assert board.run(0.01) == b""
     assert board.application is not None

@@ -86,7 +86,7 @@ def test_power_fails_within_an_erase(seed: int) -> None:
 
 @pytest.mark.parametrize("command", [ERASE + b"\xff\x00", UNPROTECT], ids=["mass erase", "readout unprotect"])
 def test_power_fails_within_the_erase_of_everything(command: bytes) -> None:
-    """Every page is left in a mixture, and readout protection stays while it is."""
+    """Every page is left half erased, and readout protection stays on until the erase ends."""
     board = SimulatedBoard(flash=ZEROS, faults=Faults(power_cut_in_erase=1))
     board.protect(readout=command == UNPROTECT)
     assert board.feed(b"\x7f" + command) == ACK * 2
@@ -166,7 +166,7 @@ def test_a_flipped_bit_in_the_first_0x7f_makes_the_rom_deaf() -> None:
     ids=["extra ack", "leading zero", "both"],
 )
 def test_the_first_answer_of_some_roms_is_longer(faults: Faults, answer: bytes) -> None:
-    """After every reset, and never later."""
+    """The additional bytes come after every reset, and never later."""
     board = SimulatedBoard(faults=faults)
     for _ in range(2):
         assert board.feed(b"\x7f") == answer
@@ -175,7 +175,7 @@ def test_the_first_answer_of_some_roms_is_longer(faults: Faults, answer: bytes) 
 
 
 def test_every_fault_has_a_name(caplog: pytest.LogCaptureFixture) -> None:
-    """A board with any of them answers the first byte."""
+    """A board with any named fault answers the first byte."""
     caplog.set_level(logging.INFO)
     for name in FAULT_NAMES:
         board = SimulatedBoard(faults=Faults().adding(f"{name}=2"))

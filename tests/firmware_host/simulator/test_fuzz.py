@@ -121,7 +121,7 @@ def test_0x80_leads_out_of_every_half_finished_command(begun: bytes) -> None:
 
 
 def test_ff_00_is_no_way_out_of_a_begun_erase() -> None:
-    """Some tools send it to resynchronise; it is the global-erase frame."""
+    """FF 00, which some tools send to resynchronise, completes a global erase."""
     board = SimulatedBoard(flash=PATTERN)
     board.feed(b"\x7f\x43\xbc")
     board.feed(b"\xff\x00")

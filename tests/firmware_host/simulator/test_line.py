@@ -20,7 +20,7 @@ NONE = LineSettings(115200, "N")
 
 @given(data=st.binary(max_size=40), error=st.floats(-0.02, 0.02))
 def test_two_clocks_may_differ_by_two_per_cent(data: bytes, error: float) -> None:
-    """AN3155 section 2 asks for less than 2.5."""
+    """Rates that differ by 2 % are understood; AN3155 section 2 asks for less than 2.5 %."""
     assert received(data, EVEN, heard=LineSettings(round(115200 * (1 + error)))) == data
 
 
@@ -37,14 +37,14 @@ def test_bytes_without_parity_that_follow_each_other_are_garbled() -> None:
 
 @pytest.mark.parametrize("baud", [57600, 100000, 128000, 230400])
 def test_another_rate_garbles(baud: int) -> None:
-    """Neither direction survives it."""
+    """Bytes at another rate are garbled in both directions."""
     other, data = LineSettings(baud), b"BlockOTA"
     assert received(data, other, heard=EVEN) != data
     assert received(data, EVEN, heard=other) != data
 
 
 def test_a_line_of_unknown_rate_is_never_garbled() -> None:
-    """A TCP connection has none."""
+    """A line without a rate, such as a TCP connection, does not garble."""
     assert received(b"abc", LineSettings(), heard=EVEN) == b"abc"
 
 
@@ -75,7 +75,7 @@ def test_a_rate_above_the_chips_makes_the_rom_deaf(
 
 
 def test_a_faster_chip_can_be_had() -> None:
-    """460800 baud sometimes work on a bench."""
+    """A profile may accept 460800 baud, which some real boards do."""
     board = SimulatedBoard(replace(STM32F103C8, max_baud=460_800))
     board.set_line(LineSettings(460_800))
     assert board.feed(b"\x7f") == ACK
@@ -90,14 +90,14 @@ def test_without_parity_the_rom_answers_single_bytes_and_no_frame() -> None:
 
 
 def test_a_model_with_a_rate_of_its_own_ignores_the_hosts() -> None:
-    """So a tool that sets any rate is measured at the model's."""
+    """The time model's rate takes precedence over the host's."""
     board = SimulatedBoard(times=Clock().times(baud=9600))
     board.set_line(LineSettings(460_800, "N"))
     assert board.feed(b"\x7f") + board.feed(GET_ID) == ACK + ID
 
 
 def test_a_model_without_a_rate_takes_the_hosts() -> None:
-    """Two bytes at 1200 baud."""
+    """Without a rate in the model, two bytes take as long as at the host's 1200 baud."""
     clock = Clock()
     board = SimulatedBoard(times=clock.times(baud=0))
     board.set_line(LineSettings(1200))
@@ -118,7 +118,7 @@ def test_a_break_is_no_0x7f_and_later_a_zero() -> None:
 
 
 def test_nrst_holds_the_board_and_its_release_starts_what_boot0_says() -> None:
-    """While it is low nothing is answered."""
+    """While NRST is low nothing is answered; its release starts what BOOT0 selects."""
     board = SimulatedBoard()
     board.hold_reset(low=True)
     assert board.feed(b"\x7f") == SILENCE

@@ -41,7 +41,7 @@ def ready(profile: BoardProfile, *, used: bool = False) -> SimulatedBoard:
 
 
 def test_every_product_id_has_a_profile() -> None:
-    """Twenty-two, each once."""
+    """The 22 product ids have one profile each."""
     assert sorted(profile.product_id for profile in PROFILES.values()) == sorted(PRODUCT_IDS)
 
 
@@ -145,7 +145,7 @@ def test_an_extended_erase_with_a_special_number(profile: BoardProfile) -> None:
 
 @pytest.mark.parametrize("profile", DUAL_BANK, ids=lambda profile: profile.name)
 def test_a_bank_is_erased_by_itself(profile: BoardProfile) -> None:
-    """The other one stays."""
+    """A bank erase leaves the other bank unchanged."""
     half = profile.flash_size // 2
     for special, flash in (
         (b"\xff\xfe\x01", profile.erased * half + b"\x5a" * half),
@@ -157,7 +157,7 @@ def test_a_bank_is_erased_by_itself(profile: BoardProfile) -> None:
 
 
 def test_a_chip_with_one_bank_has_no_bank_to_erase() -> None:
-    """FFFE and FFFD are refused."""
+    """A chip with one bank refuses FFFE and FFFD."""
     assert ready(F407).feed(EXTENDED + b"\xff\xfe\x01") == ACK + NACK
 
 
