@@ -69,7 +69,7 @@ def test_head_is_get_without_the_body(repository: Running, path: str) -> None:
     """HEAD has the status and headers of GET, including the length."""
     got, asked = repository.get(path), repository.get(path, method="HEAD")
     assert (asked.status_code, asked.content) == (got.status_code, b"")
-    assert {**asked.headers, "date": ""} == {**got.headers, "date": ""}
+    assert {**asked.headers, "Date": ""} == {**got.headers, "Date": ""}
     assert int(asked.headers["Content-Length"]) == len(got.content)
 
 
