@@ -37,7 +37,7 @@ def test_pages_are_erased_and_proven(bench: Bench) -> None:
     assert not board.flash.strip(b"\xff")
 
 
-def test_what_is_erased_whole_is_not_put_back(bench: Bench) -> None:
+def test_a_mass_erase_deletes_the_journal(bench: Bench) -> None:
     """A mass erase deletes the journal of an interrupted run, a page erase keeps it; both are announced before."""
     journal = Path(".blockota/bench/interrupted") / f"{UNIQUE_ID}.json"
     journal.parent.mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
     assert board.flash == FULL
 
 
-def test_an_erase_that_fails_says_what_state_the_flash_is_in(bench: Bench) -> None:
+def test_a_failed_erase_reports_the_state_of_the_flash(bench: Bench) -> None:
     """The error names a page that does not erase; after a lost cable it reports the pages as unknown."""
     with serve_tcp(SimulatedBoard(flash=FULL, faults=Faults(sticky_page=4))) as url:
         ends(bench.run("erase", "--pages", "3-5", "--port", url, *CONFIRMED), 4, "page 4", "replace the board")

@@ -36,7 +36,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return Bench(capsys)
 
 
-def test_identify_says_what_a_board_is(bench: Bench) -> None:
+def test_identify_describes_a_board(bench: Bench) -> None:
     """Identify prints chip, bootloader, flash, unique id, protections and commands, as text and as JSON."""
     guarded = SimulatedBoard()
     guarded.protect(pages=[3, 9])
@@ -51,7 +51,7 @@ def test_identify_says_what_a_board_is(bench: Bench) -> None:
     assert "Readout Unprotect" in fields["commands"]
 
 
-def test_identify_says_what_it_does_not_know(bench: Bench) -> None:
+def test_identify_reports_what_is_unknown(bench: Bench) -> None:
     """Identify reports what is unknown about a chip outside the table and about a readout-protected board."""
     with serve_tcp(SimulatedBoard(with_product_id(0x999))) as url:
         assert "not supported, product id 0x999" in bench.run("identify", "--port", url).out
@@ -156,7 +156,7 @@ def test_mistakes_with_ports_have_their_sentences(bench: Bench) -> None:
         )
 
 
-def test_the_doctor_tells_and_counts_as_success_what_can_be_flashed(bench: Bench) -> None:
+def test_the_doctor_succeeds_if_the_board_can_be_flashed(bench: Bench) -> None:
     """The doctor exits with 0 if the board can be flashed, and with 4 and an error otherwise."""
     with serve_tcp(SimulatedBoard()) as url:
         outcome = bench.run("doctor", "--port", url)

@@ -55,7 +55,7 @@ def test_up_twice_changes_nothing(port: str, capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out) == first
 
 
-def test_status_says_what_runs(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_reports_what_runs(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Status reports whether the chain is running."""
     assert run(["dev", "status", "--port", port, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"running": False}

@@ -148,7 +148,7 @@ def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
         assert f"Not asked again: {vendor.url} gone: it does not have the requested content." in outcome.err
 
 
-def test_liars_alone_fail_check_four_and_leave_nothing(bench: Workshop, board_url: str) -> None:
+def test_lying_sources_alone_fail_check_four(bench: Workshop, board_url: str) -> None:
     """If all sources lie, check 4 fails; no file, board or store block is written."""
     with gateways(vices.flips_bit(0.1), vices.flips_bit(0.9)) as liars:
         announce(bench, *[liar.url for liar in liars])
@@ -165,7 +165,7 @@ def test_liars_alone_fail_check_four_and_leave_nothing(bench: Workshop, board_ur
     assert [path.name for path in Path(".blockota/store").rglob("*") if path.is_file()] == ["lock"]
 
 
-def test_nobody_who_serves_is_out_of_reach(bench: Workshop) -> None:
+def test_unreachable_sources_are_listed(bench: Workshop) -> None:
     """If no source is reachable, the error lists the sources that were tried, and the remedy."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -183,7 +183,7 @@ def test_nobody_who_serves_is_out_of_reach(bench: Workshop) -> None:
 
 
 @pytest.mark.parametrize("word", ["ftp://x", "gateway.example", "https://x?y"])
-def test_a_source_that_is_no_address_is_told_at_once(bench: Workshop, word: str) -> None:
+def test_an_invalid_source_is_refused_at_once(bench: Workshop, word: str) -> None:
     """An invalid source, as option or in the settings, is refused before any request."""
     refused(bench.run(*FETCH, "--source", word), USAGE, "is not the URL of a gateway")
     settings(bench, gateways=[word])
@@ -201,7 +201,7 @@ def test_a_bar_is_shown_on_a_terminal_alone(bench: Workshop) -> None:
 
 
 @pytest.mark.usefixtures("bench")
-def test_a_fetch_that_is_told_to_end_leaves_nothing_behind() -> None:
+def test_a_terminated_fetch_leaves_nothing_behind() -> None:
     """SIGTERM, as from a service manager, ends a fetch like Ctrl-C and leaves no partial file."""
     with gateways(vices.drips) as (slow,):
         words = [sys.executable, "-m", "blockota", *FETCH, "--source", slow.url]

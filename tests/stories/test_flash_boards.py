@@ -81,7 +81,7 @@ def test_a_board_that_fails_does_not_touch_the_others(published: Workshop) -> No
     assert boards[2].flash.startswith(b"somebody else's")
 
 
-def test_boards_that_do_not_tell_their_unique_id_are_no_copies() -> None:
+def test_boards_with_unreadable_unique_ids_are_not_copies() -> None:
     """Two readout-protected boards are not taken for one; two boards with the same unique id are."""
     busy = BusyBoards()
     with busy.claim(""), busy.claim(""), busy.claim(unique_id(1)):
@@ -123,7 +123,9 @@ def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
     ],
     ids=["twice", "both", "inversion", "address", "log"],
 )
-def test_mistakes_are_told_before_anything_is_done(published: Workshop, words: tuple[str, ...], says: str) -> None:
+def test_usage_errors_are_reported_before_a_board_is_contacted(
+    published: Workshop, words: tuple[str, ...], says: str
+) -> None:
     """Usage errors exit with status 2 before a board is contacted."""
     outcome = published.run("flash", "--product", PRODUCT, *words)
     assert outcome.status == 2, outcome.err
@@ -177,7 +179,7 @@ def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["said", "not-said"])
-def test_a_chip_is_erased_by_one_command_only_where_that_is_said(published: Workshop, *, said: bool) -> None:
+def test_mass_erase_needs_consent(published: Workshop, *, said: bool) -> None:
     """Mass erase is used only with consent, because it also erases flash beyond the reported size."""
     full = NEW.read_bytes() + bytes(index % 251 for index in range(FLASH_SIZE - len(NEW.read_bytes())))
     Path("full.bin").write_bytes(full)
@@ -216,9 +218,7 @@ def is_erased(one: SimulatedBoard) -> bool:
 
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_state_is_told_however_often_the_end_is_asked_for(
-    slow: tuple[SimulatedBoard, str], number: signal.Signals
-) -> None:
+def test_repeated_control_c_reports_the_state(slow: tuple[SimulatedBoard, str], number: signal.Signals) -> None:
     """Repeated Ctrl-C ends with status 130, the board's state, the remedy and a log line.
 
     The second signal is acknowledged.

@@ -81,7 +81,9 @@ def holding_old(**faults: int) -> SimulatedBoard:
     ],
     ids=["first erase", "first write", "write", "late write"],
 )
-def test_a_power_cut_is_told_and_completed(published: Workshop, fault: dict[str, int], says: str, then: str) -> None:
+def test_a_power_cut_is_reported_and_completed(
+    published: Workshop, fault: dict[str, int], says: str, then: str
+) -> None:
     """The error reports the board's state; --resume needs no product, and restores the bytes beside the image."""
     with serve_tcp(cut := holding_old(**fault)) as url:
         assert says in begun(published, url).err
@@ -115,7 +117,7 @@ def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(publishe
     assert cut.flash.startswith(IMAGE)
 
 
-def test_a_damaged_journal_of_another_board_is_in_nobodys_way(published: Workshop) -> None:
+def test_a_damaged_journal_of_another_board_is_ignored(published: Workshop) -> None:
     """A damaged journal of another board is ignored."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
         begun(published, url)
@@ -185,7 +187,7 @@ def served_slowly() -> Iterator[tuple[SimulatedBoard, str]]:
 
 
 @pytest.mark.usefixtures("published")
-def test_control_c_tells_what_is_half_done(workshop: Workshop) -> None:
+def test_control_c_reports_what_is_half_done(workshop: Workshop) -> None:
     """Ctrl-C exits with 130, reports and logs the state, and keeps the journal; --resume completes the board."""
     way = ("--wiring", "dtr-rts")
     with served_slowly() as (slow, url):

@@ -116,7 +116,7 @@ def test_a_board_that_failed_is_tried_again_when_it_is_put_in_again(jig: tuple[J
 
 
 @pytest.mark.usefixtures("published")
-def test_boards_that_do_not_tell_their_unique_id_are_each_worked_on(jig: tuple[Jig, str]) -> None:
+def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) -> None:
     """Two readout-protected boards are both refused, and the second is not taken for the first."""
     place, url = jig
     with running(*WORDS, "--watch", "--port", url) as work:

@@ -162,7 +162,7 @@ def test_a_release_beyond_the_flash_is_not_read() -> None:
         run(SimulatedBoard(), prove_release(answer, TRUST, read_image=lambda _: image))
 
 
-def test_an_interruption_between_two_events_tells_the_state() -> None:
+def test_an_interruption_between_two_events_reports_the_state() -> None:
     """KeyboardInterrupt thrown into the event generator ends with the state of the board."""
     events = bench_of(SimulatedBoard()).prove(FIRST, NO_CONSENT, known=searched(FIRST.release)).flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -292,7 +292,7 @@ def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
     return board, None
 
 
-def test_control_c_while_flashing_says_what_is_half_done() -> None:
+def test_control_c_while_flashing_reports_what_is_half_done() -> None:
     """Ctrl-C at any answer reports the state, and the same command completes the board."""
     told = set()
     for reads in itertools.count():

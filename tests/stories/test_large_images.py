@@ -53,7 +53,7 @@ def test_what_no_board_can_take_is_not_even_fetched(workshop: Workshop) -> None:
     assert not Path("elsewhere").exists()
 
 
-def test_the_wrong_large_file_is_told_when_signing(workshop: Workshop) -> None:
+def test_a_wrong_large_file_is_named_when_signing(workshop: Workshop) -> None:
     """A wrong file is named: by its digest if the size matches, else by its size."""
     pair(workshop)
     write_image(Path("large.bin"), 17 * MEBIBYTE)

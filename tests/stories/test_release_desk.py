@@ -166,7 +166,7 @@ def test_release_notes_are_read_before_signing(workshop: Workshop) -> None:
     assert "notes         not shown: " in ok(sign(workshop, file, "dev:2", "--image", str(OLD))).out
 
 
-def test_an_owner_whose_store_has_no_image_is_told_what_to_give(workshop: Workshop) -> None:
+def test_signing_without_the_image_names_the_remedy(workshop: Workshop) -> None:
     """Signing without the image is refused and the error names --image; with it signing succeeds."""
     file = propose(workshop, OLD, "1.0.0")
     shutil.rmtree(".blockota/store")

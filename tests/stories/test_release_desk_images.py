@@ -78,7 +78,7 @@ def test_an_image_that_is_nowhere_is_not_signed(owner: Workshop) -> None:
     refused(sign(owner, "1.1.0.json", "dev:1", "--source", "ftp://x"), USAGE, "is not the URL of a gateway")
 
 
-def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
+def test_a_missing_predecessor_is_reported(owner: Workshop) -> None:
     """A missing predecessor leaves the differences unknown, which is reported, and does not prevent signing."""
     settings(owner, gateways=[NOBODY])
     outcome = ok(sign(owner, "1.1.0.json", "dev:1", "--image", str(NEW)))
@@ -86,7 +86,7 @@ def test_an_image_before_that_is_nowhere_is_told(owner: Workshop) -> None:
     assert f"Not asked again: {NOBODY} gone" in outcome.err
 
 
-def test_who_signs_without_a_network_waits_for_nobody(owner: Workshop) -> None:
+def test_signing_offline_asks_named_sources_only(owner: Workshop) -> None:
     """With a chain view only sources named by --source are asked for missing images."""
     ok(owner.run("proposal", "export-view", "1.1.0.json", "-o", "view.json"))
     home = at_home(owner, Path("1.1.0.json"), Path("view.json"), NEW)

@@ -181,7 +181,7 @@ def test_files_of_a_gibibyte_are_refused_unread(desk: Workshop) -> None:
     assert not Path("out.json").exists()
 
 
-def test_what_is_no_file_is_refused(desk: Workshop) -> None:
+def test_what_is_not_a_file_is_refused(desk: Workshop) -> None:
     """A folder, a FIFO and a missing file are refused wherever a file is expected."""
     Path("folder.json").mkdir()
     os.mkfifo("fifo.json")
@@ -211,7 +211,7 @@ NO_PROPOSALS = [
 ]
 
 
-def test_what_is_no_proposal_is_refused(desk: Workshop) -> None:
+def test_what_is_not_a_proposal_is_refused(desk: Workshop) -> None:
     """The error for an invalid proposal names the file, whatever its contents."""
     for content, words in NO_PROPOSALS:
         Path("bad.json").write_bytes(content)
@@ -260,7 +260,7 @@ def test_bad_signatures_beside_a_proposal_do_not_keep_it_from_execution(desk: Wo
     assert executed.err.count("Skipped ") == 4
 
 
-def test_a_folder_that_cannot_be_written_is_told(desk: Workshop) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(desk: Workshop) -> None:
     """The error names the file, and existing files are unchanged."""
     before = {path: path.stat().st_mtime_ns for path in Path().iterdir() if path.is_file()}
     for output in ("/proc/x.json", "nowhere/x.json", "1.0.0.json/x.json"):
@@ -295,7 +295,7 @@ def test_json_is_one_object_of_every_command(desk: Workshop) -> None:
         assert ("error" in outcome.json) == (outcome.status != 0), command
 
 
-def test_a_chain_out_of_reach_is_no_reason_not_to_look(desk: Workshop) -> None:
+def test_a_proposal_is_shown_without_a_chain(desk: Workshop) -> None:
     """Without a chain a file can be shown; signing and executing fail with a remedy."""
     Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
     shown = ok(desk.run("proposal", "show", "1.0.0.json"))
@@ -315,7 +315,7 @@ def test_a_development_key_does_not_sign_for_a_real_chain(desk: Workshop) -> Non
     refused(sign(desk, "p.json", "dev:1", "--view", "v.json", "--image", str(OLD)), REFUSED, "it is public")
 
 
-def test_an_image_that_says_another_address_is_refused(workshop: Workshop) -> None:
+def test_an_image_for_another_address_is_refused(workshop: Workshop) -> None:
     """A HEX file with the proposal's bytes at another address is not signed."""
     file = propose(workshop, OLD, "1.0.0")
     moved = "\n".join(

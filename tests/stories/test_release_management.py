@@ -170,7 +170,7 @@ def test_notes_and_metadata_lie_beside_the_image(workshop: Workshop) -> None:
     assert Path("got.bin").read_bytes() == OLD.read_bytes()
 
 
-def test_notes_that_are_gone_or_false_are_told(workshop: Workshop) -> None:
+def test_notes_that_are_missing_or_false_are_reported(workshop: Workshop) -> None:
     """A release with missing or false notes is shown with a remark; fetching the notes fails."""
     Path("notes.md").write_text(NOTES)
     publish(workshop, "--notes", "notes.md")
@@ -254,7 +254,7 @@ def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -
     assert not Path("twice.json").exists()
 
 
-def test_a_floor_says_what_it_excludes(workshop: Workshop, board_url: str) -> None:
+def test_a_floor_excludes_older_releases(workshop: Workshop, board_url: str) -> None:
     """Releases below the floor are not installed; the floor can only rise, and is shown."""
     publish(workshop, "--also", str(NEW), PRODUCT, "1.1.0")
     outcome = workshop.run("product", "floor", PRODUCT, "1.1.0", "-o", "floor.json")

@@ -193,7 +193,7 @@ def test_another_board_after_the_checks_is_not_begun(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_one_garbled_answer_is_no_other_board(tmp_path: Path) -> None:
+def test_one_garbled_answer_is_not_another_board(tmp_path: Path) -> None:
     """The identity is read a second time before the run is aborted."""
     board, second = boards()
     bed = Bed(board, second)

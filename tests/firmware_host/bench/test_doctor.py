@@ -71,19 +71,19 @@ def hindrance(seen: Observations) -> Finding:
     ],
     ids=range(11),
 )
-def test_answers_are_told_apart(first: bytes, second: bytes, reply: Reply) -> None:
+def test_answers_are_classified(first: bytes, second: bytes, reply: Reply) -> None:
     """Answers are classified: fresh bootloader, synchronised bootloader, echo, silence, and others."""
     assert trial(first, second).reply is reply
 
 
-def test_a_port_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_a_missing_port_is_reported_with_the_existing_ones() -> None:
     """A missing port is reported with the ports that exist."""
     failed = LinkError("the port /dev/ttyUSB0 cannot be opened", why="No such file", remedy="plug it in")
     seen = Observations(USB, ports=("/dev/ttyACM0",), failed=failed)
     assert hindrance(seen).what.endswith("No such file; this machine has /dev/ttyACM0")
 
 
-def test_a_program_that_talks_is_told() -> None:
+def test_output_of_an_application_is_reported() -> None:
     """Output of an application before the first request is reported."""
     found = hindrance(Observations(USB, asked=trial(b"garbage", unasked=b"up 1 s\r\n")))
     assert found.about == "application"
@@ -91,7 +91,7 @@ def test_a_program_that_talks_is_told() -> None:
     assert "BOOT0 to 1" in found.remedy
 
 
-def test_joined_lines_and_silence_and_garbage_are_told() -> None:
+def test_joined_lines_silence_and_garbage_are_reported() -> None:
     """Joined lines, silence and garbage have their remedies; silence also lists what was tried."""
     assert "TX and RX" in hindrance(Observations(USB, asked=trial(b"\x7f"))).remedy
     silent = hindrance(Observations(USB, asked=trial(), others=(trial(), trial())))
@@ -110,14 +110,14 @@ def test_another_wiring_that_works_is_named() -> None:
     assert "ready" not in {finding.about for finding in found}
 
 
-def test_a_wiring_that_resets_nothing_is_told() -> None:
+def test_a_wiring_that_resets_nothing_is_reported() -> None:
     """A bootloader that is still synchronised after its reset was not reset, which is reported."""
     line = BoardLine(USB.url, 115200, WIRINGS["dtr"])
     found = hindrance(Observations(line, asked=trial(b"", b"\x1f", line=line), others=(trial(line=line),)))
     assert (found.about, "no wiring resets it" in found.what) == ("reset", True)
 
 
-def test_a_line_without_parity_is_told() -> None:
+def test_a_line_without_parity_is_reported() -> None:
     """A missing parity bit is reported, although 0x7F is the same with even parity and without."""
     misunderstood = BoardProtocolError("the board refused Get", why="NACK")
     found = hindrance(Observations(USB, asked=trial(b"\x79"), misunderstood=misunderstood))
@@ -192,7 +192,7 @@ def test_a_board_is_ready_with_noise_a_leading_zero_and_a_second_ack() -> None:
             assert abouts(BoardLine(url))[0] == "ready"
 
 
-def test_boards_that_cannot_be_flashed_are_told(tmp_path: Path) -> None:
+def test_boards_that_cannot_be_flashed_are_reported(tmp_path: Path) -> None:
     """Each obstacle to flashing is reported.
 
     Cases: a missing port, a running program, an echo, a cut cable, a protected board, and a chip that is not in the

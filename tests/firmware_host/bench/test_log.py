@@ -172,7 +172,7 @@ def test_a_line_that_does_not_fit_into_the_log_is_kept_by_the_head(tmp_path: Pat
     assert len(list(log.lines())) == 2
 
 
-def test_a_spoilt_head_is_told(tmp_path: Path) -> None:
+def test_a_damaged_head_file_is_reported(tmp_path: Path) -> None:
     """A damaged head file is reported, and not taken for that of a new log."""
     log = filled(tmp_path)
     log.path.with_name("bench-log.jsonl.head").write_text(json.dumps({"number": "4"}))
@@ -197,14 +197,14 @@ def test_many_write_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "missing/log"])
-def test_a_log_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None:
+def test_a_log_that_cannot_be_written_is_reported(tmp_path: Path, name: str) -> None:
     """A folder in place of the log, or a missing parent folder, is reported."""
     with pytest.raises(BlockOTAError, match="cannot write the bench log") as error:
         BenchLog(tmp_path / name).append(ENTRY)
     assert error.value.action is Action.NAME_LOG
 
 
-def test_a_check_tells_beforehand_what_an_append_would(tmp_path: Path) -> None:
+def test_a_check_reports_what_an_append_would(tmp_path: Path) -> None:
     """The check restores a lost last line, and reports a gap or a log that cannot be created."""
     log = filled(tmp_path)
     *lines, last = rows(log)

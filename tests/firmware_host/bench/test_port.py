@@ -69,7 +69,7 @@ def test_a_fresh_board_is_found_as_well() -> None:
     assert conversation.connect()
 
 
-def test_a_dead_line_is_told() -> None:
+def test_a_dead_line_is_reported() -> None:
     """Recovery stops after the length of the longest frame."""
     board = SimulatedBoard()
     board.boot0 = False

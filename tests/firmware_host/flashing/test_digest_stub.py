@@ -158,7 +158,7 @@ def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
     assert bench.link.bytes_sent > 900
 
 
-def test_the_byte_that_it_says_at_its_end_ends_the_wait() -> None:
+def test_the_end_byte_ends_the_wait() -> None:
     """The program's end byte ends the wait; the host waits for the foreseen time and the reset only."""
     bench = Bench()
     bench.stub.run(FLASH, [64 * KIB])
@@ -166,7 +166,7 @@ def test_the_byte_that_it_says_at_its_end_ends_the_wait() -> None:
 
 
 @pytest.mark.parametrize("heard", [b"", b"\x00"], ids=["nothing", "noise"])
-def test_it_works_where_that_byte_is_not_heard(heard: bytes) -> None:
+def test_it_works_without_the_end_byte(heard: bytes) -> None:
     """Without the end byte the host waits for a chip three times as slow; noise is not taken for the byte."""
     bench = Bench()
 
@@ -228,7 +228,7 @@ def test_a_program_that_does_not_end() -> None:
         bench.stub.run(FLASH, [KIB])
 
 
-def test_a_program_that_arrived_wrong_in_its_head_is_not_started() -> None:
+def test_a_program_corrupted_in_its_head_is_not_started() -> None:
     """Go is not sent if the program's head reads back wrong."""
     bench = Bench()
     bench.link.garble = twice_flipped(20)
@@ -238,7 +238,7 @@ def test_a_program_that_arrived_wrong_in_its_head_is_not_started() -> None:
 
 
 @pytest.mark.parametrize("stale", [False, True], ids=["fresh", "stale"])
-def test_a_program_that_arrived_wrong_behind_its_head_says_nothing(*, stale: bool) -> None:
+def test_a_program_corrupted_behind_its_head_gives_no_result(*, stale: bool) -> None:
     """A corrupted program does not run, and results of an earlier run are not accepted."""
     bench = Bench()
     if stale:

@@ -86,14 +86,14 @@ def test_how_many_instructions_it_takes(lengths: list[int], pages: int, most: in
     assert outcome.instructions <= most
 
 
-def test_it_feeds_the_watchdog_says_that_it_ends_and_resets() -> None:
+def test_it_feeds_the_watchdog_sends_its_end_byte_and_resets() -> None:
     """The program writes three registers only, and the watchdog's once for each block and page."""
     outcome = run_stub(CONTENTS, FLASH, lengths=[640], pages=Pages(FLASH, KIB, 3))
     assert outcome.writes[:-2] == [(WATCHDOG_KEY, 0xAAAA)] * (10 + 1 + 3)
     assert outcome.writes[-2:] == [(USART_DATA, 0x5A), (RESET_REQUEST, 0x05FA_0004)]
 
 
-def test_a_port_that_is_off_does_not_hold_it_up() -> None:
+def test_a_port_that_is_off_does_not_block_it() -> None:
     """The wait for the end byte is bounded, because a bootloader may switch its port off before Go."""
     outcome = run_stub(CONTENTS, FLASH, lengths=[3], pages=NO_PAGES, status=0)
     assert outcome.sha256 == [sha256(FLASH, 3)]

@@ -64,7 +64,7 @@ def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.Captur
     assert '"limit": null' in capsys.readouterr().out
 
 
-def test_no_single_fault_ends_in_a_flash_that_is_not_what_was_said() -> None:
+def test_no_single_fault_leads_to_a_wrong_report() -> None:
     """No fault of a sample of every kind leads to a wrong report.
 
     `python -m benchmarks.faults` injects ten thousand.
@@ -155,7 +155,7 @@ def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["lose_received", "lose_sent", "insert_received", "insert_sent"])
-def test_a_mishap_befalls_one_byte(kind: str) -> None:
+def test_a_fault_affects_one_byte(kind: str) -> None:
     """A fault affects the byte with its number, and no other."""
     link = WirelessLink(SCENES[SOME].board(Faults()), Mishaps(**{kind: 2}, value=0))
     link.write(b"\x7f")

@@ -52,7 +52,7 @@ def test_a_board_on_a_pseudo_terminal_is_flashed() -> None:
     assert board.flash[: 2 * KIB] == code(2 * KIB).data
 
 
-def test_progress_is_told_in_bytes() -> None:
+def test_progress_is_reported_in_bytes() -> None:
     """Each kind of progress event counts up to its total, in order."""
     events = flash(SimulatedBoard(flash=OLD), code(3 * KIB))
     kinds = [type(event) for event in events]
@@ -270,7 +270,7 @@ def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
     return link.count
 
 
-def test_a_garbled_answer_never_becomes_somebody_elses_bytes() -> None:
+def test_a_garbled_answer_never_changes_bytes_beside_the_image() -> None:
     """Bytes beside the image are read twice, because Read Memory's answer has no checksum."""
     image = code(100)
     for number in range(1, 4000, 37):

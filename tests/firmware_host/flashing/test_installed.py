@@ -68,7 +68,7 @@ def test_a_release_that_leaves_the_flash_is_not_looked_for() -> None:
     ],
     ids=["blank", "blank but beside", "without seal", "half", "torn", "foreign", "one byte"],
 )
-def test_what_is_no_release_is_told_apart(flash: bytes, expected: Installed) -> None:
+def test_contents_that_are_not_a_release_are_distinguished(flash: bytes, expected: Installed) -> None:
     """Blank flash, an interrupted run and unknown contents are distinguished."""
     assert held(flash, of(KIB, version="1.0.0", seed=5)) == expected
 

@@ -144,7 +144,7 @@ def test_an_odd_first_page_before_blank_ones_is_not_explained() -> None:
 
 
 @pytest.mark.parametrize("is_sealed", [False, True], ids=["blank", "sealed"])
-def test_what_nobody_knows_explains_nothing(is_sealed: object) -> None:
+def test_unknown_sums_explain_nothing(is_sealed: object) -> None:
     """A second attempt without the first one's sums explains only its own contents."""
     units = tuple(replace(unit, before=None) for unit in CHANGES.units)
     unknown = entry(replace(CHANGES, units=units))
@@ -204,7 +204,7 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff\xfe", b"[" * 100, b"[]"], ids=["none", "cut", "text", "deep", "list"]
 )
-def test_a_file_that_is_no_journal_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_journal_is_refused(content: bytes, tmp_path: Path) -> None:
     """A truncated or foreign file is refused with one sentence."""
     (tmp_path / f"{BOARD}.json").write_bytes(content)
     with pytest.raises(RefusedError, match="interrupted run is unknown"):
@@ -219,7 +219,7 @@ def test_a_journal_of_another_board_is_not_read(tmp_path: Path) -> None:
     assert find(tmp_path, BOARD) == entry()
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_anything_is_erased(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_before_the_erase(tmp_path: Path) -> None:
     """If the folder cannot be created, the board is not changed."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RefusedError, match=r"not flashed, because .* nothing was changed"):

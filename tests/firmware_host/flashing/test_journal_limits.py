@@ -19,7 +19,7 @@ from tests.firmware_host.flash_scene import BASE, KIB, RunningLink, bench_on, co
 from tests.firmware_host.flashing.test_resume import AT, BEFORE, CONTENTS, NEW, WANTED, cleared, flash
 
 
-def test_an_interruption_is_no_way_around_a_downgrade(tmp_path: Path) -> None:
+def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:
     """Interrupted runs do not circumvent the downgrade check, because the journal records the version before."""
     older, oldest = (proven(code(KIB, seed=seed), version=Version(0, seed, 0)) for seed in (9, 8))
     board = SimulatedBoard(flash=CONTENTS)
@@ -36,7 +36,7 @@ def test_an_interruption_is_no_way_around_a_downgrade(tmp_path: Path) -> None:
                 bench.prove(one, Consent(), known=releases, journal=journal)
 
 
-def test_a_run_that_is_completed_at_another_bench_says_what_is_lost(tmp_path: Path) -> None:
+def test_a_run_completed_at_another_bench_reports_what_is_lost(tmp_path: Path) -> None:
     """Check 6 reports that the bytes beside the image are lost if their journal is at another bench."""
     board = SimulatedBoard(flash=CONTENTS)
     events = cleared(board, tmp_path, proof=Proof.STUB).flash()

@@ -231,7 +231,7 @@ def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
     assert board.flash == before
 
 
-def test_a_board_that_does_not_come_back_at_the_end_is_told_to_do_without() -> None:
+def test_a_board_that_does_not_come_back_at_the_end_names_the_remedy() -> None:
     """After all is written, the same command without the program verifies and completes the flash."""
     link = Watched(old_board())
     events = cleared(link).flash()
@@ -242,7 +242,7 @@ def test_a_board_that_does_not_come_back_at_the_end_is_told_to_do_without() -> N
     assert silent.value.action is Action.FLASH_WITHOUT_STUB
 
 
-def test_no_program_is_run_where_the_person_says_so() -> None:
+def test_no_program_is_run_if_switched_off() -> None:
     """On request, contents and proof are both read without a program."""
     link = Watched(old_board())
     *_, end = cleared(link, proof=Proof.NO_STUB).flash()
@@ -286,7 +286,7 @@ def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
     [(2048, 1, "stub"), (2048, 2, "read-back"), (2052, 1, "stub"), (2052, 2, "stub")],
     ids=["same short", "short", "same", "longer"],
 )
-def test_what_is_read_is_not_said_to_be_hashed(size: int, seed: int, method: str) -> None:
+def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: str) -> None:
     """The result names the proof used: a written short image was read, an unchanged one hashed."""
     image = code(size, at=BASE + 512)
     before = proven(code(size, at=BASE + 512, seed=seed), version=Version(1, 0, 0))

@@ -102,7 +102,7 @@ AS_WANTED, BLANK, OTHER = (
     ],
     ids=["same", "one", "first", "half", "blank", "blank start"],
 )
-def test_units_that_hold_what_they_should_stay(found: list[UnitState], erased: list[int], written: list[int]) -> None:
+def test_units_with_the_wanted_contents_stay(found: list[UnitState], erased: list[int], written: list[int]) -> None:
     """Matching units are kept, except the first if any other changes; blank units are not erased."""
     todo = work(planned(code(4 * KIB)), found)
     assert ([unit.number for unit in todo.erase], [unit.number for unit in todo.write]) == (erased, written)

@@ -72,7 +72,7 @@ def test_bytes_cross_a_pseudo_terminal_both_ways() -> None:
         assert link.read(256, timeout=DEADLINE) == everything
 
 
-def test_a_note_says_that_a_pseudo_terminal_has_no_parity() -> None:
+def test_a_note_reports_that_a_pseudo_terminal_has_no_parity() -> None:
     """The kernel drops the parity silently; the link does not."""
     with pty_pair() as (link, _), tcp_pair() as (socket_link, _):
         assert "without parity" in link.notes[0]

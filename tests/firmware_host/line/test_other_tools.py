@@ -101,7 +101,7 @@ def test_stm32loader_writes_by_way_of_a_serial_server(name: str, family: str, *,
     assert not board.boot0  # it leaves the board to its firmware
 
 
-def test_stm32loader_finds_the_rom_behind_swapped_lines_when_told() -> None:
+def test_stm32loader_finds_the_rom_behind_swapped_lines() -> None:
     """With swapped lines RTS resets the board and DTR drives BOOT0."""
     with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS["rts-dtr"]) as url:
         assert run_stm32loader(url, "--swap-rts-dtr").returncode == 0

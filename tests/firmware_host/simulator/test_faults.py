@@ -86,7 +86,7 @@ def test_power_fails_within_an_erase(seed: int) -> None:
 
 @pytest.mark.parametrize("command", [ERASE + b"\xff\x00", UNPROTECT], ids=["mass erase", "readout unprotect"])
 def test_power_fails_within_the_erase_of_everything(command: bytes) -> None:
-    """Every page is left half erased, and readout protection stays on until the erase ends."""
+    """Every page is left half erased, and readout protection stays on."""
     board = SimulatedBoard(flash=ZEROS, faults=Faults(power_cut_in_erase=1))
     board.protect(readout=command == UNPROTECT)
     assert board.feed(b"\x7f" + command) == ACK * 2

@@ -120,7 +120,7 @@ def test_0x80_leads_out_of_every_half_finished_command(begun: bytes) -> None:
     assert board.feed(b"\x02\xfd") == b"\x79\x01\x04\x10\x79"
 
 
-def test_ff_00_is_no_way_out_of_a_begun_erase() -> None:
+def test_ff_00_completes_a_begun_erase() -> None:
     """FF 00, which some tools send to resynchronise, completes a global erase."""
     board = SimulatedBoard(flash=PATTERN)
     board.feed(b"\x7f\x43\xbc")

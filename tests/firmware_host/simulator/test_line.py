@@ -106,7 +106,7 @@ def test_a_model_without_a_rate_takes_the_hosts() -> None:
     assert clock.now() - before == pytest.approx(22 / 1200)
 
 
-def test_a_break_is_no_0x7f_and_later_a_zero() -> None:
+def test_a_break_is_not_0x7f_and_later_a_zero() -> None:
     """A ROM that waits for its first byte is deaf; one that serves takes half a command."""
     board = SimulatedBoard()
     board.hear_break()
@@ -117,7 +117,7 @@ def test_a_break_is_no_0x7f_and_later_a_zero() -> None:
     assert board.feed(b"\xff")[:1] == ACK
 
 
-def test_nrst_holds_the_board_and_its_release_starts_what_boot0_says() -> None:
+def test_nrst_stops_the_board_and_its_release_starts_what_boot0_selects() -> None:
     """While NRST is low nothing is answered; its release starts what BOOT0 selects."""
     board = SimulatedBoard()
     board.hold_reset(low=True)
