@@ -32,7 +32,7 @@ class Outcome:
         header: nonce and complement.
         sha256: the digests.
         pages: the sums.
-        instructions: how many were executed, rounded up to `SLICE`.
+        instructions: number of executed instructions, rounded up to `SLICE`.
         writes: ⟨address, value⟩ of every register that was written, in order.
     """
 

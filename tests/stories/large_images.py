@@ -29,7 +29,7 @@ peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM
 pathlib.Path(sys.argv[1]).write_text(peak.split()[1])
 sys.exit(status)
 """
-"""Runs a command, then writes its own peak memory; what getrusage tells begins with the memory of the parent."""
+"""Runs a command, then writes its peak memory; the value of getrusage would include the parent's memory."""
 
 
 def walk(workshop: Workshop, *, size: int) -> dict[str, int]:

@@ -41,11 +41,11 @@ def unique_id(number: int) -> str:
 
 
 class Jig:
-    """A TCP port whose boards are put in and taken out while it stays.
+    """A TCP port that stays open while boards are connected and removed.
 
     Attributes:
-        heard: what the board that is in was sent.
-        last_heard: when a board was sent this, its cable comes off.
+        heard: the bytes sent to the connected board.
+        last_heard: the cable is disconnected after these bytes were sent.
     """
 
     def __init__(self) -> None:

@@ -143,7 +143,7 @@ def test_a_key_that_is_not_an_owners_does_not_sign(workshop: Workshop) -> None:
 
 
 def test_nothing_is_signed_without_confirmation(workshop: Workshop) -> None:
-    """Without a terminal and without ``--yes`` there is no signature."""
+    """Without a terminal and without ``--yes`` nothing is signed."""
     propose(workshop)
     refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:1"), USAGE, "--yes")
     assert not list(Path().glob("*.signature.json"))

@@ -31,7 +31,7 @@ from tests.stories.technicians import (
 STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 SYNC = 0x7F
 SEVERAL = REMOVED + ABSENT + 1
-"""Polls after which the command has seen that there is no board."""
+"""Number of polls after which the command has detected the absence of a board."""
 NEXT = "Take the board out"
 
 

@@ -53,7 +53,7 @@ def searched(*history: Release) -> KnownReleases:
 
 
 def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_CONSENT) -> str:
-    """Checks 6 to 10 with flashing between them; returns what check 6 said.
+    """Run checks 6 to 10 with flashing between them; returns the result of check 6.
 
     The chain knows the releases up to the wanted one.
     """

@@ -89,7 +89,7 @@ def test_a_script_of_ape_takes_the_same_options(released: Workshop, descriptor: 
 
 @pytest.fixture
 def plug_in(released: Workshop) -> Callable[[LocalAccount, str], None]:
-    """Plugs in a device that holds an account's key and is in a mood; Ape knows the account as ``pocket``."""
+    """Connect a simulated device with an account's key and a chosen behaviour; Ape's alias for it is ``pocket``."""
 
     def plug(account: LocalAccount, mood: str) -> None:
         device, file = released.folder / "usb", released.folder / ".ape" / "pocketsigner" / "pocket.json"

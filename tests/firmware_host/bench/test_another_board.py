@@ -21,20 +21,20 @@ IMAGE, BEFORE = code(6 * KIB + 100), code(6 * KIB, seed=5)
 FIRST, SECOND = bytes(11) + b"\xda", bytes(11) + b"\xdb"
 GO = b"\x21\xde"
 IDENTITY = 20
-"""Bytes of the block that says who a board is."""
+"""Length of the identity block in bytes."""
 QUESTIONS = {b"\x7f", b"\x00\xff", b"\x02\xfd", b"\x11\xee", b"\x1f\xff\xf7\xe0\xf7", b"\x13\xec"}
 """What the other board may be asked: whether it listens, what it can do, and who it is."""
 
 
 class Bed(RunningLink):
-    """A test bed that another board is put into.
+    """A test bed in which the board can be replaced by another one.
 
     Attributes:
-        second: the other board.
-        swap_at: number of the started program at which the other board is put in; 0 waits for `swap`.
-        heard: what the other board was sent.
-        garbles: whether the next answer that says who a board is has a wrong bit.
-        awake: whether it is in conversation already, as one behind a switch of lines.
+        second: the replacement board.
+        swap_at: number of the started program at which the board is replaced; 0 waits for `swap`.
+        heard: the bytes sent to the replacement board.
+        garbles: whether the next answer to an identification request has a wrong bit.
+        awake: whether the replacement is synchronised already, as behind a line switch.
     """
 
     def __init__(self, board: SimulatedBoard, second: SimulatedBoard) -> None:

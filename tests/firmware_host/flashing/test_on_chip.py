@@ -45,9 +45,9 @@ class Watched(RunningLink):
 
     Attributes:
         sent: the host's frames.
-        change: what becomes of a frame.
-        change_answer: what becomes of an answer.
-        stands_still: whether no program on the chip goes on.
+        change: function that alters a frame.
+        change_answer: function that alters an answer.
+        stands_still: whether the core is stopped.
     """
 
     def __init__(self, board: SimulatedBoard) -> None:

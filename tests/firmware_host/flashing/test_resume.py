@@ -69,7 +69,7 @@ def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
     was_changed = "No bootloader" not in said and left != CONTENTS
     assert list(folder.iterdir()) or not was_changed
     assert "complete the run" in said or not was_changed
-    # The cable is put back, and the person presses reset, as the error says.
+    # Reconnect the cable and press reset, as the error advises.
     board.connect()
     board.reset()
     flash(board, folder, proof=proof)

@@ -25,7 +25,7 @@ IMAGE = FirmwareImage(
 )
 BYTE = 11 / 115200
 CLOSED_FORM = 0.030 + 256 * (268 * BYTE + 0.00672 + 0.003) + 256 * (268 * BYTE + 0.003)
-"""Mass erase, then 256 blocks written and read, each with three answers that the adapter holds back for 1 ms."""
+"""Mass erase, then 256 blocks written and read, each with three answers that the adapter delays by 1 ms."""
 
 
 def changed(*pages: int) -> bytes:

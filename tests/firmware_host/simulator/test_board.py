@@ -128,7 +128,7 @@ def test_written_flash_reads_back(board: SimulatedBoard) -> None:
     "frame", [counted(b"abcd")[:-1] + b"\x00", counted(b"abc"), counted(b"a"), counted(bytes(254))]
 )
 def test_a_bad_data_frame_writes_nothing(board: SimulatedBoard, frame: bytes) -> None:
-    """A wrong checksum, or a length that is no multiple of 4, is answered with NACK."""
+    """A wrong checksum, or a length not divisible by 4, is answered with NACK."""
     board.feed(WRITE)
     board.feed(at(FLASH))
     assert board.feed(frame) == NACK
@@ -158,7 +158,7 @@ def test_a_cell_that_is_not_erased_keeps_its_value_and_acks(board: SimulatedBoar
 
 
 def test_a_rom_that_reports_the_controllers_error_nacks() -> None:
-    """No document says whether V2.2 does so; a profile can set it."""
+    """A profile can report the error with a NACK; the documents do not specify this for V2.2."""
     board = ready(SimulatedBoard(replace(STM32F103C8, program_error_nacks=True)))
     board.feed(writing(FLASH, b"\x12\x34\x56\x78"))
     assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 2 + NACK

@@ -121,7 +121,7 @@ def test_an_erased_unit_takes_a_write_and_a_used_one_keeps_to_its_family(profile
 
 @pytest.mark.parametrize(("profile", "answer"), [(L433, NACK), (F407, ACK), (L053, ACK)], ids=["l4", "f4", "l0"])
 def test_half_a_double_word_is_refused_where_the_flash_has_no_less(profile: BoardProfile, answer: bytes) -> None:
-    """Of L4 and G0, a start or a length that is no multiple of eight gets a NACK; words do elsewhere."""
+    """L4 and G0 answer NACK to a start or length not divisible by eight; other chips accept words."""
     for frame in (writing(0x0800_0004, b"abcdefgh"), writing(0x0800_0000, b"abcd")):
         board = ready(profile)
         assert board.feed(frame) == ACK * 2 + answer
@@ -237,7 +237,7 @@ def test_the_last_protection_bit_of_a_high_density_chip_covers_the_rest() -> Non
 
 
 def test_get_checksum_is_there_where_get_lists_it() -> None:
-    """From V3.3 on: a CRC over words, which no profile has by itself; an F4 refuses it."""
+    """From V3.3 on, Get Checksum computes a CRC over words; no profile has it by default, and an F4 refuses it."""
     assert ready(F407).feed(b"\xa1\x5e") == NACK
     board = ready(replace(F407, bootloader_version=0x33, commands=F407.commands + b"\xa1"), used=True)
     assert board.feed(b"\xa1\x5e" + at(0x0800_0000)) == ACK * 2
