@@ -17,7 +17,7 @@ demo: runtime ## Walk the whole road once: publish, sign, flash a simulated boar
 	@$(PY) -m blockota demo
 
 test: tests ## Run all tests that need Python and Node only
-	@$(PY) -m pytest -q -n 4 --dist loadfile --ignore tests/peers tests
+	@$(PY) -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder --ignore tests/peers tests
 
 peers: tests ## Run the tests with foreign programs; lists what is missing (ONLY=kubo,nginx runs some)
 	@$(PY) -m scripts.peers --only "$(ONLY)"

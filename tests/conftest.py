@@ -88,6 +88,11 @@ def wait_for_chain(url: str) -> Chain:
     return chain
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the stories first: they take longest, and at the end one worker would be left alone with them."""
+    items.sort(key=lambda item: "stories" not in item.path.parts)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Turn skips into failures where nothing may be skipped (``.ci/run`` says so)."""
