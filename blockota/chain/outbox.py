@@ -263,6 +263,9 @@ class Chain(Node):
         """Its nonce is used: by another transaction, or by this one between two requests."""
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
+        # A node can count a transaction before it has its receipt. One that was replaced is in no block and no pool.
+        if any(self.knows(attempt.hash) for attempt in entry.attempts):
+            return Situation(TransactionState.WAITING, "its nonce is used, and its receipt is not there yet", head)
         other = f"another transaction of {entry.sender} has its nonce {entry.newest.nonce}"
         deep = head - self._sending.confirmations
         if deep >= 0 and self.count(entry.sender, block=deep) > entry.newest.nonce:

@@ -149,7 +149,7 @@ def test_a_liar_alone_gives_nothing(agreed: Workshop) -> None:
 
 def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
     """After SIGKILL at any file operation nothing is lost, one announcement is sent, and all is dropped in the end."""
-    assert killed_until_done(agreed, vendor_url) > 0
+    assert killed_until_done(agreed, vendor_url) > 3
     assert is_kept(agreed)
     assert announcements(agreed) == 1
     assert listed(agreed) == [(1, "accepted", URL)]
@@ -161,7 +161,8 @@ def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
 
 def killed_until_done(workshop: Workshop, vendor_url: str) -> int:
     """Run rounds that are killed at ever later operations until one succeeds; return how many were killed."""
-    for number, count in enumerate(sampled(range(1, 60), one_in=4)):
+    # The first operations are always tried: every run has them.
+    for number, count in enumerate(sorted({1, 3, 5, 7, *sampled(range(1, 60), one_in=4)})):
         words = [sys.executable, "-c", _KILLED_AT, str(count), "broker", "sync", "--vendor-source", vendor_url]
         done = subprocess.run(
             [*words, *OPTIONS],
