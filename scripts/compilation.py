@@ -91,7 +91,7 @@ class Layout:
 
 @contextmanager
 def laid_out(clone: Path = CLONE) -> Iterator[Layout]:
-    """The contracts of a clone, laid out while the block runs."""
+    """Copy the contracts of a clone into a temporary folder, which exists inside the ``with`` block only."""
     config = yaml.safe_load((clone / "ape-config.yaml").read_text())
     with TemporaryDirectory() as folder:
         yield Layout(Path(folder), lay_out(clone, Path(folder), config), config["solidity"])

@@ -1,10 +1,11 @@
 """Build Kubo, the IPFS node for the tests of the Kubo store and for its benchmark: ``python3 scripts/install_kubo.py``.
 
-An ``ipfs`` on PATH that is new enough is taken as it is. Else the Go toolchain builds one from the module proxy into
-the user's cache folder, where every clone finds it; it appears there whole or not at all. ``--find`` only looks.
+An ``ipfs`` on PATH that is new enough is used. Otherwise the Go toolchain builds one from the module proxy and moves
+the finished program into the user's cache folder, which all clones share. ``--find`` only searches.
 
-The module's own folder is built, not ``go install``: Kubo's go.mod may replace modules, which Go allows to a main
-module alone. Where the replacement of the newest version cannot be had, the version before it is built.
+The program is built in the module's own folder, not by ``go install``: Kubo's go.mod may replace modules, which Go
+allows in a main module only. If a replaced module of the newest version cannot be downloaded, the version before it is
+built.
 
 Standard library only, because it runs before anything is installed.
 """
@@ -23,9 +24,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 VERSIONS = ("0.43.1", "0.43.0")
-"""What is built: the first of these that can be had."""
+"""The versions to build: the first of these that can be downloaded."""
 OLDEST = (0, 40)
-"""The oldest that is taken from PATH: the first that knows the profile ``unixfs-v1-2025``."""
+"""The oldest version that is used from PATH: the first with the profile ``unixfs-v1-2025``."""
 OLDEST_GO = (1, 26, 5)
 GO = shutil.which("go") or "/usr/local/go/bin/go"
 """On PATH, or where Go's own installation puts it."""

@@ -119,7 +119,7 @@ def check_killer(layout: Layout, contract: str, *, tables: Tables) -> None:
     """Check that the unchanged contract passes, and that one that cannot be created fails.
 
     Raises:
-        RuntimeError: either is not the case, so the tests prove nothing.
+        RuntimeError: the unchanged contract fails, or the broken one passes.
     """
     source = layout.sources()[file_of(contract)]
     creation = compile_part(layout, contract, {"": source})[""]

@@ -1,4 +1,4 @@
-"""One node: what its chain holds, and transactions submitted to it.
+"""One node: reads of its chain, and transactions submitted to it.
 
 All answers are checked for their shape, and JSON-RPC errors become errors of ours here: a refusal by a contract is a
 `RevertedError` with its revert data, everything else a `ChainError`.

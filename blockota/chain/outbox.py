@@ -156,7 +156,7 @@ class Chain(Node):
             to: the contract; None creates one.
 
         Raises:
-            RevertedError: it would be refused, or was refused in its block.
+            RevertedError: it would revert, or was included in a block and reverted.
             RefusedError: it cannot be sent now, or another transaction took its place.
             ChainError: the node is out of reach, or the chain makes no progress with it.
         """
@@ -186,7 +186,7 @@ class Chain(Node):
 
         Raises:
             UsageError: the journal has no such transaction, or the account is not its sender.
-            RevertedError: it was refused in its block.
+            RevertedError: it was included in a block and reverted.
             RefusedError: another transaction took its place, or the fee limit allows no higher offer.
             ChainError: the node is out of reach, or the chain makes no progress with it.
         """

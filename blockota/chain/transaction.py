@@ -109,7 +109,7 @@ class Market:
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """A signed transaction. Whoever has it can submit it, but a chain accepts it only once.
+    """A signed transaction. Anyone who has it can submit it, but a chain accepts it only once.
 
     Attributes:
         raw: the encoding that nodes accept; empty before it is signed.

@@ -117,7 +117,7 @@ def token(session: Session, /, name: str) -> None:
 
 
 def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tokens | None, broker: str | None) -> None:
-    """Tell the operator why nothing or not everything is served yet. It is not an error: it may change later."""
+    """Report why nothing or not everything is served yet. This is not an error: it may change later."""
     files = catalogue.files
     if tokens and not tokens.count:
         session.note(

@@ -57,7 +57,7 @@ class HttpConnection:
 
     Args:
         reader: what the client sends.
-        writer: what it is sent.
+        writer: the stream to the client.
         limits: what it may cost.
     """
 

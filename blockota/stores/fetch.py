@@ -50,7 +50,7 @@ class FetchReport:
 
 
 class UnservedError(StoreError):
-    """No source is left, and the file is not whole."""
+    """All sources have failed, and blocks of the file are missing."""
 
 
 def no_more_sources() -> Iterable[Source] | None:

@@ -1,8 +1,8 @@
 """The blocks that a fetch still needs, and which sources were asked for them; the threads of a fetch share one plan.
 
 The tree becomes known from the root down: inner blocks are requested before leaves, leaves in the file's order. A
-source that is free takes the next block, so a fast source takes more of them. When no block is left to take, one that
-another source has been asked for too long is requested again; the first answer counts.
+source that is free takes the next block, so a fast source takes more of them. When every block has been requested, a
+block whose source is slow is requested from a second source too; the first answer counts.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Source:
         url: ``https://host[:port][/path]`` or ``http://…``, the part before ``/ipfs/…``.
         token: a bearer token, sent to this source only, over TLS or to this machine.
         tls: the accepted certificate authorities; those of the system by default.
-        public_only: whether it must have a public address, as the URLs that strangers announce on a chain must.
+        public_only: whether only connect to public addresses; the default for URLs announced on a public chain.
 
     Raises:
         UsageError: the URL has another scheme, no host, a user, a query or a fragment, or the token may not be sent

@@ -60,7 +60,7 @@ class BoardSession:
         journal: FlashJournal | None = None,
         proof: Proof = Proof.STUB,
     ) -> Examination:
-        """Determine what the board holds where a release is to go; nothing is changed.
+        """Determine what is installed at the addresses of a release; nothing is changed.
 
         Args:
             proven: a release that passed the checks 1 to 5.

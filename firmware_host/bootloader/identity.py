@@ -18,7 +18,7 @@ class AnotherBoardError(BoardError):
 
 @dataclass(frozen=True)
 class BoardIdentity:
-    """What a board reports about itself; None where it does not.
+    """The identity that a board reports; a value that it does not report is None.
 
     Attributes:
         product_id: the answer to Get ID.

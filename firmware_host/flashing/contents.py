@@ -79,10 +79,10 @@ class FlashContents(Protocol):
         """Forget all answers, because the flash changes."""
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Compare the flash with what it should hold, without using cached answers.
+        """Compare the flash with its wanted contents, without using cached answers.
 
         Args:
-            wanted: what it should hold.
+            wanted: its wanted contents.
             spans: the addresses to compare.
 
         Yields:
@@ -293,7 +293,7 @@ def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Ite
 
     Args:
         contents: a flash whose digest is as wanted.
-        wanted: what it should hold.
+        wanted: its wanted contents.
         span: the addresses to compare.
 
     Yields:

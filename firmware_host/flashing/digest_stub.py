@@ -8,7 +8,7 @@ The steps of a run (the program is ``stub/stub.s``, described in ``stub/README.m
    it back would take as long as hashing 48 KiB.
 3. Start it (AN3155 Go) and wait; no byte may be sent while it runs.
 4. It ends with a reset, which with BOOT0 at 1 starts the bootloader again; make sure that the same board answers.
-5. Read the results from RAM. A nonce tells them from what lay there before.
+5. Read the results from RAM. A nonce distinguishes them from earlier contents.
 
 ROM and this program run in place of the installed firmware, so no firmware can forge the answer.
 """
@@ -188,7 +188,7 @@ class DigestStub:
             RefusedError: the chip has no such flash, too little RAM, or is not known to run the program; nothing
                 was sent.
             NoAnswerError: the board does not return to its bootloader.
-            BoardProtocolError: its RAM does not hold the program, or not its results.
+            BoardProtocolError: the program or its results are not in the RAM.
             BoardError: another board returns, or the board is silent or refuses.
         """
         seconds = self.seconds(start, lengths, pages=pages)
@@ -223,7 +223,7 @@ class DigestStub:
                 )
 
     def _write(self, parameters: bytes) -> None:
-        """Write the parameters, and the program before them unless the RAM still holds the last run's results."""
+        """Write the parameters, and first the program unless the last run's results are still in the RAM."""
         code = _code()
         tail = parameters + struct.pack("<I", zlib.crc32(code[HEAD_SIZE:] + parameters))
         if self._last_nonce is not None and self._read(0, _HEADER.size) == _header(self._last_nonce):

@@ -104,7 +104,7 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
         Bytes proven to be erased.
 
     Raises:
-        BoardProtocolError: a page still holds something.
+        BoardProtocolError: a page is not blank.
         BoardError: the board is silent or refuses.
     """
     try:

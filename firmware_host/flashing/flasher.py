@@ -67,7 +67,7 @@ def carry_out(
     journal: JournaledRun | None = None,
     kept: Sequence[Preserved] = (),
 ) -> Generator[Event]:
-    """Flash an image where the board does not hold it already, and prove the whole of it.
+    """Flash an image, except units that already contain it, and prove the whole image.
 
     A KeyboardInterrupt, raised here or thrown in by the caller, ends the run between two commands of the bootloader.
 
@@ -160,7 +160,7 @@ class _Flashing:
         return holds(self._contents, self._plan.image, beside=beside)
 
     def _compare(self) -> Work:
-        """Compare each unit with what it should hold; read what lies beside the image in units to be erased."""
+        """Compare each unit with its wanted contents; read the bytes beside the image in units to be erased."""
         for unit in self._plan.units:
             if self._beside([unit]) and self._contents.checksum(unit) != self._wanted.checksum(unit.span):
                 self._read_beside([unit])
@@ -326,7 +326,7 @@ class _Flashing:
         return f"{reset}, and run the same command again; {again}", Action.REPLACE_UNKNOWN
 
     def _state(self) -> str:
-        """Describe what the flash holds now."""
+        """Describe the present contents of the flash."""
         if self._stage is _Stage.PLANNING:
             return "nothing was changed"
         if self._stage is _Stage.PROVEN:

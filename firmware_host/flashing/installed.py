@@ -1,4 +1,4 @@
-"""What a board holds where an image is to go: a release, nothing, half of a release, or something unknown."""
+"""Determine what is installed at the addresses of an image: a release, nothing, half a release, or unknown bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Installed:
-    """What the addresses of a release hold; with all attributes at their defaults they are blank.
+    """The contents of the flash at the addresses of a release; blank if all attributes have their defaults.
 
     Attributes:
         release: a whole release of the product.
@@ -54,7 +54,7 @@ class Installed:
 def find_installed(
     plan: FlashPlan, contents: FlashContents, *, known: KnownReleases, entry: JournalEntry | None = None
 ) -> Installed:
-    """Determine what a board holds where an image is to go, reading as little as possible.
+    """Determine the contents of the flash at the addresses of an image, reading as little as possible.
 
     The checks, in this order: (1) blank; (2) a release of the product; (3) a part of the image, without its seal;
     (4) a release of another product; (5) a state that the board's journal explains. The journal comes last because it
@@ -137,7 +137,7 @@ def _is_blank(plan: FlashPlan, contents: FlashContents, unit: EraseUnit) -> bool
 def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
     """Whether the seal is erased, and every other byte of the image's addresses is erased or the image's.
 
-    An interrupted run leaves this state once it has erased all that it had to erase.
+    A run that is interrupted after its last erase leaves this state.
     """
     wanted, blank = wanted_contents(plan), plan.chip.erased_byte
     for unit in plan.units:

@@ -115,7 +115,7 @@ class UnitState:
     """The state of a unit before anything is done.
 
     Attributes:
-        as_wanted: the unit already holds what it should.
+        as_wanted: the unit already has its wanted contents.
         blank: the unit is erased.
     """
 
@@ -131,7 +131,7 @@ class Work:
         erase: units to erase; the one with the seal comes first.
         write: units to write, by address; empty where nothing has to change.
         identical: units that stay as they are.
-        at_once: erase all but the first with one mass erase, because no other unit of the chip holds anything.
+        at_once: erase all but the first with one mass erase, because every unit that stays is blank.
     """
 
     erase: tuple[EraseUnit, ...]

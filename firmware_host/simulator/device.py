@@ -42,7 +42,7 @@ logger = logging.getLogger("firmware_host.simulator")
 
 UNIQUE_ID = bytes.fromhex("42 4c 4f 43 4b 4f 54 41 00 00 00 01")
 GLITCH = 0x00
-"""What a ROM measures in place of 0x7F when only a part of a byte reaches it; it is deaf then."""
+"""The byte that a ROM measures instead of 0x7F if only a part of it arrives; it does not answer afterwards."""
 
 
 class SimulatedBoard:
@@ -52,7 +52,7 @@ class SimulatedBoard:
         profile: the chip.
         flash: the first contents of the flash, or the file that keeps them.
         faults: what is wrong with the board.
-        times: how long things take; None for no time at all.
+        times: the durations of operations; None makes all of them instantaneous.
         unique_id: the chip's 96-bit id.
 
     Attributes:

@@ -194,7 +194,7 @@ def test_a_contract_newer_than_the_confirmed_block_is_waited_for() -> None:
 
 
 def test_the_oldest_known_blocks_are_forgotten() -> None:
-    """The chain's first block stays, and so do the newest."""
+    """The chain's first block and the newest blocks are kept."""
     node = ScriptedNode("a")
     follower = Follower(node)
     for _ in range(1100):

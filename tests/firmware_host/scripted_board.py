@@ -86,7 +86,7 @@ class ScriptedLink:
 def board(
     *script: Step, greeting: bytes = b"", last_answer_after: float = 0, silent_at_end: bool = False
 ) -> Iterator[Bootloader]:
-    """A bootloader client on a board with this script, which must be used up; nothing else may be sent.
+    """Connect a bootloader client to a scripted board; afterwards check that exactly the script was sent.
 
     Args:
         script: what the board expects and answers, in order.

@@ -141,7 +141,7 @@ def test_storage_max_is_not_a_limit(kubo: Path, tmp_path: Path) -> None:
 
 
 def test_the_gateway_is_not_the_api(node: Node) -> None:
-    """The gateway's port in place of the API's is reported."""
+    """If the URL has the gateway's port, the error asks for the API's."""
     with pytest.raises(StoreError, match=r"is not the RPC API of a Kubo node: it answers 404. Give .*Addresses.API"):
         KuboStore(node.gateway).put(io.BytesIO(DATA))
 

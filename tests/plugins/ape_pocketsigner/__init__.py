@@ -1,8 +1,8 @@
-"""A plugin of Ape for a hardware wallet whose device is a file: there while it is plugged in, and with a mood.
+"""A plugin of Ape for a simulated hardware wallet: a file is the device, and its ``mood`` selects the behaviour.
 
-It is what ape-ledger and ape-trezor are to Ape: a package named ``ape-...`` that registers an account type and a
-container, keeps ⟨address, derivation path⟩ of each account in its data folder, prints on stdout what it waits for,
-answers None or raises when nothing was signed, and has the habits that such plugins have or had.
+The file exists while the device is plugged in. Like ape-ledger and ape-trezor, the package registers an account type
+and a container, keeps ⟨address, derivation path⟩ of each account in its data folder, prints prompts on stdout, and
+returns None or raises if nothing was signed. It also reproduces known peculiarities of such plugins.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from hexbytes import HexBytes
 
 
 class UsbError(Exception):
-    """What a library below a plugin raises; Ape does not know it."""
+    """An exception of a library below the plugin, which Ape does not know."""
 
 
 class SigningError(AccountsError):
-    """What a plugin raises itself."""
+    """An exception of the plugin itself."""
 
 
 class PocketAccount(AccountAPI):
@@ -38,7 +38,7 @@ class PocketAccount(AccountAPI):
 
     @property
     def alias(self) -> str:
-        """What people call it."""
+        """The account's name."""
         return self.account_file_path.stem
 
     @property
@@ -47,7 +47,7 @@ class PocketAccount(AccountAPI):
         return AddressType(json.loads(self.account_file_path.read_text())["address"])
 
     def sign_message(self, msg: Any, **signer_options: Any) -> MessageSignature | None:
-        """Sign on the device; EIP-712 by its two hashes, which is all that the device gets to see."""
+        """Sign on the device; of EIP-712 data the device receives only the two hashes."""
         del signer_options
         device = self._device()
         if not isinstance(msg, SignableMessage) or device["mood"] == "old":
