@@ -61,11 +61,11 @@ class Actor(Protocol):
 
     @property
     def node(self) -> Node:
-        """Where it acts."""
+        """The node that it sends to."""
 
     @property
     def address(self) -> str:
-        """Where the contracts see the calls come from."""
+        """The address that contracts see as the sender."""
 
     @property
     def way(self) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.closed_form import Line
 
 LINE = Line(baud=115200, latency=0.001)
-"""What is between the board and the host."""
+"""The line between board and host."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Board:
 
     @property
     def flash(self) -> bytes:
-        """What it holds now."""
+        """The present contents of its flash."""
         return self.file.read_bytes()
 
 
@@ -45,7 +45,7 @@ def board(contents: bytes, *, terminal: bool = False) -> Iterator[Board]:
     """Power up an STM32F103 with 64 KiB of flash that takes the time of the model.
 
     Args:
-        contents: what its flash holds.
+        contents: the first contents of its flash.
         terminal: serve it on a pseudo-terminal, not on a TCP port.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -30,14 +30,14 @@ _HEAD_START = 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """What every client of a crowd fetches.
+    """The download that every client of a crowd makes.
 
     Attributes:
         url: the server's.
         size: bytes of the file.
-        sha256: digest of the published file, in hex, against which what was accepted is counted afterwards.
+        sha256: digest of the published file, in hex; accepted files are compared with it afterwards.
         cid: its content address, by which a client checks it.
-        path: where the plain file lies on the server, for clients that do not use `cid`.
+        path: path of the plain file on the server, for clients that do not use `cid`.
         is_checked: whether clients that fetch the plain file compare its digest before they accept it.
     """
 
@@ -51,12 +51,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a crowd.
+    """The results of a crowd.
 
     Attributes:
         times: seconds of every client that accepted a file.
         refusals: errors of the clients that did not.
-        unverified: bytes of accepted files that are not the published one.
+        unverified: bytes of accepted files that differ from the published one.
     """
 
     times: list[float] = field(default_factory=list)

@@ -25,24 +25,24 @@ READ_OVERHEAD = 2 + 5 + 2 + 3
 
 @dataclass(frozen=True)
 class Line:
-    """What carries the bytes.
+    """A serial line.
 
     Attributes:
         baud: bits a second.
-        latency: seconds that an adapter holds an answer back.
+        latency: seconds by which an adapter delays an answer.
     """
 
     baud: int
     latency: float
 
     def write_seconds(self, size: int) -> float:
-        """Write so many bytes, in whole blocks, into erased flash."""
+        """The time to write this number of bytes, in whole blocks, into erased flash."""
         blocks = -(-size // MAX_BLOCK)
         program = MAX_BLOCK / 2 * HALFWORD_PROGRAM
         return blocks * (self._wire_seconds(MAX_BLOCK + WRITE_OVERHEAD) + program + ANSWERS_A_BLOCK * self.latency)
 
     def read_seconds(self, size: int) -> float:
-        """Read so many bytes, in whole blocks."""
+        """The time to read this number of bytes, in whole blocks."""
         blocks = -(-size // MAX_BLOCK)
         return blocks * (self._wire_seconds(MAX_BLOCK + READ_OVERHEAD) + ANSWERS_A_BLOCK * self.latency)
 

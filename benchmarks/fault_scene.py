@@ -1,4 +1,4 @@
-"""What faults are injected into: a board that holds one release, is to hold the next, and has bytes beside both."""
+"""Simulated boards for fault injection: an update from one release to the next, with other bytes beside the image."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ UNITS = 6
 IMAGE_SIZE = 5 * PAGE + 600
 """Six pages; in the last there are bytes beside the image."""
 BLANK = (range(256, 768), range(PAGE, PAGE + 256), range(3 * PAGE, 3 * PAGE + 512), range(4 * PAGE, 5 * PAGE))
-"""Stretches of the image that are as erased, within pages and a whole one: flashing skips them."""
+"""Blank stretches of the image, some within a page and one a whole page; flashing skips them."""
 CHANGED = (1, 3, 5)
-"""Pages in which the releases differ where not all do; in the older one the middle one is blank."""
+"""Pages that differ between the releases, unless all differ; the middle one is blank in the older release."""
 SEAL = 8
 """Bytes of the vector table that are written last."""
 _ERASE = b"\x43\xbc"
@@ -29,14 +29,14 @@ _PRODUCT = Product("acme-thermo2", "acme", CHIP_ID, Region(BASE, UNITS * PAGE), 
 
 @dataclass(frozen=True)
 class Scene:
-    """A board before a run, and after it.
+    """The flash of a board before and after a run.
 
     Attributes:
         flash_size: in bytes, as the board reports it.
-        old: the image that it holds.
-        new: the image that it is to hold.
-        beside: what stands behind either, up to the end of the flash that the board reports.
-        hidden: what the flash holds beyond that.
+        old: the installed image.
+        new: the image to install.
+        beside: the bytes after the image, up to the end of the flash that the board reports.
+        hidden: the contents of flash beyond the reported size.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
 
@@ -49,20 +49,20 @@ class Scene:
 
     @property
     def before(self) -> bytes:
-        """What the flash holds at first."""
+        """The contents of the flash before the run."""
         return self.old + self.beside + self.hidden
 
     @property
     def after(self) -> bytes:
-        """What it must hold at the end, all of it."""
+        """The required contents of the whole flash after the run."""
         return self.new + self.beside + self.hidden
 
     def board(self, faults: Faults) -> SimulatedBoard:
-        """The board, with something wrong."""
+        """The board, with these faults."""
         return SimulatedBoard(self._profile, flash=self.before, faults=faults)
 
     def other_board(self) -> SimulatedBoard:
-        """Another board that holds the same, with nothing wrong."""
+        """Another board with the same contents and no faults."""
         return SimulatedBoard(self._profile, flash=self.before, unique_id=b"another one ")
 
     @property
@@ -138,14 +138,14 @@ def _release(image: bytes, version: Version) -> Release:
 
 @dataclass
 class Mishaps:
-    """What goes wrong with single bytes on the way, beside what the board itself can do; counted from 1.
+    """Faults of the line, which affect single bytes; bytes are counted from 1, and 0 means no fault.
 
     Attributes:
         lose_received: number of a byte to the board that does not arrive.
         lose_sent: number of a byte from the board that does not arrive.
         insert_received: number of a byte to the board before which another one arrives.
         insert_sent: number of a byte from the board before which another one arrives.
-        swap_after: another board is put in after that many bytes to the board.
+        swap_after: number of bytes to the board after which another board replaces it.
         value: the byte that is inserted.
     """
 
@@ -161,8 +161,8 @@ class WirelessLink:
     """A link to a simulated board in the same process: silence is known at once, and waiting lets the board run.
 
     Args:
-        board: at its far end.
-        mishaps: to single bytes on the way.
+        board: the board at the other end.
+        mishaps: the faults of the line.
         other: the board that is put in where they say so.
 
     Attributes:

@@ -21,11 +21,11 @@ from firmware_host.flashing.journal import FlashJournal
 from firmware_host.simulator import Faults
 
 LASTING = ("flipped_bit", "sticky_page")
-"""Faults of the board that do not pass."""
+"""Permanent faults of the board."""
 ON_THE_WAY = ("lose_received", "lose_sent", "insert_received", "insert_sent", "swap_after")
-"""Faults of the line, and another board at its end, which are fields of `Mishaps`; all others are the board's."""
+"""Faults of the line and a swapped board: fields of `Mishaps`. All other faults are fields of `Faults`."""
 Spoil = Callable[[ClearedBoard], ClearedBoard]
-"""Changes what is about to flash: so is shown that the campaign can fail."""
+"""Breaks the flasher, to show that the campaign detects it."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Case:
 
     Attributes:
         scene: a name of `SCENES`.
-        proof: how the flash is looked at and proven.
+        proof: how the flash is examined and proven.
         kind: a field of `Faults`, or of `Mishaps`.
         number: its value.
         seed: chooses bits, and the byte that is inserted.
-        resets: whether the person presses reset before the run with the journal.
+        resets: whether the operator resets the board before the resumed run.
     """
 
     scene: str
@@ -55,17 +55,17 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The kind, as the table says it."""
+        """The kind, as the table shows it."""
         return self.kind.replace("_", " ") + ("" if self.resets else ", put back without reset")
 
     @property
     def faults(self) -> Faults:
-        """What the board does."""
+        """The faults of the board."""
         return Faults() if self.kind in ON_THE_WAY else Faults(**{self.kind: self.number}, seed=self.seed)
 
     @property
     def mishaps(self) -> Mishaps:
-        """What happens on the way."""
+        """The faults of the line."""
         if self.kind not in ON_THE_WAY:
             return Mishaps()
         return Mishaps(**{self.kind: self.number}, value=(0x79, 0x1F, 0x00, 0x7F, self.seed % 256)[self.seed % 5])
@@ -73,12 +73,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """The result of a case.
 
     Attributes:
         case: the fault.
-        end: how the run ended, and how the one with the journal did.
-        wrong: what was not as it must be; empty where nothing was.
+        end: how the run ended, and how the resumed run ended, if there was one.
+        wrong: the violated requirements; empty if there are none.
     """
 
     case: Case
@@ -92,7 +92,7 @@ def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outc
     Args:
         case: the fault.
         folder: for the journal; empty.
-        spoil: changes the flasher.
+        spoil: breaks the flasher.
     """
     board = SCENES[case.scene].board(case.faults)
     other = SCENES[case.scene].other_board() if case.mishaps.swap_after else None
@@ -116,7 +116,7 @@ class Ended:
     """How one attempt ended.
 
     Attributes:
-        name: ``done``, or the error's kind and where it came.
+        name: ``done``, or the error's kind and its place.
         error: the error message; empty after a success.
         began: whether flashing had begun.
     """
@@ -128,12 +128,12 @@ class Ended:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is there after an attempt.
+    """The state after an attempt.
 
     Attributes:
-        case: what was done to it.
-        flash: what the board's flash holds.
-        journal: whether there is one.
+        case: the fault.
+        flash: the contents of the board's flash.
+        journal: whether a journal exists.
     """
 
     case: Case
@@ -142,17 +142,17 @@ class _Seen:
 
     @property
     def scene(self) -> Scene:
-        """What must be there."""
+        """The scene, with the required contents."""
         return SCENES[self.case.scene]
 
     @property
     def lasting(self) -> bool:
-        """Whether the fault does not pass."""
+        """Whether the fault is permanent."""
         return self.case.kind in LASTING
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the flash is as it must be."""
+        """Whether the whole flash has the required contents."""
         return self.flash == self.scene.after
 
 
@@ -163,7 +163,7 @@ def attempt(link: WirelessLink, case: Case, *, folder: Path, spoil: Spoil, resum
         link: to the board.
         case: how, and what its scene is.
         folder: of the journal.
-        spoil: changes the flasher.
+        spoil: breaks the flasher.
         resumes: whether the cable is put back before, and perhaps reset pressed.
     """
     began = False

@@ -100,7 +100,7 @@ def _kinds(scene: str, proof: Proof) -> Iterator[_Places]:
 
 @cache
 def _places(scene: str, proof: Proof) -> dict[str, range]:
-    """Where each kind of fault can be, in a run that would go well without it."""
+    """The places at which each kind of fault can be injected, counted in a run without faults."""
     with tempfile.TemporaryDirectory() as folder:
         board = SCENES[scene].board(Faults())
         link = WirelessLink(board, Mishaps())
@@ -178,12 +178,12 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def figure(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> Figure:
-    """How many of a number of single faults end in a flash that differs from the report.
+    """Count the injected single faults after which the flash differs from the report.
 
     Args:
-        count: of faults.
-        seed: of their choice.
-        is_shown: whether all kinds are printed with their ends.
+        count: number of faults.
+        seed: selects the faults.
+        is_shown: whether a table of all kinds and their results is printed.
     """
     outcomes = list(campaign(cases(count, seed=seed), workers=os.cpu_count() or 1))
     if is_shown:

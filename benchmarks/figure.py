@@ -16,21 +16,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PERCENT = 100
 SHOWN_LINES = 40
-"""Lines that are shown of the output of a command that failed."""
+"""Number of output lines that are shown of a failed command."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number and what it must reach.
+    """A measured number and its limit.
 
     Attributes:
         name: what was measured.
-        value: the number: where there are several runs, their median.
+        value: the number; the median if there are several runs.
         unit: its unit.
-        limit: what it must not cross; None for a number that stands beside the others, to compare them with.
-        is_minimum: whether the limit is the least allowed, not the most.
-        times: what exactly was timed or counted, on both sides; one sentence or more.
-        runs: the number of every run that counts, in their order.
+        limit: the limit; None for a number that is shown for comparison only.
+        is_minimum: whether the limit is a minimum, not a maximum.
+        times: a description of what was timed or counted on both sides.
+        runs: the number that each counted run gave, in order.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool:
-        """Whether it keeps to its limit."""
+        """Whether the number is within its limit."""
         if self.limit is None:
             return True
         return self.value >= self.limit if self.is_minimum else self.value <= self.limit
@@ -86,7 +86,7 @@ def duration(name: str, pairs: Sequence[tuple[float, float]], *, at_most: float,
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """Measure the duration of a call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
@@ -94,7 +94,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 @contextmanager
 def folder_on_disk() -> Iterator[Path]:
-    """A folder that lies on the disk of this clone: what is temporary elsewhere may be memory, where fsync is free."""
+    """Create a temporary folder on the disk of this clone. The system's may be in memory, where fsync costs nothing."""
     build = ROOT / ".build"
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build, prefix="bench-") as name:

@@ -1,4 +1,4 @@
-"""Where the time of a flashing goes: what the client sends tells what it is at."""
+"""Measure the stages of a flash run; the stage is recognised by the frames that the client sends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FRAMES = {
     Command.EXTENDED_ERASE: 1,
     Command.GO: 1,
 }
-"""Frames that follow a command's own; none follows the others'."""
+"""Number of frames after the command frame; zero for commands that are not listed."""
 _COMMAND_SIZE, _ADDRESS_SIZE, _ALL_BITS = 2, 5, 0xFF
 
 
 class Stages:
-    """Adds up the seconds of each stage, by the frames that are sent.
+    """Measures the time of each stage from the frames that are sent.
 
     Args:
         now: seconds of a clock.
@@ -32,21 +32,21 @@ class Stages:
     """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        """Begin now, with opening the port."""
+        """Start measuring with the stage ``connect``."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._now, self._since = now, now()
         self._stage, self._command, self._frames_left = "connect", 0, 0
         self._has_hashed = False
 
     def turn_to(self, stage: str) -> str:
-        """Let another stage begin; return the one that ends."""
+        """Start another stage; return the one that ends."""
         moment, ended = self._now(), self._stage
         self.seconds[ended] += moment - self._since
         self._since, self._stage = moment, stage
         return ended
 
     def frame(self, data: bytes) -> None:
-        """A frame is about to be sent."""
+        """Record a frame that is about to be sent."""
         if self._frames_left:
             self._frames_left -= 1
             if len(data) == _ADDRESS_SIZE and self._command in (Command.READ_MEMORY, Command.WRITE_MEMORY):

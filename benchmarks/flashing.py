@@ -35,7 +35,7 @@ _THEIRS = (
 
 @dataclass(frozen=True)
 class Turns:
-    """What was measured, every way as often as the others.
+    """The measurements; every way was measured equally often.
 
     Attributes:
         ours: flashings in a warm process, by name.

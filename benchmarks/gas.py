@@ -113,11 +113,11 @@ def figures(costs: Iterable[Cost]) -> dict[str, int]:
 
 
 def regressions(now: Mapping[str, int], snapshot: Mapping[str, int]) -> Iterator[str]:
-    """What became dearer by more than the tolerance, or is not in the snapshot.
+    """Find figures that rose by more than the tolerance, or are not in the snapshot.
 
     Args:
-        now: what was measured, perhaps a part of all.
-        snapshot: what it is compared with.
+        now: the measured figures; may be a part of all.
+        snapshot: the figures to compare with.
     """
     for key, gas in now.items():
         if key not in snapshot:
@@ -145,7 +145,7 @@ def cells(figures_of_row: Mapping[tuple[int, str], int]) -> list[str]:
 
 
 def heads() -> list[str]:
-    """What stands above the figures."""
+    """The headings of the columns."""
     return [f"{number:,}" if way == DIRECT else f"Safe, {number:,}" for way in WAYS for number in NUMBERS]
 
 

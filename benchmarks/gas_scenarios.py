@@ -1,4 +1,4 @@
-"""What is measured by `gas`: every function of our contracts, and the upload of those that we compare them with.
+"""The calls that `gas` measures: every function of our contracts, and the upload of the contracts compared with them.
 
 A scenario is a fresh chain on which a founder records all releases before the one that is measured, and then hands the
 contracts over to the vendor: an account that acts directly, or a 2-of-3 Safe. All values are fixed, so that a figure
@@ -79,7 +79,7 @@ Costs = list[tuple[Deployed, str, int]]
 
 
 def deciding(record: Deployed, number: int, vendor: Actor) -> Costs:
-    """What the vendor does to a record of that many releases, but for publishing."""
+    """The vendor's calls, except publishing, on a record with this number of releases."""
     calls: list[tuple[str, str, tuple[Any, ...]]] = [
         ("setMinimumVersion", "setMinimumVersion", (PRODUCT, version(number))),
         ("revoke", "revoke", (PRODUCT, version(number), REASON)),
@@ -94,7 +94,7 @@ def deciding(record: Deployed, number: int, vendor: Actor) -> Costs:
 
 
 def reading(record: Deployed, number: int, reader: Actor) -> Costs:
-    """What anyone reads."""
+    """The read calls of the record."""
     calls: list[tuple[str, tuple[Any, ...]]] = [
         ("latest", (PRODUCT,)),
         ("release", (PRODUCT, version(1))),
@@ -140,7 +140,7 @@ def replication(agreements: Deployed, number: int, vendor: Actor) -> Costs:
 
 
 def reading_agreements(number: int, broker: str) -> list[tuple[str, tuple[Any, ...]]]:
-    """What anyone reads of agreements."""
+    """The read calls of agreements."""
     return [
         ("agreement", (number,)),
         ("newestOf", (PRODUCT, version(number), broker)),

@@ -16,7 +16,7 @@ from scripts.mutation import Mutant
 BATCH = 25
 """Mutants compiled by one process; more would exhaust its memory."""
 LOG_EVERY = 50
-"""Without a terminal, every so many mutants print a line."""
+"""Without a terminal, a line is printed each time this number of mutants is done."""
 BROKEN = b"\xfe"
 """Creation bytecode that reverts: every suite of tests must fail on it."""
 
@@ -78,7 +78,7 @@ def run_killer(
 
 
 def ask(tables: Tables, variants: Sequence[Variant], *, jobs: int) -> Iterator[tuple[Variant, str]]:
-    """What killed each variant, in the order of completion; one that timed out is repeated alone at the end."""
+    """Find the test that killed each variant, in completion order; timeouts are repeated one by one at the end."""
     late = []
     with ThreadPoolExecutor(jobs) as pool:
         asked = {pool.submit(at_a_table, tables, variant): variant for variant in variants}
@@ -92,7 +92,7 @@ def ask(tables: Tables, variants: Sequence[Variant], *, jobs: int) -> Iterator[t
 
 
 def at_a_table(tables: Tables, variant: Variant) -> str:
-    """What killed a variant, in the first copy of the tree that is free."""
+    """Find the test that killed a variant, in the first free copy of the tree."""
     table = tables.get()
     try:
         return table.kills(variant)

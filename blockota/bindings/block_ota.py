@@ -238,7 +238,7 @@ def resume_call() -> bytes:
 
 
 def publication_of(release: Release) -> Publication:
-    """What identifies the publication of a release in the contract's events."""
+    """The key that identifies the publication of a release in the contract's events."""
     return product_key(release.product), release.version.packed, release.sha256
 
 

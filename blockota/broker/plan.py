@@ -19,7 +19,7 @@ from blockota.stores.source import base_url
 
 
 class Stage(enum.Enum):
-    """How far the work on a file has come. The blocks of an `UNFIT` file are valid, but not the recorded image."""
+    """The progress of a file. The blocks of an `UNFIT` file are valid, but not the recorded image."""
 
     WANTED = "wanted"
     WHOLE = "whole"
@@ -73,7 +73,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class BrokerMemory:
-    """What the broker remembers.
+    """The broker's memory of earlier runs.
 
     Attributes:
         files: each file that it worked on, and its stage.
@@ -198,7 +198,7 @@ def _stage(file: ReleaseFile, memory: BrokerMemory) -> Stage:
 
 
 def _replicas(file: ReleaseFile, good: Sequence[AgreementFacts], *, own: set[str]) -> list[str]:
-    """Where other brokers serve the releases to which a file belongs."""
+    """The URLs at which other brokers serve the releases to which a file belongs."""
     covering = (one for one in good if file.cid in {other.cid for other in one.claim.files()})
     urls = dict.fromkeys(url for one in covering for url in one.replicas)
     return [url for url in urls if url not in own]

@@ -181,7 +181,7 @@ class Node:
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
 
     def market(self) -> Market:
-        """What the chain asks for a unit of gas at this moment."""
+        """The current price of gas."""
         with self._translated():
             base_fee = self._block(None).get("baseFeePerGas")
             if base_fee is None:  # a chain without EIP-1559
@@ -189,22 +189,22 @@ class Node:
             return Market(quantity(base_fee), quantity(self._endpoint.request("eth_maxPriorityFeePerGas")))
 
     def count(self, sender: str, *, block: int | None = None, with_pending: bool = False) -> int:
-        """How many transactions of an account are in blocks, which is the nonce of its next one.
+        """Count the transactions of an account in blocks; the count is the nonce of its next transaction.
 
         Args:
             sender: the account.
             block: count up to this block; None means the newest.
-            with_pending: count those too that the node knows and no block has.
+            with_pending: also count transactions that the node knows and that are not in a block yet.
         """
         tag = "pending" if with_pending else _tag(block)
         with self._translated():
             return quantity(self._endpoint.request("eth_getTransactionCount", to_checksum_address(sender), tag))
 
     def estimate(self, sender: str, calldata: bytes, *, to: str | None, fees: Fees) -> int:
-        """How much gas a transaction would use.
+        """Estimate the gas that a transaction would use.
 
         Raises:
-            RevertedError: it would be refused.
+            RevertedError: it would revert.
             ChainError: the sender cannot pay for it, or the node is out of reach.
         """
         request = {"from": to_checksum_address(sender), "data": f"0x{calldata.hex()}"}

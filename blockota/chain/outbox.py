@@ -30,7 +30,7 @@ _FIRST_PAUSE, _LAST_PAUSE, _PAUSE_GROWTH = 0.05, 2.0, 1.5
 
 
 class TransactionState(Enum):
-    """Where a transaction is; the value is shown to people, the name to programs."""
+    """The state of a transaction. The value is for people, the name for programs."""
 
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
@@ -72,16 +72,16 @@ _ADVICE = {
         Action.RESUME_TRANSACTION,
     ),
 }
-"""What a person can do if nothing changes in a state; elsewhere, continue."""
+"""The remedy if a transaction makes no progress in a state; for other states, to continue."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Where a transaction is at this moment.
+    """The current state of a transaction.
 
     Attributes:
         state: the state.
-        details: the reason, a clause with the values that a person needs.
+        details: the reason, a clause with the relevant values.
         head: number of the newest block.
         receipt: the transaction's receipt; None while it is in no block.
     """

@@ -74,7 +74,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Rights:
-    """What may be served at one time.
+    """The files that may be served at one time.
 
     Attributes:
         time: the chain's time in Unix seconds.
@@ -92,7 +92,7 @@ class Rights:
 
 
 def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
-    """What claims allow at a time of the chain, in Unix seconds. One good claim to a file is enough."""
+    """Determine what claims allow at a time of the chain, in Unix seconds. One good claim to a file is enough."""
     known = list(claims)
     good = [claim for claim in known if claim.is_good(time)]
 

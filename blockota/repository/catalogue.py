@@ -45,7 +45,7 @@ class ServedFiles:
         return subtree(self.trees[place[0]], place[1]) if place else None
 
     def within(self, rights: Rights) -> ServedFiles:
-        """What remains under other rights, without a look into the store."""
+        """The files that remain under other rights; the store is not read."""
         trees = {root: tree for root, tree in self.trees.items() if root in rights.roots}
         missing = {root: why for root, why in self.missing.items() if root in rights.roots}
         return ServedFiles(rights, trees, missing, _places(trees))

@@ -37,13 +37,13 @@ _VERSIONS = (b"1.0", b"1.1")
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What a connection may cost.
+    """Limits of one connection.
 
     Attributes:
         header_seconds: time for a request's line and headers.
         idle_seconds: time between an answer and the next request.
         stall_seconds: the time over which the speed of a client is measured.
-        slowest: bytes a second that a client acknowledges at least.
+        slowest: the minimum rate in bytes per second that a client must acknowledge.
     """
 
     header_seconds: float = 10.0
@@ -58,7 +58,7 @@ class HttpConnection:
     Args:
         reader: what the client sends.
         writer: the stream to the client.
-        limits: what it may cost.
+        limits: the limits of the connection.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: ConnectionLimits) -> None:

@@ -212,7 +212,7 @@ class _Server:
             await asyncio.wait(self._connections)
 
     def _refreshing(self) -> Iterator[Any]:
-        """What is read again from time to time, each in a task of its own: a slow node must not keep a token valid."""
+        """The periodic readings. Each has its own task, so that a slow node does not keep a revoked token valid."""
         catalogue, tokens = self._catalogue, self._tokens
 
         def read_chain_and_store() -> str:

@@ -39,13 +39,13 @@ _BACKOFF = 0.2
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What every source did, in the order in which they were named."""
+    """The results of all sources, in the order given."""
 
     sources: tuple[SourceReport, ...]
 
     @property
     def bad(self) -> tuple[SourceReport, ...]:
-        """Those that are not asked again."""
+        """The sources that are not asked again."""
         return tuple(source for source in self.sources if source.is_bad)
 
 
@@ -104,7 +104,7 @@ class FileFetch:
         self._invite(sources)
 
     def report(self) -> FetchReport:
-        """What every source did so far."""
+        """The results of all sources so far."""
         return FetchReport(tuple(worker.report() for worker in self._workers.values()))
 
     def run(
@@ -214,7 +214,7 @@ class _Pace:
 
 @dataclass
 class _Record:
-    """What a worker did; written by its thread, read by others."""
+    """The result of a worker; written by its thread, read by others."""
 
     size: int = 0
     blocks: int = 0
@@ -286,7 +286,7 @@ class Worker:
             self._thread.join(max(0.0, seconds))
 
     def report(self) -> SourceReport:
-        """What the source did so far."""
+        """The result of the source so far."""
         record = self.record
         return SourceReport(self.source.url, record.size, record.seconds, record.verdict, record.reason)
 

@@ -36,7 +36,7 @@ class ProbeStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Probe:
-    """What one replica did.
+    """The result of probing one replica.
 
     Attributes:
         agreement: the replica's agreement.

@@ -24,7 +24,7 @@ _MAX_TOKEN_FILE = 1 << 13
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may cost before it is given up; times are in seconds.
+    """The limits after which a source is abandoned; times are in seconds.
 
     Attributes:
         connect: to connect and agree on TLS.
@@ -191,7 +191,7 @@ NO_CREDENTIALS = Credentials()
 
 @dataclass(frozen=True)
 class SourceReport:
-    """What one source did in a fetch.
+    """The result of one source in a fetch.
 
     Attributes:
         url: the source.
