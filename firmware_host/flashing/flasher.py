@@ -132,6 +132,7 @@ class _Flashing:
         self._erased_units = 0
         self._pending: list[range] = []  # blocks that are not written yet; the seal is the last
         self._read: list[range] = []  # spans beside the image that were read, to be written back
+        self._damaged: tuple[Preserved, ...] = ()  # what was found there when a proof failed
         self._blank_sum = cache(lambda size: zlib.crc32(bytes((plan.chip.erased_byte,)) * size))
 
     def steps(self) -> Iterator[Event]:
@@ -209,11 +210,25 @@ class _Flashing:
         self._bootloader.link.drain()
         self._require_same_board()
         everything = work(self._plan, [_CHANGES_UNKNOWN] * len(self._plan.units))
+        self._read_damaged()
         self._read_beside(everything.write)
         # The flash is changed already, so a journal that cannot be written is no reason to stop now.
         with contextlib.suppress(RefusedError):
             self._write_journal(everything)
-        yield from self._pass(everything)
+        try:
+            yield from self._pass(everything)
+        except FlashProofError:
+            # The failed proof is what has to be reported, also where the line or the disk fails now.
+            with contextlib.suppress(BoardError, RefusedError):
+                self._bootloader.link.drain()
+                self._read_damaged()
+                self._write_journal(everything)
+            raise
+
+    def _read_damaged(self) -> None:
+        """Read how the bytes beside the image differ, so that a resumed run does not take them for newer ones."""
+        found = [Preserved(span.start, read_twice(self._bootloader, span)) for span in self._read]
+        self._damaged = tuple(one for one in found if one.data != self._wanted[one.span])
 
     def _require_same_board(self) -> None:
         require_same_board(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
@@ -230,7 +245,7 @@ class _Flashing:
                 for unit in self._plan.units
             )
             kept = tuple(Preserved(span.start, self._wanted[span]) for span in self._read)
-            self._journal.begin(Changes(units, planned.at_once, kept))
+            self._journal.begin(Changes(units, planned.at_once, kept, self._damaged))
 
     def _pass(self, planned: Work) -> Iterator[Event]:
         self._work, self._erased_units = planned, 0

@@ -2,8 +2,8 @@
 
 There is one file per board, ``<folder>/<unique id>.json``. It does not record progress, which the flash itself shows
 more reliably. It records what the flash can no longer show: which release was going in; the checksum of each page
-before the run and after it, so that a mixture of both is recognised; and the bytes beside the image in pages that were
-erased, which exist nowhere else.
+before the run and after it, so that a mixture of both is recognised; the bytes beside the image in pages that were
+erased, which exist nowhere else; and what the flash showed in their place when their proof failed.
 """
 
 from __future__ import annotations
@@ -69,11 +69,13 @@ class Changes:
         units: the image's pages or sectors.
         at_once: whether a mass erase takes them all; an interruption can then leave each of them in any state.
         preserved: the bytes beside the image, in the units that are erased.
+        damaged: what the flash holds in place of preserved bytes, where their proof failed.
     """
 
     units: tuple[UnitChange, ...]
     at_once: bool
     preserved: tuple[Preserved, ...]
+    damaged: tuple[Preserved, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ class JournalEntry:
             "replaced": str(self.replaced) if self.replaced else None,
             "atOnce": changes.at_once,
             "units": [vars(unit) for unit in changes.units],
-            "preserved": [{"address": kept.address, "data": kept.data.hex()} for kept in changes.preserved],
+            "preserved": [_preserved_fields(one) for one in changes.preserved],
+            "damaged": [_preserved_fields(one) for one in changes.damaged],
         }
 
     @classmethod
@@ -166,10 +169,9 @@ class JournalEntry:
             changes=Changes(
                 units=tuple(_unit(one) for one in strict_json.mappings(fields, "units")),
                 at_once=strict_json.boolean(fields, "atOnce"),
-                preserved=tuple(
-                    Preserved(strict_json.integer(one, "address"), strict_json.hexadecimal(one, "data", prefix=""))
-                    for one in strict_json.mappings(fields, "preserved")
-                ),
+                preserved=tuple(_preserved(one) for one in strict_json.mappings(fields, "preserved")),
+                # Journals of earlier versions lack this field.
+                damaged=tuple(_preserved(one) for one in strict_json.mappings({"damaged": []} | fields, "damaged")),
             ),
         )
 
@@ -325,6 +327,8 @@ def boards(folder: Path) -> list[str]:
 def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> Restore:
     """Find the bytes of a journal that nothing has replaced since; the board is only read.
 
+    Bytes on which the proof failed are no replacement. They are written back and proven like the erased ones.
+
     Args:
         plan: what is to be written.
         entry: the board's interrupted run.
@@ -336,7 +340,12 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
     """
     blank = plan.chip.erased_byte
     written = [one for one in entry.changes.preserved if one.data.strip(bytes((blank,)))]
-    kept = [one for one in written if _is_erased(one, read_twice(bootloader, one.span), blank=blank)]
+    found = {one.address: Preserved(one.address, read_twice(bootloader, one.span)) for one in written}
+    kept = [
+        one
+        for one in written
+        if _is_erased(one, found[one.address].data, blank=blank) or found[one.address] in entry.changes.damaged
+    ]
     for one in kept:
         if common(one.span, plan.span) != one.span:
             raise _out_of_reach(one, entry)
@@ -371,6 +380,14 @@ def _unit(fields: dict[str, Any]) -> UnitChange:
     address, size, wanted = (strict_json.integer(fields, name) for name in ("address", "size", "wanted"))
     before = None if fields["before"] is None else strict_json.integer(fields, "before")
     return UnitChange(address, size, before, wanted)
+
+
+def _preserved_fields(preserved: Preserved) -> dict[str, Any]:
+    return {"address": preserved.address, "data": preserved.data.hex()}
+
+
+def _preserved(fields: dict[str, Any]) -> Preserved:
+    return Preserved(strict_json.integer(fields, "address"), strict_json.hexadecimal(fields, "data", prefix=""))
 
 
 def _is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:

@@ -34,6 +34,7 @@ CHANGES = Changes(
     units=tuple(UnitChange(unit.address, unit.size, OLD, NEW) for unit in UNITS),
     at_once=False,
     preserved=(Preserved(BASE + 4 * KIB - 8, b"neighbor"),),
+    damaged=(Preserved(BASE + 4 * KIB - 8, b"neighbos"),),
 )
 
 
@@ -181,12 +182,13 @@ def written(folder: Path, **changes: Any) -> None:
         {"units": [{"address": 1, "size": 2, "wanted": 3}]},
         {"preserved": [{"address": 1, "data": "0"}]},
         {"preserved": "absent"},
+        {"damaged": [{"address": 1}]},
         {"operator": None},
         {"replaced": 1},
     ],
     ids=[
         *("format", "board", "product", "version", "sha256", "started", "at-once", "units", "before", "no-before"),
-        *("odd-hex", "no-preserved", "operator", "replaced"),
+        *("odd-hex", "no-preserved", "damaged", "operator", "replaced"),
     ],
 )
 def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -194,6 +196,8 @@ def test_a_journal_that_cannot_be_believed_is_refused(changes: dict[str, Any], t
     for older in ({}, {"replaced": "absent"}):
         written(tmp_path, **older)
         assert find(tmp_path, BOARD) == entry()
+    written(tmp_path, damaged="absent")
+    assert find(tmp_path, BOARD) == entry(replace(CHANGES, damaged=()))
     written(tmp_path, **changes)
     with pytest.raises(RefusedError, match="cannot be read, so the board's interrupted run is unknown") as refused:
         find(tmp_path, BOARD)
