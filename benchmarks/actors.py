@@ -1,4 +1,4 @@
-"""Who acts in the measurements of `gas`, on a fresh chain: accounts that send themselves, and a 2-of-3 Safe."""
+"""The senders in the measurements of `gas`, on a fresh chain: plain accounts, and a 2-of-3 Safe."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Actor(Protocol):
         """`DIRECT` or `SAFE`."""
 
     def act(self, to: str, call: bytes) -> int:
-        """Do something, and say what gas it took."""
+        """Send a call, and return the gas that it used."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Multisig:
     way: str = SAFE
 
     def act(self, to: str, call: bytes) -> int:
-        """Sign a transaction and have the Safe execute it; no proposal is written, for it takes our calls alone."""
+        """Sign a transaction and let the Safe execute it. A proposal file could express calls of our contracts only."""
         chain = self.node.chain
         nonce = read_safe(chain, self.address).nonce
         wanted = SafeTransaction(chain_id=chain.chain_id, safe=self.address, nonce=nonce, to=to, data=call)
@@ -129,7 +129,7 @@ class Deployed:
 
 
 def deploy(node: Node, name: str, compiled: dict[str, Any], *arguments: Any) -> Deployed:
-    """Put a contract on the chain; `compiled` holds its ``abi`` and ``bytecode``."""
+    """Deploy a contract; `compiled` contains its ``abi`` and ``bytecode``."""
     interface = Interface(compiled["abi"])
     creation = bytes.fromhex(compiled["bytecode"].removeprefix("0x")) + interface.encode_constructor(*arguments)
     receipt = node.send(dev_account(0).address, creation)
@@ -139,7 +139,7 @@ def deploy(node: Node, name: str, compiled: dict[str, Any], *arguments: Any) -> 
 
 @contextmanager
 def cast(way: str) -> Iterator[tuple[Direct, Actor]]:
-    """The founder, and the vendor that acts in a way, on a fresh chain."""
+    """Start a fresh chain, with a founder and a vendor that acts directly or through a Safe."""
     with tempfile.TemporaryDirectory() as folder:
         local = LocalChain(Path(folder), free_port())
         node = Node(local.start())
@@ -155,7 +155,7 @@ def person(node: Node, number: int) -> Direct:
 
 
 def safe_of(node: Node) -> Multisig:
-    """A Safe that has acted before: its first transaction costs 17,100 more, once."""
+    """Create a Safe that has executed a transaction already, because the first one costs 17,100 gas more."""
     owners = [dev_account(number).address for number in (1, 2, 3)]
     safe = Multisig(node, deploy_local_safe(node.chain, dev_account(0), owners=owners, threshold=2))
     safe.act(safe.address, b"")

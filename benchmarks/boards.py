@@ -1,4 +1,4 @@
-"""The simulated board as a process of its own: no flasher's work slows it, and it slows none.
+"""The simulated board as a separate process, so that board and flasher do not slow each other.
 
 Where the system allows it the board goes before all other processes, as nothing that runs on a host slows hardware. It
 is the same for every flasher.

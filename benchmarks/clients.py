@@ -64,7 +64,7 @@ class Outcome:
     unverified: int = 0
 
     def __add__(self, other: Outcome) -> Outcome:
-        """Both together."""
+        """Combine two results."""
         return Outcome(
             self.times + other.times, self.refusals + other.refusals, unverified=self.unverified + other.unverified
         )
@@ -78,11 +78,11 @@ class Crowd:
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """It runs already."""
+        """Wrap a process that is running."""
         self._process = process
 
     def fetch(self, task: Task) -> Outcome:
-        """Have all of them fetch the same at the same moment."""
+        """Let all clients fetch the same file at the same moment."""
         # The clock is the system's since it started, the same in every process.
         order = json.dumps({"begin": time.monotonic() + _HEAD_START, "task": asdict(task)})
         print(order, file=self._process.stdin, flush=True)
@@ -92,14 +92,14 @@ class Crowd:
 
 @contextmanager
 def crowd(folder: Path, *, clients: int) -> Iterator[Crowd]:
-    """So many clients, whose files lie in a folder."""
+    """Start this number of clients, which write their files into a folder."""
     command = [sys.executable, "-m", "benchmarks.clients", str(folder), str(clients)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Crowd(process)
 
 
 def visit(task: Task, path: Path, *, begin: float) -> Outcome:
-    """Be one client, from the moment at which all begin until the last byte was given to the system."""
+    """Run one client, from the common start until the last byte was written to the file."""
     path.unlink(missing_ok=True)
     time.sleep(max(0.0, begin - time.monotonic()))
     try:
@@ -110,7 +110,7 @@ def visit(task: Task, path: Path, *, begin: float) -> Outcome:
 
 
 def take_verified(task: Task, path: Path) -> None:
-    """Fetch as our commands do.
+    """Fetch a file as our commands do.
 
     Raises:
         StoreError: what the server has is refused.
@@ -120,7 +120,7 @@ def take_verified(task: Task, path: Path) -> None:
 
 
 def take_plain(task: Task, path: Path) -> None:
-    """Write down what comes, by the same HTTP client, and compare its SHA-256.
+    """Download the plain file with the same HTTP client, and compare its SHA-256.
 
     Raises:
         StoreError: nothing comes.
@@ -145,7 +145,7 @@ def unverified_bytes(task: Task, path: Path) -> int:
 
 
 def main(folder: Path, clients: int) -> None:
-    """Be a crowd, until the standard input ends."""
+    """Run a crowd until the standard input ends."""
     paths = [folder / f"client-{number}" for number in range(clients)]
     # A process that has a task waits for the moment to begin, and so every other one gets one, too.
     with ProcessPoolExecutor(clients, get_context("fork")) as processes:

@@ -47,7 +47,7 @@ class Line:
         return blocks * (self._wire_seconds(MAX_BLOCK + READ_OVERHEAD) + ANSWERS_A_BLOCK * self.latency)
 
     def flash_seconds(self, size: int) -> float:
-        """Erase everything, write so many bytes and read them back."""
+        """The time to erase everything, write this number of bytes and read them back."""
         return MASS_ERASE + self.write_seconds(size) + self.read_seconds(size)
 
     def _wire_seconds(self, count: int) -> float:

@@ -15,7 +15,7 @@ from benchmarks.servers import nginx_program
 
 
 def figures() -> Iterator[Figure]:
-    """All of them, one after the other; whether all can be measured is looked at first."""
+    """All figures, one after the other; the required programs are checked first."""
     kubo.program()
     nginx_program()
     for part in (local, transfer, crowd, memory, kubo):

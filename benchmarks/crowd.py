@@ -72,7 +72,7 @@ def task_of(image: Image, url: str, *, path: str = "") -> Task:
 
 
 def mean(outcome: Outcome) -> float:
-    """The mean time; a crowd in which a client failed to get the file measures nothing."""
+    """The mean time; an error if any client failed, because the measurement is then void."""
     if outcome.refusals:
         sys.exit(f"{len(outcome.refusals)} clients got no file: {outcome.refusals[0]}")
     return statistics.mean(outcome.times)

@@ -71,7 +71,7 @@ class Scene:
         return replace(STM32F103C8, flash_size=size, reported_flash_size=self.flash_size)
 
     def proven(self) -> tuple[ProvenRelease, KnownReleases]:
-        """The release that is to go in, past checks 1 to 5, and what a board may hold."""
+        """The release to install, past checks 1 to 5, and the releases that a board may contain."""
         wanted = _release(self.new, Version(1, 1, 0))
         trust = Trust(1337, _CONTRACT, confirmations=12)
         checked = prove_release(_answer(wanted), trust, read_image=lambda _: self.new)
@@ -158,7 +158,7 @@ class Mishaps:
 
 
 class WirelessLink:
-    """A link to a simulated board in the same process: silence is known at once, and waiting lets the board run.
+    """A link to a simulated board in this process. Silence is detected at once; the board runs while the host waits.
 
     Args:
         board: the board at the other end.
@@ -183,7 +183,7 @@ class WirelessLink:
         self._heard = board.connect()
 
     def put_back(self, *, reset: bool) -> None:
-        """Put the board and its cable back, and press reset or not; what the host has not read is lost."""
+        """Reconnect the board, with or without a reset; unread bytes are lost."""
         self._board = self._first
         self._heard = self._board.plug_in(reset=reset)
         if reset:
@@ -194,7 +194,7 @@ class WirelessLink:
         self._hear(self._board.run(seconds))
 
     def write(self, data: bytes, /) -> None:
-        """Hand a frame over."""
+        """Deliver a frame to the board."""
         mishaps, passed = self._mishaps, self.received
         self.received += len(data)
         self.frames += 1
@@ -207,7 +207,7 @@ class WirelessLink:
         self._hear(self._board.feed(arrives))
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Take an answer, for which the board may run."""
+        """Read an answer; the board runs until it is complete or the time is over."""
         if len(self._heard) < count:
             self.wait(timeout)
         if len(self._heard) < count:
@@ -216,12 +216,12 @@ class WirelessLink:
         return data
 
     def drain(self) -> bytes:
-        """Take everything."""
+        """Read everything that has arrived."""
         data, self._heard = self._heard, b""
         return data
 
     def close(self) -> None:
-        """Leave the board alone."""
+        """Close the link; the board is unchanged."""
 
     def _hear(self, data: bytes) -> None:
         mishaps = self._mishaps
@@ -230,7 +230,7 @@ class WirelessLink:
 
 
 def _changed(data: bytes, passed: int, *, lost: int, before: int, by: Mishaps) -> bytes:
-    """The bytes as they arrive, after so many have passed."""
+    """The bytes as the faults change them; `passed` bytes were transferred before."""
     at = (lost or before) - 1 - passed
     if not 0 <= at < len(data):
         return data

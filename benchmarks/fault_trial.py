@@ -184,7 +184,7 @@ def attempt(link: WirelessLink, case: Case, *, folder: Path, spoil: Spoil, resum
 
 
 def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> ClearedBoard:
-    """The board past checks 6 to 9; in a second attempt its cable is put back first."""
+    """Take the board through checks 6 to 9; in a second attempt it is reconnected first."""
     bootloader = Bootloader(link)
     if resumes:
         link.put_back(reset=case.resets)
@@ -239,7 +239,7 @@ def _wrong_resumed(ended: Ended, seen: _Seen) -> Iterator[str]:
 
 
 def _untruths(said: str, seen: _Seen) -> Iterator[str]:
-    """Which of the sentences of an error are not true of the flash."""
+    """The sentences of an error that do not match the flash."""
     flash, before, after = seen.flash, seen.scene.before, seen.scene.after
     states = {
         "nothing was changed": flash == before,

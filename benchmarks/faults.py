@@ -46,7 +46,7 @@ RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
-    """So many cases: rare kinds at every place, the others drawn from all places.
+    """Choose this number of cases: rare kinds at every place, the others at random places.
 
     Args:
         count: how many; less where there are no more.
@@ -64,7 +64,7 @@ def cases(count: int, *, seed: int) -> list[Case]:
 
 
 class _Places(Sequence[Case]):
-    """All places of one kind of fault; a case is made when it is drawn, because there are a million."""
+    """All places of one kind of fault. Cases are created on access, because there are a million."""
 
     def __init__(self, first: Case, numbers: range, seeds: int) -> None:
         self._first, self._numbers, self._seeds = first, numbers, seeds
@@ -125,7 +125,7 @@ def _places(scene: str, proof: Proof) -> dict[str, range]:
 
 
 def _programs(scene: Scene) -> int:
-    """Half-words that are programmed, at most: those of erased blocks are left out, and those of whole pages."""
+    """The maximum number of half-words to program; blank blocks and unchanged pages are skipped."""
     pages = [range(at, at + PAGE) for at in range(0, UNITS * PAGE, PAGE)]
     before, after = scene.before, scene.after
     written = [
@@ -136,7 +136,7 @@ def _programs(scene: Scene) -> int:
 
 
 def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None) -> Iterator[Outcome]:
-    """Run cases, in so many processes.
+    """Run cases, in this number of processes.
 
     Args:
         chosen: the cases.
@@ -163,7 +163,7 @@ def _run_all(chosen: Sequence[Case]) -> list[Outcome]:
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Print how many cases of each kind ended how, and each that is wrong."""
+    """Print the results of each kind of fault, and each wrong case."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     counts = Counter((outcome.case.name, outcome.end) for outcome in outcomes)
     ends = sorted({end for _, end in counts})

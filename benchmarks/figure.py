@@ -1,4 +1,4 @@
-"""A figure with its limit, and how two ways to do the same are compared: in turns, in one run, on one machine."""
+"""Figures with limits, and the comparison of two programs: in turns, in one run, on one machine."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Figure:
 def in_turns(
     ours: Callable[[], float], theirs: Callable[[], float], *, runs: int, between: Callable[[], object] = lambda: None
 ) -> list[tuple[float, float]]:
-    """Measure two ways to do the same, one after the other; the first turn warms up and does not count.
+    """Measure two programs for the same task in turns; the first turn is a warm-up and does not count.
 
     Args:
         ours: does it our way, and returns the seconds that count.

@@ -48,7 +48,7 @@ def images() -> dict[Version, bytes]:
 
 
 def filled(name: str, *, seed: int) -> bytes:
-    """A small program with what it does not read behind it, up to the flash's end; no blank block."""
+    """A small program, padded to the end of the flash with bytes that it does not read; no block is blank."""
     program = (BLUEPILL / name).read_bytes()
     return program + random.Random(seed).randbytes(PAGE * PAGES - len(program))  # noqa: S311 - a filler
 
@@ -92,7 +92,7 @@ class Desk:
         return self.images[WANTED]
 
     def checked(self) -> tuple[ProvenRelease, KnownReleases]:
-        """Ask the chain which release is the newest, and prove the image against it: checks 1 to 5."""
+        """Read the newest release from the chain, and prove the image against it: checks 1 to 5."""
         answer = self.contract.answer(PRODUCT.name, None, confirmations=0)
         trust = Trust(self.contract.chain.chain_id, self.contract.address, confirmations=0)
         proven = prove_release(answer, trust, read_image=lambda _: self.image)

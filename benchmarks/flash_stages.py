@@ -75,7 +75,7 @@ class Stages:
 
 
 class WatchedLink:
-    """A link whose frames tell the stages.
+    """A link that reports its frames to `Stages`.
 
     Args:
         link: moves the bytes.
@@ -83,12 +83,12 @@ class WatchedLink:
     """
 
     def __init__(self, link: Link, stages: Stages) -> None:
-        """Use a link that is open."""
+        """Wrap an open link."""
         self._link, self._stages = link, stages
         self.name, self.baud, self.notes = link.name, link.baud, link.notes
 
     def write(self, data: bytes, /) -> None:
-        """Tell, and send."""
+        """Report a frame, and send it."""
         self._stages.frame(data)
         self._link.write(data)
 
@@ -97,7 +97,7 @@ class WatchedLink:
         return self._link.read(count, timeout=timeout)
 
     def drain(self) -> bytes:
-        """Wait for a quiet line, which is a stage of its own."""
+        """Wait for a quiet line; this is a separate stage."""
         before = self._stages.turn_to("wait for a quiet line")
         drained = self._link.drain()
         self._stages.turn_to(before)

@@ -39,7 +39,7 @@ def figures() -> Iterator[Figure]:
 
 
 def program() -> Path:
-    """The ``ipfs`` that is here; the run ends where there is none."""
+    """The path of the installed ``ipfs``; exits if there is none."""
     found = find()
     if found is None:
         sys.exit("There is no Kubo to measure: `make kubo` builds one.")
@@ -67,7 +67,7 @@ def add(node: Node, image: Path) -> float:
 
 
 def forget_everything(node: Node) -> None:
-    """Unpin everything that the node holds, and collect it."""
+    """Unpin all content of the node, and collect the garbage."""
     for cid, kind in node.pins().items():
         if kind == "recursive":
             node.ipfs("pin", "rm", cid)

@@ -1,4 +1,4 @@
-"""Measure the memory of a command that fetches the largest image that there can be, from a repository."""
+"""Measure the memory of a command that fetches an image of the largest possible size from a repository."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def nginx(folder: Path) -> Iterator[str]:
 
 
 def nginx_program() -> str:
-    """The ``nginx`` that is here; the run ends where there is none."""
+    """The path of the installed ``nginx``; exits if there is none."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if program is None:
         sys.exit("There is no nginx to compare with: install Debian's nginx-light.")
@@ -121,10 +121,10 @@ def _await_answer(url: str) -> None:
 
 
 class Fixed:
-    """A chain that allows what a file says.
+    """A stand-in for the chain, which allows the files that ``sizes.json`` lists.
 
     Args:
-        folder: where the file lies.
+        folder: the folder of ``sizes.json``.
     """
 
     def __init__(self, folder: Path) -> None:

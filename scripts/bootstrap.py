@@ -3,8 +3,8 @@
 Targets are runtime, tests, slither, halmos, clear-signing and fuzz.
 
 Standard library only, because it runs before anything is installed. Everything goes into this clone (``.venv``,
-``node_modules``) and the tools' own cache folders. A step leaves a stamp with the digest of what it was made from,
-so that it is repeated when its lock file changes, and not before.
+``node_modules``) and the tools' own cache folders. A step writes a stamp with the digest of its source files, and is
+repeated only when they change.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PYTHON = VENV / "bin" / "python"
 LOG = CLONE / ".build" / "setup.log"
 OLDEST_PYTHON, OLDEST_NODE = (3, 11), 20
 LINTER_PYTHON, UNBORN_PYTHON = (3, 12), 30
-"""What the linter of clear-signing descriptors wants, and a minor version that is far off."""
+"""The version that the linter of clear-signing descriptors needs, and a minor version that does not exist yet."""
 SHOWN_LOG_LINES = 15
 TOOLS = {"slither": "slither", "halmos": "halmos", "clear-signing": "erc7730", "fuzz": "atheris"}
-"""Targets that have a tool in a venv of its own, and the tool's command, or its package where it has none."""
+"""Targets whose tool has its own venv, and the tool's command, or its package if it has no command."""
 WITHOUT_COMMAND = {"fuzz"}
 
 
@@ -38,11 +38,11 @@ class Step:
     """Something to install.
 
     Attributes:
-        title: what people call it.
-        stamps: names of the stamps that say it is done; the first is written.
-        sources: files whose change asks for it again, one tuple a stamp.
-        product: a path that must be there when it is done.
-        commands: what does it, in order.
+        title: its name in messages.
+        stamps: names of the stamps of which one must be current; the first is written.
+        sources: files whose change makes a stamp stale, one tuple for each stamp.
+        product: a path that must exist when the step is done.
+        commands: the commands, in order.
     """
 
     title: str
@@ -52,12 +52,12 @@ class Step:
     commands: tuple[list[str], ...]
 
     def is_done(self) -> bool:
-        """Whether a stamp says so, and the product is there."""
+        """Whether a stamp is current and the product exists."""
         pairs = zip(self.stamps, self.sources, strict=True)
         return self.product.exists() and any(read(VENV / stamp) == digest(files) for stamp, files in pairs)
 
     def run(self) -> bool:
-        """Do it, with its progress on stderr; False when a command fails."""
+        """Run the commands, with progress on stderr; return False if one fails."""
         began = time.monotonic()
         if not all(run_command(command, self.title) for command in self.commands):
             say(f"Setting up {self.title} failed. The end of {LOG.relative_to(CLONE)}:\n{log_end()}")
@@ -69,7 +69,7 @@ class Step:
 
 
 def steps(target: str) -> list[Step]:
-    """What a target needs, in order."""
+    """The steps that a target needs, in order."""
     runtime, tests = ("requirements.lock", "pyproject.toml"), ("requirements-dev.lock", "pyproject.toml")
     npm = Step(
         "the npm packages (local chains, Safe, compiler)",
@@ -79,7 +79,7 @@ def steps(target: str) -> list[Step]:
         (["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],),
     )
     if target == "runtime":
-        # What the tests need contains what the commands need, at the same versions.
+        # The requirements of the tests include those of the commands, at the same versions.
         return [npm, python_step("requirements.lock", (".runtime", ".tests"), (runtime, tests))]
     compiler = Step(
         "the Solidity compiler",
@@ -96,7 +96,7 @@ def steps(target: str) -> list[Step]:
 
 
 def tool_step(target: str, interpreter: str) -> Step:
-    """The step that installs a tool into a venv of its own, for it wants other versions than BlockOTA."""
+    """The step that installs a tool into its own venv, because its requirements conflict with BlockOTA's."""
     folder, lock = CLONE / ".build" / target, f"requirements-{target}.lock"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
     return Step(
@@ -193,7 +193,7 @@ def digest(sources: tuple[str, ...]) -> str:
 
 
 def read(path: Path) -> str:
-    """A file's text, or nothing where it is not there."""
+    """A file's text; empty if it does not exist."""
     return path.read_text() if path.exists() else ""
 
 

@@ -24,7 +24,7 @@ CONTRACTS = ("BlockOTA", "FirmwareReplication")
 """Contracts whose ABI and bytecode the package carries."""
 SAFE_ARTIFACT = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts/Safe.sol/Safe.json")
 SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeThreshold"}
-"""What a Safe is asked about itself; the package carries the ABI of these."""
+"""Functions by which a Safe changes its owners and threshold; the package carries their ABI."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def build(clone: Path) -> dict[str, str]:
 
 
 def safe_artifact(clone: Path) -> str:
-    """What the package knows of a Safe: the ABI of `SAFE_FUNCTIONS`."""
+    """The artifact of the Safe: the ABI of `SAFE_FUNCTIONS`."""
     abi = json.loads((clone / SAFE_ARTIFACT).read_bytes())["abi"]
     chosen = sorted((e for e in abi if e.get("name") in SAFE_FUNCTIONS), key=lambda entry: str(entry["name"]))
     return json.dumps({"contractName": "Safe", "abi": chosen}, indent=2, sort_keys=True) + "\n"

@@ -42,7 +42,7 @@ def report(path: Path, artifacts: Path) -> dict[str, Any]:
 
 
 def use_abi(artifact: Path) -> None:
-    """Let the linter find the artifact's ABI wherever it looks for one."""
+    """Make the linter use the artifact's ABI for every lookup."""
     abi = TypeAdapter(list[ABI]).validate_json(json.dumps(json.loads(artifact.read_text())["abi"]))
     client.get_contract_abis = lambda _chain_id, _address: abi
     client.get_contract_explorer_url = lambda _chain_id, _address: artifact.name

@@ -36,7 +36,7 @@ def find_forge() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The environment that forge needs; its folder stands first on the PATH, for tools that start it themselves."""
+    """The environment of forge; its folder is first on the PATH, for tools that start forge themselves."""
     version = yaml.safe_load((CLONE / "ape-config.yaml").read_text())["solidity"]["version"]
     home = CLONE / ".build" / "forge" / "home"
     home.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""Let libFuzzer look for a stream that the CAR reader takes wrongly: ``make fuzz``, or with a number of seconds.
+"""Fuzz the CAR reader with libFuzzer: ``make fuzz``. An argument sets the number of seconds.
 
-Two things are tried with every input: it is the CAR of a known file, which must be refused or yield that very file; and
-it is the root of a made-up tree, which must be refused or read like any other. Whatever else happens is a defect: an
-exception other than ours, ten seconds for one input, or half a gigabyte. The input is then left in .build/fuzz.
+Every input is read in two ways: as the CAR of a known file, which must be refused or yield exactly this file; and as
+the root block of an invented tree, which must be refused or read. Anything else is a defect: a foreign exception, more
+than ten seconds for one input, or more than half a gigabyte. The input is then left in .build/fuzz.
 
-It runs in a venv of its own (requirements-fuzz.lock), for Atheris has no place among what BlockOTA needs.
+The script has its own venv (requirements-fuzz.lock), because BlockOTA itself does not need Atheris.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SECONDS = 60
 FOLDER = Path(".build") / "fuzz"
 TREE = balanced([b"vector table", b"\xff\xff", b"code", b"\xff\xff", b"data"], width=3)
 MADE_UP_SIZE = 1 << 12
-"""Bytes of the largest made-up file."""
+"""The size of the invented file in bytes, at most."""
 
 
 def main() -> None:
-    """Fuzz for a fixed time; ends the process, with a status other than 0 when something was found."""
+    """Fuzz for a fixed time, then end the process; the exit status is not 0 if a defect was found."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else SECONDS
     seeds = FOLDER / "seeds"
     seeds.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def seed_inputs(tree: Tree) -> dict[str, bytes]:
-    """Right inputs, from which the fuzzer begins."""
+    """Valid inputs with which the fuzzer starts."""
     return {
         "dups-y": car(tree),
         "dups-n": car(tree, repeat=False),
@@ -49,7 +49,7 @@ def seed_inputs(tree: Tree) -> dict[str, bytes]:
 
 
 def try_input(data: bytes) -> None:
-    """Hold one input against both readings."""
+    """Read one input in both ways."""
     found = unpacked(data, TREE.root, size=len(TREE.data))
     if found is not None and found != TREE.data:
         raise AssertionError("another file was taken for this one")
@@ -60,7 +60,7 @@ def try_input(data: bytes) -> None:
 
 
 def unpacked(stream: bytes, root: CID, *, size: int) -> bytes | None:
-    """The file in a stream, or nothing where it is refused."""
+    """The file in a stream; None if the stream is refused."""
     try:
         found = b"".join(unpack_car([stream], root, size=size))
     except ContentError:

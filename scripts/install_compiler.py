@@ -1,8 +1,8 @@
 """Make the Solidity compiler of ape-config.yaml available to py-solc-x, Ape and Foundry.
 
-Run as ``.venv/bin/python scripts/install_compiler.py``. One that is installed already is kept. Else py-solc-x downloads
-the native compiler. Where its host is out of reach, ``scripts/solc_launcher.js`` is installed in its place, which
-serves npm's ``solc`` (the same compiler, built for WebAssembly) behind the native command line.
+Run as ``.venv/bin/python scripts/install_compiler.py``. An installed compiler is kept. Otherwise
+py-solc-x downloads the native compiler. If its host is out of reach, ``scripts/solc_launcher.js`` is installed instead:
+it runs npm's ``solc`` (the same compiler, built for WebAssembly) with the command line of the native one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from solcx.install import get_solcx_install_folder
 
 CLONE = Path(__file__).resolve().parent.parent
 DOWNLOAD_SECONDS = 30.0
-"""How long a download may take; a host that does not answer must not hold up the set-up for longer."""
+"""Time limit of a download, so that a host that does not answer cannot block the set-up."""
 
 
 def main() -> int:
-    """Install what is missing; the exit status is 1 when it cannot be had, after one sentence that says why."""
+    """Install the compiler if it is missing; return the exit status, 1 after an error was printed."""
     version = str(yaml.safe_load((CLONE / "ape-config.yaml").read_text())["solidity"]["version"])
     target = get_solcx_install_folder() / f"solc-v{version}"
     if works(target, version):
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def works(compiler: Path, version: str) -> bool:
-    """Whether the file is there, can be run, and is that version."""
+    """Whether the file exists, can be executed, and is this version."""
     try:
         answer = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
@@ -51,7 +51,7 @@ def works(compiler: Path, version: str) -> bool:
 
 
 def download(version: str) -> bool:
-    """Let py-solc-x fetch the native compiler; in a process of its own, since it sets itself no time limit."""
+    """Download the native compiler by py-solc-x, in a separate process because py-solc-x has no time limit."""
     command = [sys.executable, "-c", "import sys, solcx; solcx.install_solc(sys.argv[1])", version]
     try:
         return subprocess.run(command, capture_output=True, check=False, timeout=DOWNLOAD_SECONDS).returncode == 0
@@ -60,7 +60,7 @@ def download(version: str) -> bool:
 
 
 def npm_version(version: str) -> str | None:
-    """What npm's solc calls itself, with its commit ("0.8.28+commit.7893614a…"); None unless it is that version."""
+    """The full version of npm's solc ("0.8.28+commit.7893614a…"); None if it is missing or another version."""
     package = CLONE / "node_modules" / "solc"
     node = shutil.which("node")
     if node is None or not (package / "package.json").is_file():
@@ -71,7 +71,7 @@ def npm_version(version: str) -> str | None:
 
 
 def install_launcher(target: Path, full_version: str) -> None:
-    """Write the launcher under the compiler's name, whole or not at all."""
+    """Write the launcher under the compiler's name, atomically."""
     text = (CLONE / "scripts" / "solc_launcher.js").read_text()
     for placeholder, value in {"__VERSION__": full_version, "__CLONE__": str(CLONE)}.items():
         text = text.replace(f'"{placeholder}"', json.dumps(value))

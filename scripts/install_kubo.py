@@ -29,16 +29,16 @@ OLDEST = (0, 40)
 """The oldest version that is used from PATH: the first with the profile ``unixfs-v1-2025``."""
 OLDEST_GO = (1, 26, 5)
 GO = shutil.which("go") or "/usr/local/go/bin/go"
-"""On PATH, or where Go's own installation puts it."""
+"""On PATH, or in the default folder of Go's installer."""
 SHOWN_LOG_LINES = 15
 
 
 class UnavailableError(Exception):
-    """Kubo cannot be had here; the text says why, and what would help."""
+    """Kubo cannot be built; the text contains the reason and the remedy."""
 
 
 def main() -> int:
-    """Print the path of a Kubo, built when there is none; the exit status is 1 after one sentence where none is."""
+    """Print the path of a Kubo, and build it first if none is installed; return the exit status, 1 after a failure."""
     found = find()
     if not found and "--find" not in sys.argv:
         try:
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def find() -> Path | None:
-    """A Kubo that is here already: on PATH and new enough, else one built before."""
+    """Find an installed Kubo: on PATH if it is new enough, otherwise one that was built before."""
     on_path = shutil.which("ipfs")
     built = [cached(version) for version in VERSIONS]
     candidates = [Path(on_path)] if on_path and (version_of(Path(on_path)) or (0,)) >= OLDEST else []
@@ -61,13 +61,13 @@ def find() -> Path | None:
 
 
 def cached(version: str) -> Path:
-    """Where a built one lies."""
+    """The path of a built Kubo in the cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "blockota" / "kubo" / f"v{version}" / "ipfs"
 
 
 def version_of(program: Path) -> tuple[int, ...] | None:
-    """What a program says that it is, or nothing where it says no version."""
+    """The version that a program reports; None if it does not report one."""
     try:
         answer = subprocess.run(
             [program, "version", "--number"], capture_output=True, text=True, check=False, timeout=30
@@ -79,10 +79,10 @@ def version_of(program: Path) -> tuple[int, ...] | None:
 
 
 def build_newest() -> Path:
-    """Build the first version that can be had.
+    """Build the first version for which that is possible.
 
     Raises:
-        UnavailableError: none can.
+        UnavailableError: no version can be built.
     """
     check_go()
     reasons = []
@@ -96,10 +96,10 @@ def build_newest() -> Path:
 
 
 def check_go() -> None:
-    """Complain when Go is missing or too old.
+    """Check the version of Go.
 
     Raises:
-        UnavailableError: it is.
+        UnavailableError: Go is missing or too old.
     """
     wanted = ".".join(map(str, OLDEST_GO))
     if not shutil.which(GO):
@@ -114,7 +114,7 @@ def build(version: str) -> Path:
     """Build one version into the cache.
 
     Raises:
-        UnavailableError: a module cannot be had, or the build fails.
+        UnavailableError: a module cannot be downloaded, or the build fails.
     """
     began, target = time.monotonic(), cached(version)
     say(f"Building Kubo {version}, which takes some minutes the first time ...")
@@ -135,7 +135,7 @@ def build(version: str) -> Path:
 
 
 def compile_program(source: Path, program: Path, *, packages: int) -> None:
-    """Run the compiler, counting the packages that it names.
+    """Run the compiler, and show progress by the packages that it lists.
 
     Raises:
         UnavailableError: it fails.
@@ -148,7 +148,7 @@ def compile_program(source: Path, program: Path, *, packages: int) -> None:
 
 
 def counted(lines: Iterable[str], packages: int) -> Iterable[str]:
-    """Pass lines on, with their number shown on a terminal."""
+    """Yield the lines; on a terminal, show how many there were so far."""
     for number, line in enumerate(lines):
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\033[K{number} of at most {packages} packages ")
@@ -157,12 +157,12 @@ def counted(lines: Iterable[str], packages: int) -> Iterable[str]:
 
 
 def run(command: list[str], *, folder: Path | None = None) -> str:
-    """What a command prints; one that cannot go on says why in its standard output or on stderr.
+    """Run a command and return its standard output, which may be JSON that describes an error.
 
     Raises:
-        UnavailableError: it fails without an answer.
+        UnavailableError: it fails and its output is not JSON.
     """
-    # A folder without go.mod: where this is started must not change what is built.
+    # Run in a folder without go.mod, so that the result does not depend on the current folder.
     with tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(command, cwd=folder or empty, capture_output=True, text=True, check=False)
     if done.returncode and not done.stdout.startswith("{"):
@@ -171,7 +171,7 @@ def run(command: list[str], *, folder: Path | None = None) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, in the place of the progress."""
+    """Print a line on stderr; on a terminal it replaces the progress."""
     sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
 
 

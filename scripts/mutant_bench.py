@@ -130,7 +130,7 @@ def check_killer(layout: Layout, contract: str, *, tables: Tables) -> None:
 
 
 def as_deployed(layout: Layout, variant: Variant) -> bool:
-    """Compiled by the settings of ape-config.yaml, the variant has the contract's own bytecode."""
+    """Whether the variant, compiled as ape-config.yaml specifies, has the bytecode of the unchanged contract."""
     file = file_of(variant.contract)
     built = []
     for source in (variant.source, layout.sources()[file]):

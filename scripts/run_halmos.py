@@ -1,9 +1,9 @@
 """Prove the checks of the contracts for all inputs with Halmos: ``make halmos``.
 
-The checks are the functions ``check_*`` of tests/contracts/Check*.t.sol. Those named ``check_reachable_*`` say that
-something cannot happen which can: Halmos must refute them, which shows that the other checks leave room for it. The
-exit status is 1 when a check fails, or is not decided, or not on every path; when one that must fail does not; and
-when a contract of ours has none of either kind that was run.
+The checks are the functions ``check_*`` of tests/contracts/Check*.t.sol. Those named ``check_reachable_*`` claim that a
+reachable state is unreachable: Halmos must refute them, which shows that the other checks do not pass vacuously. The
+exit status is 1 if a check fails or is not decided on every path, if a ``check_reachable_*`` is not refuted, or if no
+check of one kind was run for one of our contracts.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from scripts.forge import environment, find_forge
 HALMOS = CLONE / ".build" / "halmos" / "bin" / "halmos"
 SOLVER = CLONE / "scripts" / "smt_solver.py"
 PASSED, REFUTED = 0, 1
-"""The exit codes that Halmos gives a check that holds, and one that it has a counterexample of."""
+"""Halmos' exit codes of a proved check, and of one with a counterexample."""
 CUT = -1
-"""Halmos lets a check pass that it did not follow through every loop, and warns."""
+"""Our code for a check that Halmos passed with a warning, because it did not unroll every loop."""
 REACHABLE = ".check_reachable_"
 
 
@@ -47,7 +47,7 @@ def variables() -> dict[str, str]:
 
 
 def run(contract: str) -> tuple[dict[str, Any], str]:
-    """What Halmos finds of one contract: lists of checks by "file:contract", and what it printed."""
+    """Run Halmos on one contract; return lists of checks by "file:contract", and its output."""
     results = CLONE / ".build" / f"halmos-{contract}.json"
     results.unlink(missing_ok=True)
     solver = f"{sys.executable} {SOLVER}"
@@ -65,10 +65,10 @@ def run(contract: str) -> tuple[dict[str, Any], str]:
 
 
 def judge(results: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The checks that were proved, and what is wrong.
+    """The proved checks, and the problems.
 
     Args:
-        results: what Halmos writes under ``test_results``: lists of checks by "file:contract".
+        results: Halmos' ``test_results``: lists of checks by "file:contract".
     """
     codes = dict(checks(results))
     proved = [name for name, code in codes.items() if code == PASSED and REACHABLE not in name]

@@ -1,8 +1,8 @@
-"""Decide a formula with Yices, and ask Z3 where Yices found no contradiction: what Halmos runs for each path.
+"""Decide a formula with Yices, and with Z3 unless Yices proved it unsatisfiable. Halmos runs this for each path.
 
-Yices 2.6.4 is the faster one, and takes some formulas for satisfiable that are not: Halmos then shows a counterexample
-that is none. Except for a contradiction that Yices found, Z3's answer therefore counts; the model is Yices', which
-Halmos reads, when both have one.
+Yices 2.6.4 is faster, but reports some unsatisfiable formulas as satisfiable, so that Halmos shows a false
+counterexample. Therefore only "unsat" is accepted from Yices alone; in all other cases Z3 decides. If both find a
+model, that of Yices is printed.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Z3_SECONDS = 120
 
 
 def main() -> None:
-    """Print the answer, and a model where there is one, as SMT-LIB 2.6 has it."""
+    """Print the answer and the model, if any, in SMT-LIB 2.6."""
     print(solve(Path(sys.argv[1])))
 
 
 def solve(formula: Path) -> str:
-    """What Halmos reads: "unsat", or "sat" and a model, or "unknown".
+    """Decide a formula: "unsat", "sat" with a model, or "unknown".
 
     Args:
-        formula: a file with one formula, the check and the demand for a model.
+        formula: a file with one formula, ``check-sat`` and ``get-model``.
     """
     first = answer(YICES, formula, YICES_SECONDS)
     if first.startswith("unsat"):
@@ -38,7 +38,7 @@ def solve(formula: Path) -> str:
 
 
 def answer(solver: tuple[str, ...], formula: Path, seconds: float) -> str:
-    """What one solver says within so many seconds; "unknown" when they do not suffice."""
+    """The answer of one solver; "unknown" if it exceeds the time limit."""
     try:
         done = subprocess.run([*solver, str(formula)], timeout=seconds, capture_output=True, text=True, check=False)
     except subprocess.TimeoutExpired:

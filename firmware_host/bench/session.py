@@ -172,16 +172,16 @@ class BoardSession:
 
 @dataclass(frozen=True)
 class Examination:
-    """What a board holds where one release is to go.
+    """The contents of a board at the addresses of one release.
 
     Attributes:
         board: the board.
         proven: the release.
         contents: its flash, as far as it was examined.
-        installed: what it holds; None where the release cannot be for this board.
+        installed: what is installed; None if the release cannot be for this board.
         entry: its interrupted run, if its journal records one.
         journal: its journal; None keeps none.
-        known: the releases that it may hold.
+        known: the releases that may be installed.
     """
 
     board: BoardSession

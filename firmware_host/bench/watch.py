@@ -17,11 +17,11 @@ from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.entry import SETTLE_SECONDS, BoardLine
 
 PAUSE_SECONDS = 0.4
-"""Between two polls: short for a person, and a board that starts up is seldom hit by a byte."""
+"""Pause between two polls: short for an operator, and long enough that a poll seldom hits a board that is starting."""
 REMOVED = 3
 """Polls without an answer after which a board counts as removed; a connected one answers every second poll."""
 ABSENT = len(SETTLE_SECONDS) + 1
-"""Polls, each after a reset if possible, after which there is no board; slow chips need several."""
+"""Unanswered polls, each after a reset if possible, after which a port counts as empty; slow chips need several."""
 _POLL_SECONDS = 0.1
 _STOPPING = "Stopping: each board is brought to a known state."
 _STILL_STOPPING = "Still stopping; another Ctrl-C changes nothing, because no board may be left half written."

@@ -36,7 +36,7 @@ _BANKS = {1: SpecialErase.BANK_1, 2: SpecialErase.BANK_2}
 
 @dataclass(frozen=True)
 class BoardMark:
-    """What distinguishes one board from another.
+    """The values that distinguish one board from another.
 
     Attributes:
         product_id: the answer to Get ID.

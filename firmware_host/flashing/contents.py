@@ -58,7 +58,7 @@ class FlashContents(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the operator should know about how the flash was examined."""
+        """Notes for the operator about how the flash was examined."""
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
         """Announce digests that will be asked for, so that one run can compute them together."""

@@ -63,7 +63,7 @@ class FoundUnit:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a run is about to change.
+    """The changes that a run is about to make.
 
     Attributes:
         units: the image's pages or sectors.
@@ -286,7 +286,7 @@ class Restore:
 
     Attributes:
         kept: the bytes to write back.
-        notes: one sentence for each stretch that is not written back, because the flash holds newer bytes there.
+        notes: one sentence for each stretch that is not written back, because the flash has newer bytes there.
     """
 
     kept: tuple[Preserved, ...] = ()

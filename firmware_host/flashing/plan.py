@@ -41,13 +41,13 @@ class Preserved:
 
 @dataclass(frozen=True)
 class FlashPlan:
-    """Where one image goes in the flash of one chip.
+    """The place of one image in the flash of one chip.
 
     Attributes:
         chip: the chip's table row.
         flash_size: size of its flash in bytes.
         image: the image to write.
-        units: the pages or sectors that the image touches, by address; the first one holds the image's start.
+        units: the pages or sectors that the image touches, by address; the first one contains the image's start.
         seal: addresses of the image's first words, written last.
         may_erase_all: whether the operator confirmed that no flash lies beyond the reported size.
     """
@@ -125,7 +125,7 @@ class UnitState:
 
 @dataclass(frozen=True)
 class Work:
-    """What is done to the units of a plan.
+    """The actions on the units of a plan.
 
     Attributes:
         erase: units to erase; the one with the seal comes first.
