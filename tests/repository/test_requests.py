@@ -36,6 +36,7 @@ CLOSE = get("/health", "Connection: close")
 )
 def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Running, flood: bytes) -> None:
     """A client that reads nothing and sends without end takes no memory, and other clients are served."""
+    logged = len(repository.lines)
     assert repository.get(LARGE_CAR).ok  # its blocks are in memory before it is measured
     with repository.slow_reader(get(LARGE_CAR)) as connection:
         before = repository.peak_memory
@@ -44,10 +45,11 @@ def test_what_follows_a_request_is_not_read_while_it_is_answered(repository: Run
             connection.sendall(get("/health")[:-2] + b"X: " + flood * (43_000_000 // len(flood)))
         assert repository.peak_memory - before < 4 << 20
         assert repository.get(RAW).content == SMALL
+    repository.line(logged + 2)  # the interrupted response is logged late, and the next test reads the log
 
 
 def test_requests_that_come_together_are_answered_in_turn(repository: Running) -> None:
-    """Pipelined requests are answered completely and in order, also by sendfile, and no error is logged."""
+    """Pipelined requests are answered completely and in order, and no error is logged."""
     before = len(repository.lines)
     for paths in ((CAR, CAR, CAR), (CAR, RAW, CAR), (RAW, CAR, "/health", RAW)):
         expected = [repository.get(path).content for path in paths if path != "/health"]
@@ -56,7 +58,7 @@ def test_requests_that_come_together_are_answered_in_turn(repository: Running) -
         place = 0
         for content in expected:
             place = answers.index(content, place) + len(content)
-    assert [line for line in repository.lines[before:] if "trouble" in line and "server" in line] == []
+    assert [line for line in repository.lines[before:] if "trouble" in line] == []
 
 
 def test_requests_may_be_cut_anywhere(repository: Running) -> None:
