@@ -1,7 +1,7 @@
 """Measure how content moves: ``python -m benchmarks.content [--json]``.
 
-Times are ratios of two ways to do the same, taken in turns in one run on this machine: the median of several, after one
-that warms up. The exit status is 1 when a figure misses its limit, or when what it is compared with is missing.
+Times are ratios of two programs that do the same, measured in turns in one run on this machine: the median of several
+turns, after a warm-up. The exit status is 1 if a figure misses its limit, or if a program to compare with is missing.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Desk:
         """Flash the newest release over another one, and prove it.
 
         Args:
-            over: the release that the board holds.
+            over: the installed release.
             proof: how the flash is looked at and proven.
 
         Raises:
@@ -140,14 +140,14 @@ class Desk:
             link.close()
 
     def command(self, *options: str, over: Version) -> float:
-        """Seconds of a whole ``blockota flash`` process, with the chain check and two seconds' listening at most.
+        """Time a whole ``blockota flash`` process, with the chain check and at most two seconds of listening.
 
         Args:
             options: of the command.
-            over: the release that the board holds.
+            over: the installed release.
 
         Raises:
-            RuntimeError: it failed, or the flash does not hold the image.
+            RuntimeError: the command failed, or the image is not in the flash.
         """
         with board(self.images[over]) as one, tempfile.NamedTemporaryFile(suffix=".bin") as file:
             Path(file.name).write_bytes(self.image)

@@ -1,4 +1,4 @@
-"""What tests share: the cast, and real chains to play on."""
+"""Shared fixtures: accounts, and real chains."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @dataclass(frozen=True)
 class Cast:
-    """Who plays: accounts of the test mnemonic, each with one part."""
+    """Accounts of the test mnemonic, each with one role."""
 
     payer: LocalAccount
     owner_a: LocalAccount
@@ -89,13 +89,13 @@ def wait_for_chain(url: str) -> Chain:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the stories first: they take longest, and at the end one worker would be left alone with them."""
+    """Start the stories first: they take longest, and the other workers would have to wait for them at the end."""
     items.sort(key=lambda item: "stories" not in item.path.parts)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Turn skips into failures where nothing may be skipped (``.ci/run`` says so)."""
+    """Turn skips into failures if BLOCKOTA_NOTHING_SKIPPED is set, as ``.ci/run`` does."""
     report = yield
     if report.skipped and os.environ.get("BLOCKOTA_NOTHING_SKIPPED"):  # type: ignore[attr-defined]
         report.outcome = "failed"  # type: ignore[attr-defined]
@@ -122,11 +122,11 @@ class Vendor:
 
     @property
     def chain(self) -> Chain:
-        """The chain that both lie on."""
+        """The chain of the contract and the Safe."""
         return self.contract.chain
 
     def decide(self, call: bytes) -> Receipt:
-        """Have the Safe do something."""
+        """Let the Safe execute a call."""
         proposal = propose(self.contract, call, reason=REASON)
         signatures = [sign(proposal, self.cast.owner_a), sign(proposal, self.cast.owner_b)]
         return execute(self.chain, proposal, signatures=signatures, account=self.cast.payer, now=NOW)

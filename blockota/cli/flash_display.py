@@ -26,8 +26,8 @@ class FlashDisplay:
     """The terminal; a `BenchObserver` that the threads of several ports share.
 
     Args:
-        session: knows the terminal.
-        is_one: whether there is only one board; its checks are then printed one by one.
+        session: prints to the terminal.
+        is_one: whether there is only one board. Its checks are then printed one by one.
     """
 
     def __init__(self, session: Session, *, is_one: bool) -> None:

@@ -184,7 +184,7 @@ class OnChip:
         self._expected = (start, list(lengths)[:MAX_LENGTHS])
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """Hash on the chip what is not known yet, unless reading it is faster."""
+        """Return the digests; those not cached are computed on the chip, unless reading the bytes is faster."""
         missing = sorted({length for length in lengths if (start, length) not in self._digests})
         runs = -(-len(missing) // MAX_LENGTHS)
         if missing and runs * WORTH < missing[-1]:

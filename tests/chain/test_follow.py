@@ -124,7 +124,7 @@ def test_a_lagging_node_is_refused() -> None:
 
 
 def test_a_reorganisation_during_the_reading_is_reported() -> None:
-    """What was read at the replaced block is dropped and read again, even if the chain is back by then."""
+    """Events read at a replaced block are dropped and read again, even if the chain has returned to the old block."""
     node = ScriptedNode("abcd")
     follower = Follower(node)
     follower.advance()
@@ -208,7 +208,7 @@ def test_the_oldest_known_blocks_are_forgotten() -> None:
 def test_any_history_leaves_the_events_of_the_present_chain(
     rewrites: list[tuple[int, str]], confirmations: int
 ) -> None:
-    """Whatever was replaced in between, the follower has what a new follower reads."""
+    """After any replacements of blocks, the follower has the same events as a new follower."""
     node = ScriptedNode("abcdef")
     follower = Follower(node, confirmations=confirmations)
     for kept, added in rewrites:

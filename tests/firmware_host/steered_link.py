@@ -7,7 +7,7 @@ from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
 
 GLITCH = b"\0"
-"""What a ROM measures in place of 0x7F when the line is too fast for it."""
+"""The byte that a ROM receives instead of 0x7F if the line is too fast for it."""
 
 
 class SteeredLink(DirectLink):

@@ -57,7 +57,7 @@ class Bench:
 
 
 def with_answer(**changes: Any) -> Bench:
-    """A bench with another answer of the chain."""
+    """A bench whose answer of the chain has these changes."""
     return Bench(answer=answer_with(**changes))
 
 

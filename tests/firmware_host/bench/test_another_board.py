@@ -23,7 +23,7 @@ GO = b"\x21\xde"
 IDENTITY = 20
 """Length of the identity block in bytes."""
 QUESTIONS = {b"\x7f", b"\x00\xff", b"\x02\xfd", b"\x11\xee", b"\x1f\xff\xf7\xe0\xf7", b"\x13\xec"}
-"""What the other board may be asked: whether it listens, what it can do, and who it is."""
+"""The frames that the other board may receive: synchronisation, Get, Get ID, and reads of its identity."""
 
 
 class Bed(RunningLink):

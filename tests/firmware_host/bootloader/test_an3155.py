@@ -104,7 +104,7 @@ def test_page_lists_that_two_bytes_cannot_count_are_refused(pages: list[int]) ->
 
 @pytest.mark.parametrize("sectors", [[], [0] * 257, [256]])
 def test_sector_lists_that_a_byte_cannot_count_are_refused(sectors: list[int]) -> None:
-    """No sector, more than 256, or a number above a byte, has no write-protect frame."""
+    """Empty lists, lists of more than 256 sectors and sector numbers above 255 are refused."""
     with pytest.raises(RefusedError):
         an3155.write_protect(sectors)
 

@@ -225,13 +225,13 @@ def test_a_port_lost_in_a_command_is_a_lost_port() -> None:
 
 
 def test_pages_are_erased_by_the_command_in_the_answer_to_get() -> None:
-    """0x43 numbers pages in one byte."""
+    """Command 0x43 has one byte for each page number."""
     with blue_pill(ERASE, ("01 00 3f 3e", ACK)) as bootloader:
         bootloader.erase_pages([0, 63])
 
 
 def test_pages_are_erased_by_the_extended_command_where_it_is_in_the_answer_to_get() -> None:
-    """0x44 numbers pages in two bytes."""
+    """Command 0x44 has two bytes for each page number."""
     with board(SYNC, GET_EXTENDED, EXTENDED_ERASE, ("00 01 00 00 01 00 00", ACK)) as bootloader:
         bootloader.connect()
         bootloader.target(chip(0x430), flash_size=1024 * KIB)
@@ -239,7 +239,7 @@ def test_pages_are_erased_by_the_extended_command_where_it_is_in_the_answer_to_g
 
 
 def test_more_than_255_pages_take_two_commands() -> None:
-    """N = 255 would be the global erase: 256 pages of a high-density chip are 255 and 1."""
+    """N = 255 is the global erase, so 256 pages are erased by two commands, for 255 pages and 1 page."""
     first = bytes((254, *range(255)))
     frame = (first + bytes((reduce(xor, first),))).hex()
     with board(SYNC, GET, ERASE, (frame, ACK), ERASE, ("00 ff ff", ACK)) as bootloader:

@@ -23,7 +23,7 @@ from tests.support.sampling import sampled
 
 FULL = code(2 * KIB + 300, seed=7)
 NEW = FirmwareImage(FULL.data[:KIB] + b"\xff" * 700 + FULL.data[KIB + 700 :], BASE, "bin")
-"""What goes in: three pages, the second mostly blank, the last not full."""
+"""The image to install: three pages, the second mostly blank, the last not full."""
 OLD = code(2 * KIB + 200, seed=3)
 BESIDE = b"\xff" * 40 + bytes(range(1, 200))
 AT = 2 * KIB + 500

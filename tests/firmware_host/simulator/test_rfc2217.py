@@ -92,7 +92,7 @@ def test_inverted_lines_do_the_opposite() -> None:
 
 
 def test_a_break_resets_where_it_is_wired_to() -> None:
-    """Where it is not wired, it makes a ROM after a reset deaf."""
+    """If it is not wired to the reset, a ROM that waits for 0x7F measures a wrong rate and stops answering."""
     for name, answer in (("break", ACK), ("dtr", b"")):
         with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS[name]) as url, opened(url) as port:
             port.break_condition = True

@@ -113,11 +113,11 @@ def test_the_rom_listens_a_while_after_the_reset(clock: Clock, early: float, *, 
 
 
 def test_an_answer_comes_at_its_moment_whatever_the_simulator_computed() -> None:
-    """Time that passed since the frame was complete is not waited for again."""
+    """The time that the simulator spent on the answer is subtracted from the wait."""
     clock, looks, waits = Clock(), list[float](), list[float]()
 
     def now() -> float:
-        """Let a tenth of a second go by between the first look at the clock and the next."""
+        """A clock that advances by 0.1 s after its first reading."""
         looks.append(clock.now())
         return looks[-1] + (0.1 if len(looks) > 1 else 0.0)
 

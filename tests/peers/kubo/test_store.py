@@ -41,7 +41,7 @@ def test_45_mib_go_through(node: Node) -> None:
 
 
 def test_repeated_blocks_come_back(node: Node) -> None:
-    """A repeated block, which the node sends once, is read again where it repeats."""
+    """The node sends a repeated block once; the file contains it at every repetition."""
     data = padded("repeated")
     cid = node.store.put(io.BytesIO(data))
     assert read_whole(node.store, cid, size=len(data)) == data

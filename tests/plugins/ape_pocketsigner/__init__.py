@@ -89,7 +89,7 @@ class PocketAccount(AccountAPI):
 
 
 class PocketContainer(AccountContainerAPI):
-    """The accounts that were added."""
+    """The added accounts."""
 
     @property
     def aliases(self) -> Iterator[str]:
@@ -102,7 +102,7 @@ class PocketContainer(AccountContainerAPI):
         return (PocketAccount(account_file_path=path) for path in self._files)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of accounts."""
         return len(list(self._files))
 
     @property
@@ -112,10 +112,10 @@ class PocketContainer(AccountContainerAPI):
 
 @plugins.register(AccountPlugin)
 def account_types() -> tuple[type[AccountContainerAPI], type[AccountAPI]]:
-    """What Ape asks a plugin for."""
+    """The types that the plugin registers with Ape."""
     return PocketContainer, PocketAccount
 
 
 def _number(number: int, device: dict[str, Any]) -> bytes:
-    """The device's numbers as bytes, which some plugins strip of leading zeros."""
+    """A number of a signature as bytes; some plugins strip the leading zeros."""
     return bytes(HexBytes(number)) if device.get("short") else number.to_bytes(32, "big")
