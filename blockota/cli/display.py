@@ -85,7 +85,7 @@ def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[
         total: bytes of the whole, if known.
 
     Yields:
-        A function that takes the bytes done so far.
+        A function to call with the number of bytes processed so far.
     """
     console = session.err
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn

@@ -192,7 +192,7 @@ def test_a_folder_without_permission_is_told(forbidden: Path) -> None:
 def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only: None) -> None:
     """When a block cannot be written to its end, nothing of it is left, and the error has the reason.
 
-    A smaller block that was on its way meanwhile may be there, whole, unpinned, and to be removed.
+    A smaller block that another thread was writing may remain: complete, unpinned, and removable.
     """
     del small_files_only
     with pytest.raises(StoreError, match=r"cannot be used: File too large\. .*free space"):
