@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from itertools import chain
@@ -147,15 +148,26 @@ def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None
         What became of each, in any order.
     """
     if workers == 1:
-        logging.getLogger("firmware_host.simulator").setLevel(logging.CRITICAL)
         # Power cuts of the host are not simulated, so the journal need not reach the disk.
-        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        with _silent_simulator(), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
             alone = partial(run, spoil=spoil) if spoil else run
             yield from (alone(case, Path(folder)) for case in chosen)
         return
     parts = [chosen[at::PARTS] for at in range(PARTS)]
     with get_context("spawn").Pool(workers) as pool:
         yield from chain.from_iterable(pool.imap_unordered(_run_all, parts))
+
+
+@contextmanager
+def _silent_simulator() -> Iterator[None]:
+    logger = logging.getLogger("firmware_host.simulator")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        # In a test run, later tests of the same process read the simulator's warnings.
+        logger.setLevel(before)
 
 
 def _run_all(chosen: Sequence[Case]) -> list[Outcome]:

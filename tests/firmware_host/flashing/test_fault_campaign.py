@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,14 @@ def test_no_single_fault_leads_to_a_wrong_report() -> None:
     assert len(outcomes) == len(chosen)
     assert not [(str(outcome.case), outcome.wrong) for outcome in outcomes if outcome.wrong]
     assert {outcome.end for outcome in outcomes} > {"done", "failed, resumed: done"}
+
+
+def test_the_simulators_log_level_is_restored() -> None:
+    """The campaign silences the simulator's log only while it runs."""
+    logger = logging.getLogger("firmware_host.simulator")
+    before = logger.level
+    assert list(campaign([], workers=1)) == []
+    assert logger.level == before
 
 
 def test_the_campaign_draws_every_kind_at_every_scene_and_the_same_again() -> None:
