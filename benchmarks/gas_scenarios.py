@@ -120,22 +120,28 @@ def replication(agreements: Deployed, number: int, vendor: Actor) -> Costs:
         if actor is vendor or vendor.way == DIRECT:
             costs.append((agreements, label, gas))
 
+    def own(agreement: int) -> tuple[Any, ...]:
+        return agreement, PRODUCT, version(number)
+
+    def terms(agreement: int) -> tuple[Any, ...]:
+        return agreement, broker.address, PRODUCT, version(number), FOREVER
+
     for earlier in range(1, number):
         agreements.by(broker, "propose", PRODUCT, version(earlier), FOREVER)
     measure(broker, "propose", PRODUCT, version(number), FOREVER)
-    measure(vendor, "accept", number)
-    measure(broker, "announce, first", number, URI)
-    measure(broker, "announce, again", number, URI[::-1])
+    measure(vendor, "accept", *terms(number))
+    measure(broker, "announce, first", *own(number), URI)
+    measure(broker, "announce, again", *own(number), URI[::-1])
     for label, arguments in reading_agreements(number, broker.address):
         measure(broker, label, *arguments)
-    measure(vendor, "terminate", number)
+    measure(vendor, "terminate", *terms(number))
     agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
-    measure(vendor, "decline", number + 1)
+    measure(vendor, "decline", *terms(number + 1))
     agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
-    measure(broker, "withdraw, proposed", number + 2)
+    measure(broker, "withdraw, proposed", *own(number + 2))
     agreements.by(broker, "propose", PRODUCT, version(number), FOREVER)
-    agreements.by(vendor, "accept", number + 3)
-    measure(broker, "withdraw, accepted", number + 3)
+    agreements.by(vendor, "accept", *terms(number + 3))
+    measure(broker, "withdraw, accepted", *own(number + 3))
     return costs
 
 

@@ -62,9 +62,10 @@ contract FirmwareReplication is IFirmwareReplication {
     }
 
     /// @inheritdoc IFirmwareReplication
-    function accept(uint64 id) external {
+    function accept(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external {
         Entry storage entry = _known(id);
         _requireVendor();
+        _requireSame(id, entry, broker, product, version, expiresAt);
         require(entry.status == Status.Proposed, WrongAgreementStatus(id, entry.status));
         require(!_isExpired(entry), AgreementExpired(id, entry.expiresAt));
         _requireServable(entry.product, entry.version);
@@ -72,17 +73,19 @@ contract FirmwareReplication is IFirmwareReplication {
     }
 
     /// @inheritdoc IFirmwareReplication
-    function decline(uint64 id) external {
+    function decline(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external {
         Entry storage entry = _known(id);
         _requireVendor();
+        _requireSame(id, entry, broker, product, version, expiresAt);
         require(entry.status == Status.Proposed, WrongAgreementStatus(id, entry.status));
         _decline(id, entry);
     }
 
     /// @inheritdoc IFirmwareReplication
-    function announce(uint64 id, string calldata uri) external {
+    function announce(uint64 id, bytes32 product, uint64 version, string calldata uri) external {
         Entry storage entry = _known(id);
         _requireBroker(id, entry);
+        _requireSame(id, entry, msg.sender, product, version, entry.expiresAt);
         require(entry.status == Status.Accepted, WrongAgreementStatus(id, entry.status));
         require(!_isExpired(entry), AgreementExpired(id, entry.expiresAt));
         uint256 length = bytes(uri).length;
@@ -91,17 +94,19 @@ contract FirmwareReplication is IFirmwareReplication {
     }
 
     /// @inheritdoc IFirmwareReplication
-    function withdraw(uint64 id) external {
+    function withdraw(uint64 id, bytes32 product, uint64 version) external {
         Entry storage entry = _known(id);
         _requireBroker(id, entry);
+        _requireSame(id, entry, msg.sender, product, version, entry.expiresAt);
         require(_isOpen(entry), WrongAgreementStatus(id, entry.status));
         _withdraw(id, entry);
     }
 
     /// @inheritdoc IFirmwareReplication
-    function terminate(uint64 id) external {
+    function terminate(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external {
         Entry storage entry = _known(id);
         _requireVendor();
+        _requireSame(id, entry, broker, product, version, expiresAt);
         require(entry.status == Status.Accepted, WrongAgreementStatus(id, entry.status));
         _terminate(id, entry);
     }
@@ -216,6 +221,25 @@ contract FirmwareReplication is IFirmwareReplication {
 
     function _requireBroker(uint64 id, Entry storage entry) private view {
         require(msg.sender == entry.broker, NotTheBroker(id, msg.sender, entry.broker));
+    }
+
+    /// @dev Requires that the agreement is the one that the caller was shown. After a reorganisation its number can
+    /// belong to the proposal of another broker.
+    function _requireSame(
+        uint64 id,
+        Entry storage entry,
+        address broker,
+        bytes32 product,
+        uint64 version,
+        uint40 expiresAt
+    ) private view {
+        require(
+            entry.broker == broker &&
+                entry.product == product &&
+                entry.version == version &&
+                entry.expiresAt == expiresAt,
+            AgreementDiffers(id, entry.broker, entry.product, entry.version, entry.expiresAt)
+        );
     }
 
     /// @dev Requires that the release is on record and not revoked.

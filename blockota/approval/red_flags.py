@@ -22,7 +22,8 @@ grown           an image is more than `MUCH_LARGER` times as large as the newest
 ownership       the contract would get another owner, or none
 floor           the floor would leave nothing to install
 pairing         a product would be paired with other hardware than before
-agreement       the agreement does not exist, or its status does not allow the decision
+agreement       the agreement does not exist, is another one than the call names, or its status does not allow
+                the decision
 owner           the Safe would get an additional owner
 swap            an owner of the Safe would be replaced
 threshold       fewer signatures than today would be enough, or a single one
@@ -40,7 +41,7 @@ from blockota.approval.intent import SAFE
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
 from blockota.errors import Action, ProposalError
-from blockota.model.agreement import AgreementStatus
+from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Region, Version, product_name, show_time
 
 FAR_EXPIRY = 30 * 86400
@@ -203,7 +204,7 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     if name == "pairOem":
         yield from _of_pairing(arguments, view)
     if call.contract == "FirmwareReplication":
-        yield from _of_agreement(name, arguments["id"], view=view)
+        yield from _of_agreement(name, arguments, view=view)
     if name == "addOwnerWithThreshold":
         yield RedFlag("owner", f"it makes {arguments['owner']} an owner, beside the {len(view.safe.owners)} of today")
     if name == "swapOwner":
@@ -237,13 +238,24 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
         )
 
 
-def _of_agreement(name: str, number: int, *, view: ChainView) -> Iterator[RedFlag]:
+def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> Iterator[RedFlag]:
     """Flag a decision that cannot apply today: a broker could create or change the agreement after the signature."""
-    agreement, wanted = view.agreement(number), _STATUS_BEFORE.get(name)
+    number, wanted = arguments["id"], _STATUS_BEFORE.get(name)
+    agreement = view.agreement(number)
     if agreement is None:
         yield RedFlag("agreement", f"agreement {number} does not exist; the next broker's offer could get this number")
+    elif not _is_named(agreement, arguments):
+        yield RedFlag("agreement", f"agreement {number} on the chain is another one than the call names")
     elif agreement.status is not wanted:
         yield RedFlag("agreement", f"agreement {number} is {agreement.status}, so {name} does not apply")
+
+
+def _is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
+    """Whether a call has the terms of the agreement of its number."""
+    terms = (agreement.broker, agreement.product, agreement.version.packed, agreement.expires_at)
+    names = ("broker", "product", "version", "expiresAt")
+    broker, product, version, expires_at = (arguments.get(name) for name in names)
+    return terms == (broker, product_name(product) if product else None, version, expires_at)
 
 
 def _of_threshold(wanted: int, view: ChainView) -> Iterator[RedFlag]:

@@ -109,6 +109,12 @@ REFUSALS: Mapping[str, Refusal] = {
     "AgreementUnknown": Refusal(
         "there is no agreement {id}", "none was proposed under this number", "check the number", Action.LIST_AGREEMENTS
     ),
+    "AgreementDiffers": Refusal(
+        "agreement {id} is not the one that was decided on",
+        "on record it is that of {broker} on {product} {version} until {expiresAt}: the chain was reorganised",
+        "look at the agreements again, and decide anew",
+        Action.LIST_AGREEMENTS,
+    ),
     "WrongAgreementStatus": Refusal(
         "agreement {id} does not allow that", "it is {status}", "check its status", Action.LIST_AGREEMENTS
     ),

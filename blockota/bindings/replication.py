@@ -64,33 +64,38 @@ class ReplicationContract(Contract):
                 return int(event.arguments["id"]), receipt
         raise AssertionError("the contract emits AgreementProposed for every proposal")
 
-    def announce(self, account: BaseAccount, number: int, *, uri: str) -> Receipt:
+    def announce(self, account: BaseAccount, agreement: Agreement, *, uri: str) -> Receipt:
         """Announce the URL of the replica of an accepted agreement, as its broker."""
-        return self._send(account, "announce", number, uri)
+        return self._send(account, "announce", *_release_named(agreement), uri)
 
-    def is_announcing(self, sender: str, number: int, *, uri: str) -> bool:
+    def is_announcing(self, agreement: Agreement, *, uri: str) -> bool:
         """Whether the journal has this announcement, so that `announce` would continue with it."""
-        data = interface(self.NAME).encode_call("announce", number, uri)
-        return self.chain.is_sending(sender, data, to=self.address)
+        data = interface(self.NAME).encode_call("announce", *_release_named(agreement), uri)
+        return self.chain.is_sending(agreement.broker, data, to=self.address)
 
-    def withdraw(self, account: BaseAccount, number: int) -> Receipt:
+    def withdraw(self, account: BaseAccount, agreement: Agreement) -> Receipt:
         """End a proposal or an agreement, as its broker."""
-        return self._send(account, "withdraw", number)
+        return self._send(account, "withdraw", *_release_named(agreement))
 
 
-def accept_call(number: int) -> bytes:
-    """Calldata by which the vendor accepts a proposal."""
-    return interface(ReplicationContract.NAME).encode_call("accept", number)
+def decision_call(decision: str, agreement: Agreement) -> bytes:
+    """Calldata by which the vendor decides on an agreement.
+
+    It names all terms of the agreement: after a reorganisation the number can be that of another broker's proposal,
+    and the contract then refuses.
+
+    Args:
+        decision: accept, decline or terminate.
+        agreement: the agreement that the owners are shown.
+    """
+    key, version = product_key(agreement.product), agreement.version.packed
+    terms = (agreement.number, agreement.broker, key, version, agreement.expires_at)
+    return interface(ReplicationContract.NAME).encode_call(decision, *terms)
 
 
-def decline_call(number: int) -> bytes:
-    """Calldata by which the vendor declines a proposal."""
-    return interface(ReplicationContract.NAME).encode_call("decline", number)
-
-
-def terminate_call(number: int) -> bytes:
-    """Calldata by which the vendor ends an agreement."""
-    return interface(ReplicationContract.NAME).encode_call("terminate", number)
+def _release_named(agreement: Agreement) -> tuple[int, bytes, int]:
+    """The arguments by which a broker names its agreement."""
+    return agreement.number, product_key(agreement.product), agreement.version.packed
 
 
 def _agreement(record: dict[str, Any]) -> Agreement | None:

@@ -36,15 +36,16 @@ def offer(
     return find_agreement(contract, number)
 
 
-def announce(contract: ReplicationContract, account: BaseAccount, *, number: int, uri: str) -> Receipt:
+def announce(contract: ReplicationContract, account: BaseAccount, *, agreement: Agreement, uri: str) -> Receipt:
     """Announce the URL of a replica.
 
     Raises:
         UsageError: gateways could not use the URL.
-        ContractRefusalError: the agreement is not accepted, has expired, or is another broker's.
+        ContractRefusalError: the agreement is not accepted, has expired, is another broker's, or the number is now
+            that of another agreement.
     """
     check_uri(uri)
-    return contract.announce(account, number, uri=uri)
+    return contract.announce(account, agreement, uri=uri)
 
 
 def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
@@ -129,8 +130,7 @@ class AgreementReader:
                 Claim(claim.release, manifest, agreement),
                 newest,
                 self._replicas(agreement, block=reading.block),
-                is_announcing=bool(url)
-                and self._replication.is_announcing(agreement.broker, agreement.number, uri=url),
+                is_announcing=bool(url) and self._replication.is_announcing(agreement, uri=url),
             )
 
     def _replicas(self, own: Agreement, *, block: int) -> tuple[str, ...]:

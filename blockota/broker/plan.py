@@ -126,12 +126,12 @@ class Announce:
     """Announce where a release is served, once its image is kept.
 
     Attributes:
-        number: the agreement.
+        agreement: the agreement at the newest block.
         url: the URL.
         file: the image.
     """
 
-    number: int
+    agreement: Agreement
     url: str
     file: ReleaseFile
 
@@ -186,7 +186,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
         is_due = base_url(one.newest.uri) != url or one.is_announcing
         is_open = one.newest.status is AgreementStatus.ACCEPTED and one.claim.release.cid not in withheld
         if url and is_open and is_due:
-            steps.append(Announce(one.newest.number, url, next(one.claim.files())))
+            steps.append(Announce(one.newest, url, next(one.claim.files())))
     return tuple(steps)
 
 

@@ -249,12 +249,15 @@ class BrokerSync:
 
     def _announce(self, step: Announce) -> Done:
         if self.account is None:
-            return Done("not announced", step.file.label, f"agreement {step.number} at {step.url}: no key was given")
-        receipt = agreements.announce(self.replication, self.account, number=step.number, uri=step.url)
-        self.state.put_announcement(step.number, step.url, transaction=receipt.transaction, block=receipt.block_number)
+            return Done(
+                "not announced", step.file.label, f"agreement {step.agreement.number} at {step.url}: no key was given"
+            )
+        number = step.agreement.number
+        receipt = agreements.announce(self.replication, self.account, agreement=step.agreement, uri=step.url)
+        self.state.put_announcement(number, step.url, transaction=receipt.transaction, block=receipt.block_number)
         if self.facts:
-            self.facts = self.facts.with_announcement(step.number, step.url)
-        return Done("announced", step.file.label, f"agreement {step.number} at {step.url}")
+            self.facts = self.facts.with_announcement(number, step.url)
+        return Done("announced", step.file.label, f"agreement {number} at {step.url}")
 
 
 def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,9 +63,7 @@ def accept(session: Session, /, number: int, proposing: ProposalOptions) -> None
     \b
     Example:  blockota replica accept 3 -o accept-3.json
     """
-    from blockota.bindings.replication import accept_call
-
-    _decide(session, number, call=accept_call, proposing=proposing)
+    _decide(session, number, "accept", proposing)
 
 
 @replica.command()
@@ -78,9 +76,7 @@ def decline(session: Session, /, number: int, proposing: ProposalOptions) -> Non
     \b
     Example:  blockota replica decline 3 -o decline-3.json
     """
-    from blockota.bindings.replication import decline_call
-
-    _decide(session, number, call=decline_call, proposing=proposing)
+    _decide(session, number, "decline", proposing)
 
 
 @replica.command()
@@ -93,9 +89,7 @@ def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> N
     \b
     Example:  blockota replica terminate 3 -o terminate-3.json
     """
-    from blockota.bindings.replication import terminate_call
-
-    _decide(session, number, call=terminate_call, proposing=proposing)
+    _decide(session, number, "terminate", proposing)
 
 
 @replica.command()
@@ -111,7 +105,9 @@ def announce(session: Session, /, number: int, uri: str, key: str, password_fd: 
     """
     from blockota.broker import agreements as broker
 
-    broker.announce(session.replication, open_key(session.settings.chain_id, key, password_fd), number=number, uri=uri)
+    account = open_key(session.settings.chain_id, key, password_fd)
+    agreement = broker.find_agreement(session.replication, number)
+    broker.announce(session.replication, account, agreement=agreement, uri=uri)
     sentence = f"agreement {number} is served from {uri}"
     session.result(broker.find_agreement(session.replication, number).as_fields(), lambda: session.done(sentence))
 
@@ -128,7 +124,8 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
     """
     from blockota.broker.agreements import find_agreement
 
-    session.replication.withdraw(open_key(session.settings.chain_id, key, password_fd), number)
+    account = open_key(session.settings.chain_id, key, password_fd)
+    session.replication.withdraw(account, find_agreement(session.replication, number))
     fields = find_agreement(session.replication, number).as_fields()
     session.result(fields, lambda: session.done(f"agreement {number} is withdrawn"))
 
@@ -257,15 +254,16 @@ def _probe_fields(one: Probe) -> dict[str, Any]:
     }
 
 
-def _decide(session: Session, number: int, *, call: Callable[[int], bytes], proposing: ProposalOptions) -> None:
+def _decide(session: Session, number: int, decision: str, proposing: ProposalOptions) -> None:
+    from blockota.bindings.replication import decision_call
     from blockota.broker.agreements import find_agreement
     from blockota.vendor.propose import propose as propose_to_safe
 
     replication = session.replication
-    find_agreement(replication, number)
+    call = decision_call(decision, find_agreement(replication, number))
 
     def make(reason: Reason) -> Proposal:
-        return propose_to_safe(session.contract, call(number), reason=reason, target=replication.address)
+        return propose_to_safe(session.contract, call, reason=reason, target=replication.address)
 
     save_proposal(session, make, proposing)
 

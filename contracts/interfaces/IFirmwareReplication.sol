@@ -5,12 +5,13 @@ pragma solidity 0.8.28;
 /// @notice A broker proposes to serve a release until a given time. The vendor accepts or declines. The broker of an
 /// accepted agreement announces the URL of its replica. Replicas are not trusted: clients verify the bytes against
 /// `IBlockOTA`.
-/// @dev The vendor is the current owner of BlockOTA (its Safe). A broker is any account that proposes.
-/// Expiry is not stored: an agreement is expired from `expiresAt` on, in any status. An expired agreement serves
-/// nothing and can be neither accepted nor announced. A release that is revoked in BlockOTA has no replicas.
-/// Ids are assigned in sequence from 1; 0 means "none". Versions are packed semver and times are Unix seconds, as in
-/// `IBlockOTA`. Getters do not revert for unknown keys: they return an empty record (status `None`, id 0) or an empty
-/// list.
+/// @dev The vendor is the current owner of BlockOTA (its Safe). A broker is any account that proposes. Expiry is not
+/// stored: an agreement is expired from `expiresAt` on, in any status. An expired agreement serves nothing and can be
+/// neither accepted nor announced. A release that is revoked in BlockOTA has no replicas. Ids are assigned in sequence
+/// from 1; 0 means "none". A reorganisation can give an id to another proposal, so calls that act on an agreement also
+/// name what the caller knows of it, and revert if the record differs. Versions are packed semver and times are Unix
+/// seconds, as in `IBlockOTA`. Getters do not revert for unknown keys: they return an empty record (status `None`, id
+/// 0) or an empty list.
 interface IFirmwareReplication {
     /// @notice Status of an agreement. Proposed becomes Accepted, Declined or Withdrawn; Accepted becomes Withdrawn or
     /// Terminated. Declined, Withdrawn and Terminated are final.
@@ -83,6 +84,9 @@ interface IFirmwareReplication {
     /// @notice The agreement does not exist.
     error AgreementUnknown(uint64 id);
 
+    /// @notice The agreement is not the one that the call describes. The values are those on record.
+    error AgreementDiffers(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt);
+
     /// @notice The status of the agreement does not allow the call.
     error WrongAgreementStatus(uint64 id, Status status);
 
@@ -115,34 +119,50 @@ interface IFirmwareReplication {
 
     /// @notice Accepts a proposal.
     /// @param id Number of the agreement.
+    /// @param broker Its broker.
+    /// @param product Its product.
+    /// @param version Packed semver of its release.
+    /// @param expiresAt Its expiry.
     /// @dev Emits `AgreementAccepted`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
-    /// `WrongAgreementStatus`, `AgreementExpired` or `ReleaseRevokedAlready`.
-    function accept(uint64 id) external;
+    /// `AgreementDiffers`, `WrongAgreementStatus`, `AgreementExpired` or `ReleaseRevokedAlready`.
+    function accept(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external;
 
     /// @notice Declines a proposal.
     /// @param id Number of the agreement.
-    /// @dev Emits `AgreementDeclined`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor` or
-    /// `WrongAgreementStatus`.
-    function decline(uint64 id) external;
+    /// @param broker Its broker.
+    /// @param product Its product.
+    /// @param version Packed semver of its release.
+    /// @param expiresAt Its expiry.
+    /// @dev Emits `AgreementDeclined`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
+    /// `AgreementDiffers` or `WrongAgreementStatus`.
+    function decline(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external;
 
     /// @notice Announces the URL of the replica of an accepted agreement, for the first time or because it changed.
     /// @param id Number of the agreement.
+    /// @param product Its product.
+    /// @param version Packed semver of its release.
     /// @param uri URL of the replica, 1 to 256 bytes. The contract does not interpret it; clients must validate it.
     /// @dev Emits `ReplicaAnnounced`. Only the broker may call it. Reverts with `AgreementUnknown`, `NotTheBroker`,
-    /// `WrongAgreementStatus`, `AgreementExpired` or `InvalidUriLength`.
-    function announce(uint64 id, string calldata uri) external;
+    /// `AgreementDiffers`, `WrongAgreementStatus`, `AgreementExpired` or `InvalidUriLength`.
+    function announce(uint64 id, bytes32 product, uint64 version, string calldata uri) external;
 
     /// @notice Ends the caller's proposal or accepted agreement, expired or not.
     /// @param id Number of the agreement.
-    /// @dev Emits `AgreementWithdrawn`. Only the broker may call it. Reverts with `AgreementUnknown`, `NotTheBroker` or
-    /// `WrongAgreementStatus`.
-    function withdraw(uint64 id) external;
+    /// @param product Its product.
+    /// @param version Packed semver of its release.
+    /// @dev Emits `AgreementWithdrawn`. Only the broker may call it. Reverts with `AgreementUnknown`, `NotTheBroker`,
+    /// `AgreementDiffers` or `WrongAgreementStatus`.
+    function withdraw(uint64 id, bytes32 product, uint64 version) external;
 
     /// @notice Ends an accepted agreement, expired or not.
     /// @param id Number of the agreement.
-    /// @dev Emits `AgreementTerminated`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`
-    /// or `WrongAgreementStatus`.
-    function terminate(uint64 id) external;
+    /// @param broker Its broker.
+    /// @param product Its product.
+    /// @param version Packed semver of its release.
+    /// @param expiresAt Its expiry.
+    /// @dev Emits `AgreementTerminated`. Only the vendor may call it. Reverts with `AgreementUnknown`, `NotTheVendor`,
+    /// `AgreementDiffers` or `WrongAgreementStatus`.
+    function terminate(uint64 id, address broker, bytes32 product, uint64 version, uint40 expiresAt) external;
 
     /// @notice The BlockOTA contract whose releases are served.
     /// @return account Address of BlockOTA. It never changes.

@@ -17,6 +17,7 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import FAR_EXPIRY, FAR_POSTPONED, MUCH_LARGER, OLD_VIEW, SLOW_CLOCK, RedFlag, red_flags
 from blockota.approval.safe_transaction import CALL, DELEGATECALL
 from blockota.bindings.block_ota import pair_call, publish_call, revoke_call
+from blockota.bindings.replication import decision_call
 from blockota.errors import ProposalError
 from blockota.formats.abi import encode_signature_call, interface
 from blockota.keys import dev_account
@@ -74,9 +75,10 @@ def safe_call(function: str, *arguments: Any) -> Proposal:
     return proposal_with(to=SAFE, data=interface(SAFE_INTERFACE).encode_call(function, *arguments))
 
 
-def replication_call(function: str, *arguments: Any) -> Proposal:
-    """Return a proposal about an agreement."""
-    return proposal_with(to=REPLICATION, data=interface("FirmwareReplication").encode_call(function, *arguments))
+def decision(verb: str, number: int, **changes: Any) -> Proposal:
+    """Return a proposal to accept, decline or terminate an agreement, with its terms or changed ones."""
+    shown = replace(agreement(number, AgreementStatus.PROPOSED), **changes)
+    return proposal_with(to=REPLICATION, data=decision_call(verb, shown))
 
 
 NEW_OWNER = dev_account(9).address
@@ -94,9 +96,9 @@ GOOD: Mapping[str, Proposal] = {
     "pause": proposal_with(data=vendor_call("pause")),
     "resume": proposal_with(data=vendor_call("resume")),
     "take over": proposal_with(data=vendor_call("acceptOwnership")),
-    "accept": replication_call("accept", 1),
-    "decline": replication_call("decline", 1),
-    "terminate": replication_call("terminate", 2),
+    "accept": decision("accept", 1),
+    "decline": decision("decline", 1),
+    "terminate": decision("terminate", 2),
     "remove an owner": safe_call("removeOwner", SENTINEL, OWNERS[0], 2),
     "raise the threshold": safe_call("changeThreshold", 3),
     "reject": proposal_with(to=SAFE, data=b""),
@@ -125,7 +127,7 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
     "gas of a rejection": (proposal_with(to=SAFE, data=b"", safe_tx_gas=1), ["refund", "selector"]),
     "a look-alike contract": (proposal_with(to=OTHER_PLACE), ["target"]),
     "a call of the other contract": (proposal_with(to=REPLICATION), ["target"]),
-    "an agreement at the contract": (replace(replication_call("accept", 1), to=CONTRACT), ["target"]),
+    "an agreement at the contract": (replace(decision("accept", 1), to=CONTRACT), ["target"]),
     "a foreign function": (proposal_with(data=TRANSFER), ["selector"]),
     "trailing bytes": (proposal_with(data=proposal_with().data + b"\0"), ["selector"]),
     "no calldata": (proposal_with(data=b""), ["selector"]),
@@ -164,9 +166,13 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
     "threshold 1": (safe_call("changeThreshold", 1), ["threshold"]),
     "another owner of the Safe": (safe_call("addOwnerWithThreshold", NEW_OWNER, 2), ["owner"]),
     "threshold 1 with a new owner": (safe_call("addOwnerWithThreshold", NEW_OWNER, 1), ["owner", "threshold"]),
-    "an agreement that does not exist": (replication_call("accept", 3), ["agreement"]),
-    "accepting twice": (replication_call("accept", 2), ["agreement"]),
-    "terminating what was not accepted": (replication_call("terminate", 1), ["agreement"]),
+    "an agreement of another broker": (decision("accept", 1, broker=OWNERS[0]), ["agreement"]),
+    "an agreement on another product": (decision("decline", 1, product="other"), ["agreement"]),
+    "an agreement on another release": (decision("terminate", 2, version=Version(1, 2, 0)), ["agreement"]),
+    "an agreement of another duration": (decision("accept", 1, expires_at=NOW + 1), ["agreement"]),
+    "an agreement that does not exist": (decision("accept", 3), ["agreement"]),
+    "accepting twice": (decision("accept", 2), ["agreement"]),
+    "terminating what was not accepted": (decision("terminate", 1), ["agreement"]),
     "a getter": (proposal_with(data=vendor_call("paused")), ["selector"]),
     "nothing to publish": (proposal_with(data=publish_call([])), ["selector"]),
     "a product that nobody paired": (publishing(image(Version(1, 0, 0), product="third")), ["unpaired"]),
@@ -230,7 +236,7 @@ def test_a_multisend_is_flagged(operation: int) -> None:
 
 def test_agreements_need_a_replication_contract() -> None:
     """Without a replication contract in the view, every address is flagged."""
-    assert flags(replication_call("accept", 1), replace(VIEW, replication=None)) == ["target"]
+    assert flags(decision("accept", 1), replace(VIEW, replication=None)) == ["target"]
 
 
 def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call, revoke_call
-from blockota.bindings.replication import ReplicationContract, accept_call
+from blockota.bindings.replication import ReplicationContract, decision_call
 from blockota.bindings.serving_rights import Reading, RightsReader
 from blockota.chain import BlockHead, Chain, Log
 from blockota.chain.follow import Follower
@@ -123,8 +123,10 @@ def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
     made = scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
     expires_at = scene.chain.head().time + 3600
     scene.replication.propose(scene.cast.broker, PRODUCT.name, version=made.version, expires_at=expires_at)
+    proposed = scene.replication.agreement(1)
+    assert proposed
     reader = scene.broker()
-    scene.send(accept_call(1), to=scene.replication.address)
+    scene.send(decision_call("accept", proposed), to=scene.replication.address)
     scene.mine(DEPTH - 1)
     assert rights(reader).roots == {}
     scene.mine(1)

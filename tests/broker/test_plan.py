@@ -100,7 +100,7 @@ def test_one_good_agreement_is_enough_to_keep_a_file() -> None:
     old = facts_of(replace(AGREEMENT, status=AgreementStatus.TERMINATED, uri=URL))
     new = facts_of(replace(AGREEMENT, number=2))
     found = steps(old, new, memory=remembered(Stage.PINNED))
-    assert found == (Announce(2, URL, IMAGE),)
+    assert found == (Announce(new.newest, URL, IMAGE),)
 
 
 def test_drops_come_first_and_know_what_to_keep() -> None:
@@ -119,7 +119,7 @@ def test_it_is_announced_where_it_is_not_yet(uri: str, *, is_announcing: bool, i
     """A URL that the newest block has is not announced again; an announcement in the journal is finished."""
     agreed = replace(AGREED, newest=replace(AGREEMENT, uri=uri), is_announcing=is_announcing)
     found = steps(agreed, memory=remembered(Stage.PINNED))
-    assert found == ((Announce(1, URL, IMAGE),) if is_sent else ())
+    assert found == ((Announce(agreed.newest, URL, IMAGE),) if is_sent else ())
 
 
 @pytest.mark.parametrize("status", [status for status in AgreementStatus if status is not AgreementStatus.ACCEPTED])

@@ -96,6 +96,41 @@ contract CheckFirmwareReplication is HalmosCheck {
         assert(_entryWord(_replication, 0, 0) == 0);
     }
 
+    function check_R9_aDecisionNamesTheRecordedAgreement(
+        address sender,
+        uint64 id,
+        address broker,
+        bytes32 product,
+        uint64 version,
+        uint40 expiresAt,
+        uint256 choice
+    ) external {
+        (bytes32 first, bytes32 itsProduct, bytes32 third) = _words(id);
+        bytes4 selector = IFirmwareReplication.accept.selector;
+        if (choice == 1) selector = IFirmwareReplication.decline.selector;
+        if (choice == 2) selector = IFirmwareReplication.terminate.selector;
+        bytes memory data = abi.encodeWithSelector(selector, id, broker, product, version, expiresAt);
+        vm.prank(sender);
+        (bool done, ) = _replication.call(data);
+        vm.assume(done);
+        bool sameRelease = _both(itsProduct == product, uint64(uint256(third)) == version);
+        uint256 recorded = uint256(first) & TERMS;
+        assert(_both(sameRelease, recorded == uint256(uint160(broker)) | (uint256(expiresAt) << 160)));
+    }
+
+    function check_R9_theBrokerNamesTheRecordedRelease(
+        address sender,
+        uint64 id,
+        bytes32 product,
+        uint64 version
+    ) external {
+        (, bytes32 itsProduct, bytes32 third) = _words(id);
+        vm.prank(sender);
+        (bool done, ) = _replication.call(abi.encodeCall(IFirmwareReplication.withdraw, (id, product, version)));
+        vm.assume(done);
+        assert(_both(itsProduct == product, uint64(uint256(third)) == version));
+    }
+
     /// @dev Must fail: proves that the assumption of R1 and R2 allows a vendor other than the deployer to accept.
     /// @custom:halmos --early-exit
     function check_reachable_anotherVendorAccepts(address sender, uint64 id) external {

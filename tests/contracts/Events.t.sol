@@ -42,29 +42,29 @@ contract Events is ForgeTest {
 
         EVENTS.expectEmit(address(_replication));
         emit IFirmwareReplication.AgreementAccepted(1, PRODUCT, BROKER, VERSION);
-        _replication.accept(1);
+        _replication.accept(1, BROKER, PRODUCT, VERSION, EXPIRY);
 
         EVENTS.expectEmit(address(_replication));
         emit IFirmwareReplication.ReplicaAnnounced(1, PRODUCT, BROKER, VERSION, URI);
         vm.prank(BROKER);
-        _replication.announce(1, URI);
+        _replication.announce(1, PRODUCT, VERSION, URI);
 
         EVENTS.expectEmit(address(_replication));
         emit IFirmwareReplication.AgreementTerminated(1, PRODUCT, BROKER, VERSION);
-        _replication.terminate(1);
+        _replication.terminate(1, BROKER, PRODUCT, VERSION, EXPIRY);
     }
 
     function test_R1_aProposalIsDeclinedOrWithdrawn() external {
         _propose();
         EVENTS.expectEmit(address(_replication));
         emit IFirmwareReplication.AgreementDeclined(1, PRODUCT, BROKER, VERSION);
-        _replication.decline(1);
+        _replication.decline(1, BROKER, PRODUCT, VERSION, EXPIRY);
 
         _propose();
         EVENTS.expectEmit(address(_replication));
         emit IFirmwareReplication.AgreementWithdrawn(2, PRODUCT, BROKER, VERSION);
         vm.prank(BROKER);
-        _replication.withdraw(2);
+        _replication.withdraw(2, PRODUCT, VERSION);
     }
 
     function _propose() private {

@@ -133,18 +133,28 @@ contract FirmwareReplicationInvariants is ForgeTest {
     }
 
     function _refuseTheVendorsCalls(uint64 id, address sender) private {
+        IFirmwareReplication.Agreement memory terms = _replication.agreement(id);
         bytes4 selector = IFirmwareReplication.NotTheVendor.selector;
         bytes memory refusal = abi.encodeWithSelector(selector, sender, _handler.vendor());
-        _expect(sender, address(_replication), abi.encodeCall(_replication.accept, (id)), refusal);
-        _expect(sender, address(_replication), abi.encodeCall(_replication.decline, (id)), refusal);
-        _expect(sender, address(_replication), abi.encodeCall(_replication.terminate, (id)), refusal);
+        bytes memory named = abi.encode(id, terms.broker, terms.product, terms.version, terms.expiresAt);
+        bytes4[3] memory decisions = [
+            _replication.accept.selector,
+            _replication.decline.selector,
+            _replication.terminate.selector
+        ];
+        for (uint256 i = 0; i < decisions.length; ++i) {
+            _expect(sender, address(_replication), bytes.concat(decisions[i], named), refusal);
+        }
     }
 
     function _refuseTheBrokersCalls(uint64 id, address broker, address sender) private {
+        IFirmwareReplication.Agreement memory terms = _replication.agreement(id);
         bytes4 selector = IFirmwareReplication.NotTheBroker.selector;
         bytes memory refusal = abi.encodeWithSelector(selector, id, sender, broker);
-        _expect(sender, address(_replication), abi.encodeCall(_replication.announce, (id, "x")), refusal);
-        _expect(sender, address(_replication), abi.encodeCall(_replication.withdraw, (id)), refusal);
+        bytes memory call = abi.encodeCall(_replication.announce, (id, terms.product, terms.version, "x"));
+        _expect(sender, address(_replication), call, refusal);
+        call = abi.encodeCall(_replication.withdraw, (id, terms.product, terms.version));
+        _expect(sender, address(_replication), call, refusal);
     }
 
     function _isOpen(IFirmwareReplication.Agreement memory one) private pure returns (bool) {

@@ -71,39 +71,53 @@ contract FirmwareReplicationHandler is ForgeTest {
     /// @notice Accepts a proposal that may not exist, usually as the vendor.
     function accept(uint256 who, uint256 seed) public {
         (uint64 id, address sender) = (_id(seed), _vendorOr(who));
-        IFirmwareReplication.Agreement memory terms = agreement(id);
-        bytes memory refusal = _decision(id, sender, IFirmwareReplication.Status.Proposed);
-        if (refusal.length == 0) refusal = _overdue(terms);
-        if (refusal.length == 0) refusal = _refusal(terms.product, terms.version);
+        IFirmwareReplication.Agreement memory shown = _shown(id, who);
+        bytes memory refusal = _decision(id, shown, sender, IFirmwareReplication.Status.Proposed);
+        if (refusal.length == 0) refusal = _overdue(shown);
+        if (refusal.length == 0) refusal = _refusal(shown.product, shown.version);
         if (refusal.length == 0) {
             _agreements[id - 1].status = IFirmwareReplication.Status.Accepted;
             accepted.push(id);
         }
-        _expect(sender, address(replication), abi.encodeCall(replication.accept, (id)), refusal);
+        bytes memory call = abi.encodeCall(
+            replication.accept,
+            (id, shown.broker, shown.product, shown.version, shown.expiresAt)
+        );
+        _expect(sender, address(replication), call, refusal);
     }
 
     /// @notice Declines a proposal that may not exist, usually as the vendor.
     function decline(uint256 who, uint256 seed) external {
         (uint64 id, address sender) = (_id(seed), _vendorOr(who));
-        bytes memory refusal = _decision(id, sender, IFirmwareReplication.Status.Proposed);
+        IFirmwareReplication.Agreement memory shown = _shown(id, who);
+        bytes memory refusal = _decision(id, shown, sender, IFirmwareReplication.Status.Proposed);
         if (refusal.length == 0) _agreements[id - 1].status = IFirmwareReplication.Status.Declined;
-        _expect(sender, address(replication), abi.encodeCall(replication.decline, (id)), refusal);
+        bytes memory call = abi.encodeCall(
+            replication.decline,
+            (id, shown.broker, shown.product, shown.version, shown.expiresAt)
+        );
+        _expect(sender, address(replication), call, refusal);
     }
 
     /// @notice Terminates an agreement that may not exist, usually as the vendor.
     function terminate(uint256 who, uint256 seed) external {
         (uint64 id, address sender) = (_id(seed), _vendorOr(who));
-        bytes memory refusal = _decision(id, sender, IFirmwareReplication.Status.Accepted);
+        IFirmwareReplication.Agreement memory shown = _shown(id, who);
+        bytes memory refusal = _decision(id, shown, sender, IFirmwareReplication.Status.Accepted);
         if (refusal.length == 0) _agreements[id - 1].status = IFirmwareReplication.Status.Terminated;
-        _expect(sender, address(replication), abi.encodeCall(replication.terminate, (id)), refusal);
+        bytes memory call = abi.encodeCall(
+            replication.terminate,
+            (id, shown.broker, shown.product, shown.version, shown.expiresAt)
+        );
+        _expect(sender, address(replication), call, refusal);
     }
 
     /// @notice Announces a URI that may be empty or too long, usually as the broker.
     function announce(uint256 who, uint256 seed, uint256 length) public {
         uint64 id = _id(seed);
-        (IFirmwareReplication.Agreement memory terms, address sender) = (agreement(id), _brokerOr(id, who));
+        (IFirmwareReplication.Agreement memory terms, address sender) = (_ownRelease(id, who), _brokerOr(id, who));
         string memory uri = _uri(length);
-        bytes memory refusal = _own(id, sender);
+        bytes memory refusal = _own(id, terms, sender);
         if (refusal.length == 0 && terms.status != IFirmwareReplication.Status.Accepted) refusal = _unfit(terms);
         if (refusal.length == 0) refusal = _overdue(terms);
         if (refusal.length == 0 && (bytes(uri).length == 0 || bytes(uri).length > 256)) {
@@ -111,17 +125,19 @@ contract FirmwareReplicationHandler is ForgeTest {
             refusal = abi.encodeWithSelector(selector, bytes(uri).length, 256);
         }
         if (refusal.length == 0) _agreements[id - 1].uri = uri;
-        _expect(sender, address(replication), abi.encodeCall(replication.announce, (id, uri)), refusal);
+        bytes memory call = abi.encodeCall(replication.announce, (id, terms.product, terms.version, uri));
+        _expect(sender, address(replication), call, refusal);
     }
 
     /// @notice Withdraws, usually as the broker.
     function withdraw(uint256 who, uint256 seed) external {
         uint64 id = _id(seed);
-        (IFirmwareReplication.Agreement memory terms, address sender) = (agreement(id), _brokerOr(id, who));
-        bytes memory refusal = _own(id, sender);
+        (IFirmwareReplication.Agreement memory terms, address sender) = (_ownRelease(id, who), _brokerOr(id, who));
+        bytes memory refusal = _own(id, terms, sender);
         if (refusal.length == 0 && !isOpen(terms.status)) refusal = _unfit(terms);
         if (refusal.length == 0) _agreements[id - 1].status = IFirmwareReplication.Status.Withdrawn;
-        _expect(sender, address(replication), abi.encodeCall(replication.withdraw, (id)), refusal);
+        bytes memory call = abi.encodeCall(replication.withdraw, (id, terms.product, terms.version));
+        _expect(sender, address(replication), call, refusal);
     }
 
     /// @notice Revokes a release in few of the calls only, so that most remain active.
@@ -252,24 +268,62 @@ contract FirmwareReplicationHandler is ForgeTest {
         return abi.encodeWithSelector(IFirmwareReplication.ReleaseRevokedAlready.selector, product, version);
     }
 
+    /// @dev Returns the agreement as the vendor's owners were shown it: in one of eight calls another one than recorded.
+    function _shown(uint64 id, uint256 seed) private view returns (IFirmwareReplication.Agreement memory terms) {
+        terms = agreement(id);
+        if ((seed / 64) % 8 != 0) return terms;
+        uint256 changed = (seed / 512) % 4;
+        if (changed == 0) terms.broker = address(uint160(terms.broker) ^ 1);
+        else if (changed == 1) ++terms.expiresAt;
+        else _change(terms, changed);
+    }
+
+    /// @dev Returns the agreement as its broker knows it: in one of eight calls of another release.
+    function _ownRelease(uint64 id, uint256 seed) private view returns (IFirmwareReplication.Agreement memory terms) {
+        terms = agreement(id);
+        if ((seed / 64) % 8 == 0) _change(terms, seed / 512);
+    }
+
+    function _change(IFirmwareReplication.Agreement memory terms, uint256 seed) private pure {
+        if (seed % 2 == 0) terms.product ^= bytes32(uint256(1));
+        else terms.version ^= 1;
+    }
+
     function _decision(
         uint64 id,
+        IFirmwareReplication.Agreement memory shown,
         address sender,
         IFirmwareReplication.Status needed
     ) private view returns (bytes memory) {
-        IFirmwareReplication.Agreement memory terms = agreement(id);
-        if (terms.id == 0) return abi.encodeWithSelector(IFirmwareReplication.AgreementUnknown.selector, id);
+        if (shown.id == 0) return abi.encodeWithSelector(IFirmwareReplication.AgreementUnknown.selector, id);
         if (sender != vendor) {
             return abi.encodeWithSelector(IFirmwareReplication.NotTheVendor.selector, sender, vendor);
         }
-        return terms.status == needed ? bytes("") : _unfit(terms);
+        if (!_isRecorded(shown)) return _differs(shown.id);
+        return shown.status == needed ? bytes("") : _unfit(shown);
     }
 
-    function _own(uint64 id, address sender) private view returns (bytes memory) {
-        address broker = agreement(id).broker;
-        if (broker == address(0)) return abi.encodeWithSelector(IFirmwareReplication.AgreementUnknown.selector, id);
-        if (sender == broker) return "";
-        return abi.encodeWithSelector(IFirmwareReplication.NotTheBroker.selector, id, sender, broker);
+    function _own(
+        uint64 id,
+        IFirmwareReplication.Agreement memory shown,
+        address sender
+    ) private view returns (bytes memory) {
+        if (shown.id == 0) return abi.encodeWithSelector(IFirmwareReplication.AgreementUnknown.selector, id);
+        address broker = agreement(shown.id).broker;
+        if (sender != broker) {
+            return abi.encodeWithSelector(IFirmwareReplication.NotTheBroker.selector, shown.id, sender, broker);
+        }
+        return _isRecorded(shown) ? bytes("") : _differs(shown.id);
+    }
+
+    function _isRecorded(IFirmwareReplication.Agreement memory shown) private view returns (bool) {
+        return keccak256(abi.encode(shown)) == keccak256(abi.encode(agreement(shown.id)));
+    }
+
+    function _differs(uint64 id) private view returns (bytes memory) {
+        IFirmwareReplication.Agreement memory terms = agreement(id);
+        bytes4 selector = IFirmwareReplication.AgreementDiffers.selector;
+        return abi.encodeWithSelector(selector, id, terms.broker, terms.product, terms.version, terms.expiresAt);
     }
 
     function _unfit(IFirmwareReplication.Agreement memory terms) private pure returns (bytes memory) {

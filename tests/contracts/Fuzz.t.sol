@@ -142,9 +142,9 @@ contract Fuzz is ForgeTest {
         _record.publish(_release(1, 0x0800_0000, 1));
         vm.prank(BROKER);
         _replication.propose(PRODUCT, 1, type(uint40).max);
-        _replication.accept(1);
+        _replication.accept(1, BROKER, PRODUCT, 1, type(uint40).max);
         vm.prank(BROKER);
-        _replication.announce(1, "https://broker.example");
+        _replication.announce(1, PRODUCT, 1, "https://broker.example");
         bool wanted = from == 0 && count != 0;
         require(_replication.replicas(PRODUCT, 1, from, count).length == (wanted ? 1 : 0), "R4");
         require(_replication.agreements(first, count).length == (first < 2 && count != 0 ? 1 : 0), "R4: agreements");
@@ -157,13 +157,44 @@ contract Fuzz is ForgeTest {
         _record.publish(_release(1, 0x0800_0000, 1));
         vm.prank(BROKER);
         _replication.propose(PRODUCT, 1, type(uint40).max);
-        _replication.accept(1);
+        _replication.accept(1, BROKER, PRODUCT, 1, type(uint40).max);
         bytes memory refusal;
         if (length == 0 || length > 256) {
             refusal = abi.encodeWithSelector(IFirmwareReplication.InvalidUriLength.selector, length, 256);
         }
-        bytes memory call = abi.encodeCall(_replication.announce, (1, string(new bytes(length))));
+        bytes memory call = abi.encodeCall(_replication.announce, (1, PRODUCT, 1, string(new bytes(length))));
         _expect(BROKER, address(_replication), call, refusal);
+    }
+
+    function testFuzz_R9_aCallNamesTheRecordedAgreement(
+        address broker,
+        bytes32 product,
+        uint64 version,
+        uint40 expiresAt,
+        uint8 same
+    ) external {
+        _record.publish(_release(1, 0x0800_0000, 1));
+        vm.prank(BROKER);
+        _replication.propose(PRODUCT, 1, type(uint40).max);
+        // Each value is the recorded one in half of the runs.
+        if (same & 1 == 0) broker = BROKER;
+        if (same & 2 == 0) product = PRODUCT;
+        if (same & 4 == 0) version = 1;
+        if (same & 8 == 0) expiresAt = type(uint40).max;
+        bytes memory differs = abi.encodeWithSelector(
+            IFirmwareReplication.AgreementDiffers.selector,
+            1,
+            BROKER,
+            PRODUCT,
+            1,
+            type(uint40).max
+        );
+        bool release = product == PRODUCT && version == 1;
+        bool whole = release && broker == BROKER && expiresAt == type(uint40).max;
+        bytes memory call = abi.encodeCall(_replication.accept, (1, broker, product, version, expiresAt));
+        _expect(address(this), address(_replication), call, whole ? bytes("") : differs);
+        call = abi.encodeCall(_replication.withdraw, (1, product, version));
+        _expect(BROKER, address(_replication), call, release ? bytes("") : differs);
     }
 
     function testFuzz_itIsDeployedBesideAContract(address account) external {

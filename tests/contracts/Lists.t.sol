@@ -55,16 +55,16 @@ contract Lists is ForgeTest {
         for (uint64 id = 1; id <= COUNT; ++id) {
             vm.prank(address(uint160(id)));
             _replication.propose(PRODUCT, 1, type(uint40).max);
-            _replication.accept(id);
+            _replication.accept(id, address(uint160(id)), PRODUCT, 1, type(uint40).max);
             vm.prank(address(uint160(id)));
-            _replication.announce(id, "https://broker.example");
+            _replication.announce(id, PRODUCT, 1, "https://broker.example");
         }
     }
 
     function _end(uint64[COUNT] memory order) private {
         bool[COUNT + 1] memory ended;
         for (uint64 i = 0; i < COUNT; ++i) {
-            _replication.terminate(order[i]);
+            _replication.terminate(order[i], address(uint160(order[i])), PRODUCT, 1, type(uint40).max);
             ended[order[i]] = true;
             IFirmwareReplication.Agreement[] memory served = _replication.replicas(PRODUCT, 1, 0, COUNT + 1);
             uint64 found = 0;

@@ -10,6 +10,8 @@ import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 
+from tests.contracts.agreements import named, release_of, terms
+
 MakeRelease = Callable[..., dict[str, Any]]
 PRODUCT = b"acme-thermo2".ljust(32, b"\0")
 YEAR = 365 * 86_400
@@ -111,7 +113,7 @@ def test_when_the_broker_has_an_open_one_for_the_release_it_should_refuse_and_na
 ) -> None:
     """A broker has one open agreement for a release; the error gives its number and expiry."""
     if accepted:
-        proposed.accept(1, sender=vendor)
+        proposed.accept(*terms(proposed, 1), sender=vendor)
     with ape.reverts(proposed.AgreementStillOpen, id=1, expiresAt=EXPIRY):
         proposed.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
 
@@ -122,8 +124,8 @@ def test_when_the_broker_s_earlier_one_has_ended_it_should_take_a_new_one(
 ) -> None:
     """After an agreement has ended, the broker may propose again."""
     if ending == "terminate":
-        proposed.accept(1, sender=vendor)
-    getattr(proposed, ending)(1, sender=broker if ending == "withdraw" else vendor)
+        proposed.accept(*terms(proposed, 1), sender=vendor)
+    getattr(proposed, ending)(*named(proposed, ending, 1), sender=broker if ending == "withdraw" else vendor)
     receipt = proposed.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
     assert receipt.decode_logs(proposed.AgreementWithdrawn) == []
     assert proposed.newestOf(PRODUCT, FIRST, broker).id == 2
@@ -139,14 +141,14 @@ def test_when_the_broker_s_earlier_one_has_expired_it_should_withdraw_that_and_t
 ) -> None:
     """A renewal takes one transaction, and leaves one agreement in the list of active ones."""
     if accepted:
-        proposed.accept(1, sender=vendor)
-        proposed.announce(1, "https://old.example", sender=broker)
+        proposed.accept(*terms(proposed, 1), sender=vendor)
+        proposed.announce(*release_of(proposed, 1), "https://old.example", sender=broker)
     ape.chain.mine(timestamp=EXPIRY)
     receipt = proposed.propose(PRODUCT, FIRST, EXPIRY + YEAR, sender=broker)
     (event,) = receipt.decode_logs(proposed.AgreementWithdrawn)
     assert (event.id, proposed.agreement(1).status) == (1, WITHDRAWN)
-    proposed.accept(2, sender=vendor)
-    proposed.announce(2, "https://new.example", sender=broker)
+    proposed.accept(*terms(proposed, 2), sender=vendor)
+    proposed.announce(*release_of(proposed, 2), "https://new.example", sender=broker)
     assert [record.id for record in proposed.replicas(PRODUCT, FIRST, 0, 10)] == [2]
 
 
@@ -163,7 +165,7 @@ def test_when_the_vendor_decides_it_should_be_recorded_and_emitted(
     expected: tuple[str, int],
 ) -> None:
     """The Safe decides with two signatures, sent by any account; acceptance alone does not serve."""
-    receipt = safe.execute(proposed, getattr(proposed, verb).encode_input(1), sender=broker)
+    receipt = safe.execute(proposed, getattr(proposed, verb).encode_input(*terms(proposed, 1)), sender=broker)
     (event,) = receipt.decode_logs(getattr(proposed, expected[0]))
     assert (event.id, event.product, event.broker, event.version) == (1, PRODUCT, broker.address, FIRST)
     assert proposed.agreement(1).status == expected[1]
@@ -178,7 +180,29 @@ def test_when_anyone_but_the_vendor_decides_it_should_refuse(
     caller = request.getfixturevalue(who)
     for verb in ("accept", "decline", "terminate"):
         with ape.reverts(proposed.NotTheVendor, caller=caller.address, vendor=safe.contract.address):
-            getattr(proposed, verb)(1, sender=caller)
+            getattr(proposed, verb)(*terms(proposed, 1), sender=caller)
+
+
+@pytest.mark.parametrize("verb", ["accept", "decline", "terminate"])
+@pytest.mark.parametrize("changed", ["broker", "product", "version", "expiresAt"])
+def test_when_the_vendor_was_shown_another_agreement_it_should_refuse(
+    proposed: ContractInstance, vendor: AccountAPI, mallory: TestAccountAPI, verb: str, changed: str
+) -> None:
+    """After a reorganisation the number can be another broker's; the error gives what is on record."""
+    if verb == "terminate":
+        proposed.accept(*terms(proposed, 1), sender=vendor)
+    names = ("id", "broker", "product", "version", "expiresAt")
+    recorded = dict(zip(names, terms(proposed, 1), strict=True))
+    other = {
+        "broker": mallory.address,
+        "product": b"another".ljust(32, b"\0"),
+        "version": SECOND,
+        "expiresAt": EXPIRY + 1,
+    }
+    shown = recorded | {changed: other[changed]}
+    with ape.reverts(proposed.AgreementDiffers, **recorded):
+        getattr(proposed, verb)(*shown.values(), sender=vendor)
+    getattr(proposed, verb)(*recorded.values(), sender=vendor)
 
 
 def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
@@ -187,11 +211,11 @@ def test_when_blockota_has_a_new_owner_it_should_obey_that_one_alone(
     """The authority follows BlockOTA's ownership, after the transfer is accepted."""
     block_ota.transferOwnership(mallory, sender=vendor)
     with ape.reverts(proposed.NotTheVendor, caller=mallory.address):
-        proposed.accept(1, sender=mallory)
+        proposed.accept(*terms(proposed, 1), sender=mallory)
     block_ota.acceptOwnership(sender=mallory)
     with ape.reverts(proposed.NotTheVendor, caller=vendor.address, vendor=mallory.address):
-        proposed.accept(1, sender=vendor)
-    proposed.accept(1, sender=mallory)
+        proposed.accept(*terms(proposed, 1), sender=vendor)
+    proposed.accept(*terms(proposed, 1), sender=mallory)
     assert proposed.agreement(1).status == ACCEPTED
 
 
@@ -201,15 +225,15 @@ def test_when_the_proposal_has_expired_it_should_be_declined_but_not_accepted(
     """A proposal expires at the second of its expiry."""
     ape.chain.pending_timestamp = EXPIRY
     with ape.reverts(proposed.AgreementExpired, id=1, expiresAt=EXPIRY):
-        proposed.accept(1, sender=vendor)
-    proposed.decline(1, sender=vendor)
+        proposed.accept(*terms(proposed, 1), sender=vendor)
+    proposed.decline(*terms(proposed, 1), sender=vendor)
     assert proposed.agreement(1).status == DECLINED
 
 
 def test_when_it_is_the_last_second_it_should_be_accepted(proposed: ContractInstance, vendor: AccountAPI) -> None:
     """One second before its expiry a proposal can be accepted."""
     ape.chain.pending_timestamp = EXPIRY - 1
-    assert proposed.accept(1, sender=vendor).timestamp == EXPIRY - 1
+    assert proposed.accept(*terms(proposed, 1), sender=vendor).timestamp == EXPIRY - 1
 
 
 def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
@@ -218,7 +242,7 @@ def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
     """Signatures collected before the revocation have no effect after it."""
     block_ota.revoke(PRODUCT, FIRST, "bricks boards", sender=vendor)
     with ape.reverts(proposed.ReleaseRevokedAlready, product=PRODUCT, version=FIRST):
-        proposed.accept(1, sender=vendor)
+        proposed.accept(*terms(proposed, 1), sender=vendor)
 
 
 def test_when_it_would_be_deployed_without_blockota_it_should_refuse(

@@ -9,6 +9,8 @@ import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 
+from tests.contracts.agreements import release_of, terms
+
 ACCEPT_BY_SAFE, ANNOUNCE, ANNOUNCE_AGAIN = 130_000, 130_000, 60_000
 DEPLOY_BOTH = 4_000_000
 FIRST, SECOND = 1 << 48 | 1 << 24, 1 << 48 | 2 << 24
@@ -39,7 +41,7 @@ def test_accepting_by_two_signatures_of_the_safe_should_stay_below_its_limit(
     proposed: ContractInstance, safe: Any, broker: TestAccountAPI
 ) -> None:
     """The limit covers the first agreement of a release and a later one."""
-    calldata = [proposed.accept.encode_input(number) for number in (1, 2, 3, 4)]
+    calldata = [proposed.accept.encode_input(*terms(proposed, number)) for number in (1, 2, 3, 4)]
     used = [safe.execute(proposed, data, sender=broker).gas_used for data in calldata]
     assert max(used[1:]) <= ACCEPT_BY_SAFE
 
@@ -48,8 +50,8 @@ def test_announcing_an_address_of_80_characters_should_stay_below_its_limits(
     proposed: ContractInstance, vendor: AccountAPI, cast: list[TestAccountAPI]
 ) -> None:
     """The first announcement writes new storage slots, a later one overwrites them."""
-    proposed.accept(2, sender=vendor)
-    first = proposed.announce(2, URI, sender=cast[0]).gas_used
-    again = proposed.announce(2, MOVED, sender=cast[0]).gas_used
+    proposed.accept(*terms(proposed, 2), sender=vendor)
+    first = proposed.announce(*release_of(proposed, 2), URI, sender=cast[0]).gas_used
+    again = proposed.announce(*release_of(proposed, 2), MOVED, sender=cast[0]).gas_used
     assert first <= ANNOUNCE
     assert again <= ANNOUNCE_AGAIN

@@ -9,6 +9,8 @@ import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 
+from tests.contracts.agreements import named, release_of, terms
+
 PRODUCT = b"acme-thermo2".ljust(32, b"\0")
 YEAR = 365 * 86_400
 EXPIRY = 4_000_000_000
@@ -22,14 +24,14 @@ PROPOSED, ACCEPTED, DECLINED, WITHDRAWN, TERMINATED = 1, 2, 3, 4, 5
 def accepted(replication: ContractInstance, vendor: AccountAPI, broker: TestAccountAPI) -> ContractInstance:
     """Given agreement 1 of the broker on release 1, accepted."""
     replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
-    replication.accept(1, sender=vendor)
+    replication.accept(*terms(replication, 1), sender=vendor)
     return replication
 
 
 @pytest.fixture
 def serving(accepted: ContractInstance, broker: TestAccountAPI) -> ContractInstance:
     """Given that it was announced."""
-    accepted.announce(1, URI, sender=broker)
+    accepted.announce(*release_of(accepted, 1), URI, sender=broker)
     return accepted
 
 
@@ -42,7 +44,7 @@ def test_when_it_is_announced_it_should_be_recorded_emitted_and_served(
     accepted: ContractInstance, broker: TestAccountAPI
 ) -> None:
     """The replica is listed for its release and not for another one."""
-    (event,) = accepted.announce(1, URI, sender=broker).decode_logs(accepted.ReplicaAnnounced)
+    (event,) = accepted.announce(*release_of(accepted, 1), URI, sender=broker).decode_logs(accepted.ReplicaAnnounced)
     (record,) = accepted.replicas(PRODUCT, FIRST, 0, 10)
     assert (event.id, event.product, event.broker, event.version) == (1, PRODUCT, broker.address, FIRST)
     assert event.uri == record.uri == URI
@@ -56,7 +58,7 @@ def test_when_it_moves_it_should_be_served_from_the_new_place(
     serving: ContractInstance, broker: TestAccountAPI, uri: str
 ) -> None:
     """A second announcement replaces the address."""
-    (event,) = serving.announce(1, uri, sender=broker).decode_logs(serving.ReplicaAnnounced)
+    (event,) = serving.announce(*release_of(serving, 1), uri, sender=broker).decode_logs(serving.ReplicaAnnounced)
     (record,) = serving.replicas(PRODUCT, FIRST, 0, 10)
     assert record.uri == event.uri == uri
 
@@ -66,7 +68,7 @@ def test_when_the_uri_is_of_an_allowed_length_it_should_be_kept(
     accepted: ContractInstance, broker: TestAccountAPI, length: int
 ) -> None:
     """URIs have 1 to 256 bytes."""
-    accepted.announce(1, "u" * length, sender=broker)
+    accepted.announce(*release_of(accepted, 1), "u" * length, sender=broker)
     assert accepted.agreement(1).uri == "u" * length
 
 
@@ -76,7 +78,7 @@ def test_when_the_uri_is_of_another_length_it_should_refuse(
 ) -> None:
     """The error contains the limit."""
     with ape.reverts(accepted.InvalidUriLength, length=length, limit=256):
-        accepted.announce(1, "u" * length, sender=broker)
+        accepted.announce(*release_of(accepted, 1), "u" * length, sender=broker)
 
 
 @pytest.mark.parametrize("who", ["mallory", "owner_a", "vendor"])
@@ -87,9 +89,21 @@ def test_when_anyone_but_the_broker_acts_for_it_it_should_refuse(
     caller = request.getfixturevalue(who)
     values = {"id": 1, "caller": caller.address, "broker": broker.address}
     with ape.reverts(accepted.NotTheBroker, **values):
-        accepted.announce(1, "https://mallory.example", sender=caller)
+        accepted.announce(*release_of(accepted, 1), "https://mallory.example", sender=caller)
     with ape.reverts(accepted.NotTheBroker, **values):
-        accepted.withdraw(1, sender=caller)
+        accepted.withdraw(*release_of(accepted, 1), sender=caller)
+
+
+@pytest.mark.parametrize("verb", ["announce", "withdraw"])
+@pytest.mark.parametrize("other", [(PRODUCT, SECOND), (b"another".ljust(32, b"\0"), FIRST)], ids=["version", "product"])
+def test_when_the_broker_names_another_release_it_should_refuse(
+    accepted: ContractInstance, broker: TestAccountAPI, verb: str, other: tuple[bytes, int]
+) -> None:
+    """After a reorganisation the number can be another agreement of the same broker."""
+    rest = (URI,) if verb == "announce" else ()
+    with ape.reverts(accepted.AgreementDiffers, id=1, broker=broker.address, product=PRODUCT, version=FIRST):
+        getattr(accepted, verb)(1, *other, *rest, sender=broker)
+    getattr(accepted, verb)(*release_of(accepted, 1), *rest, sender=broker)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,7 @@ def test_when_either_side_ends_it_it_should_be_recorded_emitted_and_served_no_mo
     expected: tuple[str, int],
 ) -> None:
     """Broker and vendor can end it at any time; the address remains stored."""
-    receipt = getattr(serving, verb)(1, sender=request.getfixturevalue(who))
+    receipt = getattr(serving, verb)(*named(serving, verb, 1), sender=request.getfixturevalue(who))
     (event,) = receipt.decode_logs(getattr(serving, expected[0]))
     assert (event.id, event.product, event.version) == (1, PRODUCT, FIRST)
     assert event.broker == request.getfixturevalue("broker").address
@@ -125,7 +139,7 @@ def test_when_the_agreement_expires_it_should_serve_no_more_nor_be_announced(
     ape.chain.mine(timestamp=EXPIRY)
     assert served(serving) == []
     with ape.reverts(serving.AgreementExpired, id=1, expiresAt=EXPIRY):
-        serving.announce(1, URI, sender=broker)
+        serving.announce(*release_of(serving, 1), URI, sender=broker)
     assert serving.agreement(1).status == ACCEPTED
 
 
@@ -135,7 +149,7 @@ def test_when_it_has_expired_it_should_still_be_ended(
 ) -> None:
     """An expired agreement can still be ended."""
     ape.chain.mine(timestamp=EXPIRY)
-    getattr(serving, verb)(1, sender=broker if verb == "withdraw" else vendor)
+    getattr(serving, verb)(*named(serving, verb, 1), sender=broker if verb == "withdraw" else vendor)
     assert serving.agreement(1).status == (WITHDRAWN if verb == "withdraw" else TERMINATED)
 
 
@@ -153,9 +167,9 @@ def crowd(replication: ContractInstance, vendor: AccountAPI, cast: list[TestAcco
     """Given accepted agreements 1 to 5 of five brokers on release 1, of which the third is not announced."""
     for number, account in enumerate(cast[:5], start=1):
         replication.propose(PRODUCT, FIRST, EXPIRY + number, sender=account)
-        replication.accept(number, sender=vendor)
+        replication.accept(*terms(replication, number), sender=vendor)
         if number != 3:
-            replication.announce(number, f"{URI}/{number}", sender=account)
+            replication.announce(*release_of(replication, number), f"{URI}/{number}", sender=account)
     return replication
 
 
@@ -174,7 +188,7 @@ def test_when_some_end_in_any_place_it_should_keep_the_others(crowd: ContractIns
     for ended in ([1], [5, 4], [2, 4], [3, 2], [1, 2, 4, 5]):
         with ape.chain.isolate():
             for number in ended:
-                crowd.terminate(number, sender=vendor)
+                crowd.terminate(*terms(crowd, number), sender=vendor)
             assert served(crowd) == [number for number in (5, 4, 2, 1) if number not in ended]
 
 
@@ -225,7 +239,7 @@ def perform(replication: ContractInstance, vendor: AccountAPI, broker: TestAccou
     replication.propose(PRODUCT, FIRST, EXPIRY, sender=broker)
 
     def do(verb: str, number: int = 1) -> None:
-        arguments = (number, URI) if verb == "announce" else (number,)
+        arguments = named(replication, verb, number) + ((URI,) if verb == "announce" else ())
         getattr(replication, verb)(*arguments, sender=broker if verb in {"announce", "withdraw"} else vendor)
 
     return do

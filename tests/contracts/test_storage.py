@@ -10,6 +10,8 @@ from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
 from eth_utils.crypto import keccak
 
+from tests.contracts.agreements import release_of, terms
+
 MakeRelease = Callable[..., dict[str, Any]]
 MIB = 1 << 20
 BASE = 2
@@ -82,8 +84,8 @@ def test_agreements_should_be_where_documented(
     for number, account in enumerate(cast[:3], start=1):
         replication.propose(product, version, expiry, sender=account)
         if number != len(cast[:3]):
-            replication.accept(number, sender=vendor)
-    replication.announce(1, "ipfs://x", sender=cast[0])
+            replication.accept(*terms(replication, number), sender=vendor)
+    replication.announce(*release_of(replication, 1), "ipfs://x", sender=cast[0])
     first, third = mapped(1, 1), mapped(3, 1)
     assert word(replication, 0) == len(cast[:3])
     assert word(replication, first) == packed((int(cast[0].address, 16), 160), (expiry, 40), (ACCEPTED, 8))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blockota.bindings.replication import accept_call
 from blockota.stores.local import LocalStore
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
@@ -59,7 +58,7 @@ def offer(workshop: Workshop, *, number: int = 1, key: str = "dev:4") -> None:
     """Have a broker offer to serve 1.0.0 for half an hour, and the vendor accept."""
     words = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0", "--expires-in", "30m", "--key", key)
     assert workshop.run(*words).status == 0
-    decide(workshop, accept_call(number))
+    decide(workshop, "accept", number)
 
 
 def sync(workshop: Workshop, *sources: str) -> Outcome:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from blockota.bindings.replication import terminate_call
 from tests.stories.brokers import (
     ALL_DONE,
     URL,
@@ -77,7 +76,7 @@ def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: 
     rpc(agreed.chain.url, "anvil_mine", 1)
     with mining(agreed):
         assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
-    decide(agreed, terminate_call(1))
+    decide(agreed, "terminate")
     assert (verbs(sync(agreed)), is_kept(agreed)) == ([], True)
     rpc(agreed.chain.url, "anvil_mine", DEPTH)
     assert verbs(sync(agreed)) == ["dropped", "dropped"]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from blockota.bindings.replication import accept_call, terminate_call
 from blockota.chain.local import free_port
 from tests.stories.brokers import (
     ALL_DONE,
@@ -75,9 +74,9 @@ def test_an_agreement_that_is_made_later_is_followed_in_a_later_round(workshop: 
             [{"number": 1, "release": "acme-thermo2 1.0.0", "state": "proposed", "url": ""}],
             [],
         )
-        decide(workshop, accept_call(1))
+        decide(workshop, "accept")
         until(broker, lambda line: did(line, *ALL_DONE))
-        decide(workshop, terminate_call(1))
+        decide(workshop, "terminate")
         until(broker, lambda line: did(line, "dropped", "dropped"))
         assert broker.stop()[0] == DONE
     assert (blocks(workshop), copies(workshop).pins(), announcements(workshop)) == ([], set(), 1)

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import publish_call, revoke_call
-from blockota.bindings.replication import accept_call, terminate_call
 from blockota.chain.local import CHAIN_ID
 from blockota.formats.cid import CID, dag
 from blockota.model.release import Release, Status, Version
@@ -98,7 +97,7 @@ def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor
     assert killed_until_done(agreed, "--vendor-source", vendor_url) > 1
     assert is_kept(agreed)
     assert announcements(agreed) == 1
-    decide(agreed, terminate_call(1))
+    decide(agreed, "terminate")
     assert killed_until_done(agreed) > 0
     assert (blocks(agreed), copies(agreed).pins(), announcements(agreed)) == ([], set(), 1)
 
@@ -118,7 +117,7 @@ def test_a_lost_state_file_costs_no_second_announcement(agreed: Workshop, vendor
     assert sorted(verbs(sync(agreed, vendor_url))) == ["fetched", "fetched", "pinned", "pinned"]
     Path("broker.sqlite").unlink()
     assert sorted(verbs(sync(agreed))) == ["fetched", "fetched", "pinned", "pinned"]
-    decide(agreed, terminate_call(1))
+    decide(agreed, "terminate")
     assert verbs(sync(agreed)) == ["dropped", "dropped"]
     assert (is_kept(agreed), announcements(agreed)) == (True, 1)
 
@@ -222,7 +221,7 @@ def mismatched(workshop: Workshop) -> tuple[Release, dict[CID, bytes]]:
     workshop.decide(publish_call([release]))
     words = ("--product", product.name, "--version", "1.0.0", "--key", "dev:4")
     assert workshop.run("replica", "propose", *words).status == 0
-    decide(workshop, accept_call(1))
+    decide(workshop, "accept")
     return release, held
 
 

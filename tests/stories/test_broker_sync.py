@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import revoke_call
-from blockota.bindings.replication import accept_call, terminate_call
 from blockota.model.release import Version
 from tests.conftest import ROOT
 from tests.stories.brokers import (
@@ -81,7 +80,7 @@ def test_a_broker_keeps_announces_and_drops(agreed: Workshop, vendor_url: str) -
         "steps": [],
         "left": 0,
     }
-    decide(agreed, terminate_call(1))
+    decide(agreed, "terminate")
     assert verbs(sync(agreed, vendor_url)) == ["dropped", "dropped"]
     assert (blocks(agreed), copies(agreed).pins(), announcements(agreed)) == ([], set(), 1)
 
@@ -111,7 +110,7 @@ def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(agreed: Wor
     rpc(agreed.chain.url, "anvil_reorg", 2, [])
     assert listed(agreed, "--all") == [(1, "proposed", "")]
     assert verbs(sync(agreed, vendor_url)) == ["re-read", "dropped", "dropped"]
-    decide(agreed, accept_call(1))
+    decide(agreed, "accept")
     assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
     assert listed(agreed) == [(1, "accepted", URL)]
 
@@ -153,7 +152,7 @@ def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
     assert is_kept(agreed)
     assert announcements(agreed) == 1
     assert listed(agreed) == [(1, "accepted", URL)]
-    decide(agreed, terminate_call(1))
+    decide(agreed, "terminate")
     assert killed_until_done(agreed, vendor_url) > 0
     assert (blocks(agreed), copies(agreed).pins(), announcements(agreed)) == ([], set(), 1)
     assert not list(Path(".blockota/transactions").rglob("*.json"))
@@ -228,7 +227,7 @@ def test_a_broker_is_advised_about_its_next_step(workshop: Workshop) -> None:
     assert propose(workshop).status == 0
     outcome = workshop.run(*words)
     assert (outcome.status, outcome.out, "not decided yet" in outcome.err) == (0, "", True)
-    decide(workshop, accept_call(1))
+    decide(workshop, "accept")
     outcome = workshop.run(*words)
     assert (outcome.status, "is not announced" in outcome.err, "✓ pinned" in outcome.out) == (0, True, True)
     outcome = workshop.run("broker", "sync", "--broker", workshop.cast.broker.address, "--announce", f"{URL}/ipfs/")

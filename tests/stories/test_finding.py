@@ -18,15 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from blockota.bindings.replication import accept_call
 from blockota.formats.cid import CID
 from blockota.stores.local import LocalStore
-from blockota.vendor.propose import Reason
-from blockota.vendor.propose import propose as propose_to_safe
 from tests.conftest import IMAGES, ROOT
 from tests.stories import repositories
-from tests.stories.conftest import PRODUCT, Workshop, execute_signed
+from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.stories.test_repository import decide
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import blocks_of
 from tests.support.hostile_gateway import Gateway, Handler, serving
@@ -63,13 +61,9 @@ def gateways(*vice: Callable[[Handler, bytes], object]) -> Iterator[list[Gateway
 
 def announce(workshop: Workshop, *uris: str) -> None:
     """Have brokers agree with the vendor and announce these URLs."""
-    deployed = json.loads((workshop.folder / "deployments" / "1337.json").read_text())
     for number, (key, uri) in enumerate(zip(BROKERS, uris, strict=False), 1):
         assert workshop.run("replica", "propose", *RELEASE, "--key", key).status == 0
-        reason = Reason("a story", int(time.time()), 3600)
-        call = accept_call(number)
-        proposal = propose_to_safe(workshop.contract, call, reason=reason, target=deployed["replication"])
-        execute_signed(proposal, workshop.chain, cast=workshop.cast)
+        decide(workshop, "accept", number)
         outcome = workshop.run("replica", "announce", str(number), uri, "--key", key)
         assert outcome.status == 0, outcome.err
 

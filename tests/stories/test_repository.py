@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from blockota.bindings.block_ota import revoke_call
-from blockota.bindings.replication import accept_call, terminate_call
+from blockota.bindings.replication import ReplicationContract, decision_call
+from blockota.broker.agreements import find_agreement
 from blockota.formats.cid import CID, RAW, cid_of
 from blockota.model.release import Version
 from blockota.stores.local import LocalStore
@@ -48,11 +49,13 @@ def address(version: str) -> CID:
         return cid_of(file)
 
 
-def decide(workshop: Workshop, call: bytes) -> None:
-    """Have the Safe decide on an agreement."""
+def decide(workshop: Workshop, decision: str, number: int = 1) -> None:
+    """Have the Safe accept, decline or terminate an agreement."""
     deployed = json.loads((workshop.folder / "deployments" / "1337.json").read_text())
+    replication = ReplicationContract(workshop.chain, deployed["replication"])
+    call = decision_call(decision, find_agreement(replication, number))
     reason = Reason("a story", int(time.time()), 3600)
-    proposal = propose_to_safe(workshop.contract, call, reason=reason, target=deployed["replication"])
+    proposal = propose_to_safe(workshop.contract, call, reason=reason, target=replication.address)
     execute_signed(proposal, workshop.chain, cast=workshop.cast)
 
 
@@ -82,10 +85,10 @@ def test_a_broker_serves_what_it_has_agreed_to(stocked: Workshop) -> None:
     with serving(stocked.folder, "--as", "broker", "--broker", broker) as served:
         assert propose(stocked).status == 0
         assert served.block(address("1.0.0")).status_code == 404
-        decide(stocked, accept_call(1))
+        decide(stocked, "accept")
         served.await_status(address("1.0.0"), 200)
         assert served.block(address("1.1.0")).status_code == 404
-        decide(stocked, terminate_call(1))
+        decide(stocked, "terminate")
         served.await_status(address("1.0.0"), 410)
 
 
@@ -93,7 +96,7 @@ def test_an_expired_agreement_serves_nothing(stocked: Workshop) -> None:
     """Expiry needs no transaction."""
     words = ("replica", "propose", "--product", PRODUCT, "--version", "1.0.0", "--expires-in", "30m", "--key", "dev:4")
     assert stocked.run(*words).status == 0
-    decide(stocked, accept_call(1))
+    decide(stocked, "accept")
     with serving(stocked.folder, "--as", "broker", "--broker", stocked.cast.broker.address) as served:
         assert served.block(address("1.0.0")).status_code == 200
         rpc(stocked.chain.url, "evm_increaseTime", 1801)

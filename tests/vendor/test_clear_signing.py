@@ -55,7 +55,10 @@ RELEASE_LINES = [
     ("DAG root (or 0)", "0x" + "00" * 32),
     ("Manifest (or 0)", "0x" + DIGEST[::-1].hex()),
 ]
-NUMBER_LINE = ("Agreement number", "7")
+TERMS = (7, SAFE, THERMO, VERSION.packed, 1_800_000_000)
+OWN_LINES = [("Agreement number", "7"), PRODUCT_LINE, *VERSION_LINES]
+EXPIRY_LINE = ("Expires at", "2027-01-15T08:00:00+00:00")
+TERMS_LINES = [OWN_LINES[0], ("Broker", SAFE), *OWN_LINES[1:], EXPIRY_LINE]
 SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
     "BlockOTA.publish": (([RELEASE],), Shown("Publish firmware releases", RELEASE_LINES)),
     "BlockOTA.revoke": (
@@ -88,17 +91,17 @@ SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
         (THERMO, VERSION.packed, 1_800_000_000),
         Shown(
             "Propose to serve a release",
-            [PRODUCT_LINE, *VERSION_LINES, ("Expires at", "2027-01-15T08:00:00+00:00")],
+            [PRODUCT_LINE, *VERSION_LINES, EXPIRY_LINE],
         ),
     ),
-    "FirmwareReplication.accept": ((7,), Shown("Accept a broker's proposal", [NUMBER_LINE])),
-    "FirmwareReplication.decline": ((7,), Shown("Decline a broker's proposal", [NUMBER_LINE])),
+    "FirmwareReplication.accept": (TERMS, Shown("Accept a broker's proposal", TERMS_LINES)),
+    "FirmwareReplication.decline": (TERMS, Shown("Decline a broker's proposal", TERMS_LINES)),
     "FirmwareReplication.announce": (
-        (7, "https://broker.example/acme"),
-        Shown("Announce where a replica is", [NUMBER_LINE, ("Replica's address", "https://broker.example/acme")]),
+        (7, THERMO, VERSION.packed, "https://broker.example/acme"),
+        Shown("Announce where a replica is", [*OWN_LINES, ("Replica's address", "https://broker.example/acme")]),
     ),
-    "FirmwareReplication.withdraw": ((7,), Shown("Withdraw own agreement", [NUMBER_LINE])),
-    "FirmwareReplication.terminate": ((7,), Shown("Terminate an agreement", [NUMBER_LINE])),
+    "FirmwareReplication.withdraw": ((7, THERMO, VERSION.packed), Shown("Withdraw own agreement", OWN_LINES)),
+    "FirmwareReplication.terminate": (TERMS, Shown("Terminate an agreement", TERMS_LINES)),
 }
 """Each call with its arguments and its screen."""
 

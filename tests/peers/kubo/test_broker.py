@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from blockota.bindings.replication import terminate_call
 from tests.peers.kubo.node import Node, running_node
 from tests.stories.brokers import OPTIONS, agree, announcements, serving_as_typed, vendor_of
 from tests.stories.conftest import Workshop
@@ -50,7 +49,7 @@ def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: N
     with serving_as_typed(agreed.folder, "repository", "serve", "--listen", "127.0.0.1:0", *words) as ready:
         answer = requests.get(f"{ready.split()[-1]}/ipfs/{address('1.0.0')}?format=raw", timeout=WAIT_SECONDS)
         assert answer.content == image("1.0.0").read_bytes()
-    decide(agreed, terminate_call(1))
+    decide(agreed, "terminate")
     assert killed_until_done(agreed, *kubo) > 0
     assert (node.pins(), announcements(agreed)) == (before, 1)
 
