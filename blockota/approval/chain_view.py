@@ -76,6 +76,7 @@ class ChainView:
         products: every product.
         newest: for each product, the release with the greatest version that is not revoked.
         agreements: the agreements that the proposals are about.
+        shallow: numbers of those that are not as deep as the settings require; a reorganisation can replace them.
         source: name of the file that the view was read from; empty if a node was asked.
     """
 
@@ -89,6 +90,7 @@ class ChainView:
     products: tuple[Product, ...] = ()
     newest: tuple[Release, ...] = ()
     agreements: tuple[Agreement, ...] = ()
+    shallow: tuple[int, ...] = ()
     source: str = field(default="", compare=False)
 
     def product(self, name: str) -> Product | None:
@@ -119,6 +121,7 @@ class ChainView:
                 "products": [product.as_fields() for product in self.products],
                 "newest": [release.as_fields() for release in self.newest],
                 "agreements": [agreement.as_fields() for agreement in self.agreements],
+                "shallow": list(self.shallow),
             }
         )
 
@@ -153,7 +156,14 @@ def _read_view(fields: Mapping[str, Any]) -> ChainView:
         products=tuple(map(Product.from_fields, _unique(fields, "products", key="product"))),
         newest=tuple(map(Release.from_fields, _unique(fields, "newest", key="product"))),
         agreements=tuple(map(Agreement.from_fields, _unique(fields, "agreements", key="number"))),
+        shallow=tuple(integer({"shallow": number}, "shallow") for number in _list(fields, "shallow")),
     )
+
+
+def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
+    if not isinstance(fields[name], list):
+        raise TypeError(f"{name} is {fields[name]!r:.40}, which is not a list")
+    return list(fields[name])
 
 
 def _unique(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ floor           the floor would leave nothing to install
 pairing         a product would be paired with other hardware than before
 agreement       the agreement does not exist, is another one than the call names, or its status does not allow
                 the decision
+shallow         too few blocks lie above the agreement: a reorganisation can replace it
 owner           the Safe would get an additional owner
 swap            an owner of the Safe would be replaced
 threshold       fewer signatures than today would be enough, or a single one
@@ -248,6 +249,10 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
         yield RedFlag("agreement", f"agreement {number} on the chain is another one than the call names")
     elif agreement.status is not wanted:
         yield RedFlag("agreement", f"agreement {number} is {agreement.status}, so {name} does not apply")
+    if number in view.shallow:
+        yield RedFlag(
+            "shallow", f"agreement {number} is in one of the newest blocks, which a reorganisation can replace"
+        )
 
 
 def _is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract
@@ -33,6 +34,11 @@ class ReplicationContract(Contract):
     def agreement(self, number: int, *, block: int | None = None) -> Agreement | None:
         """One agreement."""
         return _agreement(self._ask("agreement", number, block=block))
+
+    def has_terms(self, agreement: Agreement, *, block: int) -> bool:
+        """Whether the number had the same broker, release and expiry at a block; False if it was not proposed yet."""
+        before = self.agreement(agreement.number, block=block)
+        return before is not None and replace(before, status=agreement.status, uri=agreement.uri) == agreement
 
     def agreements(self, *, block: int | None = None) -> Iterator[Agreement]:
         """All agreements in the order in which they were proposed, read page by page."""

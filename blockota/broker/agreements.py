@@ -61,6 +61,27 @@ def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
     return found
 
 
+def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmations: int) -> Agreement:
+    """Read an agreement on which the vendor is to decide.
+
+    Args:
+        contract: the contract with the agreement.
+        number: its id.
+        confirmations: blocks that must lie above the block with its proposal.
+
+    Raises:
+        RefusedError: it does not exist, or a reorganisation can still give its number to another proposal.
+    """
+    found, head = find_agreement(contract, number), contract.chain.head().number
+    if not contract.has_terms(found, block=max(head - confirmations, 0)):
+        raise RefusedError(
+            f"agreement {number} is not confirmed yet",
+            why=f"fewer than {confirmations} blocks lie above it, and a reorganisation can replace it",
+            remedy="wait for more blocks, and repeat the command",
+        )
+    return found
+
+
 def check_uri(uri: str) -> None:
     """Refuse a URL that gateways could not fetch from.
 

@@ -256,11 +256,12 @@ def _probe_fields(one: Probe) -> dict[str, Any]:
 
 def _decide(session: Session, number: int, decision: str, proposing: ProposalOptions) -> None:
     from blockota.bindings.replication import decision_call
-    from blockota.broker.agreements import find_agreement
+    from blockota.broker.agreements import find_deep_agreement
     from blockota.vendor.propose import propose as propose_to_safe
 
     replication = session.replication
-    call = decision_call(decision, find_agreement(replication, number))
+    found = find_deep_agreement(replication, number, confirmations=session.settings.confirmations)
+    call = decision_call(decision, found)
 
     def make(reason: Reason) -> Proposal:
         return propose_to_safe(session.contract, call, reason=reason, target=replication.address)

@@ -155,7 +155,8 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     if path is not None:
         return read_view_file(path, session.settings)
     replication = session.replication if session.settings.replication else None
-    return read_view(session.contract, replication, about=agreements_of(proposals))
+    about, confirmations = agreements_of(proposals), session.settings.confirmations
+    return read_view(session.contract, replication, about=about, confirmations=confirmations)
 
 
 def is_pinned(session: Session, view: ChainView) -> bool:

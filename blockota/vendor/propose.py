@@ -155,7 +155,7 @@ def threshold_call(safe: SafeState, threshold: int) -> bytes:
 
 
 def read_view(
-    contract: BlockOTAContract, replication: ReplicationContract | None, *, about: Iterable[int]
+    contract: BlockOTAContract, replication: ReplicationContract | None, *, about: Iterable[int], confirmations: int = 0
 ) -> ChainView:
     """Read the state of the chain at its newest block.
 
@@ -163,6 +163,7 @@ def read_view(
         contract: the configured contract.
         replication: the configured replication contract, if there is one.
         about: numbers of the agreements to read, see `agreements_of`.
+        confirmations: blocks that must lie above an agreement, else it counts as shallow.
 
     Raises:
         ChainError: the block was replaced during the reads.
@@ -170,7 +171,10 @@ def read_view(
     head = contract.chain.head()
     products = tuple(contract.products(block=head.number))
     newest = (contract.latest(product.name, block=head.number) for product in products)
-    agreements = (replication.agreement(number, block=head.number) for number in about) if replication else ()
+    found = [replication.agreement(number, block=head.number) for number in about] if replication else []
+    agreements = tuple(agreement for agreement in found if agreement)
+    deep = max(head.number - confirmations, 0)
+    is_deep = {one.number: replication.has_terms(one, block=deep) for one in agreements} if replication else {}
     view = ChainView(
         chain_id=contract.chain.chain_id,
         block_number=head.number,
@@ -181,7 +185,8 @@ def read_view(
         safe=read_safe(contract.chain, contract.owner(block=head.number), block=head.number),
         products=products,
         newest=tuple(release for release in newest if release),
-        agreements=tuple(agreement for agreement in agreements if agreement),
+        agreements=agreements,
+        shallow=tuple(number for number, deep_enough in is_deep.items() if not deep_enough),
     )
     # A node answers by block number. Only an unchanged hash shows that all answers are of one block.
     if contract.chain.head(head.number).hash != head.hash:

@@ -234,6 +234,12 @@ def test_a_multisend_is_flagged(operation: int) -> None:
     assert flags(proposal_with(to=OTHER_PLACE, data=call, operation=operation)) == expected
 
 
+def test_an_agreement_that_a_reorganisation_can_replace_is_flagged() -> None:
+    """Only the agreement that the proposal is about counts."""
+    assert flags(decision("accept", 1), replace(VIEW, shallow=(1,))) == ["shallow"]
+    assert flags(decision("accept", 1), replace(VIEW, shallow=(2,))) == []
+
+
 def test_agreements_need_a_replication_contract() -> None:
     """Without a replication contract in the view, every address is flagged."""
     assert flags(decision("accept", 1), replace(VIEW, replication=None)) == ["target"]

@@ -71,12 +71,45 @@ def test_a_replica_is_agreed_announced_moved_and_ended(released: Workshop) -> No
 
 
 def test_a_signer_sees_what_the_decision_is_about(released: Workshop) -> None:
-    """An owner is shown the broker and the release, which the calldata does not contain."""
+    """An owner is shown the broker and the release."""
     propose(released)
     assert released.run("replica", "accept", "1", "-o", "accept.json").status == 0
     shown = released.run("proposal", "sign", "accept.json", "--key", "dev:1", "--yes").out
     assert f"{PRODUCT} 1.0.0" in shown
     assert released.cast.broker.address in shown
+
+
+def sign_acceptance(workshop: Workshop) -> list[str]:
+    """Propose to accept agreement 1, sign as two owners, and return the red flags that the last one saw."""
+    assert workshop.run("replica", "accept", "1", "-o", "accept.json").status == 0
+    for owner in ("dev:1", "dev:3"):
+        outcome = workshop.run("proposal", "sign", "accept.json", "--key", owner, "--yes", "--json")
+        assert outcome.status == 0, outcome.err
+    return [flag["word"] for flag in outcome.json["redFlags"]]
+
+
+def test_a_number_that_became_another_brokers_is_not_accepted(released: Workshop) -> None:
+    """A reorganisation after the signatures gives number 1 to another broker: the contract refuses, and says why."""
+    propose(released)
+    assert sign_acceptance(released) == []
+    rpc(released.chain.url, "anvil_reorg", 1, [])
+    assert released.run("replica", "propose", *RELEASE, *OTHER).status == 0
+    outcome = released.run("proposal", "execute", "accept.json", "--key", "dev:0")
+    refused(outcome, REFUSED, "agreement 1 is not the one that was decided on", "reorganised")
+    assert listed(released, "--all") == [(1, "proposed", "")]
+
+
+def test_an_agreement_in_a_new_block_is_not_decided_on(released: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`accept` waits for `confirmations` blocks; an owner whose settings require more sees a red flag."""
+    propose(released)
+    monkeypatch.setenv("BLOCKOTA_CONFIRMATIONS", "2")
+    refused(released.run("replica", "accept", "1", "-o", "accept.json"), REFUSED, "not confirmed yet", "2 blocks")
+    assert not Path("accept.json").exists()
+    rpc(released.chain.url, "anvil_mine", 2)
+    assert released.run("replica", "accept", "1", "-o", "accept.json").status == 0
+    monkeypatch.setenv("BLOCKOTA_CONFIRMATIONS", "5")
+    shown = released.run("proposal", "show", "accept.json", "--json").json
+    assert [flag["word"] for flag in shown["redFlags"]] == ["shallow"]
 
 
 def test_a_declined_offer_serves_nothing(released: Workshop) -> None:
