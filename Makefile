@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check kubo slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check kubo clique slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ check: tests slither clear-signing ## Check style, types, generated files, struc
 
 kubo: ## Build the IPFS node that some tests run, where none is installed (needs Go; takes some minutes once)
 	@$(PYTHON) scripts/install_kubo.py
+
+clique: ## Build the geth that seals the test networks (needs Go; takes some minutes once)
+	@$(PYTHON) -m scripts.install_geth
 
 slither: ## Look for known mistakes in the contracts
 	@$(BOOTSTRAP) slither

@@ -62,8 +62,12 @@ def find() -> Path | None:
 
 def cached(version: str) -> Path:
     """The path of a built Kubo in the cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "blockota" / "kubo" / f"v{version}" / "ipfs"
+    return cache_folder() / "kubo" / f"v{version}" / "ipfs"
+
+
+def cache_folder() -> Path:
+    """The folder for built programs, which all clones of a user share."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blockota"
 
 
 def version_of(program: Path) -> tuple[int, ...] | None:
@@ -166,7 +170,7 @@ def run(command: list[str], *, folder: Path | None = None) -> str:
     with tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(command, cwd=folder or empty, capture_output=True, text=True, check=False)
     if done.returncode and not done.stdout.startswith("{"):
-        raise UnavailableError("\n".join(done.stderr.strip().splitlines()[:SHOWN_LOG_LINES]))
+        raise UnavailableError("\n".join(done.stderr.strip().splitlines()[-SHOWN_LOG_LINES:]))
     return done.stdout
 
 

@@ -23,12 +23,17 @@ PARTS = {
         "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
         "make": "make",
     },
+    "clique": {"geth": ""},
     "curl": {"curl": "curl"},
     "kubo": {"ipfs": ""},
     "nginx": {"nginx": "nginx-light", "curl": "curl"},
     "stm32flash": {"stm32flash": "stm32flash"},
 }
-"""Programs of each folder of tests/peers with their Debian packages; "" for Kubo, which Debian lacks."""
+"""Programs of each folder of tests/peers with their Debian packages; "" for those that are built from source."""
+BUILT = {"geth": "geth", "ipfs": "kubo"}
+"""Programs that are built from source, each by the script ``scripts/install_…`` of this name."""
+TARGETS = {"geth": "clique", "ipfs": "kubo"}
+"""The targets of the Makefile that build them."""
 SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Daemons are installed here, and a user's PATH may not list these folders."""
 USAGE = 2
@@ -65,9 +70,9 @@ def find_missing(parts: list[str]) -> dict[str, str]:
 
 def find_program(name: str) -> str:
     """The path of a program, or "" if it is not installed."""
-    if name == "ipfs":
-        command = [sys.executable, str(CLONE / "scripts" / "install_kubo.py"), "--find"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    if name in BUILT:
+        command = [sys.executable, "-m", f"scripts.install_{BUILT[name]}", "--find"]
+        return subprocess.run(command, cwd=CLONE, capture_output=True, text=True, check=False).stdout.strip()
     folders = [os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]
     return shutil.which(name, path=os.pathsep.join(folders)) or ""
 
@@ -79,9 +84,9 @@ def packages(programs: dict[str, str]) -> list[str]:
 
 def describe(missing: dict[str, str]) -> str:
     """The missing programs, one a line, and the command that installs them."""
-    lines = [f"  {program}: {package or 'Kubo, built from source; needs Go'}" for program, package in missing.items()]
+    lines = [f"  {program}: {package or 'built from source; needs Go'}" for program, package in missing.items()]
     steps = [f"sudo apt-get install --yes {' '.join(found)}"] if (found := packages(missing)) else []
-    steps += ["make kubo"] if "ipfs" in missing else []
+    steps += [f"make {TARGETS[program]}" for program in missing if program in BUILT]
     return "\n".join(["These programs are missing:", *lines, "Install them with:", f"  {' && '.join(steps)}"])
 
 

@@ -113,8 +113,13 @@ def line_to(chain: Chain) -> Iterator[Line]:
 
 def rpc(chain: Chain, method: str, *parameters: Any) -> Any:
     """Send a request that only development nodes support."""
+    return call(chain.url, method, *parameters)
+
+
+def call(url: str, method: str, *parameters: Any) -> Any:
+    """Send a request to a node on this machine, and return its result."""
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-    answer = json.loads(post(chain.url, body))
+    answer = json.loads(post(url, body))
     assert "error" not in answer, answer
     return answer["result"]
 

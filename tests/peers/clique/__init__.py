@@ -1,0 +1,1 @@
+"""A consortium network: geth nodes that seal by Clique."""

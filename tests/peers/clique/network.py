@@ -1,0 +1,190 @@
+"""A real proof-of-authority network: three geth nodes that seal by Clique (EIP-225), on loopback.
+
+Partitions and reorganisations are real: a sealer that is cut off makes one block of its own and then waits for the
+others; after it has joined again, the longer chain wins.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from blockota.chain.local import free_port
+from blockota.keys import dev_account
+from tests.support.networks import call
+from tests.support.waiting import eventually
+
+CHAIN_ID = 4225
+PERIOD = 1
+"""Seconds between two blocks."""
+SEALERS = 3
+FUNDED = 10
+"""Accounts of the test mnemonic with ether."""
+WITHOUT_TRANSACTIONS = (False,)
+"""Last argument of ``eth_getBlockByNumber``: hashes instead of whole transactions."""
+PASSWORD = "sealer"  # noqa: S105 - of keys that exist for one test
+
+
+@dataclass
+class Sealer:
+    """One node.
+
+    Attributes:
+        program: the ``geth``.
+        folder: its data folder.
+        account: seals blocks.
+        p2p_port: port for the other nodes.
+        rpc_port: port of its JSON-RPC API.
+    """
+
+    program: Path
+    folder: Path
+    account: LocalAccount
+    p2p_port: int = field(default_factory=free_port)
+    rpc_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """URL of its JSON-RPC API."""
+        return f"http://127.0.0.1:{self.rpc_port}"
+
+    @property
+    def head(self) -> int:
+        """Number of its newest block."""
+        return int(call(self.url, "eth_blockNumber"), 16)
+
+    def prepare(self, genesis: dict[str, Any]) -> None:
+        """Write the genesis block and the key into the data folder."""
+        self.folder.mkdir(parents=True)
+        (self.folder / "genesis.json").write_text(json.dumps(genesis))
+        (self.folder / "password").write_text(PASSWORD)
+        keys = self.folder / "keystore"
+        keys.mkdir()
+        # One round: the key is worth nothing, and each start would take a second.
+        sealed = Account.encrypt(self.account.key, PASSWORD, kdf="pbkdf2", iterations=1)
+        (keys / "sealer.json").write_text(json.dumps(sealed))
+        place = ("--datadir", str(self.folder))
+        subprocess.run([self.program, *place, "init", self.folder / "genesis.json"], check=True, capture_output=True)
+
+    def start(self) -> None:
+        """Start the node and wait until its API answers."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(self.program, "--datadir", self.folder, "--networkid", str(CHAIN_ID)),
+                    *("--port", str(self.p2p_port), "--nat", "none", "--nodiscover", "--netrestrict", "127.0.0.0/8"),
+                    *("--http", "--http.addr", "127.0.0.1", "--http.port", str(self.rpc_port)),
+                    *("--http.api", "eth,net,web3,clique,admin,miner,txpool", "--authrpc.port", str(free_port())),
+                    *("--mine", "--miner.etherbase", self.account.address, "--miner.gasprice", "0"),
+                    *("--unlock", self.account.address, "--password", self.folder / "password"),
+                    *("--allow-insecure-unlock", "--gcmode", "archive", "--syncmode", "full", "--ipcdisable"),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        eventually(self._answers, what=f"an answer of {self.url}")
+
+    def stop(self) -> None:
+        """Stop the node; its data stay."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def seal(self, *, seals: bool) -> None:
+        """Start or stop sealing; a node that does not seal still follows the chain."""
+        call(self.url, "miner_start" if seals else "miner_stop")
+
+    def block(self, number: int) -> dict[str, Any]:
+        """One of its blocks, with the hashes of its transactions."""
+        found: dict[str, Any] = call(self.url, "eth_getBlockByNumber", hex(number), *WITHOUT_TRANSACTIONS)
+        return found
+
+    def pending(self) -> int:
+        """The number of transactions that no block has."""
+        return int(call(self.url, "txpool_status")["pending"], 16)
+
+    def enode(self) -> str:
+        """The address by which others connect to it."""
+        key = call(self.url, "admin_nodeInfo")["enode"].partition("@")[0]
+        return f"{key}@127.0.0.1:{self.p2p_port}"
+
+    def _answers(self) -> bool:
+        try:
+            return self.head >= 0
+        except OSError:
+            has_ended = self.process is None or self.process.poll() is not None
+            assert not has_ended, (self.folder / "log").read_text()[-2000:]
+            return False
+
+
+@dataclass(frozen=True)
+class CliqueNetwork:
+    """The nodes of a network, all connected until one is cut off."""
+
+    sealers: tuple[Sealer, ...]
+
+    def connect(self) -> None:
+        """Connect every running node with every other."""
+        self._peers("admin_addPeer")
+
+    def cut_off(self, sealer: Sealer) -> None:
+        """Disconnect a node from all others, in both directions."""
+        self._peers("admin_removePeer", of=sealer)
+        eventually(lambda: not int(call(sealer.url, "net_peerCount"), 16), what="the partition")
+
+    def join(self, sealer: Sealer) -> None:
+        """Connect a node with all others again."""
+        self._peers("admin_addPeer", of=sealer)
+
+    def _peers(self, method: str, *, of: Sealer | None = None) -> None:
+        running = [sealer for sealer in self.sealers if sealer.process]
+        for one in running:
+            for other in running:
+                if one is not other and of in (None, one, other):
+                    call(one.url, method, other.enode())
+
+
+@contextmanager
+def clique_network(program: Path, folder: Path) -> Iterator[CliqueNetwork]:
+    """Run a fresh network whose nodes have the accounts of the test mnemonic funded."""
+    accounts = [dev_account(20 + number) for number in range(SEALERS)]
+    sealers = tuple(Sealer(program, folder / f"sealer-{number}", account) for number, account in enumerate(accounts))
+    genesis = genesis_of([account.address for account in accounts])
+    network = CliqueNetwork(sealers)
+    try:
+        for sealer in sealers:
+            sealer.prepare(genesis)
+            sealer.start()
+        network.connect()
+        eventually(lambda: sealers[0].head >= SEALERS, what="the first blocks")
+        yield network
+    finally:
+        for sealer in sealers:
+            sealer.stop()
+
+
+def genesis_of(sealers: list[str]) -> dict[str, Any]:
+    """The genesis block; EIP-225 puts the sealers, in ascending order, between 32 and 65 zero bytes."""
+    listed = "".join(sorted(address[2:].lower() for address in sealers))
+    forks = ("homestead", "eip150", "eip155", "eip158", "byzantium", "constantinople", "petersburg", "istanbul")
+    return {
+        "config": {
+            "chainId": CHAIN_ID,
+            **{f"{fork}Block": 0 for fork in (*forks, "berlin", "london")},
+            "clique": {"period": PERIOD, "epoch": 30000},
+        },
+        "difficulty": "1",
+        "gasLimit": "30000000",
+        "extradata": "0x" + "00" * 32 + listed + "00" * 65,
+        "alloc": {dev_account(number).address[2:]: {"balance": hex(10**24)} for number in range(FUNDED)},
+    }

@@ -1,0 +1,66 @@
+"""A vendor on a real proof-of-authority network while sealers stop, and while one is cut off and joins again."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.peers.clique.conftest import Consortium
+from tests.peers.clique.network import Sealer
+from tests.support.waiting import eventually
+
+
+def grows(sealer: Sealer, *, by: int = 3) -> None:
+    """Wait until a sealer has more blocks."""
+    target = sealer.head + by
+    eventually(lambda: sealer.head >= target, what=f"block {target}")
+
+
+def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: Consortium) -> None:
+    """With two of three stopped, `execute` gives up; after the restart `transaction resume` confirms it."""
+    first, second, third = consortium.network.sealers
+    third.stop()
+    assert consortium.execute(consortium.propose("1.0.0")).status == 0
+    assert consortium.releases() == ["1.0.0"]
+
+    file = consortium.propose("1.1.0")
+    second.stop()
+    outcome = consortium.execute(file)
+    assert outcome.status == 5, outcome.err
+    found = re.search(r"0x[0-9a-f]{64}", outcome.err)
+    assert found, outcome.err
+    assert "was sent and is not confirmed" in outcome.err
+    assert consortium.releases() == ["1.0.0"]
+
+    second.start()
+    consortium.network.connect()
+    grows(first, by=1)
+    assert consortium.run("transaction", "resume", found[0]).status == 0
+    assert consortium.releases() == ["1.0.0", "1.1.0"]
+    assert consortium.run("transaction", "list", "--json").json["transactions"] == []
+
+
+def test_a_transaction_in_a_block_that_is_reorganised_away_is_confirmed_in_another(consortium: Consortium) -> None:
+    """The cut-off sealer puts the transaction into a block of its own, which the longer chain replaces."""
+    first, second, _ = consortium.network.sealers
+    file = consortium.propose("1.0.0")
+    first.seal(seals=False)
+    grows(first)  # of the last blocks none is its own, so that it may seal the next one (EIP-225)
+    consortium.network.cut_off(first)
+
+    with ThreadPoolExecutor() as pool:
+        executed = pool.submit(consortium.execute, file)
+        eventually(first.pending, what="the transaction")
+        first.seal(seals=True)
+        eventually(lambda: not first.pending(), what="a block with the transaction")
+        alone = first.block(first.head)
+        assert alone["transactions"]
+        grows(second, by=4)
+        assert not executed.done()
+
+        consortium.network.join(first)
+        outcome = executed.result()
+
+    assert outcome.status == 0, outcome.err
+    assert first.block(int(alone["number"], 16))["hash"] != alone["hash"]
+    assert consortium.releases() == ["1.0.0"]
