@@ -75,6 +75,14 @@ class Receipt:
     succeeded: bool = True
 
 
+@dataclass(frozen=True)
+class MinedTransaction:
+    """The place of a transaction: its hash, and the number of its block."""
+
+    hash: bytes
+    block_number: int
+
+
 class Node:
     """A node behind a JSON-RPC endpoint.
 
@@ -257,8 +265,50 @@ class Node:
                 succeeded=bool(quantity(answer["status"])),
             )
 
-    def _block(self, number: int | None) -> Mapping[str, Any]:
-        answer = self._endpoint.request("eth_getBlockByNumber", _tag(number), False)  # noqa: FBT003 - no transactions
+    def find_transaction(self, sender: str, nonce: int) -> MinedTransaction | None:
+        """Find the transaction of an account that has a nonce, in the blocks.
+
+        Returns:
+            None if no block has it yet, or if the node does not keep the state of the blocks where it must be.
+        """
+        with self._translated():
+            try:
+                number = self._block_with_nonce(sender, nonce)
+            except RpcError as error:
+                if error.status != 200:  # noqa: PLR2004 - HTTP's OK
+                    raise
+                return None  # a node that prunes its state answers with an error of JSON-RPC's own form
+            block = self._block(number, with_transactions=True) if number else {"transactions": []}
+            for transaction in map(fields, items(block["transactions"])):
+                found = (
+                    to_checksum_address(data(transaction["from"], size=_ADDRESS_SIZE)),
+                    quantity(transaction["nonce"]),
+                )
+                if number and found == (sender, nonce):
+                    return MinedTransaction(data(transaction["hash"], size=_HASH_SIZE), number)
+        return None
+
+    def _block_with_nonce(self, sender: str, nonce: int) -> int | None:
+        """The first block after which the account's count exceeds a nonce; None if none does yet."""
+
+        def has_it(number: int) -> bool:
+            return quantity(self._endpoint.request("eth_getTransactionCount", sender, _tag(number))) > nonce
+
+        # (1) Go back from the newest block in steps that double, since most such transactions are recent.
+        low = high = quantity(self._endpoint.request("eth_blockNumber"))
+        step = 1
+        while low > 0 and has_it(low):
+            low, high, step = max(low - step, 0), low, 2 * step
+        if low == high:
+            return None
+        # (2) Halve the range: `high` has it, `low` does not.
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if has_it(middle) else (middle, high)
+        return high
+
+    def _block(self, number: int | None, *, with_transactions: bool = False) -> Mapping[str, Any]:
+        answer = self._endpoint.request("eth_getBlockByNumber", _tag(number), with_transactions)
         if answer is None:
             name = "no block" if number is None else f"no block {number}"
             raise ChainError(f"the chain at {self.place} lags", why=f"the node has {name} yet", remedy="try again")

@@ -41,6 +41,7 @@ class TransactionState(Enum):
     LOST = "unknown to the node"
     BEHIND = "waits for earlier ones"
     OVERTAKEN = "overtaken, not confirmed yet"
+    UNKNOWN = "its nonce is used, the node does not say by what"
 
 
 class _Step(Enum):
@@ -60,6 +61,7 @@ _STEPS = {
     TransactionState.UNDERPAID: _Step.WAIT,
     TransactionState.BEHIND: _Step.WAIT,
     TransactionState.OVERTAKEN: _Step.WAIT,
+    TransactionState.UNKNOWN: _Step.WAIT,
     TransactionState.LOST: _Step.SUBMIT_AGAIN,
 }
 """The step that each state asks for. A reorganisation can lead from any state to any other, but not out of a settled
@@ -263,12 +265,18 @@ class Chain(Node):
         """Its nonce is used: by another transaction, or by this one between two requests."""
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
-        # A node can count a transaction before it has its receipt. One that was replaced is in no block and no pool.
-        if any(self.knows(attempt.hash) for attempt in entry.attempts):
-            return Situation(TransactionState.WAITING, "its nonce is used, and its receipt is not there yet", head)
-        other = f"another transaction of {entry.sender} has its nonce {entry.newest.nonce}"
-        deep = head - self._sending.confirmations
-        if deep >= 0 and self.count(entry.sender, block=deep) > entry.newest.nonce:
+        # Receipts can lag behind nonces, most of all where several nodes answer under one name. Only a transaction that
+        # was seen in a block has replaced this one.
+        nonce = entry.newest.nonce
+        mined = self.find_transaction(entry.sender, nonce)
+        if mined is None:
+            unknown = f"its nonce {nonce} is used, and the node does not say yet by which transaction"
+            return Situation(TransactionState.UNKNOWN, unknown, head)
+        if mined.hash in {attempt.hash for attempt in entry.attempts}:
+            lagging = f"it is in block {mined.block_number}, and the node does not have its receipt yet"
+            return Situation(TransactionState.UNKNOWN, lagging, head)
+        other = f"another transaction, 0x{mined.hash.hex()} in block {mined.block_number}, has its nonce {nonce}"
+        if head - mined.block_number >= self._sending.confirmations:
             return Situation(TransactionState.REPLACED, other, head)
         return Situation(TransactionState.OVERTAKEN, f"{other}, and is not confirmed yet", head)
 

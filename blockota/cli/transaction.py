@@ -37,7 +37,7 @@ def list_(session: Session, /) -> None:
             session.out.print("No transaction is unsettled.")
             return
         rows = [(entry.hash, entry.newest.nonce, entry.purpose, now.state.value, now.details) for entry, now in found]
-        session.table(("Hash", "Nonce", "Command", "TransactionState", "Details"), rows)
+        session.table(("Hash", "Nonce", "Command", "State", "Details"), rows)
 
     session.result({"transactions": [as_fields(*one) for one in found]}, show)
 

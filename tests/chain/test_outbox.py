@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
-from tests.support.networks import fresh_anvil, line_to, rpc
+from tests.support.networks import fresh_anvil, line_to, post, rpc, stand_in
 from tests.support.samples import SAFE
 
 PATIENCE = 30.0
@@ -155,7 +156,9 @@ def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, po
     desk.mine()
     rpc(desk.chain, "anvil_reorg", 1, [[f"0x{other.raw.hex()}", 0]])
     desk.mine()
-    with pytest.raises(RefusedError, match=r"was replaced, and did nothing: another transaction of .* has its nonce 0"):
+    with pytest.raises(
+        RefusedError, match=r"was replaced, and did nothing: another transaction, 0x.* in block \d+, has its nonce 0"
+    ):
         sent.result(PATIENCE)
     with pytest.raises(RefusedError, match=r"did not do the same, forget this one and send again"):
         outbox.send(desk.payer, DATA, to=SAFE)
@@ -164,6 +167,63 @@ def test_a_transaction_that_a_reorganisation_replaces_is_reported(desk: Desk, po
     desk.mine(2)
     assert again.result(PATIENCE).succeeded
     assert desk.used == 2
+
+
+@pytest.mark.parametrize("lagging", [{"eth_getTransactionByHash"}, set()], ids=["and forgets it", "and knows it"])
+def test_a_mined_transaction_whose_receipt_lags_is_not_called_replaced(
+    desk: Desk, pool: ThreadPoolExecutor, lagging: set[str]
+) -> None:
+    """Two nodes behind one name: one counts the transaction, the other does not have its receipt yet."""
+    lagging = {"eth_getTransactionReceipt", *lagging}
+
+    def answer(body: bytes) -> tuple[int, bytes]:
+        hidden = json.loads(body)["method"] in lagging
+        return 200, b'{"jsonrpc":"2.0","id":1,"result":null}' if hidden else post(desk.chain.url, body)
+
+    with stand_in(answer) as url:
+        sent = desk.start(pool, desk.outbox(url))
+        desk.mine()
+        now = desk.outbox(url).locate(desk.entries[0])
+        assert (now.state, now.is_settled) == (TransactionState.UNKNOWN, False)
+        assert "and the node does not have its receipt yet" in now.details
+        assert not sent.done()
+        lagging.clear()
+        assert sent.result(PATIENCE).succeeded
+    assert not desk.entries
+
+
+def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(desk: Desk) -> None:
+    """The state is unknown, the command gives up with the remedy, and nothing is forgotten without consent."""
+    Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(),), "", 5))
+    desk.chain.submit(desk.signed(data=b"something else").raw)
+    desk.mine()
+
+    def answer(body: bytes) -> tuple[int, bytes]:
+        request = json.loads(body)
+        at_a_block = request["method"] == "eth_getTransactionCount" and request["params"][1].startswith("0x")
+        refusal = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"missing trie node"}}'
+        return 200, refusal if at_a_block else post(desk.chain.url, body)
+
+    with stand_in(answer) as url:
+        outbox = desk.outbox(url, timeout=0.1)
+        with pytest.raises(
+            ChainError, match="nonce 0 is used, and the node does not say yet by which transaction"
+        ) as gave_up:
+            outbox.resume(desk.entries[0].hash)
+        assert gave_up.value.action is Action.RESUME_TRANSACTION
+        with pytest.raises(RefusedError, match="can still take effect"):
+            outbox.forget(desk.entries[0].hash)
+    assert desk.outbox().locate(desk.entries[0]).state is TransactionState.REPLACED
+
+
+def test_a_replacement_in_an_old_block_is_found(desk: Desk) -> None:
+    """The block is found among many later ones."""
+    Journal(desk.sending.journal, 1337).write(SentTransaction((desk.signed(),), "", 5))
+    other = desk.signed(data=b"something else")
+    desk.chain.submit(other.raw)
+    desk.mine(37)
+    now = desk.outbox(confirmations=3).locate(desk.entries[0])
+    assert (now.state, other.hash.hex() in now.details) == (TransactionState.REPLACED, True)
 
 
 def test_a_chain_that_makes_its_own_blocks_is_waited_for(desk: Desk) -> None:
