@@ -185,7 +185,7 @@ class WirelessLink:
     def put_back(self, *, reset: bool) -> None:
         """Reconnect the board, with or without a reset; unread bytes are lost."""
         self._board = self._first
-        self._heard = self._board.plug_in(reset=reset)
+        self._heard = self._board.connect(reset=reset)
         if reset:
             self._board.reset()
 

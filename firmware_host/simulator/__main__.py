@@ -32,7 +32,6 @@ from firmware_host.simulator import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 UNIQUE_ID_LENGTH = 12
@@ -77,48 +76,30 @@ def simulate(arguments: Sequence[str] | None, announce: Callable[[str], None]) -
         stream=sys.stderr,
         format="%(asctime)s %(message)s",
     )
+    board = _board(options)
+    if options.rfc2217 is not None:
+        wiring = replace(WIRINGS[options.wiring], invert_reset=options.invert_reset, invert_boot0=options.invert_boot0)
+        server = serve_rfc2217(board, port=options.rfc2217, wiring=wiring)
+    else:
+        server = serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
+
     # Blocked before the serving thread starts, so that only `sigwait` takes them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        with _served(_board(options), options) as url:
+        with server as url:
             announce(url)
             signal.sigwait(STOP_SIGNALS)
     finally:  # processes that the caller starts later would inherit the mask
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _served(board: SimulatedBoard, options: argparse.Namespace) -> AbstractContextManager[str]:
-    if options.rfc2217 is None:
-        return serve_pty(board) if options.pty else serve_tcp(board, port=options.tcp)
-    wiring = replace(WIRINGS[options.wiring], invert_reset=options.invert_reset, invert_boot0=options.invert_boot0)
-    return serve_rfc2217(board, port=options.rfc2217, wiring=wiring)
-
-
 def _board(options: argparse.Namespace) -> SimulatedBoard:
-    profile = PROFILES[options.chip]
-    profile = replace(profile, max_baud=options.max_baud or profile.max_baud)
     if not re.fullmatch(rf"[0-9A-Fa-f]{{{UNIQUE_ID_LENGTH * 2}}}", options.unique_id):
         raise UsageError(
             f"the unique id {options.unique_id!r} is invalid",
             remedy=f"write {UNIQUE_ID_LENGTH * 2} hex digits",
         )
-    board = SimulatedBoard(
-        profile,
-        flash=options.flash or b"",
-        faults=reduce(Faults.adding, options.fault, Faults()),
-        times=_times(options.baud, options.latency, has_rate=options.pty or options.rfc2217 is not None),
-        unique_id=bytes.fromhex(options.unique_id),
-    )
-    pages = _pages(options.write_protected, profile)
-    if pages or options.readout_protected:
-        board.protect(readout=options.readout_protected, pages=pages)
-    if options.boot0 == 0:
-        board.boot0 = False
-        board.reset()
-    return board
-
-
-def _times(baud: str, latency: float, *, has_rate: bool) -> TimeModel | None:
+    baud, latency = options.baud, options.latency
     if not 0 <= latency <= MAX_LATENCY:
         raise UsageError(
             f"the latency of {latency:g} ms is out of range",
@@ -126,10 +107,27 @@ def _times(baud: str, latency: float, *, has_rate: bool) -> TimeModel | None:
         )
     if latency and not baud:
         raise UsageError("a latency needs a line that takes time", remedy="add --baud, such as --baud 115200")
-    if baud == RATE_OF_THE_LINE and not has_rate:
+    if baud == RATE_OF_THE_LINE and not options.pty and options.rfc2217 is None:
         raise UsageError("a TCP connection has no rate", remedy="use --baud 115200, or serve --pty or --rfc2217")
+
     rate = 0 if baud == RATE_OF_THE_LINE else int(baud or 0)
-    return TimeModel(baud=rate, latency=latency / 1000) if baud else None
+    profile = PROFILES[options.chip]
+    profile = replace(profile, max_baud=options.max_baud or profile.max_baud)
+    board = SimulatedBoard(
+        profile,
+        flash=options.flash or b"",
+        faults=reduce(Faults.adding, options.fault, Faults()),
+        times=TimeModel(baud=rate, latency=latency / 1000) if baud else None,
+        unique_id=bytes.fromhex(options.unique_id),
+    )
+    # Option bytes take effect at a reset, and so does BOOT0: both are set before the board is served.
+    pages = _pages(options.write_protected, profile)
+    if pages or options.readout_protected:
+        board.protect(readout=options.readout_protected, pages=pages)
+    if options.boot0 == 0:
+        board.boot0 = False
+        board.reset()
+    return board
 
 
 def _pages(text: str, profile: BoardProfile) -> set[int]:
@@ -153,62 +151,33 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_line_options(parser)
-    _add_board_options(parser)
-    return parser
-
-
-def _add_line_options(parser: argparse.ArgumentParser) -> None:
-    line = parser.add_mutually_exclusive_group()
-    line.add_argument("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (any free one)")
-    line.add_argument("--pty", action="store_true", help="serve a new pseudo-terminal instead")
-    line.add_argument(
-        "--rfc2217",
-        type=_port,
-        nargs="?",
-        const=0,
-        metavar="PORT",
-        help="serve an RFC 2217 serial server instead, with rate, parity and control lines",
-    )
-    parser.add_argument(
-        "--wiring", choices=tuple(WIRINGS), default="dtr-rts", help="what drives NRST, then BOOT0 (%(default)s)"
-    )
-    parser.add_argument("--invert-reset", action="store_true", help="NRST is low while its line is not asserted")
-    parser.add_argument("--invert-boot0", action="store_true", help="BOOT0 is high while its line is asserted")
-    parser.add_argument(
-        "--baud",
-        default="",
-        choices=(*RATES, RATE_OF_THE_LINE),
-        help="simulate the time of line and flash at this rate, or at the one that the host sets (no time)",
-    )
-    parser.add_argument(
-        "--max-baud",
-        type=int,
-        default=0,
-        metavar="RATE",
-        help="the highest rate that the ROM measures correctly (the chip's)",
-    )
-    parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="MS", help="delay of the USB adapter in milliseconds, with --baud"
-    )
-    parser.add_argument("--verbose", action="store_true", help="log each read and write as well")
-
-
-def _add_board_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    add, add_line = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
+    # The line and its adapter.
+    add_line("--tcp", type=_port, default=0, metavar="PORT", help="TCP port on 127.0.0.1 (any free one)")
+    add_line("--pty", action="store_true", help="serve a new pseudo-terminal instead")
+    text = "serve an RFC 2217 serial server instead, with rate, parity and control lines"
+    add_line("--rfc2217", type=_port, nargs="?", const=0, metavar="PORT", help=text)
+    text = "what drives NRST, then BOOT0 (%(default)s)"
+    add("--wiring", choices=tuple(WIRINGS), default="dtr-rts", help=text)
+    add("--invert-reset", action="store_true", help="NRST is low while its line is not asserted")
+    add("--invert-boot0", action="store_true", help="BOOT0 is high while its line is asserted")
+    text = "simulate the time of line and flash at this rate, or at the one that the host sets (no time)"
+    add("--baud", default="", choices=(*RATES, RATE_OF_THE_LINE), help=text)
+    text = "the highest rate that the ROM measures correctly (the chip's)"
+    add("--max-baud", type=int, default=0, metavar="RATE", help=text)
+    text = "delay of the USB adapter in milliseconds, with --baud"
+    add("--latency", type=float, default=0.0, metavar="MS", help=text)
+    add("--verbose", action="store_true", help="log each read and write as well")
+    # The board.
     add("--chip", choices=tuple(PROFILES), default=STM32F103C8.name, help="which chip (%(default)s)")
     add("--flash", type=Path, metavar="FILE", help="keep the flash in FILE, which is created if absent")
     add("--unique-id", default="424c4f434b4f544100000001", metavar="HEX", help="the chip's 96-bit id")
     add("--boot0", type=int, choices=(0, 1), default=1, help="1 starts the boot ROM, 0 the flash (1)")
     add("--readout-protected", action="store_true", help="set readout protection")
     add("--write-protected", default="", metavar="PAGES", help="such as 0-3,8; rounded up to sectors")
-    add(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME[=VALUE]",
-        help=f"simulate a fault; may be repeated: {', '.join(FAULT_NAMES)}",
-    )
+    text = f"simulate a fault; may be repeated: {', '.join(FAULT_NAMES)}"
+    add("--fault", action="append", default=[], metavar="NAME[=VALUE]", help=text)
+    return parser
 
 
 def _port(text: str) -> int:

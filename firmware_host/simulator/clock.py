@@ -48,18 +48,9 @@ class TimeModel:
     wait: Callable[[float], None] = sleep_exactly
     now: Callable[[], float] = time.monotonic
 
-    def wait_until(self, moment: float) -> None:
-        """Wait until a moment; return at once if it has passed."""
-        remaining = moment - self.now()
-        if remaining > 0:
-            self.wait(remaining)
-
 
 class Timeline:
     """The model's time; without a model everything happens at once.
-
-    Args:
-        times: the model.
 
     Attributes:
         moment: the end of what line and chip are busy with, in seconds of the model's clock.
@@ -83,7 +74,7 @@ class Timeline:
 
     @property
     def cycles_per_instruction(self) -> float:
-        """Clock cycles per instruction of the emulated core."""
+        """Of the emulated core; 1 without a model."""
         return self._times.cycles_per_instruction if self._times else 1.0
 
     def arrive(self) -> None:
@@ -104,7 +95,9 @@ class Timeline:
     def deliver(self) -> None:
         """Wait until the board's answer has reached the host."""
         if self._times:
-            self._times.wait_until(self.moment + self._times.latency)
+            remaining = self.moment + self._times.latency - self._times.now()
+            if remaining > 0:
+                self._times.wait(remaining)
 
     def since(self, moment: float, *, otherwise: float) -> float:
         """Return the seconds since a moment; `otherwise` without a model."""

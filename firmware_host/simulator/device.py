@@ -28,10 +28,9 @@ from firmware_host.simulator.clock import Timeline, TimeModel
 from firmware_host.simulator.emulator import CrashError, EmulatedApplication
 from firmware_host.simulator.faults import NO_FAULTS, Faults
 from firmware_host.simulator.flash import PowerCutError
-from firmware_host.simulator.frames import Leave, Script, Transmitter
 from firmware_host.simulator.line import Cable, LineSettings, received
 from firmware_host.simulator.profiles import STM32F103C8, BoardProfile
-from firmware_host.simulator.rom import Rom
+from firmware_host.simulator.rom import RESET, Leave, Rom, Script, Transmitter
 from firmware_host.simulator.silicon import BusFaultError, Silicon
 
 if TYPE_CHECKING:
@@ -152,18 +151,11 @@ class SimulatedBoard:
         self._silicon.lose_power()
         self.powered = False
 
-    def connect(self) -> bytes:
-        """Plug the line in and press reset; return the bytes that the host receives at once.
-
-        After an `unplug` fault the cable is only reconnected: the board continues.
-        """
-        return self.plug_in(reset=True)
-
-    def plug_in(self, *, reset: bool) -> bytes:
+    def connect(self, *, reset: bool = True) -> bytes:
         """Plug the line in, and supply power if it was cut; return the bytes that the host receives at once.
 
         Args:
-            reset: whether to press the reset button as well.
+            reset: whether to press the reset button as well. After an `unplug` fault the board continues all the same.
         """
         if (self._cable.reconnect() and reset) or not self.powered:
             self.reset()
@@ -220,21 +212,21 @@ class SimulatedBoard:
         if self.application:
             self.application.peripherals.received.append(arrived)
         elif self._script and not is_lost:
-            self._serve(self._script, arrived if self._is_measured else self._measure(arrived, begun=begun))
+            if not self._is_measured:
+                # AN3155 section 2: the first byte gives the rate. A part of it, or a rate that is too high, gives none.
+                self._measured, self._is_measured = LineSettings(self._host.baud), True
+                is_too_fast = self._host.baud > self.profile.max_baud
+                if is_too_fast:
+                    logger.warning("%d baud are too many for this ROM, it is deaf until reset", self._host.baud)
+                if is_too_fast or begun < max(self._reset_at, self._listens_from):
+                    arrived = GLITCH
+            self._serve(self._script, arrived)
         # (4) Power may fail.
         if self._cable.received == self._faults.power_cut_after:
             logger.warning("power fails after %d bytes", self._cable.received)
             self.cut_power()
             self._line.take()
         return self._cable.to_host(sent + self._line.take())
-
-    def _measure(self, byte: int, *, begun: float) -> int:
-        """Measure the rate of the line from the first byte; return the byte that the ROM takes it for."""
-        self._measured, self._is_measured = LineSettings(self._host.baud), True
-        cut_short = begun < max(self._reset_at, self._listens_from)
-        if self._host.baud > self.profile.max_baud:
-            logger.warning("%d baud are too many for this ROM, it is deaf until reset", self._host.baud)
-        return GLITCH if cut_short or self._host.baud > self.profile.max_baud else byte
 
     def _serve(self, script: Script[Leave], byte: int) -> None:
         busy_before, leave = self._silicon.flash.busy_seconds, None
@@ -250,7 +242,7 @@ class SimulatedBoard:
             self.cut_power()
         self._time.pass_busy(self._silicon.flash.busy_seconds - busy_before)
         self._time.pass_bytes(len(self._line.pending))
-        if leave and leave.jump is None:
+        if leave == RESET:
             self._boot(self._time.moment)
         elif leave and leave.jump is not None:
             self._start(leave.jump, from_rom=True)

@@ -69,7 +69,20 @@ class EmulatedApplication:
         self.peripherals = Peripherals(LEFT_BY_ROM if from_rom else RESET_VALUES)
         self._uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(UC_CPU_ARM_CORTEX_M3)
-        self._map_memories(from_rom=from_rom)
+        # Address 0 maps the memory that the chip booted from.
+        system, flash = bytes(silicon.system + silicon.options.raw), bytes(silicon.flash.cells)
+        for start, content in (
+            (0, system if from_rom else flash),
+            (profile.flash_start, flash),
+            (profile.system_start, system),
+            (HANDLER_RETURN, bytes(PAGE)),
+        ):
+            self._uc.mem_map(start, _whole_pages(len(content)), UC_PROT_READ | UC_PROT_EXEC)
+            self._uc.mem_write(start, content)
+        self._uc.mem_map(profile.ram_start, _whole_pages(profile.ram_size))
+        self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
+        for start, size in REGISTER_BLOCKS:
+            self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
         self._uc.reg_write(UC_ARM_REG_SP, stack)
         self._until_tick = 0
         self._asleep = self._tick_pending = False
@@ -81,10 +94,28 @@ class EmulatedApplication:
             CrashError: the core faulted. `peripherals.sent` has what was sent before.
         """
         clock_hz = self.peripherals.clock_hz
-        cycles = round(seconds * clock_hz)
-        while cycles > 0 and not self.peripherals.reset_requested:
-            cycles -= self._step(cycles)
-        self.seconds_left = cycles / clock_hz
+        left = round(seconds * clock_hz)
+        while left > 0 and not self.peripherals.reset_requested:
+            # (1) A step ends at the next tick at the latest.
+            period = self.peripherals.tick_cycles
+            if period and not 0 < self._until_tick <= period:
+                self._until_tick = period
+            cycles = min(left, SLICE, self._until_tick if period else SLICE)
+
+            # (2) The core executes, unless it sleeps. Unicorn takes a count of zero as no limit.
+            if not self._asleep:
+                self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
+                try:
+                    self._asleep = bytes(self._uc.mem_read(self._pc - 2, 2)) in WAIT_INSTRUCTIONS
+                except UcError:  # nothing lies before the first instruction of a memory
+                    self._asleep = False
+
+            # (3) The timer counts.
+            self._until_tick -= cycles
+            if period and self._until_tick <= 0:
+                self._tick()
+            left -= cycles
+        self.seconds_left = left / clock_hz
         return self.take_sent()
 
     def take_sent(self) -> bytes:
@@ -98,23 +129,6 @@ class EmulatedApplication:
         profile = self._silicon.profile
         self._silicon.ram[:] = self._uc.mem_read(profile.ram_start, profile.ram_size)
 
-    def _step(self, cycles: int) -> int:
-        period = self.peripherals.tick_cycles
-        if period and not 0 < self._until_tick <= period:
-            self._until_tick = period
-        cycles = min(cycles, SLICE, self._until_tick if period else SLICE)
-        if not self._asleep:
-            # Unicorn takes a count of zero as no limit.
-            self._pc = self._execute(self._pc | 1, max(1, int(cycles / self._cycles_per_instruction)))
-            try:
-                self._asleep = bytes(self._uc.mem_read(self._pc - 2, 2)) in WAIT_INSTRUCTIONS
-            except UcError:  # nothing lies before the first instruction of a memory
-                self._asleep = False
-        self._until_tick -= cycles
-        if period and self._until_tick <= 0:
-            self._tick()
-        return cycles
-
     def _execute(self, start: int, count: int) -> int:
         try:
             self._uc.emu_start(start, HANDLER_RETURN, count=count)
@@ -126,13 +140,13 @@ class EmulatedApplication:
     def _tick(self) -> None:
         self.peripherals.ticked = True
         self._tick_pending |= bool(self.peripherals[SYST_CSR] & 2)
-        if self._tick_pending:
-            self._asleep = False
-        if self._tick_pending and not self._uc.reg_read(UC_ARM_REG_PRIMASK) & 1:
-            self._tick_pending = False
-            self._handle_tick()
-
-    def _handle_tick(self) -> None:
+        if not self._tick_pending:
+            return
+        # A pending interrupt wakes the core even where PRIMASK keeps it from being handled.
+        self._asleep = False
+        if self._uc.reg_read(UC_ARM_REG_PRIMASK) & 1:
+            return
+        self._tick_pending = False
         try:
             handler = _word(self._uc.mem_read(self.peripherals[SCB_VTOR] + 4 * SYSTICK_VECTOR, 4))
         except UcError as error:
@@ -144,22 +158,6 @@ class EmulatedApplication:
         if not handler & 1 or self._execute(handler, HANDLER_LIMIT) != HANDLER_RETURN:
             raise CrashError(f"the SysTick handler at {handler:#010x} does not return")
         self._uc.context_restore(saved)
-
-    def _map_memories(self, *, from_rom: bool) -> None:
-        silicon, profile = self._silicon, self._silicon.profile
-        system = bytes(silicon.system + silicon.options.raw)
-        self._map_fixed(0, system if from_rom else bytes(silicon.flash.cells))
-        self._map_fixed(profile.flash_start, bytes(silicon.flash.cells))
-        self._map_fixed(profile.system_start, system)
-        self._map_fixed(HANDLER_RETURN, bytes(PAGE))
-        self._uc.mem_map(profile.ram_start, _whole_pages(profile.ram_size))
-        self._uc.mem_write(profile.ram_start, bytes(silicon.ram))
-        for start, size in REGISTER_BLOCKS:
-            self._uc.mmio_map(start, size, self._read_register, start, self._write_register, start)
-
-    def _map_fixed(self, start: int, content: bytes) -> None:
-        self._uc.mem_map(start, _whole_pages(len(content)), UC_PROT_READ | UC_PROT_EXEC)
-        self._uc.mem_write(start, content)
 
     # Unicorn passes all arguments by position; the last one is the block's start, given to `mmio_map`.
     def _read_register(self, _uc: Uc, offset: int, *rest: Any) -> int:

@@ -16,7 +16,7 @@ class Faults:
     """A set of faults; None or 0 means that a fault does not occur. Counts start at 1 when the board is made.
 
     A flipped bit on the line is a parity error, and the byte arrives nevertheless: the USART of an STM32 sets its
-    parity flag and delivers the byte (RM0008 section 27.3.4), and AN3155 does not say that the ROM reads the flag. A
+    parity flag and delivers the byte (RM0008 section 27.3), and AN3155 does not say that the ROM reads the flag. A
     host's driver delivers it as well, unless it is set to check.
 
     Attributes:
@@ -66,23 +66,18 @@ class Faults:
         name, _, value = text.partition("=")
         if name not in FAULT_NAMES:
             raise UsageError(f"there is no fault {name!r}", remedy=f"choose one of {', '.join(FAULT_NAMES)}")
-        number = _number(value or "1", name)
+        try:
+            number = int(value or "1", 0)
+        except ValueError:
+            number = -1
+        if number < 0:
+            raise UsageError(
+                f"the fault {name} cannot have the value {value!r}",
+                remedy=f"write a number, as in {name}=12 or {name}=0x08000400",
+            )
         if name == "noise-at-open" and number > MAX_NOISE:
             raise UsageError(f"the fault {name} cannot have the value {number}", remedy=f"write {MAX_NOISE} at most")
         return replace(self, **{name.replace("-", "_"): number})
-
-
-def _number(text: str, name: str) -> int:
-    try:
-        number = int(text, 0)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise UsageError(
-            f"the fault {name} cannot have the value {text!r}",
-            remedy=f"write a number, as in {name}=12 or {name}=0x08000400",
-        )
-    return number
 
 
 NO_FAULTS = Faults()

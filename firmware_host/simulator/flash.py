@@ -32,14 +32,12 @@ class Supply:
     def __init__(self, faults: Faults) -> None:
         self._faults, self._programs, self._erases = faults, 0, 0
 
-    def lasts_for(self, programs: int) -> bool:
-        """Whether power lasts through this many more program operations."""
+    def count_programs(self, count: int) -> bool:
+        """Count program operations if power lasts through all of them; return whether it does."""
         cuts = (self._faults.power_cut_before_program, self._faults.power_cut_in_program)
-        return not any(cut is not None and self._programs < cut <= self._programs + programs for cut in cuts)
-
-    def count(self, programs: int) -> None:
-        """Count program operations through which power lasts."""
-        self._programs += programs
+        lasts = not any(cut is not None and self._programs < cut <= self._programs + count for cut in cuts)
+        self._programs += count * lasts
+        return lasts
 
     def program(self, old: bytes, new: bytes) -> tuple[bytes, bool]:
         """Count one program operation; return the contents of its cells, and whether power failed within it.
@@ -109,12 +107,14 @@ class Flash:
             PowerCutError: power failed.
         """
         profile, first = self._profile, address - self._profile.flash_start
-        count = len(data) // profile.program_unit
-        # The common case in one step: nothing can go wrong.
-        if self._is_plain(first, len(data)) and self._supply.lasts_for(count):
-            self._supply.count(count)
+        end, count = first + len(data), len(data) // profile.program_unit
+        # The common case in one step: erased cells that are neither worn out nor protected, and no power cut.
+        worn = self._faults.flipped_bit
+        is_worn = worn is not None and first <= worn - profile.flash_start < end
+        is_erased = end <= len(self.cells) and self.cells[first:end] == profile.erased * len(data)
+        if is_erased and not is_worn and not self.protected and self._supply.count_programs(count):
             self.busy_seconds += count * profile.program_time
-            self.cells[first : first + len(data)] = data
+            self.cells[first:end] = data
             return True
         whole = True
         for at in range(0, len(data), profile.program_unit):
@@ -132,55 +132,40 @@ class Flash:
         if page < profile.page_count and page not in self.protected:
             self._erase((page,))
 
-    def erase_pages_at_once(self, pages: range) -> None:
-        """Erase a bank, or everything; the controller does nothing if one of the pages is protected.
+    def erase_at_once(self, pages: range, *, despite_protection: bool = False) -> None:
+        """Erase a bank, or everything; does nothing if one of the pages is protected.
+
+        Args:
+            pages: the page numbers.
+            despite_protection: erase protected pages as well, as the removal of readout protection does.
 
         Raises:
             PowerCutError: power failed.
         """
         self.busy_seconds += self._profile.mass_erase
-        if not self.protected.intersection(pages):
+        if despite_protection or not self.protected.intersection(pages):
             self._erase(pages)
-
-    def erase_despite_protection(self) -> None:
-        """Erase everything, as the removal of readout protection does.
-
-        Raises:
-            PowerCutError: power failed.
-        """
-        self.busy_seconds += self._profile.mass_erase
-        self._erase(range(self._profile.page_count))
-
-    def _is_plain(self, first: int, length: int) -> bool:
-        """Whether these cells are erased, not worn out and not protected."""
-        flipped, end = self._faults.flipped_bit, first + length
-        worn = flipped is not None and first <= flipped - self._profile.flash_start < end
-        erased = self.cells[first:end] == self._profile.erased * length
-        return erased and end <= len(self.cells) and not worn and not self.protected
 
     def _program_unit(self, offset: int, value: bytes) -> bool:
         self.busy_seconds += self._profile.program_time
         if offset >= len(self.cells) or self._profile.page_at(offset) in self.protected:
             return True
         old = bytes(self.cells[offset : offset + len(value)])
-        # PM0075 section 2.3.3: cells that are not erased are programmed only to zero.
+        # PM0075 section 2.3.3, "Main Flash memory programming": a cell that is not erased takes only zero.
         if self._profile.blank_only and any(value) and old != self._profile.erased * len(value):
             return False
+        # Bits change only away from the erased state.
+        before, wanted = int.from_bytes(old, "little"), int.from_bytes(value, "little")
+        merged = before & wanted if self._profile.erased == b"\xff" else before | wanted
         # A worn-out cell: one of its bits is always programmed wrong.
-        flipped = self._faults.flipped_bit
-        worn = -1 if flipped is None else flipped - self._profile.flash_start - offset
-        merged = bytes(byte ^ (index == worn) for index, byte in enumerate(self._merged(old, value)))
-        new, power_failed = self._supply.program(old, merged)
+        worn = (self._faults.flipped_bit or 0) - self._profile.flash_start - offset
+        if 0 <= worn < len(value):
+            merged ^= 1 << 8 * worn
+        new, power_failed = self._supply.program(old, merged.to_bytes(len(value), "little"))
         self.cells[offset : offset + len(value)] = new
         if power_failed:
             raise PowerCutError(f"while programming {self._profile.flash_start + offset:#010x}")
         return True
-
-    def _merged(self, old: bytes, value: bytes) -> bytes:
-        """Return the cells after programming: bits change only away from the erased state."""
-        if self._profile.erased == b"\xff":
-            return bytes(a & b for a, b in zip(old, value, strict=True))
-        return bytes(a | b for a, b in zip(old, value, strict=True))
 
     def _erase(self, pages: Iterable[int]) -> None:
         spans = [self._profile.page_span(page) for page in pages if page != self._faults.sticky_page]
@@ -198,7 +183,12 @@ def _cells(contents: bytes | Path, profile: BoardProfile) -> bytearray | mmap.mm
         _check_size(len(contents), profile.flash_size)
         return bytearray(contents.ljust(profile.flash_size, profile.erased))
     try:
-        return _file_cells(contents, profile)
+        with contents.open("a+b") as file:
+            length = file.tell()
+            _check_size(length, profile.flash_size)
+            file.write(profile.erased * (profile.flash_size - length))
+        with contents.open("r+b") as file:
+            return mmap.mmap(file.fileno(), profile.flash_size)
     except OSError as error:
         raise LinkError(
             f"the flash file {contents} cannot be used",
@@ -207,20 +197,7 @@ def _cells(contents: bytes | Path, profile: BoardProfile) -> bytearray | mmap.mm
         ) from error
 
 
-def _file_cells(path: Path, profile: BoardProfile) -> mmap.mmap:
-    with path.open("a+b") as file:
-        length = file.tell()
-        _check_size(length, profile.flash_size)
-        file.write(profile.erased * (profile.flash_size - length))
-        file.flush()
-    with path.open("r+b") as file:
-        return mmap.mmap(file.fileno(), profile.flash_size)
-
-
 def _check_size(length: int, size: int) -> None:
     if length > size:
-        raise UsageError(
-            "the flash contents do not fit",
-            why=f"{length} bytes, but the chip has {size}",
-            remedy="choose a smaller image",
-        )
+        why = f"{length} bytes, but the chip has {size}"
+        raise UsageError("the flash contents do not fit", why=why, remedy="choose a smaller image")

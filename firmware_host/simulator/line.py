@@ -55,7 +55,11 @@ class _Wave:
     """The levels on the wire, one per bit time of the sender; the line is high before and after."""
 
     def __init__(self, data: bytes, settings: LineSettings) -> None:
-        self._levels = [1, *(level for byte in data for level in _frame(byte, settings))]
+        self._levels = [1]
+        for byte in data:
+            bits = [byte >> place & 1 for place in range(settings.data_bits)]
+            parity = [] if settings.parity == "N" else [(sum(bits) + (settings.parity == "O")) % 2]
+            self._levels += [0, *bits, *parity, 1]
 
     def level(self, moment: float) -> int:
         index = int(moment)
@@ -68,12 +72,6 @@ class _Wave:
         while index < len(self._levels) and self._levels[index]:
             index += 1
         return index if index < len(self._levels) else None
-
-
-def _frame(byte: int, settings: LineSettings) -> list[int]:
-    bits = [byte >> place & 1 for place in range(settings.data_bits)]
-    parity = [] if settings.parity == "N" else [(sum(bits) + (settings.parity == "O")) % 2]
-    return [0, *bits, *parity, 1]
 
 
 class Cable:

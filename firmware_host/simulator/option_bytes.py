@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firmware_host.simulator.profiles import BoardProfile
 
 READOUT_OPEN = 0xA5
-"""The only value of RDP that leaves the flash of an F1 readable (PM0075 section 3)."""
+"""The only value of RDP that leaves the flash of an F1 readable (PM0075 section 2.5)."""
 WRITE_PROTECTION = slice(8, 16)
 PROTECTION_BITS = 32
 ERASED = 0xFF
@@ -52,7 +52,7 @@ class OptionBytes:
     def load(self) -> None:
         """Make the bytes effective, as every reset does.
 
-        A byte that does not match its complement counts as erased (RM0008 section 3.3.2); for RDP that means protected.
+        A byte that does not match its complement counts as erased (PM0075 section 2.5); for RDP that means protected.
         """
         self.readout_protected = self.raw[:2] != bytes((READOUT_OPEN, READOUT_OPEN ^ 0xFF))
         pairs = bytes(self.raw[WRITE_PROTECTION])
@@ -61,7 +61,7 @@ class OptionBytes:
             "little",
         )
         per_sector = self._profile.pages_per_sector
-        # Bit 31 covers the rest of the flash (RM0008).
+        # Bit 31 covers the rest of the flash (PM0075 section 2.5).
         self.protected_pages = frozenset(
             page
             for page in range(self._profile.page_count)

@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 RCC_CR, RCC_CFGR, RCC_APB2RSTR, RCC_APB2ENR = 0x4002_1000, 0x4002_1004, 0x4002_100C, 0x4002_1018
 APB2_START, APB2_END, APB2_BLOCK = 0x4001_0000, 0x4001_4000, 0x400
@@ -57,18 +57,6 @@ class Peripherals:
         self.reset_requested = False
         self.ticked = False
         self._values = dict(values)
-        self._readers: dict[int, Callable[[int], int]] = {
-            RCC_CR: lambda value: value | (value & 0x0101_0001) << 1,
-            RCC_CFGR: lambda value: value & ~0xC | (value & 3) << 2,
-            USART1_SR: lambda _: 0xC0 | (0x20 if self.received else 0),
-            USART1_DR: lambda _: self.received.popleft() if self.received else 0,
-            SYST_CSR: self._read_tick,
-        }
-        self._writers: dict[int, Callable[[int], None]] = {
-            USART1_DR: self._send,
-            RCC_APB2RSTR: self._reset_blocks,
-            SCB_AIRCR: self._request,
-        }
 
     def __getitem__(self, address: int) -> int:
         """Return a register's value without the side effects of reading it."""
@@ -78,8 +66,17 @@ class Peripherals:
         """Return what the core reads: `size` bytes at `address`."""
         register = address & ~3
         value = self[register]
-        if register in self._readers:
-            value = self._readers[register](value)
+        if register == RCC_CR:  # an oscillator is ready as soon as it is on
+            value |= (value & 0x0101_0001) << 1
+        elif register == RCC_CFGR:  # and the switch of the clock is done at once
+            value = value & ~0xC | (value & 3) << 2
+        elif register == USART1_SR:  # TXE and TC, and RXNE where a byte waits
+            value = 0xC0 | (0x20 if self.received else 0)
+        elif register == USART1_DR:
+            value = self.received.popleft() if self.received else 0
+        elif register == SYST_CSR:  # COUNTFLAG is cleared by reading it
+            value |= self.ticked << 16
+            self.ticked = False
         return value >> (address - register) * 8 & ((1 << size * 8) - 1)
 
     def write(self, address: int, value: int, *, size: int) -> None:
@@ -89,9 +86,19 @@ class Peripherals:
             return
         shift = (address - register) * 8
         mask = ((1 << size * 8) - 1) << shift
-        self._values[register] = self[register] & ~mask | value << shift & mask
-        if register in self._writers:
-            self._writers[register](self._values[register])
+        written = self._values[register] = self[register] & ~mask | value << shift & mask
+        if register == SCB_AIRCR:
+            self.reset_requested = written >> 16 == AIRCR_KEY and bool(written & 4)
+        elif register == RCC_APB2RSTR:
+            for other in [*self._values]:
+                if APB2_START <= other < APB2_END and written >> (other - APB2_START) // APB2_BLOCK & 1:
+                    self._values[other] = RESET_VALUES.get(other, 0)
+        elif register == USART1_DR:
+            # A byte leaves the chip only where the transmitter is on and its clocked pin is the USART's.
+            enabled = self[USART1_CR1] & TRANSMITTER_ON == TRANSMITTER_ON
+            pin = self[GPIOA_CRH] >> 4 & 0xF
+            if enabled and pin & 3 and pin >> 2 == OUTPUT_OF_PERIPHERAL and self._clocked(GPIOA_CRH):
+                self.sent.append(written & 0xFF)
 
     def _clocked(self, register: int) -> bool:
         if not APB2_START <= register < APB2_END:
@@ -99,39 +106,15 @@ class Peripherals:
         block = (register - APB2_START) // APB2_BLOCK
         return block == EXTI_BLOCK or bool(self[RCC_APB2ENR] >> block & 1)
 
-    def _read_tick(self, value: int) -> int:
-        ticked, self.ticked = self.ticked, False
-        return value | ticked << 16
-
-    def _send(self, value: int) -> None:
-        enabled = self[USART1_CR1] & TRANSMITTER_ON == TRANSMITTER_ON
-        pin = self[GPIOA_CRH] >> 4 & 0xF
-        if enabled and pin & 3 and pin >> 2 == OUTPUT_OF_PERIPHERAL and self._clocked(GPIOA_CRH):
-            self.sent.append(value & 0xFF)
-
-    def _reset_blocks(self, bits: int) -> None:
-        for register in [*self._values]:
-            block = (register - APB2_START) // APB2_BLOCK
-            if APB2_START <= register < APB2_END and bits >> block & 1:
-                self._values[register] = RESET_VALUES.get(register, 0)
-
-    def _request(self, value: int) -> None:
-        self.reset_requested = value >> 16 == AIRCR_KEY and bool(value & 4)
-
     @property
     def clock_hz(self) -> int:
         """The core's clock in Hz (RM0008 section 7.3.2)."""
         configuration = self[RCC_CFGR]
-        source = (HSI_HZ, HSE_HZ, self._pll_hz(configuration), HSI_HZ)[configuration & 3]
+        pll_input = HSE_HZ // (1 + (configuration >> 17 & 1)) if configuration >> 16 & 1 else HSI_HZ // 2
+        pll_hz = pll_input * min((configuration >> 18 & 0xF) + 2, 16)
+        source = (HSI_HZ, HSE_HZ, pll_hz, HSI_HZ)[configuration & 3]
         divider = configuration >> 4 & 0xF
         return source >> (0, 1, 2, 3, 4, 6, 7, 8, 9)[max(divider - 7, 0)]
-
-    @staticmethod
-    def _pll_hz(configuration: int) -> int:
-        multiplier = min((configuration >> 18 & 0xF) + 2, 16)
-        if not configuration >> 16 & 1:
-            return HSI_HZ // 2 * multiplier
-        return HSE_HZ // (1 + (configuration >> 17 & 1)) * multiplier
 
     @property
     def line_settings(self) -> str:

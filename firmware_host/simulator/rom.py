@@ -7,33 +7,114 @@ The ROM is a coroutine. Each `yield` waits for the next received byte, without a
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from firmware_host.simulator.frames import (
-    NACK,
-    RESET,
-    Leave,
-    RefusalError,
-    Script,
-    Transmitter,
-    checksum,
-    complements,
-    take,
-    take_word,
-)
+from functools import reduce
+from operator import xor
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
+    from firmware_host.simulator.faults import Faults
     from firmware_host.simulator.silicon import Silicon
 
 logger = logging.getLogger("firmware_host.simulator")
 
+ACK, NACK = 0x79, 0x1F
 INITIALISE = 0x7F
 GLOBAL_ERASE = 0xFF
 FIRST_SPECIAL, WHOLE_FLASH, SPECIAL_BANKS = 0xFFF0, 0xFFFF, {0xFFFE: 1, 0xFFFD: 2}
-_TOP_BIT, _ALL_BITS = 0x8000_0000, 0xFFFF_FFFF
+TOP_BIT, WORD, BYTE = 0x8000_0000, 0xFFFF_FFFF, 0xFF
+
+
+@dataclass(frozen=True)
+class Leave:
+    """The ROM ends: it jumps to the vector table at `jump`, or resets where that is None."""
+
+    jump: int | None = None
+
+
+RESET = Leave()
+Result = TypeVar("Result")
+Script = Generator[None, int, Result]
+"""A part of the ROM: receives bytes one by one, and returns a result."""
+
+
+class RefusalError(Exception):
+    """The ROM refuses a command.
+
+    Args:
+        reason: for the log.
+        nacks: how many NACKs it sends.
+    """
+
+    def __init__(self, reason: str, nacks: int = 1) -> None:
+        self.nacks = nacks
+        super().__init__(reason)
+
+
+class Transmitter:
+    """The ROM's end of the line to the host.
+
+    Args:
+        faults: an ACK that is lost, and extra bytes.
+        greets_twice: whether the first ACK after a reset is sent twice.
+
+    Attributes:
+        pending: bytes on their way to the host.
+    """
+
+    def __init__(self, faults: Faults, *, greets_twice: bool = False) -> None:
+        self.pending = bytearray()
+        self._faults, self._acks = faults, 0
+        self._greets_twice = greets_twice or bool(faults.extra_ack)
+
+    def ack(self) -> None:
+        """Send ACK, unless it is the lost one."""
+        self._acks += 1
+        if self._acks != self._faults.lost_ack:
+            self.pending.append(ACK)
+
+    def greet(self) -> None:
+        """Answer the first 0x7F."""
+        self.pending += b"\0" * min(self._faults.leading_zero, 1)
+        self.ack()
+        self.pending += bytes([ACK] * self._greets_twice)
+
+    def take(self) -> bytes:
+        """Return the pending bytes, and clear them."""
+        taken = bytes(self.pending)
+        self.pending.clear()
+        return taken
+
+
+def take(count: int) -> Script[bytes]:
+    """Receive this many bytes."""
+    received = bytearray()
+    for _ in range(count):
+        received.append((yield))
+    return bytes(received)
+
+
+def take_word(what: str) -> Script[int]:
+    """Receive a big-endian word and its checksum.
+
+    Raises:
+        RefusalError: the checksum is wrong.
+    """
+    frame = yield from take(5)
+    if checksum(frame):
+        raise RefusalError(f"the checksum of the {what} is wrong")
+    return int.from_bytes(frame[:4], "big")
+
+
+def complements(byte: int, other: int) -> bool:
+    """Whether every bit of one byte is the inverse of the other's."""
+    return byte == ~other & BYTE
+
+
+def checksum(frame: bytes) -> int:
+    """Return the XOR of all bytes."""
+    return reduce(xor, frame, 0)
 
 
 class Rom:
@@ -71,13 +152,11 @@ class Rom:
         if not complements(code, complement) or code not in self._profile.commands:
             raise RefusalError(f"{code:#04x} {complement:#04x} is not a command")
         # (2) Readout protection leaves four commands (AN3155 section 3).
-        command = COMMANDS[code]
-        if self._silicon.options.readout_protected and not command.when_protected:
-            reason = f"command {code:#04x} under readout protection"
-            raise RefusalError(reason, self._nacks_when_protected)
+        if self._silicon.options.readout_protected and code not in WHEN_PROTECTED:
+            raise RefusalError(f"command {code:#04x} under readout protection", self._nacks_when_protected)
         # (3) ACK, then the command's own frames.
         self._line.ack()
-        return (yield from command.serve(self))
+        return (yield from COMMANDS[code](self))
 
     # Sections 3.1 to 3.3: Get, Get Version, Get ID
 
@@ -125,7 +204,8 @@ class Rom:
 
     def write_memory(self) -> Script[Leave | None]:
         """Take address, count and data, and store them."""
-        address = yield from self._address(self._writable)
+        options = self._profile.option_start
+        address = yield from self._address(lambda at: self._in_program_memory(at) or at == options)
         count = yield
         frame = yield from take(count + 2)
         if checksum(frame) != count:
@@ -133,10 +213,8 @@ class Rom:
         unit = self._profile.write_alignment if self._silicon.flash.contains(address) else 4
         if (count + 1) % unit or address % unit:
             raise RefusalError(f"{count + 1} bytes at {address:#010x} are not whole units of {unit} bytes")
-        return self._store(address, frame[:-1])
-
-    def _store(self, address: int, data: bytes) -> Leave | None:
-        if address == self._profile.option_start:
+        data = frame[:-1]
+        if address == options:
             if len(data) > self._profile.option_size:
                 raise RefusalError(f"{len(data)} option bytes, there are {self._profile.option_size}")
             self._silicon.options.write(data)
@@ -173,7 +251,17 @@ class Rom:
         head = yield from take(2)
         count = int.from_bytes(head, "big")
         if count >= FIRST_SPECIAL:
-            self._erase_specially(count, checksum=(yield))
+            # FFFF is everything, FFFE and FFFD are the banks; the other codes are reserved.
+            if checksum(head) != (yield):
+                raise RefusalError("the checksum of the special erase is wrong")
+            bank = SPECIAL_BANKS.get(count, 0)
+            if count == WHOLE_FLASH and self._profile.erases_all:
+                self._erase_at_once(range(self._profile.page_count))
+            elif bank and self._profile.banks > 1 and self._profile.erases_all:
+                self._erase_at_once(self._profile.bank_pages(bank))
+            else:
+                raise RefusalError(f"this chip has no special erase {count:#06x}")
+            self._line.ack()
             return
         frame = yield from take(2 * (count + 1) + 1)
         if checksum(head + frame):
@@ -182,20 +270,8 @@ class Rom:
             raise RefusalError(f"{count + 1} pages, at most {self._profile.erase_limit} are allowed")
         self._erase_pages(tuple(int.from_bytes(frame[at : at + 2], "big") for at in range(0, len(frame) - 1, 2)))
 
-    def _erase_specially(self, code: int, *, checksum: int) -> None:
-        if checksum != code >> 8 ^ code & 0xFF:
-            raise RefusalError("the checksum of the special erase is wrong")
-        bank = SPECIAL_BANKS.get(code, 0)
-        if code == WHOLE_FLASH and self._profile.erases_all:
-            self._erase_at_once(range(self._profile.page_count))
-        elif bank and self._profile.banks > 1 and self._profile.erases_all:
-            self._erase_at_once(self._profile.bank_pages(bank))
-        else:
-            raise RefusalError(f"this chip has no special erase {code:#06x}")
-        self._line.ack()
-
     def _erase_at_once(self, pages: range) -> None:
-        self._silicon.flash.erase_pages_at_once(pages)
+        self._silicon.flash.erase_at_once(pages)
         logger.info("erased all of pages %d to %d", pages.start, pages.stop - 1)
 
     def _erase_pages(self, pages: tuple[int, ...]) -> None:
@@ -230,7 +306,7 @@ class Rom:
     def readout_unprotect(self) -> Script[Leave]:
         """Erase everything, then remove readout protection."""
         yield from ()
-        # PM0075 section 3.1.2: in this order, or a power cut would expose the contents.
+        # PM0075 section 2.4: in this order, or a power cut would expose the contents.
         self._silicon.erase_despite_protection()
         self._set_readout(protected=False)
         return self._ack_and_reset("removed readout protection, and erased everything")
@@ -259,10 +335,7 @@ class Rom:
         self._line.pending += result + bytes([checksum(result)])
 
     def _address(self, usable: Callable[[int], bool]) -> Script[int]:
-        frame = yield from take(5)
-        if checksum(frame):
-            raise RefusalError("the address's checksum is wrong")
-        address = int.from_bytes(frame[:4], "big")
+        address = yield from take_word("address")
         if not usable(address):
             # AN3155 table 3: a ROM before V3.1 breaks the command off without a NACK.
             nacks = int(self._profile.nacks_bad_addresses)
@@ -277,9 +350,6 @@ class Rom:
         in_factory = address in profile.factory and profile.factory_read > 0
         return self._in_program_memory(address) or in_system or in_options or in_factory
 
-    def _writable(self, address: int) -> bool:
-        return self._in_program_memory(address) or address == self._profile.option_start
-
     def _in_program_memory(self, address: int) -> bool:
         profile = self._profile
         ram_end = profile.ram_start + profile.ram_size
@@ -292,38 +362,27 @@ class Rom:
         return RESET
 
 
-@dataclass(frozen=True)
-class RomCommand:
-    """A command of the ROM.
-
-    Attributes:
-        serve: carries it out, after its code was acknowledged.
-        when_protected: whether it is allowed under readout protection.
-    """
-
-    serve: Callable[[Rom], Script[Leave | None]]
-    when_protected: bool = False
-
-
-COMMANDS: dict[int, RomCommand] = {
-    0x00: RomCommand(Rom.get, when_protected=True),
-    0x01: RomCommand(Rom.get_version, when_protected=True),
-    0x02: RomCommand(Rom.get_id, when_protected=True),
-    0x11: RomCommand(Rom.read_memory),
-    0x21: RomCommand(Rom.go),
-    0x31: RomCommand(Rom.write_memory),
-    0x43: RomCommand(Rom.erase),
-    0x44: RomCommand(Rom.extended_erase),
-    0x63: RomCommand(Rom.write_protect),
-    0x73: RomCommand(Rom.write_unprotect),
-    0x82: RomCommand(Rom.readout_protect),
-    0x92: RomCommand(Rom.readout_unprotect, when_protected=True),
-    0xA1: RomCommand(Rom.get_checksum),
+COMMANDS: dict[int, Callable[[Rom], Script[Leave | None]]] = {
+    0x00: Rom.get,
+    0x01: Rom.get_version,
+    0x02: Rom.get_id,
+    0x11: Rom.read_memory,
+    0x21: Rom.go,
+    0x31: Rom.write_memory,
+    0x43: Rom.erase,
+    0x44: Rom.extended_erase,
+    0x63: Rom.write_protect,
+    0x73: Rom.write_unprotect,
+    0x82: Rom.readout_protect,
+    0x92: Rom.readout_unprotect,
+    0xA1: Rom.get_checksum,
 }
 """The commands by code (AN3155 table 2); a profile says which of them its ROM has."""
+WHEN_PROTECTED = {0x00, 0x01, 0x02, 0x92}
+"""Get, Get Version, Get ID and Readout Unprotect are allowed under readout protection."""
 
 
-def crc32_of_words(data: bytes, *, polynomial: int = 0x04C1_1DB7, initial: int = _ALL_BITS) -> int:
+def crc32_of_words(data: bytes, *, polynomial: int = 0x04C1_1DB7, initial: int = WORD) -> int:
     """Return the CRC of the chip's CRC unit over little-endian words (RM0008 section 4).
 
     Neither the input nor the result is reflected or inverted.
@@ -337,10 +396,10 @@ def crc32_of_words(data: bytes, *, polynomial: int = 0x04C1_1DB7, initial: int =
     for byte in range(256):
         value = byte << 24
         for _ in range(8):
-            value = (value << 1 ^ (polynomial if value & _TOP_BIT else 0)) & _ALL_BITS
+            value = (value << 1 ^ (polynomial if value & TOP_BIT else 0)) & WORD
         table.append(value)
     crc = initial
     for at in range(0, len(data), 4):
         for byte in reversed(data[at : at + 4]):
-            crc = crc << 8 & _ALL_BITS ^ table[crc >> 24 ^ byte]
+            crc = crc << 8 & WORD ^ table[crc >> 24 ^ byte]
     return crc

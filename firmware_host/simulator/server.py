@@ -51,7 +51,13 @@ def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
     Raises:
         LinkError: the port is in use or not allowed.
     """
-    with serve_connections(partial(_talk, board), port=port) as address:
+
+    def talk(connection: socket.socket, ended: threading.Event) -> None:
+        connection.sendall(board.connect())
+        for data in arriving(connection, ended, tick=partial(tick, board)):
+            connection.sendall(board.feed(data) + board.idle(tick(board)))
+
+    with serve_connections(talk, port=port) as address:
         yield f"socket://{address}"
 
 
@@ -66,8 +72,31 @@ def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *,
     Raises:
         LinkError: the port is in use or not allowed.
     """
-    with _listening(port) as listener, _thread(partial(_accept, talk, listener)):
-        yield f"{HOST}:{listener.getsockname()[1]}"
+
+    def accept(ended: threading.Event) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.settimeout(SEND_TIMEOUT)
+                # A host may leave or stop reading in the middle of an answer: serve the next one.
+                with connection, contextlib.suppress(ConnectionError, TimeoutError):
+                    talk(connection, ended)
+
+    with socket.socket() as listener:
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((HOST, port))
+            listener.listen()
+        except OSError as error:
+            raise LinkError(
+                f"cannot listen on {HOST}:{port}",
+                why=error.strerror or str(error),
+                remedy="choose another port, or 0 for a free one",
+            ) from error
+        listener.settimeout(TICK)
+        with _thread(accept):
+            yield f"{HOST}:{listener.getsockname()[1]}"
 
 
 @contextmanager
@@ -80,33 +109,16 @@ def serve_pty(board: SimulatedBoard) -> Iterator[str]:
     os.close(slave)
     os.set_blocking(master, False)
     try:
-        with _thread(partial(_serve_terminal, board, master, path=path)):
+        with _thread(partial(_serve_terminal, board, master, path)):
             yield path
     finally:
         os.close(master)
 
 
-def _listening(port: int) -> socket.socket:
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise LinkError(
-            f"cannot listen on {HOST}:{port}",
-            why=error.strerror or str(error),
-            remedy="choose another port, or 0 for a free one",
-        ) from error
-    listener.settimeout(TICK)
-    return listener
-
-
 @contextmanager
-def _thread(serve: Callable[..., None]) -> Iterator[None]:
+def _thread(serve: Callable[[threading.Event], None]) -> Iterator[None]:
     ended = threading.Event()
-    thread = threading.Thread(target=serve, kwargs={"ended": ended}, name="simulated board", daemon=True)
+    thread = threading.Thread(target=serve, args=(ended,), name="simulated board", daemon=True)
     thread.start()
     try:
         yield
@@ -114,26 +126,6 @@ def _thread(serve: Callable[..., None]) -> Iterator[None]:
         ended.set()
         # The thread is a daemon: if it is stuck, the process can still end.
         thread.join(timeout=SEND_TIMEOUT)
-
-
-def _accept(
-    talk: Callable[[socket.socket, threading.Event], None], listener: socket.socket, *, ended: threading.Event
-) -> None:
-    while not ended.is_set():
-        with contextlib.suppress(TimeoutError):
-            connection, _ = listener.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(SEND_TIMEOUT)
-            # A host may leave or stop reading in the middle of an answer: serve the next one.
-            with connection, contextlib.suppress(ConnectionError, TimeoutError):
-                talk(connection, ended)
-
-
-def _talk(board: SimulatedBoard, connection: socket.socket, *rest: threading.Event) -> None:
-    (ended,) = rest
-    connection.sendall(board.connect())
-    for data in arriving(connection, ended, tick=partial(tick, board)):
-        connection.sendall(board.feed(data) + board.idle(tick(board)))
 
 
 def arriving(connection: socket.socket, ended: threading.Event, *, tick: Callable[[], float]) -> Iterator[bytes]:
@@ -162,7 +154,7 @@ def tick(board: SimulatedBoard) -> float:
     return APPLICATION_TICK if board.application else TICK
 
 
-def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: threading.Event) -> None:
+def _serve_terminal(board: SimulatedBoard, master: int, path: str, ended: threading.Event) -> None:
     poll = select.poll()
     poll.register(master, select.POLLIN)
     connected = False
@@ -180,18 +172,13 @@ def _serve_terminal(board: SimulatedBoard, master: int, *, path: str, ended: thr
             connected = True
             _send(master, board.connect())
         if events & select.POLLIN:
-            board.set_line(LineSettings(_terminal_baud(master)))
+            # The rate that the program has set; a pseudo-terminal has no parity.
+            if sys.platform == "linux":
+                rate = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))[INPUT_SPEED : INPUT_SPEED + 4]
+                board.set_line(LineSettings(int.from_bytes(rate, sys.byteorder)))
             _send(master, board.feed(os.read(master, CHUNK)))
         if connected:
             _send(master, board.idle(tick(board)))
-
-
-def _terminal_baud(master: int) -> int:
-    """Return the rate that the program has set, in bits per second; a pseudo-terminal has no parity."""
-    if sys.platform != "linux":
-        return 0
-    settings = fcntl.ioctl(master, TCGETS2, bytes(TERMIOS2_SIZE))
-    return int.from_bytes(settings[INPUT_SPEED : INPUT_SPEED + 4], sys.byteorder)
 
 
 def _send(master: int, data: bytes) -> None:

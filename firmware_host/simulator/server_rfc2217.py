@@ -58,35 +58,6 @@ WIRINGS = {
 """Wirings by name."""
 
 
-class ControlLines:
-    """The control lines of the adapter, and the pins that they drive.
-
-    Args:
-        board: whose pins.
-        wiring: which lines drive them.
-    """
-
-    def __init__(self, board: SimulatedBoard, wiring: Wiring) -> None:
-        self._board, self._wiring = board, wiring
-        # The pins follow from the first change on.
-        self._asserted = {"dtr": False, "rts": False, "break": False}
-
-    def is_asserted(self, line: str) -> bool:
-        """Whether a line is asserted."""
-        return self._asserted[line]
-
-    def set(self, line: str, *, asserted: bool) -> None:
-        """Set a line. NRST changes at once; BOOT0 is read at the next reset."""
-        self._asserted[line] = asserted
-        wiring = self._wiring
-        if wiring.boot0:
-            self._board.boot0 = self._asserted[wiring.boot0] == wiring.invert_boot0
-        if line == wiring.reset:
-            self._board.hold_reset(low=asserted != wiring.invert_reset)
-        elif line == "break" and asserted:
-            self._board.hear_break()
-
-
 @contextmanager
 def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_RTS) -> Iterator[str]:
     """Serve the board on 127.0.0.1, one connection at a time; yield its ``rfc2217://`` URL.
@@ -99,17 +70,16 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
     Raises:
         LinkError: the port is in use or not allowed.
     """
-    with serve_connections(partial(_talk, board, wiring), port=port) as address:
+
+    def talk(connection: socket.socket, ended: threading.Event) -> None:
+        port = _BoardPort(board, connection, wiring)
+        port.send(board.connect(reset=not wiring.reset))
+        # pyserial raises these for a malformed option negotiation: close the connection.
+        with contextlib.suppress(LookupError, ValueError, struct.error):
+            port.serve(connection, ended)
+
+    with serve_connections(talk, port=port) as address:
         yield f"rfc2217://{address}"
-
-
-def _talk(board: SimulatedBoard, wiring: Wiring, *rest: Any) -> None:
-    connection, ended = rest
-    port = _BoardPort(board, connection, wiring=wiring)
-    port.send(board.plug_in(reset=not wiring.reset))
-    # pyserial raises these for a malformed option negotiation: close the connection.
-    with contextlib.suppress(LookupError, ValueError, struct.error):
-        port.serve(connection, ended)
 
 
 class _BoardPort:
@@ -119,10 +89,11 @@ class _BoardPort:
     ri = xonxoff = rtscts = False
     stopbits = 1
 
-    def __init__(self, board: SimulatedBoard, connection: socket.socket, *, wiring: Wiring) -> None:
-        self._board, self._connection = board, connection
-        self._lines, self._pending = ControlLines(board, wiring), bytearray()
-        self._settings = LineSettings(9600, "N")
+    def __init__(self, board: SimulatedBoard, connection: socket.socket, wiring: Wiring) -> None:
+        self._board, self._connection, self._wiring = board, connection, wiring
+        self._pending, self._settings = bytearray(), LineSettings(9600, "N")
+        # What is asserted. The pins follow from the first change on.
+        self._lines = {"dtr": False, "rts": False, "break": False}
         manager: Any = rfc2217.PortManager
         self._manager = manager(self, self)
 
@@ -154,8 +125,16 @@ class _BoardPort:
         self._board.set_line(settings)
 
     def _set_control(self, line: str, *, asserted: bool) -> None:
+        """Set a control line. NRST changes at once; BOOT0 is read at the next reset."""
         self._pass_on()
-        self._lines.set(line, asserted=asserted)
+        self._lines[line] = asserted
+        wiring = self._wiring
+        if wiring.boot0:
+            self._board.boot0 = self._lines[wiring.boot0] == wiring.invert_boot0
+        if line == wiring.reset:
+            self._board.hold_reset(low=asserted != wiring.invert_reset)
+        elif line == "break" and asserted:
+            self._board.hear_break()
 
     @property
     def baudrate(self) -> int:
@@ -183,7 +162,7 @@ class _BoardPort:
 
     @property
     def dtr(self) -> bool:
-        return self._lines.is_asserted("dtr")
+        return self._lines["dtr"]
 
     @dtr.setter
     def dtr(self, asserted: bool) -> None:
@@ -191,7 +170,7 @@ class _BoardPort:
 
     @property
     def rts(self) -> bool:
-        return self._lines.is_asserted("rts")
+        return self._lines["rts"]
 
     @rts.setter
     def rts(self, asserted: bool) -> None:
@@ -199,7 +178,7 @@ class _BoardPort:
 
     @property
     def break_condition(self) -> bool:
-        return self._lines.is_asserted("break")
+        return self._lines["break"]
 
     @break_condition.setter
     def break_condition(self, asserted: bool) -> None:

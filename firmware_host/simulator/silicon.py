@@ -48,7 +48,13 @@ class Silicon:
         self.options = option_bytes(profile, supply=supply)
         self.ram = bytearray(profile.ram_size)
         self.system, self.factory = bytearray(profile.system_size), bytearray(len(profile.factory))
-        self._write_factory_values(unique_id)
+        start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
+        reported = profile.reported_flash_size or profile.flash_size
+        for address, value in (
+            (profile.flash_size_register, (reported // 1024).to_bytes(2, "little")),
+            (profile.unique_id_register, unique_id),
+        ):
+            cells[address - start : address - start + len(value)] = value
         self.load_options()
 
     def load_options(self) -> None:
@@ -71,9 +77,23 @@ class Silicon:
         Raises:
             BusFaultError: not all of them exist.
         """
-        data = b""
-        while len(data) < length:
-            data += self._read_region(address + len(data), length - len(data))
+        profile = self.profile
+        regions = (
+            (profile.flash_start, self.flash.cells),
+            (profile.ram_start, self.ram),
+            (profile.system_start, self.system),
+            (profile.option_start, self.options.raw),
+            (profile.factory.start, self.factory),
+        )
+        data, end = b"", address + length
+        # A read may continue from one region into the next.
+        while (at := address + len(data)) < end:
+            for start, cells in regions:
+                if start <= at < start + len(cells):
+                    data += bytes(cells[at - start : end - start])
+                    break
+            else:
+                raise BusFaultError(f"reading at {at:#010x}")
         return data
 
     def write_ram(self, address: int, data: bytes) -> None:
@@ -93,29 +113,5 @@ class Silicon:
         Raises:
             PowerCutError: power failed.
         """
-        self.flash.erase_despite_protection()
+        self.flash.erase_at_once(range(self.profile.page_count), despite_protection=True)
         self.ram[:] = bytes(len(self.ram))
-
-    def _read_region(self, address: int, most: int) -> bytes:
-        profile = self.profile
-        regions = (
-            (profile.flash_start, self.flash.cells),
-            (profile.ram_start, self.ram),
-            (profile.system_start, self.system),
-            (profile.option_start, self.options.raw),
-            (profile.factory.start, self.factory),
-        )
-        for start, cells in regions:
-            if start <= address < start + len(cells):
-                return bytes(cells[address - start : address - start + most])
-        raise BusFaultError(f"reading at {address:#010x}")
-
-    def _write_factory_values(self, unique_id: bytes) -> None:
-        profile = self.profile
-        start, cells = (profile.factory.start, self.factory) if profile.factory else (profile.system_start, self.system)
-        reported = profile.reported_flash_size or profile.flash_size
-        for address, value in (
-            (profile.flash_size_register, (reported // 1024).to_bytes(2, "little")),
-            (profile.unique_id_register, unique_id),
-        ):
-            cells[address - start : address - start + len(value)] = value
