@@ -28,15 +28,17 @@ STATE_FOLDER = ".blockota"
 """Folder beside the settings for BlockOTA's own files."""
 _MAX_FILE_SIZE = 1 << 16
 _MAX_DIGITS = 20
-_GWEI_DECIMALS = 9
-_AMOUNT = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?", re.ASCII)
+_GWEI_DECIMALS, _COIN_DECIMALS = 9, 18
+_AMOUNT = re.compile(r"(\d{1,9})(?:\.(\d+))?", re.ASCII)
+MAX_COST = 5 * 10**16
+"""The most that a transaction may cost by default, in wei: 0.05 of the chain's coin."""
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 _TOKEN_WORD = re.compile(rf"(https?://\S+?)=({_REFERENCE.pattern})")
 _SOURCES = {"gateways", "vendor_sources"}
 _KNOWN = {"network", "store", "networks", "tokens", *_SOURCES}
 _KNOWN_NETWORK = {
-    *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "first_block"),
+    *("url", "chain_id", "contract", "replication", "safe", "confirmations", "max_fee_gwei", "max_cost", "first_block"),
     *_SOURCES,
 }
 
@@ -53,13 +55,14 @@ class Settings:
         replication: address of the FirmwareReplication contract; None if none is configured.
         confirmations: blocks that must lie above a block before it is read.
         store: URL of the content store.
-        max_fee: the most to offer for a unit of gas, in wei; None means no limit.
+        max_fee: the most to offer for a unit of gas, in wei; None compares the price with that of the last blocks.
         transactions: folder of the journal of sent transactions.
         first_block: the first block that is searched for the contract's events.
         vendor_sources: URLs of the vendor's repositories, asked for images that are not in the store.
         safe: address of the vendor's Safe, with which chain views are compared; None if none is configured.
         gateways: URLs of gateways, asked when neither the vendor nor its brokers serve an image.
         tokens: where the bearer tokens of sources are kept, ``env:NAME`` or ``file:PATH``, by the sources' URLs.
+        max_cost: the most that a transaction may cost, in wei.
     """
 
     network: str
@@ -76,6 +79,7 @@ class Settings:
     gateways: tuple[str, ...] = ()
     safe: str | None = None
     tokens: Mapping[str, str] = field(default_factory=dict)
+    max_cost: int = MAX_COST
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
     is_named = "BLOCKOTA_CONTRACT" in environment or "contract" in section
+    cost = _amount("max_cost", environment, section, unit="coins", decimals=_COIN_DECIMALS)
     created = None if is_named else _deployed(path.parent, chain_id, key="block_number")
 
     def address(key: str) -> str | None:
@@ -179,7 +184,8 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
             environment, "BLOCKOTA_CONFIRMATIONS", default=section.get("confirmations", default_depth)
         ),
         store=environment.get("BLOCKOTA_STORE") or _store(file, path.parent),
-        max_fee=_fee(environment.get("BLOCKOTA_MAX_FEE_GWEI") or section.get("max_fee_gwei")),
+        max_fee=_amount("max_fee_gwei", environment, section, unit="gwei", decimals=_GWEI_DECIMALS),
+        max_cost=MAX_COST if cost is None else cost,
         transactions=path.parent / STATE_FOLDER / "transactions",
         first_block=_number(
             environment,
@@ -288,17 +294,22 @@ def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> i
     return int(digits)
 
 
-def _fee(value: object) -> int | None:
-    """An amount in gwei, as wei."""
+def _amount(
+    key: str, environment: Mapping[str, str], section: Mapping[str, Any], *, unit: str, decimals: int
+) -> int | None:
+    """An amount in a unit of so many decimals, as wei; None if it is not set."""
+    variable = f"BLOCKOTA_{key.upper()}"
+    value = environment.get(variable) or section.get(key)
     if value is None:
         return None
     # A float such as 1e-05 is formatted without an exponent, so that every digit of the file counts.
     text = f"{Decimal(repr(value)):f}" if type(value) is float else str(value) if type(value) in (int, str) else ""
-    if match := _AMOUNT.fullmatch(text):
-        return int(match[1] + (match[2] or "").ljust(_GWEI_DECIMALS, "0"))
+    match = _AMOUNT.fullmatch(text)
+    if match and len(match[2] or "") <= decimals:
+        return int(match[1] + (match[2] or "").ljust(decimals, "0"))
     raise UsageError(
-        "the setting max_fee_gwei (or BLOCKOTA_MAX_FEE_GWEI) cannot be used",
-        why=f"{value!r} is not an amount in gwei, such as 30 or 0.5, with at most nine decimals",
+        f"the setting {key} (or {variable}) cannot be used",
+        why=f"{value!r} is not an amount in {unit}, such as 30 or 0.5, with at most {decimals} decimals",
     )
 
 

@@ -46,7 +46,8 @@ def node_chain(provider: Any, *, purpose: str) -> Chain:
         )
     environment = os.environ | {"BLOCKOTA_CHAIN_ID": str(provider.chain_id)}
     settings = load_settings(None, network=None, environment=environment)
-    sending = Sending(settings.confirmations, settings.max_fee, settings.transactions, purpose=purpose)
+    limits = (settings.confirmations, settings.max_fee, settings.transactions)
+    sending = Sending(*limits, purpose=purpose, max_cost=settings.max_cost)
     return Chain(url, chain_id=provider.chain_id, sending=sending)
 
 

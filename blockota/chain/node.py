@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median_low
 from typing import Any
 
 from blockota.chain.rpc import RpcEndpoint, RpcError, data, fields, items, quantity
@@ -24,6 +25,8 @@ _REJECTED = frozenset({-32000, -32003})
 _KNOWN_ALREADY = re.compile(r"already (known|imported)|alreadyknown|known transaction", re.IGNORECASE)
 """Texts of geth, Nethermind, Besu and anvil for a transaction that they have."""
 _HASH_SIZE, _ADDRESS_SIZE = 32, 20
+_USUAL_BLOCKS = 20
+"""Number of the newest blocks whose prices count as usual."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +192,20 @@ class Node:
         return self._logs(wanted, first, last=middle) + self._logs(wanted, middle + 1, last=last)
 
     def market(self) -> Market:
-        """The current price of gas."""
+        """The current price of gas, with the usual one if the current one is not low anyway."""
         with self._translated():
             base_fee = self._block(None).get("baseFeePerGas")
             if base_fee is None:  # a chain without EIP-1559
-                return Market(None, quantity(self._endpoint.request("eth_gasPrice")))
-            return Market(quantity(base_fee), quantity(self._endpoint.request("eth_maxPriorityFeePerGas")))
+                price = Market(None, quantity(self._endpoint.request("eth_gasPrice")))
+                return price if price.is_ordinary else replace(price, usual_price=self._usual_gas_price())
+            market = Market(quantity(base_fee), quantity(self._endpoint.request("eth_maxPriorityFeePerGas")))
+            if market.is_ordinary:
+                return market
+            history = fields(self._endpoint.request("eth_feeHistory", hex(_USUAL_BLOCKS), "latest", [50]))
+            # One more base fee than blocks: the last is that of the next block.
+            bases = [quantity(fee) for fee in items(history["baseFeePerGas"])[:-1]]
+            tips = [quantity(items(one)[0]) for one in items(history.get("reward") or [])]
+            return replace(market, usual_price=median_low(bases), usual_tip=median_low(tips) if tips else 0)
 
     def count(self, sender: str, *, block: int | None = None, with_pending: bool = False) -> int:
         """Count the transactions of an account in blocks; the count is the nonce of its next transaction.
@@ -287,6 +298,15 @@ class Node:
                 if number and found == (sender, nonce):
                     return MinedTransaction(data(transaction["hash"], size=_HASH_SIZE), number)
         return None
+
+    def _usual_gas_price(self) -> int:
+        """The median gas price of the transactions in the last blocks; 0 if there are none."""
+        newest = quantity(self._endpoint.request("eth_blockNumber"))
+        prices = []
+        for number in range(max(newest - _USUAL_BLOCKS + 1, 0), newest + 1):
+            block = self._block(number, with_transactions=True)
+            prices += [quantity(fields(one)["gasPrice"]) for one in items(block["transactions"])]
+        return median_low(prices) if prices else 0
 
     def _block_with_nonce(self, sender: str, nonce: int) -> int | None:
         """The first block after which the account's count exceeds a nonce; None if none does yet."""

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.node import Node, Receipt
-from blockota.chain.transaction import SignedTransaction, gwei
+from blockota.chain.transaction import SignedTransaction, check_cost, gwei
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
+from blockota.settings import MAX_COST
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -115,11 +116,12 @@ class Sending:
 
     Attributes:
         confirmations: blocks that must lie above a transaction's block.
-        max_fee: the most to offer for a unit of gas, in wei; None means no limit.
+        max_fee: the most to offer for a unit of gas, in wei; None compares the price with that of the last blocks.
         journal: the folder of the journal; None means that no journal is kept.
         purpose: the command that sends, as the journal shows it.
         timeout: seconds to wait for the chain's next progress.
         outage: seconds for which the node may be unreachable while a transaction is waited for.
+        max_cost: the most that a transaction may cost, in wei.
     """
 
     confirmations: int = 0
@@ -128,6 +130,7 @@ class Sending:
     purpose: str = ""
     timeout: float = 180.0
     outage: float = 3.0
+    max_cost: int = MAX_COST
 
 
 class Chain(Node):
@@ -136,7 +139,7 @@ class Chain(Node):
     Args:
         url: the endpoint, ``http://`` or ``https://``.
         chain_id: the chain id that it must have; None accepts any.
-        sending: how transactions are sent; by default without a fee limit, confirmations or a journal.
+        sending: how transactions are sent; by default without confirmations or a journal.
 
     Raises:
         UsageError: the URL has another scheme.
@@ -304,6 +307,7 @@ class Chain(Node):
         fees = self.market().offer(self._sending.max_fee)
         nonce = self._next_nonce(account.address)
         gas = int(self.estimate(account.address, data, to=to, fees=fees) * _GAS_MARGIN)
+        check_cost(gas, fees, most=self._sending.max_cost)
         wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
         entry = SentTransaction((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
         self._journal.write(entry)
@@ -336,6 +340,7 @@ class Chain(Node):
     def _raise(self, entry: SentTransaction, account: BaseAccount) -> SentTransaction:
         """Sign the same transaction with the same nonce and a higher offer: a block takes at most one of them."""
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
+        check_cost(entry.newest.gas, fees, most=self._sending.max_cost)
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
         self._journal.write(raised)
         rejection = self._submit(raised.newest)

@@ -29,7 +29,11 @@ _EIP155 = 35
 _RISE = (9, 8)
 """Nodes replace a pending transaction only with one that pays at least 10 % more (geth) or 12.5 % (others)."""
 
-_WAIT_OR_PAY = "wait until fees fall, or raise max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)"
+_LOW_BASE_FEE, _BASE_FEE_FACTOR = GWEI, 10
+"""Without a limit of the user's, a base fee or gas price is paid up to the first, or this multiple of the usual one."""
+_LOW_TIP, _TIP_FACTOR = 3 * GWEI, 2
+"""The same for the tip."""
+_WAIT_OR_PAY = "wait until fees fall, or set a higher max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI)"
 
 
 @dataclass(frozen=True)
@@ -58,36 +62,61 @@ class Market:
 
     Attributes:
         base_fee: the newest block's; None on a chain without EIP-1559.
-        tip: the usual tip; the gas price on a chain without EIP-1559.
+        tip: the tip that the node suggests; the gas price on a chain without EIP-1559.
+        usual_price: the median base fee, or gas price, of the last blocks.
+        usual_tip: the median tip that transactions of the last blocks paid.
     """
 
     base_fee: int | None
     tip: int
+    usual_price: int = 0
+    usual_tip: int = 0
 
     @property
     def least(self) -> int:
         """The lowest offer that gets into a block."""
         return self.tip if self.base_fee is None else self.base_fee
 
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether the price is so low that it need not be compared with the usual one."""
+        if self.base_fee is None:
+            return self.tip <= _LOW_BASE_FEE
+        return self.base_fee <= _LOW_BASE_FEE and self.tip <= _LOW_TIP
+
     def offer(self, ceiling: int | None) -> Fees:
         """The fees to offer: enough for six full blocks in a row, and never more than the ceiling.
 
+        Args:
+            ceiling: the user's limit in total; None compares the price with the usual one, so that a node cannot ask
+                for any amount.
+
         Raises:
-            RefusedError: the chain asks for more than the ceiling.
+            RefusedError: the chain asks for more than the ceiling, or than ten times the usual price.
         """
+        name = "gas price" if self.base_fee is None else "base fee"
         if ceiling is not None and self.least > ceiling:
-            name = "gas price" if self.base_fee is None else "base fee"
             raise RefusedError(
                 "the chain asks for more than you want to pay, nothing was sent",
                 why=f"its {name} is {gwei(self.least)} gwei, your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
+        most = max(_LOW_BASE_FEE, _BASE_FEE_FACTOR * self.usual_price)
+        if ceiling is None and self.least > most:
+            raise RefusedError(
+                "the chain asks for an unusual price, nothing was sent",
+                why=f"its {name} is {gwei(self.least)} gwei, the median of the last blocks is "
+                f"{gwei(self.usual_price)}, and without max_fee_gwei at most {gwei(most)} are paid",
+                remedy="compare with another node, and set max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI) if "
+                "the price is right",
+            )
         if self.base_fee is None:
             return Fees(self.tip, None)
+        tip = self.tip if ceiling is not None else min(self.tip, self._highest_tip)
         # A full block raises the base fee by an eighth, so twice the base fee lasts for six of them.
-        wanted = 2 * self.base_fee + self.tip
+        wanted = 2 * self.base_fee + tip
         limit = wanted if ceiling is None else min(wanted, ceiling)
-        return Fees(limit, min(self.tip, limit))
+        return Fees(limit, min(tip, limit))
 
     def outbid(self, before: Fees, *, ceiling: int | None) -> Fees:
         """The fees to offer in place of those that were too low.
@@ -104,7 +133,39 @@ class Market:
                 f"your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
-        return Fees(limit, None if before.tip is None else min(limit, max(now.tip or 0, _risen(before.tip))))
+        tip = None if before.tip is None else min(limit, max(now.tip or 0, _risen(before.tip)))
+        if ceiling is None and tip is not None and tip > self._highest_tip:
+            raise RefusedError(
+                "the tip cannot be raised further without a limit of yours, nothing was sent",
+                why=f"{gwei(tip)} gwei are needed, and without max_fee_gwei at most {gwei(self._highest_tip)} are paid",
+                remedy=_WAIT_OR_PAY,
+            )
+        return Fees(limit, tip)
+
+    @property
+    def _highest_tip(self) -> int:
+        return max(_LOW_TIP, _TIP_FACTOR * self.usual_tip)
+
+
+def check_cost(gas: int, fees: Fees, *, most: int) -> None:
+    """Check what a transaction can cost at most.
+
+    Args:
+        gas: units of gas that it may use.
+        fees: the offer for each.
+        most: the user's limit, in wei.
+
+    Raises:
+        RefusedError: it can cost more.
+    """
+    cost = gas * fees.limit
+    if cost > most:
+        raise RefusedError(
+            "the transaction can cost more than you want to pay, nothing was sent",
+            why=f"{gas:,} units of gas at up to {gwei(fees.limit)} gwei are {coins(cost)} of the chain's coin, and "
+            f"max_cost is {coins(most)}",
+            remedy="wait until fees fall, or set a higher max_cost in blockota.toml (or BLOCKOTA_MAX_COST)",
+        )
 
 
 @dataclass(frozen=True)
@@ -213,6 +274,11 @@ class SignedTransaction:
 def gwei(amount: int) -> str:
     """An amount of wei in gwei, with six significant digits."""
     return f"{Decimal(f'{Decimal(amount) / GWEI:.6g}').normalize():f}"
+
+
+def coins(amount: int) -> str:
+    """An amount of wei in the chain's coin, with four significant digits."""
+    return f"{Decimal(f'{Decimal(amount) / 10**18:.4g}').normalize():f}"
 
 
 def _risen(amount: int) -> int:

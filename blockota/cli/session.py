@@ -62,7 +62,8 @@ class Session:
         from blockota.chain import Chain, Sending
 
         settings = self.settings
-        sending = Sending(settings.confirmations, settings.max_fee, settings.transactions, purpose=_command())
+        limits = (settings.confirmations, settings.max_fee, settings.transactions)
+        sending = Sending(*limits, purpose=_command(), max_cost=settings.max_cost)
         return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
 
     @property

@@ -124,6 +124,16 @@ def test_a_fee_is_taken_to_the_digit(write: Write, gwei: str, wei: int) -> None:
     assert load(write("")).max_fee is None
 
 
+@pytest.mark.parametrize(
+    ("coins", "wei"), [("0", 0), ("2", 2 * 10**18), ("0.000000000000000001", 1), ("1e-05", 10**13)]
+)
+def test_a_cost_is_read_exactly(write: Write, coins: str, wei: int) -> None:
+    """The maximal cost of a transaction is converted from the chain's coin; the default is 0.05."""
+    assert load(write(f"[networks.local]\nmax_cost = '{coins}'".replace("'1e-05'", "1e-05"))).max_cost == wei
+    assert load(write("")).max_cost == 5 * 10**16
+    assert with_variables({"MAX_COST": "0.1"}).max_cost == 10**17
+
+
 def test_a_deployment_belongs_to_its_chain(write: Write, tmp_path: Path) -> None:
     """The deployment file of another chain id is ignored."""
     write('[networks.main]\nurl = "https://x"\nchain_id = 1')
@@ -206,7 +216,7 @@ WRONG_FILES = {
     "a fee as a truth": ("[networks.local]\nmax_fee_gwei = true", "True is not an amount"),
     "a fee in another unit": ("[networks.local]\nmax_fee_gwei = '30 gwei'", "'30 gwei' is not an amount"),
     "a fee beyond measure": ("[networks.local]\nmax_fee_gwei = 1e10", "not an amount"),
-    "a fee below the wei": ("[networks.local]\nmax_fee_gwei = 1e-10", "at most nine decimals"),
+    "a fee below the wei": ("[networks.local]\nmax_fee_gwei = 1e-10", "at most 9 decimals"),
     "a gateway without a list": ('gateways = "https://x"', "setting gateways .*'https://x' is not a list of addresses"),
     "a vendor's source as a number": ("[networks.local]\nvendor_sources = [5]", "setting vendor_sources .*not a list"),
     "confirmations below zero": ("[networks.local]\nconfirmations = -1", "-1 is not a whole number"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from blockota.chain.transaction import GWEI, Fees, Market, SignedTransaction, gw
 from blockota.errors import ChainError, RefusedError, UsageError
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow, until
 from tests.conftest import Cast
-from tests.support.networks import fresh_anvil, rpc
+from tests.support.networks import fresh_anvil, post, rpc, stand_in
 from tests.support.samples import SAFE
 
 __all__ = ["desk", "pool", "slow"]
@@ -42,7 +43,7 @@ def test_an_offer_never_passes_the_ceiling(base_fee: int, tip: int, ceiling: int
 def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int, old_tip: int) -> None:
     """Both fees rise by the 12.5 % that nodes require, or the ceiling refuses."""
     before = Fees(limit, min(old_tip, limit))
-    raised = Market(base_fee, tip).outbid(before, ceiling=None)
+    raised = Market(base_fee, tip).outbid(before, ceiling=10**16)
     assert raised.tip is not None
     assert before.tip is not None
     assert 8 * raised.limit >= 9 * before.limit
@@ -50,6 +51,74 @@ def test_a_higher_offer_is_an_eighth_higher(base_fee: int, tip: int, limit: int,
     assert raised.tip <= raised.limit
     with pytest.raises(RefusedError, match="nothing was sent"):
         Market(base_fee, tip).outbid(before, ceiling=-(-9 * limit // 8) - 1)
+
+
+prices = st.integers(0, 10**15)
+
+
+@given(prices, prices, prices, prices)
+def test_without_a_limit_only_usual_prices_are_paid(base_fee: int, tip: int, usual: int, usual_tip: int) -> None:
+    """At most 10 times the median base fee, and twice the median tip; 1 and 3 gwei are always paid."""
+    market = Market(base_fee, tip, usual_price=usual, usual_tip=usual_tip)
+    if base_fee > max(GWEI, 10 * usual):
+        with pytest.raises(RefusedError, match="the chain asks for an unusual price, nothing was sent"):
+            market.offer(None)
+        return
+    fees = market.offer(None)
+    highest = max(3 * GWEI, 2 * usual_tip)
+    assert fees.tip is not None
+    assert fees.tip == min(tip, highest)
+    assert fees.limit == 2 * base_fee + fees.tip
+    with pytest.raises(RefusedError, match="the tip cannot be raised further"):
+        market.outbid(Fees(max(fees.limit, highest), highest), ceiling=None)
+
+
+@given(prices, prices)
+def test_without_a_limit_a_gas_price_is_compared_with_the_usual_one(price: int, usual: int) -> None:
+    """The same for chains without EIP-1559."""
+    market = Market(None, price, usual_price=usual)
+    if price > max(GWEI, 10 * usual):
+        with pytest.raises(RefusedError, match=r"its gas price is \S+ gwei, the median of the last blocks is"):
+            market.offer(None)
+    else:
+        assert market.offer(None) == Fees(price, None)
+
+
+def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> None:
+    """900,000 gwei are refused, by the usual price or, where the node forges that too, by the cost."""
+
+    def forged(*, history: bool) -> Callable[[bytes], tuple[int, bytes]]:
+        def answer(body: bytes) -> tuple[int, bytes]:
+            reply, method, fortune = json.loads(post(anvil.url, body)), json.loads(body)["method"], hex(900_000 * GWEI)
+            if method == "eth_getBlockByNumber":
+                reply["result"]["baseFeePerGas"] = fortune
+            if method == "eth_feeHistory" and history:
+                reply["result"] = {"baseFeePerGas": [fortune] * 21, "reward": [[fortune]] * 20}
+            return 200, json.dumps(reply).encode()
+
+        return answer
+
+    used = anvil.count(cast.broker.address)
+    for history, words in ((False, "asks for an unusual price"), (True, r"can cost more than you want.*0\.05")):
+        with stand_in(forged(history=history)) as url, pytest.raises(RefusedError, match=words) as refused:
+            Chain(url).send(cast.broker, b"", to=SAFE)
+        assert refused.value.exit_status == 3
+    assert anvil.count(cast.broker.address, with_pending=True) == used
+
+
+def test_a_transaction_may_cost_what_the_settings_allow(anvil: Chain, cast: Cast) -> None:
+    """The limit is compared with all gas at the whole offer."""
+    with pytest.raises(RefusedError, match=r"units of gas at up to \S+ gwei are .* of the chain's coin, and max_cost"):
+        Chain(anvil.url, sending=Sending(max_cost=10)).send(cast.broker, b"", to=SAFE)
+
+
+def test_the_usual_price_is_the_median_of_the_last_blocks(cast: Cast) -> None:
+    """A node without EIP-1559: one expensive transaction among cheap ones does not raise it."""
+    with fresh_anvil("--hardfork", "berlin", "--gas-price", str(2 * GWEI)) as chain:
+        assert chain.market().usual_price == 0
+        for price in (2, 3, 90):
+            rpc(chain, "eth_sendTransaction", {"from": cast.payer.address, "to": SAFE, "gasPrice": hex(price * GWEI)})
+        assert chain.market() == Market(None, 2 * GWEI, usual_price=3 * GWEI)
 
 
 def test_amounts_are_printed_in_gwei() -> None:
@@ -86,8 +155,8 @@ def berlin() -> Iterator[Chain]:
 
 def test_a_chain_without_eip_1559_gets_a_gas_price(berlin: Chain, cast: Cast) -> None:
     """A legacy transaction with chain id (EIP-155) is signed and confirmed."""
-    assert berlin.market() == Market(None, 2 * GWEI)
-    receipt = berlin.send(cast.broker, b"data", to=SAFE)
+    assert replace(berlin.market(), usual_price=0) == Market(None, 2 * GWEI)
+    receipt = Chain(berlin.url, sending=Sending(max_fee=2 * GWEI)).send(cast.broker, b"data", to=SAFE)
     sent = rpc(berlin, "eth_getTransactionByHash", f"0x{receipt.transaction.hex()}")
     assert (int(sent["type"], 16), int(sent["gasPrice"], 16), int(sent["chainId"], 16)) == (0, 2 * GWEI, 1337)
 
@@ -134,7 +203,7 @@ def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
 def test_the_same_command_under_a_higher_ceiling_offers_more(stuck: Desk, pool: ThreadPoolExecutor) -> None:
     """The same nonce is signed again with a higher fee; one of the two is mined."""
     first = stuck.entries[0].newest
-    sent = pool.submit(stuck.outbox(max_fee=None).send, stuck.payer, b"stuck", to=SAFE)
+    sent = pool.submit(stuck.outbox(max_fee=1000 * GWEI).send, stuck.payer, b"stuck", to=SAFE)
     second = newest_after(stuck, first)
     assert (second.nonce, second.data, second.to) == (first.nonce, first.data, first.to)
     stuck.mine()
@@ -149,8 +218,8 @@ def test_a_transaction_is_resumed_by_its_first_hash(stuck: Desk, pool: ThreadPoo
     name = f"0x{first.hash.hex()}"
     stranger = Account.create()
     with pytest.raises(UsageError, match=f"the key is not that of {stuck.payer.address}: it is that of 0x"):
-        stuck.outbox(max_fee=None).resume(name, account=stranger)
-    resumed = pool.submit(stuck.outbox(max_fee=None).resume, name, account=stuck.payer)
+        stuck.outbox(max_fee=1000 * GWEI).resume(name, account=stranger)
+    resumed = pool.submit(stuck.outbox(max_fee=1000 * GWEI).resume, name, account=stuck.payer)
     second = newest_after(stuck, first)
     stuck.mine()
     assert resumed.result(PATIENCE).transaction == second.hash
