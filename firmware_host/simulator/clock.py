@@ -53,52 +53,38 @@ class Timeline:
     """The model's time; without a model everything happens at once.
 
     Attributes:
+        times: the model, or None.
         moment: the end of what line and chip are busy with, in seconds of the model's clock.
         line_baud: the rate that the host has set, where the line transmits it.
     """
 
     def __init__(self, times: TimeModel | None) -> None:
-        self._times = times
+        self.times = times
         self.moment, self.line_baud = 0.0, 0
         self.arrive()
 
-    @property
-    def is_modelled(self) -> bool:
-        """Whether there is a model."""
-        return self._times is not None
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the model sets the rate of the line."""
-        return self._times is not None and self._times.baud > 0
-
-    @property
-    def cycles_per_instruction(self) -> float:
-        """Of the emulated core; 1 without a model."""
-        return self._times.cycles_per_instruction if self._times else 1.0
-
     def arrive(self) -> None:
         """Begin a transmission of the host: now, or when the line is free."""
-        if self._times:
-            self.moment = max(self.moment, self._times.now())
+        if self.times:
+            self.moment = max(self.moment, self.times.now())
 
     def pass_bytes(self, count: int) -> None:
         """Add the time of this many bytes on the line."""
-        if self._times:
-            self.moment += count * BITS_PER_BYTE / (self._times.baud or self.line_baud or DEFAULT_BAUD)
+        if self.times:
+            self.moment += count * BITS_PER_BYTE / (self.times.baud or self.line_baud or DEFAULT_BAUD)
 
     def pass_busy(self, seconds: float) -> None:
         """Add time in which the chip is busy."""
-        if self._times:
+        if self.times:
             self.moment += seconds
 
     def deliver(self) -> None:
         """Wait until the board's answer has reached the host."""
-        if self._times:
-            remaining = self.moment + self._times.latency - self._times.now()
+        if self.times:
+            remaining = self.moment + self.times.latency - self.times.now()
             if remaining > 0:
-                self._times.wait(remaining)
+                self.times.wait(remaining)
 
     def since(self, moment: float, *, otherwise: float) -> float:
         """Return the seconds since a moment; `otherwise` without a model."""
-        return self._times.now() - moment if self._times else otherwise
+        return self.times.now() - moment if self.times else otherwise

@@ -52,7 +52,7 @@ class SimulatedBoard:
         flash: the first contents of the flash, or the file that keeps them.
         faults: what is wrong with the board.
         times: the durations of operations; None makes all of them instantaneous.
-        unique_id: the chip's 96-bit id.
+        unique_id: the chip's, 96 bits.
 
     Attributes:
         boot0: True starts the boot ROM at a reset, False the application in flash.
@@ -141,7 +141,7 @@ class SimulatedBoard:
 
     def set_line(self, settings: LineSettings) -> None:
         """Set the host's line settings; no effect where the time model fixes the rate."""
-        if not self._time.is_fixed:
+        if not self._time.times or not self._time.times.baud:
             self._host = settings
             self._time.line_baud = settings.baud
 
@@ -202,7 +202,7 @@ class SimulatedBoard:
         # (1) The byte takes its time on the line, in which an application runs on.
         begun = self._time.moment
         self._time.pass_bytes(1)
-        sent = self.run(self._time.moment - self._ran_until) if self._time.is_modelled else b""
+        sent = self.run(self._time.moment - self._ran_until) if self._time.times else b""
         # (2) The cable may lose or damage it.
         arrived = self._cable.to_board(byte)
         if arrived is None or not self.powered:
@@ -254,7 +254,7 @@ class SimulatedBoard:
         self._silicon.load_options()
         self.application = self._script = None
         self._measured, self._is_measured = LineSettings(), False
-        if self._time.is_modelled:
+        if self._time.times:
             self._reset_at, self._listens_from = moment, moment + self.profile.boot_seconds
         if self._silicon.options.boot_rom_disabled:
             logger.warning("readout protection at level 2: the boot ROM is disabled")
@@ -271,10 +271,10 @@ class SimulatedBoard:
         if not self.profile.runs_code:
             logger.warning("running code on the %s is not simulated; silent until reset", self.profile.name)
             return
-        cycles = self._time.cycles_per_instruction
+        speed = self._time.times.cycles_per_instruction if self._time.times else 1.0
         try:
             self.application = EmulatedApplication(
-                self._silicon, vector_table, from_rom=from_rom, cycles_per_instruction=cycles
+                self._silicon, vector_table, from_rom=from_rom, cycles_per_instruction=speed
             )
         except (BusFaultError, CrashError) as error:
             logger.warning("nothing boots: %s", error)

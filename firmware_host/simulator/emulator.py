@@ -57,9 +57,7 @@ class EmulatedApplication:
         CrashError: there is no plausible vector table.
     """
 
-    def __init__(
-        self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float = 1.0
-    ) -> None:
+    def __init__(self, silicon: Silicon, vector_table: int, *, from_rom: bool, cycles_per_instruction: float) -> None:
         self.seconds_left, self._cycles_per_instruction = 0.0, cycles_per_instruction
         self._silicon, profile = silicon, silicon.profile
         stack = _word(silicon.read(vector_table, 4))

@@ -79,7 +79,6 @@ class Flash:
         supply: of the controller.
 
     Attributes:
-        cells: the contents.
         busy_seconds: time that programming and erasing would have taken since power-on.
         protected: numbers of the pages that can be neither programmed nor erased.
 

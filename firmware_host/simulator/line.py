@@ -77,9 +77,6 @@ class _Wave:
 class Cable:
     """Both directions of the cable, with the faults that disconnect it or flip bits.
 
-    Args:
-        faults: when it is disconnected, and which bytes it damages.
-
     Attributes:
         received: number of bytes that have reached the board.
     """

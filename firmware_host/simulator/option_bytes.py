@@ -30,10 +30,6 @@ COMPLEMENT_WIDTHS = {"F4": 0, "L0": 2, "L4": 4}
 class OptionBytes:
     """The sixteen option bytes of an STM32F1: RDP, USER, two data bytes, WRP0 to WRP3, each with its complement.
 
-    Args:
-        profile: the chip.
-        supply: of the controller.
-
     Attributes:
         raw: the bytes as they are read.
         readout_protected: whether the flash cannot be read, since the last `load`.
@@ -55,11 +51,9 @@ class OptionBytes:
         A byte that does not match its complement counts as erased (PM0075 section 2.5); for RDP that means protected.
         """
         self.readout_protected = self.raw[:2] != bytes((READOUT_OPEN, READOUT_OPEN ^ 0xFF))
-        pairs = bytes(self.raw[WRITE_PROTECTION])
-        bits = int.from_bytes(
-            bytes(pairs[at] if pairs[at] ^ pairs[at + 1] == ERASED else ERASED for at in range(0, len(pairs), 2)),
-            "little",
-        )
+        stored, complements = self.raw[WRITE_PROTECTION][::2], self.raw[WRITE_PROTECTION][1::2]
+        pairs = zip(stored, complements, strict=True)
+        bits = int.from_bytes(bytes(byte if byte ^ other == ERASED else ERASED for byte, other in pairs), "little")
         per_sector = self._profile.pages_per_sector
         # Bit 31 covers the rest of the flash (PM0075 section 2.5).
         self.protected_pages = frozenset(

@@ -45,11 +45,7 @@ LEFT_BY_ROM: Mapping[int, int] = {
 
 
 class Peripherals:
-    """All registers at 0x40000000 and 0xE000E000 of one running application.
-
-    Args:
-        values: the registers' first values.
-    """
+    """All registers at 0x40000000 and 0xE000E000 of one running application, with these first values."""
 
     def __init__(self, values: Mapping[int, int]) -> None:
         self.sent = bytearray()

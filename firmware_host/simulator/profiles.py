@@ -17,54 +17,38 @@ from itertools import accumulate
 
 K = 1024
 FIRST_ERASE, EXTENDED_ERASE, GET_CHECKSUM = 0x43, 0x44, 0xA1
-NACKS_BAD_ADDRESSES = 0x31
-"""The first protocol version whose ROM answers an unusable address with NACK (AN3155 table 3)."""
 
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One chip. Sizes are in bytes, times in seconds.
+    """One chip. Sizes are in bytes, times in seconds and typical; a start is the first address.
 
     Attributes:
-        name: the part's name in lower case.
         product_id: the answer to Get ID.
         bootloader_version: in packed decimal, 0x22 for V2.2.
-        flash_size: of the main flash.
-        ram_size: of the RAM.
         ram_reserved: bytes at the start of RAM that the ROM uses; it refuses access to them.
-        system_start: first address of the system memory.
-        system_size: of the system memory.
         banks: banks of flash that can be erased separately; 1 for none.
-        mass_erase: typical time to erase the whole flash.
         boot_seconds: from a reset until the ROM listens.
         commands: the codes in the answer to Get, in their order.
         page_size: of an erase unit, where all have the same size.
         sectors: sizes of the erase units in order, where they differ; else empty.
-        option_start: first address of the option bytes.
-        option_size: of the option bytes.
-        option_format: how they are stored: ``F1``, ``F4``, ``L0`` or ``L4``.
+        option_format: how the option bytes are stored: ``F1``, ``F4``, ``L0`` or ``L4``.
         factory: addresses outside the system memory that the factory wrote.
         factory_read: the shortest read that may start within `factory`; 0 if none may.
         flash_size_register: address of the flash size in KiB.
-        unique_id_register: address of the unique id.
         pages_per_sector: pages that one number of Write Protect covers.
         write_alignment: the ROM refuses a write to flash that does not start or end at a multiple of this.
         program_unit: bytes that the controller programs in one operation.
-        program_time: typical time of one such operation.
-        page_erase: typical time to erase a page.
-        sector_erase: typical times to erase a sector, by its size, where they differ.
+        sector_erase: times to erase a sector, by its size, where they differ.
         max_baud: the highest speed that the ROM measures correctly.
         erases_all: whether the ROM has a global erase.
         erase_limit: pages that one command accepts.
-        erased: the value of an erased byte.
         blank_only: whether the controller refuses to program cells that are not erased, except to zero.
         greets_twice: whether the ROM sends a second ACK after the first one.
         runs_code: whether applications for this chip can be emulated.
         program_error_nacks: whether the ROM answers NACK where a cell that is not erased was to be programmed. No
             document says what V2.2 does.
         reported_flash_size: the flash size register, where it differs from `flash_size`; else 0.
-        flash_start: first address of the main flash.
-        ram_start: first address of the RAM.
     """
 
     name: str
@@ -116,11 +100,6 @@ class BoardProfile:
     def page_count(self) -> int:
         """Number of pages or sectors."""
         return len(self._starts) - 1
-
-    @property
-    def nacks_bad_addresses(self) -> bool:
-        """Whether the ROM answers an unusable address with NACK; an older one breaks off in silence."""
-        return self.bootloader_version >= NACKS_BAD_ADDRESSES
 
     def page_span(self, page: int) -> range:
         """Offsets of a page's bytes from the start of flash."""

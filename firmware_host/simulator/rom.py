@@ -7,7 +7,7 @@ The ROM is a coroutine. Each `yield` waits for the next received byte, without a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import reduce
 from operator import xor
@@ -21,7 +21,7 @@ logger = logging.getLogger("firmware_host.simulator")
 
 ACK, NACK = 0x79, 0x1F
 INITIALISE = 0x7F
-GLOBAL_ERASE = 0xFF
+GLOBAL_ERASE, NACKS_BAD_ADDRESSES = 0xFF, 0x31
 FIRST_SPECIAL, WHOLE_FLASH, SPECIAL_BANKS = 0xFFF0, 0xFFFF, {0xFFFE: 1, 0xFFFD: 2}
 TOP_BIT, WORD, BYTE = 0x8000_0000, 0xFFFF_FFFF, 0xFF
 
@@ -40,12 +40,7 @@ Script = Generator[None, int, Result]
 
 
 class RefusalError(Exception):
-    """The ROM refuses a command.
-
-    Args:
-        reason: for the log.
-        nacks: how many NACKs it sends.
-    """
+    """The ROM refuses a command, with this number of NACKs."""
 
     def __init__(self, reason: str, nacks: int = 1) -> None:
         self.nacks = nacks
@@ -53,15 +48,7 @@ class RefusalError(Exception):
 
 
 class Transmitter:
-    """The ROM's end of the line to the host.
-
-    Args:
-        faults: an ACK that is lost, and extra bytes.
-        greets_twice: whether the first ACK after a reset is sent twice.
-
-    Attributes:
-        pending: bytes on their way to the host.
-    """
+    """The ROM's end of the line to the host; `pending` are the bytes on their way."""
 
     def __init__(self, faults: Faults, *, greets_twice: bool = False) -> None:
         self.pending = bytearray()
@@ -120,10 +107,7 @@ def checksum(frame: bytes) -> int:
 class Rom:
     """The system-memory bootloader, from reset until it jumps or resets.
 
-    Args:
-        silicon: the memories of the chip.
-        line: where its answers go.
-        nacks_when_protected: how many NACKs answer a command that readout protection forbids.
+    With `nacks_when_protected` at 2 it refuses as some ROMs do: two NACKs answer a command under readout protection.
     """
 
     def __init__(self, silicon: Silicon, line: Transmitter, *, nacks_when_protected: int = 1) -> None:
@@ -288,19 +272,19 @@ class Rom:
         frame = yield from take(count + 2)
         if checksum(frame) != count:
             raise RefusalError("the sector list's checksum is wrong")
-        self._protect(frame[:-1])
+        self._silicon.options.write(self._silicon.options.with_write_protection(frame[:-1]))
         return self._ack_and_reset("set write protection")
 
     def write_unprotect(self) -> Script[Leave]:
         """Remove the write protection of all sectors."""
         yield from ()
-        self._protect(())
+        self._silicon.options.write(self._silicon.options.with_write_protection(()))
         return self._ack_and_reset("removed write protection")
 
     def readout_protect(self) -> Script[Leave]:
         """Set readout protection."""
         yield from ()
-        self._set_readout(protected=True)
+        self._silicon.options.write(self._silicon.options.with_readout(protected=True))
         return self._ack_and_reset("set readout protection")
 
     def readout_unprotect(self) -> Script[Leave]:
@@ -308,16 +292,8 @@ class Rom:
         yield from ()
         # PM0075 section 2.4: in this order, or a power cut would expose the contents.
         self._silicon.erase_despite_protection()
-        self._set_readout(protected=False)
+        self._silicon.options.write(self._silicon.options.with_readout(protected=False))
         return self._ack_and_reset("removed readout protection, and erased everything")
-
-    def _protect(self, sectors: Iterable[int]) -> None:
-        options = self._silicon.options
-        options.write(options.with_write_protection(sectors))
-
-    def _set_readout(self, *, protected: bool) -> None:
-        options = self._silicon.options
-        options.write(options.with_readout(protected=protected))
 
     # Section 3.13: Get Checksum
 
@@ -338,7 +314,7 @@ class Rom:
         address = yield from take_word("address")
         if not usable(address):
             # AN3155 table 3: a ROM before V3.1 breaks the command off without a NACK.
-            nacks = int(self._profile.nacks_bad_addresses)
+            nacks = int(self._profile.bootloader_version >= NACKS_BAD_ADDRESSES)
             raise RefusalError(f"{address:#010x} cannot be used, {nacks} NACKs", nacks=nacks)
         self._line.ack()
         return address

@@ -63,7 +63,7 @@ def serve_tcp(board: SimulatedBoard, *, port: int = 0) -> Iterator[str]:
 
 @contextmanager
 def serve_connections(talk: Callable[[socket.socket, threading.Event], None], *, port: int) -> Iterator[str]:
-    """Serve connections to 127.0.0.1 with `talk`, one at a time, from a thread; yield ``host:port``.
+    """Serve connections to 127.0.0.1, one at a time, from a thread; yield ``host:port``.
 
     Args:
         talk: serves one connection until it ends or the event is set.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ def serve_rfc2217(board: SimulatedBoard, *, port: int = 0, wiring: Wiring = DTR_
         port.send(board.connect(reset=not wiring.reset))
         # pyserial raises these for a malformed option negotiation: close the connection.
         with contextlib.suppress(LookupError, ValueError, struct.error):
-            port.serve(connection, ended)
+            port.serve(ended)
 
     with serve_connections(talk, port=port) as address:
         yield f"rfc2217://{address}"
@@ -97,8 +97,8 @@ class _BoardPort:
         manager: Any = rfc2217.PortManager
         self._manager = manager(self, self)
 
-    def serve(self, connection: socket.socket, ended: threading.Event) -> None:
-        for data in arriving(connection, ended, tick=partial(tick, self._board)):
+    def serve(self, ended: threading.Event) -> None:
+        for data in arriving(self._connection, ended, tick=partial(tick, self._board)):
             for byte in self._manager.filter(data):
                 self._pending += byte
             self._pass_on()
@@ -119,10 +119,10 @@ class _BoardPort:
             self._pending.clear()
             self.send(self._board.feed(data))
 
-    def _set_line(self, settings: LineSettings) -> None:
+    def _set_line(self, **changes: Any) -> None:
         self._pass_on()
-        self._settings = settings
-        self._board.set_line(settings)
+        self._settings = replace(self._settings, **changes)
+        self._board.set_line(self._settings)
 
     def _set_control(self, line: str, *, asserted: bool) -> None:
         """Set a control line. NRST changes at once; BOOT0 is read at the next reset."""
@@ -136,53 +136,15 @@ class _BoardPort:
         elif line == "break" and asserted:
             self._board.hear_break()
 
-    @property
-    def baudrate(self) -> int:
-        return self._settings.baud
-
-    @baudrate.setter
-    def baudrate(self, baud: int) -> None:
-        self._set_line(LineSettings(baud, self.parity, self.bytesize))
-
-    @property
-    def parity(self) -> str:
-        return self._settings.parity
-
-    @parity.setter
-    def parity(self, parity: str) -> None:
-        self._set_line(LineSettings(self.baudrate, parity, self.bytesize))
-
-    @property
-    def bytesize(self) -> int:
-        return self._settings.data_bits
-
-    @bytesize.setter
-    def bytesize(self, data_bits: int) -> None:
-        self._set_line(LineSettings(self.baudrate, self.parity, data_bits))
-
-    @property
-    def dtr(self) -> bool:
-        return self._lines["dtr"]
-
-    @dtr.setter
-    def dtr(self, asserted: bool) -> None:
-        self._set_control("dtr", asserted=asserted)
-
-    @property
-    def rts(self) -> bool:
-        return self._lines["rts"]
-
-    @rts.setter
-    def rts(self, asserted: bool) -> None:
-        self._set_control("rts", asserted=asserted)
-
-    @property
-    def break_condition(self) -> bool:
-        return self._lines["break"]
-
-    @break_condition.setter
-    def break_condition(self, asserted: bool) -> None:
-        self._set_control("break", asserted=asserted)
+    # A change reaches the board after the bytes that came before it.
+    baudrate = property(lambda self: self._settings.baud, lambda self, value: self._set_line(baud=value))
+    parity = property(lambda self: self._settings.parity, lambda self, value: self._set_line(parity=value))
+    bytesize = property(lambda self: self._settings.data_bits, lambda self, value: self._set_line(data_bits=value))
+    dtr = property(lambda self: self._lines["dtr"], lambda self, value: self._set_control("dtr", asserted=value))
+    rts = property(lambda self: self._lines["rts"], lambda self, value: self._set_control("rts", asserted=value))
+    break_condition = property(
+        lambda self: self._lines["break"], lambda self, value: self._set_control("break", asserted=value)
+    )
 
     def reset_input_buffer(self) -> None:
         """Nothing is buffered."""

@@ -30,10 +30,6 @@ class Silicon:
         unique_id: 96 bits.
 
     Attributes:
-        flash: the main flash and its controller.
-        options: the option bytes.
-        ram: its contents.
-        system: the system memory.
         factory: what the factory wrote outside the system memory.
 
     Raises:
