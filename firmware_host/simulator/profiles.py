@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from itertools import accumulate
 
 K = 1024
-FIRST_ERASE, EXTENDED_ERASE, GET_CHECKSUM = 0x43, 0x44, 0xA1
+FIRST_ERASE, EXTENDED_ERASE = 0x43, 0x44
 
 
 @dataclass(frozen=True)
