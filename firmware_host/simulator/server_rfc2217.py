@@ -119,10 +119,10 @@ class _BoardPort:
             self._pending.clear()
             self.send(self._board.feed(data))
 
-    def _set_line(self, **changes: Any) -> None:
+    def _set_line(self, settings: LineSettings) -> None:
         self._pass_on()
-        self._settings = replace(self._settings, **changes)
-        self._board.set_line(self._settings)
+        self._settings = settings
+        self._board.set_line(settings)
 
     def _set_control(self, line: str, *, asserted: bool) -> None:
         """Set a control line. NRST changes at once; BOOT0 is read at the next reset."""
@@ -137,9 +137,16 @@ class _BoardPort:
             self._board.hear_break()
 
     # A change reaches the board after the bytes that came before it.
-    baudrate = property(lambda self: self._settings.baud, lambda self, value: self._set_line(baud=value))
-    parity = property(lambda self: self._settings.parity, lambda self, value: self._set_line(parity=value))
-    bytesize = property(lambda self: self._settings.data_bits, lambda self, value: self._set_line(data_bits=value))
+    baudrate = property(
+        lambda self: self._settings.baud, lambda self, value: self._set_line(replace(self._settings, baud=value))
+    )
+    parity = property(
+        lambda self: self._settings.parity, lambda self, value: self._set_line(replace(self._settings, parity=value))
+    )
+    bytesize = property(
+        lambda self: self._settings.data_bits,
+        lambda self, value: self._set_line(replace(self._settings, data_bits=value)),
+    )
     dtr = property(lambda self: self._lines["dtr"], lambda self, value: self._set_control("dtr", asserted=value))
     rts = property(lambda self: self._lines["rts"], lambda self, value: self._set_control("rts", asserted=value))
     break_condition = property(
