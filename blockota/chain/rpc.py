@@ -20,9 +20,11 @@ from urllib3 import exceptions
 
 from blockota.errors import Action, ChainError, UsageError
 from blockota.strict_json import check_depth
+from blockota.url_secrets import PrivateUrl
 
 _TIMEOUT = 10.0
 _REDIRECTS = 3
+_LONGEST_SHOWN = 60
 _HOST_REMEDY = "correct the network's url in blockota.toml"
 _QUANTITY = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 _DATA = re.compile(r"0x(?:[0-9a-f]{2})*", re.IGNORECASE)
@@ -73,10 +75,11 @@ class RpcEndpoint:
 
     def __init__(self, url: str) -> None:
         if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{url!r} is not a JSON-RPC address", why="it begins with http:// or https://")
+            # The value is not shown: it may be an address with a mistyped scheme, and its rest a secret.
+            raise UsageError("the node's address is not valid", why="it must begin with http:// or https://")
         self._url = url
-        scheme, _, rest = url.partition("://")
-        self.place = f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
+        self._private = PrivateUrl(url)
+        self.place = self._private.place
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
 
     def request(self, method: str, *parameters: Any) -> Any:
@@ -117,7 +120,9 @@ class RpcEndpoint:
     def unreadable(self, why: object) -> ChainError:
         """The error for an answer that a node would not give."""
         return ChainError(
-            f"what answers at {self.place} is not a node", why=f"its answer cannot be read ({why})", remedy=_HOST_REMEDY
+            f"what answers at {self.place} is not a node",
+            why=f"its answer cannot be read ({self._private.hide_in(str(why))})",
+            remedy=_HOST_REMEDY,
         )
 
     @functools.cached_property
@@ -147,8 +152,9 @@ class RpcEndpoint:
             return answer.get("result")
         detail = answer["error"]
         if not isinstance(detail, dict):
-            raise RpcError(None, str(detail))
+            raise RpcError(None, self._private.hide_in(str(detail)))
         code, message = detail.get("code"), str(detail.get("message") or "the node gives no reason")
+        message = self._private.hide_in(message)
         raise RpcError(code if isinstance(code, int) else None, message, data=_revert_data(detail.get("data")))
 
 
@@ -159,7 +165,7 @@ def quantity(value: Any) -> int:
         ValueError: it is not one.
     """
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
-        raise ValueError(f"{value!r:.60} is not a number")
+        raise ValueError(f"{_shown(value)} is not a number")
     return int(value, 16)
 
 
@@ -174,7 +180,7 @@ def data(value: Any, *, size: int | None = None) -> bytes:
         ValueError: it is not the text of so many bytes.
     """
     if not isinstance(value, str) or not _DATA.fullmatch(value):
-        raise ValueError(f"{value!r:.60} is not hexadecimal text")
+        raise ValueError(f"{_shown(value)} is not hexadecimal text")
     found = bytes.fromhex(value[2:])
     if size is not None and len(found) != size:
         raise ValueError(f"{len(found)} bytes are given where {size} are expected")
@@ -188,7 +194,7 @@ def fields(value: Any) -> Mapping[str, Any]:
         TypeError: it is not one.
     """
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r:.60} is not an object")
+        raise TypeError(f"{_shown(value)} is not an object")
     return value
 
 
@@ -199,8 +205,14 @@ def items(value: Any) -> list[Any]:
         TypeError: it is not one.
     """
     if not isinstance(value, list):
-        raise TypeError(f"{value!r:.60} is not a list")
+        raise TypeError(f"{_shown(value)} is not a list")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value for an error. It is never cut: of a secret in it, a part would remain that cannot be recognised."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"an answer of {len(text)} characters"
 
 
 def _revert_data(value: Any) -> bytes:

@@ -60,7 +60,7 @@ def test_the_chain_id_is_compared(anvil: Chain) -> None:
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8545", "ws://127.0.0.1:8545", "file:/etc/passwd", "HTTP://x"])
 def test_an_address_of_another_kind_is_a_usage_error(url: str) -> None:
     """Only http and https are supported."""
-    with pytest.raises(UsageError, match="begins with http"):
+    with pytest.raises(UsageError, match="must begin with http"):
         Chain(url)
 
 

@@ -1,0 +1,50 @@
+"""What of a configured URL may be shown: scheme, host and port. On hosted nodes the rest is the API key."""
+
+from __future__ import annotations
+
+import base64
+import re
+from functools import cached_property
+from urllib.parse import parse_qsl, quote, unquote
+
+_SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
+"""Shorter parts, such as ``v3``, are too common to be a secret; without a limit, ordinary words would be hidden."""
+
+
+class PrivateUrl:
+    """A URL of which only scheme, host and port are shown.
+
+    Args:
+        url: ``http://`` or ``https://``, with any of user, password, path, query and fragment.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._scheme, _, self._rest = url.partition("://")
+        self._authority = re.split("[/?#]", self._rest)[0]
+
+    @property
+    def place(self) -> str:
+        """Scheme, host and port."""
+        return f"{self._scheme}://{self._authority.rpartition('@')[2]}"
+
+    def hide_in(self, text: str) -> str:
+        """Replace every part of the URL that is not shown, in a text that others wrote, such as a server's error."""
+        return self._hidden.sub("…", text) if self._hidden else text
+
+    @cached_property
+    def _hidden(self) -> re.Pattern[str] | None:
+        user_info = self._authority.rpartition("@")[0]
+        tail = self._rest[len(self._authority) :]
+        path, _, query = tail.partition("#")[0].partition("?")
+
+        found = {tail, tail.lstrip("/"), path.strip("/"), query, tail.partition("#")[2]}
+        found |= {*path.split("/"), *(value for _, value in parse_qsl(query))}
+        hidden = {part for part in found if len(part) >= _SHORTEST_SEGMENT}
+        if user_info:
+            credentials = {user_info, *user_info.split(":", 1), base64.b64encode(unquote(user_info).encode()).decode()}
+            hidden |= {part for part in credentials if len(part) >= _SHORTEST_PASSWORD}
+
+        # Servers also answer with the decoded or the encoded form.
+        forms = hidden | {unquote(part) for part in hidden} | {quote(part) for part in hidden}
+        longest_first = sorted(forms, key=lambda part: (-len(part), part))
+        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None

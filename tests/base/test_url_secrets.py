@@ -1,0 +1,56 @@
+"""What of a configured URL may be shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockota.url_secrets import PrivateUrl
+
+URL = "https://vendor:pass%21word@node.example:8443/v3/0123456789abcdef?token=tell-no-one#frag-ment"
+
+
+def test_scheme_host_and_port_are_shown() -> None:
+    """Nothing else is."""
+    assert PrivateUrl(URL).place == "https://node.example:8443"
+    assert PrivateUrl("http://127.0.0.1:8545").place == "http://127.0.0.1:8545"
+    assert PrivateUrl("https://[::1]:8545/key").place == "https://[::1]:8545"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"cannot open {URL}",
+        "project 0123456789abcdef is over its limit",
+        "no route for /v3/0123456789abcdef?token=tell-no-one",
+        "vendor may not do that",
+        "wrong password pass!word or pass%21word",
+        "Authorization: Basic dmVuZG9yOnBhc3Mhd29yZA==",
+        "token tell-no-one is unknown",
+        "#frag-ment",
+    ],
+)
+def test_what_a_server_repeats_is_hidden(text: str) -> None:
+    """Path, query, fragment, user and password, encoded or not."""
+    hidden = PrivateUrl(URL).hide_in(text)
+    for secret in ("0123456789abcdef", "tell-no-one", "pass!word", "pass%21", "vendor", "frag-ment", "dmVuZG9y"):
+        assert secret not in hidden
+    assert "…" in hidden
+
+
+def test_other_words_stay() -> None:
+    """A URL without secrets hides nothing, and short parts such as `v3` are not hidden."""
+    assert PrivateUrl("http://127.0.0.1:8545").hide_in("nothing / is hidden") == "nothing / is hidden"
+    assert PrivateUrl("https://node.example/v3/abcdef").hide_in("v3 is old") == "v3 is old"
+
+
+@given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=4), st.text(), st.text())
+def test_a_path_is_never_left(secret: str, before: str, after: str) -> None:
+    """Whatever stands around it."""
+    assert (
+        secret
+        not in PrivateUrl(f"https://node.example/{secret}").hide_in(f"{before}…{secret}…{after}")[
+            len(before) : -len(after) or None
+        ]
+    )
