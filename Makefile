@@ -26,7 +26,7 @@ check: tests slither clear-signing ## Check style, types, generated files, struc
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
-	@$(PY) scripts/build_artifacts.py --check
+	@$(PY) -m scripts.build_artifacts --check
 	@$(PY) -m benchmarks.gas --check
 	@$(PY) -m pytest -q tests/test_architecture.py
 
@@ -78,7 +78,7 @@ format: tests ## Lay out the Python sources
 	@$(PY) -m ruff format
 
 artifacts: tests ## Write the contracts' ABIs and bytecode into the package
-	@$(PY) scripts/build_artifacts.py
+	@$(PY) -m scripts.build_artifacts
 
 lock: ## Pin anew what pyproject.toml asks for (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --all-extras pyproject.toml -o requirements-dev.lock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import commands, content
-from benchmarks.figure import report
+from benchmarks.figure import options, report
 
 if __name__ == "__main__":
-    sys.exit(report(content.figures(), *commands.parts(quick="--quick" in sys.argv)))
+    sys.exit(report(content.figures(), *commands.parts(quick=options(__doc__).quick)))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from blockota.approval.safe_transaction import SafeTransaction
@@ -40,39 +40,15 @@ class Node:
     def send(self, sender: str, data: bytes, to: str | None = None) -> dict[str, Any]:
         """Send a transaction of a development account, which the node signs itself; returns the receipt."""
         transaction = {"from": sender, "data": f"0x{data.hex()}", "gas": hex(GAS_LIMIT)} | ({"to": to} if to else {})
-        receipt: dict[str, Any] = self._ask("eth_sendTransactionSync", transaction)
-        if int(receipt["status"], 16) != 1:
-            raise AssertionError(f"a transaction was refused: {transaction}")
-        return receipt
-
-    def _ask(self, method: str, parameter: object) -> Any:
+        request = {"jsonrpc": "2.0", "id": 1, "method": "eth_sendTransactionSync", "params": [transaction]}
         connection = HTTPConnection(urlsplit(self.chain.url).netloc)
-        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": [parameter]}
         connection.request("POST", "/", json.dumps(request), {"Content-Type": "application/json"})
-        answer = json.load(connection.getresponse())
+        answer: dict[str, Any] = json.load(connection.getresponse())
         connection.close()
-        if "error" in answer:
-            raise AssertionError(f"{method}: {answer['error']}")
-        return answer["result"]
-
-
-class Actor(Protocol):
-    """A sender of calls to contracts: an account or a Safe."""
-
-    @property
-    def node(self) -> Node:
-        """The node that it sends to."""
-
-    @property
-    def address(self) -> str:
-        """The address that contracts see as the sender."""
-
-    @property
-    def way(self) -> str:
-        """`DIRECT` or `SAFE`."""
-
-    def act(self, to: str, call: bytes) -> int:
-        """Send a call, and return the gas that it used."""
+        if "error" in answer or int(answer["result"]["status"], 16) != 1:
+            raise AssertionError(f"a transaction was refused: {transaction} {answer.get('error', '')}")
+        receipt: dict[str, Any] = answer["result"]
+        return receipt
 
 
 @dataclass(frozen=True)
@@ -105,6 +81,10 @@ class Multisig:
         signatures = b"".join(bytes(signer.sign_message(wanted.signable).signature) for signer in signers)
         execution = wanted.execution_call(signatures)
         return int(self.node.send(dev_account(0).address, execution, self.address)["gasUsed"], 16)
+
+
+Actor = Direct | Multisig
+"""A sender of calls to contracts; `address` is what they see, and `act` returns the gas that a call used."""
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.figure import ROOT, Figure, in_turns, report, seconds_of, throughput
+from benchmarks.chains import local_chain, publish, release_of
+from benchmarks.figure import ROOT, Figure, in_turns, options, plain_digest, report, seconds_of, throughput
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
 from blockota.bindings.safe import execute
 from blockota.chain import Chain
-from blockota.chain.local import LocalChain, free_port
+from blockota.chain.local import free_port
 from blockota.formats.cid import cid_of
 from blockota.keys import dev_account
-from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.model.release import Product, Region, Release, Version
 from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy_local_safe
 
@@ -55,18 +55,16 @@ def make_test() -> Iterator[Figure]:
 def gas_figures() -> Iterator[Figure]:
     """Gas of publishing an image of at most 1 MiB: direct, at release 1,000, and through a 2-of-3 Safe."""
     with local_chain() as chain:
-        payer = dev_account(0)
-        contract, _ = BlockOTAContract.deploy(chain, payer, owner=payer.address)
-        chain.send(payer, pair_call(PRODUCT), to=contract.address)
+        contract = publish(chain, PRODUCT, [release(1)])
 
-        def publish(*numbers: int) -> int:
-            return chain.send(payer, publish_call([release(n) for n in numbers]), to=contract.address).gas_used
+        def gas(*numbers: int) -> int:
+            call = publish_call([release(number) for number in numbers])
+            return chain.send(dev_account(0), call, to=contract.address).gas_used
 
-        publish(1)
-        second = publish(2)
+        second = gas(2)
         for start in range(3, MANY_RELEASES, BATCH):
-            publish(*range(start, min(start + BATCH, MANY_RELEASES)))
-        thousandth = publish(MANY_RELEASES)
+            gas(*range(start, min(start + BATCH, MANY_RELEASES)))
+        thousandth = gas(MANY_RELEASES)
         through_safe = publish_through_safe(chain)
     yield Figure("publish, second release of a product", second, "gas", 85_000)
     yield Figure(f"publish, release {MANY_RELEASES}", thousandth, "gas", 85_000)
@@ -91,16 +89,8 @@ def publish_through_safe(chain: Chain) -> int:
 
 def release(number: int) -> Release:
     """A release of an image of 64 KiB that differs from all others."""
-    return Release(
-        product=PRODUCT.name,
-        version=Version(1, 0, number),
-        sha256=hashlib.sha256(number.to_bytes(4, "big")).digest(),
-        size=1 << 16,
-        load_address=PRODUCT.region.start,
-        active_from=0,
-        chip_id=PRODUCT.chip_id,
-        status=Status.ACTIVE,
-    )
+    digest = hashlib.sha256(number.to_bytes(4, "big")).digest()
+    return release_of(PRODUCT, Version(1, 0, number), sha256=digest, size=1 << 16)
 
 
 def cid_figures() -> Iterator[Figure]:
@@ -115,12 +105,6 @@ def cid_figures() -> Iterator[Figure]:
         )
     name = "content address of 256 MiB, of SHA-256's throughput"
     yield throughput(name, pairs, at_least=85, times="`cid_of` and `hashlib.file_digest` of the same file.")
-
-
-def plain_digest(path: Path) -> bytes:
-    """The SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def content_address(path: Path) -> str:
@@ -152,16 +136,5 @@ def seconds(command: list[str], cwd: Path | None = None) -> float:
     return statistics.median(seconds_of(run) for _ in range(runs))
 
 
-@contextmanager
-def local_chain() -> Iterator[Chain]:
-    """A fresh anvil."""
-    with tempfile.TemporaryDirectory() as folder:
-        local = LocalChain(Path(folder), free_port())
-        try:
-            yield local.start()
-        finally:
-            local.stop()
-
-
 if __name__ == "__main__":
-    sys.exit(report(*parts(quick="--quick" in sys.argv)))
+    sys.exit(report(*parts(quick=options(__doc__).quick)))

@@ -6,21 +6,282 @@ turns, after a warm-up. The exit status is 1 if a figure misses its limit, or if
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
-from benchmarks import crowd, kubo, local, memory, transfer
-from benchmarks.figure import Figure, report
-from benchmarks.servers import nginx_program
+from benchmarks.chains import local_chain, publish, release_of
+from benchmarks.clients import Outcome, Task, crowd
+from benchmarks.figure import (
+    PERCENT,
+    Figure,
+    duration,
+    folder_on_disk,
+    in_turns,
+    options,
+    plain_digest,
+    report,
+    seconds_of,
+    throughput,
+)
+from benchmarks.servers import Image, filled, nginx, nginx_program, repository
+from blockota.formats.cid import CID
+from blockota.model.release import Product, Region, Version
+from blockota.stores.fetch import FileDestination, fetch
+from blockota.stores.local import LocalStore
+from blockota.stores.source import Source
+from scripts.install_kubo import find
+from tests.peers.kubo.node import Kind, Node, environment, running_node
+from tests.stories import repositories
+from tests.stories.large_images import check_image, peak_of, write_image
+
+MEBIBYTE = 1 << 20
+CLIENTS = 100
+LARGEST = 1024 * MEBIBYTE
+PRODUCT = Product("acme-linux", "acme", 0x500, Region(0x8000_0000, LARGEST), minimum_version=None, paired=True)
 
 
 def figures() -> Iterator[Figure]:
     """All figures, one after the other; the required programs are checked first."""
-    kubo.program()
     nginx_program()
-    for part in (local, transfer, crowd, memory, kubo):
-        yield from part.figures()
+    kubo = find()
+    if kubo is None:
+        sys.exit("There is no Kubo to measure: `make kubo` builds one.")
+    yield from local_store()
+    yield from one_fetch()
+    yield from many_clients()
+    yield from memory()
+    yield from kubo_push(kubo)
+
+
+def local_store() -> Iterator[Figure]:
+    """The local store against SHA-256, without which nothing can be stored or verified."""
+    theirs = (
+        "Theirs: `hashlib.file_digest` of the same file. Both read files that the system has in memory; the store lies "
+        "on the disk of this clone."
+    )
+    with folder_on_disk() as folder:
+        image = folder / "image.bin"
+        with image.open("wb") as file:
+            for _ in range(256):
+                file.write(os.urandom(MEBIBYTE))
+
+        def digest() -> float:
+            return seconds_of(lambda: plain_digest(image))
+
+        def put() -> float:
+            seconds = seconds_of(lambda: stored(image, folder / "new"))
+            shutil.rmtree(folder / "new")
+            return seconds
+
+        # Pending writes of the file and of the previous store are flushed outside the measured time.
+        yield throughput(
+            "local put of 256 MiB, of SHA-256's throughput",
+            in_turns(put, digest, runs=7, between=os.sync),
+            at_least=50,
+            times="Ours: `LocalStore.put` of a file into an empty store, on whose return every block is on the disk "
+            f"(fsync) and pinned. {theirs} It writes nothing, and so has nothing to sync.",
+        )
+        store, cid = stored(image, folder / "store")
+        yield throughput(
+            "local verified read of 256 MiB, of SHA-256's throughput",
+            in_turns(lambda: seconds_of(lambda: deque(store.open(cid), maxlen=0)), digest, runs=7),
+            at_least=50,
+            times=f"Ours: `LocalStore.open` to its end, every block checked, its bytes dropped. {theirs} "
+            "Neither writes or syncs anything.",
+        )
+
+
+def stored(image: Path, folder: Path) -> tuple[LocalStore, CID]:
+    """Put a file into a local store; return both the store and the file's address."""
+    store = LocalStore(folder)
+    with image.open("rb") as file:
+        return store, store.put(file)
+
+
+def one_fetch() -> Iterator[Figure]:
+    """One fetch of a large file from our repository against curl's of the plain file from nginx."""
+    with folder_on_disk() as folder:
+        image = filled(folder, {"large": 64 * MEBIBYTE})["large"]
+        with repository(folder) as ours, nginx(folder) as theirs:
+            pairs = in_turns(
+                lambda: fetched(image, ours, into=folder / "fetched"),
+                lambda: statistics.mean(curled([f"{theirs}/{image.name}"], into=folder / "curled")),
+                runs=15,
+            )
+    yield throughput(
+        "fetch of 64 MiB from our repository, of curl's throughput from nginx",
+        pairs,
+        at_least=80,
+        times="Ours: `fetch` in this process, from before it connects until every block was checked and written to a "
+        "file. Theirs: curl's own `time_total` for the plain file written to a file, without the start of its "
+        "process. Both over loopback, from a server process with an access log whose file is in memory, into a new "
+        "file on the disk of this clone; neither syncs it.",
+    )
+
+
+def fetched(image: Image, url: str, *, into: Path) -> float:
+    """Seconds of a fetch into a new file."""
+    into.unlink(missing_ok=True)
+
+    def work() -> None:
+        with into.open("w+b") as file:
+            fetch(image.cid, [Source(url)], size=image.size, into=FileDestination(file))
+
+    return seconds_of(work)
+
+
+def curled(urls: list[str], *, into: Path) -> list[float]:
+    """Seconds of each of the transfers that one curl begins at the same moment."""
+    if into.is_file():
+        into.unlink()
+    wanted = "\n".join(f'url = "{url}"\noutput = "{into}"' for url in urls)
+    command = ["curl", "-sf", "--parallel", "--parallel-immediate", "--parallel-max", str(len(urls))]
+    done = subprocess.run(
+        [*command, "-w", "%{time_total}\n", "-K", "-"], input=wanted, check=True, capture_output=True, text=True
+    )
+    times = [float(line) for line in done.stdout.splitlines()]
+    if len(times) != len(urls):
+        sys.exit(f"only {len(times)} of {len(urls)} transfers were made")
+    return times
+
+
+def many_clients() -> Iterator[Figure]:
+    """A hundred clients that fetch the same file at once, from our repository and from nginx."""
+    seen: list[Outcome] = []
+    with contextlib.ExitStack() as stack:
+        folder, output = stack.enter_context(folder_on_disk()), stack.enter_context(folder_on_disk())
+        image = filled(folder, {"small": 10 * MEBIBYTE})["small"]
+        ours, theirs = stack.enter_context(repository(folder)), stack.enter_context(nginx(folder))
+        clients = stack.enter_context(crowd(output, clients=CLIENTS))
+        task = Task(ours, image.size, image.sha256, cid=str(image.cid))
+
+        def verified() -> float:
+            seen.append(clients.fetch(task))
+            return mean(seen[-1])
+
+        def plain() -> float:
+            return mean(clients.fetch(replace(task, url=theirs, path=f"/{image.name}")))
+
+        yield duration(
+            f"mean time of {CLIENTS} clients at once, 10 MiB each, of nginx's",
+            in_turns(verified, plain, runs=7, between=os.sync),
+            at_most=2 * PERCENT,
+            times=f"Both: {CLIENTS} clients, each a process that runs already, with a connection of its own and a new "
+            "file on the disk of this clone; the mean of the seconds from the moment at which all begin until each has "
+            "accepted its file. No side syncs files. The servers write access logs, and the served files are in the "
+            "page cache. Ours: `fetch`, every block checked. Theirs: the same HTTP client fetches the plain file and "
+            "takes its SHA-256 as it comes, without which it could not accept it either.",
+        )
+        total = sum(seen, Outcome())
+        yield Figure(
+            f"unverified bytes, of {len(total.times):,} files",
+            total.unverified,
+            "bytes",
+            0,
+            times="Bytes of the files that our clients accepted in all turns and that are not the published image, by "
+            "a SHA-256 of every file after the clock was stopped. (A test has the same clients refuse a corrupted "
+            "copy; clients that check nothing take it, and every byte of it is counted.)",
+        )
+
+        def at_once(url: str) -> float:
+            return statistics.mean(curled([f"{url}&n={number}" for number in range(CLIENTS)], into=Path("/dev/null")))
+
+        yield duration(
+            f"the same as {CLIENTS} transfers of one curl, which checks nothing",
+            in_turns(
+                lambda: at_once(f"{ours}/ipfs/{image.cid}?format=car&car-dups=y"),
+                lambda: at_once(f"{theirs}/{image.name}?"),
+                runs=7,
+            ),
+            at_most=2 * PERCENT,
+            times="The servers alone: the mean of the `time_total` of transfers that one curl begins at once and "
+            "throws away, of a CAR from our repository, and of the plain file from nginx.",
+        )
+
+
+def mean(outcome: Outcome) -> float:
+    """The mean time; an error if any client failed, because the measurement is then void."""
+    if outcome.refusals:
+        sys.exit(f"{len(outcome.refusals)} clients got no file: {outcome.refusals[0]}")
+    return statistics.mean(outcome.times)
+
+
+def memory() -> Iterator[Figure]:
+    """The peak of ``blockota release fetch`` of the largest image, above that of a command that only asks the chain."""
+    with folder_on_disk() as folder, contextlib.chdir(folder), local_chain() as chain:
+        image = folder / "image.bin"
+        digest = write_image(image, LARGEST)
+        _, root = stored(image, Path(".blockota/store"))
+        release = release_of(PRODUCT, Version(1, 0, 0), sha256=plain_digest(image), size=LARGEST, dag_root=root.digest)
+        contract = publish(chain, PRODUCT, [release])
+        settings = f'[networks.local]\nurl = "{chain.url}"\ncontract = "{contract.address}"\n'
+        (folder / "blockota.toml").write_text(settings)
+        image.unlink()
+        words = ("release", "fetch", "--product", PRODUCT.name, "--store", "file:own", "-o", str(image))
+        with repositories.serving(folder) as served:
+            idle = peak_of("release", "list")
+            peak = peak_of(*words, "--source", served.url)
+        check_image(image, digest)
+    yield Figure(
+        f"peak memory of a fetch of {LARGEST // MEBIBYTE} MiB, above an idle process",
+        (peak - idle) / MEBIBYTE,
+        "MiB",
+        64,
+        times="The most resident memory (VmHWM) of `blockota release fetch` from a `blockota repository serve`, which "
+        "keeps the blocks in a store of its own, writes the image and proves it against the chain; less that of "
+        "`blockota release list`, which asks the same chain and moves no content. Once: no other process changes it.",
+    )
+
+
+def kubo_push(program: Path) -> Iterator[Figure]:
+    """The time of our push to a Kubo node, relative to that of ``ipfs add``."""
+    with folder_on_disk() as folder, running_node(program, folder, kind=Kind(profile="unixfs-v1-2025")) as node:
+        image = folder / "image.bin"
+        image.write_bytes(os.urandom(45 * MEBIBYTE))
+        add = [str(node.program), "add", "--quieter", "--progress=false", str(image)]
+
+        def push() -> None:
+            with image.open("rb") as file:
+                node.store.put(file)
+
+        pairs = in_turns(
+            lambda: seconds_of(push),
+            lambda: seconds_of(
+                lambda: subprocess.run(add, env=environment(node.repo), check=True, capture_output=True)
+            ),
+            runs=9,
+            between=lambda: forget_everything(node),
+        )
+    yield duration(
+        "push of 45 MiB to Kubo, of ipfs add's time",
+        pairs,
+        at_most=150,
+        times="Ours: a new `KuboStore` and its `put` of the file, in this process, from asking the node for its "
+        "version to its answer that all is stored and pinned. Theirs: the whole process `ipfs add`, which "
+        "sends the file to the same running node, and pins. The node has the profile of our DAGs, so both "
+        "store the same blocks, and it collects its garbage after each, so both write them. The node alone "
+        "writes, and syncs no block (`sync: false` of its flatfs, Kubo's default), neither for us nor for "
+        "its own command.",
+    )
+
+
+def forget_everything(node: Node) -> None:
+    """Unpin all content of the node, and collect the garbage."""
+    for cid, kind in node.pins().items():
+        if kind == "recursive":
+            node.ipfs("pin", "rm", cid)
+    node.ipfs("repo", "gc", "--quiet")
+    os.sync()
 
 
 if __name__ == "__main__":
+    options(__doc__, has_quick=False)
     sys.exit(report(figures()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+from benchmarks.chains import release_of
 from blockota.errors import NoAnswerError
 from blockota.model.facts import ChainAnswer, KnownReleases, Trust
-from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.model.release import Product, Region, Version
 from blockota.model.verification import ProvenRelease, prove_release
 from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard
 
@@ -72,10 +73,24 @@ class Scene:
 
     def proven(self) -> tuple[ProvenRelease, KnownReleases]:
         """The release to install, past checks 1 to 5, and the releases that a board may contain."""
-        wanted = _release(self.new, Version(1, 1, 0))
+        wanted, older = (
+            release_of(_PRODUCT, version, sha256=hashlib.sha256(image).digest(), size=len(image))
+            for version, image in ((Version(1, 1, 0), self.new), (Version(1, 0, 0), self.old))
+        )
         trust = Trust(1337, _CONTRACT, confirmations=12)
-        checked = prove_release(_answer(wanted), trust, read_image=lambda _: self.new)
-        return checked, KnownReleases((wanted, _release(self.old, Version(1, 0, 0))), lambda: ())
+        answer = ChainAnswer(
+            chain_id=1337,
+            contract=_CONTRACT,
+            block_number=100,
+            block_time=_NOW,
+            newest_block=112,
+            paused=False,
+            product=_PRODUCT,
+            version=None,
+            release=wanted,
+        )
+        checked = prove_release(answer, trust, read_image=lambda _: self.new)
+        return checked, KnownReleases((wanted, older), lambda: ())
 
 
 def _filled(text: str) -> bytearray:
@@ -107,33 +122,6 @@ SCENES = {
     ),
 }
 """Some pages of a larger flash change; all of a small one, which one command erases; all that is reported of more."""
-
-
-def _answer(wanted: Release) -> ChainAnswer:
-    return ChainAnswer(
-        chain_id=1337,
-        contract=_CONTRACT,
-        block_number=100,
-        block_time=_NOW,
-        newest_block=112,
-        paused=False,
-        product=_PRODUCT,
-        version=None,
-        release=wanted,
-    )
-
-
-def _release(image: bytes, version: Version) -> Release:
-    return Release(
-        product=_PRODUCT.name,
-        version=version,
-        sha256=hashlib.sha256(image).digest(),
-        size=len(image),
-        load_address=BASE,
-        active_from=0,
-        chip_id=CHIP_ID,
-        status=Status.ACTIVE,
-    )
 
 
 @dataclass

@@ -21,12 +21,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import overload
 
 from rich.console import Console
 from rich.table import Table
@@ -58,45 +57,39 @@ def cases(count: int, *, seed: int) -> list[Case]:
     draw.shuffle(kinds)
     kinds.sort(key=len)
     chosen: list[Case] = []
-    for index, places in enumerate(kinds):
+    for index, kind in enumerate(kinds):
         share = (count - len(chosen)) // (len(kinds) - index)
-        chosen += list(places) if len(places) <= share else draw.sample(places, share)
+        places = range(len(kind))
+        chosen += [kind.case(place) for place in (places if len(kind) <= share else draw.sample(places, share))]
     return chosen
 
 
-class _Places(Sequence[Case]):
-    """All places of one kind of fault. Cases are created on access, because there are a million."""
+@dataclass(frozen=True)
+class _Kind:
+    """All places of one kind of fault. Cases are created one by one, because there are a million."""
 
-    def __init__(self, first: Case, numbers: range, seeds: int) -> None:
-        self._first, self._numbers, self._seeds = first, numbers, seeds
+    first: Case
+    numbers: range
+    seeds: int
 
     def __len__(self) -> int:
         """The number of places."""
-        return len(self._numbers) * self._seeds
+        return len(self.numbers) * self.seeds
 
-    @overload
-    def __getitem__(self, index: int) -> Case: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Case]: ...
-
-    def __getitem__(self, index: int | slice) -> Case | list[Case]:
-        """One place, or several."""
-        if isinstance(index, slice):
-            return [self[one] for one in range(len(self))[index]]
-        number = self._numbers[index // self._seeds]
-        return replace(self._first, number=number, seed=number * 7 + index % self._seeds)
+    def case(self, place: int) -> Case:
+        """The case at a place."""
+        number = self.numbers[place // self.seeds]
+        return replace(self.first, number=number, seed=number * 7 + place % self.seeds)
 
 
-def _kinds(scene: str, proof: Proof) -> Iterator[_Places]:
-    """All places of each kind of fault."""
+def _kinds(scene: str, proof: Proof) -> Iterator[_Kind]:
     for kind, numbers in _places(scene, proof).items():
         # An erase breaks off in many ways, and each bit of a byte can flip.
         seeds = 40 if kind == "power_cut_in_erase" else 8 if kind.startswith("flip_") else 1
         first = Case(scene, proof, kind, 0)
-        yield _Places(first, numbers, seeds)
+        yield _Kind(first, numbers, seeds)
         if kind in RESYNCHRONISED:
-            yield _Places(replace(first, resets=False), numbers, seeds)
+            yield _Kind(replace(first, resets=False), numbers, seeds)
 
 
 @cache

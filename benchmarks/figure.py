@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
 import statistics
 import subprocess
@@ -92,6 +94,12 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def plain_digest(path: Path) -> bytes:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
 @contextmanager
 def folder_on_disk() -> Iterator[Path]:
     """Create a temporary folder on the disk of this clone. The system's may be in memory, where fsync costs nothing."""
@@ -99,6 +107,15 @@ def folder_on_disk() -> Iterator[Path]:
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build, prefix="bench-") as name:
         yield Path(name)
+
+
+def options(description: str, *, has_quick: bool = True) -> argparse.Namespace:
+    """Parse the options of a measurement: ``--json`` and, where it has one, ``--quick``."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    if has_quick:
+        parser.add_argument("--quick", action="store_true", help="leave out or shorten what takes long")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON only")
+    return parser.parse_args()
 
 
 def report(*parts: Iterable[Figure]) -> int:

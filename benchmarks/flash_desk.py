@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.boards import LINE, board
-from benchmarks.commands import local_chain
+from benchmarks.chains import local_chain, publish, release_of
 from benchmarks.figure import ROOT, folder_on_disk, seconds_of
 from benchmarks.flash_stages import Stages, WatchedLink
-from blockota.bindings.block_ota import BlockOTAContract, known_releases, pair_call, publish_call
-from blockota.keys import dev_account
+from blockota.bindings.block_ota import BlockOTAContract, known_releases
 from blockota.model.facts import Consent, KnownReleases, Trust
-from blockota.model.release import Product, Region, Release, Status, Version
+from blockota.model.release import Product, Region, Version
 from blockota.model.verification import ProvenRelease, prove_release
 from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.client import Bootloader
@@ -167,23 +166,11 @@ def desk() -> Iterator[Desk]:
     """A desk with a fresh anvil on which the three releases are published."""
     made = images()
     with local_chain() as chain, folder_on_disk() as folder:
-        payer = dev_account(0)
-        contract, _ = BlockOTAContract.deploy(chain, payer, owner=payer.address)
-        for call in (pair_call(PRODUCT), publish_call([_release(*pair) for pair in made.items()])):
-            chain.send(payer, call, to=contract.address)
+        releases = [
+            release_of(PRODUCT, version, sha256=hashlib.sha256(image).digest(), size=len(image))
+            for version, image in made.items()
+        ]
+        contract = publish(chain, PRODUCT, releases)
         settings = f'[networks.local]\nurl = "{chain.url}"\ncontract = "{contract.address}"\n'
         (folder / "blockota.toml").write_text(settings)
         yield Desk(contract, folder, made)
-
-
-def _release(version: Version, image: bytes) -> Release:
-    return Release(
-        product=PRODUCT.name,
-        version=version,
-        sha256=hashlib.sha256(image).digest(),
-        size=len(image),
-        load_address=PRODUCT.region.start,
-        active_from=0,
-        chip_id=PRODUCT.chip_id,
-        status=Status.ACTIVE,
-    )

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from benchmarks import faults
-from benchmarks.boards import LINE
-from benchmarks.figure import PERCENT, Figure, report
+from benchmarks.boards import LINE, stm32flash, stm32loader
+from benchmarks.figure import PERCENT, Figure, options, report
 from benchmarks.flash_desk import CHANGED, NEAR, OTHER, PAGES, WANTED, Desk, Flashing, desk
-from benchmarks.other_flashers import stm32flash, stm32loader
 from firmware_host.flashing.contents import Proof
 
 TURNS, QUICK_FAULTS = 3, 500
@@ -171,7 +170,7 @@ def _by_name(turns: Sequence[Mapping[str, Measured]]) -> dict[str, list[Measured
 
 
 if __name__ == "__main__":
-    is_quick = "--quick" in sys.argv
-    measured = figures(turns=1 if is_quick else TURNS)
-    injected = [faults.figure(count=QUICK_FAULTS if is_quick else faults.COUNT, is_shown="--json" not in sys.argv)]
+    chosen = options(__doc__)
+    measured = figures(turns=1 if chosen.quick else TURNS)
+    injected = [faults.figure(count=QUICK_FAULTS if chosen.quick else faults.COUNT, is_shown=not chosen.json)]
     sys.exit(report(measured, injected))

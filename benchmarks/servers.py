@@ -1,7 +1,7 @@
 """The servers that are compared, each a process of its own: our repository, and Debian's nginx with the plain files.
 
-``python -m benchmarks.servers FOLDER`` is our repository: it serves what lies in the folder's store, and is told by the
-file ``sizes.json`` beside it what a chain would tell.
+``python -m benchmarks.servers FOLDER`` is our repository: it serves what lies in the folder's store. The file
+``sizes.json`` beside it stands in for the chain.
 """
 
 from __future__ import annotations
@@ -66,13 +66,9 @@ def filled(folder: Path, sizes: Mapping[str, int]) -> dict[str, Image]:
         (folder / name).write_bytes(data)
         with (folder / name).open("rb") as file:
             images[name] = Image(name, size, hashlib.sha256(data).hexdigest(), store.put(file))
-    allow(folder, {image.cid: image.size for image in images.values()})
+    # What the repository may serve.
+    (folder / "sizes.json").write_text(json.dumps({str(image.cid): image.size for image in images.values()}))
     return images
-
-
-def allow(folder: Path, sizes: Mapping[CID, int]) -> None:
-    """Let the repository serve these files of the store, ⟨address → bytes⟩."""
-    (folder / "sizes.json").write_text(json.dumps({str(cid): size for cid, size in sizes.items()}))
 
 
 @contextmanager
@@ -94,7 +90,15 @@ def nginx(folder: Path) -> Iterator[str]:
     (folder / "nginx.conf").write_text(settings)
     with subprocess.Popen([nginx_program(), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL) as process:
         try:
-            _await_answer(f"{url}/nginx.conf")
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                try:
+                    with urlopen(f"{url}/nginx.conf"):  # noqa: S310 - it is the one of our own server
+                        break
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
             yield url
         finally:
             process.terminate()
@@ -108,44 +112,21 @@ def nginx_program() -> str:
     return program
 
 
-def _await_answer(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            with urlopen(url):  # noqa: S310 - it is the one of our own server
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+def main(folder: Path) -> None:
+    """Serve, with an access log, as nginx has one."""
 
-
-class Fixed:
-    """A stand-in for the chain, which allows the files that ``sizes.json`` lists.
-
-    Args:
-        folder: the folder of ``sizes.json``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Remember where it is."""
-        self._folder = folder
-
-    def read(self) -> Reading:
-        """Allow it."""
+    def read() -> Reading:
+        """Allow the files that ``sizes.json`` lists, in the place of the chain."""
         facts: dict[str, Any] = {"load_address": 0, "active_from": 0, "chip_id": 0, "status": Status.ACTIVE}
         claims = []
-        for number, (text, size) in enumerate(json.loads((self._folder / "sizes.json").read_text()).items()):
+        for number, (text, size) in enumerate(json.loads((folder / "sizes.json").read_text()).items()):
             cid = CID.parse(text)
             root = cid.digest if cid.codec == DAG_PB else None
             release = Release("measured", Version(1, number, 0), cid.digest, size, dag_root=root, **facts)
             claims.append(Claim(release, None))
         return Reading(1, tuple(claims))
 
-
-def main(folder: Path) -> None:
-    """Serve, with an access log, as nginx has one."""
-    catalogue = Catalogue(Fixed(folder).read, LocalStore(folder / "store"))
+    catalogue = Catalogue(read, LocalStore(folder / "store"))
     log = open_log(folder / "access.jsonl")
     serve(catalogue, Listening("127.0.0.1", 0), tokens=None, log=log, on_ready=lambda url: print(url, flush=True))
 

@@ -1,6 +1,6 @@
 """Compile the contracts into package data, so that an installed BlockOTA needs no compiler.
 
-``.venv/bin/python scripts/build_artifacts.py`` writes ``blockota/artifacts/<contract>.json``. With ``--check`` it
+``.venv/bin/python -m scripts.build_artifacts`` writes ``blockota/artifacts/<contract>.json``. With ``--check`` it
 writes nothing, and exits with 1 when the package data are not what the sources compile to. The settings are those of
 ape-config.yaml, and files have the names that Ape gives them, so that the bytecode equals Ape's to the last byte
 (the compiler hashes names and settings into it) and does not depend on the folder of the clone.
@@ -10,18 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import solcx
-import yaml
+from scripts.compilation import CLONE, CONTRACTS, file_of, laid_out
 
-CLONE = Path(__file__).resolve().parent.parent
-CONTRACTS = ("BlockOTA", "FirmwareReplication")
-"""Contracts whose ABI and bytecode the package carries."""
 SAFE_ARTIFACT = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts/Safe.sol/Safe.json")
 SAFE_FUNCTIONS = {"addOwnerWithThreshold", "removeOwner", "swapOwner", "changeThreshold"}
 """Functions by which a Safe changes its owners and threshold; the package carries their ABI."""
@@ -60,57 +54,16 @@ def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
 
 def build(clone: Path) -> dict[str, str]:
     """The text of each contract's artifact, by its name; the compiler must be installed (`install_compiler.py`)."""
-    config = yaml.safe_load((clone / "ape-config.yaml").read_text())
-    compiled = compile_contracts(clone, config)
-    ours = {name: artifact(name, compiled[f"contracts/{name}.sol"][name], config["solidity"]) for name in CONTRACTS}
-    return ours | {"Safe": safe_artifact(clone)}
+    with laid_out(clone) as layout:
+        job = layout.job(layout.sources(), {"*": {"*": ["abi", "evm.bytecode.object"]}})
+        compiled = layout.compile(job)["contracts"]
+    ours = {name: artifact(name, compiled[file_of(name)][name], layout.solidity) for name in CONTRACTS}
 
-
-def safe_artifact(clone: Path) -> str:
-    """The artifact of the Safe: the ABI of `SAFE_FUNCTIONS`."""
+    # Of the Safe the package carries only the ABI of some functions.
     abi = json.loads((clone / SAFE_ARTIFACT).read_bytes())["abi"]
     chosen = sorted((e for e in abi if e.get("name") in SAFE_FUNCTIONS), key=lambda entry: str(entry["name"]))
-    return json.dumps({"contractName": "Safe", "abi": chosen}, indent=2, sort_keys=True) + "\n"
-
-
-def compile_contracts(clone: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """Compile everything in contracts/ in one run; the result is by file, then by contract."""
-    with TemporaryDirectory() as folder:
-        layout = Path(folder)
-        remappings = lay_out(clone, layout, config)
-        sources = sorted(path.relative_to(layout).as_posix() for path in (layout / "contracts").rglob("[!.]*.sol"))
-        own = [name for name in sources if "/.cache/" not in name]
-        output: dict[str, Any] = solcx.compile_standard(
-            {
-                "language": "Solidity",
-                "sources": {name: {"content": (layout / name).read_text()} for name in own},
-                "settings": settings(config["solidity"], remappings),
-            },
-            solc_version=config["solidity"]["version"],
-            base_path=layout,
-        )
-    return dict(output["contracts"])
-
-
-def lay_out(clone: Path, layout: Path, config: dict[str, Any]) -> list[str]:
-    """Copy sources and dependencies to where Ape's compiler plugin puts them; returns the compiler's remappings."""
-    shutil.copytree(clone / "contracts", layout / "contracts", ignore=shutil.ignore_patterns(".cache"))
-    for dependency in config["dependencies"]:
-        cached = layout / "contracts" / ".cache" / dependency["name"] / dependency["version"]
-        shutil.copytree(clone / "node_modules" / dependency["npm"], cached)
-    pairs = (remapping.split("=") for remapping in config["solidity"]["import_remapping"])
-    return sorted(f"{name}=contracts/.cache/{target}" for name, target in pairs)
-
-
-def settings(solidity: dict[str, Any], remappings: list[str]) -> dict[str, Any]:
-    """The compiler's settings as its standard JSON input has them."""
-    return {
-        "optimizer": {"enabled": solidity["optimize"], "runs": solidity["optimization_runs"]},
-        "evmVersion": solidity["evm_version"],
-        "viaIR": solidity["via_ir"],
-        "remappings": remappings,
-        "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
-    }
+    safe = json.dumps({"contractName": "Safe", "abi": chosen}, indent=2, sort_keys=True) + "\n"
+    return ours | {"Safe": safe}
 
 
 def artifact(name: str, compiled: dict[str, Any], solidity: dict[str, Any]) -> str:

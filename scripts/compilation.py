@@ -1,12 +1,13 @@
-"""Compile sources as Ape does, for tools that want more of the compiler than ABIs and bytecode.
+"""Compile sources as Ape does, for the package data and for tools that want more of the compiler.
 
-Sources and dependencies are laid out in a folder of their own by `build_artifacts.lay_out`, with the settings of
-ape-config.yaml, so that a tool sees what is deployed.
+Sources and dependencies are laid out in a folder of their own, with the settings of ape-config.yaml, so that a tool
+sees what is deployed.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +19,9 @@ from typing import Any
 import yaml
 from solcx.install import get_executable
 
-from scripts.build_artifacts import lay_out, settings
-
 CLONE = Path(__file__).resolve().parent.parent
+CONTRACTS = ("BlockOTA", "FirmwareReplication")
+"""Contracts whose ABI and bytecode the package carries."""
 Selection = dict[str, dict[str, list[str]]]
 
 
@@ -65,9 +66,16 @@ class Layout:
             selection: outputs by file, then by contract.
             changes: settings other than those of ape-config.yaml.
         """
-        wanted = settings(self.solidity | changes, self.remappings) | {"outputSelection": selection}
+        solidity = self.solidity | changes
+        settings = {
+            "optimizer": {"enabled": solidity["optimize"], "runs": solidity["optimization_runs"]},
+            "evmVersion": solidity["evm_version"],
+            "viaIR": solidity["via_ir"],
+            "remappings": self.remappings,
+            "outputSelection": selection,
+        }
         content = {name: {"content": text} for name, text in sources.items()}
-        return {"language": "Solidity", "sources": content, "settings": wanted}
+        return {"language": "Solidity", "sources": content, "settings": settings}
 
     def compile(self, job: dict[str, Any]) -> dict[str, Any]:
         """The compiler's standard JSON output.
@@ -93,8 +101,21 @@ class Layout:
 def laid_out(clone: Path = CLONE) -> Iterator[Layout]:
     """Copy the contracts of a clone into a temporary folder, which exists inside the ``with`` block only."""
     config = yaml.safe_load((clone / "ape-config.yaml").read_text())
-    with TemporaryDirectory() as folder:
-        yield Layout(Path(folder), lay_out(clone, Path(folder), config), config["solidity"])
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        # Files have the places that Ape's compiler plugin gives them: the compiler hashes their names.
+        shutil.copytree(clone / "contracts", folder / "contracts", ignore=shutil.ignore_patterns(".cache"))
+        for dependency in config["dependencies"]:
+            cached = folder / "contracts" / ".cache" / dependency["name"] / dependency["version"]
+            shutil.copytree(clone / "node_modules" / dependency["npm"], cached)
+        pairs = (remapping.split("=") for remapping in config["solidity"]["import_remapping"])
+        remappings = sorted(f"{package}=contracts/.cache/{target}" for package, target in pairs)
+        yield Layout(folder, remappings, config["solidity"])
+
+
+def file_of(contract: str) -> str:
+    """The file that defines a contract."""
+    return f"contracts/{contract}.sol"
 
 
 def compiler(solidity: Mapping[str, Any]) -> Path:

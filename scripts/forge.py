@@ -14,6 +14,8 @@ import yaml
 from solcx.install import get_solcx_install_folder
 
 CLONE = Path(__file__).resolve().parent.parent
+SEED = "0x626c6f636b6f7461"
+"""With this seed Foundry draws the same numbers in every run, so that results can be reproduced."""
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
 
-from scripts.compilation import CompilationError, Layout
+from scripts.compilation import CompilationError, Layout, file_of
 from scripts.mutant_killers import KILLED_BY_TIME, Ape, Forge, Variant
 from scripts.mutation import Mutant
 
@@ -139,11 +139,6 @@ def as_deployed(layout: Layout, variant: Variant) -> bool:
         job["settings"]["metadata"] = {"appendCBOR": False}
         built.append(bytecode(layout.compile(job)["contracts"][file][variant.contract]))
     return built[0] == built[1]
-
-
-def file_of(contract: str) -> str:
-    """The file that defines a contract."""
-    return f"contracts/{contract}.sol"
 
 
 def bytecode(compiled: Mapping[str, Mapping[str, Mapping[str, str]]]) -> bytes:

@@ -21,7 +21,7 @@ from operator import getitem
 from pathlib import Path
 
 from scripts.compilation import CLONE
-from scripts.forge import environment, find_forge
+from scripts.forge import SEED, environment, find_forge
 
 COPIED = ("contracts", "tests", "blockota", "scripts", "ape-config.yaml", "foundry.toml", "pyproject.toml")
 LINKED = ("node_modules",)
@@ -33,8 +33,6 @@ FORGE_SETTINGS = {
     "FOUNDRY_GAS_LIMIT": "60000000",  # ends endless loops of mutants early
     "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",  # the shortest failing sequence is not used
 }
-SEED = "0x626c6f636b6f7461"
-"""Foundry draws the same numbers in every run, so that results can be reproduced."""
 NOT_BY_APE = (
     "test_artifacts.py",
     "test_compiler.py",

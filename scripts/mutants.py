@@ -22,9 +22,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from scripts.build_artifacts import CONTRACTS
-from scripts.compilation import CLONE, Layout, laid_out
-from scripts.mutant_bench import as_deployed, compile_mutants, file_of, progress, run_killer
+from scripts.compilation import CLONE, CONTRACTS, Layout, file_of, laid_out
+from scripts.mutant_bench import as_deployed, compile_mutants, progress, run_killer
 from scripts.mutant_killers import KILLERS, copy_tree
 from scripts.mutation import Mutant, enumerations, mutants_of
 

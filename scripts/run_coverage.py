@@ -11,13 +11,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from scripts.build_artifacts import CONTRACTS
-from scripts.compilation import CLONE
-from scripts.forge import environment, find_forge
+from scripts.compilation import CLONE, CONTRACTS, file_of
+from scripts.forge import SEED, environment, find_forge
 
 REPORT = CLONE / ".build" / "coverage.info"
-SEED = "0x626c6f636b6f7461"
-"""Foundry draws the same numbers in every run."""
 
 
 @dataclass
@@ -81,11 +78,6 @@ def missing(files: dict[str, Coverage], wanted: Iterable[str]) -> Iterator[str]:
             continue
         yield from (f"{name}:{number} is not reached." for number, hits in sorted(found.lines.items()) if not hits)
         yield from (f"{name}:{number} has a branch that is not taken." for number, hits in found.branches if not hits)
-
-
-def file_of(contract: str) -> str:
-    """The file that defines a contract."""
-    return f"contracts/{contract}.sol"
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scripts.build_artifacts import CONTRACTS
-from scripts.compilation import CLONE
+from scripts.compilation import CLONE, CONTRACTS
 from scripts.forge import environment, find_forge
 
 HALMOS = CLONE / ".build" / "halmos" / "bin" / "halmos"

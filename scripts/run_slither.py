@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.build_artifacts import CONTRACTS
-from scripts.compilation import CLONE, compiler, laid_out
+from scripts.compilation import CLONE, CONTRACTS, compiler, laid_out
 
 SLITHER = CLONE / ".build" / "slither" / "bin" / "slither"
 OUTPUTS = ["abi", "evm.bytecode", "evm.deployedBytecode", "evm.methodIdentifiers", "userdoc", "devdoc", "metadata"]

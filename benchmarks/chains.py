@@ -1,0 +1,51 @@
+"""A fresh local chain with a vendor's releases, as most measurements need it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
+from blockota.chain import Chain
+from blockota.chain.local import LocalChain, free_port
+from blockota.keys import dev_account
+from blockota.model.release import Product, Release, Status, Version
+
+
+@contextmanager
+def local_chain() -> Iterator[Chain]:
+    """A fresh anvil."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = LocalChain(Path(folder), free_port())
+        try:
+            yield local.start()
+        finally:
+            local.stop()
+
+
+def release_of(
+    product: Product, version: Version, *, sha256: bytes, size: int, dag_root: bytes | None = None
+) -> Release:
+    """An active release of a product that is loaded at the start of its region."""
+    return Release(
+        product=product.name,
+        version=version,
+        sha256=sha256,
+        size=size,
+        load_address=product.region.start,
+        active_from=0,
+        chip_id=product.chip_id,
+        status=Status.ACTIVE,
+        dag_root=dag_root,
+    )
+
+
+def publish(chain: Chain, product: Product, releases: Sequence[Release]) -> BlockOTAContract:
+    """Deploy BlockOTA for a development account, pair a product and publish its releases."""
+    payer = dev_account(0)
+    contract, _ = BlockOTAContract.deploy(chain, payer, owner=payer.address)
+    for call in (pair_call(product), *([publish_call(list(releases))] if releases else [])):
+        chain.send(payer, call, to=contract.address)
+    return contract
