@@ -29,11 +29,7 @@ FOREVER, GAS_LIMIT = 1 << 33, 16_000_000
 
 @dataclass(frozen=True)
 class Node:
-    """The local chain's JSON-RPC, without the estimate and the signature that a wallet makes for each transaction.
-
-    Attributes:
-        chain: the same, for what needs no haste.
-    """
+    """The local chain's JSON-RPC, without the estimate and the signature that a wallet makes for each transaction."""
 
     chain: Chain
 
@@ -89,14 +85,7 @@ Actor = Direct | Multisig
 
 @dataclass(frozen=True)
 class Deployed:
-    """A contract on the chain.
-
-    Attributes:
-        name: as in the source.
-        interface: its ABI.
-        address: where it lies.
-        cost: gas of its deployment.
-    """
+    """A contract on the chain; `cost` is the gas of its deployment."""
 
     name: str
     interface: Interface

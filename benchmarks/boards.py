@@ -34,12 +34,7 @@ main()
 
 @dataclass(frozen=True)
 class Board:
-    """A board that waits in its boot ROM.
-
-    Attributes:
-        url: ``socket://HOST:PORT``, or the path of a pseudo-terminal.
-        file: keeps its flash.
-    """
+    """A board that waits in its boot ROM at a ``socket://`` URL or a pseudo-terminal; the file keeps its flash."""
 
     url: str
     file: Path
@@ -52,12 +47,7 @@ class Board:
 
 @contextmanager
 def board(contents: bytes, *, terminal: bool = False) -> Iterator[Board]:
-    """Power up an STM32F103 with 64 KiB of flash that takes the time of the model.
-
-    Args:
-        contents: the first contents of its flash.
-        terminal: serve it on a pseudo-terminal, not on a TCP port.
-    """
+    """Power up an STM32F103 with 64 KiB of flash with these contents, which takes the time of the model."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "flash"
         file.write_bytes(contents)

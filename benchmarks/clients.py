@@ -1,7 +1,7 @@
 """Clients that fetch the same file at the same moment, and what they accepted.
 
 ``python -m benchmarks.clients FOLDER NUMBER`` is a crowd, each client a process of its own. A line of JSON on its
-standard input tells what to fetch and when to begin; a line of JSON is the answer.
+standard input contains the task and the moment to begin; a line of JSON is the answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.figure import ROOT
+from benchmarks.figure import ROOT, plain_digest
 from blockota.errors import BlockOTAError, ContentError
 from blockota.formats.cid import CID
 from blockota.stores.fetch import FileDestination, fetch
@@ -71,14 +71,9 @@ class Outcome:
 
 
 class Crowd:
-    """Clients that wait for a task.
-
-    Args:
-        process: the parent of theirs.
-    """
+    """Clients that wait for a task; the process is the parent of theirs."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Wrap a process that is running."""
         self._process = process
 
     def fetch(self, task: Task) -> Outcome:
@@ -103,29 +98,18 @@ def visit(task: Task, path: Path, *, begin: float) -> Outcome:
     path.unlink(missing_ok=True)
     time.sleep(max(0.0, begin - time.monotonic()))
     try:
-        take_plain(task, path) if task.path else take_verified(task, path)
+        if task.path:
+            take_plain(task, path)
+        else:
+            with path.open("w+b") as file:
+                fetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=FileDestination(file))
     except BlockOTAError as error:
         return Outcome(refusals=[str(error)])
     return Outcome(times=[time.monotonic() - begin])
 
 
-def take_verified(task: Task, path: Path) -> None:
-    """Fetch a file as our commands do.
-
-    Raises:
-        StoreError: what the server has is refused.
-    """
-    with path.open("w+b") as file:
-        fetch(CID.parse(task.cid), [Source(task.url)], size=task.size, into=FileDestination(file))
-
-
 def take_plain(task: Task, path: Path) -> None:
-    """Download the plain file with the same HTTP client, and compare its SHA-256.
-
-    Raises:
-        StoreError: nothing comes.
-        ContentError: it is another file.
-    """
+    """Download the plain file with the same HTTP client, and refuse it with a `ContentError` if its SHA-256 differs."""
     session, digest = HttpClient(Source(task.url), Limits()), hashlib.sha256()
     with path.open("wb") as file:
         for part in session.get(task.path, accept="*/*", limit=task.size).parts():
@@ -135,13 +119,6 @@ def take_plain(task: Task, path: Path) -> None:
     session.close()
     if task.is_checked and digest.hexdigest() != task.sha256:
         raise ContentError("the file is refused", why="it has another SHA-256")
-
-
-def unverified_bytes(task: Task, path: Path) -> int:
-    """The bytes of a file that a client accepted, if it is not the published one."""
-    with path.open("rb") as file:
-        is_published = hashlib.file_digest(file, "sha256").hexdigest() == task.sha256
-    return 0 if is_published else path.stat().st_size
 
 
 def main(folder: Path, clients: int) -> None:
@@ -154,8 +131,10 @@ def main(folder: Path, clients: int) -> None:
             task, begin = Task(**order["task"]), order["begin"]
             visits = [processes.submit(visit, task, path, begin=begin) for path in paths]
             outcomes = [each.result() for each in visits]
+            # Accepted files are compared with the published one after the clock was stopped.
             accepted = [path for path, outcome in zip(paths, outcomes, strict=True) if outcome.times]
-            found = Outcome(unverified=sum(unverified_bytes(task, path) for path in accepted))
+            wrong = [path for path in accepted if plain_digest(path).hex() != task.sha256]
+            found = Outcome(unverified=sum(path.stat().st_size for path in wrong))
             print(json.dumps(asdict(sum(outcomes, found))), flush=True)
 
 

@@ -1,7 +1,7 @@
 """The least time in which an STM32F103 can be flashed over its bootloader, from the protocol and the data sheet alone.
 
 Frames are AN3155's (sections 3.4, 3.6 and 3.7), each waited for before the next; times are DS5319's typical ones. An
-adapter holds every answer back by its latency.
+adapter delays every answer by its latency.
 """
 
 from __future__ import annotations
@@ -25,12 +25,7 @@ READ_OVERHEAD = 2 + 5 + 2 + 3
 
 @dataclass(frozen=True)
 class Line:
-    """A serial line.
-
-    Attributes:
-        baud: bits a second.
-        latency: seconds by which an adapter delays an answer.
-    """
+    """A serial line: bits a second, and the seconds by which an adapter delays an answer."""
 
     baud: int
     latency: float

@@ -164,7 +164,6 @@ class WirelessLink:
     name, baud, notes = "the simulated board", 115200, ()
 
     def __init__(self, board: SimulatedBoard, mishaps: Mishaps, *, other: SimulatedBoard | None = None) -> None:
-        """Plug the board in."""
         self._board, self._mishaps = board, mishaps
         self._first, self._other = board, other
         self.received = self.sent = self.frames = self.erases = self.identified = 0

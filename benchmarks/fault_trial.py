@@ -87,13 +87,7 @@ class Outcome:
 
 
 def run(case: Case, folder: Path, *, spoil: Spoil = lambda ready: ready) -> Outcome:
-    """Flash a board with one fault, and compare the report with the flash.
-
-    Args:
-        case: the fault.
-        folder: for the journal; empty.
-        spoil: breaks the flasher.
-    """
+    """Flash a board with one fault, and compare the report with the flash; `folder` is empty, and gets the journal."""
     board = SCENES[case.scene].board(case.faults)
     other = SCENES[case.scene].other_board() if case.mishaps.swap_after else None
     link = WirelessLink(board, case.mishaps, other=other)
@@ -128,13 +122,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The state after an attempt.
-
-    Attributes:
-        case: the fault.
-        flash: the contents of the board's flash.
-        journal: whether a journal exists.
-    """
+    """The state after an attempt: the fault, the contents of the flash, and whether a journal exists."""
 
     case: Case
     flash: bytes
@@ -157,15 +145,7 @@ class _Seen:
 
 
 def attempt(link: WirelessLink, case: Case, *, folder: Path, spoil: Spoil, resumes: bool) -> Ended:
-    """Flash a board once.
-
-    Args:
-        link: to the board.
-        case: how, and what its scene is.
-        folder: of the journal.
-        spoil: breaks the flasher.
-        resumes: whether the cable is put back before, and perhaps reset pressed.
-    """
+    """Flash a board once; `resumes` reconnects the cable first, with a reset if the case has one."""
     began = False
     try:
         ready = spoil(_cleared(link, case, folder=folder, resumes=resumes))
@@ -214,8 +194,8 @@ def _wrong(ended: Ended, seen: _Seen) -> Iterator[str]:
             yield f"nothing was begun, and the flash is changed: {ended.error}"
     else:
         yield from (f"{untruth}: {ended.error}" for untruth in _untruths(ended.error, seen))
-        is_told = seen.journal and "complete the run" in ended.error
-        if seen.flash != seen.scene.before and not is_told and not seen.lasting:
+        has_remedy = seen.journal and "complete the run" in ended.error
+        if seen.flash != seen.scene.before and not has_remedy and not seen.lasting:
             yield f"begun, and nothing says how to complete it: {ended.error}"
 
 
@@ -238,7 +218,7 @@ def _wrong_resumed(ended: Ended, seen: _Seen) -> Iterator[str]:
     return (f"with the journal: {wrong}" for wrong in found)
 
 
-def _untruths(said: str, seen: _Seen) -> Iterator[str]:
+def _untruths(message: str, seen: _Seen) -> Iterator[str]:
     """The sentences of an error that do not match the flash."""
     flash, before, after = seen.flash, seen.scene.before, seen.scene.after
     states = {
@@ -250,22 +230,22 @@ def _untruths(said: str, seen: _Seen) -> Iterator[str]:
         "its first words are not proven": seen.lasting or flash[SEAL:] == after[SEAL:],
         "the flash holds the image, and that is proven": flash == after,
     }
-    spoken = [words for words in states if words in said]
-    if len(spoken) != 1:
-        yield f"{len(spoken)} states are named"
-    yield from (f"it is not true that {words!r}" for words in spoken if not states[words])
+    named = [words for words in states if words in message]
+    if len(named) != 1:
+        yield f"{len(named)} states are named"
+    yield from (f"it is not true that {words!r}" for words in named if not states[words])
     if flash[UNITS * PAGE :] != before[UNITS * PAGE :]:
         yield "pages beside the image are changed"
     if not seen.lasting:
-        yield from _untrue_counts(said, seen)
+        yield from _untrue_counts(message, seen)
 
 
-def _untrue_counts(said: str, seen: _Seen) -> Iterator[str]:
+def _untrue_counts(message: str, seen: _Seen) -> Iterator[str]:
     flash, after = seen.flash, seen.scene.after
-    if flash[IMAGE_SIZE:] != after[IMAGE_SIZE:] and not re.search("beside the image are .*not", said):
+    if flash[IMAGE_SIZE:] != after[IMAGE_SIZE:] and not re.search("beside the image are .*not", message):
         yield "bytes beside the image are lost, and it does not say so"
     # A frame of which bytes have moved is taken for another one in 256 times, and acknowledged.
-    counts = None if seen.case.kind == "insert_received" else re.search(r"wrote (\d+) of (\d+)", said)
+    counts = None if seen.case.kind == "insert_received" else re.search(r"wrote (\d+) of (\d+)", message)
     if counts:
         right = sum(flash[at : at + PAGE] == after[at : at + PAGE] for at in range(0, UNITS * PAGE, PAGE))
         if int(counts[1]) > right:

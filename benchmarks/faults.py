@@ -46,12 +46,7 @@ RESYNCHRONISED = ("unplug_after", "unplug_after_sent")
 
 
 def cases(count: int, *, seed: int) -> list[Case]:
-    """Choose this number of cases: rare kinds at every place, the others at random places.
-
-    Args:
-        count: how many; less where there are no more.
-        seed: of the draw.
-    """
+    """Choose at most this number of cases: rare kinds at every place, the others at random places."""
     draw = random.Random(seed)  # noqa: S311 - a draw that can be repeated
     kinds = [kind for scene in SCENES for proof in Proof for kind in _kinds(scene, proof)]
     draw.shuffle(kinds)
@@ -130,15 +125,9 @@ def _programs(scene: Scene) -> int:
 
 
 def campaign(chosen: Sequence[Case], *, workers: int, spoil: Spoil | None = None) -> Iterator[Outcome]:
-    """Run cases, in this number of processes.
+    """Run cases in this number of processes, 1 for this process alone; yield their outcomes in any order.
 
-    Args:
-        chosen: the cases.
-        workers: processes; 1 runs them in this one.
-        spoil: changes the flasher, in this process only.
-
-    Yields:
-        What became of each, in any order.
+    `spoil` changes the flasher, in this process only.
     """
     if workers == 1:
         # Power cuts of the host are not simulated, so the journal need not reach the disk.
@@ -183,13 +172,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def figure(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> Figure:
-    """Count the injected single faults after which the flash differs from the report.
-
-    Args:
-        count: number of faults.
-        seed: selects the faults.
-        is_shown: whether a table of all kinds and their results is printed.
-    """
+    """Count the injected single faults after which the flash differs from the report."""
     outcomes = list(campaign(cases(count, seed=seed), workers=os.cpu_count() or 1))
     if is_shown:
         show(outcomes)
@@ -200,9 +183,9 @@ def figure(*, count: int = COUNT, seed: int = SEED, is_shown: bool = True) -> Fi
         sum(bool(outcome.wrong) for outcome in outcomes),
         "faults",
         0,
-        times=f"One flashing a fault, seed {seed}, with each way to look and to prove: {how}. Wrong is what is said to "
-        "be done over another flash, an error that is not true of the flash, and a fault that has passed and that the "
-        "run with the journal does not complete to a proven flash with the bytes beside the image.",
+        times=f"One flashing a fault, seed {seed}, with each way to look and to prove: {how}. Wrong are a success "
+        "over another flash, an error that is not true of the flash, and a fault that has passed and after which the "
+        "run with the journal does not end in a proven flash with the bytes beside the image.",
     )
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,13 +73,7 @@ class Flashing:
 
 @dataclass(frozen=True)
 class Desk:
-    """A technician's process, connected to a chain with three releases.
-
-    Attributes:
-        contract: the vendor's record.
-        folder: where journals and settings lie, on the disk.
-        images: of the releases.
-    """
+    """A technician's process, connected to a chain with three releases; the folder is on the disk."""
 
     contract: BlockOTAContract
     folder: Path
@@ -100,50 +94,34 @@ class Desk:
     def flash(self, *, over: Version, proof: Proof) -> Flashing:
         """Flash the newest release over another one, and prove it.
 
-        Args:
-            over: the installed release.
-            proof: how the flash is looked at and proven.
-
         Raises:
-            RuntimeError: the flash does not hold the image.
+            RuntimeError: success was reported, and the flash does not contain the image.
             BlockOTAError: it failed.
         """
         with board(self.images[over]) as one:
             began = time.perf_counter()
             proven, known = self.checked()
-            chain = time.perf_counter() - began
-            timed = self._flash(one.url, proven, known=known, proof=proof)
+            stages, opened = Stages(), time.perf_counter()
+            link = WatchedLink(open_link(one.url, baud=LINE.baud), stages)
+            with closing(link):
+                bootloader = Bootloader(link)
+                bootloader.connect()
+                bench = BoardSession(bootloader, identify(bootloader), link.notes, may_erase_all=True)
+                journal = FlashJournal(self.folder / "journals", bench.identity.unique_id or "")
+                cleared = bench.prove(proven, Consent(), known=known, journal=journal, proof=proof)
+                looked = time.perf_counter()
+                (end,) = (event for event in cleared.flash() if isinstance(event, Finished))
+                cleared.prove_flash(end)
+                done = time.perf_counter()
+                stages.turn_to("start")
+                bootloader.go(PRODUCT.region.start)
+                started = time.perf_counter()
             if one.flash != self.image:
                 raise RuntimeError("the flash differs from the image, and success was reported")
-        return Flashing(chain, *timed[:3], stages=timed[3])
-
-    def _flash(
-        self, url: str, proven: ProvenRelease, *, known: KnownReleases, proof: Proof
-    ) -> tuple[float, float, float, dict[str, float]]:
-        stages, began = Stages(), time.perf_counter()
-        link = WatchedLink(open_link(url, baud=LINE.baud), stages)
-        try:
-            bootloader = Bootloader(link)
-            bootloader.connect()
-            bench = BoardSession(bootloader, identify(bootloader), link.notes, may_erase_all=True)
-            journal = FlashJournal(self.folder / "journals", bench.identity.unique_id or "")
-            cleared = bench.prove(proven, Consent(), known=known, journal=journal, proof=proof)
-            looked = time.perf_counter() - began
-            (end,) = (event for event in cleared.flash() if isinstance(event, Finished))
-            cleared.prove_flash(end)
-            done = time.perf_counter() - began
-            stages.turn_to("start")
-            bootloader.go(PRODUCT.region.start)
-            return looked, done, time.perf_counter() - began, dict(stages.seconds)
-        finally:
-            link.close()
+        return Flashing(opened - began, looked - opened, done - opened, started - opened, stages=dict(stages.seconds))
 
     def command(self, *options: str, over: Version) -> float:
         """Time a whole ``blockota flash`` process, with the chain check and at most two seconds of listening.
-
-        Args:
-            options: of the command.
-            over: the installed release.
 
         Raises:
             RuntimeError: the command failed, or the image is not in the flash.

@@ -22,17 +22,9 @@ _COMMAND_SIZE, _ADDRESS_SIZE, _ALL_BITS = 2, 5, 0xFF
 
 
 class Stages:
-    """Measures the time of each stage from the frames that are sent.
-
-    Args:
-        now: seconds of a clock.
-
-    Attributes:
-        seconds: of each stage so far.
-    """
+    """Measures the seconds of each stage from the frames that are sent; `now` is the clock."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        """Start measuring with the stage ``connect``."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._now, self._since = now, now()
         self._stage, self._command, self._frames_left = "connect", 0, 0
@@ -75,15 +67,9 @@ class Stages:
 
 
 class WatchedLink:
-    """A link that reports its frames to `Stages`.
-
-    Args:
-        link: moves the bytes.
-        stages: adds up.
-    """
+    """A link that reports its frames to `Stages`."""
 
     def __init__(self, link: Link, stages: Stages) -> None:
-        """Wrap an open link."""
         self._link, self._stages = link, stages
         self.name, self.baud, self.notes = link.name, link.baud, link.notes
 

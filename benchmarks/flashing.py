@@ -1,7 +1,7 @@
 """Measure flashing beside stm32flash and stm32loader: ``python -m benchmarks.flashing [--quick] [--json]``.
 
-All flash the simulated STM32F103 with 64 KiB, in a process of its own, at 115200 baud with an adapter that holds every
-answer back for 1 ms. Faults are injected as well (`benchmarks.faults`). ``--quick`` takes one turn and few faults. The
+All flash the simulated STM32F103 with 64 KiB, in a process of its own, at 115200 baud with an adapter that delays every
+answer by 1 ms. Faults are injected as well (`benchmarks.faults`). ``--quick`` takes one turn and few faults. The
 exit status is 1 when a figure misses its limit.
 """
 
@@ -9,79 +9,62 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 from benchmarks import faults
 from benchmarks.boards import LINE, stm32flash, stm32loader
 from benchmarks.figure import PERCENT, Figure, options, report
-from benchmarks.flash_desk import CHANGED, NEAR, OTHER, PAGES, WANTED, Desk, Flashing, desk
+from benchmarks.flash_desk import CHANGED, NEAR, OTHER, PAGES, WANTED, Flashing, desk
 from firmware_host.flashing.contents import Proof
 
 TURNS, QUICK_FAULTS = 3, 500
-Measured = TypeVar("Measured", Flashing, float)
-_OURS = "Ours: in a process that has its modules loaded and holds the proven release, from before the port is opened"
+Ours = dict[str, list[Flashing]]
+"""Flashings in a warm process by name; every way was measured equally often."""
+_OURS = "Ours: in a process that has loaded its modules and proven the release, from before the port is opened"
 _UNTIL_STARTED = (
     f"{_OURS} until the board, identified and its old contents known, has the image written and proven (check 10) and "
     "acknowledges Go"
 )
 _THEIRS = (
     "stm32flash: its whole process (`-w -v -g`: erase by pages, write, read back, Go). The same image over the same "
-    "contents in both, ours by TCP, theirs by a pseudo-terminal; that the flash holds the image is looked at afterwards"
+    "contents in both, ours by TCP, theirs by a pseudo-terminal; the flash is compared with the image afterwards"
 )
-
-
-@dataclass(frozen=True)
-class Turns:
-    """The measurements; every way was measured equally often.
-
-    Attributes:
-        ours: flashings in a warm process, by name.
-        seconds: of whole processes, by name.
-    """
-
-    ours: Mapping[str, Sequence[Flashing]]
-    seconds: Mapping[str, Sequence[float]]
+WHOLE_PROCESSES = {
+    "stm32flash": "64 KiB over other contents, its whole process.",
+    "stm32loader": "64 KiB over other contents (`--erase --write --verify --go-address`), the same, by TCP.",
+    "blockota flash --read-back": "64 KiB over other contents: the whole process, with the chain check, and until "
+    "the started program was silent for 0.3 s after its banner.",
+    "blockota flash": "The same image again: the same, with the stub.",
+}
 
 
 def figures(*, turns: int = TURNS) -> Iterator[Figure]:
-    """All figures.
-
-    Args:
-        turns: how often each way is measured.
-    """
+    """All figures; each way is measured this number of times."""
+    ways = {
+        "stub": (OTHER, Proof.STUB),
+        "read-back": (OTHER, Proof.READ_BACK),
+        "changed": (NEAR, Proof.STUB),
+        "same": (WANTED, Proof.STUB),
+    }
+    ours: dict[str, list[Flashing]] = {name: [] for name in ways}
+    processes: dict[str, list[float]] = {name: [] for name in WHOLE_PROCESSES}
     with desk() as here:
-        measured = _measure(here, turns=turns)
-    yield from _limited(measured)
-    yield from _beside(measured)
+        image, over = here.image, here.images[OTHER]
+        here.flash(over=WANTED, proof=Proof.STUB)  # loads modules, which a warm process has done
+        for _ in range(turns):
+            for name, (installed, proof) in ways.items():
+                ours[name].append(here.flash(over=installed, proof=proof))
+            processes["stm32flash"].append(stm32flash(image, over=over))
+            processes["stm32loader"].append(stm32loader(image, over=over))
+            processes["blockota flash --read-back"].append(here.command("--read-back", over=OTHER))
+            processes["blockota flash"].append(here.command(over=WANTED))
+    yield from _limited(ours, processes["stm32flash"])
+    yield from _beside(ours)
+    for name, text in WHOLE_PROCESSES.items():
+        yield _figure(name, processes[name], unit="s", times=text)
 
 
-def _measure(here: Desk, *, turns: int) -> Turns:
-    image, over = here.image, here.images[OTHER]
-    ours: dict[str, Callable[[], Flashing]] = {
-        "stub": lambda: here.flash(over=OTHER, proof=Proof.STUB),
-        "read-back": lambda: here.flash(over=OTHER, proof=Proof.READ_BACK),
-        "changed": lambda: here.flash(over=NEAR, proof=Proof.STUB),
-        "same": lambda: here.flash(over=WANTED, proof=Proof.STUB),
-    }
-    processes: dict[str, Callable[[], float]] = {
-        "stm32flash": lambda: stm32flash(image, over=over),
-        "stm32loader": lambda: stm32loader(image, over=over),
-        "blockota flash --read-back": lambda: here.command("--read-back", over=OTHER),
-        "blockota flash": lambda: here.command(over=WANTED),
-    }
-    ours["same"]()  # loads modules, which a warm process has done
-    flashings: list[dict[str, Flashing]] = []
-    seconds: list[dict[str, float]] = []
-    for _ in range(turns):
-        flashings.append({name: way() for name, way in ours.items()})
-        seconds.append({name: way() for name, way in processes.items()})
-    return Turns(_by_name(flashings), _by_name(seconds))
-
-
-def _limited(measured: Turns) -> Iterator[Figure]:
-    theirs, ours = measured.seconds["stm32flash"], measured.ours
+def _limited(ours: Ours, theirs: Sequence[float]) -> Iterator[Figure]:
     least = LINE.flash_seconds(PAGES << 10)
     yield _figure(
         "64 KiB written over other contents and read back, of the closed form",
@@ -104,13 +87,9 @@ def _limited(measured: Turns) -> Iterator[Figure]:
     times = f"{_UNTIL_STARTED}; pages {CHANGED} differ, the page with the vector table is written as well. {_THEIRS}."
     name = f"{len(CHANGED)} of {PAGES} pages changed, the whole proven, stm32flash's time by ours"
     yield _figure(name, factors, unit="times", limit=8, times=times)
-    yield from _same(ours["same"])
-
-
-def _same(flashings: Sequence[Flashing]) -> Iterator[Figure]:
     yield _figure(
         "the same image again",
-        [one.chain + one.proven for one in flashings],
+        [one.chain + one.proven for one in ours["same"]],
         unit="s",
         limit=1.2,
         times="Ours: in a process that has its modules loaded, from the first question to the chain (anvil, a contract "
@@ -118,15 +97,16 @@ def _same(flashings: Sequence[Flashing]) -> Iterator[Figure]:
     )
     yield _figure(
         "of it chain check and planning",
-        [one.chain + one.looked for one in flashings],
+        [one.chain + one.looked for one in ours["same"]],
         unit="s",
         limit=0.5,
-        times="From the first question to the chain until check 9 holds and it is known that nothing is to be written: "
-        "checks 1 to 5, opening the port, waking and identifying the board, and the digest of its flash by the stub.",
+        times="From the first question to the chain until check 9 has passed and it is known that nothing is to be "
+        "written: checks 1 to 5, opening the port, waking and identifying the board, and the digest of its flash by "
+        "the stub.",
     )
 
 
-def _beside(measured: Turns) -> Iterator[Figure]:
+def _beside(ours: Ours) -> Iterator[Figure]:
     names = {
         "read-back": "64 KiB over other contents, read back",
         "stub": "64 KiB over other contents, by the stub",
@@ -134,39 +114,23 @@ def _beside(measured: Turns) -> Iterator[Figure]:
         "same": "the same image again, by the stub",
     }
     for key, name in names.items():
-        flashings = measured.ours[key]
-        times = f"From before the port is opened to the proof. Where it goes: {_spent(flashings)}."
+        flashings = ours[key]
+        stages = {stage: statistics.median(one.stages[stage] for one in flashings) for stage in flashings[0].stages}
+        longest_first = sorted(stages.items(), key=lambda pair: pair[1], reverse=True)
+        spent = ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in longest_first)
+        times = f"From before the port is opened to the proof. Where it goes: {spent}."
         yield _figure(name, [one.proven for one in flashings], unit="s", times=times)
     yield _figure(
         "checks 1 to 5 and the releases that a board may hold",
-        [one.chain for flashings in measured.ours.values() for one in flashings],
+        [one.chain for flashings in ours.values() for one in flashings],
         unit="s",
         times="In a process that has its modules loaded, asking anvil on loopback.",
     )
-    what = {
-        "stm32flash": "64 KiB over other contents, its whole process.",
-        "stm32loader": "64 KiB over other contents (`--erase --write --verify --go-address`), the same, by TCP.",
-        "blockota flash --read-back": "64 KiB over other contents: the whole process, with the chain check, and until "
-        "the started program was silent for 0.3 s after its banner.",
-        "blockota flash": "The same image again: the same, with the stub.",
-    }
-    for name, text in what.items():
-        yield _figure(name, measured.seconds[name], unit="s", times=text)
-
-
-def _spent(flashings: Sequence[Flashing]) -> str:
-    stages = {stage: statistics.median(one.stages[stage] for one in flashings) for stage in flashings[0].stages}
-    spent = sorted(stages.items(), key=lambda pair: pair[1], reverse=True)
-    return ", ".join(f"{stage} {seconds:.3f} s" for stage, seconds in spent)
 
 
 def _figure(name: str, runs: Sequence[float], *, unit: str, times: str, limit: float | None = None) -> Figure:
     is_minimum = unit == "times"
     return Figure(name, statistics.median(runs), unit, limit, is_minimum=is_minimum, times=times, runs=tuple(runs))
-
-
-def _by_name(turns: Sequence[Mapping[str, Measured]]) -> dict[str, list[Measured]]:
-    return {name: [turn[name] for turn in turns] for name in turns[0]}
 
 
 if __name__ == "__main__":

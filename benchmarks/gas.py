@@ -113,12 +113,7 @@ def figures(costs: Iterable[Cost]) -> dict[str, int]:
 
 
 def regressions(now: Mapping[str, int], snapshot: Mapping[str, int]) -> Iterator[str]:
-    """Find figures that rose by more than the tolerance, or are not in the snapshot.
-
-    Args:
-        now: the measured figures; may be a part of all.
-        snapshot: the figures to compare with.
-    """
+    """Find figures that rose by more than the tolerance, or are not in the snapshot; `now` may be a part of all."""
     for key, gas in now.items():
         if key not in snapshot:
             yield f"{key} is not in the snapshot; run `make gas`."

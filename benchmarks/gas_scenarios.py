@@ -51,11 +51,9 @@ class Cost:
 
 
 def own_contracts(number: int, way: str) -> Iterator[Cost]:
-    """Every function of BlockOTA and FirmwareReplication at a release.
+    """Every function of BlockOTA and FirmwareReplication at a release, counted from 1.
 
-    Args:
-        number: of the release, from 1.
-        way: how the vendor acts; what others do, and reading, is measured directly alone.
+    `way` is how the vendor acts; the calls of others, and reads, are measured directly only.
     """
     with cast(way) as (founder, vendor):
         record = deploy(founder.node, "BlockOTA", artifact("BlockOTA"), founder.address)

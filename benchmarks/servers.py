@@ -43,14 +43,7 @@ http {{
 
 @dataclass(frozen=True)
 class Image:
-    """A file of more than one block that both servers have.
-
-    Attributes:
-        name: below nginx's root.
-        size: bytes.
-        sha256: its digest, in hex.
-        cid: its content address.
-    """
+    """A file of more than one block that both servers have; `name` is its path below nginx's root."""
 
     name: str
     size: int

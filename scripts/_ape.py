@@ -30,10 +30,6 @@ from blockota.vendor.publish import sign_unattended
 def node_chain(provider: Any, *, purpose: str) -> Chain:
     """The chain behind a provider of Ape; journal, fees and confirmations come from our settings.
 
-    Args:
-        provider: Ape's (``ape.api.ProviderAPI``).
-        purpose: the command, as the journal of transactions shows it.
-
     Raises:
         UsageError: the provider has no HTTP address.
     """
@@ -52,11 +48,7 @@ def node_chain(provider: Any, *, purpose: str) -> Chain:
 
 
 def deployed_contract(provider: Any, address: str | None) -> BlockOTAContract:
-    """The BlockOTA contract behind a provider of Ape.
-
-    Args:
-        provider: Ape's (``ape.api.ProviderAPI``).
-        address: the contract's; None takes it from ``deployments/<chain id>.json``.
+    """The BlockOTA contract behind a provider of Ape; without an address, that of ``deployments/<chain id>.json``.
 
     Raises:
         UsageError: there is neither an address nor a deployment.
@@ -82,13 +74,7 @@ def proposing_script(command: Callable[..., None]) -> Callable[..., None]:
 def write_proposal(
     contract: BlockOTAContract, make: Callable[[Reason], Proposal], proposing: ProposalOptions, *, sign: str | None
 ) -> None:
-    """Make a proposal, sign it if a key is given, and write both files or none.
-
-    Args:
-        contract: the contract that is called.
-        make: makes the proposal.
-        proposing: the script's options.
-        sign: URI of an owner's key; None writes no signature.
+    """Make a proposal, sign it if the URI of an owner's key is given, and write both files or none.
 
     Raises:
         UsageError: a file exists already, or the key cannot be read.

@@ -30,15 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write(artifacts: dict[str, str], clone: Path, *, only_check: bool) -> int:
-    """Write the artifacts that differ from a clone's package data, or only name them on stderr.
+    """Write the artifacts that differ from a clone's package data, or only name them on stderr; return the exit status.
 
-    Args:
-        artifacts: text by the name of the contract.
-        clone: the folder that contains ``blockota``.
-        only_check: compare, and write nothing.
-
-    Returns:
-        The exit status: 1 if `only_check` and a file differs.
+    It is 1 if `only_check` and a file differs.
     """
     paths = {clone / "blockota" / "artifacts" / f"{name}.json": text for name, text in artifacts.items()}
     differing = [path for path, text in paths.items() if not path.is_file() or path.read_text() != text]

@@ -37,13 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(folder: Path) -> bytes:
-    """Assemble the program in an empty folder, and leave ``stub.elf`` there for `symbols`.
-
-    Raises:
-        FileNotFoundError: the compiler is absent.
-        subprocess.CalledProcessError: it rejected the source; the reason is on stderr.
-    """
-    # It is linked to its address, because its vector table holds addresses; nothing else in it does.
+    """Assemble the program in an empty folder, and leave ``stub.elf`` there for `symbols`."""
+    # It is linked to its address, because its vector table contains addresses; nothing else in it does.
     placed = f"-Wl,-Ttext={STUB_ADDRESS:#x},--entry={STUB_ADDRESS:#x},--build-id=none,--fatal-warnings"
     run("gcc", "-nostdlib", placed, STUB / "stub.s", "-o", folder / "stub.elf")
     run("objcopy", "-O", "binary", "-j", ".text", folder / "stub.elf", folder / "stub.bin")

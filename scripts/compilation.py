@@ -26,27 +26,16 @@ Selection = dict[str, dict[str, list[str]]]
 
 
 class CompilationError(Exception):
-    """The compiler refused sources.
-
-    Attributes:
-        files: the sources that have an error.
-    """
+    """The compiler refused sources; `files` are those that have an error."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
-        """Keep the files, and join the messages into the text."""
         self.files = {error["sourceLocation"]["file"] for error in errors if "sourceLocation" in error}
         super().__init__("\n".join(error["formattedMessage"] for error in errors))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Sources, dependencies and settings.
-
-    Attributes:
-        folder: where contracts/ and its dependencies lie.
-        remappings: the compiler's.
-        solidity: the section of ape-config.yaml.
-    """
+    """A folder with contracts/ and its dependencies, the compiler's remappings, and the section of ape-config.yaml."""
 
     folder: Path
     remappings: list[str]
@@ -59,13 +48,7 @@ class Layout:
         return {name: path.read_text() for name, path in names.items() if "/.cache/" not in name}
 
     def job(self, sources: Mapping[str, str], selection: Selection, **changes: Any) -> dict[str, Any]:
-        """The compiler's standard JSON input.
-
-        Args:
-            sources: text by file name.
-            selection: outputs by file, then by contract.
-            changes: settings other than those of ape-config.yaml.
-        """
+        """The compiler's standard JSON input; `changes` replace settings of ape-config.yaml."""
         solidity = self.solidity | changes
         settings = {
             "optimizer": {"enabled": solidity["optimize"], "runs": solidity["optimization_runs"]},

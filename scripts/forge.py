@@ -26,11 +26,7 @@ def main() -> None:
 
 
 def find_forge() -> Path:
-    """The binary of the npm package for this platform.
-
-    Raises:
-        SystemExit: it is not installed.
-    """
+    """The binary of the npm package for this platform; exits if it is not installed."""
     binary = next((CLONE / "node_modules" / "@foundry-rs").glob("forge-*/bin/forge"), None)
     if binary is None:
         sys.exit("forge is missing: run `npm ci` first.")

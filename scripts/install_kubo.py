@@ -83,11 +83,7 @@ def version_of(program: Path) -> tuple[int, ...] | None:
 
 
 def build_newest() -> Path:
-    """Build the first version for which that is possible.
-
-    Raises:
-        UnavailableError: no version can be built.
-    """
+    """Build the first version for which that is possible, or raise `UnavailableError`."""
     check_go()
     reasons = []
     for version in VERSIONS:
@@ -139,11 +135,7 @@ def build(version: str) -> Path:
 
 
 def compile_program(source: Path, program: Path, *, packages: int) -> None:
-    """Run the compiler, and show progress by the packages that it lists.
-
-    Raises:
-        UnavailableError: it fails.
-    """
+    """Run the compiler, and show progress by the packages that it lists."""
     command = [GO, "build", "-trimpath", "-v", "-o", str(program), "./cmd/ipfs"]
     with subprocess.Popen(command, cwd=source, stderr=subprocess.PIPE, text=True) as process:
         lines = list(counted(process.stderr or (), packages))

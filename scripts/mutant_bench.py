@@ -57,12 +57,7 @@ def run_killer(
 ) -> Iterator[tuple[Variant, str]]:
     """Run one suite of tests on variants; yields each with the test that failed, "" if all passed.
 
-    Args:
-        killer: the suite.
-        variants: the variants.
-        layout: the compiler's, for the unchanged contracts.
-        folder: where copies of the tree are made; one of them is "tree".
-        jobs: number of variants tested in parallel.
+    The folder contains a copy of the tree, "tree", and gets a copy for each of the jobs.
 
     Raises:
         RuntimeError: the suite fails on an unchanged contract, or passes on a broken one.

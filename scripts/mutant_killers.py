@@ -48,14 +48,7 @@ CONTRACT_TESTS = "tests/contracts"
 
 @dataclass(frozen=True)
 class Variant:
-    """A changed contract.
-
-    Attributes:
-        contract: its name.
-        source: the text of its file.
-        creation: its creation bytecode.
-        name: the change's name.
-    """
+    """A changed contract: its name, the text of its file, its creation bytecode, and the change's name."""
 
     contract: str
     source: str
@@ -64,11 +57,7 @@ class Variant:
 
 
 class Forge:
-    """Foundry's tests, on replaced bytecode.
-
-    Args:
-        folder: the copy of the tree to work in, which is built already.
-    """
+    """Foundry's tests, on replaced bytecode, in a copy of the tree that is built already."""
 
     name = "forge"
 
@@ -97,11 +86,7 @@ class Forge:
 
 
 class Ape:
-    """The tests in Python, on replaced bytecode.
-
-    Args:
-        folder: the copy of the tree to work in, which is compiled already.
-    """
+    """The tests in Python, on replaced bytecode, in a copy of the tree that is compiled already."""
 
     name = "Ape"
 
@@ -139,11 +124,7 @@ KILLERS: tuple[type[Forge | Ape], ...] = (Forge, Ape)
 
 
 def first_failure(output: str) -> str:
-    """The first failing test in forge's JSON, as "file:contract.function"; "" if none failed.
-
-    Args:
-        output: results by "file:contract", then by test.
-    """
+    """The first failing test in forge's JSON, as "file:contract.function"; empty if none failed."""
     line = next((line for line in output.splitlines() if line.startswith("{")), "{}")
     for suite, results in json.loads(line).items():
         for test, result in results["test_results"].items():

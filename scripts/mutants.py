@@ -153,13 +153,7 @@ def explanations(text: str) -> dict[str, str]:
 
 
 def complaints(fates: Sequence[Fate], explained: Mapping[str, str], *, whole: bool) -> list[str]:
-    """The problems of a campaign, one sentence each.
-
-    Args:
-        fates: fates of the mutants that compile.
-        explained: explanations by the name of the mutant.
-        whole: all mutants were run.
-    """
+    """The problems of a campaign, one sentence each; `whole` if all mutants were run."""
     survivors = [fate.mutant.name for fate in fates if fate.survived]
     problems = [f"Survived without an explanation: {name}" for name in survivors if not explained.get(name)]
     if whole:

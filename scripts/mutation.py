@@ -82,12 +82,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Context:
-    """Input of an operator beside its node.
-
-    Attributes:
-        source: the whole file.
-        enums: members by the name of the enumeration, from all files.
-    """
+    """The whole source, and the members of each enumeration of all files."""
 
     source: bytes
     enums: dict[str, tuple[str, ...]]
@@ -98,13 +93,7 @@ class Context:
 
 
 def mutants_of(source: bytes, tree: Node, *, enums: dict[str, tuple[str, ...]]) -> list[Mutant]:
-    """All mutants of the contracts that a file defines, in the order of the file; no two have the same name.
-
-    Args:
-        source: the file.
-        tree: its syntax tree.
-        enums: members by the name of the enumeration, as `enumerations` finds them in all files.
-    """
+    """All mutants of the contracts that a file defines, in the order of the file; no two have the same name."""
     context = Context(source, enums)
     found: list[Mutant] = []
     alike: dict[str, int] = {}

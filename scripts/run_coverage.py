@@ -19,12 +19,7 @@ REPORT = CLONE / ".build" / "coverage.info"
 
 @dataclass
 class Coverage:
-    """Coverage of a file.
-
-    Attributes:
-        lines: hits by line number.
-        branches: line number and hits of each branch.
-    """
+    """Hits of a file by line number, and line number and hits of each branch."""
 
     lines: dict[int, int] = field(default_factory=dict)
     branches: list[tuple[int, int]] = field(default_factory=list)

@@ -64,11 +64,7 @@ def run(contract: str) -> tuple[dict[str, Any], str]:
 
 
 def judge(results: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The proved checks, and the problems.
-
-    Args:
-        results: Halmos' ``test_results``: lists of checks by "file:contract".
-    """
+    """The proved checks, and the problems, from Halmos' lists of checks by "file:contract"."""
     codes = dict(checks(results))
     proved = [name for name, code in codes.items() if code == PASSED and REACHABLE not in name]
     reached = [name for name, code in codes.items() if code == REFUTED and REACHABLE in name]

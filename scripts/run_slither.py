@@ -28,12 +28,7 @@ SECONDS = (
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """A finding of a detector.
-
-    Attributes:
-        detector: its name, as in Slither's documentation.
-        place: the contract and function, "BlockOTA.publish", or the contract alone.
-    """
+    """A detector, and the contract and function, "BlockOTA.publish", or the contract alone."""
 
     detector: str
     place: str

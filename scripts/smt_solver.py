@@ -24,11 +24,7 @@ def main() -> None:
 
 
 def solve(formula: Path) -> str:
-    """Decide a formula: "unsat", "sat" with a model, or "unknown".
-
-    Args:
-        formula: a file with one formula, ``check-sat`` and ``get-model``.
-    """
+    """Decide the formula in a file: "unsat", "sat" with a model, or "unknown"."""
     first = answer(YICES, formula, YICES_SECONDS)
     if first.startswith("unsat"):
         return first

@@ -148,9 +148,9 @@ class Chip:
         """
         if not self.protected_bytes:
             return None
-        # From offset 8: WRP0, its complement, WRP1 and so on; a cleared bit protects (PM0075 section 2.6).
+        # From offset 8: WRP0, its complement, WRP1 and so on; a cleared bit protects (PM0075 section 2.5).
         pairs = [(option_bytes[at], option_bytes[at + 1]) for at in (8, 10, 12, 14)]
-        # The chip treats a byte that does not match its complement as 0xFF: nothing protected (RM0008 section 3.3.2).
+        # The chip treats a byte that does not match its complement as 0xFF: nothing protected (PM0075 section 2.5).
         valid = bytes(low if low == ~high & 0xFF else 0xFF for low, high in pairs)
         mask = int.from_bytes(valid, "little")
         return tuple(

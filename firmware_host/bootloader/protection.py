@@ -98,7 +98,7 @@ def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.s
 
 
 def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wait: Wait = time.sleep) -> BoardIdentity:
-    """Write all option bytes of an STM32F1, each with its complement (PM0075 section 3).
+    """Write all option bytes of an STM32F1, each with its complement (PM0075 section 2.5).
 
     Args:
         bootloader: connected to a board with this chip.
