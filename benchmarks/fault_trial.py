@@ -138,11 +138,6 @@ class _Seen:
         """Whether the fault is permanent."""
         return self.case.kind in LASTING
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the whole flash has the required contents."""
-        return self.flash == self.scene.after
-
 
 def attempt(link: WirelessLink, case: Case, *, folder: Path, spoil: Spoil, resumes: bool) -> Ended:
     """Flash a board once; `resumes` reconnects the cable first, with a reset if the case has one."""
@@ -200,7 +195,7 @@ def _wrong(ended: Ended, seen: _Seen) -> Iterator[str]:
 
 
 def _wrongly_done(seen: _Seen) -> Iterator[str]:
-    if not seen.is_whole:
+    if seen.flash != seen.scene.after:
         yield "success was reported, and the flash is not as it must be"
     if seen.journal:
         yield "success was reported, and the journal is still there"

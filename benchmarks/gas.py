@@ -72,8 +72,14 @@ def own_jobs(numbers: Iterable[int]) -> list[Job]:
 
 
 def other_jobs() -> list[Job]:
-    """The reconstructions at all releases."""
-    compiled = compile_reconstructions()
+    """The reconstructions in benchmarks/contracts at all releases, compiled with the settings of our contracts."""
+    files = {name: f"benchmarks/contracts/{name}.sol" for name in RECONSTRUCTIONS}
+    with laid_out() as layout:
+        sources = {file: (ROOT / file).read_text() for file in files.values()}
+        job = layout.job(sources, {file: {name: ["abi", "evm.bytecode.object"]} for name, file in files.items()})
+        built = layout.compile(job)["contracts"]
+    found = {name: built[file][name] for name, file in files.items()}
+    compiled = {name: {"abi": one["abi"], "bytecode": one["evm"]["bytecode"]["object"]} for name, one in found.items()}
     return [(name, compiled[name], number, way) for number in NUMBERS[::-1] for name in compiled for way in WAYS]
 
 
@@ -87,17 +93,6 @@ def run(job: Job) -> list[Cost]:
     """Run one scenario."""
     name, compiled, number, way = job
     return list(own_contracts(number, way) if compiled is None else reconstruction(name, compiled, number, way))
-
-
-def compile_reconstructions() -> dict[str, dict[str, Any]]:
-    """ABI and bytecode of the contracts in benchmarks/contracts, with the settings of our own."""
-    files = {f"benchmarks/contracts/{name}.sol": name for name in RECONSTRUCTIONS}
-    with laid_out() as layout:
-        sources = {file: (ROOT / file).read_text() for file in files}
-        job = layout.job(sources, {file: {name: ["abi", "evm.bytecode.object"]} for file, name in files.items()})
-        compiled = layout.compile(job)["contracts"]
-    found = {name: compiled[file][name] for file, name in files.items()}
-    return {name: {"abi": one["abi"], "bytecode": one["evm"]["bytecode"]["object"]} for name, one in found.items()}
 
 
 def unmeasured(costs: Iterable[Cost]) -> list[str]:
@@ -168,11 +163,7 @@ def markdown(costs: list[Cost]) -> Iterator[str]:
 
 
 def inserted(document: str, table: str) -> str:
-    """The document with another table between its marks.
-
-    Raises:
-        ValueError: the marks are not there.
-    """
+    """The document with another table between its marks, which must be there."""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -60,7 +60,8 @@ class Step:
         """Run the commands, with progress on stderr; return False if one fails."""
         began = time.monotonic()
         if not all(run_command(command, self.title) for command in self.commands):
-            say(f"Setting up {self.title} failed. The end of {LOG.relative_to(CLONE)}:\n{log_end()}")
+            end = "\n".join(read(LOG).splitlines()[-SHOWN_LOG_LINES:])
+            say(f"Setting up {self.title} failed. The end of {LOG.relative_to(CLONE)}:\n{end}")
             return False
         VENV.mkdir(exist_ok=True)
         (VENV / self.stamps[0]).write_text(digest(self.sources[0]))
@@ -195,11 +196,6 @@ def digest(sources: tuple[str, ...]) -> str:
 def read(path: Path) -> str:
     """A file's text; empty if it does not exist."""
     return path.read_text() if path.exists() else ""
-
-
-def log_end() -> str:
-    """The last lines of the log."""
-    return "\n".join(read(LOG).splitlines()[-SHOWN_LOG_LINES:])
 
 
 def main() -> int:

@@ -34,18 +34,15 @@ def main() -> None:
 def report(path: Path, artifacts: Path) -> dict[str, Any]:
     """The linter's findings on one file, and how many functions Ledger's wallets can show."""
     contract = path.stem.removeprefix("calldata-")
-    use_abi(artifacts / f"{contract}.json")
+    # Every lookup of an ABI gets the artifact's.
+    artifact = artifacts / f"{contract}.json"
+    abi = TypeAdapter(list[ABI]).validate_json(json.dumps(json.loads(artifact.read_text())["abi"]))
+    client.get_contract_abis = lambda _chain_id, _address: abi
+    client.get_contract_explorer_url = lambda _chain_id, _address: artifact.name
     out = ListOutputAdder()
     checked = lint_all([path], out)
     findings = [f"{found.level.name.lower()}: {found.title}: {found.message}" for found in out.outputs]
     return {"contract": contract, "checked": checked, "findings": findings, "shown": count_shown(path)}
-
-
-def use_abi(artifact: Path) -> None:
-    """Make the linter use the artifact's ABI for every lookup."""
-    abi = TypeAdapter(list[ABI]).validate_json(json.dumps(json.loads(artifact.read_text())["abi"]))
-    client.get_contract_abis = lambda _chain_id, _address: abi
-    client.get_contract_explorer_url = lambda _chain_id, _address: artifact.name
 
 
 def count_shown(path: Path) -> int:

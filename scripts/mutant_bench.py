@@ -66,7 +66,13 @@ def run_killer(
         return
     tables = lay_tables(killer, folder, jobs=jobs)
     for contract in dict.fromkeys(variant.contract for variant in variants):
-        check_killer(layout, contract, tables=tables)
+        # The unchanged contract must pass, and one that cannot be created must fail.
+        source = layout.sources()[file_of(contract)]
+        creation = compile_part(layout, contract, {"": source})[""]
+        if test := at_a_table(tables, Variant(contract, source, creation)):
+            raise RuntimeError(f"the unchanged {contract} does not pass {test}")
+        if not at_a_table(tables, Variant(contract, "", BROKEN)):
+            raise RuntimeError(f"the tests pass without {contract}")
     for number, (variant, test) in enumerate(ask(tables, variants, jobs=jobs), 1):
         yield variant, test
         progress(f"Testing mutants by {killer.name}", number, total=len(variants))
@@ -108,20 +114,6 @@ def lay_tables(killer: type[Forge | Ape], folder: Path, *, jobs: int) -> Tables:
             shutil.copytree(first, copy, symlinks=True)
         tables.put(killer(copy))
     return tables
-
-
-def check_killer(layout: Layout, contract: str, *, tables: Tables) -> None:
-    """Check that the unchanged contract passes, and that one that cannot be created fails.
-
-    Raises:
-        RuntimeError: the unchanged contract fails, or the broken one passes.
-    """
-    source = layout.sources()[file_of(contract)]
-    creation = compile_part(layout, contract, {"": source})[""]
-    if test := at_a_table(tables, Variant(contract, source, creation)):
-        raise RuntimeError(f"the unchanged {contract} does not pass {test}")
-    if not at_a_table(tables, Variant(contract, "", BROKEN)):
-        raise RuntimeError(f"the tests pass without {contract}")
 
 
 def as_deployed(layout: Layout, variant: Variant) -> bool:

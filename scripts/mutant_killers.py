@@ -56,21 +56,16 @@ class Variant:
     name: str = ""
 
 
+@dataclass(frozen=True)
 class Forge:
     """Foundry's tests, on replaced bytecode, in a copy of the tree that is built already."""
 
+    folder: Path
     name = "forge"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     @staticmethod
     def prepare(folder: Path) -> None:
-        """Build a copy of the tree.
-
-        Raises:
-            RuntimeError: it cannot be built.
-        """
+        """Build a copy of the tree."""
         done = forge(folder, "build")
         if done is None or done.returncode:
             raise RuntimeError(f"forge does not build the tests: {done and done.stderr}")
@@ -85,28 +80,27 @@ class Forge:
         return first_failure(done.stdout) or ("forge" if done.returncode else "")
 
 
+@dataclass(frozen=True)
 class Ape:
     """The tests in Python, on replaced bytecode, in a copy of the tree that is compiled already."""
 
+    folder: Path
     name = "Ape"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
     @staticmethod
     def prepare(folder: Path) -> None:
-        """Compile a copy of the tree.
-
-        Raises:
-            RuntimeError: it cannot be compiled.
-        """
+        """Compile a copy of the tree."""
         done = run([str(Path(sys.executable).with_name("ape")), "compile"], folder, dict(os.environ))
         if done is None or done.returncode:
             raise RuntimeError(f"Ape does not compile the contracts: {done and done.stderr}")
 
     def kills(self, variant: Variant) -> str:
         """Run the suite; returns the first test that failed, "" if all passed."""
-        tests = [str(path.relative_to(self.folder)) for path in outlines_of(variant.contract, self.folder)]
+        # Files named test_replication* are of FirmwareReplication, all others of BlockOTA.
+        of_replication = variant.contract == "FirmwareReplication"
+        names = sorted(path.name for path in (self.folder / CONTRACT_TESTS).glob("test_*.py"))
+        chosen = [name for name in names if name.startswith("test_replication") == of_replication]
+        tests = [f"{CONTRACT_TESTS}/{name}" for name in chosen if name not in NOT_BY_APE]
         command = [sys.executable, "-m", "pytest", *tests, "-x", "-q", "-p", "no:cacheprovider"]
         place = ("contractTypes", variant.contract, "deploymentBytecode", "bytecode")
         with exchanged(self.folder / ".build" / "__local__.json", place, variant.creation):
@@ -131,14 +125,6 @@ def first_failure(output: str) -> str:
             if result["status"] == "Failure":
                 return f"{suite.split('/')[-1]}.{test.split('(')[0]}"
     return ""
-
-
-def outlines_of(contract: str, folder: Path) -> list[Path]:
-    """The files of Python tests of a contract."""
-    files = sorted((folder / CONTRACT_TESTS).glob("test_*.py"))
-    of_replication = contract == "FirmwareReplication"
-    wanted = [path for path in files if path.name.startswith("test_replication") == of_replication]
-    return [path for path in wanted if path.name not in NOT_BY_APE]
 
 
 @contextmanager
