@@ -1,5 +1,7 @@
 """Count the modules that a value passes through, in commands of a checkout that are run on a local chain.
 
+``python -m benchmarks.structure --walks`` prints the figures.
+
 A walk is traced, not read: a module lies on it if one of its functions takes or returns the value while a command runs.
 The value is found in arguments, returned and yielded values, and in what these contain, two levels deep.
 

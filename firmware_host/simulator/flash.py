@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 from blockota.errors import LinkError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from firmware_host.simulator.faults import Faults
     from firmware_host.simulator.profiles import BoardProfile
+
+
+Cells = bytearray | mmap.mmap
 
 
 class PowerCutError(Exception):
@@ -39,25 +42,38 @@ class Supply:
         self._programs += count * lasts
         return lasts
 
-    def program(self, old: bytes, new: bytes) -> tuple[bytes, bool]:
-        """Count one program operation; return the contents of its cells, and whether power failed within it.
+    def program(self, cells: Cells, at: int, new: bytes, *, what: str) -> None:
+        """Program one unit of cells in one operation.
 
         Raises:
-            PowerCutError: power failed before it.
+            PowerCutError: power failed before or within the operation.
         """
         self._programs += 1
         if self._programs == self._faults.power_cut_before_program:
             raise PowerCutError(f"before program operation {self._programs}")
-        if self._programs != self._faults.power_cut_in_program:
-            return new, False
-        return self._interrupted(old, new, operation=f"program {self._programs}"), True
+        span, fails = slice(at, at + len(new)), self._programs == self._faults.power_cut_in_program
+        if fails:
+            new = self._interrupted(bytes(cells[span]), new, operation=f"program {self._programs}")
+        cells[span] = new
+        if fails:
+            raise PowerCutError(f"while programming {what}")
 
-    def erase(self, old: bytes, new: bytes) -> tuple[bytes, bool]:
-        """Count one erase operation; return the contents of its cells, and whether power failed within it."""
+    def erase(self, cells: Cells, spans: Sequence[range], *, erased: bytes, what: str = "") -> None:
+        """Erase spans of cells in one operation.
+
+        Raises:
+            PowerCutError: power failed within the operation.
+        """
         self._erases += 1
-        if self._erases != self._faults.power_cut_in_erase:
-            return new, False
-        return self._interrupted(old, new, operation=f"erase {self._erases}"), True
+        fails = self._erases == self._faults.power_cut_in_erase
+        old = b"".join(cells[span.start : span.stop] for span in spans)
+        new = erased * len(old)
+        if fails:
+            new = self._interrupted(old, new, operation=f"erase {self._erases}")
+        for span in spans:
+            cells[span.start : span.stop], new = new[: len(span)], new[len(span) :]
+        if fails:
+            raise PowerCutError(f"while erasing{what}")
 
     def _interrupted(self, old: bytes, new: bytes, *, operation: str) -> bytes:
         """Return contents in which a quarter, a half or three quarters of the bits have changed."""
@@ -160,24 +176,16 @@ class Flash:
         worn = (self._faults.flipped_bit or 0) - self._profile.flash_start - offset
         if 0 <= worn < len(value):
             merged ^= 1 << 8 * worn
-        new, power_failed = self._supply.program(old, merged.to_bytes(len(value), "little"))
-        self.cells[offset : offset + len(value)] = new
-        if power_failed:
-            raise PowerCutError(f"while programming {self._profile.flash_start + offset:#010x}")
+        what = f"{self._profile.flash_start + offset:#010x}"
+        self._supply.program(self.cells, offset, merged.to_bytes(len(value), "little"), what=what)
         return True
 
     def _erase(self, pages: Iterable[int]) -> None:
         spans = [self._profile.page_span(page) for page in pages if page != self._faults.sticky_page]
-        old = b"".join(self.cells[span.start : span.stop] for span in spans)
-        new, power_failed = self._supply.erase(old, self._profile.erased * len(old))
-        for span in spans:
-            self.cells[span.start : span.stop] = new[: len(span)]
-            new = new[len(span) :]
-        if power_failed:
-            raise PowerCutError("while erasing")
+        self._supply.erase(self.cells, spans, erased=self._profile.erased)
 
 
-def _cells(contents: bytes | Path, profile: BoardProfile) -> bytearray | mmap.mmap:
+def _cells(contents: bytes | Path, profile: BoardProfile) -> Cells:
     if isinstance(contents, bytes):
         _check_size(len(contents), profile.flash_size)
         return bytearray(contents.ljust(profile.flash_size, profile.erased))

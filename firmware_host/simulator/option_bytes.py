@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firmware_host.simulator.flash import PowerCutError, Supply
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from firmware_host.simulator.flash import Supply
     from firmware_host.simulator.profiles import BoardProfile
 
 READOUT_OPEN = 0xA5
@@ -68,15 +67,9 @@ class OptionBytes:
         Raises:
             PowerCutError: power failed.
         """
-        cells, power_failed = self._supply.erase(bytes(self.raw), bytes([ERASED]) * len(self.raw))
-        self.raw[:] = cells
-        if power_failed:
-            raise PowerCutError("while erasing the option bytes")
-        for at, unit in enumerate(self._units(data)):
-            span = slice(at * len(unit), (at + 1) * len(unit))
-            self.raw[span], power_failed = self._supply.program(bytes(self.raw[span]), unit)
-            if power_failed:
-                raise PowerCutError("while programming the option bytes")
+        self._supply.erase(self.raw, [range(len(self.raw))], erased=b"\xff", what=" the option bytes")
+        for index, unit in enumerate(self._units(data)):
+            self._supply.program(self.raw, index * len(unit), unit, what="the option bytes")
 
     def _units(self, data: bytes) -> Iterator[bytes]:
         """Yield what the controller programs, one operation each."""
