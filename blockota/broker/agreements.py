@@ -147,15 +147,13 @@ class AgreementReader:
             manifest = claim.manifest if reading.manifests_known else self._state.manifest(name)
             # An announcement that was just sent shows in the newest block first.
             newest = self._replication.agreement(agreement.number) or agreement
+            # Whether the URLs of other brokers are public is checked when they are connected to.
+            replicas = self._replication.replicas(agreement.product, agreement.version, block=reading.block)
+            others = (one for one in replicas if one.broker.lower() != agreement.broker.lower())
+            urls = tuple(one.url for one in announced(others, is_local_chain=False) if isinstance(one, Source))
             yield AgreementFacts(
                 Claim(claim.release, manifest, agreement),
                 newest,
-                self._replicas(agreement, block=reading.block),
+                urls,
                 is_announcing=bool(url) and self._replication.is_announcing(agreement, uri=url),
             )
-
-    def _replicas(self, own: Agreement, *, block: int) -> tuple[str, ...]:
-        """The URLs that other brokers announced. Whether they are public is checked when they are connected to."""
-        replicas = self._replication.replicas(own.product, own.version, block=block)
-        others = (one for one in replicas if one.broker.lower() != own.broker.lower())
-        return tuple(one.url for one in announced(others, is_local_chain=False) if isinstance(one, Source))

@@ -172,12 +172,22 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
     withheld: set[CID] = set()
     banned = {url for url, until in memory.banned.items() if now < until}
     for file in wanted.values():
-        stage = _stage(file, memory)
+        known, stage = memory.files.get(file.cid, (file, Stage.WANTED))
+        if known != file or stage in {Stage.DROPPED, Stage.DROPPING}:
+            stage = Stage.WANTED  # what was dropped, or recorded otherwise, begins again
         if stage is Stage.UNFIT:
             steps.append(Withhold(file))
             withheld.add(file.cid)
         if stage is Stage.WANTED:
-            steps.append(_fetch(file, _replicas(file, good, own={*sources, url}), sources=sources, banned=banned))
+            replicas = _replicas(file, good, own={*sources, url})
+            steps.append(
+                Fetch(
+                    file,
+                    tuple(url for url in sources if url not in banned),
+                    tuple(url for url in replicas if url not in banned),
+                    tuple(url for url in (*sources, *replicas) if url in banned),
+                )
+            )
         if stage in {Stage.WANTED, Stage.WHOLE}:
             steps.append(Pin(file))
 
@@ -190,27 +200,11 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
     return tuple(steps)
 
 
-def _stage(file: ReleaseFile, memory: BrokerMemory) -> Stage:
-    """The stage of a wanted file. What was dropped, or recorded otherwise, begins again."""
-    known, stage = memory.files.get(file.cid, (file, Stage.WANTED))
-    is_begun = known == file and stage not in {Stage.DROPPED, Stage.DROPPING}
-    return stage if is_begun else Stage.WANTED
-
-
 def _replicas(file: ReleaseFile, good: Sequence[AgreementFacts], *, own: set[str]) -> list[str]:
     """The URLs at which other brokers serve the releases to which a file belongs."""
     covering = (one for one in good if file.cid in {other.cid for other in one.claim.files()})
     urls = dict.fromkeys(url for one in covering for url in one.replicas)
     return [url for url in urls if url not in own]
-
-
-def _fetch(file: ReleaseFile, replicas: Sequence[str], *, sources: Sequence[str], banned: set[str]) -> Fetch:
-    return Fetch(
-        file,
-        tuple(url for url in sources if url not in banned),
-        tuple(url for url in replicas if url not in banned),
-        tuple(url for url in (*sources, *replicas) if url in banned),
-    )
 
 
 class AgreementState(enum.StrEnum):

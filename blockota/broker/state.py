@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from blockota.broker.plan import BrokerMemory, Stage
 from blockota.chain import BlockHead
-from blockota.errors import Action, BlockOTAError, RefusedError, StoreError
+from blockota.errors import Action, RefusedError, StoreError
 from blockota.formats.cid import CID
 from blockota.model.rights import ReleaseFile
 
@@ -187,20 +187,14 @@ class BrokerState:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: sqlite3.Error | OSError) -> BlockOTAError:
-        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
-            return RefusedError(
-                "another broker is running", why=f"it uses {self.path}", remedy="wait until it ends, or stop it first"
-            )
-        remedy = "check its folder and the disk, or use another state file"
-        if isinstance(error, OSError) or self.path.is_dir():
-            why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"
-        elif isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _DAMAGED:
-            why = f"it is damaged, or another program's: {error}"
-            remedy = "put it aside, so that everything is read and verified again, or use another state file"
-        else:
-            why = str(error)
-        what = f"the state file {self.path} cannot be used"
-        return StoreError(what, why=why, remedy=remedy, action=Action.NAME_STATE_FILE)
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                what, why = "another broker is running", f"it uses {self.path}"
+                raise RefusedError(what, why=why, remedy="wait until it ends, or stop it first") from error
+            why, remedy = str(error), "check its folder and the disk, or use another state file"
+            if isinstance(error, OSError) or self.path.is_dir():
+                why = (error.strerror if isinstance(error, OSError) else "") or "it is a folder"
+            elif isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", None) in _DAMAGED:
+                why = f"it is damaged, or another program's: {error}"
+                remedy = "put it aside, so that everything is read and verified again, or use another state file"
+            what = f"the state file {self.path} cannot be used"
+            raise StoreError(what, why=why, remedy=remedy, action=Action.NAME_STATE_FILE) from error

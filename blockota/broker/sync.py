@@ -116,7 +116,11 @@ class BrokerSync:
         self.facts = self.reader.read(url=self.url)
         if self.facts.is_reorganised:
             yield Done("re-read", "the chain", f"it was reorganised; decided upon block {self.facts.block}")
-        yield from self._find_missing()
+        # Begin again with copies that disappeared from the store, for example when a disk was replaced.
+        for file, stage in self.state.memory().files.values():
+            if stage is Stage.PINNED and not self.copies.has(file.cid):
+                self.state.put(file, Stage.WANTED)
+                yield Done("missed", file.label, f"the store does not have {file.cid} any more")
 
         steps = plan(self.facts, self.state.memory(), now=now, sources=self.sources, url=self.url)
         failed = set()
@@ -131,22 +135,21 @@ class BrokerSync:
                 if done.error:
                     failed.add(step.file.cid)
 
-    def _find_missing(self) -> Iterator[Done]:
-        """Begin again with copies that disappeared from the store, for example when a disk was replaced."""
-        for file, stage in self.state.memory().files.values():
-            if stage is Stage.PINNED and not self.copies.has(file.cid):
-                self.state.put(file, Stage.WANTED)
-                yield Done("missed", file.label, f"the store does not have {file.cid} any more")
-
     def _attempt(self, step: Step, *, now: float) -> Iterator[Done]:
         try:
             match step:
                 case Drop():
-                    yield self._drop(step)
+                    # The stage is recorded first: after an interruption the blocks may be incomplete.
+                    self.state.put(step.file, Stage.DROPPING)
+                    is_foreign = self.state.is_foreign(step.file)
+                    self.copies.drop(step.file.cid, keep=step.keep, is_foreign=is_foreign)
+                    self.state.put(step.file, Stage.DROPPED)
+                    yield Done("dropped", step.file.label, str(step.file.cid))
                 case Fetch():
                     yield from self._fetch(step, now=now)
                 case Pin():
-                    yield self._pin(step)
+                    self._pin(step.file)
+                    yield Done("pinned", step.file.label, str(step.file.cid))
                 case Announce():
                     yield self._announce(step)
                 case Withhold():
@@ -158,12 +161,6 @@ class BrokerSync:
         except (RefusedError, StoreError) as error:
             yield Done(_VERBS[type(step)], step.file.label, error=error)
 
-    def _drop(self, step: Drop) -> Done:
-        self.state.put(step.file, Stage.DROPPING)
-        self.copies.drop(step.file.cid, keep=step.keep, is_foreign=self.state.is_foreign(step.file))
-        self.state.put(step.file, Stage.DROPPED)
-        return Done("dropped", step.file.label, str(step.file.cid))
-
     def _fetch(self, step: Fetch, *, now: float) -> Iterator[Done]:
         state, file = self.state, step.file
         if state.is_begun(file):
@@ -171,7 +168,10 @@ class BrokerSync:
         else:
             state.add(file, is_foreign=self.copies.is_pinned(file.cid))
 
-        sources = list(self._sources(step))
+        sources = [self.credentials.source(url) for url in step.sources]
+        for url in step.replicas:
+            with suppress(UsageError):  # its token cannot be read
+                sources.append(self.credentials.source(url, public_only=not self.allow_private))
         fetch = self._fetch_image if file.sha256 else self._fetch_manifest
         try:
             yield from fetch(file, sources, now=now)
@@ -184,12 +184,6 @@ class BrokerSync:
             raise error if sources else _no_source(step) from error
         state.put(file, Stage.WHOLE)
         yield Done("fetched", file.label, str(file.cid))
-
-    def _sources(self, step: Fetch) -> Iterator[Source]:
-        yield from map(self.credentials.source, step.sources)
-        for url in step.replicas:
-            with suppress(UsageError):  # its token cannot be read
-                yield self.credentials.source(url, public_only=not self.allow_private)
 
     def _fetch_image(self, file: ReleaseFile, sources: list[Source], *, now: float) -> Iterator[Done]:
         staging = self.copies.staging
@@ -238,21 +232,19 @@ class BrokerSync:
         self.state.ban(url, why=why, until=now + BAN_SECONDS)
         return Done(_BANNED, url, f"it served a bad block: {why}")
 
-    def _pin(self, step: Pin) -> Done:
+    def _pin(self, file: ReleaseFile) -> None:
         try:
-            self.copies.pin(step.file.cid)
+            self.copies.pin(file.cid)
         except (ContentError, StoreError):
-            self.state.put(step.file, Stage.WANTED)  # a block is missing or corrupt; the others are not fetched again
+            self.state.put(file, Stage.WANTED)  # a block is missing or corrupt; the others are not fetched again
             raise
-        self.state.put(step.file, Stage.PINNED)
-        return Done("pinned", step.file.label, str(step.file.cid))
+        self.state.put(file, Stage.PINNED)
 
     def _announce(self, step: Announce) -> Done:
-        if self.account is None:
-            return Done(
-                "not announced", step.file.label, f"agreement {step.agreement.number} at {step.url}: no key was given"
-            )
         number = step.agreement.number
+        if self.account is None:
+            detail = f"agreement {number} at {step.url}: no key was given"
+            return Done("not announced", step.file.label, detail)
         receipt = agreements.announce(self.replication, self.account, agreement=step.agreement, uri=step.url)
         self.state.put_announcement(number, step.url, transaction=receipt.transaction, block=receipt.block_number)
         if self.facts:

@@ -65,7 +65,7 @@ def sync(
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\
                   --announce https://broker.example --key keystore:broker.json --every 60
     """
-    from blockota.broker.copies import open_copies
+    from blockota.broker.copies import Copies
     from blockota.broker.state import BrokerState
     from blockota.broker.sync import BrokerSync
     from blockota.shutdown import stop_on_signals
@@ -88,7 +88,7 @@ def sync(
             state.forgive()
         work = BrokerSync(
             _reader(session, state, address=address),
-            open_copies(session.store, state.path.with_suffix(".arrivals")),
+            Copies(session.store, state.path.with_suffix(".arrivals")),
             state,
             session.replication,
             sources=vendor_sources,
