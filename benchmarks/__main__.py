@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import commands, content
+from benchmarks import commands, content, requests
 from benchmarks.figure import options, report
 
 if __name__ == "__main__":
-    sys.exit(report(content.figures(), *commands.parts(quick=options(__doc__).quick)))
+    sys.exit(report(content.figures(), requests.figures(), *commands.parts(quick=options(__doc__).quick)))

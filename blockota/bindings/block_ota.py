@@ -47,6 +47,16 @@ class BlockOTAContract(Contract):
         """One release."""
         return _release(self._ask("release", product_key(product), version.packed, block=block))
 
+    def releases(
+        self, names: Iterable[tuple[str, Version]], *, block: int | None = None
+    ) -> dict[tuple[str, Version], Release]:
+        """The releases with these names of product and version; those that do not exist are missing."""
+        wanted = list(dict.fromkeys(names))
+        keys = [(product_key(product), version.packed) for product, version in wanted]
+        records = self._ask_many("release", keys, block=block)
+        found = {name: _release(record) for name, record in zip(wanted, records, strict=True)}
+        return {name: release for name, release in found.items() if release}
+
     def find(self, product: str, sha256: bytes, *, block: int | None = None) -> Release | None:
         """The release whose image has this SHA-256."""
         return _release(self._ask("find", product_key(product), sha256, block=block))

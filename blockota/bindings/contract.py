@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -57,10 +57,15 @@ class Contract:
             return self.chain.send(account, interface(self.NAME).encode_call(function, *arguments), to=self.address)
 
     def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+        return self._ask_many(function, [arguments], block=block)[0]
+
+    def _ask_many(self, function: str, arguments: Iterable[Sequence[Any]], *, block: int | None = None) -> list[Any]:
+        """Call one function with several arguments at one block, in few requests."""
         known = interface(self.NAME)
-        question = known.encode_call(function, *arguments)
+        questions = [(self.address, known.encode_call(function, *one)) for one in arguments]
         try:
-            return known.decode_result(function, self.chain.call(self.address, question, block=block))
+            answers = self.chain.call_many(questions, block=block)
+            return [known.decode_result(function, answer) for answer in answers]
         except (DecodingError, RevertedError) as error:
             when = "" if block is None else f", at block {block},"
             raise RefusedError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,17 +35,22 @@ class ReplicationContract(Contract):
         """One agreement."""
         return _agreement(self._ask("agreement", number, block=block))
 
+    def agreements_of(self, numbers: Iterable[int], *, block: int | None = None) -> dict[int, Agreement]:
+        """The agreements with these numbers; those that do not exist are missing."""
+        wanted = list(dict.fromkeys(numbers))
+        records = self._ask_many("agreement", [(number,) for number in wanted], block=block)
+        return {found.number: found for record in records if (found := _agreement(record))}
+
     def has_terms(self, agreement: Agreement, *, block: int) -> bool:
         """Whether the number had the same broker, release and expiry at a block; False if it was not proposed yet."""
         before = self.agreement(agreement.number, block=block)
         return before is not None and replace(before, status=agreement.status, uri=agreement.uri) == agreement
 
     def agreements(self, *, block: int | None = None) -> Iterator[Agreement]:
-        """All agreements in the order in which they were proposed, read page by page."""
-        start = 1
-        while page := self._ask("agreements", start, PAGE, block=block):
-            yield from (found for record in page if (found := _agreement(record)))
-            start += len(page)
+        """All agreements in the order in which they were proposed, at a block or now."""
+        count = int(self._ask("agreementCount", block=block))
+        pages = self._ask_many("agreements", [(start, PAGE) for start in range(1, count + 1, PAGE)], block=block)
+        yield from (found for page in pages for record in page if (found := _agreement(record)))
 
     def replicas(self, product: str, version: Version, *, block: int | None = None) -> Iterator[Agreement]:
         """The agreements under which a release is served, at a block or now, read page by page."""

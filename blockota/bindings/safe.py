@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blockota.approval.chain_view import SafeState
 from blockota.approval.proposal import Proposal
@@ -55,13 +55,12 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
     Raises:
         RefusedError: there is no Safe at the address.
     """
-
-    def ask(signature: str, kind: str) -> Any:
-        return decode([kind], chain.call(address, encode_signature_call(signature), block=block))[0]
-
+    getters = {"getOwners()": "address[]", "getThreshold()": "uint256", "nonce()": "uint256"}
     try:
-        owners = ask("getOwners()", "address[]")
-        threshold, nonce = ask("getThreshold()", "uint256"), ask("nonce()", "uint256")
+        answers = chain.call_many([(address, encode_signature_call(getter)) for getter in getters], block=block)
+        owners, threshold, nonce = (
+            decode([kind], answer)[0] for kind, answer in zip(getters.values(), answers, strict=True)
+        )
     except (DecodingError, RevertedError) as error:
         raise RefusedError(
             f"there is no Safe at {address}",

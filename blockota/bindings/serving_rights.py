@@ -6,7 +6,7 @@ removes the release or agreement all the same, the right ends with the next read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from blockota.bindings.block_ota import BlockOTAContract, Publication, publication_of, published_manifests
@@ -15,6 +15,7 @@ from blockota.chain import Log
 from blockota.chain.follow import Follower
 from blockota.errors import ChainError
 from blockota.formats.cid import CID
+from blockota.model.agreement import Agreement
 from blockota.model.rights import Claim
 
 
@@ -29,6 +30,7 @@ class Reading:
         block: number of the confirmed block that was read.
         block_time: that block's time in Unix seconds, by which a broker lets agreements expire.
         reorganised_from: the first block that may have been replaced since the last reading; None if none was.
+        agreements: all agreements of the replication contract, also of other brokers; empty if none is read.
     """
 
     time: int
@@ -37,6 +39,7 @@ class Reading:
     block: int = 0
     block_time: int = 0
     reorganised_from: int | None = None
+    agreements: tuple[Agreement, ...] = ()
 
 
 class RightsReader:
@@ -73,7 +76,9 @@ class RightsReader:
         if position.reorganised_from is not None:
             self._events, self._manifests = (), {}
         manifests_known = self._read_manifests()
-        claims = tuple(self._claims(position.block.number))
+        block = position.block.number
+        agreements = tuple(self._replication.agreements(block=block)) if self._replication else ()
+        claims = tuple(self._claims(agreements, block))
         self._follower.check()
         return Reading(
             position.newest.time,
@@ -82,19 +87,20 @@ class RightsReader:
             position.block.number,
             position.block.time,
             position.reorganised_from,
+            agreements,
         )
 
-    def _claims(self, block: int) -> Iterator[Claim]:
+    def _claims(self, agreements: Sequence[Agreement], block: int) -> Iterator[Claim]:
         if self._replication is None:
             for product in self._contract.products(block=block):
                 for release in self._contract.history(product.name, block=block):
                     yield Claim(release, self._manifests.get(publication_of(release)))
             return
 
-        for agreement in self._replication.agreements(block=block):
-            if agreement.broker.lower() != self._broker:
-                continue
-            recorded = self._contract.release(agreement.product, agreement.version, block=block)
+        own = [one for one in agreements if one.broker.lower() == self._broker]
+        releases = self._contract.releases(((one.product, one.version) for one in own), block=block)
+        for agreement in own:
+            recorded = releases.get((agreement.product, agreement.version))
             if recorded:
                 yield Claim(recorded, self._manifests.get(publication_of(recorded)), agreement)
 

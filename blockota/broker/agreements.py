@@ -136,24 +136,34 @@ class AgreementReader:
         return Facts(reading.block_time, agreements, reading.block, is_reorganised=reading.reorganised_from is not None)
 
     def _facts(self, reading: Reading, *, url: str) -> Iterator[AgreementFacts]:
-        for claim in reading.claims:
-            agreement = claim.agreement
-            if agreement is None or agreement.status in _OVER:
-                continue
+        open_ones = [(one, one.agreement) for one in reading.claims if one.agreement]
+        open_ones = [(claim, agreement) for claim, agreement in open_ones if agreement.status not in _OVER]
+        # An announcement that was just sent shows in the newest block first.
+        newest = self._replication.agreements_of(agreement.number for _, agreement in open_ones)
+        for claim, agreement in open_ones:
             # If the node does not keep the events any more, the manifest is the one that was read before.
             name = f"{claim.release.product} {claim.release.version} {claim.release.sha256.hex()}"
             if reading.manifests_known:
                 self._state.put_manifest(name, claim.manifest)
             manifest = claim.manifest if reading.manifests_known else self._state.manifest(name)
-            # An announcement that was just sent shows in the newest block first.
-            newest = self._replication.agreement(agreement.number) or agreement
-            # Whether the URLs of other brokers are public is checked when they are connected to.
-            replicas = self._replication.replicas(agreement.product, agreement.version, block=reading.block)
-            others = (one for one in replicas if one.broker.lower() != agreement.broker.lower())
-            urls = tuple(one.url for one in announced(others, is_local_chain=False) if isinstance(one, Source))
             yield AgreementFacts(
                 Claim(claim.release, manifest, agreement),
-                newest,
-                urls,
+                newest.get(agreement.number, agreement),
+                _replicas(agreement, reading),
                 is_announcing=bool(url) and self._replication.is_announcing(agreement, uri=url),
             )
+
+
+def _replicas(own: Agreement, reading: Reading) -> tuple[str, ...]:
+    """The URLs that other brokers announced for a release, the newest first, derived from all agreements.
+
+    Whether they are public is checked when they are connected to.
+    """
+    others = (
+        one
+        for one in reversed(reading.agreements)
+        if (one.product, one.version) == (own.product, own.version)
+        and one.broker.lower() != own.broker.lower()
+        and one.serves(reading.block_time)
+    )
+    return tuple(one.url for one in announced(others, is_local_chain=False) if isinstance(one, Source))

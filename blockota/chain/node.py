@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import median_low
 from typing import Any
 
-from blockota.chain.rpc import RpcEndpoint, RpcError, data, fields, items, quantity
+from blockota.chain.rpc import PAUSES, RpcEndpoint, RpcError, data, fields, items, quantity
 from blockota.chain.transaction import Fees, Market
 from blockota.errors import ChainError, RefusedError, RevertedError
 from blockota.ethereum import to_checksum_address
@@ -149,6 +149,21 @@ class Node:
             request["from"] = to_checksum_address(sender)
         with self._translated():
             return data(self._endpoint.request("eth_call", request, _tag(block)))
+
+    def call_many(self, questions: Sequence[tuple[str, bytes]], *, block: int | None = None) -> list[bytes]:
+        """Call contracts several times at one block, in few requests.
+
+        Args:
+            questions: address and calldata of each call.
+            block: as for `call`.
+
+        Raises:
+            RevertedError: a contract refused.
+        """
+        tag = _tag(block)
+        calls = [({"to": to_checksum_address(to), "data": f"0x{calldata.hex()}"}, tag) for to, calldata in questions]
+        with self._translated():
+            return [data(answer) for answer in self._endpoint.request_many("eth_call", calls)]
 
     def has_code(self, address: str) -> bool:
         """Whether a contract lies at an address."""
@@ -345,6 +360,12 @@ class Node:
             raise self._endpoint.unreadable(error) from error
 
     def _refusal(self, error: RpcError) -> Exception:
+        if error.is_temporary:
+            return ChainError(
+                f"the node at {self.place} cannot answer now",
+                why=f"{error.message.rstrip('.')}, also after {sum(PAUSES):.0f} s",
+                remedy="wait and try again, or ask another node",
+            )
         if error.status != 200:  # noqa: PLR2004 - HTTP's OK
             return self._endpoint.unreachable(error.message)
         if error.data or "revert" in error.message:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,9 +23,19 @@ from blockota.errors import Action, ChainError, UsageError
 from blockota.strict_json import check_depth
 from blockota.url_secrets import PrivateUrl
 
+Result = TypeVar("Result")
 _TIMEOUT = 10.0
 _REDIRECTS = 3
 _LONGEST_SHOWN = 60
+PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each repetition of a request that failed for a moment."""
+_BATCH = 50
+"""Most calls in one request: hosted nodes allow 100 or more, and count each."""
+_LIMIT_EXCEEDED = -32005
+"""Code of a node that limits requests (EIP-1474)."""
+_TOO_LARGE = re.compile(r"results|block range|blocks|response size", re.IGNORECASE)
+_LAGGING = re.compile(r"header not found|unknown block|block not found", re.IGNORECASE)
+"""Texts of geth, Erigon and anvil for a block that a node behind a load balancer does not have yet."""
 _HOST_REMEDY = "correct the network's url in blockota.toml"
 _QUANTITY = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 _DATA = re.compile(r"0x(?:[0-9a-f]{2})*", re.IGNORECASE)
@@ -59,6 +70,14 @@ class RpcError(Exception):
         super().__init__(message)
         self.code, self.message, self.data, self.status = code, message, data, status
 
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same request can succeed in a moment: it came too soon, or to a node that lags."""
+        is_limit = self.status == HTTPStatus.TOO_MANY_REQUESTS or self.code == _LIMIT_EXCEEDED
+        # The same code refuses a search for events in too many blocks, which never succeeds.
+        is_too_large = bool(_TOO_LARGE.search(self.message))
+        return (is_limit and not is_too_large) or bool(_LAGGING.search(self.message))
+
 
 class RpcEndpoint:
     """A JSON-RPC endpoint, whose connections are kept open. Threads may share it.
@@ -80,6 +99,7 @@ class RpcEndpoint:
         self._url = url
         self._private = PrivateUrl(url)
         self.place = self._private.place
+        self._takes_batches = True
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
 
     def request(self, method: str, *parameters: Any) -> Any:
@@ -92,10 +112,63 @@ class RpcEndpoint:
             RpcError: the node refused.
             ChainError: the node is out of reach, or what answers is not a node.
         """
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+        return self._with_patience(lambda: _result(self._post(_question(1, method, parameters)), self._private))
+
+    def request_many(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any]:
+        """Call a method several times: in batches (JSON-RPC 2.0, section 6), or one by one if the node takes none.
+
+        Returns:
+            The results, in the order of the parameters.
+
+        Raises:
+            RpcError: the node refused one of the calls.
+            ChainError: the node is out of reach, or what answers is not a node.
+        """
+        results: list[Any] = []
+        for start in range(0, len(parameters), _BATCH):
+            part = parameters[start : start + _BATCH]
+            answers = self._with_patience(functools.partial(self._batch, method, part)) if self._takes_batches else None
+            if answers is None:
+                self._takes_batches = False
+                answers = [self.request(method, *one) for one in part]
+            results += answers
+        return results
+
+    def _batch(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any] | None:
+        """The results of one batch; None if the node takes none."""
+        if len(parameters) == 1:
+            return [_result(self._post(_question(1, method, parameters[0])), self._private)]
+        questions = [_question(number, method, one) for number, one in enumerate(parameters)]
         try:
-            pool = self._pool
-            response = pool.request("POST", self._url, body=body, headers=self._headers, timeout=_TIMEOUT)
+            answers = self._post(questions)
+        except RpcError as error:
+            if error.is_temporary:
+                raise
+            return None
+        if not isinstance(answers, list):
+            return None  # a single error: batches are not supported, or this one is too large
+        by_number = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+        if by_number.keys() != set(range(len(questions))):
+            raise self.unreadable("a batch has other answers than questions")
+        return [_result(by_number[number], self._private) for number in range(len(questions))]
+
+    def _with_patience(self, ask: Callable[[], Result]) -> Result:
+        """Repeat a request that failed for a moment, after growing pauses."""
+        for pause in PAUSES:
+            try:
+                return ask()
+            except RpcError as error:
+                if not error.is_temporary:
+                    raise
+            time.sleep(pause)
+        return ask()
+
+    def _post(self, document: object) -> Any:
+        """Send a JSON document, and return that of the response."""
+        try:
+            response = self._pool.request(
+                "POST", self._url, body=json.dumps(document).encode(), headers=self._headers, timeout=_TIMEOUT
+            )
         except (exceptions.HTTPError, ValueError) as error:
             # The HTTP client wraps the cause where it has counted attempts; the message of either may have the URL.
             cause = error.reason if isinstance(error, exceptions.MaxRetryError) and error.reason else error
@@ -106,7 +179,12 @@ class RpcEndpoint:
             status = response.status
             reason = f" ({HTTPStatus(status).phrase})" if status in set(HTTPStatus) else ""
             raise RpcError(None, f"it answers with the HTTP status {status}{reason}", status=status)
-        return self._result(response.data)
+        try:
+            text = response.data.decode()
+            check_depth(text)
+            return json.loads(text)
+        except ValueError as error:
+            raise self.unreadable(error) from error
 
     def unreachable(self, why: str) -> ChainError:
         """The error for an endpoint that does not answer."""
@@ -139,23 +217,9 @@ class RpcEndpoint:
             return urllib3.ProxyManager(proxy, retries=retries)
         return urllib3.PoolManager(retries=retries)
 
-    def _result(self, body: bytes) -> Any:
-        try:
-            document = body.decode()
-            check_depth(document)
-            answer = json.loads(document)
-        except ValueError as error:
-            raise self.unreadable(error) from error
-        if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
-            raise self.unreadable("it is not a JSON-RPC response")
-        if answer.get("error") is None:
-            return answer.get("result")
-        detail = answer["error"]
-        if not isinstance(detail, dict):
-            raise RpcError(None, self._private.hide_in(str(detail)))
-        code, message = detail.get("code"), str(detail.get("message") or "the node gives no reason")
-        message = self._private.hide_in(message)
-        raise RpcError(code if isinstance(code, int) else None, message, data=_revert_data(detail.get("data")))
+
+def _question(number: int, method: str, parameters: Sequence[Any]) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
 
 
 def quantity(value: Any) -> int:
@@ -207,6 +271,25 @@ def items(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"{_shown(value)} is not a list")
     return value
+
+
+def _result(answer: Any, private: PrivateUrl) -> Any:
+    """The result of a response.
+
+    Raises:
+        ValueError: it is not a response.
+        RpcError: it is an error.
+    """
+    if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
+        raise ValueError("it is not a JSON-RPC response")
+    if answer.get("error") is None:
+        return answer.get("result")
+    detail = answer["error"]
+    if not isinstance(detail, dict):
+        raise RpcError(None, private.hide_in(str(detail)))
+    code, message = detail.get("code"), str(detail.get("message") or "the node gives no reason")
+    data_of_revert = _revert_data(detail.get("data"))
+    raise RpcError(code if isinstance(code, int) else None, private.hide_in(message), data=data_of_revert)
 
 
 def _shown(value: Any) -> str:

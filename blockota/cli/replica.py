@@ -12,7 +12,7 @@ from blockota.cli.options import ProposalOptions, proposing_options, save_propos
 from blockota.cli.parameters import DURATION, VERSION
 from blockota.cli.session import Session, with_session
 from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
-from blockota.model.release import Version, show_time
+from blockota.model.release import Status, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -185,8 +185,10 @@ def _require_both(product: str | None, version: Version | None) -> None:
 
 
 def _with_releases(session: Session, agreements: Iterator[Agreement]) -> Iterator[tuple[Agreement, Release]]:
-    for agreement in agreements:
-        release = session.contract.release(agreement.product, agreement.version)
+    asked = list(agreements)
+    releases = session.contract.releases((one.product, one.version) for one in asked)
+    for agreement in asked:
+        release = releases.get((agreement.product, agreement.version))
         if release is not None:
             yield agreement, release
 
@@ -277,5 +279,9 @@ def _wanted(session: Session, product: str | None, *, version: Version | None, e
     elif product and version:
         yield from contract.replicas(product, version)
     else:
-        for name, number in dict.fromkeys((a.product, a.version) for a in contract.agreements()):
-            yield from contract.replicas(name, number)
+        head = session.chain.head()
+        serving = [one for one in contract.agreements(block=head.number) if one.serves(head.time)]
+        names = ((one.product, one.version) for one in serving)
+        releases = session.contract.releases(names, block=head.number)
+        active = {name for name, release in releases.items() if release.status is Status.ACTIVE}
+        yield from (one for one in serving if (one.product, one.version) in active)

@@ -47,6 +47,13 @@ class Agreement:
     status: AgreementStatus
     uri: str
 
+    def serves(self, time: int) -> bool:
+        """Whether it is accepted, announced and not expired at a time of the chain, in Unix seconds.
+
+        Its replica is listed by the contract if the release is not revoked either.
+        """
+        return self.status is AgreementStatus.ACCEPTED and bool(self.uri) and time < self.expires_at
+
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of an agreement, as in ``replica list --json`` and in chain views."""
         return {

@@ -102,8 +102,11 @@ WRONG_ANSWERS = {
 
 
 @pytest.mark.parametrize(("status", "body"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
-def test_a_server_that_is_not_a_node_is_reported(no_node: str, answers: Answers, status: int, body: bytes) -> None:
+def test_a_server_that_is_not_a_node_is_reported(
+    no_node: str, answers: Answers, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes
+) -> None:
     """Any other response gives an error with the address and a remedy."""
+    monkeypatch.setattr("blockota.chain.rpc.PAUSES", ())
     answers.status, answers.body = status, body
     with pytest.raises(ChainError, match=no_node) as refused:
         Chain(no_node)

@@ -93,7 +93,10 @@ def test_a_node_that_limits_the_range_is_asked_in_parts(anvil: Chain, paired: Bl
 
 
 @pytest.mark.parametrize("status", [200, 413, 429, 500])
-def test_a_node_without_events_is_reported(anvil: Chain, paired: BlockOTAContract, status: int) -> None:
+def test_a_node_without_events_is_reported(
+    anvil: Chain, paired: BlockOTAContract, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
     """A refusal of single blocks is an error."""
+    monkeypatch.setattr("blockota.chain.rpc.PAUSES", ())
     with stingy(anvil, span=0, status=status) as url, pytest.raises(ChainError, match=url):
         Chain(url).logs(paired.address, [])

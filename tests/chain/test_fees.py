@@ -18,7 +18,7 @@ from blockota.chain.transaction import GWEI, Fees, Market, SignedTransaction, gw
 from blockota.errors import ChainError, RefusedError, UsageError
 from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow, until
 from tests.conftest import Cast
-from tests.support.networks import fresh_anvil, post, rpc, stand_in
+from tests.support.networks import fresh_anvil, method_of, post, rpc, stand_in
 from tests.support.samples import SAFE
 
 __all__ = ["desk", "pool", "slow"]
@@ -89,7 +89,7 @@ def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> 
 
     def forged(*, history: bool) -> Callable[[bytes], tuple[int, bytes]]:
         def answer(body: bytes) -> tuple[int, bytes]:
-            reply, method, fortune = json.loads(post(anvil.url, body)), json.loads(body)["method"], hex(900_000 * GWEI)
+            reply, method, fortune = json.loads(post(anvil.url, body)), method_of(body), hex(900_000 * GWEI)
             if method == "eth_getBlockByNumber":
                 reply["result"]["baseFeePerGas"] = fortune
             if method == "eth_feeHistory" and history:

@@ -19,7 +19,7 @@ from blockota.chain.journal import Journal, SentTransaction
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
-from tests.support.networks import fresh_anvil, line_to, post, rpc, stand_in
+from tests.support.networks import fresh_anvil, line_to, method_of, post, rpc, stand_in
 from tests.support.samples import SAFE
 
 PATIENCE = 30.0
@@ -177,7 +177,7 @@ def test_a_mined_transaction_whose_receipt_lags_is_not_called_replaced(
     lagging = {"eth_getTransactionReceipt", *lagging}
 
     def answer(body: bytes) -> tuple[int, bytes]:
-        hidden = json.loads(body)["method"] in lagging
+        hidden = method_of(body) in lagging
         return 200, b'{"jsonrpc":"2.0","id":1,"result":null}' if hidden else post(desk.chain.url, body)
 
     with stand_in(answer) as url:
@@ -199,8 +199,8 @@ def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(de
     desk.mine()
 
     def answer(body: bytes) -> tuple[int, bytes]:
-        request = json.loads(body)
-        at_a_block = request["method"] == "eth_getTransactionCount" and request["params"][1].startswith("0x")
+        is_count = method_of(body) == "eth_getTransactionCount"
+        at_a_block = is_count and json.loads(body)["params"][1].startswith("0x")
         refusal = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"missing trie node"}}'
         return 200, refusal if at_a_block else post(desk.chain.url, body)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import Any
@@ -27,7 +27,7 @@ def answer_of(result: object = "0x539", **error: object) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, **outcome}).encode()
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 500, 503, 599])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 500, 503, 599])
 def test_an_http_status_is_named_and_no_secret_is(status: int) -> None:
     """Errors contain neither the path, which is a hosted node's API key, nor the password."""
     with stand_in(lambda _: (status, answer_of())) as url:
@@ -179,11 +179,92 @@ def test_bytes_of_another_number_are_refused() -> None:
         data("0x00ff", size=32)
 
 
+TEMPORARY = {
+    "too many requests": (429, b"slow down"),
+    "a limit": (200, answer_of(code=-32005, message="daily request count exceeded")),
+    "a lagging node": (200, answer_of(code=-32000, message="header not found")),
+}
+
+
+@pytest.mark.parametrize("name", TEMPORARY)
+def test_a_failure_for_a_moment_is_repeated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After growing pauses the request is sent again; the first good answer counts."""
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    answers = iter([TEMPORARY[name]] * 3 + [(200, answer_of())])
+    with stand_in(lambda _: next(answers)) as url:
+        assert Chain(url).chain_id == 1337
+    assert pauses == list(rpc.PAUSES[:3])
+
+
+@pytest.mark.parametrize("name", TEMPORARY)
+def test_a_failure_that_lasts_is_reported_as_such(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last pause the error says that the node cannot answer now, why, and how long it was asked."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    expected = r"cannot answer now: .*(429|daily request count|header not found).*, also after 8 s\. Wait"
+    with stand_in(lambda _: TEMPORARY[name]) as url, pytest.raises(ChainError, match=expected):
+        Chain(url)
+
+
+def test_a_search_in_too_many_blocks_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same code refuses a large range, which is divided instead."""
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits"))
+    refusal = answer_of(code=-32005, message="query returned more than 10000 results")
+    with stand_in(lambda _: (200, refusal)) as url, pytest.raises(RpcError, match="10000 results"):
+        RpcEndpoint(url).request("eth_getLogs")
+
+
+def batch_node(answer: Callable[[list[Any]], object], seen: list[int]) -> Callable[[bytes], tuple[int, bytes]]:
+    """A node that answers single requests by their parameter, and batches as told."""
+
+    def reply(body: bytes) -> tuple[int, bytes]:
+        request = json.loads(body)
+        seen.append(len(request) if isinstance(request, list) else 1)
+        found = answer(request) if isinstance(request, list) else single(request)
+        return 200, json.dumps(found).encode()
+
+    return reply
+
+
+def single(request: dict[str, Any]) -> dict[str, Any]:
+    """The parameter as the result."""
+    return {"jsonrpc": "2.0", "id": request["id"], "result": request["params"][0]}
+
+
+def test_many_calls_are_sent_in_few_requests() -> None:
+    """Answers in another order are assigned by their id."""
+    seen: list[int] = []
+    with stand_in(batch_node(lambda batch: [single(one) for one in reversed(batch)], seen)) as url:
+        assert RpcEndpoint(url).request_many("eth_call", [(number,) for number in range(120)]) == list(range(120))
+    assert seen == [50, 50, 20]
+
+
+def test_a_node_that_takes_no_batches_is_asked_one_by_one() -> None:
+    """The refusal is remembered."""
+    seen: list[int] = []
+    refusal = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batches are not supported"}}
+    with stand_in(batch_node(lambda _: refusal, seen)) as url:
+        endpoint = RpcEndpoint(url)
+        for _ in range(2):
+            assert endpoint.request_many("eth_call", [(number,) for number in range(3)]) == [0, 1, 2]
+    assert seen == [3, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda batch: batch[1:], lambda batch: [*batch[:-1], batch[0]]], ids=["one less", "twice"]
+)
+def test_a_batch_with_other_answers_is_refused(spoil: Callable[[list[Any]], list[Any]]) -> None:
+    """Every question needs its own answer."""
+    node = batch_node(lambda batch: [single(one) for one in spoil(batch)], [])
+    with stand_in(node) as url, pytest.raises(ChainError, match="a batch has other answers than questions"):
+        RpcEndpoint(url).request_many("eth_call", [(number,) for number in range(3)])
+
+
 def test_an_error_keeps_its_code() -> None:
     """The error's code is kept for the caller; a code that is not a number is ignored."""
-    answers = iter([answer_of(code=-32005, message="limit"), answer_of(code="x", message="")])
+    answers = iter([answer_of(code=-32010, message="limit"), answer_of(code="x", message="")])
     with stand_in(lambda _: (200, next(answers))) as url:
-        for code, message in ((-32005, "limit"), (None, "the node gives no reason")):
+        for code, message in ((-32010, "limit"), (None, "the node gives no reason")):
             with pytest.raises(RpcError, match=message) as refused:
                 RpcEndpoint(url).request("eth_chainId")
             assert refused.value.code == code

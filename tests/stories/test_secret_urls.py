@@ -93,6 +93,7 @@ def test_no_command_prints_a_secret_of_the_nodes_url(
 ) -> None:
     """Plain, as JSON, and with the traceback of --debug; the place of the node is named."""
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr("blockota.chain.rpc.PAUSES", ())
     with stand_in(ANSWERS[answer]) as url:
         place = url.removeprefix("http://")
         monkeypatch.setenv("BLOCKOTA_URL", f"http://n4me:p4ssword@{place}/v3/k3y-in-the-path?key=k3y-in-the-query")
