@@ -132,8 +132,20 @@ class AbiType:
                 values, used = decode_all(self.parts * count, data[_WORD:])
                 return values, _WORD + used
             case "bytes" | "string":
-                content, used = _content(data)
-                return _text(content) if self.name == "string" else content, used
+                size = _number(data)
+                used = _WORD + size + -size % _WORD
+                if used > len(data):
+                    raise DecodingError(f"a content of {size} bytes does not fit")
+                # Other padding would decode to the same value: two encodings of it would have different hashes.
+                if any(data[_WORD + size : used]):
+                    raise DecodingError("the padding is not zero")
+                content = bytes(data[_WORD : _WORD + size])
+                if self.name == "bytes":
+                    return content, used
+                try:
+                    return content.decode(), used
+                except UnicodeDecodeError as error:
+                    raise DecodingError("a text is not UTF-8") from error
         return self._decode_word(_word(data)), _WORD
 
     def _decode_word(self, word: bytes) -> Any:
@@ -392,24 +404,6 @@ def _word(data: memoryview) -> bytes:
 
 def _number(data: memoryview) -> int:
     return int.from_bytes(_word(data))
-
-
-def _content(data: memoryview) -> tuple[bytes, int]:
-    """The content of ``bytes`` or ``string``, and how many bytes its encoding has."""
-    size = _number(data)
-    used = _WORD + size + -size % _WORD
-    if used > len(data):
-        raise DecodingError(f"a content of {size} bytes does not fit")
-    if any(data[_WORD + size : used]):
-        raise DecodingError("the padding is not zero")
-    return bytes(data[_WORD : _WORD + size]), used
-
-
-def _text(content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise DecodingError("a text is not UTF-8") from error
 
 
 def _utf8(text: str) -> bytes:

@@ -88,19 +88,28 @@ class _Sections:
     def __init__(self, parts: Iterable[bytes], root: CID, *, allowed: int) -> None:
         self._root, self._allowed = root, allowed
         self._stream = _Stream(parts)
-        self._begun = False
         self._next: tuple[CID, int] | None = None
+        length = self._length() or 0
+        if length > _MAX_HEADER_SIZE:
+            raise self._refused(f"a header of {length} bytes is too large")
+        header = self._exactly(length)
+        if not (header.startswith(_HEADER_BEGIN) and header.endswith(_HEADER_END)):
+            raise self._refused("it does not begin with the header of a CARv1")
 
     def block(self, wanted: CID, earlier: Callable[[CID], bytes | None]) -> bytes:
         """The block of the next section if it is the wanted one, else the same block from `earlier`."""
-        following = self._peek()
-        if following and following[0] == wanted:
-            self._next = None
-            self._spend(following[1])
-            return self._exactly(following[1])
+        if self._next is None and (length := self._length()) is not None:
+            if not _CID_SIZE <= length <= _CID_SIZE + MAX_BLOCK_SIZE:
+                raise self._refused(f"a section of {length} bytes is shorter than a CID, or larger than any block")
+            self._next = CID.decode(self._exactly(_CID_SIZE)), length - _CID_SIZE
+        if self._next and self._next[0] == wanted:
+            size, self._next = self._next[1], None
+            self._spend(size)  # before it is read: a block above the limit is not loaded
+            return self._exactly(size)
+
         known = earlier(wanted)
         if known is None:
-            found = f"the stream has {following[0]}" if following else "the stream ends"
+            found = f"the stream has {self._next[0]}" if self._next else "the stream ends"
             raise self._refused(f"{found} where {wanted} comes next")
         self._spend(len(known))
         return known
@@ -108,24 +117,6 @@ class _Sections:
     def check_end(self) -> None:
         if self._next or self._stream.read(1):
             raise self._refused("it continues after the file's last block")
-
-    def _peek(self) -> tuple[CID, int] | None:
-        if not self._begun:
-            self._read_header()
-            self._begun = True
-        if self._next is None and (length := self._length()) is not None:
-            if not _CID_SIZE <= length <= _CID_SIZE + MAX_BLOCK_SIZE:
-                raise self._refused(f"a section of {length} bytes is shorter than a CID, or larger than any block")
-            self._next = CID.decode(self._exactly(_CID_SIZE)), length - _CID_SIZE
-        return self._next
-
-    def _read_header(self) -> None:
-        length = self._length() or 0
-        if length > _MAX_HEADER_SIZE:
-            raise self._refused(f"a header of {length} bytes is too large")
-        header = self._exactly(length)
-        if not (header.startswith(_HEADER_BEGIN) and header.endswith(_HEADER_END)):
-            raise self._refused("it does not begin with the header of a CARv1")
 
     def _length(self) -> int | None:
         """The next section's length; None at the stream's end."""
@@ -137,6 +128,7 @@ class _Sections:
             byte = self._exactly(1)
             number += byte
         value = sum((digit & 0x7F) << 7 * place for place, digit in enumerate(number))
+        # Padded with zeros, one length would have several encodings, and equal files different streams.
         if varint(value) != number:
             raise self._refused("a length is not in its shortest form, or too large")
         return value

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
@@ -130,14 +130,23 @@ def dag(stream: BinaryIO) -> Iterator[Block]:
 
     Memory use is one chunk and the links of one path through the tree, independent of the file's size.
     """
-    levels: list[list[DagLink]] = [[]]
+    levels: list[list[DagLink]] = [[]]  # the open links by height, leaves first
     # An empty file has one empty chunk.
     for chunk in chain([_read_chunk(stream)], iter(lambda: _read_chunk(stream), b"")):
         leaf = Block(CID.of(RAW, chunk), chunk)
         yield leaf
         levels[0].append(DagLink(leaf.cid, len(chunk), len(chunk)))
-        yield from _close_full_nodes(levels)
-    yield from _close_all(levels)
+        # A node is closed as soon as its links are complete, which may complete the one above it.
+        for height, links in enumerate(levels):
+            if len(links) < MAX_LINKS:
+                break
+            yield _close(levels, height)
+
+    # At the end every open node is closed; at the top, a single link is not wrapped: its block is the root.
+    for height, links in enumerate(levels):
+        is_top = height == len(levels) - 1
+        if links and not (is_top and len(links) == 1):
+            yield _close(levels, height)
 
 
 def cid_of(stream: BinaryIO) -> CID:
@@ -187,10 +196,18 @@ def read_links(block: Block) -> list[DagLink]:
     cid, data = block.cid, block.data
     if len(data) > _MAX_INNER_SIZE:
         raise _not_a_file(cid, f"an inner block of {len(data)} bytes is larger than the profile allows")
+    named, sizes = [], []
     try:
-        links = list(_parse_links(data))
+        for number, value in _fields(data):
+            if number == _NODE_LINK:
+                parts = dict(_fields(value))
+                named.append((CID.decode(parts[_LINK_HASH]), int.from_bytes(parts[_LINK_TOTAL_SIZE])))
+            else:
+                sizes = [int.from_bytes(size) for key, size in _fields(value) if key == _FILE_BLOCK_SIZE]
+        links = [DagLink(child, total, size) for (child, total), size in zip(named, sizes, strict=True)]
     except (LookupError, ValueError) as error:
         raise _not_a_file(cid, "its inner block cannot be read") from error
+    # What is encoded again is the same, or the block has a second form, with another address for the same file.
     if not 0 < len(links) <= MAX_LINKS or not all(link.file_size for link in links) or _encode_inner(links) != data:
         raise _not_a_file(cid, "its inner block is not in the profile's form")
     return links
@@ -233,22 +250,8 @@ def _read_chunk(stream: BinaryIO) -> bytes:
     return chunk
 
 
-def _close_full_nodes(levels: list[list[DagLink]]) -> Iterator[Block]:
-    """Yield the inner blocks whose links are complete; `levels` lists the open links by height, leaves first."""
-    for height, links in enumerate(levels):
-        if len(links) < MAX_LINKS:
-            return
-        yield from _close(levels, height)
-
-
-def _close_all(levels: list[list[DagLink]]) -> Iterator[Block]:
-    for height, links in enumerate(levels):
-        is_top = height == len(levels) - 1
-        if links and not (is_top and len(links) == 1):
-            yield from _close(levels, height)
-
-
-def _close(levels: list[list[DagLink]], height: int) -> Iterator[Block]:
+def _close(levels: list[list[DagLink]], height: int) -> Block:
+    """Make an inner block of the open links of one height, and link to it from the height above."""
     if height == len(levels) - 1:
         levels.append([])
     links, levels[height] = levels[height], []
@@ -256,7 +259,7 @@ def _close(levels: list[list[DagLink]], height: int) -> Iterator[Block]:
     block = Block(CID.of(DAG_PB, data), data)
     total = len(data) + sum(link.total_size for link in links)
     levels[height + 1].append(DagLink(block.cid, total, sum(link.file_size for link in links)))
-    yield block
+    return block
 
 
 def _encode_inner(links: list[DagLink]) -> bytes:
@@ -290,19 +293,6 @@ def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterat
         yield from _walk(child, fetch, depth=depth + 1)
 
 
-def _parse_links(data: bytes) -> Iterator[DagLink]:
-    named = []
-    sizes: Iterable[int] = ()
-    for number, value in _fields(data):
-        if number == _NODE_LINK:
-            parts = dict(_fields(value))
-            named.append((CID.decode(parts[_LINK_HASH]), int.from_bytes(parts[_LINK_TOTAL_SIZE], "big")))
-        else:
-            sizes = [int.from_bytes(size, "big") for key, size in _fields(value) if key == _FILE_BLOCK_SIZE]
-    for (cid, total), size in zip(named, sizes, strict=True):
-        yield DagLink(cid, total, size)
-
-
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield ⟨field number, value⟩ of a protobuf message; the value of a varint as 8 big-endian bytes."""
     position = 0
@@ -313,7 +303,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
             position += value
             yield tag >> 3, data[position - value : position]
         else:
-            yield tag >> 3, value.to_bytes(8, "big")
+            yield tag >> 3, value.to_bytes(8)
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
+from typing import Any
 
 from blockota.errors import ImageError
 
 MAGIC = b"\x7fELF"
 """The first four bytes of every ELF file."""
 
-_CLASS_32, _LITTLE_ENDIAN = 1, 1
+# Offsets of EI_CLASS and EI_DATA in the identification, the first 16 bytes.
+_CLASS_AT, _DATA_AT = 4, 5
 _TYPE_EXECUTABLE = 2
 _MACHINE_ARM = 40
 _SEGMENT_LOAD = 1
@@ -38,13 +39,6 @@ _MACHINES = {
 _REMEDY = "build the firmware with arm-none-eabi-gcc, and give its linked executable"
 
 
-class _Ident(IntEnum):
-    """Offsets in the identification, the first 16 bytes."""
-
-    CLASS = 4
-    DATA = 5
-
-
 @dataclass(frozen=True)
 class _Header:
     segments_at: int
@@ -52,21 +46,6 @@ class _Header:
     sections_at: int
     section_count: int
     size: int
-
-    @property
-    def tables(self) -> range:
-        """The file offsets of the header and the program header table, if the table follows the header."""
-        return range(self.size + self.segment_count * _SEGMENT.size)
-
-
-@dataclass(frozen=True)
-class _Segment:
-    offset: int
-    address: int
-    size: int
-
-    def without_start(self, count: int) -> _Segment:
-        return _Segment(self.offset + count, self.address + count, self.size - count)
 
 
 def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
@@ -81,82 +60,73 @@ def parse_elf(content: bytes) -> tuple[tuple[int, bytes], ...]:
     Raises:
         ImageError: the file is for another machine, not an executable, damaged, or has nothing to load.
     """
-    _check_identification(content)
-    try:
-        header = _parse_header(content)
-        segments = [_trim(content, header, segment=segment) for segment in _segments(content, header)]
-    except struct.error as error:
-        raise ImageError("the ELF file is damaged", why="one of its tables is truncated", remedy=_REMEDY) from error
-    if not segments:
+    header = _read_header(content)
+    pieces = []
+    for kind, offset, _, address, size, *_ in _rows(_SEGMENT, content, header.segments_at, header.segment_count):
+        # Bytes that are not in the file, such as .bss, are zeroed by the start-up code.
+        if kind != _SEGMENT_LOAD or not size:
+            continue
+        skipped = _count_header_bytes(content, header, range(offset, offset + size))
+        data = content[offset + skipped : offset + size]
+        if len(data) != size - skipped:
+            raise ImageError("the ELF file is damaged", why="a segment is truncated", remedy="fetch or build it again")
+        pieces.append((address + skipped, data))
+    if not pieces:
         raise ImageError("the ELF file has no loadable segment", why="it contains no program", remedy=_REMEDY)
-    return tuple((segment.address, _bytes_of(content, segment)) for segment in segments)
+    return tuple(pieces)
 
 
-def _check_identification(content: bytes) -> None:
+def _read_header(content: bytes) -> _Header:
+    # (1) The machine. The identification says how to read the field with its number.
     ident = content[:16].ljust(16, b"\0")
-    bits = {1: 32, 2: 64}.get(ident[_Ident.CLASS], 0)
-    order = {1: "little", 2: "big"}.get(ident[_Ident.DATA], "unknown")
+    bits, order = {1: 32, 2: 64}.get(ident[_CLASS_AT], 0), {1: "little", 2: "big"}.get(ident[_DATA_AT], "unknown")
     machine = int.from_bytes(content[18:20], "big" if order == "big" else "little")
-    if (ident[_Ident.CLASS], ident[_Ident.DATA], machine) != (_CLASS_32, _LITTLE_ENDIAN, _MACHINE_ARM):
+    if (bits, order, machine) != (32, "little", _MACHINE_ARM):
         name = _MACHINES.get(machine, "ARM" if machine == _MACHINE_ARM else f"machine {machine}")
         raise ImageError(
             "the ELF file is for another machine",
             why=f"it is for {name} with {bits} bits and {order}-endian, an STM32 is ARM, 32 bits, little-endian",
             remedy=_REMEDY,
         )
-
-
-def _parse_header(content: bytes) -> _Header:
-    fields = _HEADER.unpack_from(content)
+    # (2) The type. Only the addresses of an executable are final.
+    (fields,) = _rows(_HEADER, content, 0, 1)
     _, kind, _, _, _, segments_at, sections_at, _, size, segment_size, segment_count, section_size = fields[:12]
     if kind != _TYPE_EXECUTABLE:
         what = _TYPES.get(kind, f"of type {kind}")
         raise ImageError("the ELF file is not an executable", why=f"it is {what}", remedy=_REMEDY)
-    section_count = fields[12] if section_size == _SECTION.size else 0
+    # (3) The tables. Without a usable section table, a segment with the ELF header is refused.
     if segment_count and segment_size != _SEGMENT.size:
-        raise ImageError(
-            "the ELF file is damaged", why="its program header table has an unknown entry size", remedy=_REMEDY
-        )
+        why = "its program header table has an unknown entry size"
+        raise ImageError("the ELF file is damaged", why=why, remedy=_REMEDY)
+    section_count = fields[12] if section_size == _SECTION.size else 0
     return _Header(segments_at, segment_count, sections_at, section_count, size)
 
 
-def _segments(content: bytes, header: _Header) -> list[_Segment]:
-    rows = [
-        _SEGMENT.unpack_from(content, header.segments_at + number * _SEGMENT.size)
-        for number in range(header.segment_count)
-    ]
-    return [
-        _Segment(offset, physical, size)
-        for kind, offset, _, physical, size, *_ in rows
-        if kind == _SEGMENT_LOAD and size
-    ]
-
-
-def _trim(content: bytes, header: _Header, *, segment: _Segment) -> _Segment:
-    """Remove the ELF header from the start of a segment.
+def _count_header_bytes(content: bytes, header: _Header, segment: range) -> int:
+    """The number of bytes at the start of a segment, given by its file offsets, that belong to the ELF header.
 
     GNU ld maps the header into the first segment if the flash does not begin at a multiple of 64 KiB and `-n` was not
     given. objcopy omits these bytes, because no section has them.
     """
-    if segment.offset not in header.tables:
-        return segment
-    places = range(header.sections_at, header.sections_at + header.section_count * _SECTION.size, _SECTION.size)
-    starts = [
+    # The program header table follows the header.
+    if segment.start >= header.size + header.segment_count * _SEGMENT.size:
+        return 0
+    starts: list[int] = [
         offset
-        for _, kind, flags, _, offset, size, *_ in (_SECTION.unpack_from(content, place) for place in places)
-        if kind != _SECTION_NO_BITS and flags & _SECTION_ALLOCATED and size
-        and segment.offset <= offset < segment.offset + segment.size
-    ]  # fmt: skip
+        for _, kind, flags, _, offset, size, *_ in _rows(_SECTION, content, header.sections_at, header.section_count)
+        if kind != _SECTION_NO_BITS and flags & _SECTION_ALLOCATED and size and offset in segment
+    ]
     if not starts:
         raise ImageError(
-            "the ELF file would load its own header", why="no section states where the program begins",
+            "the ELF file would load its own header",
+            why="no section states where the program begins",
             remedy="link it with -n, or convert it with arm-none-eabi-objcopy -O ihex",
-        )  # fmt: skip
-    return segment.without_start(min(starts) - segment.offset)
+        )
+    return min(starts) - segment.start
 
 
-def _bytes_of(content: bytes, segment: _Segment) -> bytes:
-    data = content[segment.offset : segment.offset + segment.size]
-    if len(data) != segment.size:
-        raise ImageError("the ELF file is damaged", why="a segment is truncated", remedy="fetch or build it again")
-    return data
+def _rows(form: struct.Struct, content: bytes, start: int, count: int) -> list[tuple[Any, ...]]:
+    try:
+        return [form.unpack_from(content, start + number * form.size) for number in range(count)]
+    except struct.error as error:
+        raise ImageError("the ELF file is damaged", why="one of its tables is truncated", remedy=_REMEDY) from error

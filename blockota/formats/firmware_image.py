@@ -138,7 +138,15 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) 
     if not ordered:
         raise ImageError("the image is empty", why=f"the {what} file contains no data", remedy="build it again")
     for (address, data), (following, _) in pairwise(ordered):
-        _check_gap(address + len(data), following)
+        end = address + len(data)
+        if following < end:
+            raise ImageError("the image contradicts itself", why=f"two parts of it overlap at {following:#010x}")
+        if following - end > MAX_GAP:
+            raise ImageError(
+                "the image is in two places",
+                why=f"nothing is between {end:#010x} and {following:#010x}, more than {MAX_GAP:,} bytes",
+                remedy="build an image for each place, and flash them as two products",
+            )
     first, (last, tail) = ordered[0][0], ordered[-1]
 
     # The size is checked before memory is allocated for it.
@@ -152,17 +160,6 @@ def _assemble(pieces: Iterable[tuple[int, bytes]], what: Format, *, limit: int) 
     image = FirmwareImage(bytes(content), first, what)
     _check_address_space(image.span)
     return image
-
-
-def _check_gap(end: int, following: int) -> None:
-    if following < end:
-        raise ImageError("the image contradicts itself", why=f"two parts of it overlap at {following:#010x}")
-    if following - end > MAX_GAP:
-        raise ImageError(
-            "the image is in two places",
-            why=f"nothing is between {end:#010x} and {following:#010x}, more than {MAX_GAP:,} bytes",
-            remedy="build an image for each place, and flash them as two products",
-        )
 
 
 def _check_address_space(span: range) -> None:

@@ -7,7 +7,6 @@ makes the sum of all bytes a multiple of 256. Malformed and ambiguous records ar
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
 from enum import IntEnum
 
 from blockota.errors import ImageError
@@ -37,23 +36,6 @@ _SIZES = {
 _BASE_SHIFTS = {RecordType.EXTENDED_SEGMENT_ADDRESS: 4, RecordType.EXTENDED_LINEAR_ADDRESS: 16}
 
 
-@dataclass(frozen=True)
-class Record:
-    """One record of the file.
-
-    Attributes:
-        line: its line number from 1, for messages.
-        kind: its type.
-        offset: the low 16 bits of the data's address.
-        data: its data.
-    """
-
-    line: int
-    kind: RecordType
-    offset: int
-    data: bytes
-
-
 def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
     """Read the data of a HEX file, in the order of its records.
 
@@ -70,52 +52,47 @@ def parse_intel_hex(content: bytes) -> tuple[tuple[int, bytes], ...]:
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.rstrip():
             continue
-        record = _parse_record(number, line.rstrip())
+        kind, offset, data = _parse_record(number, line.rstrip())
         if ended:
-            raise _refused(record.line, "it follows the end record")
-        ended = record.kind is RecordType.END_OF_FILE
-        if record.kind in _BASE_SHIFTS:
-            base = int.from_bytes(record.data, "big") << _BASE_SHIFTS[record.kind]
-        elif record.kind is RecordType.DATA and record.data:
-            pieces.append((base + record.offset, record.data))
+            raise _refused(number, "it follows the end record")
+        ended = kind is RecordType.END_OF_FILE
+        if kind in _BASE_SHIFTS:
+            base = int.from_bytes(data) << _BASE_SHIFTS[kind]
+        elif kind is RecordType.DATA and data:
+            pieces.append((base + offset, data))
     if not ended:
         raise ImageError("the HEX file has no end record", why="it was truncated", remedy="fetch or build it again")
     return tuple(pieces)
 
 
-def _parse_record(line: int, text: bytes) -> Record:
-    data = _decode_line(line, text)
-    count, offset, code = data[0], int.from_bytes(data[1:3], "big"), data[3]
-    body = data[_HEADER_SIZE:-1]
-    if len(body) != count:
-        raise _refused(line, f"its count is {count} bytes of data, and it has {len(body)}")
-    if sum(data) % 256:
-        raise _refused(line, "its checksum is wrong")
-    if code not in set(RecordType):
-        raise _refused(line, f"there is no record type {code:02X}")
-    record = Record(line, RecordType(code), offset, body)
-    _check_shape(record)
-    return record
-
-
-def _decode_line(line: int, text: bytes) -> bytes:
+def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
+    """The type, the offset and the data of a record; its line number is for messages."""
     if not text.startswith(b":"):
         raise _refused(line, "it does not begin with a colon")
     try:
-        data = binascii.unhexlify(text[1:])
+        record = binascii.unhexlify(text[1:])
     except ValueError as error:
         raise _refused(line, "it is not a row of pairs of hexadecimal digits") from error
-    if len(data) <= _HEADER_SIZE:
+    if len(record) <= _HEADER_SIZE:
         raise _refused(line, "it is too short")
-    return data
 
+    count, offset, code = record[0], int.from_bytes(record[1:3]), record[3]
+    data = record[_HEADER_SIZE:-1]
+    if len(data) != count:
+        raise _refused(line, f"its count is {count} bytes of data, and it has {len(data)}")
+    if sum(record) % 256:
+        raise _refused(line, "its checksum is wrong")
+    if code not in set(RecordType):
+        raise _refused(line, f"there is no record type {code:02X}")
 
-def _check_shape(record: Record) -> None:
-    if record.kind is RecordType.DATA:
-        if record.offset + len(record.data) > _OFFSET_LIMIT:
-            raise _refused(record.line, "its data crosses a 64 KiB boundary")
-    elif len(record.data) != _SIZES[record.kind] or record.offset:
-        raise _refused(record.line, f"a record of type {record.kind:02X} has another length or offset")
+    kind = RecordType(code)
+    if kind is RecordType.DATA:
+        # Such data wrap inside a segment, but continue after a linear address: readers do not agree on it.
+        if offset + count > _OFFSET_LIMIT:
+            raise _refused(line, "its data crosses a 64 KiB boundary")
+    elif count != _SIZES[kind] or offset:
+        raise _refused(line, f"a record of type {kind:02X} has another length or offset")
+    return kind, offset, data
 
 
 def _refused(line: int, why: str) -> ImageError:

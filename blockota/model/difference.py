@@ -89,56 +89,41 @@ def compare(new: Placed, old: Placed, *, on_progress: Callable[[int], object] = 
         old: the image before it.
         on_progress: called with the number of bytes of flash that have been compared.
     """
-    touched, changes, done = _touched(new, old), _Changes(), 0
-    for start, end in _steps(touched):
-        changes.add(start, now=new.part(start, end), before=old.part(start, end))
-        done += end - start
-        on_progress(done)
+    touched = _touched(new, old)
+    changed_pages = changed_bytes = done = 0
+    first = last = None
+    for pages in touched:
+        end = pages.stop * PAGE_SIZE
+        for start in range(pages.start * PAGE_SIZE, end, _STEP):
+            stop = min(start + _STEP, end)
+            for page, differs in _differing_pages(start, new.part(start, stop), old.part(start, stop)):
+                changed_pages += 1
+                changed_bytes += PAGE_SIZE - differs.count(0)
+                if first is None:
+                    first = page + PAGE_SIZE - len(differs.lstrip(b"\0"))
+                last = page + len(differs.rstrip(b"\0")) - 1
+            done += stop - start
+            on_progress(done)
     return Difference(
         pages=sum(map(len, touched)),
-        changed_pages=changes.pages,
-        changed_bytes=changes.bytes,
-        first=changes.first,
-        last=changes.last,
+        changed_pages=changed_pages,
+        changed_bytes=changed_bytes,
+        first=first,
+        last=last,
         old_size=len(old.data),
         new_size=len(new.data),
     )
 
 
-class _Changes:
-    """Counts differences, in ascending order of addresses."""
-
-    def __init__(self) -> None:
-        self.pages = self.bytes = 0
-        self.first: int | None = None
-        self.last: int | None = None
-
-    def add(self, start: int, *, now: bytes, before: bytes) -> None:
-        """Count the differences in whole pages.
-
-        Args:
-            start: address of the first page.
-            now: contents of the pages with the new image.
-            before: contents with the old image.
-        """
-        if now == before:
-            return
-        for place in range(0, len(now), PAGE_SIZE):
-            page = slice(place, place + PAGE_SIZE)
-            if now[page] != before[page]:
-                self._add_page(start + place, _differing(now[page], before[page]))
-
-    def _add_page(self, start: int, differs: bytes) -> None:
-        self.pages += 1
-        self.bytes += PAGE_SIZE - differs.count(0)
-        if self.first is None:
-            self.first = start + PAGE_SIZE - len(differs.lstrip(b"\0"))
-        self.last = start + len(differs.rstrip(b"\0")) - 1
-
-
-def _differing(now: bytes, before: bytes) -> bytes:
-    """The exclusive or of two pages, by one large number: byte by byte, a large image would take seconds."""
-    return (int.from_bytes(now) ^ int.from_bytes(before)).to_bytes(len(now))
+def _differing_pages(start: int, now: bytes, before: bytes) -> Iterator[tuple[int, bytes]]:
+    """The address of each page that differs, and the exclusive or of its contents; `start` is that of the first."""
+    if now == before:
+        return
+    for place in range(0, len(now), PAGE_SIZE):
+        one, other = now[place : place + PAGE_SIZE], before[place : place + PAGE_SIZE]
+        if one != other:
+            # By one large number: byte by byte, a large image would take seconds.
+            yield start + place, (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(PAGE_SIZE)
 
 
 def _touched(new: Placed, old: Placed) -> tuple[range, ...]:
@@ -147,13 +132,6 @@ def _touched(new: Placed, old: Placed) -> tuple[range, ...]:
     if upper.start <= lower.stop:
         return (range(lower.start, max(lower.stop, upper.stop)),)
     return lower, upper
-
-
-def _steps(touched: tuple[range, ...]) -> Iterator[tuple[int, int]]:
-    for pages in touched:
-        end = pages.stop * PAGE_SIZE
-        for start in range(pages.start * PAGE_SIZE, end, _STEP):
-            yield start, min(start + _STEP, end)
 
 
 def _pages(image: Placed) -> range:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
 from blockota.errors import Action, ImageError, RefusedError
-from blockota.formats.cid import CID, RAW, dag
+from blockota.formats.cid import RAW, dag
 from blockota.model.manifest import Manifest
 from blockota.model.release import SINGLE_BLOCK_SIZE, Product, Region, Release, Status, Version, show_time
 
@@ -66,14 +66,21 @@ def draft_release(draft: Draft, product: Product) -> Release:
     Raises:
         RefusedError: the image is empty, or its notes or metadata cannot be published.
     """
-    size, sha256, root = _measure(draft)
-    if not size:
+    # The image is read once: it can be larger than memory.
+    size, digest, root = 0, hashlib.sha256(), None
+    with draft.open_image() as image:
+        for block in dag(image):
+            root = block.cid
+            if root.codec == RAW:
+                digest.update(block.data)
+                size += len(block.data)
+    if not size or root is None:
         raise RefusedError("the image is empty", why="it has 0 bytes", remedy="publish the built image")
     address = product.region.start if draft.load_address is None else draft.load_address
     release = Release(
         product=product.name,
         version=draft.version,
-        sha256=sha256,
+        sha256=digest.digest(),
         size=size,
         load_address=address,
         active_from=draft.active_from,
@@ -105,8 +112,13 @@ def check_kind(draft: Draft, release: Release) -> None:
     Raises:
         ImageError: the program cannot run, or the image cannot be configuration.
     """
+    if draft.configuration and release.load_address == BOOT_ADDRESS:
+        raise ImageError(
+            f"{release.product} {release.version} cannot be configuration",
+            why=f"the chip boots at 0x{BOOT_ADDRESS:08x}, so every bench requires a vector table there",
+            remedy="pair another product, with a separate region, for the configuration",
+        )
     if draft.configuration:
-        _require_place(release)
         return
     with draft.open_image() as image:
         start = image.read(_VECTOR_TABLE_START)
@@ -131,29 +143,6 @@ def check_time(draft: Draft, *, now: int) -> None:
             why=f"it is {show_time(draft.active_from)}, now it is {show_time(now)}",
             remedy="choose a later time, or none for an activation at once",
             action=Action.PUBLISH_AT_ONCE,
-        )
-
-
-def _measure(draft: Draft) -> tuple[int, bytes, CID]:
-    """Compute size, SHA-256 and content address of the image, which is read once."""
-    size, digest, root = 0, hashlib.sha256(), None
-    with draft.open_image() as image:
-        for block in dag(image):
-            root = block.cid
-            if root.codec == RAW:
-                digest.update(block.data)
-                size += len(block.data)
-    if root is None:
-        raise AssertionError("a DAG has at least one block")
-    return size, digest.digest(), root
-
-
-def _require_place(release: Release) -> None:
-    if release.load_address == BOOT_ADDRESS:
-        raise ImageError(
-            f"{release.product} {release.version} cannot be configuration",
-            why=f"the chip boots at 0x{BOOT_ADDRESS:08x}, so every bench requires a vector table there",
-            remedy="pair another product, with a separate region, for the configuration",
         )
 
 

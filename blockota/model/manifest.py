@@ -17,7 +17,7 @@ from typing import Any
 from blockota.errors import BlockOTAError, RefusedError
 from blockota.formats.cid import CHUNK_SIZE, CID, RAW
 from blockota.model.release import Release, Version, product_key
-from blockota.strict_json import load_object
+from blockota.strict_json import digest, load, mapping, text
 
 MAX_SIZE = CHUNK_SIZE
 """Maximum size of a manifest in bytes: it must be a single block."""
@@ -27,7 +27,6 @@ MAX_ENTRIES, MAX_VALUE_LENGTH = 64, 1024
 """Maximum number of metadata entries, and of characters in a value."""
 _FORMAT = "blockota-manifest-1"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TAB_WIDTH = 4
 
 
@@ -64,7 +63,14 @@ class Manifest:
         if len(self.metadata) > MAX_ENTRIES:
             raise _unusable("there is too much metadata", f"{len(self.metadata)} entries, {MAX_ENTRIES} are allowed")
         for key, value in self.metadata:
-            _require_entry(key, value)
+            if not _KEY.fullmatch(key):
+                why = "a key has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
+                raise _unusable(f"{key[:80]!a} cannot be a key of the metadata", why)
+            if len(value) > MAX_VALUE_LENGTH:
+                why = f"it has {len(value)} characters, at most {MAX_VALUE_LENGTH} are allowed"
+                raise _unusable(f"the metadata {key} is too long", why)
+            _require_printable(f"the metadata {key}", value)
+        # One order, so that equal manifests have one content address.
         keys = [key for key, _ in self.metadata]
         if keys != sorted(set(keys)):
             raise _unusable("the metadata is ambiguous", "a key is repeated, or the keys are not in order")
@@ -97,12 +103,15 @@ class Manifest:
         if len(raw) > MAX_SIZE:
             raise _unreadable(f"it has {len(raw)} bytes, at most {MAX_SIZE} are allowed")
         try:
-            fields = load_object(raw)
+            fields = load(raw, form=_FORMAT)
             manifest = _from_fields(fields)
         except BlockOTAError as error:
             raise _unreadable(f"{error.what}, {error.why}" if error.why else error.what) from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise _unreadable(f"{_fault(error)}") from error
+        except KeyError as error:
+            raise _unreadable(f"its field {error} is missing") from error
+        except (TypeError, ValueError) as error:
+            raise _unreadable(f"it is not a manifest ({error})") from error
+        # What is written again is the same, or there are fields that this version does not show.
         if json.loads(manifest.to_json()) != fields:
             raise _unreadable("it has fields that do not belong there")
         return manifest
@@ -129,10 +138,10 @@ def notes_from(raw: bytes) -> str:
         RefusedError: the file is not UTF-8.
     """
     try:
-        text = raw.decode("utf-8-sig")
+        notes = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _unusable("the notes cannot be read", f"byte {error.start} is not UTF-8") from error
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = notes.replace("\r\n", "\n").split("\n")
     return "\n".join(line.expandtabs(_TAB_WIDTH).rstrip(" ") for line in lines).strip("\n")
 
 
@@ -141,46 +150,23 @@ def metadata_from(entries: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], 
     return tuple(sorted(entries))
 
 
-def _from_fields(fields: Any) -> Manifest:
-    if not isinstance(fields, dict) or fields.get("format") != _FORMAT:
-        raise ValueError(f"its format is not {_FORMAT}")
-    sha256, metadata = _text(fields, "sha256"), fields["metadata"]
-    if not _SHA256.fullmatch(sha256):
-        raise ValueError("sha256 is not 64 hex digits")
-    if type(fields["size"]) is not int or not 0 < fields["size"] < 1 << 32:
+def _from_fields(fields: dict[str, Any]) -> Manifest:
+    size, metadata = fields["size"], mapping(fields, "metadata")
+    if type(size) is not int or not 0 < size < 1 << 32:
         raise ValueError("size is not a number of bytes")
-    if not isinstance(metadata, dict):
-        raise TypeError("metadata is not an object")
-    product_key(_text(fields, "product"))
+    product_key(text(fields, "product"))
     return Manifest(
-        product=_text(fields, "product"),
-        version=Version.parse(_text(fields, "version")),
-        sha256=bytes.fromhex(sha256),
-        size=fields["size"],
-        notes=_text(fields, "notes"),
-        metadata=metadata_from((key, _text(metadata, key)) for key in metadata),
+        product=text(fields, "product"),
+        version=Version.parse(text(fields, "version")),
+        sha256=digest(fields, "sha256", prefix=""),
+        size=size,
+        notes=text(fields, "notes"),
+        metadata=metadata_from((key, text(metadata, key)) for key in metadata),
     )
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields[name]
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is not a text")
-    return value
-
-
-def _require_entry(key: str, value: str) -> None:
-    if not _KEY.fullmatch(key):
-        why = "a key has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
-        raise _unusable(f"{key[:80]!a} cannot be a key of the metadata", why)
-    if len(value) > MAX_VALUE_LENGTH:
-        why = f"it has {len(value)} characters, at most {MAX_VALUE_LENGTH} are allowed"
-        raise _unusable(f"the metadata {key} is too long", why)
-    _require_printable(f"the metadata {key}", value)
-
-
-def _require_printable(where: str, text: str) -> None:
-    odd = next((letter for letter in text if not letter.isprintable()), None)
+def _require_printable(where: str, line: str) -> None:
+    odd = next((letter for letter in line if not letter.isprintable()), None)
     if odd is not None:
         name = unicodedata.name(odd, "a control character")
         raise _unusable(f"{where} cannot be shown safely", f"it has U+{ord(odd):04X} ({name})")
@@ -192,7 +178,3 @@ def _unusable(what: str, why: str) -> RefusedError:
 
 def _unreadable(why: str) -> RefusedError:
     return RefusedError("the manifest cannot be read", why=why, remedy="do not use it; report it to the vendor")
-
-
-def _fault(error: Exception) -> str:
-    return f"its field {error} is missing" if isinstance(error, KeyError) else f"it is not a manifest ({error})"

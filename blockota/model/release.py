@@ -211,7 +211,12 @@ class Release:
         Raises:
             KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
         """
-        sha256, cid = digest(fields, "sha256", prefix=""), _read_cid(fields)
+        sha256 = digest(fields, "sha256", prefix="")
+        try:
+            cid = CID.parse(text(fields, "cid"))
+        except BlockOTAError as error:
+            raise ValueError(f"cid is {fields['cid']!r:.60}, which is not a content address") from error
+        # A raw block is the whole image. The root of a DAG is another digest, which only the image itself can confirm.
         if cid.codec == RAW and cid.digest != sha256:
             raise ValueError("cid is not the content address of sha256")
         return cls(
@@ -296,13 +301,6 @@ def read_status(kind: type[_Member], fields: Mapping[str, Any]) -> _Member:
 
 def _read_optional_version(fields: Mapping[str, Any], name: str) -> Version | None:
     return None if fields[name] is None else read_version(fields, name)
-
-
-def _read_cid(fields: Mapping[str, Any]) -> CID:
-    try:
-        return CID.parse(text(fields, "cid"))
-    except BlockOTAError as error:
-        raise ValueError(f"cid is {fields['cid']!r:.60}, which is not a content address") from error
 
 
 def _no_version(text: str, why: str) -> UsageError:
