@@ -101,22 +101,29 @@ class Market:
                 why=f"its {name} is {gwei(self.least)} gwei, your max_fee_gwei is {gwei(ceiling)}",
                 remedy=_WAIT_OR_PAY,
             )
-        most = max(_LOW_BASE_FEE, _BASE_FEE_FACTOR * self.usual_price)
-        if ceiling is None and self.least > most:
-            raise RefusedError(
-                "the chain asks for an unusual price, nothing was sent",
-                why=f"its {name} is {gwei(self.least)} gwei, the median of the last blocks is "
-                f"{gwei(self.usual_price)}, and without max_fee_gwei at most {gwei(most)} are paid",
-                remedy="compare with another node, and set max_fee_gwei in blockota.toml (or BLOCKOTA_MAX_FEE_GWEI) if "
-                "the price is right",
-            )
+        if ceiling is None:
+            self._require_usual(name)
         if self.base_fee is None:
             return Fees(self.tip, None)
-        tip = self.tip if ceiling is not None else min(self.tip, self._highest_tip)
         # A full block raises the base fee by an eighth, so twice the base fee lasts for six of them.
-        wanted = 2 * self.base_fee + tip
+        wanted = 2 * self.base_fee + self.tip
         limit = wanted if ceiling is None else min(wanted, ceiling)
-        return Fees(limit, min(tip, limit))
+        return Fees(limit, min(self.tip, limit))
+
+    def _require_usual(self, name: str) -> None:
+        """Refuse a price that the last blocks did not have, without a limit of the user's."""
+        asked = [(name, self.least, self.usual_price, max(_LOW_BASE_FEE, _BASE_FEE_FACTOR * self.usual_price))]
+        if self.base_fee is not None:
+            asked.append(("tip", self.tip, self.usual_tip, self._highest_tip))
+        for what, price, usual, most in asked:
+            if price > most:
+                raise RefusedError(
+                    "the chain asks for an unusual price, nothing was sent",
+                    why=f"its {what} is {gwei(price)} gwei, the median of the last blocks is {gwei(usual)}, and "
+                    f"without max_fee_gwei at most {gwei(most)} are paid",
+                    remedy="compare with another node, and set max_fee_gwei in blockota.toml (or "
+                    "BLOCKOTA_MAX_FEE_GWEI) if the price is right",
+                )
 
     def outbid(self, before: Fees, *, ceiling: int | None) -> Fees:
         """The fees to offer in place of those that were too low.
