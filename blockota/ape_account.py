@@ -9,9 +9,10 @@ signature of exactly what was requested, by the named account. The recovery id i
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn, cast
 
 import ape
@@ -88,8 +89,7 @@ class ApeAccount(BaseAccount):
         for v in (_FIRST_V, _FIRST_V + 1):
             with suppress(Exception):  # eth-keys raises many kinds for numbers that are not a signature
                 if Account.recover_message(signable_message, vrs=(v, r, s)) == self.address:
-                    signature = r.to_bytes(_WORD, "big") + s.to_bytes(_WORD, "big") + bytes([v])
-                    return SignedMessage(HexBytes(digest), r, s, v, HexBytes(signature))
+                    return SignedMessage(HexBytes(digest), r, s, v, HexBytes(_word(r) + _word(s) + bytes([v])))
         raise self._unusable()
 
     def sign_transaction(self, transaction_dict: TransactionDictType) -> SignedTransaction:
@@ -102,9 +102,12 @@ class ApeAccount(BaseAccount):
         wanted, copy = _transaction(transaction_dict), _transaction(transaction_dict)
         answer = self._asked(lambda: self.signer.sign_transaction(copy))
         r, s = self._numbers(getattr(answer, "signature", None))
-        for v in _recovery_ids(wanted):
+        # v is the parity (EIP-1559), or the parity and the chain (EIP-155).
+        is_legacy = isinstance(wanted, StaticFeeTransaction)
+        first = _FIRST_EIP155_V + 2 * (wanted.chain_id or 0) if is_legacy else 0
+        for v in (first, first + 1):
             with suppress(Exception):  # Ape refuses another account's signature here, eth-keys an invalid one
-                wanted.signature = _signature(v, r, s=s)
+                wanted.signature = TransactionSignature(v=v, r=_word(r), s=_word(s))
                 raw = HexBytes(wanted.serialize_transaction())
                 if Account.recover_transaction(raw) == self.address:
                     return SignedTransaction(raw, HexBytes(keccak(raw)), r, s, v)
@@ -159,7 +162,8 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
     """
     try:
         with redirect_stdout(sys.stderr):
-            found = next((account for account in _accounts() if account.alias == alias), None)
+            accounts = chain.from_iterable(container.accounts for container in ape.accounts.containers.values())
+            found = next((account for account in accounts if account.alias == alias), None)
             address = None if found is None else to_checksum_address(found.address)
     except Exception as error:
         raise UsageError(
@@ -179,26 +183,14 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
     return ApeAccount(alias, address, found, note)
 
 
-def _accounts() -> Iterator[AccountAPI]:
-    for container in ape.accounts.containers.values():
-        yield from container.accounts
-
-
 def _transaction(fields: Mapping[str, Any]) -> TransactionAPI:
     kind = _StaticFeeTransaction if "gasPrice" in fields else _DynamicFeeTransaction
     made: TransactionAPI = kind.model_validate(dict(fields))
     return made
 
 
-def _recovery_ids(transaction: TransactionAPI) -> tuple[int, int]:
-    """The two values that ``v`` may have: the parity (EIP-1559), or the parity and the chain (EIP-155)."""
-    is_static = isinstance(transaction, StaticFeeTransaction)
-    first = _FIRST_EIP155_V + 2 * (transaction.chain_id or 0) if is_static else 0
-    return first, first + 1
-
-
-def _signature(v: int, r: int, *, s: int) -> TransactionSignature:
-    return TransactionSignature(v=v, r=HexBytes(r.to_bytes(_WORD, "big")), s=HexBytes(s.to_bytes(_WORD, "big")))
+def _word(number: int) -> HexBytes:
+    return HexBytes(number.to_bytes(_WORD, "big"))
 
 
 def _cause(error: Exception) -> str:

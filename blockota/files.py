@@ -127,6 +127,23 @@ def write_all(files: Mapping[Path, bytes]) -> None:
         raise
 
 
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it, if they do not exist, and return it.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {folder} cannot be made",
+            why=error.strerror or str(error),
+            remedy="run the command in a writable folder",
+        ) from error
+    return folder
+
+
 def refuse_overwriting(output: Path, companion: Path | None, *, force: bool) -> None:
     """Refuse to overwrite files unless `force` is set, and refuse one name for two files.
 

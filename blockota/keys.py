@@ -143,7 +143,14 @@ def _ape_key(alias: str, ask_password: Callable[[str], str], *, note: Callable[[
 
 
 def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Callable[[str], None]) -> LocalAccount:
-    keystore = _read_keystore(path)
+    content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
+    try:
+        check_depth(content.decode())
+        keystore: dict[str, Any] = json.loads(content)
+        keystore["crypto" if "crypto" in keystore else "Crypto"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _not_a_keystore(path) from error
+
     if path.stat().st_mode & _OTHERS:
         note(f"Other users of this computer may read {path}. To prevent this, run `chmod 600 {path}`.")
     password = ask_password(f"Password of {path.name}: ")
@@ -155,30 +162,16 @@ def _keystore_key(path: Path, ask_password: Callable[[str], str], *, note: Calla
         if "MAC mismatch" in str(error):
             raise RefusedError("the key cannot be opened", why=f"this is not the password of {path.name}") from error
         raise _not_a_keystore(path) from error
-    _check_address(path, account, named=named)
-    return account
 
-
-def _read_keystore(path: Path) -> dict[str, Any]:
-    content = read_input(path, limit=_MAX_KEYSTORE_SIZE)
-    try:
-        check_depth(content.decode())
-        keystore: dict[str, Any] = json.loads(content)
-        keystore["crypto" if "crypto" in keystore else "Crypto"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _not_a_keystore(path) from error
-    return keystore
-
-
-def _not_a_keystore(path: Path) -> UsageError:
-    return UsageError(f"{path} is not a keystore", why="Web3 Secret Storage version 3 is required")
-
-
-def _check_address(path: Path, account: LocalAccount, *, named: object) -> None:
-    """Compare with the address in the keystore, if it has one: the MAC does not cover the cipher's parameters."""
+    # The MAC does not cover the cipher's parameters, so a damaged keystore can decrypt to another key.
     if isinstance(named, str) and named.lower().removeprefix("0x") != account.address.lower().removeprefix("0x"):
         raise RefusedError(
             f"{path.name} is damaged",
             why=f"it contains the key of {account.address}, but names {named}",
             remedy="restore it from a copy",
         )
+    return account
+
+
+def _not_a_keystore(path: Path) -> UsageError:
+    return UsageError(f"{path} is not a keystore", why="Web3 Secret Storage version 3 is required")

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from blockota.errors import Action, UsageError
-from blockota.files import home_path, read_input, write_result
+from blockota.files import home_path, make_folder, read_input, write_result
 from blockota.strict_json import check_depth
 
 FILE_NAME = "blockota.toml"
+_DEFAULT_STORE = "file:.blockota/store"
 LOCAL_URL = "http://127.0.0.1:8545"
 LOCAL_CHAIN_ID = 1337
 DEFAULT_CONFIRMATIONS = 12
@@ -104,6 +105,13 @@ class Deployment:
     threshold: int
     block_number: int
 
+    def __post_init__(self) -> None:
+        """Refuse values of other types, which a file can contain."""
+        numbers = (self.chain_id, self.threshold, self.block_number)
+        words = (self.contract, self.replication, self.safe, *self.owners)
+        if not all(type(one) is int for one in numbers) or not all(isinstance(one, str) for one in words):
+            raise TypeError("a field has the wrong type")
+
     @staticmethod
     def path(folder: Path, chain_id: int) -> Path:
         """The path of a chain's file, ``deployments/<chain id>.json``."""
@@ -120,7 +128,6 @@ class Deployment:
             document = read_input(path, limit=_MAX_FILE_SIZE).decode()
             check_depth(document)
             deployment = cls(**json.loads(document))
-            _check_types(deployment)
         except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{path} cannot be read",
@@ -137,10 +144,7 @@ class Deployment:
             UsageError: the folder cannot be written.
         """
         path = self.path(folder, self.chain_id)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{path.parent} cannot be made", why=error.strerror or str(error)) from error
+        make_folder(path.parent)
         write_result(path, (json.dumps(asdict(self), indent=2) + "\n").encode())
         return path
 
@@ -161,7 +165,16 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     file = _read(path) if named or path.exists() else {}
     name = network or environment.get("BLOCKOTA_NETWORK") or _text(file, "network", default="local")
     section = _section(file, name)
-    chain_id = _number(environment, "BLOCKOTA_CHAIN_ID", default=section.get("chain_id", LOCAL_CHAIN_ID))
+
+    def number(key: str, default: object) -> int:
+        variable = f"BLOCKOTA_{key.upper()}"
+        value = environment.get(variable) or section.get(key, default)
+        digits = str(value) if type(value) in (int, str) else ""
+        if digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS:
+            return int(digits)
+        raise UsageError(f"the setting {key} (or {variable}) cannot be used", why=f"{value!r} is not a whole number")
+
+    chain_id = number("chain_id", LOCAL_CHAIN_ID)
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
     is_named = "BLOCKOTA_CONTRACT" in environment or "contract" in section
@@ -169,10 +182,14 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     created = None if is_named else _deployed(path.parent, chain_id, key="block_number")
 
     def address(key: str) -> str | None:
-        value = (
-            environment.get(f"BLOCKOTA_{key.upper()}") or section.get(key) or _deployed(path.parent, chain_id, key=key)
+        variable = f"BLOCKOTA_{key.upper()}"
+        value = environment.get(variable) or section.get(key) or _deployed(path.parent, chain_id, key=key)
+        if value is None or (isinstance(value, str) and _ADDRESS.fullmatch(value)):
+            return value
+        raise UsageError(
+            f"the setting {key} (or {variable}) cannot be used",
+            why=f"{value!r} is not an address, which has 0x and 40 hexadecimal digits",
         )
-        return _address(key, value)
 
     return Settings(
         network=name,
@@ -180,18 +197,12 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
         chain_id=chain_id,
         contract=address("contract"),
         replication=address("replication"),
-        confirmations=_number(
-            environment, "BLOCKOTA_CONFIRMATIONS", default=section.get("confirmations", default_depth)
-        ),
-        store=environment.get("BLOCKOTA_STORE") or _store(file, path.parent),
+        confirmations=number("confirmations", default_depth),
+        store=environment.get("BLOCKOTA_STORE") or _beside(_text(file, "store", default=_DEFAULT_STORE), path.parent),
         max_fee=_amount("max_fee_gwei", environment, section, unit="gwei", decimals=_GWEI_DECIMALS),
         max_cost=MAX_COST if cost is None else cost,
         transactions=path.parent / STATE_FOLDER / "transactions",
-        first_block=_number(
-            environment,
-            "BLOCKOTA_FIRST_BLOCK",
-            default=section.get("first_block", created or 0),
-        ),
+        first_block=number("first_block", created or 0),
         safe=address("safe") if not is_named or "safe" in section else None,
         vendor_sources=_urls(environment, "vendor_sources", found=file | section),
         gateways=_urls(environment, "gateways", found=file | section),
@@ -245,7 +256,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
 def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
     value = section.get(key, default)
     if not isinstance(value, str):
-        raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is not a text")
+        raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is not text")
     return value
 
 
@@ -285,15 +296,6 @@ def _not_a_reference(where: str, shape: str) -> UsageError:
     )
 
 
-def _number(environment: Mapping[str, str], variable: str, *, default: Any) -> int:
-    value = environment.get(variable) or default
-    digits = str(value) if type(value) in (int, str) else ""
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS):
-        name = variable.removeprefix("BLOCKOTA_").lower()
-        raise UsageError(f"the setting {name} (or {variable}) cannot be used", why=f"{value!r} is not a whole number")
-    return int(digits)
-
-
 def _amount(
     key: str, environment: Mapping[str, str], section: Mapping[str, Any], *, unit: str, decimals: int
 ) -> int | None:
@@ -313,21 +315,6 @@ def _amount(
     )
 
 
-def _address(key: str, value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, str) and _ADDRESS.fullmatch(value):
-        return value
-    raise UsageError(
-        f"the setting {key} (or BLOCKOTA_{key.upper()}) cannot be used",
-        why=f"{value!r} is not an address, which has 0x and 40 hexadecimal digits",
-    )
-
-
-def _store(file: dict[str, Any], folder: Path) -> str:
-    return _beside(_text(file, "store", default="file:.blockota/store"), folder)
-
-
 def _beside(url: str, folder: Path) -> str:
     """A URL or reference in which a relative ``file:`` path is relative to the settings' folder."""
     kind, _, rest = url.partition(":")
@@ -337,10 +324,3 @@ def _beside(url: str, folder: Path) -> str:
 def _deployed(folder: Path, chain_id: int, *, key: str) -> object:
     path = Deployment.path(folder, chain_id)
     return getattr(Deployment.read(path), key) if path.exists() else None
-
-
-def _check_types(deployment: Deployment) -> None:
-    numbers = (deployment.chain_id, deployment.threshold, deployment.block_number)
-    addresses = (deployment.contract, deployment.replication, deployment.safe, *deployment.owners)
-    if not all(type(number) is int for number in numbers) or not all(isinstance(word, str) for word in addresses):
-        raise TypeError("a field has the wrong type")

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from blockota.cli.board_changes import erase, protect, unprotect
-from blockota.cli.boards import BENCH_LOG, connected, line_options, page_runs, with_session_offline
+from blockota.cli.boards import BENCH_LOG, connected, line_options, named_pages
 from blockota.cli.display import progress_bar
 from blockota.cli.parameters import NUMBER
 from blockota.cli.remedies import remedy_of
-from blockota.cli.session import Session
-from blockota.errors import BlockOTAError, BoardError, RefusedError, UsageError
+from blockota.cli.session import Session, VerbGroup, with_session_offline
+from blockota.errors import BoardError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
-
-if TYPE_CHECKING:
-    from firmware_host.bench.doctor import Finding
-    from firmware_host.bench.log import Line
-    from firmware_host.bootloader.chips import Chip
-    from firmware_host.bootloader.client import Bootloader
-    from firmware_host.bootloader.entry import BoardLine
-    from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.bootloader.an3155 import Command
+from firmware_host.bootloader.chips import Chip
+from firmware_host.bootloader.entry import BoardLine
+from firmware_host.flashing.erasure import flash_of
+from firmware_host.flashing.plan import chunks
 
 _KIB = 1024
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def board() -> None:
-    """One STM32 on a serial line: identify, read, erase, protect, diagnose."""
-
-
-for _command in (erase, protect, unprotect):
-    board.add_command(_command)
+    """Work on one STM32 that is connected to a serial line; `blockota flash` writes releases."""
 
 
 @board.command()
@@ -44,21 +37,33 @@ for _command in (erase, protect, unprotect):
 def identify(session: Session, /, line: BoardLine) -> None:
     """Identify a board; nothing on it is changed.
 
-    Set BOOT0 to 1 and reset the board first, or name with --wiring the lines that do it.
+    First set BOOT0 to 1 and reset the board by hand, or pass --wiring if the port's control lines do this.
 
     \b
     Example:  blockota board identify --port /dev/ttyUSB0
     """
     with connected(session, line) as (bootloader, identity):
-        fields = _identity_fields(bootloader, identity)
+        known = {int(command): command.title for command in Command}
+        fields = {
+            "port": bootloader.link.name,
+            "baud": bootloader.link.baud,
+            "productId": identity.product_id,
+            "chip": identity.chip.name if identity.chip else None,
+            "bootloader": identity.bootloader_version,
+            "flashSize": identity.flash_size,
+            "uniqueId": identity.unique_id,
+            "readoutProtected": identity.readout_protected,
+            "writeProtectedPages": identity.write_protected_pages,
+            "commands": [known.get(code, f"{code:#04x}") for code in sorted(bootloader.capabilities.commands)],
+        }
     session.result(fields, lambda: session.fields(_identity_rows(fields)))
 
 
 @board.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
-@click.option("--address", type=NUMBER, help="Of the first byte; by default the start of the flash.")
-@click.option("--length", type=NUMBER, help="In bytes; by default up to the end of that memory.")
-@click.option("--force", is_flag=True, help="Replace the file.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("--address", type=NUMBER, help="First address; the start of the flash by default.")
+@click.option("--length", type=NUMBER, help="Bytes to read; up to the end of that memory by default.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @line_options
 @with_session_offline
 def read(
@@ -79,11 +84,6 @@ def read(
     Example:  blockota board read -o flash.bin --port /dev/ttyUSB0
               blockota board read -o options.bin --address 0x1ffff800 --port /dev/ttyUSB0
     """
-    import hashlib
-
-    from firmware_host.flashing.erasure import flash_of
-    from firmware_host.flashing.plan import chunks
-
     refuse_overwriting(output, None, force=force)
     with connected(session, line) as (bootloader, identity):
         span = _span(*flash_of(identity), first=address, length=length)
@@ -116,17 +116,35 @@ def doctor(session: Session, /, line: BoardLine) -> None:
 
     session.note("Examining the line; this takes some seconds, half a minute if nothing answers.")
     found = findings(observe(line))
-    error = _hindrance(line, found)
+    worst = next((finding for finding in found if finding.hinders), None)
     fields = {
         "port": line.url,
-        "canBeFlashed": error is None,
-        "findings": [_finding_fields(finding) for finding in found],
+        "canBeFlashed": worst is None,
+        "findings": [
+            {"about": one.about, "hinders": one.hinders, "what": one.what, "remedy": remedy_of(one)} for one in found
+        ],
     }
-    if error:
+
+    def show() -> None:
+        for finding in found:
+            remedy = remedy_of(finding)
+            text = f"{finding.what}. {remedy[:1].upper()}{remedy[1:]}".rstrip(". ") + "."
+            if not (finding.hinders or remedy):
+                session.done(text)
+            elif finding is not worst:  # the first that hinders is printed as the command's error
+                click.echo(f"! {text}")
+
+    if worst is None or not session.as_json:
+        session.result(fields, show)
+    if worst:
+        error = BoardError(
+            f"the board on {line.url} cannot be flashed over this line",
+            why=worst.what,
+            remedy=worst.remedy,
+            action=worst.action,
+            values=worst.values,
+        )
         session.result_of_failure(error, fields)
-    if not error or not session.as_json:
-        session.result(fields, lambda: _show_findings(session, found))
-    if error:
         raise error
 
 
@@ -136,8 +154,8 @@ def doctor(session: Session, /, line: BoardLine) -> None:
 def simulate(session: Session, /, options: tuple[str, ...]) -> None:
     """Serve a simulated board until Ctrl-C, and print its URL for --port.
 
-    It is what `python -m firmware_host.simulator` serves, with all OPTIONS of that command, which are listed by
-    `blockota board simulate -- --help`: chips, faults, control lines, the time that things take.
+    OPTIONS are those of `python -m firmware_host.simulator`: chips, faults, control lines and delays.
+    `blockota board simulate -- --help` lists them.
 
     \b
     Example:  blockota board simulate --tcp 3115 --flash board.flash
@@ -155,14 +173,14 @@ def simulate(session: Session, /, options: tuple[str, ...]) -> None:
 
 
 @board.command()
-@click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True)
-@click.option("--board", "wanted", metavar="ID", help="Only this board's lines; the end of its unique id.")
+@click.option("--log", "path", type=click.Path(path_type=Path), default=BENCH_LOG, show_default=True, help="Bench log.")
+@click.option("--board", "wanted", metavar="ID", help="Show only the board whose unique id ends with this.")
 @with_session_offline
 def log(session: Session, /, path: Path, wanted: str | None) -> None:
     """Show the bench log, and prove that no line was removed, changed or inserted.
 
-    A log that was replaced as a whole shows only in the number and the hash of a line: compare the last line with the
-    ones that were printed when it was written.
+    To detect a log that was replaced as a whole, compare the number and hash of its last line with those that were
+    printed when the line was written.
 
     \b
     Example:  blockota board log --board 0001
@@ -173,26 +191,23 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
     shown = [line for line in lines if str(line.fields.get("board", "")).endswith((wanted or "").lower())]
     last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
     fields = {"file": str(path), "whole": True, "last": last, "lines": [line.fields for line in shown]}
-    session.result(fields, lambda: _show_log(session, lines, shown=shown))
+    columns = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT")
+    rows = []
+    for line in shown:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.fields["time"]))
+        names = (column.lower() for column in columns[2:])
+        rows.append((line.number, moment, *(line.fields[name] or "-" for name in names)))
+
+    def show() -> None:
+        session.table(columns, rows, empty="The log has no lines of this board." if lines else "The log is empty.")
+        if lines:
+            session.done(f"The log is whole: {lines[-1].number} lines, the last has SHA-256 {lines[-1].sha256.hex()}.")
+
+    session.result(fields, show)
 
 
-def _identity_fields(bootloader: Bootloader, identity: BoardIdentity) -> dict[str, Any]:
-    from firmware_host.bootloader.an3155 import Command
-
-    known = {int(command): command.title for command in Command}
-    commands = sorted(bootloader.capabilities.commands)
-    return {
-        "port": bootloader.link.name,
-        "baud": bootloader.link.baud,
-        "productId": identity.product_id,
-        "chip": identity.chip.name if identity.chip else None,
-        "bootloader": identity.bootloader_version,
-        "flashSize": identity.flash_size,
-        "uniqueId": identity.unique_id,
-        "readoutProtected": identity.readout_protected,
-        "writeProtectedPages": identity.write_protected_pages,
-        "commands": [known.get(code, f"{code:#04x}") for code in commands],
-    }
+for _command in (erase, protect, unprotect):
+    board.add_command(_command)
 
 
 def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
@@ -203,7 +218,7 @@ def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
     if pages is None:
         writing = unknown
     elif pages:
-        writing = f"pages {page_runs(pages)}"
+        writing = named_pages(pages)
     return {
         "Chip": f"{fields['chip'] or 'not supported'}, product id {fields['productId']:#05x}",
         "Bootloader": f"version {fields['bootloader']}, at {fields['baud']} baud",
@@ -224,58 +239,8 @@ def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None)
     if not start < stop <= memory.stop:
         spans = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in memories if span)
         raise RefusedError(
-            f"there are no {length if length is not None else 'bytes'} to read at {start:#010x}",
+            f"cannot read {'' if length is None else f'{length:,} bytes '}at {start:#010x}",
             why=f"the {chip.name} can be read at {spans}",
             remedy="give --address and --length within one of these",
         )
     return range(start, stop)
-
-
-def _finding_fields(finding: Finding) -> dict[str, Any]:
-    return {
-        "about": finding.about,
-        "hinders": finding.hinders,
-        "what": finding.what,
-        "remedy": remedy_of(finding),
-    }
-
-
-def _hindrance(line: BoardLine, found: Sequence[Finding]) -> BlockOTAError | None:
-    worst = next((finding for finding in found if finding.hinders), None)
-    if worst is None:
-        return None
-    return BoardError(
-        f"the board on {line.url} cannot be flashed over this line",
-        why=worst.what,
-        remedy=worst.remedy,
-        action=worst.action,
-        values=worst.values,
-    )
-
-
-def _show_findings(session: Session, found: Sequence[Finding]) -> None:
-    """Print the findings, without the first one that hinders: it is the command's error."""
-    reported = next((finding for finding in found if finding.hinders), None)
-    for finding in found:
-        remedy = remedy_of(finding)
-        text = f"{finding.what}. {remedy[:1].upper()}{remedy[1:]}".rstrip(". ") + "."
-        if not (finding.hinders or remedy):
-            session.done(text)
-        elif finding is not reported:
-            click.echo(f"! {text}")
-
-
-def _show_log(session: Session, lines: Sequence[Line], *, shown: Sequence[Line]) -> None:
-    columns = ("LINE", "TIME", "BOARD", "PRODUCT", "BEFORE", "AFTER", "PROOF", "OPERATOR", "RESULT")
-    session.table(columns, [_log_row(line) for line in shown])
-    if lines:
-        session.done(f"The log is whole: {lines[-1].number} lines, the last has SHA-256 {lines[-1].sha256.hex()}.")
-    else:
-        session.done("The log is whole and empty.")
-
-
-def _log_row(line: Line) -> tuple[object, ...]:
-    fields = line.fields
-    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(fields["time"]))
-    names = ("board", "product", "before", "after", "proof", "operator", "result")
-    return (line.number, moment, *(fields[name] or "-" for name in names))

@@ -5,7 +5,8 @@ The operator types the last characters of the board's unique id, or gives all of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,19 +16,17 @@ from blockota.cli.boards import (
     connected,
     described,
     line_options,
-    page_runs,
+    named_pages,
     require_confirmation,
-    with_session_offline,
 )
 from blockota.cli.display import progress_bar
-from blockota.cli.session import Session
+from blockota.cli.session import Session, with_session_offline
 from blockota.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from firmware_host.bootloader.entry import BoardLine
-    from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.bootloader.entry import BoardLine
+from firmware_host.bootloader.identity import BoardIdentity
+from firmware_host.bootloader.protection import protect_pages, protect_readout, unprotect_pages, unprotect_readout
+from firmware_host.flashing.erasure import erase as erase_units
+from firmware_host.flashing.erasure import flash_of, known_chip, page_numbers, units_to_erase
 
 _ALL = "all"
 _confirm = click.option("--confirm", metavar="ID", help="The board's unique id, instead of typing it.")
@@ -66,16 +65,18 @@ def erase(
     Example:  blockota board erase --pages 3-7,9 --port /dev/ttyUSB0
               blockota board erase --all --confirm 424c4f434b4f544100000001 --port /dev/ttyUSB0
     """
-    from firmware_host.flashing.erasure import erase as erase_units
-    from firmware_host.flashing.erasure import flash_of, units_to_erase
-
     if everything is (pages is not None):
-        raise UsageError("give what to erase", remedy="name --pages 3-7,9, or --all")
+        raise UsageError("no pages given", remedy="pass one of --pages 3-7,9 and --all")
     with connected(session, line) as (bootloader, identity):
         units = units_to_erase(identity, pages)
         size = sum(unit.size for unit in units)
-        which = "the whole flash" if pages is None else f"page {page_runs(pages)}"
-        consequence = f"Erasing {which} destroys {size:,} bytes; {_recovery(identity, pages)}."
+        which = "the whole flash" if pages is None else named_pages(pages)
+        recovery, journal = "nothing brings them back", _journal(identity)
+        if journal and pages is None:
+            recovery += f", and the journal of its interrupted run, {journal}, is removed"
+        elif journal:
+            recovery = f"a flash writes only those back that {journal} has, the journal of its interrupted run"
+        consequence = f"Erasing {which} destroys {size:,} bytes; {recovery}."
         require_confirmation(session, identity, consequence=consequence, confirmed=confirm)
         chip, flash_size = flash_of(identity)
         with progress_bar(session, "Proving", total=size) as bar:
@@ -84,7 +85,7 @@ def erase(
     if pages is None:
         _remove_journal(session, identity)
     fields = {"uniqueId": identity.unique_id, "pages": [unit.number for unit in units], "bytes": size}
-    session.result(fields, lambda: session.done(f"{size:,} bytes are erased, and read as erased: {which}."))
+    session.result(fields, lambda: session.done(f"erased {which}, {size:,} bytes, and proved it by reading them back"))
 
 
 @click.command()
@@ -118,9 +119,6 @@ def protect(
     Example:  blockota board protect --write 0-3 --port /dev/ttyUSB0
               blockota board protect --readout --port /dev/ttyUSB0
     """
-    from firmware_host.bootloader.protection import protect_pages, protect_readout
-    from firmware_host.flashing.erasure import flash_of, page_numbers
-
     _require_one(readout, bool(pages))
     consequence = (
         "With readout protection its flash cannot be read, written or proven, "
@@ -130,7 +128,7 @@ def protect(
         chip, _ = flash_of(identity)  # a board with readout protection refuses everything
         if pages:
             numbers = page_numbers(identity, None if isinstance(pages, str) else pages)
-            which = "all pages" if pages == _ALL else f"page {page_runs(numbers)}"
+            which = "all pages" if pages == _ALL else named_pages(numbers)
             consequence = (
                 f"With write protection {which} cannot be erased or written, nor others that the chip protects with "
                 "them; protection that pages have now is replaced. Nothing is erased."
@@ -164,9 +162,6 @@ def unprotect(
     Example:  blockota board unprotect --write --port /dev/ttyUSB0
               blockota board unprotect --readout --confirm 0x410 --port /dev/ttyUSB0
     """
-    from firmware_host.bootloader.protection import unprotect_pages, unprotect_readout
-    from firmware_host.flashing.erasure import flash_of, known_chip
-
     _require_one(readout, write)
     consequence = "Removing the write protection lets every page be erased and written again; nothing is erased now."
     if readout:
@@ -185,22 +180,13 @@ def unprotect(
 
 def _require_one(*named: bool) -> None:
     if sum(named) != 1:
-        raise UsageError("give the protection", remedy="name --readout or --write, one of the two")
+        raise UsageError("no protection given", remedy="pass one of --readout and --write")
 
 
 def _journal(identity: BoardIdentity) -> Path | None:
     """The journal of the board's interrupted run in this folder, if there is one."""
     path = JOURNALS / f"{identity.unique_id}.json"
     return path if identity.unique_id and path.exists() else None
-
-
-def _recovery(identity: BoardIdentity, pages: tuple[int, ...] | None) -> str:
-    """Which of the erased bytes can be restored, in a clause."""
-    if not (journal := _journal(identity)):
-        return "nothing brings them back"
-    if pages is None:
-        return f"nothing brings them back, and the journal of its interrupted run, {journal}, is removed"
-    return f"a flash writes only those back that {journal} has, the journal of its interrupted run"
 
 
 def _remove_journal(session: Session, identity: BoardIdentity) -> None:
@@ -224,7 +210,7 @@ def _show(session: Session, before: BoardIdentity, *, after: BoardIdentity) -> N
     if pages is None:
         writing = "unknown"
     elif pages:
-        writing = f"on for page {page_runs(pages)}"
+        writing = f"on for {named_pages(pages)}"
     readout = "on" if after.readout_protected else "off"
     sentence = f"{described(before)} reports after its reset: readout protection {readout}, write protection {writing}."
     session.result(fields, lambda: session.done(sentence))

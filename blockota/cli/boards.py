@@ -5,30 +5,26 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import Any
 
 import click
 
 from blockota.cli.session import Session
 from blockota.errors import RefusedError
 from blockota.settings import STATE_FOLDER
+from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.entry import FASTEST, WIRINGS, BoardLine, find_wiring, open_bootloader
+from firmware_host.bootloader.identity import BoardIdentity, identify
 
-if TYPE_CHECKING:
-    from firmware_host.bootloader.client import Bootloader
-    from firmware_host.bootloader.entry import BoardLine
-    from firmware_host.bootloader.identity import BoardIdentity
-
-P = ParamSpec("P")
+_NAMES = ", ".join(WIRINGS)
 BENCH_LOG = Path(STATE_FOLDER) / "bench" / "bench-log.jsonl"
 """The bench log, beside the other state in the folder in which commands are run."""
 JOURNALS = BENCH_LOG.with_name("interrupted")
 """The folder of the journals of interrupted runs."""
-WIRINGS = ("by-hand", "dtr-rts", "rts-dtr", "dtr", "rts", "break")
-"""The names in `firmware_host.bootloader.entry`, which is not imported for a command's help."""
 _SLOWEST, _FASTEST = 1200, 1_000_000
 _TYPED = 4
 """Characters of a unique id that the operator types."""
@@ -42,8 +38,6 @@ class BaudWord(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Parse the option."""
-        from firmware_host.bootloader.entry import FASTEST
-
         if value in ("auto", FASTEST):
             return FASTEST
         if not (str(value).isdecimal() and _SLOWEST <= int(value) <= _FASTEST):
@@ -73,75 +67,45 @@ class PagesWord(click.ParamType):
 BAUD, PAGES = BaudWord(), PagesWord()
 
 
-def with_session_offline(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
-    """Pass a command a `Session` without the options of chain and store, which a board does not need."""
-
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        as_json = bool(kwargs.pop("as_json"))
-        kwargs.pop("debug")  # main() looks for it on the command line
-        command(Session(None, None, store=None, as_json=as_json), *args, **kwargs)
-
-    return wrapped
-
-
 def line_options(command: Callable[..., None]) -> Callable[..., None]:
     """Pass a command the line to one board, as ``line``, and add the options that define it."""
+    port = click.option("--port", required=True, metavar="URL", help="/dev/ttyUSB0, socket://HOST:PORT or rfc2217://….")
 
-    @click.option("--port", required=True, metavar="URL", help="/dev/ttyUSB0, socket://HOST:PORT or rfc2217://….")
-    @_wiring_options
     @functools.wraps(command)
-    def wrapped(
-        *args: object, port: str, baud: int, wiring: str, invert_reset: bool, invert_boot0: bool, **kwargs: object
-    ) -> None:
-        from firmware_host.bootloader.entry import BoardLine, find_wiring
+    def wrapped(*args: object, port: str, make_line: Callable[[str], BoardLine], **kwargs: object) -> None:
+        command(*args, line=make_line(port), **kwargs)
 
-        found = find_wiring(wiring, invert_reset=invert_reset, invert_boot0=invert_boot0)
-        command(*args, line=BoardLine(port, baud, found), **kwargs)
-
-    return wrapped
+    return port(_wiring_options(wrapped))
 
 
 def lines_options(command: Callable[..., None]) -> Callable[..., None]:
     """Pass a command the lines to several boards, as ``lines``; ``--port`` is given once for each of them."""
+    port = click.option("--port", required=True, multiple=True, metavar="URL", help="A board's port; may be repeated.")
 
-    @click.option("--port", required=True, multiple=True, metavar="URL", help="A board's port; may be repeated.")
-    @_wiring_options
     @functools.wraps(command)
-    def wrapped(
-        *args: object,
-        port: tuple[str, ...],
-        baud: int,
-        wiring: str,
-        invert_reset: bool,
-        invert_boot0: bool,
-        **kwargs: object,
-    ) -> None:
-        from firmware_host.bootloader.entry import BoardLine, find_wiring
+    def wrapped(*args: object, port: tuple[str, ...], make_line: Callable[[str], BoardLine], **kwargs: object) -> None:
+        command(*args, lines=tuple(map(make_line, port)), **kwargs)
 
-        found = find_wiring(wiring, invert_reset=invert_reset, invert_boot0=invert_boot0)
-        command(*args, lines=tuple(BoardLine(url, baud, found) for url in port), **kwargs)
-
-    return wrapped
+    return port(_wiring_options(wrapped))
 
 
 def _wiring_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted."),
-        click.option("--invert-reset", is_flag=True, help="In reset while the line is not asserted."),
-        click.option(
-            "--wiring",
-            type=click.Choice(WIRINGS),
-            metavar="NAME",
-            default="by-hand",
-            help="by-hand, dtr-rts, rts-dtr, dtr, rts or break.",
-        ),
-        click.option("--baud", type=BAUD, default="115200", show_default=True, help="Bits per second, or auto."),
-    ):
-        command = option(command)
-    return command
+    """Add the options of wiring and speed, and pass a command ``make_line``, which makes a port's line."""
+
+    @click.option("--baud", type=BAUD, default="115200", show_default=True, help="Bits per second, or auto.")
+    @click.option(
+        "--wiring", type=click.Choice(list(WIRINGS)), metavar="NAME", default="by-hand", help=f"One of {_NAMES}."
+    )
+    @click.option("--invert-reset", is_flag=True, help="It is in reset while the line is not asserted.")
+    @click.option("--invert-boot0", is_flag=True, help="BOOT0 is 1 while the line is asserted.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: object, baud: int, wiring: str, invert_reset: bool, invert_boot0: bool, **kwargs: object
+    ) -> None:
+        found = find_wiring(wiring, invert_reset=invert_reset, invert_boot0=invert_boot0)
+        command(*args, make_line=lambda port: BoardLine(port, baud, found), **kwargs)
+
+    return wrapped
 
 
 @contextmanager
@@ -156,9 +120,6 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
         UsageError: the URL or the speed is invalid.
         BoardError: the port does not exist, the board is silent, or its answer does not follow AN3155.
     """
-    from firmware_host.bootloader.entry import FASTEST, open_bootloader
-    from firmware_host.bootloader.identity import identify
-
     with open_bootloader(line) as bootloader:
         for note in bootloader.link.notes:
             session.note(note)
@@ -185,7 +146,16 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
     name = board_name(identity)
     session.note(f"{described(identity)}. {consequence}")
     if confirmed is None:
-        confirmed = _typed_name(session, name)
+        if session.as_json or not (sys.stdin and sys.stdin.isatty()):
+            raise RefusedError(
+                "nothing was changed",
+                why="there is no terminal to ask for confirmation",
+                remedy=f"add --confirm {name} if this is intended",
+            )
+        end = name[-_TYPED:]
+        confirmed = str(click.prompt(f"Type the last {len(end)} characters of {name} to continue", err=True)).strip()
+        if confirmed.lower() == end:
+            confirmed = name
     if confirmed.lower() != name:
         raise RefusedError(
             "nothing was changed",
@@ -205,6 +175,11 @@ def described(identity: BoardIdentity) -> str:
     return f"Board {board_name(identity)} ({name})"
 
 
+def named_pages(pages: Collection[int]) -> str:
+    """Pages in words, such as ``page 5`` or ``pages 3-7,9``."""
+    return f"page{'s' * (len(pages) != 1)} {page_runs(pages)}"
+
+
 def page_runs(pages: Iterable[int]) -> str:
     """Page numbers as runs, such as ``3-7,9``."""
     runs = []
@@ -212,15 +187,3 @@ def page_runs(pages: Iterable[int]) -> str:
         run = [page for _, page in group]
         runs.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
     return ",".join(runs)
-
-
-def _typed_name(session: Session, name: str) -> str:
-    if session.as_json or not (sys.stdin and sys.stdin.isatty()):
-        raise RefusedError(
-            "nothing was changed",
-            why="there is no terminal to ask for confirmation",
-            remedy=f"add --confirm {name} if this is intended",
-        )
-    end = name[-_TYPED:]
-    typed = str(click.prompt(f"Type the last {len(end)} characters of {name} to go on", err=True)).strip()
-    return name if typed.lower() in (end, name) else typed

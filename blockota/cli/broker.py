@@ -13,8 +13,10 @@ import click
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.remedies import sentence_of
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, RefusedError, UnreachableError, UsageError
+from blockota.shutdown import stop_on_signals
+from blockota.stores.source import base_url
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -28,18 +30,20 @@ _STATE = "broker.sqlite"
 _FILE = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def broker() -> None:
-    """Fetch, keep and announce the releases for which the vendor accepted an agreement."""
+    """Keep and announce the releases for which the vendor accepted an agreement with the broker."""
 
 
 @broker.command()
 @click.option("--vendor-source", "sources", multiple=True, metavar="URL", help="The vendor's repository; repeatable.")
-@click.option("--announce", "url", default="", metavar="URL", help="Where gateways reach your repository.")
-@click.option("--broker", "address", type=ADDRESS, metavar="ADDRESS", help="Whose agreements; by default the key's.")
+@click.option("--announce", "url", default="", metavar="URL", help="URL at which gateways reach your repository.")
+@click.option(
+    "--broker", "address", type=ADDRESS, metavar="ADDRESS", help="The broker's address; that of the key by default."
+)
 @click.option("--once", is_flag=True, help="Run one round; this is the default.")
 @click.option("--every", type=click.IntRange(1, 86400), metavar="SECONDS", help="Run rounds until a signal.")
-@click.option("--state", "path", type=_FILE, metavar="FILE", help="By default .blockota/broker.sqlite.")
+@click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
 @click.option("--forgive", is_flag=True, help="Use sources again that served a bad block.")
 @key_option("The broker's, to announce with", is_optional=True)
@@ -65,14 +69,19 @@ def sync(
     Example:  blockota broker sync --vendor-source https://firmware.acme.example \\
                   --announce https://broker.example --key keystore:broker.json --every 60
     """
+    from blockota.broker.agreements import check_uri
     from blockota.broker.copies import Copies
     from blockota.broker.state import BrokerState
     from blockota.broker.sync import BrokerSync
-    from blockota.shutdown import stop_on_signals
 
     if once and every:
         raise UsageError("--once and --every exclude each other", remedy="use one of them")
-    vendor_sources, url = _urls(session, sources, url=url)
+    # A wrong URL or token is reported before anything is done.
+    vendor_sources, url = tuple(map(base_url, sources or session.settings.vendor_sources)), base_url(url)
+    for source in vendor_sources:
+        session.credentials.source(source)
+    if url:
+        check_uri(url)
     account = open_key(session.settings.chain_id, key, password_fd) if key else None
     address = _address(account, address)
     identity = {
@@ -102,20 +111,6 @@ def sync(
         rounds.run()
         while every is not None and not stop.wait(every):
             rounds.run()
-
-
-def _urls(session: Session, sources: tuple[str, ...], *, url: str) -> tuple[tuple[str, ...], str]:
-    """The vendor's repositories and the broker's own URL, checked before anything is done."""
-    from blockota.broker.agreements import check_uri
-    from blockota.stores.source import base_url
-
-    named = tuple(map(base_url, sources or session.settings.vendor_sources))
-    for source in named:
-        session.credentials.source(source)
-    url = base_url(url)
-    if url:
-        check_uri(url)
-    return named, url
 
 
 def _address(account: BaseAccount | None, named: str | None) -> str:
@@ -180,22 +175,19 @@ class _Rounds:
             if not self._session.as_json:
                 self._session.note(f"this round failed: {sentence_of(error)}")
 
-        if not self._is_endless:
-            self._finish_single(steps, failure_of(steps))
-        elif self._session.as_json:
+        if self._is_endless and self._session.as_json:
             errors = [done.error for done in steps if done.error] + ([failure] if failure else [])
             click.echo(json.dumps(self._fields(steps) | {"errors": [sentence_of(error) for error in errors]}))
-        else:
+        elif self._is_endless:
             self._print_advice(has_steps=True)
-
-    def _finish_single(self, steps: Sequence[Done], failure: BlockOTAError | None) -> None:
-        fields = self._fields(steps)
-        if failure:
-            self._session.result_of_failure(failure, fields)
-            raise failure
-        self._session.result(fields, lambda: self._print_advice(has_steps=bool(steps)))
-        if self._work.left:
-            raise KeyboardInterrupt(f"{self._work.left} steps of the round are left: the next run continues.")
+        else:
+            fields = self._fields(steps)
+            if failure := failure_of(steps):
+                self._session.result_of_failure(failure, fields)
+                raise failure
+            self._session.result(fields, lambda: self._print_advice(has_steps=bool(steps)))
+            if self._work.left:
+                raise KeyboardInterrupt(f"{self._work.left} steps of the round are left: the next run continues.")
 
     def _print_step(self, done: Done) -> None:
         if self._session.as_json:
@@ -220,7 +212,7 @@ class _Rounds:
             self._session.note(sentence)
         self._advice = sentences
         if not has_steps and not sentences:
-            self._session.done("nothing to do: all is as agreed")
+            self._session.done("nothing to do: the copies match the agreements")
 
     def _fields(self, steps: Sequence[Done]) -> dict[str, Any]:
         from blockota.broker.plan import state_of

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, may_propose_options, proposing_options, save_proposal
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
 
-if TYPE_CHECKING:
-    from blockota.approval.chain_view import SafeState
 
-
-@click.group()
+@click.group(cls=VerbGroup)
 def contract() -> None:
-    """The contract that records releases: show, pause, resume."""
+    """Show the contract that records releases, and pause or resume it."""
 
 
 @contract.command()
@@ -37,7 +32,16 @@ def show(session: Session, /) -> None:
         "paused": paused,
         "safe": safe.as_fields(),
     }
-    session.result(fields, lambda: _show(session, safe, paused=paused))
+    rows = {
+        "contract": session.contract.address,
+        "chain id": session.chain.chain_id,
+        "paused": "YES, nothing can be published or installed" if paused else "no",
+        "Safe": safe.address,
+        "owners": ", ".join(safe.owners),
+        "threshold": f"{safe.threshold} of {len(safe.owners)}",
+        "nonce": safe.nonce,
+    }
+    session.result(fields, lambda: session.fields(rows))
 
 
 @contract.command()
@@ -47,7 +51,7 @@ def show(session: Session, /) -> None:
 def pause(session: Session, /, key: str, password_fd: int | None, proposing: ProposalOptions | None) -> None:
     """Stop all publishing and installing: at once with one owner's --key, or by a proposal.
 
-    Any single owner of the Safe can pause; to resume takes a proposal.
+    Any owner of the Safe can pause the contract alone; resuming it takes a proposal.
 
     \b
     Example:  blockota contract pause --key keystore:alice.json
@@ -83,17 +87,3 @@ def resume(session: Session, /, proposing: ProposalOptions) -> None:
     from blockota.vendor.propose import propose
 
     save_proposal(session, lambda reason: propose(session.contract, resume_call(), reason=reason), proposing)
-
-
-def _show(session: Session, safe: SafeState, *, paused: bool) -> None:
-    session.fields(
-        {
-            "contract": session.contract.address,
-            "chain id": session.chain.chain_id,
-            "paused": "YES, nothing can be published or installed" if paused else "no",
-            "Safe": safe.address,
-            "owners": ", ".join(safe.owners),
-            "threshold": f"{safe.threshold} of {len(safe.owners)}",
-            "nonce": safe.nonce,
-        }
-    )

@@ -35,7 +35,12 @@ def demo(session: Session, /, *, keep: bool) -> None:
     \b
     Example:  blockota demo
     """
-    images = _find_images()
+    folders = (Path.cwd(), Path(__file__).resolve().parents[2])
+    images = next((folder / _IMAGES for folder in folders if (folder / _IMAGES).is_dir()), None)
+    if images is None:
+        raise UsageError(
+            "the example images are missing", why=f"{_IMAGES} is not here", remedy="run this in a clone of BlockOTA"
+        )
     folder = Path(tempfile.mkdtemp(prefix="blockota-demo-"))
     walk = _Walk(session, folder)
     try:
@@ -160,12 +165,3 @@ def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BLOCKOTA_")}
     here = str(Path(__file__).resolve().parents[2])
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (here, kept.get("PYTHONPATH"))))}
-
-
-def _find_images() -> Path:
-    for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
-        if (folder / _IMAGES).is_dir():
-            return folder / _IMAGES
-    raise UsageError(
-        "the example images are missing", why=f"{_IMAGES} is not here", remedy="run this in a clone of BlockOTA"
-    )

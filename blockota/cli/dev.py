@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from blockota.cli.session import Session, with_session
-from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.files import write_result
+from blockota.model.release import Product, Region
+from blockota.settings import FILE_NAME, LOCAL_CHAIN_ID, Deployment
 
 if TYPE_CHECKING:
-    from blockota.bindings.block_ota import BlockOTAContract
     from blockota.chain import Chain
     from blockota.chain.local import LocalChain
-    from blockota.settings import Deployment
 
 FOLDER = Path(".blockota")
 PORT = 8545
@@ -37,13 +37,15 @@ confirmations = 0
 """
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def dev() -> None:
-    """A local chain for development; its state is kept in .blockota/ in this folder."""
+    """Run a local chain for development; its state is kept in .blockota/ in this folder."""
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: that of the last start, or 8545.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the node; by default that of the last start, or 8545."
+)
 @with_session
 def up(session: Session, /, port: int | None) -> None:
     """Start the chain. The first start deploys a 2-of-3 Safe and the contracts, and pairs one product.
@@ -66,14 +68,22 @@ def up(session: Session, /, port: int | None) -> None:
         "owners": list(deployment.owners),
         "product": PRODUCT,
     }
-    session.result(fields, lambda: _show_up(session, fields, was_running=was_running))
+
+    def show() -> None:
+        session.done(f"the local chain {'is already running' if was_running else 'is up'} at {local.url}")
+        labels = {"chainId": "chain id", "safe": "Safe"}
+        names = ("chainId", "contract", "replication", "safe", "product")
+        session.fields({labels.get(name, name): fields[name] for name in names})
+        session.note(f"Next: blockota release publish IMAGE --product {PRODUCT} --version 1.0.0 -o 1.0.0.json")
+
+    session.result(fields, show)
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: that of `dev up`.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the node; by default that of the last start.")
 @with_session
 def status(session: Session, /, port: int | None) -> None:
-    """Show whether the chain runs, and its contracts.
+    """Show whether the chain is running, and its contracts.
 
     \b
     Example:  blockota dev status
@@ -82,12 +92,12 @@ def status(session: Session, /, port: int | None) -> None:
 
     local = _local_chain(port)
     if local.pid is None:
-        note = "the local chain does not run; start it with `blockota dev up`"
+        note = "The local chain is not running; `blockota dev up` starts it."
         session.result({"running": False}, lambda: session.out.print(note))
         return
     chain = Chain(local.url, chain_id=LOCAL_CHAIN_ID)
     deployment = _deployed(chain)
-    shown = {
+    fields = {
         "running": True,
         "process": local.pid,
         "url": local.url,
@@ -95,11 +105,12 @@ def status(session: Session, /, port: int | None) -> None:
         "contract": deployment.contract if deployment else None,
         "safe": deployment.safe if deployment else None,
     }
-    session.result(shown, lambda: session.fields(shown))
+    shown = {name: "not deployed" if value is None else value for name, value in fields.items()} | {"running": "yes"}
+    session.result(fields, lambda: session.fields(shown))
 
 
 @dev.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Default: that of `dev up`.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the node; by default that of the last start.")
 @with_session
 def down(session: Session, /, port: int | None) -> None:
     """Stop the chain; its state is kept in .blockota/chain.json.
@@ -108,7 +119,7 @@ def down(session: Session, /, port: int | None) -> None:
     Example:  blockota dev down
     """
     stopped = _local_chain(port).stop()
-    sentence = "the local chain is stopped, its state is kept" if stopped else "the local chain did not run"
+    sentence = "the local chain is stopped, its state is kept" if stopped else "the local chain was not running"
     session.result({"stopped": stopped}, lambda: session.done(sentence))
 
 
@@ -120,8 +131,6 @@ def _local_chain(port: int | None) -> LocalChain:
 
 def _deployed(chain: Chain) -> Deployment | None:
     """The deployment in this folder's file, if its contract exists on the chain."""
-    from blockota.settings import Deployment
-
     path = Deployment.path(Path(), chain.chain_id)
     if not path.exists():
         return None
@@ -130,39 +139,31 @@ def _deployed(chain: Chain) -> Deployment | None:
 
 
 def _deploy(session: Session, chain: Chain) -> Deployment:
+    from blockota.approval.signature import sign
     from blockota.bindings.block_ota import BlockOTAContract
+    from blockota.bindings.safe import execute
     from blockota.keys import dev_account
-    from blockota.vendor.publish import deploy, deploy_local_safe
+    from blockota.vendor.propose import Reason
+    from blockota.vendor.publish import deploy, deploy_local_safe, propose_pairing
 
     session.note("Deploying the Safe and the contract, pairing a product ...")
     payer = dev_account(PAYER)
     owners = [dev_account(number).address for number in OWNERS]
     safe = deploy_local_safe(chain, payer, owners=owners, threshold=THRESHOLD)
     deployment = deploy(chain, payer, safe=safe)
-    _pair(BlockOTAContract(chain, deployment.contract))
+
+    # The example product is paired as a vendor does it: propose, sign, execute.
+    now = int(time.time())
+    product = Product(PRODUCT, OEM, CHIP_ID, Region(FLASH_START, FLASH_SIZE), minimum_version=None, paired=True)
+    contract, reason = BlockOTAContract(chain, deployment.contract), Reason("the example product", now, lifetime=3600)
+    proposal = propose_pairing(contract, product, reason=reason)
+    signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
+    execute(chain, proposal, signatures=signatures, account=payer, now=now)
     deployment.write(Path())
     return deployment
 
 
-def _pair(contract: BlockOTAContract) -> None:
-    """Pair the example product as a vendor does: propose, sign twice, execute."""
-    from blockota.approval.signature import sign
-    from blockota.bindings.safe import execute
-    from blockota.keys import dev_account
-    from blockota.model.release import Product, Region
-    from blockota.vendor.propose import Reason
-    from blockota.vendor.publish import propose_pairing
-
-    now = int(time.time())
-    product = Product(PRODUCT, OEM, CHIP_ID, Region(FLASH_START, FLASH_SIZE), minimum_version=None, paired=True)
-    proposal = propose_pairing(contract, product, reason=Reason("the example product", now, lifetime=3600))
-    signatures = [sign(proposal, dev_account(number)) for number in OWNERS[:THRESHOLD]]
-    execute(contract.chain, proposal, signatures=signatures, account=dev_account(PAYER), now=now)
-
-
 def _write_settings(session: Session, local: LocalChain, *, deployment: Deployment) -> None:
-    from blockota.files import write_result
-
     text = _SETTINGS.format(
         url=local.url,
         chain_id=LOCAL_CHAIN_ID,
@@ -176,9 +177,3 @@ def _write_settings(session: Session, local: LocalChain, *, deployment: Deployme
         session.note(f"{FILE_NAME} already exists and was not changed. The settings of this chain are:")
         for line in text.splitlines():
             session.note(line)
-
-
-def _show_up(session: Session, fields: dict[str, object], *, was_running: bool) -> None:
-    session.done(f"the local chain {'runs already' if was_running else 'is up'} at {fields['url']}")
-    session.fields({name: fields[name] for name in ("chainId", "contract", "replication", "safe", "product")})
-    session.note("Next: blockota product list, blockota release publish IMAGE --product acme-thermo2 ...")

@@ -16,6 +16,7 @@ from blockota.cli.options import source_option
 from blockota.cli.parameters import VERSION
 from blockota.cli.session import Session, with_session
 from blockota.errors import Action, UsageError
+from blockota.files import make_folder
 from blockota.shutdown import stop_on_signals
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Complete this board's interrupted run.")
 @click.option("--image", type=click.Path(path_type=Path), help="Take the image from this file.")
 @source_option
-@click.option("--allow-downgrade", is_flag=True, help="Replace a newer version, not below the floor.")
+@click.option("--allow-downgrade", is_flag=True, help="Replace a newer version, but not go below the floor.")
 @click.option("--replace-unknown", is_flag=True, help="Replace contents that are not a release.")
 @click.option("--replace-product", metavar="NAME", help="Replace a release of this other product.")
 @click.option("--configuration", is_flag=True, help="The image is data without a vector table.")
 @click.option("--read-back", is_flag=True, help="Prove the flash by reading all of it back.")
-@click.option("--erase-chip", is_flag=True, help="Use mass erase: the chip has no other flash.")
+@click.option("--erase-chip", is_flag=True, help="Use mass erase: the chip has no flash but this.")
 @click.option("--no-stub", is_flag=True, help="Run no program in the chip's RAM.")
 @click.option("--log", type=click.Path(path_type=Path), help="Bench log; by default in .blockota/bench.")
 @click.option("--operator", metavar="NAME", help="Your name in the log; by default your login name.")
@@ -63,9 +64,9 @@ def flash(
     log: Path | None,
     operator: str | None,
 ) -> None:
-    """Prove a release against the chain, write it to boards, and prove their flash.
+    """Verify a release against the chain, write it to boards, and prove that their flash holds it.
 
-    Nothing is erased before the checks 1 to 9 have passed. Set BOOT0 to 1 and reset the board first.
+    Nothing is erased before checks 1 to 9 have passed. First set BOOT0 to 1 and reset the board, unless --wiring does.
 
     \b
     Example:  blockota flash --product acme-thermo2 --port /dev/ttyUSB0
@@ -80,7 +81,7 @@ def flash(
 
     _require_consistent(lines, product, watch=watch, resume=resume)
     state = session.settings.transactions.with_name(BENCH_LOG.parent.name)
-    bench_log, journals = BenchLog(log or _made(state) / BENCH_LOG.name), state / JOURNALS.name
+    bench_log, journals = BenchLog(log or make_folder(state) / BENCH_LOG.name), state / JOURNALS.name
     bench_log.check()
     examination = Proof.READ_BACK if read_back else Proof.STUB
 
@@ -131,7 +132,7 @@ def flash(
 def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watch: bool, resume: bool) -> None:
     urls = [line.url for line in lines]
     if twice := next((url for url in urls if urls.count(url) > 1), None):
-        raise UsageError(f"--port {twice} is named twice", remedy="name each port once")
+        raise UsageError(f"--port {twice} is given twice", remedy="give each port once")
     if watch and resume:
         raise UsageError(
             "--watch and --resume exclude each other",
@@ -140,18 +141,6 @@ def _require_consistent(lines: Sequence[BoardLine], product: str | None, *, watc
         )
     if product is None and not resume:
         raise UsageError("no product given", remedy="name the product", action=Action.NAME_PRODUCT)
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot make the folder {folder}",
-            why=error.strerror or str(error),
-            remedy="run the command in a writable folder",
-        ) from error
-    return folder
 
 
 def _login_name() -> str:

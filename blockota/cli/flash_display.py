@@ -77,7 +77,11 @@ class FlashDisplay:
     def progress(self, port: str, event: BoardProgress, /) -> None:
         """Show a step of the work on a board."""
         if isinstance(event, BoardMet):
-            self._met(port, event)
+            identity = event.identity
+            name = identity.chip.name if identity.chip else "an unknown chip"
+            unique = f"unique id {identity.unique_id}" if identity.unique_id else "its unique id cannot be read"
+            for sentence in (*event.notes, f"Board: {name}, bootloader {identity.bootloader_version}, {unique}"):
+                self.note(port, sentence)
         elif isinstance(event, ReleaseChosen) and self._is_one:
             self.note(port, "Reading what the board's flash holds; nothing is changed before check 9 has passed.")
         elif isinstance(event, ChecksPassed) and self._is_one:
@@ -113,18 +117,10 @@ class FlashDisplay:
             )
             for one in results
         ]
-        self._session.table(("Port", "Board", "Before", "Proven now", "Result", "Log line"), rows)
+        self._session.table(("PORT", "BOARD", "BEFORE", "PROVEN NOW", "RESULT", "LOG LINE"), rows)
 
     def _prefix(self, port: str) -> str:
         return f"{port}: " if port and not self._is_one else ""
-
-    def _met(self, port: str, event: BoardMet) -> None:
-        for sentence in event.notes:
-            self.note(port, sentence)
-        identity = event.identity
-        name = identity.chip.name if identity.chip else "an unknown chip"
-        unique = f"unique id {identity.unique_id}" if identity.unique_id else "its unique id cannot be read"
-        self.note(port, f"Board: {name}, bootloader {identity.bootloader_version}, {unique}")
 
     def _success(self, port: str, result: BoardResult) -> None:
         prefix, finished = self._prefix(port), result.finished
@@ -169,19 +165,14 @@ def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDi
     elif is_stopped or error is None:
         session.result(fields, lambda: None)
     if is_stopped:
-        raise KeyboardInterrupt(_summary(results))
+        failed = sum(result.error is not None for result in results)
+        done = len(results) - failed
+        summary = f"{done} {'board is' if done == 1 else 'boards are'} done, {failed} failed."
+        if not results:
+            summary = "No board was worked on."
+        elif len(results) == 1:
+            summary = sentence_of(error) if error else f"The board holds {results[0].held}."
+        raise KeyboardInterrupt(summary)
     if error:
         session.result_of_failure(error, fields)
         raise error
-
-
-def _summary(results: Sequence[BoardResult]) -> str:
-    """What was done until the command was stopped."""
-    if not results:
-        return "No board was worked on."
-    if len(results) == 1:
-        error = results[0].error
-        return sentence_of(error) if error else f"The board holds {results[0].held}."
-    failed = sum(result.error is not None for result in results)
-    done = len(results) - failed
-    return f"{done} {'board is' if done == 1 else 'boards are'} done, {failed} failed."

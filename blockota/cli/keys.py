@@ -76,8 +76,12 @@ def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAcc
     from blockota.chain import LOCAL_CHAIN_IDS
     from blockota.keys import account_of
 
-    is_local_chain = chain_id in LOCAL_CHAIN_IDS
-    return account_of(key, is_local_chain=is_local_chain, ask_password=password_source(password_fd), note=_note)
+    return account_of(
+        key,
+        is_local_chain=chain_id in LOCAL_CHAIN_IDS,
+        ask_password=password_source(password_fd),
+        note=lambda sentence: click.secho(plain(sentence), dim=True, err=True),
+    )
 
 
 def password_source(descriptor: int | None) -> Callable[[str], str]:
@@ -106,7 +110,18 @@ def read_password(descriptor: int) -> str:
     Raises:
         UsageError: it cannot be read, or its first line is empty or too long.
     """
-    line = _first_line(descriptor).removesuffix(b"\r")
+    line = b""
+    while len(line) <= _MAX_PASSWORD_SIZE:
+        try:
+            byte = os.read(descriptor, 1)  # no more: the rest belongs to processes that share the descriptor
+        except OSError as error:
+            raise _no_password(descriptor, error.strerror or str(error)) from error
+        if byte in (b"", b"\n"):
+            break
+        line += byte
+    else:
+        raise _no_password(descriptor, f"its first line is longer than {_MAX_PASSWORD_SIZE} bytes")
+    line = line.removesuffix(b"\r")
     if not line:
         raise _no_password(descriptor, "its first line is empty")
     try:
@@ -116,27 +131,9 @@ def read_password(descriptor: int) -> str:
         raise _no_password(descriptor, "its first line is not UTF-8") from None
 
 
-def _first_line(descriptor: int) -> bytes:
-    """Read byte by byte: the rest belongs to other processes that share the descriptor."""
-    line = b""
-    while len(line) <= _MAX_PASSWORD_SIZE:
-        try:
-            byte = os.read(descriptor, 1)
-        except OSError as error:
-            raise _no_password(descriptor, error.strerror or str(error)) from error
-        if byte in (b"", b"\n"):
-            return line
-        line += byte
-    raise _no_password(descriptor, f"its first line is longer than {_MAX_PASSWORD_SIZE} bytes")
-
-
 def _no_password(descriptor: int, why: str) -> UsageError:
     return UsageError(
         f"no password can be read from file descriptor {descriptor}",
         why=why,
         remedy="open it in the shell, as in --password-fd 3 3< FILE",
     )
-
-
-def _note(sentence: str) -> None:
-    click.secho(plain(sentence), dim=True, err=True)

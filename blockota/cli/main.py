@@ -19,19 +19,20 @@ from blockota.shutdown import ignore_signals, stop_on_signals
 
 _NOUNS = {
     "cid": "Print the content address of a file.",
-    "product": "Products and their floors: pair, unpair, floor, list, show.",
+    "product": "Products and their minimum versions: pair, unpair, floor, list, show.",
     "release": "Releases: publish, revoke, list, show, fetch, verify.",
     "replica": "Agreements with brokers: propose, accept, decline, announce, withdraw, terminate, list, check.",
     "broker": "A broker's copies: sync them with its agreements.",
-    "repository": "Serve releases over HTTP: serve, token.",
-    "proposal": "Proposals to the vendor's Safe: list, show, sign, execute, reject, simulate and more.",
-    "contract": "The contract: show, pause, resume.",
+    "repository": "A server of releases over HTTP: serve, token.",
+    "proposal": "Proposals to the vendor's Safe: list, show, sign, execute, reject, simulate, merge, "
+    "export-view, export, import.",
+    "contract": "The contract that records releases: show, pause, resume.",
     "safe": "The Safe's owners and threshold: owners, add, remove, threshold.",
     "transaction": "Pending transactions: list, resume, forget.",
-    "flash": "Flash a verified release to a board, and verify the flash.",
+    "flash": "Write a verified release to boards, and prove that their flash holds it.",
     "board": "An STM32 on a serial line: identify, read, erase, protect, unprotect, doctor, simulate, log.",
-    "dev": "A local chain for trying things out: up, status, down.",
-    "demo": "Run everything once, from publishing to a flashed board.",
+    "dev": "A local chain for development: up, status, down.",
+    "demo": "Run the whole procedure once, from publishing to a flashed board.",
 }
 _INTERRUPTED = 130
 
@@ -66,9 +67,9 @@ def cli() -> None:
     """Publish firmware releases on a chain, and verify them before a board is flashed.
 
     \b
-    Try it:  blockota dev up
+    Try it:  blockota demo
+             blockota dev up
              blockota release list
-             blockota demo
 
     Settings come from blockota.toml in this folder, from --config FILE, or from BLOCKOTA_* variables.
 

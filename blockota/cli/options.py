@@ -105,7 +105,7 @@ def save_proposal(
 
     def show() -> None:
         session.done(f"{path} proposes transaction {proposal.nonce} of the Safe {proposal.safe}")
-        session.note(f"Next: each owner runs `blockota proposal sign {path} --key KEY`")
+        session.note(f"Next: owners sign it with `blockota proposal sign {path} --key KEY`")
 
     session.result({**fields, **about()}, show)
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import NUMBER, REGION, VERSION
-from blockota.cli.session import Session, with_session
-from blockota.model.release import Product, Region, Release, Version, show_time
+from blockota.cli.session import Session, VerbGroup, with_session
+from blockota.model.release import Product, Region, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
     from blockota.vendor.propose import Reason
-    from blockota.vendor.publish import Floor
 
 MAX_CHIP_ID = 0xFFFF
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def product() -> None:
-    """Products: a component of a device model, paired with an OEM, a chip id and a flash region."""
+    """Pair products, which are components of device models, with an OEM, a chip id and a flash region."""
 
 
 @product.command()
@@ -85,9 +83,21 @@ def floor(session: Session, /, name: str, version: Version, *, above_newest: boo
     def propose(reason: Reason) -> Proposal:
         return propose_floor(session.contract, wanted, reason=reason, above_newest=above_newest)
 
-    save_proposal(session, propose, proposing, about=lambda: _floor_fields(wanted))
+    fields = {
+        "product": wanted.product,
+        "minimumVersion": str(wanted.version),
+        "excluded": [str(release.version) for release in wanted.excluded],
+        "allowed": [str(release.version) for release in wanted.allowed],
+    }
+    save_proposal(session, propose, proposing, about=lambda: fields)
     if not session.as_json:
-        session.fields(_shown_floor(wanted))
+        session.fields(
+            {
+                "floor": f"{wanted.product} {wanted.version}, which cannot be lowered again",
+                "permanently excluded": ", ".join(fields["excluded"]) or "none",
+                "still allowed": ", ".join(fields["allowed"]) or "none",
+            }
+        )
 
 
 @product.command("list")
@@ -104,7 +114,10 @@ def list_(session: Session) -> None:
         for p in products
     ]
     columns = ("PRODUCT", "OEM", "CHIP", "REGION", "FLOOR", "PAIRED")
-    session.result({"products": [p.as_fields() for p in products]}, lambda: session.table(columns, rows))
+    session.result(
+        {"products": [p.as_fields() for p in products]},
+        lambda: session.table(columns, rows, empty="There are no products."),
+    )
 
 
 @product.command()
@@ -131,24 +144,3 @@ def show(session: Session, name: str) -> None:
         "newest release": f"{newest.version}, active from {show_time(newest.active_from)}" if newest else "none",
     }
     session.result(fields, lambda: session.fields(shown))
-
-
-def _floor_fields(floor: Floor) -> dict[str, Any]:
-    return {
-        "product": floor.product,
-        "minimumVersion": str(floor.version),
-        "excluded": [str(release.version) for release in floor.excluded],
-        "allowed": [str(release.version) for release in floor.allowed],
-    }
-
-
-def _shown_floor(floor: Floor) -> dict[str, object]:
-    return {
-        "floor": f"{floor.product} {floor.version}, which cannot be lowered again",
-        "permanently excluded": _versions(floor.excluded),
-        "still allowed": _versions(floor.allowed),
-    }
-
-
-def _versions(releases: Iterable[Release]) -> str:
-    return ", ".join(str(release.version) for release in releases) or "none"

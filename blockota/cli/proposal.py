@@ -10,7 +10,7 @@ import click
 
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing, save_proposal
 from blockota.cli.proposal_text import readable, show_flags, show_groups
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.cli.signing import (
     FILE,
     execute,
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
     from blockota.vendor.review import ListedProposal
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def proposal() -> None:
-    """Proposals: make, review, sign and execute transactions of the vendor's Safe."""
+    """Review, sign and execute proposals: transactions of the vendor's Safe, as files.
 
-
-proposal.add_command(sign)
-proposal.add_command(execute)
+    Other commands make them, such as `blockota release publish`.
+    """
 
 
 @proposal.command("list")
@@ -44,7 +43,7 @@ proposal.add_command(execute)
 @view_option
 @with_session
 def list_(session: Session, /, folder: Path, view: Path | None) -> None:
-    """List the proposals in FOLDER: who signed, what is next, what competes.
+    """List the proposals in FOLDER with their signatures and states, and those that compete for a nonce.
 
     \b
     Example:  blockota proposal list proposals/
@@ -69,9 +68,6 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     rows = [one.fields for one in listed]
 
     def show() -> None:
-        if not rows:
-            session.out.print(f"There are no proposals in {folder}.", markup=False)
-            return
         columns = ("FILE", "NONCE", "WHAT", "SIGNED", "STATE", "EXPIRES")
         states = [
             f"{one.state}, COMPETES with {', '.join(one.competes_with)}" if one.competes_with else str(one.state)
@@ -83,6 +79,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
                 (row["file"], row["nonce"], readable(row["what"]), row["signed"], state, show_time(row["expires"]))
                 for row, state in zip(rows, states, strict=True)
             ],
+            empty=f"There are no proposals in {folder}.",
         )
 
     session.result({"proposals": rows, "leftAside": skipped}, show)
@@ -104,10 +101,9 @@ def show(
     source: tuple[str, ...],
     view: Path | None,
 ) -> None:
-    """Show the meaning of FILE, its signatures, and what is unusual.
+    """Show what FILE does, its signatures, and its red flags.
 
-    The meaning is decoded from the calldata, and the images are hashed as by `sign`. Without a node and without a
-    chain view there are no red flags.
+    The calldata is decoded, and the images are hashed as by `sign`. Red flags need a node or a chain view.
 
     \b
     Example:  blockota proposal show 1.4.0.json
@@ -145,13 +141,17 @@ def show(
     session.result(review.as_fields(now=now) | {"signers": signers, "redFlags": shown_flags}, show_all)
 
 
+proposal.add_command(sign)
+proposal.add_command(execute)
+
+
 @proposal.command()
 @proposing_options
 @with_session
 def reject(session: Session, /, proposing: ProposalOptions) -> None:
-    """Propose the empty transaction at the nonce of --nonce.
+    """Propose an empty transaction with the nonce --nonce, which replaces another proposal.
 
-    Once it is executed, no other transaction at that nonce can be.
+    Once it is executed, no other transaction with that nonce can be executed.
 
     \b
     Example:  blockota proposal reject --nonce 7 --reason "wrong image" -o reject-7.json
@@ -172,9 +172,9 @@ def reject(session: Session, /, proposing: ProposalOptions) -> None:
 @signature_option
 @with_session
 def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
-    """Simulate FILE as of today, without sending anything.
+    """Simulate FILE on the chain's newest state, without sending anything.
 
-    The call is simulated with the Safe as its sender. With signatures of enough owners, the whole execution is.
+    The call is simulated with the Safe as its sender. If enough owners have signed, the whole execution is simulated.
 
     \b
     Example:  blockota proposal simulate 1.4.0.json
@@ -243,9 +243,9 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
 @click.option("-o", "--output", type=FILE, required=True, help="Chain view to write.")
 @with_session
 def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) -> None:
-    """Write the state of the chain that signers of PROPOSALS need.
+    """Write a chain view: the state of the chain that signers of PROPOSALS need.
 
-    With this file they sign without a network.
+    With this file they can sign without a network.
 
     \b
     Example:  blockota proposal export-view 1.4.0.json -o view.json

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,26 +14,28 @@ from blockota.cli.display import counting_bar, parts_of, search_image
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal, source_option
 from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError
 from blockota.files import refuse_overwriting, result_files
+from blockota.formats.cid import CID, RAW
+from blockota.model.draft import Draft
+from blockota.model.manifest import metadata_from
 from blockota.model.release import Region, Release, Status, Version, show_time
+from blockota.model.verification import prove_record
 from firmware_host.bootloader.chips import find_chip
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
     from blockota.bindings.block_ota import BlockOTAContract
-    from blockota.model.draft import Draft
-    from blockota.vendor.description import Description
     from blockota.vendor.propose import Reason
 
 _FILE = click.Path(path_type=Path)
 _ALSO, _ALSO_WORDS = (_FILE, str, VERSION), "IMAGE PRODUCT VERSION"
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def release() -> None:
-    """Releases: publish, revoke, list, show, fetch and verify firmware images."""
+    """Publish firmware images as releases, and fetch and verify them."""
 
 
 @release.command()
@@ -72,8 +74,6 @@ def publish(
     \b
     Example:  blockota release publish build/app.bin --product acme-thermo2 --version 1.4.0 -o 1.4.0.json
     """
-    from blockota.model.draft import Draft
-    from blockota.model.manifest import metadata_from
     from blockota.vendor.drafting import read_notes
     from blockota.vendor.publish import propose_releases
 
@@ -98,7 +98,15 @@ def publish(
     save_proposal(session, propose, proposing, about=lambda: {"releases": [as_published(r) for r in releases]})
     if not session.as_json:
         for made in releases:
-            session.fields(_shown_draft(made))
+            session.fields(
+                {
+                    "release": f"{made.product} {made.version}",
+                    "SHA-256": made.sha256.hex(),
+                    "addresses": made.region,
+                    "active from": show_time(made.active_from) if made.active_from else "at once",
+                    "manifest": _manifest_address(made) or "none",
+                }
+            )
 
 
 @release.command()
@@ -137,7 +145,10 @@ def list_(session: Session, /, product: str | None) -> None:
         for r in releases
     ]
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
-    session.result({"releases": [r.as_fields() for r in releases]}, lambda: session.table(columns, rows))
+    session.result(
+        {"releases": [r.as_fields() for r in releases]},
+        lambda: session.table(columns, rows, empty="There are no releases."),
+    )
 
 
 @release.command()
@@ -156,8 +167,8 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
     found = session.contract.release(product, version) if version else session.contract.latest(product)
     if found is None:
         raise RefusedError(
-            f"there is no release {product} {version or ''}".rstrip(),
-            why="the contract has no record of it",
+            f"there is no release {product} {version}" if version else f"{product} has no release to show",
+            why="the contract has no record of it" if version else "none was published, or all are revoked",
             remedy="list the releases",
             action=Action.LIST_RELEASES,
         )
@@ -165,7 +176,24 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
         session.contract, found, from_block=session.settings.first_block, open_store=lambda: session.store
     )
     fields = found.as_fields() | {"manifest": described.fields}
-    session.result(fields, lambda: _show_release(session, found, described=described))
+    rows = {
+        "product": found.product,
+        "version": found.version,
+        "status": _status(found, now=session.chain.head().time),
+        "SHA-256": found.sha256.hex(),
+        "CID": found.cid,
+        "addresses": found.region,
+        "chip id": f"0x{found.chip_id:03x}",
+        "active from": show_time(found.active_from),
+        "previous": found.previous or "none",
+        "manifest": described.address or "none",
+    }
+
+    def show_all() -> None:
+        session.fields(rows)
+        show_description(session, described)
+
+    session.result(fields, show_all)
 
 
 @release.command()
@@ -194,11 +222,11 @@ def fetch(
     \b
     Example:  blockota release fetch --product acme-thermo2 -o thermo2.bin
     """
-    from blockota.model.verification import prove_record
     from blockota.vendor.description import require_manifest
 
     refuse_overwriting(output, manifest, force=force)
-    answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
+    settings = session.settings
+    answer = session.contract.answer(product, version, confirmations=settings.confirmations)
     with result_files(output, manifest) as (file, second):
 
         def find(found: Release) -> Iterator[bytes]:
@@ -207,11 +235,10 @@ def fetch(
 
         proven = prove_record(answer, session.trust, read_parts=find)
         if second:
-            first_block = session.settings.first_block
-            manifest_found = require_manifest(
-                session.contract, proven.release, from_block=first_block, store=session.store
+            described = require_manifest(
+                session.contract, proven.release, from_block=settings.first_block, store=session.store
             )
-            second.write(manifest_found.to_json())
+            second.write(described.to_json())
     fields = proven.release.as_fields() | {"file": str(output)} | ({"manifest": str(manifest)} if manifest else {})
     sentence = (
         f"{output} is {product} {proven.release.version}, {proven.release.size:,} bytes, verified against the chain"
@@ -230,22 +257,33 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
     """
-    from blockota.model.verification import prove_record
     from blockota.vendor.drafting import naming_image, open_image
 
     start = session.contract.known_product(product).region.start
     with naming_image(image):
         given = open_image(image, load_address=start)
     with given.open() as file:
-        wanted = version or _version_of(session, product, parts=parts_of(session, file, size=given.size))
-        answer = session.contract.answer(product, wanted, confirmations=session.settings.confirmations)
+        if version is None:
+            digest = hashlib.sha256()
+            for part in parts_of(session, file, size=given.size):
+                digest.update(part)
+            recorded = session.contract.find(product, digest.digest())
+            if recorded is None:
+                raise RefusedError(
+                    f"the image is not a release of {product}",
+                    why=f"the contract has no record of its SHA-256 {digest.hexdigest()}",
+                    remedy="do not use it; fetch the image of a release",
+                    action=Action.FETCH_IMAGE,
+                )
+            version = recorded.version
+        answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
         parts = parts_of(session, file, size=given.size)
         proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
 
     def show() -> None:
         for check in proven.passed:
             session.done(f"{check.number:>2}  {check.what}")
-        session.out.print(f"{image} is {product} {proven.release.version}.", markup=False)
+        session.out.print(f"{image} is {product} {proven.release.version}, verified against the chain.", markup=False)
 
     passed = [check.number for check in proven.passed]
     session.result(proven.release.as_fields() | {"passed": passed}, show)
@@ -272,54 +310,9 @@ def as_published(made: Release) -> dict[str, Any]:
 
 
 def _manifest_address(made: Release) -> str | None:
-    from blockota.formats.cid import CID, RAW
-
     return str(CID(RAW, made.manifest)) if made.manifest else None
-
-
-def _shown_draft(made: Release) -> dict[str, object]:
-    return {
-        "release": f"{made.product} {made.version}",
-        "SHA-256": made.sha256.hex(),
-        "addresses": made.region,
-        "active from": show_time(made.active_from) if made.active_from else "at once",
-        "manifest": _manifest_address(made) or "none",
-    }
 
 
 def _status(found: Release, *, now: int) -> str:
     """The status at the time `now` of the chain: an active release may have a later activation time."""
     return "postponed" if found.status is Status.ACTIVE and found.active_from > now else str(found.status)
-
-
-def _show_release(session: Session, found: Release, *, described: Description) -> None:
-    session.fields(
-        {
-            "product": found.product,
-            "version": found.version,
-            "status": _status(found, now=session.chain.head().time),
-            "SHA-256": found.sha256.hex(),
-            "CID": found.cid,
-            "addresses": found.region,
-            "chip id": f"0x{found.chip_id:03x}",
-            "active from": show_time(found.active_from),
-            "previous": found.previous or "none",
-            "manifest": described.address or "none",
-        }
-    )
-    show_description(session, described)
-
-
-def _version_of(session: Session, product: str, *, parts: Iterable[bytes]) -> Version:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    found = session.contract.find(product, digest.digest())
-    if found is None:
-        raise RefusedError(
-            f"the image is not a release of {product}",
-            why=f"the contract has no record of its SHA-256 {digest.hexdigest()}",
-            remedy="do not use it; fetch the image of a release",
-            action=Action.FETCH_IMAGE,
-        )
-    return found.version

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import DURATION, VERSION
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
 from blockota.model.release import Status, Version, show_time
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
     from blockota.model.agreement import Agreement
-    from blockota.model.release import Release
-    from blockota.stores.probe import Challenge, Probe
+    from blockota.stores.probe import Probe
     from blockota.vendor.propose import Reason
 
 _QUARTER = 90 * 86400
@@ -26,14 +27,17 @@ _NUMBER = click.IntRange(1, (1 << 64) - 1)
 _KEY = key_option("The broker's")
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def replica() -> None:
-    """Agreements with brokers: a broker offers to serve a release, the vendor's Safe decides, the broker announces."""
+    """Make agreements with brokers, which serve releases.
+
+    A broker offers to serve a release, the vendor's Safe decides, and the broker announces where it serves.
+    """
 
 
 @replica.command()
-@click.option("--product", required=True, metavar="NAME")
-@click.option("--version", type=VERSION, required=True, help="The release to serve.")
+@click.option("--product", required=True, metavar="NAME", help="Product of the release.")
+@click.option("--version", type=VERSION, required=True, help="Version of the release to serve.")
 @click.option("--expires-in", type=DURATION, default=_QUARTER, show_default="90d", help="How long to serve it.")
 @_KEY
 @with_session
@@ -50,7 +54,9 @@ def propose(
     expires_at = session.chain.head().time + expires_in
     account = open_key(session.settings.chain_id, key, password_fd)
     made = offer(session.replication, account, product=product, version=version, expires_at=expires_at)
-    session.result(made.as_fields(), lambda: session.done(f"proposed agreement {made.number}; the vendor decides"))
+    session.result(
+        made.as_fields(), lambda: session.done(f"agreement {made.number} is proposed; the vendor's Safe decides")
+    )
 
 
 @replica.command()
@@ -98,7 +104,7 @@ def terminate(session: Session, /, number: int, proposing: ProposalOptions) -> N
 @_KEY
 @with_session
 def announce(session: Session, /, number: int, uri: str, key: str, password_fd: int | None) -> None:
-    """Announce the URI of the replica of the accepted agreement NUMBER, first or because it moved.
+    """Announce the URI at which the accepted agreement NUMBER is served, for the first time or after a move.
 
     \b
     Example:  blockota replica announce 3 https://broker.example/ipfs --key keystore:broker.json
@@ -133,10 +139,10 @@ def withdraw(session: Session, /, number: int, key: str, password_fd: int | None
 @replica.command("list")
 @click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
 @click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
-@click.option("--all", "everything", is_flag=True, help="All agreements, whatever their status.")
+@click.option("--all", "everything", is_flag=True, help="List all agreements, with any status.")
 @with_session
 def list_(session: Session, /, product: str | None, version: Version | None, *, everything: bool) -> None:
-    """List the replicas that serve now: accepted, announced, not expired, the release not revoked.
+    """List the replicas that serve now: accepted, announced and not expired, of releases that are not revoked.
 
     \b
     Example:  blockota replica list --product acme-thermo2 --version 1.4.0
@@ -145,13 +151,16 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     found = list(_wanted(session, product, version=version, everything=everything))
     columns = ("NUMBER", "PRODUCT", "VERSION", "STATUS", "UNTIL", "BROKER", "URI")
     rows = [(a.number, a.product, a.version, a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found]
-    session.result({"agreements": [a.as_fields() for a in found]}, lambda: session.table(columns, rows))
+    none = "There are no agreements." if everything else "No replica serves now; --all lists all agreements."
+    session.result({"agreements": [a.as_fields() for a in found]}, lambda: session.table(columns, rows, empty=none))
 
 
 @replica.command()
 @click.option("--product", metavar="NAME", help="Only replicas of this product; goes with --version.")
 @click.option("--version", type=VERSION, help="Only replicas of this release; goes with --product.")
-@click.option("--leaves", type=click.IntRange(1, 1000), default=3, show_default=True, help="Random blocks of each.")
+@click.option(
+    "--leaves", type=click.IntRange(1, 1000), default=3, show_default=True, help="Random blocks to request from each."
+)
 @click.option("--allow-private", is_flag=True, help="Also use URLs in private networks.")
 @with_session
 def check(
@@ -159,20 +168,37 @@ def check(
 ) -> None:
     """Request random blocks from each announced replica, and report which serve, lie or are gone.
 
-    Exit status 0: all serve; 3: one lies; 5: none lies, and one is gone.
+    A replica lies if it serves wrong bytes. Exit status 0: all serve; 3: one or more lie; 5: none lies, some are gone.
 
     \b
     Example:  blockota replica check --product acme-thermo2 --version 1.4.0
     """
-    from blockota.stores.probe import probe_all
+    from blockota.stores.probe import Challenge, probe_all
 
     _require_both(product, version)
-    found = _wanted(session, product, version=version, everything=False)
-    probes = probe_all(
-        list(_with_releases(session, found)), _challenge(session, leaves=leaves, allow_private=allow_private)
+    found = list(_wanted(session, product, version=version, everything=False))
+    challenge = Challenge(
+        secrets.randbelow,
+        time.monotonic,
+        leaves=leaves,
+        allow_private=allow_private or session.is_local_chain,
+        credentials=session.credentials,
     )
+    releases = session.contract.releases((one.product, one.version) for one in found)
+    pairs = ((one, releases.get((one.product, one.version))) for one in found)
+    probes = probe_all([(one, release) for one, release in pairs if release], challenge)
+
     error = _failure_of(probes)
-    _show_probes(session, probes, error=error)
+    fields = {"replicas": [one.as_fields() for one in probes]}
+    if error:
+        session.result_of_failure(error, fields)
+    if not (error and session.as_json):
+        columns = ("NUMBER", "PRODUCT", "VERSION", "REPLICA", "STATUS", "BLOCKS", "SECONDS", "WHY")
+        rows = [
+            (a.number, a.product, a.version, a.uri, one.status, one.blocks, f"{one.seconds:.2f}", one.why or "-")
+            for one, a in ((one, one.agreement) for one in probes)
+        ]
+        session.result(fields, lambda: session.table(columns, rows))
     if not probes:
         session.note("No replica was asked: no agreement is accepted, unexpired and announced.")
     if error:
@@ -182,31 +208,6 @@ def check(
 def _require_both(product: str | None, version: Version | None) -> None:
     if (product is None) != (version is None):
         raise UsageError("--product and --version go together", why="both name a release")
-
-
-def _with_releases(session: Session, agreements: Iterator[Agreement]) -> Iterator[tuple[Agreement, Release]]:
-    asked = list(agreements)
-    releases = session.contract.releases((one.product, one.version) for one in asked)
-    for agreement in asked:
-        release = releases.get((agreement.product, agreement.version))
-        if release is not None:
-            yield agreement, release
-
-
-def _challenge(session: Session, *, leaves: int, allow_private: bool) -> Challenge:
-    import secrets
-    import time
-
-    from blockota.stores.probe import Challenge
-
-    is_private_allowed = allow_private or session.is_local_chain
-    return Challenge(
-        secrets.randbelow,
-        time.monotonic,
-        leaves=leaves,
-        allow_private=is_private_allowed,
-        credentials=session.credentials,
-    )
 
 
 def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
@@ -222,38 +223,6 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
         remedy = "report them to the brokers, and check again"
         return StoreError(f"{len(absent)} of {len(probes)} replicas do not serve", why=", ".join(absent), remedy=remedy)
     return None
-
-
-def _show_probes(session: Session, probes: Sequence[Probe], *, error: BlockOTAError | None) -> None:
-    """Print the probes; with ``--json`` and an error, they become part of the error's object."""
-    fields = {"replicas": [_probe_fields(one) for one in probes]}
-    if session.as_json and error:
-        session.result_of_failure(error, fields)
-        return
-    columns = ("NUMBER", "PRODUCT", "VERSION", "REPLICA", "STANDING", "BLOCKS", "SECONDS", "WHY")
-    rows = [
-        (
-            *(one.agreement.number, one.agreement.product, one.agreement.version, one.agreement.uri),
-            *(one.status, one.blocks, f"{one.seconds:.2f}", one.why or "-"),
-        )
-        for one in probes
-    ]
-    session.result(fields, lambda: session.table(columns, rows))
-
-
-def _probe_fields(one: Probe) -> dict[str, Any]:
-    return {
-        "number": one.agreement.number,
-        "broker": one.agreement.broker,
-        "product": one.agreement.product,
-        "version": str(one.agreement.version),
-        "uri": one.agreement.uri,
-        "standing": str(one.status),
-        "blocks": one.blocks,
-        "seconds": round(one.seconds, 3),
-        "lastBlock": str(one.block),
-        "why": one.why,
-    }
 
 
 def _decide(session: Session, number: int, decision: str, proposing: ProposalOptions) -> None:

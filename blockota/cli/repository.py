@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 import click
 
 from blockota.cli.parameters import ADDRESS, DURATION
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import UsageError
 
 if TYPE_CHECKING:
-    from blockota.bindings.serving_rights import RightsReader
     from blockota.repository.blocks import BlockStore
     from blockota.repository.catalogue import Catalogue
     from blockota.repository.tokens import Tokens
@@ -30,25 +29,46 @@ _SHOWN = 3
 _SECONDS = click.IntRange(1, 86400)
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def repository() -> None:
-    """Serve releases over HTTP by the trustless gateway protocol."""
+    """Serve releases over HTTP (IPFS trustless gateway protocol)."""
 
 
 @repository.command()
 @click.argument("source", required=False, metavar="[DIR|URL]")
-@click.option("--as", "role", type=click.Choice(["vendor", "broker"]), default="vendor", show_default=True)
-@click.option("--broker", type=ADDRESS, metavar="ADDRESS", help="Whose agreements; goes with --as broker.")
-@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--as",
+    "role",
+    type=click.Choice(["vendor", "broker"]),
+    default="vendor",
+    show_default=True,
+    help="Serve all active releases, or those of a broker's agreements.",
+)
+@click.option(
+    "--broker", type=ADDRESS, metavar="ADDRESS", help="The broker whose agreements count; goes with --as broker."
+)
+@click.option(
+    "--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Address on which to listen."
+)
 @click.option("--certificate", type=_FILE, metavar="FILE", help="Certificate chain (PEM), to serve over TLS.")
 @click.option("--private-key", type=_FILE, metavar="FILE", help="The certificate's private key (PEM).")
 @click.option("--proxy-headers", default="", metavar="LIST", help="Proxies whose X-Forwarded-For is trusted.")
 @click.option("--tokens", "tokens_path", type=_FILE, metavar="FILE", help="Require one of these bearer tokens.")
 @click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
 @click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between reads of the chain.")
-@click.option("--patience", type=DURATION, default=_HOUR, show_default="1h", help="How long the last answer counts.")
-@click.option("--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers sent at once.")
-@click.option("--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers.")
+@click.option(
+    "--patience",
+    type=DURATION,
+    default=_HOUR,
+    show_default="1h",
+    help="How long to serve by the last answer of the chain.",
+)
+@click.option(
+    "--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers that are sent at the same time."
+)
+@click.option(
+    "--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers when stopped."
+)
 @with_session
 def serve(
     session: Session,
@@ -75,6 +95,8 @@ def serve(
               blockota repository serve kubo:http://127.0.0.1:5001 --as broker --broker 0x15d3…
     """
     _require_server()
+    from blockota.bindings.serving_rights import RightsReader
+    from blockota.chain.follow import Follower
     from blockota.repository.access_log import open_log
     from blockota.repository.catalogue import Catalogue
     from blockota.repository.server import Listening, serve, tls_context
@@ -88,8 +110,14 @@ def serve(
     tls_context(listening)  # refuse a wrong certificate before the chain is read
     tokens = Tokens(tokens_path) if tokens_path else None
     log = open_log(access_log)
-    reader, store = _reader(session, role, broker=broker), _store(session, source)
-    catalogue = Catalogue(reader.read, store, refresh=refresh, timeout=patience)
+    if (role == "broker") != (broker is not None):
+        raise UsageError("--as broker and --broker ADDRESS go together", why="agreements are looked up by address")
+    settings, contract = session.settings, session.contract
+    follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
+    rights = RightsReader(contract, follower)
+    if broker:
+        rights = RightsReader(contract, follower, replication=session.replication, broker=broker)
+    catalogue = Catalogue(rights.read, _store(session, source), refresh=refresh, timeout=patience)
 
     def show(url: str) -> None:
         health = catalogue.health()
@@ -132,21 +160,19 @@ def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tok
 
 
 def _require_server() -> None:
-    if importlib.util.find_spec("h11") is None:
-        raise UsageError(
-            "a repository cannot be served",
-            why="h11 is not installed",
-            remedy=f"run `{sys.executable} -m pip install {_requirements()}`",
-        )
-
-
-def _requirements() -> str:
-    """What pip installs: the clone with its extra, or the packages of the extra, since no index has BlockOTA."""
+    if importlib.util.find_spec("h11") is not None:
+        return
+    # No package index has BlockOTA: pip installs the clone with its extra, or the packages that the extra names.
+    wanted = [text.partition(";") for text in importlib.metadata.requires("blockota") or ()]
+    packages = " ".join(name.strip() for name, _, marker in wanted if "repository" in marker)
     clone = Path(__file__).parents[2]
     if (clone / "pyproject.toml").is_file():
-        return f"-e '{clone}[repository]'"
-    wanted = [text.partition(";") for text in importlib.metadata.requires("blockota") or ()]
-    return " ".join(name.strip() for name, _, marker in wanted if "repository" in marker)
+        packages = f"-e '{clone}[repository]'"
+    raise UsageError(
+        "a repository cannot be served",
+        why="h11 is not installed",
+        remedy=f"run `{sys.executable} -m pip install {packages}`",
+    )
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
@@ -169,19 +195,6 @@ def _proxy(word: str) -> IPv4Network | IPv6Network:
             why="it is neither an IP address nor a network of them",
             remedy="use for example 127.0.0.1,10.0.0.0/8",
         ) from error
-
-
-def _reader(session: Session, role: str, *, broker: str | None) -> RightsReader:
-    from blockota.bindings.serving_rights import RightsReader
-    from blockota.chain.follow import Follower
-
-    if (role == "broker") != (broker is not None):
-        raise UsageError("--as broker and --broker ADDRESS go together", why="agreements are looked up by address")
-    settings, contract = session.settings, session.contract
-    follower = Follower(contract.chain, confirmations=settings.confirmations, first_block=settings.first_block)
-    if broker is None:
-        return RightsReader(contract, follower)
-    return RightsReader(contract, follower, replication=session.replication, broker=broker)
 
 
 def _store(session: Session, source: str | None) -> BlockStore:

@@ -10,7 +10,7 @@ import click
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.proposal_text import show_groups
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 
 if TYPE_CHECKING:
     from blockota.approval.chain_view import SafeState
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _THRESHOLD = click.IntRange(1, 256)
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def safe() -> None:
-    """The vendor's Safe: show and change its owners and its threshold."""
+    """Show the owners and the threshold of the vendor's Safe, and propose to change them."""
 
 
 @safe.command()
@@ -50,7 +50,7 @@ def owners(session: Session) -> None:
 @proposing_options
 @with_session
 def add(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
-    """Propose to add OWNER.
+    """Propose to add OWNER to the Safe's owners.
 
     \b
     Example:  blockota safe add 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "Dora joins" -o add.json
@@ -66,7 +66,7 @@ def add(session: Session, /, owner: str, threshold: int | None, proposing: Propo
 @proposing_options
 @with_session
 def remove(session: Session, /, owner: str, threshold: int | None, proposing: ProposalOptions) -> None:
-    """Propose to remove OWNER.
+    """Propose to remove OWNER from the Safe's owners.
 
     \b
     Example:  blockota safe remove 0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65 --reason "lost key" -o remove.json
@@ -81,7 +81,7 @@ def remove(session: Session, /, owner: str, threshold: int | None, proposing: Pr
 @proposing_options
 @with_session
 def threshold(session: Session, /, number: int, proposing: ProposalOptions) -> None:
-    """Propose to change the threshold, the number of owners that must sign, to NUMBER.
+    """Propose to change the threshold, which is how many owners must sign, to NUMBER.
 
     \b
     Example:  blockota safe threshold 3 --reason "we are five now" -o threshold.json

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
 from rich.console import Console
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from blockota.stores.source import Credentials
     from blockota.stores.store import Store
 
-P = ParamSpec("P")
 _PIPED_WIDTH = 240
 """Columns of output that goes to a file or another program, so that a row of a table stays on one line."""
 
@@ -62,8 +61,14 @@ class Session:
         from blockota.chain import Chain, Sending
 
         settings = self.settings
+        # The journal shows the command with its arguments, without its options.
+        context = click.get_current_context()
+        words = [context.command_path]
+        for name in (argument.name for argument in context.command.params if isinstance(argument, click.Argument)):
+            value = context.params.get(name or "")
+            words += map(str, value if isinstance(value, tuple) else [value] * (value is not None))
         limits = (settings.confirmations, settings.max_fee, settings.transactions)
-        sending = Sending(*limits, purpose=_command(), max_cost=settings.max_cost)
+        sending = Sending(*limits, purpose=plain(" ".join(words)), max_cost=settings.max_cost)
         return Chain(settings.url, chain_id=settings.chain_id, sending=sending)
 
     @property
@@ -87,13 +92,8 @@ class Session:
         """The configured contract."""
         from blockota.bindings.block_ota import BlockOTAContract
 
-        address = self.contract_address
+        address = self.contract_address  # a missing setting is reported before the chain is asked
         return BlockOTAContract(self.chain, address)
-
-    @property
-    def contract_addresses(self) -> dict[str, str | None]:
-        """The addresses of the configured contracts, by name."""
-        return {"BlockOTA": self.contract_address, "FirmwareReplication": self.settings.replication}
 
     @functools.cached_property
     def replication(self) -> ReplicationContract:
@@ -165,8 +165,11 @@ class Session:
         """Add what was done before `error` to the JSON object that reports it. The caller raises the error."""
         vars(error)["result"] = dict(fields)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Print a table."""
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "") -> None:
+        """Print a table, or the sentence `empty` in place of one without rows."""
+        if empty and not rows:
+            self.out.print(plain(empty), markup=False)
+            return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
@@ -191,29 +194,45 @@ class Session:
         self.err.print(plain(sentence), style="dim", markup=False)
 
 
-def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
-    """Pass a `Session` to a command, and add the options that define it."""
+def with_session_offline(command: Callable[Concatenate[Session, ...], None]) -> Callable[..., None]:
+    """Pass a `Session` to a command that needs neither chain nor store, and add ``--json`` and ``--debug``."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-    @click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default.")
-    @click.option("--network", metavar="NAME", help="Network of the settings file.")
-    @click.option("--store", metavar="URL", help="Content store: file:DIR, kubo:http://HOST:PORT or https://HOST.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        options: dict[str, Any] = {name: kwargs.pop(name) for name in ("config", "network", "store", "as_json")}
-        kwargs.pop("debug")  # main() looks for it on the command line, so that it works for usage errors too
-        command(Session(**options), *args, **kwargs)
+    def wrapped(
+        *args: object,
+        as_json: bool,
+        debug: bool,
+        config: Path | None = None,
+        network: str | None = None,
+        store: str | None = None,
+        **kwargs: object,
+    ) -> None:
+        del debug  # main() looks for it on the command line, so that it works for usage errors too
+        command(Session(config, network, store=store, as_json=as_json), *args, **kwargs)
 
     return wrapped
 
 
-def _command() -> str:
-    """The running command with its arguments and without its options, as the journal of transactions shows it."""
-    context = click.get_current_context(silent=True)
-    if context is None:
-        return ""
-    names = [parameter.name for parameter in context.command.params if isinstance(parameter, click.Argument)]
-    values = [context.params.get(name or "") for name in names]
-    words = [word for value in values for word in (value if isinstance(value, tuple) else (value,)) if word is not None]
-    return plain(" ".join(map(str, [context.command_path, *words])))
+def with_session(command: Callable[Concatenate[Session, ...], None]) -> Callable[..., None]:
+    """Pass a `Session` to a command, and add the options that define it."""
+    wrapped = with_session_offline(command)
+    for option in (
+        click.option("--store", metavar="URL", help="Content store: file:DIR, kubo:http://HOST:PORT or https://HOST."),
+        click.option("--network", metavar="NAME", help="Network of the settings file."),
+        click.option("--config", type=click.Path(path_type=Path), help="Settings file; blockota.toml by default."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+class VerbGroup(click.Group):
+    """A noun. Its help lists the verbs in the order of their definition, with the whole first sentence of each."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs. click would cut their sentences to one line."""
+        del ctx
+        width = max(len(command.help or "") for command in self.commands.values())
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.get_short_help_str(width)) for name, verb in self.commands.items()])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 view_option = click.option("--view", type=FILE, help="Chain view to use instead of asking a node; needs no network.")
 signature_option = click.option(
-    "--signature", "signatures", type=FILE, multiple=True, help="Signature file, beside those found next to FILE."
+    "--signature", "signatures", type=FILE, multiple=True, help="Signature file, in addition to those next to FILE."
 )
 
 
@@ -46,7 +46,7 @@ def image_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @image_options
 @view_option
 @click.option("-o", "--output", type=FILE, help="Signature file to write; beside FILE by default.")
-@click.option("--yes", is_flag=True, help="Sign without confirmation; red flags must be confirmed all the same.")
+@click.option("--yes", is_flag=True, help="Sign without confirmation; red flags must still be confirmed.")
 @with_session
 def sign(
     session: Session,
@@ -62,7 +62,7 @@ def sign(
     *,
     yes: bool,
 ) -> None:
-    """Check FILE, hash its images, show everything, and write a signature.
+    """Check FILE, hash its images, show what it does, and sign it into a file of its own.
 
     Images come from --image, else from the store, else from the sources that serve them. With the images and a chain
     view (`blockota proposal export-view`), no network is needed.
@@ -110,7 +110,7 @@ def sign(
 
 @click.command()
 @click.argument("file", type=FILE)
-@key_option("Pays for the transaction, need not be an owner's")
+@key_option("Pays for the transaction, and need not be an owner's")
 @signature_option
 @with_session
 def execute(session: Session, /, file: Path, key: str, password_fd: int | None, signatures: tuple[Path, ...]) -> None:

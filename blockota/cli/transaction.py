@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from blockota.cli.keys import key_option, open_key
-from blockota.cli.session import Session, with_session
+from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import show_time
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 _HASH = click.argument("transaction", metavar="HASH")
 
 
-@click.group()
+@click.group(cls=VerbGroup)
 def transaction() -> None:
-    """Transactions sent from this folder that are not settled: list, resume or forget them."""
+    """List, resume or forget the transactions that were sent from this folder and are not settled."""
 
 
 @transaction.command("list")
@@ -33,18 +33,16 @@ def list_(session: Session, /) -> None:
     found = [(entry, session.chain.locate(entry)) for entry in session.chain.unsettled()]
 
     def show() -> None:
-        if not found:
-            session.out.print("No transaction is unsettled.")
-            return
         rows = [(entry.hash, entry.newest.nonce, entry.purpose, now.state.value, now.details) for entry, now in found]
-        session.table(("Hash", "Nonce", "Command", "State", "Details"), rows)
+        columns = ("HASH", "NONCE", "COMMAND", "STATE", "DETAILS")
+        session.table(columns, rows, empty="No transaction is unsettled.")
 
     session.result({"transactions": [as_fields(*one) for one in found]}, show)
 
 
 @transaction.command()
 @_HASH
-@key_option("The sender's, to sign the same again with a higher fee", default="")
+@key_option("The sender's, to sign it again with a higher fee", default="")
 @with_session
 def resume(session: Session, /, transaction: str, key: str, password_fd: int | None) -> None:
     """Continue with the transaction HASH until it is confirmed; no second transaction is sent.

@@ -54,6 +54,21 @@ class Probe:
     block: CID
     why: str = ""
 
+    def as_fields(self) -> dict[str, object]:
+        """The fields for JSON."""
+        return {
+            "number": self.agreement.number,
+            "broker": self.agreement.broker,
+            "product": self.agreement.product,
+            "version": str(self.agreement.version),
+            "uri": self.agreement.uri,
+            "standing": str(self.status),
+            "blocks": self.blocks,
+            "seconds": round(self.seconds, 3),
+            "lastBlock": str(self.block),
+            "why": self.why,
+        }
+
 
 @dataclass(frozen=True)
 class Challenge:

@@ -30,7 +30,7 @@ def test_pages_are_erased_and_proven(bench: Bench) -> None:
     with serve_tcp(board) as url:
         outcome = bench.run("erase", "--pages", "3-4,9", "--port", url, *CONFIRMED)
         assert outcome.status == 0, outcome.err
-        assert "Erasing page 3-4,9 destroys 3,072 bytes" in outcome.err
+        assert "Erasing pages 3-4,9 destroys 3,072 bytes" in outcome.err
         blank = {page for page in range(64) if not board.flash[page * 1024 :][:1024].strip(b"\xff")}
         assert blank == {3, 4, 9}
         assert bench.run("erase", "--all", "--port", url, *CONFIRMED, "--json").json["bytes"] == 65536
@@ -82,8 +82,8 @@ def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
         ends(bench.run("erase", "--all", *port, "--confirm", "0" * 24), 3, "nothing was changed", UNIQUE_ID)
         ends(bench.run("erase", "--all", *port), 3, "no terminal", f"--confirm {UNIQUE_ID}")
         ends(bench.run("erase", "--pages", "64", *port, *CONFIRMED), 3, "no page 64", "pages 0 to 63")
-        ends(bench.run("erase", *port, *CONFIRMED), 2, "--pages 3-7,9, or --all")
-        ends(bench.run("erase", "--all", "--pages", "1", *port, *CONFIRMED), 2, "give what to erase")
+        ends(bench.run("erase", *port, *CONFIRMED), 2, "one of --pages 3-7,9 and --all")
+        ends(bench.run("erase", "--all", "--pages", "1", *port, *CONFIRMED), 2, "no pages given")
         for pages in ("7-3", "x", "", "-1", "1-"):
             ends(bench.run("erase", "--pages", pages, *port, *CONFIRMED), 2, "names no pages")
         board.protect(pages=[8])
@@ -106,7 +106,7 @@ def test_protections_are_set_and_lifted(bench: Bench) -> None:
     with serve_tcp(board) as url:
         port = ("--port", url, *CONFIRMED)
         outcome = bench.run("protect", "--write", "3", *port)
-        assert "write protection on for page 0-3" in outcome.out
+        assert "write protection on for pages 0-3" in outcome.out
         assert "protection that pages have now is replaced" in outcome.err
         assert bench.run("protect", "--write", *port, "--json").json["writeProtectedPages"] == list(range(64))
         assert "write protection off" in bench.run("unprotect", "--write", *port).out
@@ -129,8 +129,8 @@ def test_protections_that_are_not_meant_are_left(bench: Bench) -> None:
     with serve_tcp(closed) as url:
         port = ("--port", url, "--confirm", "0x410")
         for command in ("protect", "unprotect"):
-            ends(bench.run(command, *port), 2, "--readout or --write")
-            ends(bench.run(command, "--readout", "--write", *port), 2, "one of the two")
+            ends(bench.run(command, *port), 2, "no protection given")
+            ends(bench.run(command, "--readout", "--write", *port), 2, "one of --readout and --write")
             ends(bench.run(command, "--write", *port), 3, "unprotect --readout")
         ends(bench.run("protect", "--readout", *port), 3, "readout protection of the")
         ends(bench.run("read", "-o", "x", *port[:2]), 3, "unprotect --readout")
@@ -151,7 +151,7 @@ def on_a_terminal(*words: str) -> Iterator[Callable[[str], str]]:
         os.execv(sys.executable, [sys.executable, "-m", "blockota", "board", *words])  # noqa: S606 - typed by a person
 
     def type_in(answer: str) -> str:
-        shown = _printed(terminal, until="to go on: ")
+        shown = _printed(terminal, until="to continue: ")
         os.write(terminal, f"{answer}\n".encode())
         return shown + _printed(terminal, until="\0")
 
@@ -182,5 +182,5 @@ def test_a_person_types_the_boards_name() -> None:
         assert "nothing was changed: 0002 was named" in " ".join(shown.split())
         assert board.flash == FULL
         with on_a_terminal("erase", "--pages", "5", "--port", url) as type_in:
-            assert "read as erased: page 5" in " ".join(type_in("0001").split())
+            assert "erased page 5" in " ".join(type_in("0001").split())
     assert board.flash == FULL[: 5 * 1024] + b"\xff" * 1024 + FULL[6 * 1024 :]

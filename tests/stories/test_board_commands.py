@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from blockota.cli.board import board as board_group
-from blockota.cli.boards import BENCH_LOG, WIRINGS, page_runs
+from blockota.cli.boards import BENCH_LOG, page_runs
 from blockota.cli.main import run
 from firmware_host.bench.log import BenchEntry, BenchLog
-from firmware_host.bootloader.entry import WIRINGS as LIBRARY_WIRINGS
 from firmware_host.simulator import (
     Faults,
     SimulatedBoard,
@@ -251,11 +250,6 @@ def test_options_of_chain_and_store_are_not_shown() -> None:
         names: set[Any] = {parameter.name for parameter in command.params}
         assert not names & {"config", "network", "store"}
         assert "as_json" in names
-
-
-def test_the_wirings_are_those_of_the_library() -> None:
-    """The wiring options equal the library's wirings, although the help does not import the library."""
-    assert tuple(LIBRARY_WIRINGS) == WIRINGS
 
 
 @pytest.mark.parametrize(("pages", "text"), [([], ""), ([3], "3"), ([9, 3, 4], "3-4,9"), (range(64), "0-63")])

@@ -100,7 +100,7 @@ def test_people_see_a_line_and_a_row_for_each_board(published: Workshop) -> None
     assert "board says: BlockOTA bluepill 1.1.0" in outcome.out
     assert "check 6 failed, the board holds something unknown" in outcome.err
     header, *rows = outcome.out.splitlines()[-3:]
-    assert header.split() == ["Port", "Board", "Before", "Proven", "now", "Result", "Log", "line"]
+    assert header.split() == ["PORT", "BOARD", "BEFORE", "PROVEN", "NOW", "RESULT", "LOG", "LINE"]
     assert [unique_id(number) in row for number, row in enumerate(rows, 1)] == [True, True]
 
 
@@ -115,7 +115,7 @@ def test_two_ports_with_one_board_are_refused(published: Workshop) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--port", "socket://localhost:1", "--port", "socket://localhost:1"), "is named twice"),
+        (("--port", "socket://localhost:1", "--port", "socket://localhost:1"), "is given twice"),
         (("--port", "socket://localhost:1", "--watch", "--resume"), "exclude each other"),
         (("--port", "socket://localhost:1", "--wiring", "dtr", "--invert-boot0"), "no such line to invert"),
         (("--port", "telnet://localhost:1"), "names no port"),
