@@ -138,6 +138,7 @@ def counting(node: str) -> Iterator[Line]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else header and body would wait for each other for 40 ms
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -200,11 +201,14 @@ def _fill(chain: Chain, deployment: Deployment, folder: Path, *, releases: int) 
     known, key = interface("FirmwareReplication"), product_key(PRODUCT)
     agreements = [
         Agreement(number, broker, PRODUCT, release.version, FOREVER, AgreementStatus.PROPOSED, URL)
-        for number, (release, broker) in enumerate(((r, b) for r in made for b in brokers), 1)
+        for number, (release, broker) in enumerate(((r, b) for b in brokers for r in made), 1)
     ]
     terms = [(one, (key, one.version.packed)) for one in agreements]
     to = deployment.replication
-    _send(chain, [(one.broker, to, known.encode_call("propose", *named, FOREVER)) for one, named in terms])
+    # One broker after the other: a node mines what comes at once from several senders in any order.
+    for broker in brokers:
+        own = [named for one, named in terms if one.broker == broker]
+        _send(chain, [(broker, to, known.encode_call("propose", *named, FOREVER)) for named in own])
     _send(chain, [(vendor, to, decision_call("accept", one)) for one in agreements])
     announced = [(one, named) for one, named in terms if one.broker != brokers[-1]]
     _send(chain, [(one.broker, to, known.encode_call("announce", one.number, *named, URL)) for one, named in announced])
