@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from benchmarks.chains import release_of
 from blockota.errors import NoAnswerError
-from blockota.model.facts import ChainAnswer, KnownReleases, Trust
+from blockota.model.facts import ChainAnswer, KnownReleases, ProvenRelease, Trust
 from blockota.model.release import Product, Region, Version
-from blockota.model.verification import ProvenRelease, prove_release
+from blockota.model.verification import prove_release
 from firmware_host.simulator import STM32F103C8, BoardProfile, Faults, SimulatedBoard
 
 BASE, PAGE, CHIP_ID = 0x0800_0000, 1024, 0x410

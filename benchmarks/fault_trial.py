@@ -10,8 +10,7 @@ from pathlib import Path
 
 from benchmarks.fault_scene import IMAGE_SIZE, PAGE, SCENES, SEAL, UNITS, Mishaps, Scene, WirelessLink
 from blockota.errors import BlockOTAError, BoardError
-from blockota.model.facts import Consent, KnownReleases
-from blockota.model.verification import ProvenRelease
+from blockota.model.facts import Consent, KnownReleases, ProvenRelease
 from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify

@@ -18,9 +18,9 @@ from benchmarks.chains import local_chain, publish, release_of
 from benchmarks.figure import ROOT, folder_on_disk, seconds_of
 from benchmarks.flash_stages import Stages, WatchedLink
 from blockota.bindings.block_ota import BlockOTAContract, known_releases
-from blockota.model.facts import Consent, KnownReleases, Trust
+from blockota.model.facts import Consent, KnownReleases, ProvenRelease, Trust
 from blockota.model.release import Product, Region, Version
-from blockota.model.verification import ProvenRelease, prove_release
+from blockota.model.verification import prove_release
 from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify

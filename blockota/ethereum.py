@@ -38,6 +38,7 @@ def to_checksum_address(value: str | bytes) -> str:
     text = f"0x{value.hex()}" if isinstance(value, bytes) else value
     if not is_address(text):
         raise ValueError(f"{text!r:.60} is not an address")
+    # What is hashed is the text in lower case, without 0x (EIP-55).
     digits = text[2:].lower()
     checksum = keccak(text=digits).hex()
     return "0x" + "".join(

@@ -23,13 +23,14 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder cannot be written.
     """
+    # In the folder of the result: a rename is atomic only inside one file system.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
         with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(mode)
+        Path(name).chmod(mode)  # mkstemp lets the owner alone read it
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -38,11 +39,6 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
 
 def write_durable(path: Path, data: bytes, *, mode: int) -> None:
     """Write a whole file that survives a power cut; its folder is made if necessary.
-
-    Args:
-        path: the file.
-        data: its contents.
-        mode: its permissions.
 
     Raises:
         OSError: the file cannot be written.

@@ -52,7 +52,7 @@ def load_object(raw: bytes) -> dict[str, Any]:
         ProposalError: it is not one, repeats a key, has a number that is not whole, or too many levels.
     """
     try:
-        document = raw.decode()
+        document = raw.decode()  # UnicodeDecodeError is a ValueError, as is the parser's error
         check_depth(document)
         fields = json.loads(document, object_pairs_hook=_unique, parse_float=_no_number, parse_constant=_no_number)
     except ValueError as error:
@@ -129,6 +129,7 @@ def integer(fields: Mapping[str, Any], name: str) -> int:
         ValueError: the field is something else.
     """
     value = fields[name]
+    # Not isinstance: a bool is an int.
     if type(value) is not int or not 0 <= value < 1 << 64:
         raise ValueError(f"{name} is {value!r:.40}, which is not a whole number of at most 64 bits")
     return value
@@ -141,6 +142,7 @@ def decimal(fields: Mapping[str, Any], name: str) -> int:
         ValueError: the field is something else.
     """
     value = fields[name]
+    # The pattern bounds the length before int() reads it.
     if not isinstance(value, str) or not re.fullmatch(r"0|[1-9]\d{0,77}", value, re.ASCII) or int(value) >> 256:
         raise ValueError(f"{name} is {value!r:.80}, which is not a decimal number of at most 256 bits")
     return int(value)
@@ -190,6 +192,7 @@ def _of_kind(fields: Mapping[str, Any], name: str, *, kind: type[Kind], otherwis
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Parsers differ in which of two equal keys they keep: two programs would read different files.
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key is repeated")
     return dict(pairs)

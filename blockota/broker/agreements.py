@@ -131,6 +131,7 @@ class AgreementReader:
         if reading.reorganised_from is not None:
             self._state.forget_blocks(reading.reorganised_from)
         agreements = tuple(self._facts(reading, url=url))
+        # Facts of blocks that were replaced during the reading do not belong together.
         self._follower.check()
         self._state.remember_blocks(self._follower.known)
         return Facts(reading.block_time, agreements, reading.block, is_reorganised=reading.reorganised_from is not None)

@@ -86,12 +86,7 @@ class BrokerMemory:
 
 @dataclass(frozen=True)
 class Drop:
-    """Stop keeping a file.
-
-    Attributes:
-        file: the file.
-        keep: roots whose blocks stay, even those that the file has too.
-    """
+    """Stop keeping a file; the blocks of the roots in `keep` stay, even those that the file has too."""
 
     file: ReleaseFile
     keep: frozenset[CID]
@@ -123,13 +118,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Announce:
-    """Announce where a release is served, once its image is kept.
-
-    Attributes:
-        agreement: the agreement at the newest block.
-        url: the URL.
-        file: the image.
-    """
+    """Announce where a release is served, once its image is kept; the agreement is that at the newest block."""
 
     agreement: Agreement
     url: str
@@ -159,6 +148,7 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
         url: where the broker serves, as `stores.source.base_url` returns it; empty to announce nothing.
     """
     good = [one for one in facts.agreements if one.claim.is_good(facts.time)]
+    # Several releases can have the same file; the first names it.
     wanted: dict[CID, ReleaseFile] = {}
     for file in (file for one in good for file in one.claim.files()):
         wanted.setdefault(file.cid, file)

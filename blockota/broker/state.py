@@ -83,6 +83,7 @@ class BrokerState:
 
     def put(self, file: ReleaseFile, stage: Stage) -> None:
         """Record the stage of a file."""
+        # Not REPLACE: whether the pin is another program's stays as `add` recorded it.
         self._write(
             "INSERT INTO files (cid, size, sha256, label, stage) VALUES (?, ?, ?, ?, ?) ON CONFLICT (cid) DO UPDATE "
             "SET size = excluded.size, sha256 = excluded.sha256, label = excluded.label, stage = excluded.stage",
@@ -137,6 +138,7 @@ class BrokerState:
         for block in (*known[: _BLOCKS - 1], *known[-1:]):
             if block.number not in recorded:
                 self._write("INSERT OR REPLACE INTO heads VALUES (?, ?, ?)", (block.number, block.hash, block.time))
+        # The chain's first block stays: it shows whether the node still serves the same chain.
         self._write(
             "DELETE FROM heads WHERE number != 0 AND number NOT IN "
             "(SELECT number FROM heads ORDER BY number DESC LIMIT ?)",
@@ -146,6 +148,7 @@ class BrokerState:
     def forget_blocks(self, first: int) -> None:
         """Forget a block that was replaced and all later ones, and the manifests, which may have been replaced too."""
         with self._translated():
+            # In one transaction: no manifest outlives the block at which it was read.
             self._database.execute("BEGIN")
             self._database.execute("DELETE FROM heads WHERE number >= ?", (first,))
             self._database.execute("DELETE FROM manifests")

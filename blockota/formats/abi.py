@@ -22,6 +22,7 @@ SELECTOR_SIZE = 4
 """Bytes that name a function or an error."""
 _WORD = 32
 _ADDRESS_SIZE = 20
+# Selectors of Panic(uint256) and Error(string).
 _PANIC, _REVERT = bytes.fromhex("4e487b71"), bytes.fromhex("08c379a0")
 
 
@@ -89,6 +90,7 @@ class AbiType:
             EncodingError: the value does not belong to the type.
         """
         match self.name, value:
+            # True and False are ints in Python, but not numbers of the ABI.
             case "uint", int() if not isinstance(value, bool) and 0 <= value < 1 << self.size:
                 encoded = value.to_bytes(_WORD)
             case "bool", bool():
@@ -171,6 +173,7 @@ def encode_all(types: Sequence[AbiType], values: Sequence[Any]) -> bytes:
     for kind, value in zip(types, values, strict=True):
         encoded = kind.encode(value)
         if kind.is_dynamic:
+            # Offsets count from the beginning of the heads.
             heads += (tail_start + len(tails)).to_bytes(_WORD)
             tails += encoded
         else:
@@ -183,6 +186,7 @@ def decode_all(types: Sequence[AbiType], data: memoryview) -> tuple[list[Any], i
     values, head, tail = [], 0, sum(kind.head_size for kind in types)
     for kind in types:
         if kind.is_dynamic:
+            # With gaps or shared tails, one value would have several encodings.
             if _number(data[head:]) != tail:
                 raise DecodingError("an offset does not point to the end of what came before")
             value, used = kind.decode(data[tail:])
@@ -301,6 +305,7 @@ class Interface:
         entry = self._events.get(topics[0]) if topics else None
         if entry is None:
             return None
+        # Our events index static types only; of a dynamic one, the topic would be a hash.
         parameters = list(zip(entry.inputs.labels, entry.inputs.parts, entry.indexed, strict=True))
         indexed = {label: kind for label, kind, is_indexed in parameters if is_indexed}
         others = {label: kind for label, kind, is_indexed in parameters if not is_indexed}

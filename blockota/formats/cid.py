@@ -160,11 +160,7 @@ def cid_of(stream: BinaryIO) -> CID:
 
 
 def read_file(root: CID, fetch: Callable[[CID], bytes]) -> Iterator[bytes]:
-    """Yield a file's bytes in order; each block is checked against its address before it is yielded.
-
-    Args:
-        root: the file's content address.
-        fetch: returns the untrusted bytes of a block.
+    """Yield a file's bytes in order; each block that `fetch` returns is checked before it is yielded.
 
     Raises:
         ContentError: a block does not have its address, or is not part of a UnixFS file.
@@ -286,6 +282,7 @@ def _walk(link: DagLink, fetch: Callable[[CID], bytes], *, depth: int) -> Iterat
     size = sum(child.file_size for child in children) if children else len(block.data)
     if link.file_size not in (-1, size):  # -1: the root, of which no parent states a size
         raise _not_a_file(link.cid, f"it has {size} bytes where its parent states {link.file_size}")
+    # The tree of the largest file has fewer levels: a deeper one would only exhaust the stack.
     if children and depth == _MAX_DEPTH:
         raise _not_a_file(link.cid, f"its tree is deeper than {_MAX_DEPTH}")
     yield block
@@ -314,6 +311,7 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < _VARINT_MORE:
             return value, position
+        # Without a limit, one number of a hostile block could be as long as the block.
         if shift > _VARINT_MAX_SHIFT:
             raise ValueError("a varint of more than 8 bytes")
 

@@ -32,10 +32,7 @@ class Agreement:
     Attributes:
         number: its id, from 1.
         broker: address of the broker that proposed it.
-        product: name of the product.
-        version: version of the release that is served.
         expires_at: Unix time, in seconds, at which it expires.
-        status: its status.
         uri: URI of the replica; empty until announced.
     """
 

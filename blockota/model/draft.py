@@ -124,6 +124,7 @@ def check_kind(draft: Draft, release: Release) -> None:
         start = image.read(_VECTOR_TABLE_START)
     if len(start) < _VECTOR_TABLE_START:
         raise _no_program(release, f"its {len(start)} bytes are too short for a vector table")
+    # ARMv7-M Architecture Reference Manual, B1.5.3: the initial stack pointer, then the reset vector.
     stack, reset = struct.unpack("<II", start)
     if not (draft.ram.start < stack <= draft.ram.end and stack % 4 == 0):
         raise _no_program(release, f"the initial stack pointer 0x{stack:08x} is not in RAM, {draft.ram}")

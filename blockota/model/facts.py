@@ -109,6 +109,7 @@ class BoardAnswer:
             return ""
         if run.replaced is not None and version < run.replaced:
             return f"the board held {run.replaced} when a run with {run.version} was interrupted on it"
+        # A revoked version is to be left, if necessary for an older one.
         is_older = version < run.version and not run.is_revoked
         return f"a run with {run.version} was interrupted on the board" if is_older else ""
 
@@ -129,9 +130,9 @@ class BoardAnswer:
                 "an interrupted run, which was begun at another bench: the bytes beside the image in "
                 f"{', '.join(map(str, self.lost))} are erased, and can only be in the journal of that bench"
             )
-        return (
-            "unknown contents" if self.holds_unknown else "an interrupted run" if self.half_written else "blank flash"
-        )
+        if self.holds_unknown:
+            return "unknown contents"
+        return "an interrupted run" if self.half_written else "blank flash"
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,6 @@ class Manifest:
     """Notes and metadata of a release.
 
     Attributes:
-        product: name of the product.
-        version: version of the release.
         sha256: SHA-256 of the image, 32 bytes.
         size: size of the image in bytes.
         notes: release notes, lines of printable text.
@@ -56,6 +54,7 @@ class Manifest:
         Raises:
             RefusedError: notes or metadata cannot be published.
         """
+        # A lone surrogate is counted here, and refused below with the number of its line.
         if (size := len(self.notes.encode("utf-8", "surrogatepass"))) > MAX_NOTES_SIZE:
             raise _unusable("the notes are too long", f"they have {size} bytes, at most {MAX_NOTES_SIZE} are allowed")
         for number, line in enumerate(self.notes.split("\n"), 1):
@@ -138,6 +137,7 @@ def notes_from(raw: bytes) -> str:
         RefusedError: the file is not UTF-8.
     """
     try:
+        # Some editors begin a text file with a byte order mark.
         notes = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _unusable("the notes cannot be read", f"byte {error.start} is not UTF-8") from error
@@ -152,6 +152,7 @@ def metadata_from(entries: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], 
 
 def _from_fields(fields: dict[str, Any]) -> Manifest:
     size, metadata = fields["size"], mapping(fields, "metadata")
+    # Not isinstance: a bool is an int.
     if type(size) is not int or not 0 < size < 1 << 32:
         raise ValueError("size is not a number of bytes")
     product_key(text(fields, "product"))

@@ -15,6 +15,7 @@ from blockota.strict_json import boolean, digest, integer, mapping, text
 
 _Member = TypeVar("_Member", bound=enum.Enum)
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", re.ASCII)
+# Bounded, because int() refuses thousands of digits with an error of its own.
 _NUMBER = r"(0|[1-9]\d{0,99})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
 _MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
@@ -153,14 +154,11 @@ class Release:
     """The record of a release.
 
     Attributes:
-        product: name of the product.
-        version: version of the release.
         sha256: SHA-256 of the image, 32 bytes.
         size: size of the image in bytes.
         load_address: flash address of the first byte of the image.
         active_from: Unix time, in seconds, before which it must not be installed.
         chip_id: product id of the chip that it was published for.
-        status: active or revoked.
         previous: the version published before it; None for the first.
         dag_root: SHA-256 of the root block of the DAG; None for an image of at most `SINGLE_BLOCK_SIZE` bytes.
         manifest: SHA-256 of the manifest, for a release to be published. None in a record that was read, because the
@@ -257,7 +255,7 @@ def show_time(seconds: int) -> str:
     """Format a Unix time in seconds as UTC."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (OverflowError, ValueError, OSError):
+    except (OverflowError, ValueError, OSError):  # the contract stores 64 bits, datetime ends with the year 9999
         return f"{seconds} s after 1970, beyond the calendar"
 
 

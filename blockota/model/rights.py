@@ -98,6 +98,7 @@ def rights_at(time: int, claims: Iterable[Claim]) -> Rights:
 
     roots: dict[CID, int] = {}
     for file in (file for claim in good for file in claim.files()):
+        # A manifest's size is a limit, an image's is exact: for a file that is both, the greater one counts.
         roots[file.cid] = max(file.size, roots.get(file.cid, 0))
 
     gone = {file.cid for claim in known if claim.was_good for file in claim.files()} - roots.keys()

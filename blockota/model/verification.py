@@ -37,7 +37,6 @@ from blockota.errors import Action, FlashProofError, VerificationError
 from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, Passed, ProvenRecord, ProvenRelease, Trust
 from blockota.model.release import Product, Region, Release, Status, show_time
 
-__all__ = ["Passed", "ProvenRecord", "ProvenRelease", "prove_board", "prove_flash", "prove_record", "prove_release"]
 _VECTOR_TABLE_START = 8
 
 
@@ -86,12 +85,7 @@ def prove_record(
 
 
 def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> list[Passed]:
-    """Checks 6 to 9.
-
-    Args:
-        proven: a release that passed checks 1 to 5.
-        board: the state of the board.
-        consent: the operator's consent.
+    """Checks 6 to 9, for a release that passed checks 1 to 5.
 
     Raises:
         VerificationError: with the number of the first failed check.

@@ -13,9 +13,9 @@ from blockota.bindings.block_ota import BlockOTAContract, known_releases
 from blockota.errors import Action, ImageError
 from blockota.files import read_input
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, read_image
-from blockota.model.facts import KnownReleases, Trust
+from blockota.model.facts import KnownReleases, ProvenRelease, Trust
 from blockota.model.release import Release, Version
-from blockota.model.verification import ProvenRelease, prove_release
+from blockota.model.verification import prove_release
 from blockota.stores.search import SearchObserver, SearchStage, find_image
 from blockota.stores.store import Store
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from blockota.errors import BoardError, VerificationError
 from blockota.formats.firmware_image import FirmwareImage
-from blockota.model.facts import BoardAnswer, Consent, InterruptedRun, KnownReleases
+from blockota.model.facts import BoardAnswer, Consent, InterruptedRun, KnownReleases, Passed, ProvenRelease
 from blockota.model.release import Region, Release, Status
-from blockota.model.verification import Passed, ProvenRelease, prove_board, prove_flash
+from blockota.model.verification import prove_board, prove_flash
 from firmware_host.bootloader.chips import Chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import BoardIdentity

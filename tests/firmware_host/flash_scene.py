@@ -7,9 +7,9 @@ from pathlib import Path
 
 from blockota.errors import NoAnswerError
 from blockota.formats.firmware_image import FirmwareImage
-from blockota.model.facts import KnownReleases
+from blockota.model.facts import KnownReleases, ProvenRelease
 from blockota.model.release import Release, Version
-from blockota.model.verification import ProvenRelease, prove_release
+from blockota.model.verification import prove_release
 from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from blockota.errors import FlashProofError, VerificationError
-from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Trust
+from blockota.model.facts import BoardAnswer, ChainAnswer, Consent, InterruptedRun, Passed, Trust
 from blockota.model.release import Product, Region, Release, Status, Version
-from blockota.model.verification import Passed, prove_board, prove_flash, prove_release
+from blockota.model.verification import prove_board, prove_flash, prove_release
 from tests.support.samples import (
     BOARD,
     CHIP_ID,

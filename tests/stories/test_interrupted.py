@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import Action, BoardError, NoAnswerError, VerificationError
-from blockota.model.facts import Consent, KnownReleases
+from blockota.model.facts import Consent, KnownReleases, ProvenRelease
 from blockota.model.release import Region, Release, Version
-from blockota.model.verification import ProvenRelease, prove_release
+from blockota.model.verification import prove_release
 from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
