@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -104,23 +104,6 @@ def write_result(path: Path, data: bytes) -> None:
     """
     with result_file(path) as file:
         file.write(data)
-
-
-def write_all(files: Mapping[Path, bytes]) -> None:
-    """Write several files; if one cannot be written, those written before it are removed.
-
-    Raises:
-        UsageError: a folder does not exist or cannot be written.
-    """
-    written: list[Path] = []
-    try:
-        for path, data in files.items():
-            write_result(path, data)
-            written.append(path)
-    except UsageError:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
 
 
 def make_folder(folder: Path) -> Path:

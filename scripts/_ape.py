@@ -21,7 +21,7 @@ from blockota.cli.keys import open_key
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing
 from blockota.cli.remedies import sentence_of
 from blockota.errors import BlockOTAError, UsageError, plain
-from blockota.files import write_all
+from blockota.files import result_files
 from blockota.settings import Deployment, load_settings
 from blockota.vendor.propose import Reason
 from blockota.vendor.publish import sign_unattended
@@ -84,13 +84,15 @@ def write_proposal(
     refuse_existing(file)
     account = open_key(contract.chain.chain_id, sign) if sign else None
     proposal = make(proposing.as_reason())
-    files, signature = {file: proposal.to_json()}, None
+    signed, signature = b"", None
     if account:
         signature = file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
         refuse_existing(signature, why="it may belong to an earlier proposal of that name")
-        signed = sign_unattended(contract, proposal, account=account, now=int(time.time()))
-        files[signature] = to_json([signed])
-    write_all(files)
+        signed = to_json([sign_unattended(contract, proposal, account=account, now=int(time.time()))])
+    with result_files(file, signature) as (main, companion):
+        main.write(proposal.to_json())
+        if companion:
+            companion.write(signed)
     click.echo(f"Wrote {file}: transaction {proposal.nonce} of the Safe {proposal.safe}")
     if signature:
         click.echo(f"Wrote {signature}: an owner's signature to it")

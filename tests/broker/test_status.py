@@ -58,11 +58,11 @@ def test_an_announcement_that_is_due_is_advised_only_without_a_key() -> None:
 
 
 @pytest.mark.parametrize("confirmations", [0, 12])
-def test_a_broker_without_agreements_is_told_so(confirmations: int) -> None:
+def test_advice_without_agreements_names_block_and_confirmations(confirmations: int) -> None:
     """Without agreements, the advice contains the address, the block and its depth: one of them is often wrong."""
-    [told] = advised(Facts(NOW, (), block=7), confirmations=confirmations)
-    assert told.startswith("0xb has no open agreement with this vendor as of block 7")
-    assert ("12" in told) == bool(confirmations)
+    [advice] = advised(Facts(NOW, (), block=7), confirmations=confirmations)
+    assert advice.startswith("0xb has no open agreement with this vendor as of block 7")
+    assert ("12" in advice) == bool(confirmations)
 
 
 @pytest.mark.parametrize("end", ["", "/", "/ipfs", "/ipfs/"], ids=repr)
@@ -80,7 +80,7 @@ def test_the_base_address_is_what_stands_before_the_path(end: str) -> None:
     ],
     ids=range(11),
 )
-def test_a_url_that_nobody_would_ask_is_not_announced(url: str) -> None:
+def test_a_url_that_gateways_cannot_use_is_refused(url: str) -> None:
     """A URL that gateways would ignore is refused before a fee is paid."""
     with pytest.raises(UsageError, match="cannot be announced"):
         check_uri(url)
