@@ -12,11 +12,11 @@ import click
 
 from blockota.cli.boards import (
     JOURNALS,
-    PAGES,
     connected,
     described,
     line_options,
     named_pages,
+    parse_pages,
     require_confirmation,
 )
 from blockota.cli.display import progress_bar
@@ -32,18 +32,13 @@ _ALL = "all"
 _confirm = click.option("--confirm", metavar="ID", help="The board's unique id, instead of typing it.")
 
 
-class PagesOrAll(click.ParamType):
+def pages_or_all(value: Any) -> tuple[int, ...] | str:
     """``3-7,9``, or ``all``."""
-
-    name = "pages"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...] | str:
-        """Parse the option."""
-        return _ALL if value == _ALL else PAGES.convert(value, param, ctx)
+    return _ALL if value == _ALL else parse_pages(value)
 
 
 @click.command()
-@click.option("--pages", type=PAGES, help="Pages or sectors by number, as in 3-7,9.")
+@click.option("--pages", type=parse_pages, metavar="PAGES", help="Pages or sectors by number, as in 3-7,9.")
 @click.option("--all", "everything", is_flag=True, help="The whole flash.")
 @_confirm
 @line_options
@@ -93,7 +88,7 @@ def erase(
 @click.option(
     "--write",
     "pages",
-    type=PagesOrAll(),
+    type=pages_or_all,
     is_flag=False,
     flag_value=_ALL,
     metavar="[PAGES]",

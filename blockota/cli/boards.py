@@ -31,40 +31,27 @@ _TYPED = 4
 _MAX_PAGE = 1 << 16
 
 
-class BaudWord(click.ParamType):
+def baud(value: Any) -> int:
     """``115200``, or ``auto`` for the highest speed that the board understands, as 0."""
-
-    name = "baud"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the option."""
-        if value in ("auto", FASTEST):
-            return FASTEST
-        if not (str(value).isdecimal() and _SLOWEST <= int(value) <= _FASTEST):
-            self.fail(f"{value!r} is not a speed: give {_SLOWEST} to {_FASTEST} bits per second, or auto.", param, ctx)
-        return int(value)
+    if value in ("auto", FASTEST):
+        return FASTEST
+    if not (str(value).isdecimal() and _SLOWEST <= int(value) <= _FASTEST):
+        raise click.BadParameter(f"{value!r} is not a speed: give {_SLOWEST} to {_FASTEST} bits per second, or auto.")
+    return int(value)
 
 
-class PagesWord(click.ParamType):
+def parse_pages(value: Any) -> tuple[int, ...]:
     """``3-7,9``: numbers of pages or sectors, from 0 on."""
-
-    name = "pages"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Parse the option."""
-        if isinstance(value, tuple):
-            return value
-        pages: set[int] = set()
-        for part in str(value).split(","):
-            match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)
-            first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-            if not first <= last < _MAX_PAGE:
-                self.fail(f"{value!r} names no pages: give page numbers such as 3-7,9.", param, ctx)
-            pages.update(range(first, last + 1))
-        return tuple(sorted(pages))
-
-
-BAUD, PAGES = BaudWord(), PagesWord()
+    if isinstance(value, tuple):
+        return value
+    found: set[int] = set()
+    for part in str(value).split(","):
+        match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < _MAX_PAGE:
+            raise click.BadParameter(f"{value!r} names no pages: give page numbers such as 3-7,9.")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
 
 
 def line_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -92,7 +79,7 @@ def lines_options(command: Callable[..., None]) -> Callable[..., None]:
 def _wiring_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of wiring and speed, and pass a command ``make_line``, which makes a port's line."""
 
-    @click.option("--baud", type=BAUD, default="115200", show_default=True, help="Bits per second, or auto.")
+    @click.option("--baud", type=baud, default="115200", show_default=True, help="Bits per second, or auto.")
     @click.option(
         "--wiring", type=click.Choice(list(WIRINGS)), metavar="NAME", default="by-hand", help=f"One of {_NAMES}."
     )

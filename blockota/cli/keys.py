@@ -23,16 +23,11 @@ _MAX_PASSWORD_SIZE = 1024
 _KINDS = "keystore:FILE, ape:ALIAS, env:NAME, or dev:N on a local chain"
 
 
-class _Descriptor(click.ParamType):
+def descriptor(value: Any) -> int:
     """The number of an open file. Other input could be a password, so errors do not repeat it."""
-
-    name = "descriptor"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the number."""
-        if not re.fullmatch(r"\d{1,6}", str(value), re.ASCII):
-            self.fail("it is the number of an open file descriptor, such as 3; what was typed is not shown", param, ctx)
-        return int(value)
+    if not re.fullmatch(r"\d{1,6}", str(value), re.ASCII):
+        raise click.BadParameter("it is the number of an open file descriptor, such as 3; what was typed is not shown")
+    return int(value)
 
 
 def key_option(whose: str, *, default: str | None = None, is_optional: bool = False) -> Callable[[_Command], _Command]:
@@ -52,7 +47,7 @@ def key_option(whose: str, *, default: str | None = None, is_optional: bool = Fa
         )
         password = click.option(
             "--password-fd",
-            type=_Descriptor(),
+            type=descriptor,
             metavar="N",
             help="Read the key's password from this file descriptor, up to the end of the line.",
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from blockota.errors import Action, BlockOTAError
 
 if TYPE_CHECKING:
+    from firmware_host.bench.doctor import Finding
     from firmware_host.bootloader.entry import BoardLine
 
 OPTIONS: dict[Action, str] = {
@@ -72,24 +72,8 @@ OPTIONS: dict[Action, str] = {
 }
 
 
-class Remedied(Protocol):
-    """Anything with a remedy: an error, or a finding of the doctor."""
-
-    @property
-    def remedy(self) -> str:
-        """The remedy in domain words."""
-
-    @property
-    def action(self) -> Action | None:
-        """The command or option that carries it out."""
-
-    @property
-    def values(self) -> Mapping[str, object]:
-        """The values that the option needs."""
-
-
-def remedy_of(error: BlockOTAError | Remedied) -> str:
-    """An error's remedy with the option that carries it out, such as ``name another store (--store URL)``."""
+def remedy_of(error: BlockOTAError | Finding) -> str:
+    """A remedy with the option that carries it out, such as ``name another store (--store URL)``."""
     if error.action is None:
         return error.remedy
     values = {name: _words(value) for name, value in error.values.items()}
