@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.broker.plan import AgreementState, Facts, state_of
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.parameters import ADDRESS
 from blockota.cli.remedies import sentence_of
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
     from blockota.broker.agreements import AgreementReader
-    from blockota.broker.plan import Facts
     from blockota.broker.state import BrokerState
     from blockota.broker.sync import BrokerSync, Done
 
@@ -215,8 +215,6 @@ class _Rounds:
             self._session.done("nothing to do: the copies match the agreements")
 
     def _fields(self, steps: Sequence[Done]) -> dict[str, Any]:
-        from blockota.broker.plan import state_of
-
         facts = self._work.facts
         return {
             "block": facts.block if facts else None,
@@ -227,9 +225,10 @@ class _Rounds:
                     "state": str(state_of(one, facts.time)),
                     "url": one.newest.uri,
                 }
-                for one in (facts.agreements if facts else ())
-                if facts
-            ],
+                for one in facts.agreements
+            ]
+            if facts
+            else [],
             "steps": [
                 {
                     "did": done.verb,
@@ -253,8 +252,6 @@ def advice(facts: Facts, *, broker: str, confirmations: int, url: str, has_key: 
         url: where the broker serves; empty if it announces nothing.
         has_key: whether the broker can sign announcements.
     """
-    from blockota.broker.plan import AgreementState, state_of
-
     if not facts.agreements:
         depth = f", which has {confirmations} above it" if confirmations else ""
         yield (

@@ -16,12 +16,7 @@ _PART_SIZE = 1 << 20
 
 
 def image_sources(session: Session, named: Sequence[str]) -> ImageSources:
-    """The sources of the command line, the settings and the chain.
-
-    Args:
-        session: the command's settings and contracts.
-        named: the URLs of ``--source``.
-    """
+    """The sources of an image: the URLs of ``--source``, then those of the settings and the chain."""
     from blockota.stores.search import ImageSources
 
     settings = session.settings
@@ -40,12 +35,6 @@ def image_sources(session: Session, named: Sequence[str]) -> ImageSources:
 def search_image(session: Session, release: Release, *, named: Sequence[str], into: BinaryIO) -> None:
     """Write a release's image into an empty file, from the store or a source, with a progress bar on stderr.
 
-    Args:
-        session: the command's store, settings and contracts.
-        release: the chain's record.
-        named: the URLs of ``--source``.
-        into: a file that is open for reading and writing.
-
     Raises:
         UsageError: a URL of the command line or the settings is not that of a gateway.
         VerificationError: number 4, only other bytes were found.
@@ -59,13 +48,7 @@ def search_image(session: Session, release: Release, *, named: Sequence[str], in
 
 
 def parts_of(session: Session, file: BinaryIO, *, size: int) -> Iterator[bytes]:
-    """Yield an image's bytes from the beginning of a file, with a progress bar while the caller checks them.
-
-    Args:
-        session: the command's terminal.
-        file: the image.
-        size: its expected size in bytes.
-    """
+    """Yield an image of `size` bytes from the beginning of a file, with a progress bar while the caller checks it."""
     file.seek(0)
     done = 0
     with progress_bar(session, "Checking", total=size) as bar:
@@ -77,15 +60,9 @@ def parts_of(session: Session, file: BinaryIO, *, size: int) -> Iterator[bytes]:
 
 @contextmanager
 def progress_bar(session: Session, what: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr; it disappears at the end, and is not shown without a terminal or with ``--json``.
+    """Show a progress bar on stderr, and yield a function that takes the number of bytes processed so far.
 
-    Args:
-        session: the command's terminal.
-        what: the activity, one word.
-        total: bytes of the whole, if known.
-
-    Yields:
-        A function to call with the number of bytes processed so far.
+    The bar disappears at the end. It is not shown without a terminal or with ``--json``.
     """
     console = session.err
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn

@@ -91,13 +91,10 @@ def main() -> None:
 
 
 def run(words: list[str]) -> int:
-    """Run one command and report its failure on stderr.
+    """Run one command, report its failure on stderr, and return its exit status.
 
     Args:
         words: the command line without the program's name.
-
-    Returns:
-        The exit status.
     """
     return _report(_execute(words), words)
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.approval.intent import one_line
 from blockota.cli.parameters import DURATION
 from blockota.cli.session import Session
 from blockota.errors import UsageError
+from blockota.files import write_result
 
 if TYPE_CHECKING:
     from blockota.approval.proposal import Proposal
@@ -24,15 +26,7 @@ _WEEK = 7 * 86400
 
 @dataclass(frozen=True)
 class ProposalOptions:
-    """The values of the options of a command that makes a proposal.
-
-    Attributes:
-        output: the proposal file to write.
-        reason: why it is proposed.
-        proposer: who proposes it.
-        expires_in: seconds for which it may be signed.
-        nonce: the Safe's nonce; None takes the next one.
-    """
+    """The values of the options of a command that makes a proposal; a nonce of None takes the Safe's next one."""
 
     output: Path
     reason: str
@@ -46,35 +40,16 @@ class ProposalOptions:
         Raises:
             ProposalError: a text cannot be shown safely.
         """
-        from blockota.approval.intent import one_line
         from blockota.vendor.propose import Reason
 
-        return Reason(
-            one_line(self.reason),
-            int(time.time()),
-            self.expires_in,
-            nonce=self.nonce,
-            proposer=one_line(self.proposer),
-        )
+        reason, proposer = one_line(self.reason), one_line(self.proposer)
+        return Reason(reason, int(time.time()), self.expires_in, nonce=self.nonce, proposer=proposer)
 
 
 def source_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--source``, which names sources that are asked before those of the settings and the chain."""
     words = "Repository or gateway to ask first if the store lacks the image; may be repeated."
     return click.option("--source", multiple=True, metavar="URL", help=words)(command)
-
-
-def proposing_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``, as the parameter `proposing`."""
-    return _with_proposing(command, is_optional=False)
-
-
-def may_propose_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the same options to a command for which a proposal is one of two ways.
-
-    Without ``-o`` its parameter `proposing` is None.
-    """
-    return _with_proposing(command, is_optional=True)
 
 
 def save_proposal(
@@ -86,17 +61,11 @@ def save_proposal(
 ) -> None:
     """Make a proposal, write its file and print where it is.
 
-    Args:
-        session: the command's.
-        make: makes the proposal.
-        proposing: the command's options.
-        about: further fields of the JSON result; called once the proposal is made.
+    `about` returns further fields of the JSON result; it is called once the proposal is made.
 
     Raises:
         UsageError: the file exists or cannot be written.
     """
-    from blockota.files import write_result
-
     path = proposing.output
     refuse_existing(path)
     proposal = make(proposing.as_reason())
@@ -117,24 +86,36 @@ def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it 
         UsageError: the file exists.
     """
     if path.exists():
-        raise UsageError(
-            f"{path} already exists",
-            why=why,
-            remedy="name another file with -o, or remove it first",
-        )
+        raise UsageError(f"{path} already exists", why=why, remedy="name another file with -o, or remove it first")
 
 
-def _with_proposing(command: Callable[..., None], *, is_optional: bool) -> Callable[..., None]:
-    @click.option(
-        "-o", "--output", type=click.Path(path_type=Path), required=not is_optional, help="Proposal file to write."
-    )
+def proposing_options(command: Callable[..., None], *, is_optional: bool = False) -> Callable[..., None]:
+    """Add ``-o``, ``--reason``, ``--proposer``, ``--expires-in`` and ``--nonce``, as the parameter `proposing`.
+
+    If a proposal is optional, `proposing` is None without ``-o``.
+    """
+    file = click.Path(path_type=Path)
+
+    @click.option("-o", "--output", type=file, required=not is_optional, help="Proposal file to write.")
     @click.option("--reason", default="", help="Why it is proposed, for the other owners.")
     @click.option("--proposer", default="", envvar="BLOCKOTA_PROPOSER", help="Your name or role, for the other owners.")
     @click.option("--expires-in", type=DURATION, default=_WEEK, show_default="7d", help="How long it may be signed.")
     @click.option("--nonce", type=click.IntRange(0, (1 << 64) - 1), help="Nonce of the Safe; the next one by default.")
     @functools.wraps(command)
-    def wrapped(*args: object, output: Path | None, **options: object) -> None:
-        values: dict[str, Any] = {name: options.pop(name) for name in ("reason", "proposer", "expires_in", "nonce")}
-        command(*args, proposing=ProposalOptions(output, **values) if output else None, **options)
+    def wrapped(
+        *args: object,
+        output: Path | None,
+        reason: str,
+        proposer: str,
+        expires_in: int,
+        nonce: int | None,
+        **kwargs: object,
+    ) -> None:
+        proposing = ProposalOptions(output, reason, proposer, expires_in, nonce) if output else None
+        command(*args, proposing=proposing, **kwargs)
 
     return wrapped
+
+
+may_propose_options = functools.partial(proposing_options, is_optional=True)
+"""The same for a command for which a proposal is one of two ways."""

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from blockota.approval.red_flags import check_place
+from blockota.approval.signature import merge as merge_signatures
+from blockota.approval.signature import to_json
+from blockota.approval.transaction_builder import to_builder
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing, save_proposal
 from blockota.cli.proposal_text import readable, show_flags, show_groups
 from blockota.cli.session import Session, VerbGroup, with_session
@@ -24,7 +28,16 @@ from blockota.cli.signing import (
     view_option,
 )
 from blockota.errors import BlockOTAError, UsageError
+from blockota.files import write_result
 from blockota.model.release import show_time
+from blockota.vendor.files import (
+    collect_signatures,
+    read_builder,
+    read_folder,
+    read_proposal,
+    read_signatures,
+    refuse_to_replace,
+)
 
 if TYPE_CHECKING:
     from blockota.vendor.review import ListedProposal
@@ -49,7 +62,6 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     Example:  blockota proposal list proposals/
     """
     from blockota.bindings.safe import executed_hashes
-    from blockota.vendor.files import read_folder
     from blockota.vendor.review import ProposalState, list_proposals, settle_past
 
     found = read_folder(folder)
@@ -108,8 +120,6 @@ def show(
     \b
     Example:  blockota proposal show 1.4.0.json
     """
-    from blockota.approval.red_flags import check_place
-    from blockota.vendor.files import collect_signatures, read_proposal
     from blockota.vendor.review import review_proposal, signature_status
 
     found = read_proposal(file)
@@ -180,7 +190,6 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> N
     Example:  blockota proposal simulate 1.4.0.json
     """
     from blockota.bindings.safe import check_nonce, rehearse
-    from blockota.vendor.files import collect_signatures, read_proposal
     from blockota.vendor.review import Review
 
     found, now = read_proposal(file), int(time.time())
@@ -225,11 +234,6 @@ def merge(session: Session, /, signatures: tuple[Path, ...], output: Path) -> No
     \b
     Example:  blockota proposal merge alice.signature.json bob.signature.json -o 1.4.0.signatures.json
     """
-    from blockota.approval.signature import merge as merge_signatures
-    from blockota.approval.signature import to_json
-    from blockota.files import write_result
-    from blockota.vendor.files import read_signatures
-
     refuse_existing(output, why="it may contain signatures")
     merged = merge_signatures(one for path in signatures for one in read_signatures(path))
     write_result(output, to_json(merged))
@@ -250,8 +254,6 @@ def export_view(session: Session, /, proposals: tuple[Path, ...], output: Path) 
     \b
     Example:  blockota proposal export-view 1.4.0.json -o view.json
     """
-    from blockota.files import write_result
-    from blockota.vendor.files import read_proposal, refuse_to_replace
     from blockota.vendor.review import view_rows
 
     refuse_to_replace(output, "blockota-view-")
@@ -276,10 +278,6 @@ def export_(session: Session, /, file: Path, output: Path) -> None:
     \b
     Example:  blockota proposal export 1.4.0.json -o transaction-builder.json
     """
-    from blockota.approval.transaction_builder import to_builder
-    from blockota.files import write_result
-    from blockota.vendor.files import read_proposal
-
     refuse_existing(output, why="it may be the export of another proposal")
     write_result(output, to_builder(read_proposal(file)))
     session.result({"file": str(output)}, lambda: session.done(f"{output} is for Safe's Transaction Builder"))
@@ -297,7 +295,6 @@ def import_(session: Session, /, file: Path, proposing: ProposalOptions) -> None
     \b
     Example:  blockota proposal import transaction-builder.json -o imported.json
     """
-    from blockota.vendor.files import read_builder
     from blockota.vendor.propose import propose_built
 
     found = read_builder(file)

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from blockota.approval.chain_view import ChainView
+from blockota.approval.proposal import Proposal
+from blockota.approval.red_flags import RedFlag
+from blockota.approval.signature import sign as sign_proposal
+from blockota.approval.signature import to_json
 from blockota.cli.display import image_sources, progress_bar
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import refuse_existing, source_option
 from blockota.cli.proposal_text import confirm_flags, confirm_signature, readable, show_flags, show_groups
 from blockota.cli.session import Session, with_session
+from blockota.files import write_result
+from blockota.vendor.files import collect_signatures, read_proposal, read_view_file
 
 if TYPE_CHECKING:
-    from blockota.approval.chain_view import ChainView
-    from blockota.approval.proposal import Proposal
-    from blockota.approval.red_flags import RedFlag
     from blockota.vendor.images import ImageInputs
 
 FILE = click.Path(path_type=Path)
@@ -71,10 +75,6 @@ def sign(
     Example:  blockota proposal sign 1.4.0.json --key keystore:alice.json
               blockota proposal sign 1.4.0.json --key ape:alice --image app.bin --view view.json
     """
-    from blockota.approval.signature import sign as sign_proposal
-    from blockota.approval.signature import to_json
-    from blockota.files import write_result
-    from blockota.vendor.files import read_proposal
     from blockota.vendor.review import hash_fields, review_proposal
 
     proposal = read_proposal(file)
@@ -122,7 +122,6 @@ def execute(session: Session, /, file: Path, key: str, password_fd: int | None, 
     Example:  blockota proposal execute 1.4.0.json --key env:PAYER_KEY
     """
     from blockota.bindings.safe import execute as execute_proposal
-    from blockota.vendor.files import collect_signatures, read_proposal
     from blockota.vendor.review import Review, headline
 
     proposal, now = read_proposal(file), int(time.time())
@@ -149,7 +148,6 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     Raises:
         ProposalError: the file is of another chain or contract than the settings name.
     """
-    from blockota.vendor.files import read_view_file
     from blockota.vendor.propose import agreements_of, read_view
 
     if path is not None:
@@ -167,14 +165,7 @@ def is_pinned(session: Session, view: ChainView) -> bool:
 def image_inputs(
     session: Session, images: Sequence[Path], previous: Sequence[Path], sources: Sequence[str]
 ) -> ImageInputs:
-    """Where the images of a proposal come from.
-
-    Args:
-        session: the command's.
-        images: values of ``--image``.
-        previous: values of ``--previous``.
-        sources: values of ``--source``.
-    """
+    """Where the images of a proposal come from, by the values of ``--image``, ``--previous`` and ``--source``."""
     from blockota.vendor.images import ImageInputs, ImageObserver
 
     class _TerminalObserver(ImageObserver):
