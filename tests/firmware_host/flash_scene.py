@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blockota.errors import NoAnswerError
@@ -11,7 +11,6 @@ from blockota.model.facts import KnownReleases, ProvenRelease
 from blockota.model.release import Release, Version
 from blockota.model.verification import prove_release
 from firmware_host.bench.session import BoardSession
-from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.events import Event
@@ -21,9 +20,9 @@ from firmware_host.line.link import QUIET
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.board_clock import Clock
 from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.scripted_board import KIB, chip
 from tests.support.samples import TRUST, answer_with, release_of
 
-KIB = 1024
 STEP = 0.0005
 """Seconds at a time that a host waits for an answer."""
 BASE = 0x0800_0000
@@ -40,21 +39,14 @@ def code(size: int, *, at: int = BASE, seed: int = 1) -> FirmwareImage:
     return FirmwareImage((vectors + body)[:size], at, "bin")
 
 
-def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must exist."""
-    found = find_chip(product_id)
-    assert found is not None
-    return found
-
-
 def planned(image: FirmwareImage, *, may_erase_all: bool = False) -> FlashPlan:
     """The plan for the simulated board."""
     return plan(chip(), image, flash_size=FLASH_SIZE, may_erase_all=may_erase_all)
 
 
-def connected(board: SimulatedBoard) -> Bootloader:
-    """A client that is connected to the board."""
-    bootloader = Bootloader(DirectLink(board))
+def connected(board: SimulatedBoard | DirectLink) -> Bootloader:
+    """A client that is connected to the board, or to the board at the far end of a link."""
+    bootloader = Bootloader(board if isinstance(board, DirectLink) else DirectLink(board))
     bootloader.connect()
     return bootloader
 
@@ -78,11 +70,44 @@ class RunningLink(DirectLink):
         return super().read(count, timeout=timeout)
 
 
+class WatchedLink(RunningLink):
+    """A link that records the host's frames, and may change what passes over it.
+
+    Attributes:
+        sent: the host's frames.
+        waited: seconds that the host waited.
+        change: function that alters a frame.
+        change_answer: function that alters an answer.
+        stands_still: whether the core is stopped.
+    """
+
+    def __init__(self, board: SimulatedBoard) -> None:
+        super().__init__(board)
+        self.sent: list[bytes] = []
+        self.waited, self.stands_still = 0.0, False
+        self.change: Callable[[bytes], bytes] = bytes
+        self.change_answer: Callable[[bytes], bytes] = bytes
+
+    def write(self, data: bytes, /) -> None:
+        """Record a frame, and pass it on."""
+        self.sent.append(data)
+        super().write(self.change(data))
+
+    def read(self, count: int, /, *, timeout: float) -> bytes:
+        """Return an answer."""
+        return self.change_answer(super().read(count, timeout=timeout))
+
+    def wait(self, seconds: float) -> None:
+        """Let the board run, unless it stands still."""
+        self.waited += seconds
+        if not self.stands_still:
+            super().wait(seconds)
+
+
 class TimedLink(RunningLink):
     """A link on which waiting advances the board's clock."""
 
     def __init__(self, board: SimulatedBoard, clock: Clock) -> None:
-        """Connect the board."""
         super().__init__(board)
         self._clock = clock
 
@@ -119,6 +144,5 @@ def known(*releases: Release, others: Sequence[Release] = ()) -> KnownReleases:
 
 def bench_on(link: RunningLink, *, may_erase_all: bool = False) -> BoardSession:
     """A bench with the board at the far end of a link."""
-    bootloader = Bootloader(link)
-    bootloader.connect()
+    bootloader = connected(link)
     return BoardSession(bootloader, identify(bootloader), (), link.wait, may_erase_all)

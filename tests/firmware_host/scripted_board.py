@@ -101,7 +101,7 @@ def board(
 
 
 def chip(product_id: int = 0x410) -> Chip:
-    """The row of the chip table, which must exist."""
+    """The row of the chip table; the product id must be in it."""
     found = find_chip(product_id)
     assert found is not None
     return found

@@ -15,7 +15,8 @@ from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Event, Finished, Programmed, Repeated
 from firmware_host.flashing.journal import FlashJournal
 from firmware_host.simulator import PROFILES, SimulatedBoard
-from tests.firmware_host.flash_scene import KIB, OLD, RunningLink, bench_on, code, known, proven
+from tests.firmware_host.flash_scene import OLD, RunningLink, bench_on, code, known, proven
+from tests.firmware_host.scripted_board import KIB
 
 IMAGE, BEFORE = code(6 * KIB + 100), code(6 * KIB, seed=5)
 FIRST, SECOND = bytes(11) + b"\xda", bytes(11) + b"\xdb"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from firmware_host.bootloader.application import start
-from firmware_host.bootloader.client import Bootloader
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
-from tests.firmware_host.flash_scene import BASE, FLASH_SIZE, KIB, chip, code, connected
+from tests.firmware_host.flash_scene import BASE, FLASH_SIZE, code, connected
+from tests.firmware_host.scripted_board import KIB, chip
 
 
 class TalkingLink(DirectLink):
@@ -24,8 +24,7 @@ def test_what_a_board_prints_cannot_drive_the_terminal() -> None:
     """Control characters, direction marks and bytes that are not UTF-8 are escaped."""
     link = TalkingLink(SimulatedBoard(flash=code(KIB).data))
     link.text = "ok\r\n\x1b[2J\x07 grün \u202e".encode() + b"\xff\n"
-    bootloader = Bootloader(link)
-    bootloader.connect()
+    bootloader = connected(link)
     bootloader.target(chip(), flash_size=FLASH_SIZE)
     assert start(bootloader, BASE, listen=0.1) == "ok\n\\x1b[2J\\x07 grün \\u202e\\xff\n"
 

@@ -7,16 +7,9 @@ from itertools import pairwise
 import pytest
 
 from firmware_host.bootloader.chips import CHIPS, Chip, find_chip
+from tests.firmware_host.scripted_board import KIB, chip
 
-KIB = 1024
 BLUE_PILL = 0x410
-
-
-def chip(product_id: int) -> Chip:
-    """The table's row, which must exist."""
-    found = find_chip(product_id)
-    assert found is not None
-    return found
 
 
 def option_bytes(*write_protection: int) -> bytes:

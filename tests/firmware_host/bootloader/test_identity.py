@@ -8,31 +8,12 @@ import pytest
 
 from blockota.errors import BoardProtocolError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage
-from firmware_host.bootloader.chips import Chip, find_chip
-from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.flasher import carry_out
 from firmware_host.flashing.plan import plan
 from firmware_host.simulator import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard
-from tests.firmware_host.direct_link import DirectLink
-
-KIB = 1024
-BASE = 0x0800_0000
-FLASH_SIZE = 64 * KIB
-
-
-def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must exist."""
-    found = find_chip(product_id)
-    assert found is not None
-    return found
-
-
-def connected(board: SimulatedBoard) -> Bootloader:
-    """A client that is connected to the board."""
-    bootloader = Bootloader(DirectLink(board))
-    bootloader.connect()
-    return bootloader
+from tests.firmware_host.flash_scene import BASE, FLASH_SIZE, connected
+from tests.firmware_host.scripted_board import KIB, chip
 
 
 def test_a_board_is_identified() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from blockota.errors import BoardProtocolError, NoAnswerError, RefusedError
-from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
 from firmware_host.bootloader.protection import (
@@ -19,6 +18,8 @@ from firmware_host.bootloader.protection import (
 )
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.flash_scene import connected
+from tests.firmware_host.scripted_board import chip
 
 CONTENTS = bytes(range(1, 256)) * 8
 OPEN = bytes.fromhex("a5 ff 12 34 ff ff ff ff")
@@ -30,17 +31,9 @@ def no_wait(seconds: float) -> None:
     assert seconds > 0
 
 
-def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must exist."""
-    found = find_chip(product_id)
-    assert found is not None
-    return found
-
-
-def connected(board: SimulatedBoard) -> Bootloader:
+def identified(board: SimulatedBoard) -> Bootloader:
     """A client that has identified the board."""
-    bootloader = Bootloader(DirectLink(board))
-    bootloader.connect()
+    bootloader = connected(board)
     identify(bootloader)
     return bootloader
 
@@ -48,7 +41,7 @@ def connected(board: SimulatedBoard) -> Bootloader:
 def test_pages_are_protected_and_freed() -> None:
     """A bit covers four pages, new pages replace the ones before, and the flash is not changed."""
     board = SimulatedBoard(flash=CONTENTS)
-    bootloader = connected(board)
+    bootloader = identified(board)
     assert protect_pages(bootloader, chip(), pages=[5], wait=no_wait).write_protected_pages == (4, 5, 6, 7)
     assert protect_pages(bootloader, chip(), pages=[0, 63], wait=no_wait).write_protected_pages == (
         *range(4),
@@ -62,7 +55,7 @@ def test_pages_are_protected_and_freed() -> None:
 def test_readout_protection_is_set_and_removed() -> None:
     """Protected, neither flash size nor unique id can be read; after the removal the flash is erased."""
     board = SimulatedBoard(flash=CONTENTS)
-    bootloader = connected(board)
+    bootloader = identified(board)
     closed = protect_readout(bootloader, chip(), wait=no_wait)
     assert (closed.readout_protected, closed.unique_id) == (True, None)
     assert board.readout_protected
@@ -74,7 +67,7 @@ def test_readout_protection_is_set_and_removed() -> None:
 def test_option_bytes_are_written_with_their_complements() -> None:
     """User and data bytes are written, and bits of write protection take effect."""
     board = SimulatedBoard()
-    bootloader = connected(board)
+    bootloader = identified(board)
     values = OPEN[:4] + bytes((0xFE, 0xFF, 0xFF, 0xFF))
     assert write_option_bytes(bootloader, chip(), values=values, wait=no_wait).write_protected_pages == (0, 1, 2, 3)
     assert bootloader.read(0x1FFF_F804, 4) == bytes.fromhex("12 ed 34 cb")
@@ -82,14 +75,14 @@ def test_option_bytes_are_written_with_their_complements() -> None:
 
 def test_option_bytes_may_close_the_flash() -> None:
     """Option bytes that cannot be read afterwards are not compared."""
-    identity = write_option_bytes(connected(SimulatedBoard()), chip(), values=bytes(8), wait=no_wait)
+    identity = write_option_bytes(identified(SimulatedBoard()), chip(), values=bytes(8), wait=no_wait)
     assert identity.readout_protected
 
 
 @pytest.mark.parametrize("values", [b"", OPEN[:7], OPEN + b"\xff"])
 def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
     """The bootloader would erase them all first."""
-    bootloader = connected(SimulatedBoard())
+    bootloader = identified(SimulatedBoard())
     with pytest.raises(RefusedError, match="has 8"):
         write_option_bytes(bootloader, chip(), values=values, wait=no_wait)
     assert bootloader.read(0x1FFF_F800, 1) == b"\xa5"
@@ -97,7 +90,7 @@ def test_a_wrong_number_of_option_bytes_is_never_sent(values: bytes) -> None:
 
 def test_a_chip_whose_protection_is_unknown_is_refused() -> None:
     """A chip with unknown protection is refused before anything is sent."""
-    bootloader = connected(SimulatedBoard())
+    bootloader = identified(SimulatedBoard())
     with pytest.raises(RefusedError, match="does not know how STM32F411 stores its write protection"):
         protect_pages(bootloader, chip(0x431), pages=[0], wait=no_wait)
 
@@ -106,7 +99,6 @@ class Intercepted(DirectLink):
     """A link that answers some frames itself, once each, and does not pass them on."""
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Intercept nothing at first."""
         super().__init__(board)
         self.answers: dict[bytes, bytes] = {}
 
@@ -139,8 +131,7 @@ def test_an_acknowledgement_is_not_believed(name: str) -> None:
     board = SimulatedBoard()
     board.protect(pages=[0])
     link = Intercepted(board)
-    bootloader = Bootloader(link)
-    bootloader.connect()
+    bootloader = connected(link)
     change, answers = IGNORED[name]
     link.answers = {bytes.fromhex(frame): bytes.fromhex(answer) for frame, answer in answers.items()}
     with pytest.raises(BoardProtocolError, match="acknowledged, and"):
@@ -150,7 +141,7 @@ def test_an_acknowledgement_is_not_believed(name: str) -> None:
 def test_a_board_that_does_not_come_back_is_an_error() -> None:
     """With BOOT0 at 0 the command is acknowledged and the application starts, which is an error."""
     board = SimulatedBoard()
-    bootloader = connected(board)
+    bootloader = identified(board)
     board.boot0 = False
     with pytest.raises(NoAnswerError, match=r"acknowledged Write Unprotect and did not come back.*identify it"):
         unprotect_pages(bootloader, chip(), wait=no_wait)

@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 
 from blockota.errors import Action, BlockOTAError, BoardProtocolError, NoAnswerError, RefusedError
-from firmware_host.bootloader.chips import Chip, find_chip
-from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.chips import Chip
 from firmware_host.flashing.digest_stub import (
     CYCLES_PER_INSTRUCTION,
     DONE,
@@ -22,58 +21,23 @@ from firmware_host.flashing.digest_stub import (
 )
 from firmware_host.simulator import PROFILES, SimulatedBoard
 from tests.conftest import IMAGES
-from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.flash_scene import WatchedLink, connected
+from tests.firmware_host.scripted_board import KIB, chip
 from tests.firmware_host.stub_harness import SLICE, run_stub
 
-KIB = 1024
 FLASH = 0x0800_0000
 CONTENTS = hashlib.shake_256(b"firmware").digest(64 * KIB)
 GO_FRAME = b"\x21\xde"
-
-
-class RunningLink(DirectLink):
-    """A link on which waiting lets the board run, and which records the traffic."""
-
-    def __init__(self, board: SimulatedBoard) -> None:
-        """Connect the board."""
-        super().__init__(board)
-        self.sent: list[bytes] = []
-        self.waited, self.stands_still = 0.0, False
-        self.garble: Callable[[bytes], bytes] = bytes
-        self.garble_answer: Callable[[bytes], bytes] = bytes
-
-    def write(self, data: bytes, /) -> None:
-        """Record a frame, and pass it on."""
-        self.sent.append(data)
-        super().write(self.garble(data))
-
-    def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return an answer, for which the board may run."""
-        if len(self._received) < count:
-            self.wait(timeout)
-        return self.garble_answer(super().read(count, timeout=timeout))
-
-    def wait(self, seconds: float) -> None:
-        """Let the board run."""
-        self.waited += seconds
-        self._received += b"" if self.stands_still else self._board.run(seconds)
-
-    @property
-    def bytes_sent(self) -> int:
-        """The number of bytes sent to the board."""
-        return sum(map(len, self.sent))
 
 
 class Bench:
     """A board with its bootloader connected, and a stub for it."""
 
     def __init__(self, name: str = "stm32f103c8", *, contents: bytes = CONTENTS) -> None:
-        """Power it up and connect."""
         profile = PROFILES[name]
         self.board = SimulatedBoard(profile, flash=contents)
-        self.link = RunningLink(self.board)
-        self.bootloader = Bootloader(self.link)
-        self.bootloader.connect()
+        self.link = WatchedLink(self.board)
+        self.bootloader = connected(self.link)
         self.chip = chip(profile.product_id)
         self.bootloader.target(self.chip, flash_size=profile.flash_size)
         self.stub = self.new_stub()
@@ -83,13 +47,6 @@ class Bench:
         """A new session, without knowledge of the RAM's contents."""
         size = self.board.profile.flash_size
         return DigestStub(self.bootloader, self.chip, flash_size=size, wait=self.link.wait)
-
-
-def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must exist."""
-    found = find_chip(product_id)
-    assert found is not None
-    return found
 
 
 def sha256(start: int, length: int, *, contents: bytes = CONTENTS) -> bytes:
@@ -140,12 +97,12 @@ def test_the_program_is_written_once_a_session() -> None:
     """A second run writes only the parameters, and its results reflect changes of the flash."""
     bench = Bench()
     bench.stub.run(FLASH, [2 * KIB])
-    uploaded = bench.link.bytes_sent
+    uploaded = sum(map(len, bench.link.sent))
     bench.bootloader.erase_pages([1])
     bench.link.sent.clear()
     contents = CONTENTS[:KIB] + bytes([0xFF]) * KIB
     assert bench.stub.run(FLASH, [2 * KIB]).sha256 == (sha256(FLASH, 2 * KIB, contents=contents),)
-    assert bench.link.bytes_sent < uploaded - 900
+    assert sum(map(len, bench.link.sent)) < uploaded - 900
 
 
 def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
@@ -155,7 +112,7 @@ def test_the_program_is_written_again_when_the_ram_has_lost_it() -> None:
     bench.bootloader.write(0x2000_0E00, bytes(4))
     bench.link.sent.clear()
     assert bench.stub.run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
-    assert bench.link.bytes_sent > 900
+    assert sum(map(len, bench.link.sent)) > 900
 
 
 def test_the_end_byte_ends_the_wait() -> None:
@@ -175,7 +132,7 @@ def test_it_works_without_the_end_byte(heard: bytes) -> None:
             raise NoAnswerError("The board is silent")
         return heard if answer == DONE else answer
 
-    bench.link.garble_answer = without_done
+    bench.link.change_answer = without_done
     assert bench.stub.run(FLASH, [64 * KIB]).sha256 == (sha256(FLASH, 64 * KIB),)
     if heard:
         assert bench.link.waited > TIMEOUT_FACTOR * bench.stub.seconds(FLASH, [64 * KIB])
@@ -231,7 +188,7 @@ def test_a_program_that_does_not_end() -> None:
 def test_a_program_corrupted_in_its_head_is_not_started() -> None:
     """Go is not sent if the program's head reads back wrong."""
     bench = Bench()
-    bench.link.garble = twice_flipped(20)
+    bench.link.change = twice_flipped(20)
     with pytest.raises(BoardProtocolError, match="not started"):
         bench.stub.run(FLASH, [KIB])
     assert GO_FRAME not in bench.link.sent
@@ -243,10 +200,10 @@ def test_a_program_corrupted_behind_its_head_gives_no_result(*, stale: bool) -> 
     bench = Bench()
     if stale:
         bench.stub.run(FLASH, [KIB])
-    bench.link.garble = twice_flipped(200)
+    bench.link.change = twice_flipped(200)
     with pytest.raises(BoardProtocolError, match="without the digest"):
         bench.new_stub().run(FLASH, [KIB])
-    bench.link.garble = bytes
+    bench.link.change = bytes
     assert bench.new_stub().run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
 
 
@@ -254,10 +211,10 @@ def test_parameters_that_arrived_wrong_are_noticed() -> None:
     """Corrupted parameters of a second run are detected, and the next run writes everything again."""
     bench = Bench()
     bench.stub.run(FLASH, [KIB])
-    bench.link.garble = twice_flipped(24)
+    bench.link.change = twice_flipped(24)
     with pytest.raises(BoardProtocolError, match="without the digest"):
         bench.stub.run(FLASH, [KIB])
-    bench.link.garble = bytes
+    bench.link.change = bytes
     assert bench.stub.run(FLASH, [KIB]).sha256 == (sha256(FLASH, KIB),)
 
 
@@ -269,7 +226,7 @@ def test_a_wrong_nonce_or_closing_word(at: int) -> None:
     def garbled(answer: bytes) -> bytes:
         return answer[:at] + bytes((answer[at] ^ 1,)) + answer[at + 1 :] if len(answer) == 40 else answer
 
-    bench.link.garble_answer = garbled
+    bench.link.change_answer = garbled
     with pytest.raises(BoardProtocolError, match="without the digest"):
         bench.stub.run(FLASH, [KIB])
 
@@ -323,7 +280,7 @@ def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:
 def test_each_error_has_its_three_parts() -> None:
     """Each error has a statement, a reason and a remedy."""
     bench = Bench()
-    bench.link.garble = twice_flipped(200)
+    bench.link.change = twice_flipped(200)
     with pytest.raises(BlockOTAError) as caught:
         bench.stub.run(FLASH, [KIB])
     assert caught.value.what

@@ -8,57 +8,25 @@ from collections.abc import Callable
 
 import pytest
 
-from blockota.errors import NoAnswerError
-from firmware_host.bootloader.chips import find_chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.flashing.digest_stub import DigestStub, Pages
-from firmware_host.line.link import QUIET, Link, open_link
+from firmware_host.line.link import Link, open_link
 from firmware_host.simulator import SimulatedBoard, TimeModel, serve_tcp
 from tests.firmware_host.board_clock import Clock
-from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.flash_scene import TimedLink
+from tests.firmware_host.scripted_board import KIB, chip
 
-KIB = 1024
 FLASH = 0x0800_0000
 CONTENTS = hashlib.shake_256(b"firmware").digest(64 * KIB)
 DIGEST = hashlib.sha256(CONTENTS).digest()
-STEP = 0.0005
-
-
-class TimedLink(DirectLink):
-    """A link on which waiting advances the board's clock."""
-
-    def __init__(self, board: SimulatedBoard, clock: Clock) -> None:
-        """Connect the board."""
-        super().__init__(board)
-        self._clock = clock
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass, and receive unsolicited output of the board."""
-        self._clock.wait(seconds)
-        self._received += self._board.idle(seconds)
-
-    def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Wait for an answer."""
-        deadline = self._clock.now() + timeout
-        while len(self._received) < count:
-            if self._clock.now() >= deadline:
-                raise NoAnswerError("The board is silent", why=f"for {timeout:.1f} s")
-            self.wait(STEP)
-        return super().read(count, timeout=timeout)
-
-    def drain(self) -> bytes:
-        """Wait until the line is quiet."""
-        self.wait(QUIET)
-        return super().drain()
 
 
 def stub_on(link: Link, *, wait: Callable[[float], None] = time.sleep) -> DigestStub:
     """A stub for the board on this link, with its bootloader connected."""
-    bootloader, chip = Bootloader(link), find_chip(0x410)
-    assert chip is not None
+    bootloader = Bootloader(link)
     bootloader.connect()
-    bootloader.target(chip, flash_size=64 * KIB)
-    return DigestStub(bootloader, chip, flash_size=64 * KIB, wait=wait)
+    bootloader.target(chip(), flash_size=64 * KIB)
+    return DigestStub(bootloader, chip(), flash_size=64 * KIB, wait=wait)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +41,9 @@ def test_how_long_64_kib_take(pages: int, first: float, later: float) -> None:
     link = TimedLink(board, clock)
     stub = stub_on(link, wait=link.wait)
     for most in (first, later):
-        begun = clock.now()
+        started = clock.now()
         assert stub.run(FLASH, [64 * KIB], pages=Pages(FLASH, KIB, pages)).sha256 == (DIGEST,)
-        assert clock.now() - begun <= most
+        assert clock.now() - started <= most
 
 
 def test_a_real_connection_and_a_real_clock() -> None:

@@ -21,7 +21,8 @@ from firmware_host.flashing.plan import Preserved, plan
 from firmware_host.line.link import open_link
 from firmware_host.simulator import PROFILES, STM32F103C8, BoardProfile, Faults, SimulatedBoard, serve_pty, serve_tcp
 from tests.firmware_host.direct_link import DirectLink
-from tests.firmware_host.flash_scene import BASE, EXAMPLES, KIB, OLD, chip, code, connected, flash, planned
+from tests.firmware_host.flash_scene import BASE, EXAMPLES, OLD, code, connected, flash, planned
+from tests.firmware_host.scripted_board import KIB, chip
 
 # The ordinary case
 
@@ -124,9 +125,7 @@ def test_blank_pages_are_not_erased() -> None:
 def test_the_whole_flash_is_erased_by_one_command(old: bytes) -> None:
     """After the verified erase of the first page, one mass erase replaces 63 page erases (1.9 s less)."""
     link = RecordingLink(SimulatedBoard(flash=old))
-    bootloader = Bootloader(link)
-    bootloader.connect()
-    *_, end = carry_out(planned(code(64 * KIB), may_erase_all=True), bootloader)
+    *_, end = carry_out(planned(code(64 * KIB), may_erase_all=True), connected(link))
     assert isinstance(end, Finished)
     assert link.erases == [b"\x00\x00\x00", b"\xff\x00"]
 
@@ -147,9 +146,7 @@ def test_flash_that_the_chip_does_not_report_stays(may_erase_all: object) -> Non
 def test_a_part_of_the_flash_is_never_erased_by_the_command_for_all() -> None:
     """Mass erase is not used if pages beyond the image have contents."""
     link = RecordingLink(SimulatedBoard(flash=OLD))
-    bootloader = Bootloader(link)
-    bootloader.connect()
-    assert list(carry_out(planned(code(63 * KIB)), bootloader))
+    assert list(carry_out(planned(code(63 * KIB)), connected(link)))
     assert link.erases == [bytes((0, page, page)) for page in range(63)]
 
 
@@ -157,7 +154,6 @@ class RecordingLink(DirectLink):
     """A link that records the host's frames."""
 
     def __init__(self, board: SimulatedBoard) -> None:
-        """Start with an empty record."""
         super().__init__(board)
         self.frames: list[bytes] = []
 
@@ -264,9 +260,7 @@ def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
             return super().read(count, timeout=timeout)
 
     link = Counting(SimulatedBoard(flash=changed(image, 1).data))
-    bootloader = Bootloader(link)
-    bootloader.connect()
-    next(event for event in carry_out(planned(image), bootloader) if isinstance(event, kind))
+    next(event for event in carry_out(planned(image), connected(link)) if isinstance(event, kind))
     return link.count
 
 

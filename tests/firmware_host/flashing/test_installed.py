@@ -15,7 +15,8 @@ from firmware_host.flashing.contents import ReadBack
 from firmware_host.flashing.events import Finished
 from firmware_host.flashing.installed import Installed, find_installed
 from firmware_host.simulator import PROFILES, SimulatedBoard
-from tests.firmware_host.flash_scene import BASE, KIB, OLD, RunningLink, bench_on, code, known, planned, proven
+from tests.firmware_host.flash_scene import BASE, OLD, RunningLink, bench_on, code, known, planned, proven
+from tests.firmware_host.scripted_board import KIB
 
 IMAGE = code(3 * KIB)
 LAMP = replace(proven(code(2 * KIB, seed=9), version=Version(4, 0, 0)).release, product="acme-lamp")

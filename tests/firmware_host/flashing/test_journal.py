@@ -24,7 +24,8 @@ from firmware_host.flashing.journal import (
     find,
 )
 from firmware_host.flashing.plan import Preserved
-from tests.firmware_host.flash_scene import BASE, KIB, code, proven
+from tests.firmware_host.flash_scene import BASE, code, proven
+from tests.firmware_host.scripted_board import KIB
 
 BOARD = "424c4f434b4f544100000001"
 RELEASE = proven(code(KIB)).release

@@ -15,8 +15,9 @@ from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Finished, Programmed
 from firmware_host.flashing.journal import FlashJournal
 from firmware_host.simulator import Faults, SimulatedBoard
-from tests.firmware_host.flash_scene import BASE, KIB, RunningLink, bench_on, code, known, proven
+from tests.firmware_host.flash_scene import BASE, RunningLink, bench_on, code, known, proven
 from tests.firmware_host.flashing.test_resume import AT, BEFORE, CONTENTS, NEW, WANTED, cleared, flash
+from tests.firmware_host.scripted_board import KIB
 
 
 def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable
 
 import pytest
 
@@ -20,77 +19,30 @@ from firmware_host.simulator import Faults, SimulatedBoard
 from tests.firmware_host.flash_scene import (
     BASE,
     FLASH_SIZE,
-    KIB,
     OLD,
     RunningLink,
+    WatchedLink,
     bench_on,
-    chip,
     code,
     known,
     planned,
     proven,
 )
+from tests.firmware_host.scripted_board import KIB, chip
 
 IMAGE = code(6 * KIB + 100)
 PLAN = planned(IMAGE)
-GO = b"\x21\xde"
+GO, READ, BLOCK = b"\x21\xde", b"\x11\xee", b"\xff\x00"
+"""Frames that start the program, begin a read of memory, and read a whole block of flash."""
 RESULTS = 40
 """Bytes of an answer with one digest."""
 HASHED_FROM = 2049
 """Bytes from which on it takes less time to hash them on the chip."""
 
 
-class Watched(RunningLink):
-    """A link that keeps what the host sends, and may change what goes over it.
-
-    Attributes:
-        sent: the host's frames.
-        change: function that alters a frame.
-        change_answer: function that alters an answer.
-        stands_still: whether the core is stopped.
-    """
-
-    def __init__(self, board: SimulatedBoard) -> None:
-        """Start without changes to the traffic."""
-        super().__init__(board)
-        self.sent: list[bytes] = []
-        self.change: Callable[[bytes], bytes] = bytes
-        self.change_answer: Callable[[bytes], bytes] = bytes
-        self.stands_still = False
-
-    def write(self, data: bytes, /) -> None:
-        """Record a frame, and pass it on."""
-        self.sent.append(data)
-        super().write(self.change(data))
-
-    def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return an answer."""
-        return self.change_answer(super().read(count, timeout=timeout))
-
-    def wait(self, seconds: float) -> None:
-        """Let the board run, unless it stands still."""
-        if not self.stands_still:
-            super().wait(seconds)
-
-    @property
-    def runs(self) -> int:
-        """The number of times the program on the chip was started."""
-        return self.sent.count(GO)
-
-    @property
-    def blocks(self) -> int:
-        """The number of reads of whole blocks of 256 bytes of flash."""
-        return self.sent.count(b"\xff\x00")
-
-    @property
-    def reads(self) -> int:
-        """The number of reads of memory."""
-        return self.sent.count(b"\x11\xee")
-
-
-def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Proof.STUB) -> tuple[Watched, OnChip]:
+def on_chip(board: SimulatedBoard, *, plan: FlashPlan = PLAN, proof: Proof = Proof.STUB) -> tuple[WatchedLink, OnChip]:
     """A link to a board, and its contents as hashed on the chip."""
-    link = Watched(board)
+    link = WatchedLink(board)
     bench = bench_on(link)
     stub = DigestStub(bench.bootloader, chip(), flash_size=FLASH_SIZE, wait=link.wait)
     link.sent.clear()
@@ -111,7 +63,7 @@ def test_both_ways_give_the_same_answers() -> None:
     same_answers(contents, ReadBack(bench_on(RunningLink(SimulatedBoard(flash=OLD))).bootloader))
     assert contents.sha256(BASE, [7000]) == (hashlib.sha256(OLD[:7000]).digest(),)
     assert contents.checksum(PLAN.units[2]) == zlib.crc32(OLD[2 * KIB : 3 * KIB])
-    assert link.runs == 2
+    assert link.sent.count(GO) == 2
 
 
 def test_one_run_answers_what_was_announced() -> None:
@@ -120,10 +72,10 @@ def test_one_run_answers_what_was_announced() -> None:
     contents.expect(BASE, [3000, 4000, 5000])
     assert contents.checksum(PLAN.units[6]) == zlib.crc32(OLD[6 * KIB : 7 * KIB])
     assert contents.sha256(BASE, [5000, 3000]) == tuple(hashlib.sha256(OLD[:end]).digest() for end in (5000, 3000))
-    assert link.runs == 1
+    assert link.sent.count(GO) == 1
     contents.changed()
     assert contents.checksum(PLAN.units[0]) == zlib.crc32(OLD[:KIB])
-    assert link.runs == 2
+    assert link.sent.count(GO) == 2
 
 
 def test_more_lengths_than_one_run_takes() -> None:
@@ -132,13 +84,13 @@ def test_more_lengths_than_one_run_takes() -> None:
     lengths = range(9000, 9020)
     expected = tuple(hashlib.sha256(OLD[:length]).digest() for length in lengths)
     assert contents.sha256(BASE, lengths) == expected
-    assert link.runs == 3
+    assert link.sent.count(GO) == 3
     contents.changed()
     link.sent.clear()
     assert contents.sha256(BASE, range(3000, 3020)) == tuple(
         hashlib.sha256(OLD[:length]).digest() for length in range(3000, 3020)
     )
-    assert (link.runs, link.reads) == (0, 12)
+    assert (link.sent.count(GO), link.sent.count(READ)) == (0, 12)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +101,7 @@ def test_a_flash_is_proven_as_it_was_asked_for(proof: Proof, method: str, read: 
     link, contents = on_chip(SimulatedBoard(flash=IMAGE.data), proof=proof)
     assert list(contents.prove(wanted_contents(PLAN), [IMAGE.span]))[-1] == len(IMAGE.data)
     assert contents.method == method
-    assert link.reads == read
+    assert link.sent.count(READ) == read
 
 
 def test_the_proof_names_the_byte_that_is_wrong() -> None:
@@ -173,7 +125,7 @@ def test_a_garbled_digest_is_asked_for_again() -> None:
 
     link.change_answer = garbled
     assert list(contents.prove(wanted_contents(PLAN), [IMAGE.span])) == [len(IMAGE.data)]
-    assert link.runs == 2
+    assert link.sent.count(GO) == 2
 
 
 def cleared(link: RunningLink, *, proof: Proof = Proof.STUB) -> ClearedBoard:
@@ -195,20 +147,20 @@ def no_go(data: bytes) -> bytes:
 def test_a_board_that_refuses_the_program_is_read_back() -> None:
     """A board that refuses the program is flashed with reading back, and a note gives the reason."""
     board = old_board()
-    link = Watched(board)
+    link = WatchedLink(board)
     link.change = no_go
     ready = cleared(link)
     *_, end = ready.flash()
     assert isinstance(end, Finished)
     assert (end.method, board.flash[: len(IMAGE.data)]) == ("read-back", IMAGE.data)
     assert ready.notes[0].startswith("The flash is read back, because the chip did not hash it itself (")
-    assert link.runs == 1
+    assert link.sent.count(GO) == 1
 
 
 def test_a_board_that_refuses_the_program_at_the_end_is_read_back() -> None:
     """If the program is refused at the proof, the flash is read back in the same run."""
     board = old_board()
-    link = Watched(board)
+    link = WatchedLink(board)
     ready = cleared(link)
     events = ready.flash()
     next(event for event in events if isinstance(event, Programmed))
@@ -223,7 +175,7 @@ def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
     """A board that does not return from the program is not changed; the error names the option to avoid the program."""
     board = old_board()
     before = board.flash
-    link = Watched(board)
+    link = WatchedLink(board)
     link.stands_still = True
     with pytest.raises(NoAnswerError, match=r"did not come back .* nothing was changed") as silent:
         cleared(link)
@@ -233,7 +185,7 @@ def test_a_board_that_does_not_come_back_is_named_and_not_changed() -> None:
 
 def test_a_board_that_does_not_come_back_at_the_end_names_the_remedy() -> None:
     """After all is written, the same command without the program verifies and completes the flash."""
-    link = Watched(old_board())
+    link = WatchedLink(old_board())
     events = cleared(link).flash()
     next(event for event in events if isinstance(event, Programmed))
     link.stands_still = True
@@ -244,15 +196,15 @@ def test_a_board_that_does_not_come_back_at_the_end_names_the_remedy() -> None:
 
 def test_no_program_is_run_if_switched_off() -> None:
     """On request, contents and proof are both read without a program."""
-    link = Watched(old_board())
+    link = WatchedLink(old_board())
     *_, end = cleared(link, proof=Proof.NO_STUB).flash()
     assert isinstance(end, Finished)
-    assert (end.method, link.runs) == ("read-back", 0)
+    assert (end.method, link.sent.count(GO)) == ("read-back", 0)
 
 
-def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, Watched]:
+def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, WatchedLink]:
     """Flash a board that has the release already."""
-    link = Watched(board)
+    link = WatchedLink(board)
     ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=proof)
     *_, end = ready.flash()
     assert isinstance(end, Finished)
@@ -263,17 +215,17 @@ def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, Watched]:
 def test_the_same_image_is_proven_as_it_was_asked_for() -> None:
     """An unchanged image is proven by reading every block, or by the digest of the first look."""
     end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.READ_BACK)
-    assert (end.method, link.runs, link.blocks) == ("read-back", 1, 24)
+    assert (end.method, link.sent.count(GO), link.sent.count(BLOCK)) == ("read-back", 1, 24)
     end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.STUB)
-    assert (end.method, link.runs, link.blocks) == ("stub", 1, 0)
+    assert (end.method, link.sent.count(GO), link.sent.count(BLOCK)) == ("stub", 1, 0)
     end, link = again(SimulatedBoard(flash=IMAGE.data), proof=Proof.NO_STUB)
-    assert (end.method, link.runs, link.blocks) == ("read-back", 0, 25)
+    assert (end.method, link.sent.count(GO), link.sent.count(BLOCK)) == ("read-back", 0, 25)
 
 
 def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
     """A byte that reads back wrong fails the read-back proof, although the digest on the chip matches."""
     board = SimulatedBoard(flash=IMAGE.data)
-    link = Watched(board)
+    link = WatchedLink(board)
     ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=Proof.READ_BACK)
     link.change_answer = lambda data: bytes([*data[:-1], data[-1] ^ 1]) if len(data) == 100 else data
     with pytest.raises(FlashProofError, match=r"at 0x08001863 it reads .*; nothing was changed"):
@@ -290,26 +242,26 @@ def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: 
     """The result names the proof used: a written short image was read, an unchanged one hashed."""
     image = code(size, at=BASE + 512)
     before = proven(code(size, at=BASE + 512, seed=seed), version=Version(1, 0, 0))
-    link = Watched(SimulatedBoard(flash=bytes(512) + before.image))
+    link = WatchedLink(SimulatedBoard(flash=bytes(512) + before.image))
     ready = bench_on(link).prove(proven(image), Consent(), known=known(before.release))
-    looked = link.runs if seed > 1 else 0
+    looked = link.sent.count(GO) if seed > 1 else 0
     *_, end = ready.flash()
     assert isinstance(end, Finished)
-    assert (end.method, link.runs > looked) == (method, method == "stub")
+    assert (end.method, link.sent.count(GO) > looked) == (method, method == "stub")
 
 
 def test_a_short_flash_is_read() -> None:
     """A short flash is read, because writing the program to RAM takes as long."""
-    link = Watched(SimulatedBoard())
+    link = WatchedLink(SimulatedBoard())
     ready = bench_on(link).prove(proven(code(2 * KIB)), Consent(), known=known())
     assert isinstance([*ready.flash()][-1], Finished)
-    assert link.runs == 0
+    assert link.sent.count(GO) == 0
 
 
 def test_a_wrong_hint_costs_time_and_nothing_else() -> None:
     """If a page is wrongly taken for identical, the digest of the whole differs and all is written."""
     board = old_board()
-    link, wanted = Watched(board), wanted_contents(PLAN)
+    link, wanted = WatchedLink(board), wanted_contents(PLAN)
     sums = [wanted.checksum(unit.span) for unit in PLAN.units]
 
     def colliding(data: bytes) -> bytes:

@@ -7,30 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.errors import ImageError
-from blockota.formats.firmware_image import FirmwareImage
-from firmware_host.bootloader.chips import Chip, find_chip
-from firmware_host.flashing.plan import FlashPlan, UnitState, blocks, common, plan, without, work
-
-KIB = 1024
-BASE = 0x0800_0000
-FLASH_SIZE = 64 * KIB
-
-
-def chip(product_id: int = 0x410) -> Chip:
-    """The table's row, which must exist."""
-    found = find_chip(product_id)
-    assert found is not None
-    return found
-
-
-def code(size: int, *, at: int = BASE) -> FirmwareImage:
-    """An image of this size."""
-    return FirmwareImage(bytes(index % 251 for index in range(size)), at, "bin")
-
-
-def planned(image: FirmwareImage, *, may_erase_all: bool = False) -> FlashPlan:
-    """The plan for an STM32F103C8."""
-    return plan(chip(), image, flash_size=FLASH_SIZE, may_erase_all=may_erase_all)
+from firmware_host.flashing.plan import UnitState, blocks, common, plan, without, work
+from tests.firmware_host.flash_scene import BASE, FLASH_SIZE, code, planned
+from tests.firmware_host.scripted_board import KIB, chip
 
 
 def test_only_the_units_of_the_image_are_erased() -> None:

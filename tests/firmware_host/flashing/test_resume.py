@@ -18,7 +18,8 @@ from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Finished, Programmed
 from firmware_host.flashing.journal import FlashJournal
 from firmware_host.simulator import Faults, SimulatedBoard
-from tests.firmware_host.flash_scene import BASE, KIB, RunningLink, bench_on, code, known, proven
+from tests.firmware_host.flash_scene import BASE, RunningLink, bench_on, code, known, proven
+from tests.firmware_host.scripted_board import KIB
 from tests.support.sampling import sampled
 
 FULL = code(2 * KIB + 300, seed=7)

@@ -14,7 +14,8 @@ from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Finished
 from firmware_host.simulator import SimulatedBoard
 from tests.firmware_host.board_clock import Clock
-from tests.firmware_host.flash_scene import BASE, KIB, TimedLink, bench_on, known, proven
+from tests.firmware_host.flash_scene import BASE, TimedLink, bench_on, known, proven
+from tests.firmware_host.scripted_board import KIB
 
 IMAGE = FirmwareImage(
     (0x2000_5000).to_bytes(4, "little")
