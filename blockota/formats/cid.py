@@ -29,6 +29,8 @@ RAW, DAG_PB = 0x55, 0x70
 """Multicodec numbers of leaf and inner blocks."""
 _SHA2_256 = b"\x12\x20"  # multihash prefix: function code and digest length
 _BINARY_SIZE = 36
+_TEXT_SIZE_V0 = 46
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 # Field numbers of DAG-PB (PBNode, PBLink) and of UnixFS (Data), and the protobuf wire type of bytes.
 _NODE_DATA, _NODE_LINK = 1, 2
 _LINK_HASH, _LINK_NAME, _LINK_TOTAL_SIZE = 1, 2, 3
@@ -82,9 +84,8 @@ class CID:
             UsageError: it is not base32 text, or not in canonical form.
             ContentError: as `decode`.
         """
-        body = text[1:].upper()
         try:
-            raw = base64.b32decode(body + "=" * (-len(body) % 8))
+            raw = base64.b32decode(text[1:].upper() + "=" * (-len(text[1:]) % 8))
         except ValueError:
             raw = b""
         if not raw or _base32(raw) != text:
@@ -95,6 +96,25 @@ class CID:
                 action=Action.COMPUTE_CONTENT_ADDRESS,
             )
         return cls.decode(raw)
+
+    @classmethod
+    def parse_any(cls, text: str) -> CID:
+        """Read a text form in any usual base (Multibase: b, B, f, F, z, u), or of a CIDv0 (base58 without a prefix).
+
+        Raises:
+            UsageError: it is not such a text.
+            ContentError: as `decode`.
+        """
+        if text.startswith("B"):
+            return cls.parse(text.lower())
+        # The longest form, base16, has two characters for a byte.
+        decode = _BASES.get(text[:1]) if len(text) <= 1 + 2 * _BINARY_SIZE else None
+        try:
+            if len(text) == _TEXT_SIZE_V0 and text.startswith("Qm"):
+                return cls.decode(bytes((1, DAG_PB)) + _from_base58(text))
+            return cls.decode(decode(text[1:])) if decode else cls.parse(text)
+        except ValueError:
+            return cls.parse(text)  # for its error
 
     @classmethod
     def of(cls, codec: int, block: bytes) -> CID:
@@ -232,6 +252,23 @@ def varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _from_base58(text: str) -> bytes:
+    """Bytes from base58btc, whose leading zeros are ones."""
+    value = 0
+    for letter in text:
+        value = value * len(_BASE58) + _BASE58.index(letter)
+    zeros = len(text) - len(text.lstrip(_BASE58[0]))
+    return bytes(zeros) + value.to_bytes((value.bit_length() + 7) // 8, "big")
+
+
+_BASES: dict[str, Callable[[str], bytes]] = {
+    **dict.fromkeys("fF", bytes.fromhex),
+    "u": lambda text: base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True),
+    "z": _from_base58,
+}
+"""Decoders of text by its multibase prefix (github.com/multiformats/multibase); base32 is the usual form."""
 
 
 def _base32(raw: bytes) -> str:

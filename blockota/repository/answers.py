@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from blockota.formats.cid import CID, varint
 from blockota.repository.request import Wanted
@@ -53,7 +55,7 @@ def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bo
     """
     headers = {
         "Content-Type": wanted.content_type,
-        "Content-Disposition": f'attachment; filename="{cid}.{"car" if wanted.is_car else "bin"}"',
+        "Content-Disposition": disposition(f"{cid}.{'car' if wanted.is_car else 'bin'}"),
         "Cache-Control": f"{'private' if is_private else 'public'}, max-age={_YEAR}, immutable",
         "ETag": etag,
         "Accept-Ranges": "none" if wanted.is_car else "bytes",
@@ -64,6 +66,14 @@ def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bo
     if not wanted.is_named and isinstance(cid, CID):
         headers |= {"Content-Location": wanted.location(cid), "Vary": "Accept"}
     return headers
+
+
+def disposition(filename: str) -> str:
+    """The ``Content-Disposition`` of a file that is saved under a name (RFC 6266; the encoding is that of RFC 8187)."""
+    encoded = quote(filename, safe="")
+    # For clients without the extended form: no separators, quotes or control characters.
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
 
 
 def text_response(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> HttpAnswer:

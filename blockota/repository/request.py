@@ -150,7 +150,7 @@ def read_address(text: str) -> CID:
         RefusedRequestError: 400, it is malformed; 404, images never have an address of this kind.
     """
     try:
-        return CID.parse(text)
+        return CID.parse_any(text)
     except RefusedError as error:
         raise RefusedRequestError(404, f"{text[:100]!a} is not served", why=error.why) from error
     except BlockOTAError as error:
@@ -218,11 +218,12 @@ def _car(query: Mapping[str, str], parameters: Mapping[str, str], *, is_named: b
         raise RefusedRequestError(406, "this form of CAR is not served", why=why)
 
     span = _entity_bytes(query["entity-bytes"]) if "entity-bytes" in query else None
-    # IPIP-402: entity-bytes implies dag-scope=entity.
+    # IPIP-402: entity-bytes implies dag-scope=entity. With another scope it means nothing, as Kubo answers.
     scope = query.get("dag-scope", "entity" if span else "all")
-    if scope not in SCOPES or (span and scope != "entity"):
+    if scope not in SCOPES:
         remedy = f"use one of {', '.join(SCOPES)}"
         raise RefusedRequestError(400, f"dag-scope={scope[:40]!a} is not supported", remedy=remedy)
+    span = span if scope == "entity" else None
     return Wanted(is_car=True, scope=scope, repeat=chosen.get("dups") == "y", span=span, is_named=is_named)
 
 

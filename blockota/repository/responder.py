@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from http import HTTPStatus
 
 from blockota.formats.cid import CID
@@ -23,7 +24,20 @@ from blockota.repository.tree import TreeBlock
 
 HEALTH = "/health"
 _CONTENT = "/ipfs/"
-_METHODS = ("GET", "HEAD")
+_METHODS = ("GET", "HEAD", "OPTIONS")
+_CROSS_ORIGIN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, X-Ipfs-Path, X-Ipfs-Roots",
+}
+"""Any web page may read what is served (Fetch standard, "CORS protocol"), as from Kubo's gateway. Content is public, or
+guarded by a token that the page must know; there are no cookies."""
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": ", ".join(_METHODS),
+    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-None-Match, Range, User-Agent, "
+    "X-Requested-With",
+    "Access-Control-Max-Age": "86400",
+    "Content-Length": "0",
+}
 _RETRY = {"Retry-After": "60"}
 
 
@@ -45,17 +59,20 @@ class Responder:
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """The answer to a request. A refusal is an answer as well."""
         try:
-            return self._route(request)
+            found = self._route(request)
         except RefusedRequestError as refusal:
-            return text_response(refusal.status, str(refusal), refusal.headers)
+            found = text_response(refusal.status, str(refusal), refusal.headers)
+        return replace(found, headers={**found.headers, **_CROSS_ORIGIN})
 
     def _route(self, request: HttpRequest) -> HttpAnswer:
         path = request.path
         if path != HEALTH and not path.startswith(_CONTENT):
             return text_response(HTTPStatus.NOT_FOUND, "Only /ipfs/ and /health are served.")
         if request.method not in _METHODS:
-            sentence, allow = "Only GET and HEAD are supported.", {"Allow": ", ".join(_METHODS)}
+            sentence, allow = "Only GET, HEAD and OPTIONS are supported.", {"Allow": ", ".join(_METHODS)}
             return text_response(HTTPStatus.METHOD_NOT_ALLOWED, sentence, allow)
+        if request.method == "OPTIONS":  # before the token: a preflight carries none
+            return HttpAnswer(HTTPStatus.OK, {**_PREFLIGHT, "Cache-Control": "no-store"})
         if path == HEALTH:
             return self._health()
 
@@ -93,6 +110,8 @@ class Responder:
 
         etag = wanted.etag(cid)
         headers = answers.content_headers(cid, wanted, etag=etag, is_private=is_private)
+        if filename := request.parameters.get("filename"):
+            headers["Content-Disposition"] = answers.disposition(filename)
         if has_etag(request.headers.get("if-none-match", ""), etag):
             # RFC 9110 section 15.4.5: the headers by which a cache updates what it keeps.
             return HttpAnswer(304, {name: headers[name] for name in ("Cache-Control", "ETag")})

@@ -149,7 +149,7 @@ def write_slowly(descriptor: int, data: bytes) -> None:
 @given(any_cid)
 def test_both_forms_of_an_address_are_inverse(cid: CID) -> None:
     """A CID is read back from its text and from its bytes."""
-    assert CID.parse(str(cid)) == cid
+    assert CID.parse(str(cid)) == CID.parse_any(str(cid)) == cid
     assert CID.decode(bytes(cid)) == cid
 
 
@@ -194,3 +194,30 @@ def test_a_block_is_known_by_every_bit(data: bytes, bit: int) -> None:
     assert check_block(CID.of(RAW, data), data) == data
     with pytest.raises(ContentError, match="corrupt"):
         check_block(CID.of(RAW, data), bytes(changed))
+
+
+FORMS = [
+    "bafybeihemmn74agfg5l5rhehyzxnue6th266t4qubin42hnrkaxzeb7kqa",
+    "BAFYBEIHEMMN74AGFG5L5RHEHYZXNUE6TH266T4QUBIN42HNRKAXZEB7KQA",
+    "f01701220e4631bfe00c53757d89c87c66eda13d33ebde9f2140a1bcd1db1502f9207ea80",
+    "F01701220E4631BFE00C53757D89C87C66EDA13D33EBDE9F2140A1BCD1DB1502F9207EA80",
+    "uAXASIORjG_4AxTdX2JyHxm7aE9M-venyFAobzR2xUC-SB-qA",
+    "zdj7WkoRgoAhuNUuD5o4f4jxMQFdGXEDdSvGZ6JLEJQLV1kGo",
+]
+"""One CID in the forms that Kubo 0.43 accepts and resolves to the same block."""
+
+
+def test_a_cid_is_read_in_any_usual_base() -> None:
+    """Base32, base16 and base58btc in both cases, and base64url; other texts are refused."""
+    assert {CID.parse_any(form) for form in FORMS} == {CID.parse(FORMS[0])}
+    digest = hashlib.sha256(b"a block").digest()
+    for text in ("", "b", "z", "z0OIl", "f0", "u!", "m" + FORMS[4][1:], "k2", "z" * 300, "Qm" + "0" * 44, "ü"):
+        with pytest.raises((UsageError, ContentError)):
+            CID.parse_any(text)
+    assert CID.parse_any("f" + bytes(CID(RAW, digest)).hex()) == CID(RAW, digest)
+
+
+def test_a_cid_of_version_0_names_a_dag() -> None:
+    """Its text is the multihash in base58 (CID specification); the example is Kubo's readme directory."""
+    found = CID.parse_any("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG")
+    assert str(found) == "bafybeie5nqv6kd3qnfjupgvz34woh3oksc3iau6abmyajn7qvtf6d2ho34"

@@ -11,6 +11,7 @@ from blockota.formats.car import MAX_BLOCK_SIZE, read_car
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, RAW
 from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.source import Source
+from tests.support.car_samples import block_addresses
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import SECRET, Running, running
 
@@ -47,7 +48,10 @@ def test_headers_are_those_of_the_specification(repository: Running) -> None:
     """The headers declare the content immutable, its type, and that browsers must not interpret it."""
     headers = repository.get(raw(SMALL_ROOT)).headers
     assert headers["Content-Type"] == "application/vnd.ipld.raw"
-    assert headers["Content-Disposition"] == f'attachment; filename="{SMALL_ROOT}.bin"'
+    assert (
+        headers["Content-Disposition"]
+        == f"attachment; filename=\"{SMALL_ROOT}.bin\"; filename*=UTF-8''{SMALL_ROOT}.bin"
+    )
     assert headers["Cache-Control"] == "public, max-age=29030400, immutable"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Ipfs-Path"] == f"/ipfs/{SMALL_ROOT}"
@@ -131,20 +135,7 @@ def blocks_in(repository: Running, more: str) -> list[CID]:
     """Return the addresses of a CAR's blocks in order, after checking each block."""
     answer = repository.get(car(ROOT, more))
     assert answer.headers["Content-Type"].startswith("application/vnd.ipld.car; version=1; order=dfs; dups=")
-    data, found = answer.content, []
-    position = data[0] + 1
-    while position < len(data):
-        length, shift = 0, 0
-        while True:
-            byte, position = data[position], position + 1
-            length, shift = length | (byte & 0x7F) << shift, shift + 7
-            if byte < 0x80:
-                break
-        cid = CID.decode(data[position : position + 36])
-        assert CID.of(cid.codec, data[position + 36 : position + length]) == cid
-        position += length
-        found.append(cid)
-    return found
+    return block_addresses(answer.content)
 
 
 def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
@@ -157,6 +148,9 @@ def test_cars_are_what_the_client_asked_for(repository: Running) -> None:
     assert blocks_in(repository, f"&entity-bytes={CHUNK_SIZE - 1}:{CHUNK_SIZE}") == [ROOT, *leaves[:2]]
     assert blocks_in(repository, "&entity-bytes=-2:*") == [ROOT, leaves[4]]
     assert blocks_in(repository, "&entity-bytes=99999999:*") == [ROOT]
+    # With another scope the range means nothing, as in Kubo (tests/peers/kubo/test_repository.py).
+    assert blocks_in(repository, "&dag-scope=all&entity-bytes=0:0") == [ROOT, *dict.fromkeys(leaves)]
+    assert blocks_in(repository, "&dag-scope=block&entity-bytes=0:0") == [ROOT]
 
 
 def test_a_leaf_is_a_car_too(repository: Running) -> None:
@@ -202,7 +196,7 @@ def test_the_probe_is_answered(repository: Running) -> None:
         (car(SECRET_ROOT), "*/*", 404),
         (raw(CID(DAG_PB, SMALL_ROOT.digest)), "*/*", 404),
         ("/ipfs/bnothing?format=raw", "*/*", 400),
-        ("/ipfs/QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG?format=raw", "*/*", 400),
+        ("/ipfs/QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG?format=raw", "*/*", 404),
         (f"/ipfs/{SMALL_ROOT}/manifest.json?format=raw", "*/*", 400),
         (f"/ipns/{SMALL_ROOT}?format=raw", "*/*", 404),
         ("/", "*/*", 404),
@@ -220,9 +214,36 @@ def test_refusals_have_a_status_and_a_sentence(repository: Running, path: str, a
 
 def test_only_reading_is_possible(repository: Running) -> None:
     """Methods that write are refused."""
-    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+    for method in ("POST", "PUT", "DELETE", "PATCH", "TRACE"):
         answer = repository.get(raw(SMALL_ROOT), method=method)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
+def test_a_browser_may_read_from_any_page(repository: Running) -> None:
+    """Content and refusals have the header of the CORS protocol; a preflight needs no token and no content."""
+    for path in (raw(SMALL_ROOT), car(ROOT), raw(SECRET_ROOT), "/health", "/"):
+        headers = repository.get(path, headers={"Origin": "https://page.example"}).headers
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert "Content-Range" in headers["Access-Control-Expose-Headers"]
+    asked = {"Origin": "https://page.example", "Access-Control-Request-Headers": "authorization, range"}
+    answer = repository.get(raw(SMALL_ROOT), method="OPTIONS", headers=asked)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
+    assert {"Authorization", "Range"} <= set(answer.headers["Access-Control-Allow-Headers"].split(", "))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fw%201.2.bin", "attachment; filename=\"fw 1.2.bin\"; filename*=UTF-8''fw%201.2.bin"),
+        ("a%22%0d%0aX%3a%20b%c3%bc", "attachment; filename=\"a___X_ b_\"; filename*=UTF-8''a%22%0D%0AX%3A%20b%C3%BC"),
+        ("..%2f..%2fetc", "attachment; filename=\".._.._etc\"; filename*=UTF-8''..%2F..%2Fetc"),
+    ],
+)
+def test_the_request_names_the_file(repository: Running, name: str, expected: str) -> None:
+    """`filename` is what a browser saves; nothing in it can end the header."""
+    for path in (raw(SMALL_ROOT), car(ROOT)):
+        assert repository.get(f"{path}&filename={name}").headers["Content-Disposition"] == expected
 
 
 def test_a_proxy_cache_is_told_that_it_is_not_here(repository: Running) -> None:

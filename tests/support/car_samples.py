@@ -110,3 +110,21 @@ def _link(child: Tree) -> bytes:
 
 def _field(tag: int, value: bytes) -> bytes:
     return bytes((tag,)) + varint(len(value)) + value
+
+
+def block_addresses(data: bytes) -> list[CID]:
+    """The addresses of the blocks of a CAR in order, after checking each block."""
+    found = []
+    position = data[0] + 1
+    while position < len(data):
+        length, shift = 0, 0
+        while True:
+            byte, position = data[position], position + 1
+            length, shift = length | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                break
+        cid = CID.decode(data[position : position + 36])
+        assert CID.of(cid.codec, data[position + 36 : position + length]) == cid
+        position += length
+        found.append(cid)
+    return found

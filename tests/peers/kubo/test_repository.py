@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import time
 from pathlib import Path
 
+import requests
+
 from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.source import Source
 from tests.peers.kubo.node import Node, running_node
+from tests.support.car_samples import block_addresses
 from tests.support.fetch_samples import IMAGE, ROOT, SMALL, SMALL_ROOT
 from tests.support.repository_process import SECRET, Running, running
 
@@ -25,6 +29,27 @@ def test_a_repository_serves_from_kubo(node: Node, tmp_path: Path) -> None:
         assert repository.get(f"/ipfs/{SMALL_ROOT}?format=raw").content == SMALL
         assert repository.get(f"/ipfs/{secret}?format=raw").status_code == 404
         assert len(repository.get("/health").json()["missing"]) == 1
+
+
+def test_a_repository_answers_as_kubos_gateway(node: Node, tmp_path: Path) -> None:
+    """The same blocks for each scope with a range, and the same block for each text form of a CID."""
+    node.store.put(io.BytesIO(IMAGE))
+    whole = bytes(ROOT)
+    forms = [f"f{whole.hex()}", f"F{whole.hex().upper()}", f"B{str(ROOT)[1:].upper()}"]
+    forms.append("u" + base64.urlsafe_b64encode(whole).decode().rstrip("="))
+    with running(tmp_path) as repository:
+        for scope in ("all", "entity", "block"):
+            path = f"/ipfs/{ROOT}?format=car&dag-scope={scope}&entity-bytes=0:10"
+            ours, theirs = repository.get(path), requests.get(f"{node.gateway}{path}", timeout=30)
+            assert block_addresses(ours.content) == block_addresses(theirs.content)
+        for form in forms:
+            path = f"/ipfs/{form}?format=raw"
+            ours, theirs = repository.get(path), requests.get(f"{node.gateway}{path}", timeout=30)
+            assert (ours.status_code, ours.content) == (theirs.status_code, theirs.content)
+        asked = {"Origin": "https://page.example", "Access-Control-Request-Method": "GET"}
+        for url in (node.gateway, repository.url):
+            answer = requests.options(f"{url}/ipfs/{ROOT}?format=raw", headers=asked, timeout=30)
+            assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "*")
 
 
 def test_a_node_that_stops_is_reported_at_once(kubo: Path, tmp_path: Path) -> None:
