@@ -160,6 +160,7 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     Raises:
         UsageError: the file cannot be read, or a setting is not valid.
     """
+    # Each setting comes from the first that has it: variable, network's section, deployment file, default.
     named = config or environment.get("BLOCKOTA_CONFIG")
     path = Path(named or FILE_NAME)
     file = _read(path) if named or path.exists() else {}
@@ -177,6 +178,7 @@ def load_settings(config: Path | None, *, network: str | None, environment: Mapp
     chain_id = number("chain_id", LOCAL_CHAIN_ID)
     default_depth = 0 if chain_id == LOCAL_CHAIN_ID else DEFAULT_CONFIRMATIONS
 
+    # A contract that is named may be another than the deployed one, whose first block and Safe then do not apply.
     is_named = "BLOCKOTA_CONTRACT" in environment or "contract" in section
     cost = _amount("max_cost", environment, section, unit="coins", decimals=_COIN_DECIMALS)
     created = None if is_named else _deployed(path.parent, chain_id, key="block_number")

@@ -67,14 +67,7 @@ def identify(session: Session, /, line: BoardLine) -> None:
 @line_options
 @with_session_offline
 def read(
-    session: Session,
-    /,
-    *,
-    line: BoardLine,
-    output: Path,
-    address: int | None,
-    length: int | None,
-    force: bool,
+    session: Session, /, *, line: BoardLine, output: Path, address: int | None, length: int | None, force: bool
 ) -> None:
     """Read a board's flash, or its RAM, system memory or option bytes by their addresses, into a file.
 
@@ -87,6 +80,7 @@ def read(
     refuse_overwriting(output, None, force=force)
     with connected(session, line) as (bootloader, identity):
         span = _span(*flash_of(identity), first=address, length=length)
+        # The digest is of what the board sent, to compare with a second reading or with the file.
         with result_files(output, None) as (file, _), progress_bar(session, "Reading", total=len(span)) as bar:
             digest = hashlib.sha256()
             for chunk in chunks(span):
@@ -187,7 +181,7 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
     """
     from firmware_host.bench.log import BenchLog
 
-    lines = list(BenchLog(path).lines())
+    lines = list(BenchLog(path).lines())  # every line is verified, also those that are not shown
     shown = [line for line in lines if str(line.fields.get("board", "")).endswith((wanted or "").lower())]
     last = {"number": lines[-1].number, "sha256": lines[-1].sha256.hex()} if lines else None
     fields = {"file": str(path), "whole": True, "last": last, "lines": [line.fields for line in shown]}

@@ -44,13 +44,7 @@ def pages_or_all(value: Any) -> tuple[int, ...] | str:
 @line_options
 @with_session_offline
 def erase(
-    session: Session,
-    /,
-    *,
-    line: BoardLine,
-    pages: tuple[int, ...] | None,
-    everything: bool,
-    confirm: str | None,
+    session: Session, /, *, line: BoardLine, pages: tuple[int, ...] | None, everything: bool, confirm: str | None
 ) -> None:
     """Erase pages of a board's flash, or all of it, and prove it by reading them back.
 
@@ -98,13 +92,7 @@ def erase(
 @line_options
 @with_session_offline
 def protect(
-    session: Session,
-    /,
-    *,
-    line: BoardLine,
-    readout: bool,
-    pages: tuple[int, ...] | str | None,
-    confirm: str | None,
+    session: Session, /, *, line: BoardLine, readout: bool, pages: tuple[int, ...] | str | None, confirm: str | None
 ) -> None:
     """Protect a board's flash from being read or written, and ask the board afterwards.
 
@@ -139,15 +127,7 @@ def protect(
 @_confirm
 @line_options
 @with_session_offline
-def unprotect(
-    session: Session,
-    /,
-    *,
-    line: BoardLine,
-    readout: bool,
-    write: bool,
-    confirm: str | None,
-) -> None:
+def unprotect(session: Session, /, *, line: BoardLine, readout: bool, write: bool, confirm: str | None) -> None:
     """Remove a board's readout protection, which erases all of its flash, or its write protection.
 
     The command asks for the last characters of the board's unique id, or of its product id: the unique id cannot be
@@ -195,6 +175,7 @@ def _remove_journal(session: Session, identity: BoardIdentity) -> None:
 
 def _show(session: Session, before: BoardIdentity, *, after: BoardIdentity) -> None:
     """Print the board's protections after its reset."""
+    # The unique id cannot be read under readout protection; then it is the one from before.
     pages = after.write_protected_pages
     fields = {
         "uniqueId": after.unique_id or before.unique_id,

@@ -111,7 +111,7 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
         for note in bootloader.link.notes:
             session.note(note)
         if line.baud == FASTEST:
-            how = "the highest that was understood"
+            how = "the highest that was understood"  # each trial needs a reset line
             if line.wiring.is_by_hand:
                 how = "without a reset line no other is tried"
             session.note(f"{bootloader.link.baud} baud: {how}.")
@@ -130,6 +130,7 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
     Raises:
         RefusedError: another board was named, or there is no terminal.
     """
+    # A port's name says nothing about the board behind it, so the operator names the board.
     name = board_name(identity)
     session.note(f"{described(identity)}. {consequence}")
     if confirmed is None:

@@ -84,6 +84,7 @@ def sync(
         check_uri(url)
     account = open_key(session.settings.chain_id, key, password_fd) if key else None
     address = _address(account, address)
+    # A state file belongs to one broker, contract and store; another's would make the plan wrong.
     identity = {
         "chain": str(session.settings.chain_id),
         "contract": session.replication.address.lower(),
@@ -207,7 +208,7 @@ class _Rounds:
         confirmations = self._session.settings.confirmations
         work, facts, has_key = self._work, self._work.facts, self._work.account is not None
         found = advice(facts, broker=self._broker, confirmations=confirmations, url=work.url, has_key=has_key)
-        sentences = tuple(found)
+        sentences = tuple(found)  # printed again only if they differ from those of the last round
         for sentence in sentences if sentences != self._advice else ():
             self._session.note(sentence)
         self._advice = sentences

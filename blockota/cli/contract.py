@@ -59,6 +59,7 @@ def pause(session: Session, /, key: str, password_fd: int | None, proposing: Pro
     from blockota.bindings.block_ota import pause_call
     from blockota.vendor.propose import propose
 
+    # One owner is enough to stop: an incident cannot wait for a quorum. Starting again takes the threshold.
     if bool(key) == bool(proposing):
         raise UsageError(
             "give one of --key and -o",

@@ -46,7 +46,7 @@ def demo(session: Session, /, *, keep: bool) -> None:
     try:
         _walk(walk, images)
     finally:
-        walk.stop_chain()
+        walk.stop_chain()  # the node would outlive this process
         if keep:
             session.note(f"The folder of the demonstration is {folder}")
         else:
@@ -138,6 +138,7 @@ def _tamper(store: Path, copy: Path, *, image: Path) -> None:
     shutil.copytree(store, copy)
     with image.open("rb") as stream:
         name = str(cid_of(stream))
+    # An image of one block is stored under its own address; the address no longer matches after the change.
     block = next(copy.glob(f"blocks/*/{name}"))
     data = bytearray(block.read_bytes())
     data[len(data) // 2] ^= 1

@@ -54,7 +54,7 @@ def up(session: Session, /, port: int | None) -> None:
     Example:  blockota dev up
     """
     local = _local_chain(port)
-    with local.locked():
+    with local.locked():  # two starts at once would deploy twice
         was_running = local.pid is not None
         chain = local.start()
         deployment = _deployed(chain) or _deploy(session, chain)
@@ -131,6 +131,7 @@ def _local_chain(port: int | None) -> LocalChain:
 
 def _deployed(chain: Chain) -> Deployment | None:
     """The deployment in this folder's file, if its contract exists on the chain."""
+    # The file outlives .blockota/: if the chain was deleted, its contract is gone.
     path = Deployment.path(Path(), chain.chain_id)
     if not path.exists():
         return None
@@ -170,6 +171,7 @@ def _write_settings(session: Session, local: LocalChain, *, deployment: Deployme
         contract=deployment.contract,
         replication=deployment.replication,
     )
+    # A settings file of the user is never changed.
     path = Path(FILE_NAME)
     if not path.exists():
         write_result(path, text.encode())

@@ -27,7 +27,7 @@ def image_sources(session: Session, named: Sequence[str]) -> ImageSources:
         replicas=lambda release: (
             session.replication.replicas(release.product, release.version) if settings.replication else ()
         ),
-        allow_private=session.is_local_chain,
+        allow_private=session.is_local_chain,  # elsewhere a broker's URL could point into this network
         credentials=session.credentials,
     )
 

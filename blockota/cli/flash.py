@@ -82,7 +82,7 @@ def flash(
     _require_consistent(lines, product, watch=watch, resume=resume)
     state = session.settings.transactions.with_name(BENCH_LOG.parent.name)
     bench_log, journals = BenchLog(log or make_folder(state) / BENCH_LOG.name), state / JOURNALS.name
-    bench_log.check()
+    bench_log.check()  # a damaged log is reported before a board is changed
     examination = Proof.READ_BACK if read_back else Proof.STUB
 
     with FlashDisplay(session, is_one=len(lines) == 1 and not watch) as display:
@@ -118,6 +118,7 @@ def flash(
                 may_erase_all=erase_chip,
             )
 
+            # One thread per port calls this.
             def work(line: BoardLine) -> list[BoardResult]:
                 if resume:
                     return [bench.resume(line, offers, product, version)]

@@ -90,7 +90,7 @@ def ask_password(prompt: str) -> str:
     Raises:
         UsageError: there is no terminal.
     """
-    if not sys.stdin or not sys.stdin.isatty():
+    if not sys.stdin or not sys.stdin.isatty():  # click would wait for a line and show it
         raise UsageError(
             "there is no terminal on which to ask for the password",
             why=plain(prompt.rstrip(": ")),

@@ -67,7 +67,7 @@ def save_proposal(
         UsageError: the file exists or cannot be written.
     """
     path = proposing.output
-    refuse_existing(path)
+    refuse_existing(path)  # before the work: publishing may store images first
     proposal = make(proposing.as_reason())
     write_result(path, proposal.to_json())
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}

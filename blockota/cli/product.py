@@ -38,7 +38,7 @@ def pair(session: Session, /, name: str, oem: str, chip: int, region: Region, pr
     """
     from blockota.vendor.publish import propose_pairing
 
-    if chip > MAX_CHIP_ID:
+    if chip > MAX_CHIP_ID:  # the contract records 16 bits
         raise click.BadParameter(f"0x{chip:x} is not a chip id: it has more than 16 bits", param_hint="--chip")
     wanted = Product(name, oem, chip, region, minimum_version=None, paired=True)
     save_proposal(session, lambda reason: propose_pairing(session.contract, wanted, reason=reason), proposing)

@@ -129,6 +129,7 @@ def show(
     except BlockOTAError as error:
         if view:
             raise
+        # A proposal can be read without a node; the reason why red flags are missing is printed.
         chain, trouble = None, str(error)
     collected = collect_signatures(file, found, named=signatures, note=session.note)
     signers = {one.signer: signature_status(found, one, view=chain) for one in collected}
@@ -196,7 +197,7 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> N
     view = open_view(session, [found], path=None)
     show_flags(session, Review(found, view).red_flags(signer=None, now=now) or [])
     found.check_time(now)
-    if found.nonce < view.safe.nonce:
+    if found.nonce < view.safe.nonce:  # a later nonce can still be simulated as a call
         check_nonce(found, view.safe)
     signed = collect_signatures(file, found, named=signatures, owners=view.safe.owners, note=session.note)
     result = rehearse(session.chain, found, signatures=signed)

@@ -57,6 +57,7 @@ def confirm_flags(session: Session, flags: Sequence[RedFlag]) -> None:
     Raises:
         RefusedError: there is no terminal, or another word was typed.
     """
+    # Each word is typed, because a list is confirmed without being read.
     show_flags(session, flags)
     if flags and (session.as_json or not _is_terminal()):
         words = ", ".join(flag.word for flag in flags)
@@ -93,6 +94,7 @@ def confirm_signature(session: Session) -> None:
 
 def readable(value: object) -> str:
     """A value as text on one line: without control characters and runs of spaces, and of limited length."""
+    # Runs of spaces could push text out of sight, or imitate a line of ours.
     text = _RUNS.sub(lambda run: f" [{len(run[0])} spaces] ", plain(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… [{len(text)} characters in all]"
 

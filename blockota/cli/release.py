@@ -84,6 +84,7 @@ def publish(
             (path, replace(common, product=other, version=number, configuration=is_data))
             for path, other, number in others
         ]
+    # All images are checked before the first is stored.
     drafts = [complete_draft(draft, path, contract=session.contract) for path, draft in wanted]
     releases: list[Release] = []
 
@@ -139,7 +140,7 @@ def list_(session: Session, /, product: str | None) -> None:
     """
     names = [session.contract.known_product(product).name] if product else [p.name for p in session.contract.products()]
     releases = [found for name in names for found in session.contract.history(name)]
-    now = session.chain.head().time
+    now = session.chain.head().time  # the chain's clock decides, not this computer's
     rows = [
         (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), f"{r.sha256.hex()[:16]}…")
         for r in releases
@@ -227,6 +228,7 @@ def fetch(
     refuse_overwriting(output, manifest, force=force)
     settings = session.settings
     answer = session.contract.answer(product, version, confirmations=settings.confirmations)
+    # Both files appear only if every check has passed.
     with result_files(output, manifest) as (file, second):
 
         def find(found: Release) -> Iterator[bytes]:
@@ -263,6 +265,7 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     with naming_image(image):
         given = open_image(image, load_address=start)
     with given.open() as file:
+        # Without a version, the contract is asked which release has this SHA-256.
         if version is None:
             digest = hashlib.sha256()
             for part in parts_of(session, file, size=given.size):
@@ -277,7 +280,7 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
                 )
             version = recorded.version
         answer = session.contract.answer(product, version, confirmations=session.settings.confirmations)
-        parts = parts_of(session, file, size=given.size)
+        parts = parts_of(session, file, size=given.size)  # read again: check 4 hashes what it is given
         proven = prove_record(answer, session.trust, read_parts=lambda _: parts)
 
     def show() -> None:

@@ -119,6 +119,7 @@ def serve(
         rights = RightsReader(contract, follower, replication=session.replication, broker=broker)
     catalogue = Catalogue(rights.read, _store(session, source), refresh=refresh, timeout=patience)
 
+    # Called when the socket accepts connections, so that a supervisor can wait for the line.
     def show(url: str) -> None:
         health = catalogue.health()
         releases, files = health["releases"], health["files"]

@@ -46,6 +46,7 @@ class Session:
 
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:
         self._config, self._network, self._store, self.as_json = config, network, store, as_json
+        # Soft wrap leaves long lines to the terminal: rich would break addresses and hashes, which are copied.
         is_terminal = bool(sys.stdout and sys.stdout.isatty())
         self.out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if is_terminal else _PIPED_WIDTH)
         self.err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -113,6 +114,7 @@ class Session:
                 remedy="set replication in blockota.toml",
             )
         contract = ReplicationContract(self.chain, address)
+        # Agreements name releases of one BlockOTA contract; with another they would mean other images.
         if contract.block_ota().lower() != self.contract_address.lower():
             raise RefusedError(
                 "the two contracts do not belong together",

@@ -77,6 +77,7 @@ def sign(
     """
     from blockota.vendor.review import hash_fields, review_proposal
 
+    # 1. What is signed: the decoded calldata, the chain's state, and images that are hashed here.
     proposal = read_proposal(file)
     chain = open_view(session, [proposal], path=view)
     review = review_proposal(
@@ -89,14 +90,18 @@ def sign(
     if not session.as_json:
         show_groups(session, review.groups(now=int(time.time())))
 
+    # 2. Who signs. The chain is the proposal's, so that a development key never signs for a real one.
     account = open_key(proposal.chain_id, key, password_fd)
     path = output or file.with_name(f"{file.stem}.{account.address.lower()[:10]}.signature.json")
     refuse_existing(path, why="it may be the signature of an earlier proposal with the same name")
+
+    # 3. Consent. --yes skips the question, but no red flag.
     flags = review.red_flags(signer=account.address, now=int(time.time())) or []
     confirm_flags(session, flags)
     if not yes:
         confirm_signature(session)
 
+    # 4. The signature, in a file of its own: owners sign at the same time, and none waits for another's file.
     write_result(path, to_json([sign_proposal(proposal, account)]))
     fields = {
         "signature": str(path),
@@ -152,6 +157,7 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
 
     if path is not None:
         return read_view_file(path, session.settings)
+    # Without a replication contract there are no agreements to read, and none can be proposed.
     replication = session.replication if session.settings.replication else None
     about, confirmations = agreements_of(proposals), session.settings.confirmations
     return read_view(session.contract, replication, about=about, confirmations=confirmations)
