@@ -99,10 +99,6 @@ def _wiring_options(command: Callable[..., None]) -> Callable[..., None]:
 def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, BoardIdentity]]:
     """Connect to a board, and identify it.
 
-    Args:
-        session: prints notes about the port.
-        line: the line to the board.
-
     Raises:
         UsageError: the URL or the speed is invalid.
         BoardError: the port does not exist, the board is silent, or its answer does not follow AN3155.
@@ -121,11 +117,7 @@ def connected(session: Session, line: BoardLine) -> Iterator[tuple[Bootloader, B
 def require_confirmation(session: Session, identity: BoardIdentity, *, consequence: str, confirmed: str | None) -> None:
     """Print what will be lost, and continue only if the operator names the board.
 
-    Args:
-        session: prints it.
-        identity: the board.
-        consequence: a sentence.
-        confirmed: the value of ``--confirm``; without it the operator is asked on the terminal.
+    `confirmed` is the value of ``--confirm``; if it is None, the operator is asked on the terminal.
 
     Raises:
         RefusedError: another board was named, or there is no terminal.

@@ -46,7 +46,7 @@ def broker() -> None:
 @click.option("--state", "path", type=_FILE, metavar="FILE", help="State file; .blockota/broker.sqlite by default.")
 @click.option("--allow-private", is_flag=True, help="Also use other replicas in private networks.")
 @click.option("--forgive", is_flag=True, help="Use sources again that served a bad block.")
-@key_option("The broker's, to announce with", is_optional=True)
+@key_option("The broker's, to announce with", default="")
 @with_session
 def sync(
     session: Session,
@@ -60,7 +60,7 @@ def sync(
     path: Path | None,
     allow_private: bool,
     forgive: bool,
-    key: str | None,
+    key: str,
     password_fd: int | None,
 ) -> None:
     """Follow the chain: fetch what accepted agreements cover, verify, pin and announce it; drop what has ended.

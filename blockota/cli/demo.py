@@ -64,8 +64,7 @@ class _Walk:
         self.steps: list[dict[str, Any]] = []
 
     def heading(self, text: str) -> None:
-        if not self.session.as_json:
-            self.say(f"\n[bold]{text}[/bold]")
+        self.say(f"\n[bold]{text}[/bold]")
 
     def run(self, *words: str, expect: int = 0, lines: slice = slice(None)) -> None:
         """Run ``blockota``, print the selected lines of its output, and check its exit status."""

@@ -30,39 +30,32 @@ def descriptor(value: Any) -> int:
     return int(value)
 
 
-def key_option(whose: str, *, default: str | None = None, is_optional: bool = False) -> Callable[[_Command], _Command]:
+def key_option(whose: str, *, default: str | None = None) -> Callable[[_Command], _Command]:
     """Give a command ``--key URI`` and ``--password-fd N``, as its parameters ``key`` and ``password_fd``.
 
     Args:
         whose: the owner of the key for the help text, such as "The broker's".
-        default: the default key; without one, the option is required.
-        is_optional: whether the command works without a key.
+        default: without one, the option is required; an empty one makes it optional.
     """
-
-    def add(command: _Command) -> _Command:
-        words = f"{whose}: {_KINDS}."
-        is_asked = default is None and not is_optional
-        key = click.option(
-            "--key", metavar="URI", help=words, required=is_asked, default=default, show_default=bool(default)
-        )
-        password = click.option(
-            "--password-fd",
-            type=descriptor,
-            metavar="N",
-            help="Read the key's password from this file descriptor, up to the end of the line.",
-        )
-        return key(password(command))
-
-    return add
+    key = click.option(
+        "--key",
+        metavar="URI",
+        help=f"{whose}: {_KINDS}.",
+        required=default is None,
+        default=default,
+        show_default=bool(default),
+    )
+    password = click.option(
+        "--password-fd",
+        type=descriptor,
+        metavar="N",
+        help="Read the key's password from this file descriptor, up to the end of the line.",
+    )
+    return lambda command: key(password(command))
 
 
 def open_key(chain_id: int, key: str, password_fd: int | None = None) -> BaseAccount:
-    """The account that ``--key`` names.
-
-    Args:
-        chain_id: the chain that it signs for; development keys work on local chains only.
-        key: its URI, as in `blockota.keys`.
-        password_fd: the file descriptor with its password; None asks on the terminal.
+    """The account that ``--key`` names; without a file descriptor its password is asked on the terminal.
 
     Raises:
         UsageError: the key or its password cannot be read.

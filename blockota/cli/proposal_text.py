@@ -38,9 +38,11 @@ def show_description(session: Session, found: Description) -> None:
     """Print the metadata and notes of a release, each line of the notes behind a bar."""
     if found.trouble:
         session.note(f"The release's notes cannot be shown. {found.trouble}")
-    if found.manifest and found.manifest.metadata:
+    if found.manifest is None:
+        return
+    if found.manifest.metadata:
         session.fields({f"  {key}": value for key, value in found.manifest.metadata})
-    for line in found.manifest.notes.split("\n") if found.manifest and found.manifest.notes else ():
+    for line in found.manifest.notes.split("\n") if found.manifest.notes else ():
         session.fields({"  │": line})
 
 

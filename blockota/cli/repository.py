@@ -29,6 +29,30 @@ _SHOWN = 3
 _SECONDS = click.IntRange(1, 86400)
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """``0.0.0.0:8080`` or ``[::]:8080``."""
+    try:
+        place = urlsplit(f"//{text}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        host = port = None
+    if not host or port is None:
+        raise click.BadParameter(f"{text!r} is not an address: use HOST:PORT, such as 0.0.0.0:8080.")
+    return host, port
+
+
+def proxy_list(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """``127.0.0.1,10.0.0.0/8``."""
+    proxies = []
+    for word in filter(None, map(str.strip, text.split(","))):
+        try:
+            proxies.append(ip_network(word))
+        except ValueError as error:
+            reason = "it is neither an IP address nor a network of them. Use for example 127.0.0.1,10.0.0.0/8."
+            raise click.BadParameter(f"{word!r} is not a proxy: {reason}") from error
+    return tuple(proxies)
+
+
 @click.group(cls=VerbGroup)
 def repository() -> None:
     """Serve releases over HTTP (IPFS trustless gateway protocol)."""
@@ -48,11 +72,23 @@ def repository() -> None:
     "--broker", type=ADDRESS, metavar="ADDRESS", help="The broker whose agreements count; goes with --as broker."
 )
 @click.option(
-    "--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Address on which to listen."
+    "--listen",
+    type=host_and_port,
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address on which to listen.",
 )
 @click.option("--certificate", type=_FILE, metavar="FILE", help="Certificate chain (PEM), to serve over TLS.")
 @click.option("--private-key", type=_FILE, metavar="FILE", help="The certificate's private key (PEM).")
-@click.option("--proxy-headers", default="", metavar="LIST", help="Proxies whose X-Forwarded-For is trusted.")
+@click.option(
+    "--proxy-headers",
+    "proxies",
+    type=proxy_list,
+    default="",
+    metavar="LIST",
+    help="Proxies whose X-Forwarded-For is trusted.",
+)
 @click.option("--tokens", "tokens_path", type=_FILE, metavar="FILE", help="Require one of these bearer tokens.")
 @click.option("--access-log", type=_FILE, metavar="FILE", help="One JSON line per request; stderr by default.")
 @click.option("--refresh", type=_SECONDS, default=30, show_default=True, help="Seconds between reads of the chain.")
@@ -61,13 +97,13 @@ def repository() -> None:
     type=DURATION,
     default=_HOUR,
     show_default="1h",
-    help="How long to serve by the last answer of the chain.",
+    help="How long the chain's last answer counts.",
 )
 @click.option(
-    "--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers that are sent at the same time."
+    "--clients", type=click.IntRange(1), default=256, show_default=True, help="Answers sent at the same time."
 )
 @click.option(
-    "--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers when stopped."
+    "--stop-within", type=_SECONDS, default=30, show_default=True, help="Seconds to finish transfers at a stop."
 )
 @with_session
 def serve(
@@ -77,10 +113,10 @@ def serve(
     source: str | None,
     role: str,
     broker: str | None,
-    listen: str,
+    listen: tuple[str, int],
     certificate: Path | None,
     private_key: Path | None,
-    proxy_headers: str,
+    proxies: tuple[IPv4Network | IPv6Network, ...],
     tokens_path: Path | None,
     access_log: Path | None,
     refresh: int,
@@ -102,11 +138,9 @@ def serve(
     from blockota.repository.server import Listening, serve, tls_context
     from blockota.repository.tokens import Tokens
 
-    host, port = _host_and_port(listen)
     if (certificate is None) != (private_key is None):
         raise UsageError("--certificate and --private-key go together", why="TLS needs both")
-    proxies = tuple(map(_proxy, filter(None, (word.strip() for word in proxy_headers.split(",")))))
-    listening = Listening(host, port, certificate, private_key, proxies, clients=clients, stop_seconds=stop_within)
+    listening = Listening(*listen, certificate, private_key, proxies, clients=clients, stop_seconds=stop_within)
     tls_context(listening)  # refuse a wrong certificate before the chain is read
     tokens = Tokens(tokens_path) if tokens_path else None
     log = open_log(access_log)
@@ -174,28 +208,6 @@ def _require_server() -> None:
         why="h11 is not installed",
         remedy=f"run `{sys.executable} -m pip install {packages}`",
     )
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    try:
-        place = urlsplit(f"//{text}")
-        host, port = place.hostname, place.port
-    except ValueError:
-        host = port = None
-    if not host or port is None:
-        raise UsageError(f"--listen {text!r} is not an address", remedy="use HOST:PORT, such as 0.0.0.0:8080")
-    return host, port
-
-
-def _proxy(word: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(word)
-    except ValueError as error:
-        raise UsageError(
-            f"--proxy-headers {word!r} is not a proxy",
-            why="it is neither an IP address nor a network of them",
-            remedy="use for example 127.0.0.1,10.0.0.0/8",
-        ) from error
 
 
 def _store(session: Session, source: str | None) -> BlockStore:

@@ -33,15 +33,8 @@ _PIPED_WIDTH = 240
 class Session:
     """One run of a command. Settings, chain, contracts and store are opened when they are first used.
 
-    Args:
-        config: the settings file; None uses blockota.toml if it exists.
-        network: the network's name; None uses the one that the settings choose.
-        store: the store's URL; None uses the one of the settings.
-        as_json: print one JSON object instead of tables.
-
-    Attributes:
-        out: the console on stdout.
-        err: the console on stderr.
+    Its arguments are the options that `with_session` adds; None means the one of the settings. `out` and `err` are the
+    consoles on stdout and stderr.
     """
 
     def __init__(self, config: Path | None, network: str | None, *, store: str | None, as_json: bool) -> None:

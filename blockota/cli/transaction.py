@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.model.release import show_time
-
-if TYPE_CHECKING:
-    from blockota.chain.journal import SentTransaction
-    from blockota.chain.outbox import Situation
 
 _HASH = click.argument("transaction", metavar="HASH")
 
@@ -37,7 +31,21 @@ def list_(session: Session, /) -> None:
         columns = ("HASH", "NONCE", "COMMAND", "STATE", "DETAILS")
         session.table(columns, rows, empty="No transaction is unsettled.")
 
-    session.result({"transactions": [as_fields(*one) for one in found]}, show)
+    fields = [
+        {
+            "transaction": entry.hash,
+            "attempts": [f"0x{attempt.hash.hex()}" for attempt in entry.attempts],
+            "from": entry.sender,
+            "nonce": entry.newest.nonce,
+            "to": entry.newest.to,
+            "command": entry.purpose,
+            "written": show_time(entry.written),
+            "state": now.state.name.lower(),
+            "details": now.details,
+        }
+        for entry, now in found
+    ]
+    session.result({"transactions": fields}, show)
 
 
 @transaction.command()
@@ -71,18 +79,3 @@ def forget(session: Session, /, transaction: str, *, yes: bool) -> None:
     """
     session.chain.forget(transaction, even_if_pending=yes)
     session.result({"forgotten": transaction}, lambda: session.done(f"forgot {transaction}"))
-
-
-def as_fields(entry: SentTransaction, now: Situation) -> dict[str, Any]:
-    """The fields of a transaction for JSON."""
-    return {
-        "transaction": entry.hash,
-        "attempts": [f"0x{attempt.hash.hex()}" for attempt in entry.attempts],
-        "from": entry.sender,
-        "nonce": entry.newest.nonce,
-        "to": entry.newest.to,
-        "command": entry.purpose,
-        "written": show_time(entry.written),
-        "state": now.state.name.lower(),
-        "details": now.details,
-    }
