@@ -50,7 +50,6 @@ HOMES = {
     "urllib3": ("blockota.chain", "blockota.stores"),
     "eth_abi": (),
     "Crypto": ("blockota.ethereum",),
-    "ipfshttpclient": ("blockota.stores.kubo",),
     # The simulator's RFC 2217 server uses pyserial's implementation, so that our client is not tested against itself.
     "serial": ("firmware_host.line", "firmware_host.simulator.server_rfc2217"),
     "rich": ("blockota.cli",),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import itertools
-import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,7 +127,6 @@ def serve(
     Example:  blockota repository serve .blockota/store --listen 0.0.0.0:8080
               blockota repository serve kubo:http://127.0.0.1:5001 --as broker --broker 0x15d3…
     """
-    _require_server()
     from blockota.bindings.serving_rights import RightsReader
     from blockota.chain.follow import Follower
     from blockota.repository.access_log import open_log
@@ -192,22 +188,6 @@ def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tok
         session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
     for cid, why in itertools.islice(files.missing.items(), _SHOWN):
         session.note(f"Not served yet: {cid}. {why}")
-
-
-def _require_server() -> None:
-    if importlib.util.find_spec("h11") is not None:
-        return
-    # No package index has BlockOTA: pip installs the clone with its extra, or the packages that the extra names.
-    wanted = [text.partition(";") for text in importlib.metadata.requires("blockota") or ()]
-    packages = " ".join(name.strip() for name, _, marker in wanted if "repository" in marker)
-    clone = Path(__file__).parents[2]
-    if (clone / "pyproject.toml").is_file():
-        packages = f"-e '{clone}[repository]'"
-    raise UsageError(
-        "a repository cannot be served",
-        why="h11 is not installed",
-        remedy=f"run `{sys.executable} -m pip install {packages}`",
-    )
 
 
 def _store(session: Session, source: str | None) -> BlockStore:

@@ -15,9 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from blockota.errors import Action, StoreError
 from blockota.formats.cid import CID, RAW, Block
@@ -350,6 +350,9 @@ class Worker:
 class FileDestination:
     """Writes a file's leaves at their offsets; called from several threads.
 
+    As a context manager it locks the store, so that no other process removes blocks that are found there before they
+    are pinned. A store that does not exist is created by its first block: a fetch that finds nothing leaves nothing.
+
     Args:
         file: an empty file, open for reading and writing, that can seek.
         store: a store that keeps the blocks as well, so that a later fetch continues this one. If it fails, the file
@@ -360,11 +363,21 @@ class FileDestination:
     """
 
     def __init__(self, file: BinaryIO, *, store: LocalStore | None = None) -> None:
-        self._file = file
-        self._store = StoreDestination(store) if store else None
+        self._file, self._store = file, store
         self.store_error: StoreError | None = None
         self._places: dict[CID, tuple[int, int]] = {}
         self._lock = threading.Lock()
+        self._store_locks, self._is_store_locked = ExitStack(), False
+
+    def __enter__(self) -> Self:
+        """Lock the store if it exists."""
+        if self._store and self._store.folder.exists():
+            self._use_store(lambda _: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Unlock the store."""
+        self._store_locks.close()
 
     def kept(self, cid: CID) -> bytes | None:
         """A leaf that was written to the file, or a block of the store if it can be read.
@@ -378,7 +391,7 @@ class FileDestination:
                 self._file.seek(offset)
                 return self._file.read(size)
         try:
-            return self._store.kept(cid) if self._store else None
+            return StoreDestination(self._store).kept(cid) if self._store and self._is_store_locked else None
         except StoreError:
             return None
 
@@ -388,16 +401,29 @@ class FileDestination:
         Raises:
             StoreError: the file cannot be written.
         """
-        if self._store and self.store_error is None:
-            try:
-                self._store.keep(block, offsets)
-            except StoreError as error:
-                self.store_error = error
+        self._use_store(lambda store: store.write_block(block))
         with self._lock, _translated():
             for offset in offsets:
                 self._file.seek(offset)
                 self._file.write(block.data)
                 self._places[block.cid] = offset, len(block.data)
+
+    def pin(self, cid: CID) -> None:
+        """Keep the whole file in the store when garbage is collected."""
+        self._use_store(lambda store: store.pin(cid))
+
+    def _use_store(self, action: Callable[[LocalStore], None]) -> None:
+        """Change the store under its lock, until it fails."""
+        if self._store is None or self.store_error:
+            return
+        try:
+            with self._lock:
+                if not self._is_store_locked:
+                    self._store_locks.enter_context(self._store.locked(exclusive=False))
+                    self._is_store_locked = True
+            action(self._store)
+        except StoreError as error:
+            self.store_error = error
 
 
 class StoreDestination:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,7 +24,6 @@ from blockota.stores.local import LocalStore
 from blockota.stores.source import (
     NO_CREDENTIALS,
     Credentials,
-    Limits,
     Source,
     SourceReport,
     Verdict,
@@ -195,7 +194,6 @@ class _Search:
         self._reports: dict[str, SourceReport] = {}
         self._store_error: StoreError | ContentError | None = None
         self._network_failure = ""
-        self._found = 0
 
     def prepend(self, stage: SearchStage) -> None:
         self._stages.appendleft(stage)
@@ -223,38 +221,29 @@ class _Search:
 
     def fetch(self, keeper: LocalStore | None) -> bool:
         """Ask all stages; `keeper` keeps the blocks, unless it cannot be locked or written."""
-        self._truncate()
-        with ExitStack() as stack:
-            # While the lock is held, no other process removes blocks that are found here before they are pinned.
-            try:
-                if keeper:
-                    stack.enter_context(keeper.locked(exclusive=False))
-            except StoreError as error:
-                self._note_not_kept(error)
-                keeper = None
-            destination = FileDestination(self._into, store=keeper)
-            is_whole = self._fetch(destination)
-            if keeper:
-                try:
-                    if destination.store_error:
-                        raise destination.store_error
-                    if is_whole:
-                        keeper.pin(self._release.cid)
-                except StoreError as error:
-                    self._note_not_kept(error)
-        return is_whole
+        release, found = self._release, 0
 
-    def _fetch(self, destination: FileDestination) -> bool:
-        release = self._release
-        fetch = FileFetch(release.cid, (), size=release.size, into=destination, limits=Limits())
-        try:
-            fetch.run(self._count, more=lambda: self._next_sources(fetch))
-        except ContentError as error:
-            raise _as_check_4(error) from error
-        except UnservedError:
-            return False
-        finally:
-            self._note_bad(fetch.report().bad)
+        def count(size: int) -> None:
+            nonlocal found
+            found += size
+            self._observer.progress(found)
+
+        self._truncate()
+        with FileDestination(self._into, store=keeper) as destination:
+            if lock_error := destination.store_error:
+                self._note_not_kept(lock_error)
+            fetch = FileFetch(release.cid, (), size=release.size, into=destination)
+            try:
+                fetch.run(count, more=lambda: self._next_sources(fetch))
+                destination.pin(release.cid)
+            except ContentError as error:
+                raise _as_check_4(error) from error
+            except UnservedError:
+                return False
+            finally:
+                self._note_bad(fetch.report().bad)
+                if destination.store_error and not lock_error:
+                    self._note_not_kept(destination.store_error)
         return True
 
     def _next_sources(self, fetch: FileFetch) -> list[Source] | None:
@@ -312,10 +301,6 @@ class _Search:
         with _writing():
             self._into.seek(0)
             self._into.truncate()
-
-    def _count(self, size: int) -> None:
-        self._found += size
-        self._observer.progress(self._found)
 
     def _note_bad(self, reports: Iterable[SourceReport]) -> None:
         """Report each source once that is not asked again."""

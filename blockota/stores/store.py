@@ -10,6 +10,7 @@ from blockota.errors import ContentError, UsageError
 from blockota.files import home_path
 from blockota.formats.cid import CID
 from blockota.stores.gateway import GatewayStore
+from blockota.stores.kubo import AUTHORIZATION_VARIABLE, KuboStore
 from blockota.stores.local import LocalStore
 from blockota.stores.source import NO_CREDENTIALS, Credentials
 
@@ -74,9 +75,7 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
     if kind in {"https", "http"}:
         return GatewayStore(credentials.source(url))
     if kind == "kubo":
-        from blockota.stores.kubo import KuboStore  # noqa: PLC0415 - its HTTP client takes 0.2 s to load
-
-        return KuboStore(rest, authorization=os.environ.get("BLOCKOTA_KUBO_AUTHORIZATION", ""))
+        return KuboStore(rest, authorization=os.environ.get(AUTHORIZATION_VARIABLE, ""))
     raise UsageError(
         f"{url!r} is not the URL of a store",
         why="a store is named as file:FOLDER, kubo:http://HOST:PORT or https://HOST",

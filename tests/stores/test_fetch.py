@@ -107,18 +107,12 @@ def test_a_fetch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
         FileFetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=StoreDestination(store), limits=LIMITS).run()
     spoilt = tmp_path / "blocks" / str(leaves[0])[-3:-1] / str(leaves[0])
     spoilt.write_bytes(b"spoilt")
-    file, told = io.BytesIO(), list[int]()
-    with serving(BLOCKS) as gateway:
-        fetch(
-            ROOT,
-            [Source(gateway.url)],
-            size=len(IMAGE),
-            into=FileDestination(file, store=store),
-            on_progress=told.append,
-        )
+    file, progress = io.BytesIO(), list[int]()
+    with serving(BLOCKS) as gateway, FileDestination(file, store=store) as into:
+        fetch(ROOT, [Source(gateway.url)], size=len(IMAGE), into=into, on_progress=progress.append)
     assert file.getvalue() == IMAGE
     assert sorted(gateway.asked) == sorted(f"/ipfs/{cid}?format=raw" for cid in (leaves[0], *leaves[2:]))
-    assert sum(told) == len(IMAGE)
+    assert sum(progress) == len(IMAGE)
     assert b"".join(store.open(ROOT)) == IMAGE
 
 
@@ -127,7 +121,8 @@ def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.put(io.BytesIO(IMAGE))
     file = io.BytesIO()
-    assert fetch(ROOT, [], size=len(IMAGE), into=FileDestination(file, store=store)).sources == ()
+    with FileDestination(file, store=store) as into:
+        assert fetch(ROOT, [], size=len(IMAGE), into=into).sources == ()
     assert file.getvalue() == IMAGE
 
 

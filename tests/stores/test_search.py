@@ -305,7 +305,17 @@ def test_a_block_that_cannot_be_read_is_fetched(store: LocalStore, search: Searc
     assert list(gateway.asked) == [f"/ipfs/{leaf}?format=raw"]
 
 
-def test_a_store_that_somebody_has_for_himself_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
+def test_a_search_that_finds_nothing_creates_no_store(tmp_path: Path, serve: Serve) -> None:
+    """A store that does not exist is created by the first block that was found, and pinned when all were."""
+    store = LocalStore(tmp_path / "new")
+    with pytest.raises(StoreError, match="was not found"):
+        Search(store)(LARGE, asked(serve(blocks={})))
+    assert not store.folder.exists()
+    assert Search(store)(LARGE, asked(serve())) == IMAGE
+    assert store.pins() == {LARGE.cid}
+
+
+def test_a_store_in_use_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
     """If the store is locked by another process, the image is fetched without keeping it."""
     store = LocalStore(tmp_path / "store", timeout=0.1)
     search = Search(store)

@@ -228,7 +228,7 @@ def test_redirects_are_not_followed(node: Node) -> None:
     """Redirects of the API are not followed."""
     with stranger({"version": Answer(307, b"", location=f"{node.api}/api/v0/version")}) as url:
         assert post(f"{node.api}/api/v0/version").status == 200
-        with pytest.raises(StoreError, match="could not look for"):
+        with pytest.raises(StoreError, match="it answers 307"):
             KuboStore(url).has(CID_OF_DATA)
 
 
