@@ -127,11 +127,25 @@ class FileFetch:
         """
         plan = FetchPlan(self._cid, size=self._size, destination=self._into)
         plan.take_kept()
+        pace, reported = _Pace(self._limits.joining, placed=plan.placed), 0
         try:
-            self._supervise(plan, on_progress, more=more)
+            while not plan.is_over and self._staff(plan, is_slow=pace.is_slow(plan.placed), more=more):
+                with plan.changed:
+                    if not plan.is_over:
+                        plan.changed.wait(_TICK)
+                if (placed := plan.placed) > reported:
+                    on_progress(placed - reported)
+                    reported = placed
         finally:
+            # Break off all requests. A thread that still waits for a name lookup is abandoned; it changes nothing.
             plan.stop()
-            self._dismiss()
+            for worker in self._workers.values():
+                worker.dismiss()
+            until = time.monotonic() + _JOIN_SECONDS
+            for worker in self._workers.values():
+                worker.join(until - time.monotonic())
+        if plan.placed > reported:
+            on_progress(plan.placed - reported)
         if plan.error is not None:
             raise plan.error
         if not plan.is_whole:
@@ -143,26 +157,6 @@ class FileFetch:
                 action=Action.NAME_SOURCE,
             )
         return self.report()
-
-    def _supervise(
-        self, plan: FetchPlan, on_progress: Callable[[int], object], *, more: Callable[[], Iterable[Source] | None]
-    ) -> None:
-        """Keep sources at work until the plan is over, and report the progress."""
-        reported = 0
-
-        def report_progress() -> None:
-            nonlocal reported
-            if (placed := plan.placed) > reported:
-                on_progress(placed - reported)
-                reported = placed
-
-        pace = _Pace(self._limits.joining, placed=plan.placed)
-        while not plan.is_over and self._staff(plan, is_slow=pace.is_slow(plan.placed), more=more):
-            with plan.changed:
-                if not plan.is_over:
-                    plan.changed.wait(_TICK)
-            report_progress()
-        report_progress()
 
     def _staff(self, plan: FetchPlan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
         """Let other sources join if needed; returns whether any is at work."""
@@ -185,14 +179,6 @@ class FileFetch:
         self._workers |= joining
         self._waiting += joining.values()
         return bool(joining)
-
-    def _dismiss(self) -> None:
-        """Break off all requests. A thread that still waits for a name lookup is abandoned; it changes nothing."""
-        for worker in self._workers.values():
-            worker.dismiss()
-        until = time.monotonic() + _JOIN_SECONDS
-        for worker in self._workers.values():
-            worker.join(until - time.monotonic())
 
 
 class _Pace:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from blockota.errors import ContentError
 from blockota.formats.car import largest_block, overhead
-from blockota.formats.cid import CID, RAW, Block, DagLink, read_links
+from blockota.formats.cid import CID, RAW, Block, read_links
 
 _MAX_DEPTH = 8
 _LINK_SIZE = 50
@@ -119,12 +119,22 @@ class FetchPlan:
             asker: the caller.
             duplicate_after: seconds after which a block that others were asked for is requested again.
         """
-        while (cid := self._next(asker, duplicate_after)) is not None:
+        while True:
+            with self.changed:
+                while True:
+                    if self.is_over:
+                        return None
+                    now = time.monotonic()
+                    cid = self._next_queued() or self._overdue(asker, now, duplicate_after=duplicate_after)
+                    if cid is not None:
+                        break
+                    self.changed.wait(_WAIT)
+                self._asked.setdefault(cid, {})[asker] = now
+            # Outside the lock: reading and hashing take long.
             data = self.known(cid)
             if data is None:
                 return cid
             self.arrived(Block(cid, data))
-        return None
 
     def give_back(self, asker: Hashable) -> None:
         """Put back what an asker took and did not deliver, unless others were asked for it as well."""
@@ -169,17 +179,6 @@ class FetchPlan:
             self.changed.notify_all()
         return True
 
-    def _next(self, asker: Hashable, duplicate_after: float) -> CID | None:
-        with self.changed:
-            while not self.is_over:
-                now = time.monotonic()
-                cid = self._next_queued() or self._overdue(asker, now, duplicate_after=duplicate_after)
-                if cid is not None:
-                    self._asked.setdefault(cid, {})[asker] = now
-                    return cid
-                self.changed.wait(_WAIT)
-        return None
-
     def _next_queued(self) -> CID | None:
         """The next queued block that is needed and that no source was asked for."""
         for queue in self._queues:
@@ -210,17 +209,14 @@ class FetchPlan:
         if links:
             self._inner[block.cid] = block.data
         for place in places:
-            self._expand(links, place)
-
-    def _expand(self, links: list[DagLink], place: _Place) -> None:
-        # A tree of repeated inner blocks can name far more places than it has blocks; both are limited.
-        self._links_left -= len(links)
-        if self._links_left < 0 or (links and place.depth == _MAX_DEPTH):
-            raise self._refused("its tree is deeper, or of smaller pieces, than any image needs")
-        offset = place.offset
-        for link in links:
-            self._need(link.cid, _Place(offset, link.file_size, place.depth + 1))
-            offset += link.file_size
+            # A tree of repeated inner blocks can name far more places than it has blocks; both are limited.
+            self._links_left -= len(links)
+            if self._links_left < 0 or (links and place.depth == _MAX_DEPTH):
+                raise self._refused("its tree is deeper, or of smaller pieces, than any image needs")
+            offset = place.offset
+            for link in links:
+                self._need(link.cid, _Place(offset, link.file_size, place.depth + 1))
+                offset += link.file_size
 
     def _need(self, cid: CID, place: _Place) -> None:
         if cid in self._inner:

@@ -148,8 +148,27 @@ class GatewayStore:
             StoreError: the gateway does not have the file, stalls, or breaks off too often.
             ContentError: it serves other bytes.
         """
+        attempts = self._limits.attempts
+
+        def read_block(address: CID) -> bytes:
+            for attempt in range(1, attempts + 1):
+                try:
+                    return client.block(address).data
+                except SourceError as error:
+                    if error.verdict == Verdict.WRONG:
+                        raise ContentError(
+                            f"{self.source.url} serves other bytes",
+                            why=error.why,
+                            remedy="take the image from another source",
+                            action=Action.NAME_SOURCE,
+                        ) from error
+                    if error.again is None or attempt == attempts:
+                        raise
+                    time.sleep(error.again)
+            raise AssertionError("there is at least one attempt")
+
         with TrustlessClient(self.source, self._limits) as client:
-            yield from read_file(cid, lambda block: self._block(client, block))
+            yield from read_file(cid, read_block)
 
     def has(self, cid: CID) -> bool:
         """Whether the gateway claims to have the root block.
@@ -175,23 +194,6 @@ class GatewayStore:
             UsageError: always.
         """
         raise self._read_only(cid)
-
-    def _block(self, client: TrustlessClient, cid: CID) -> bytes:
-        for attempt in range(1, self._limits.attempts + 1):
-            try:
-                return client.block(cid).data
-            except SourceError as error:
-                if error.verdict == Verdict.WRONG:
-                    raise ContentError(
-                        f"{self.source.url} serves other bytes",
-                        why=error.why,
-                        remedy="take the image from another source",
-                        action=Action.NAME_SOURCE,
-                    ) from error
-                if error.again is None or attempt == self._limits.attempts:
-                    raise
-                time.sleep(error.again)
-        raise AssertionError("there is at least one attempt")
 
     def _read_only(self, *_: object) -> UsageError:
         return UsageError(

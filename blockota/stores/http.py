@@ -42,7 +42,7 @@ _BUSY = frozenset({429, 502, 503, 504})
 _ABSENT = frozenset({404, 410})
 _OK, _UNAUTHORISED = 200, 401
 _MAX_ADDRESSES = 4
-_MAX_RETRY_AFTER = 30.0
+_MAX_RETRY_AFTER, _RETRY_AFTER_DATE = 30.0, 0.5
 
 IPAddress = IPv4Address | IPv6Address
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -327,17 +327,21 @@ class HttpClient:
         for _ in range(self._limits.redirects + 1):
             budget = ResponseBudget(self._limits, until=self._until)
             connection = self._connected(origin_of(urlsplit(url)))
-            request = self._request_head(method, url, accept=accept, token=token)
-            head = connection.request(request, budget)
+            head = connection.request(self._request_head(connection, method, url, accept=accept, token=token), budget)
             if head.status_code not in _REDIRECTS:
                 self._check_status(head)
                 return connection, head, budget
             # The token belongs to the named URL alone, whatever it redirects to (RFC 9110, 15.4).
-            url, token = self._redirected(url, _header(head, "Location")), ""
+            location = _header(head, "Location")
+            target = urljoin(url, location)
+            parts = split_url(target)
+            if parts is None or (urlsplit(url).scheme, parts.scheme) == ("https", "http"):
+                raise self._error(Verdict.REFUSED, f"it redirects to {location[:80]!r}, which is not followed")
+            url, token = target, ""
             self.close()
         raise self._error(Verdict.REFUSED, f"it redirects more than {self._limits.redirects} times")
 
-    def _request_head(self, method: str, url: str, *, accept: str, token: str) -> h11.Request:
+    def _request_head(self, connection: _Connection, method: str, url: str, *, accept: str, token: str) -> h11.Request:
         parts = urlsplit(url)
         headers = [
             ("Host", origin_of(parts).authority),
@@ -346,25 +350,13 @@ class HttpClient:
             ("User-Agent", "blockota"),
         ]
         if token:
-            self._check_privacy()
+            # ``localhost`` resolves to what DNS says.
+            peer = connection.sock.getpeername()[0]
+            if connection.origin.scheme != "https" and not is_this_machine(peer):
+                raise self._error(Verdict.REFUSED, f"it leads to {peer}, to which a token would be sent unencrypted")
             headers.append(("Authorization", f"Bearer {token}"))
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return h11.Request(method=method, target=target, headers=headers)
-
-    def _check_privacy(self) -> None:
-        """Refuse to send a token in the clear to another machine: ``localhost`` resolves to what DNS says."""
-        if self._connection is None or self._connection.origin.scheme == "https":
-            return
-        peer = self._connection.sock.getpeername()[0]
-        if not is_this_machine(peer):
-            raise self._error(Verdict.REFUSED, f"it leads to {peer}, to which a token would be sent unencrypted")
-
-    def _redirected(self, url: str, location: str) -> str:
-        target = urljoin(url, location)
-        parts = split_url(target)
-        if parts is None or (urlsplit(url).scheme, parts.scheme) == ("https", "http"):
-            raise self._error(Verdict.REFUSED, f"it redirects to {location[:80]!r}, which is not followed")
-        return target
 
     def _check_status(self, head: h11.Response) -> None:
         status = head.status_code
@@ -376,8 +368,12 @@ class HttpClient:
         if status == _UNAUTHORISED:
             why = "it answers with the status 401: it requires a valid token, see [tokens] in blockota.toml"
             raise self._error(Verdict.REFUSED, why)
-        retry = _retry_after(_header(head, "Retry-After", "0")) if status in _BUSY else None
-        raise self._error(Verdict.GONE, f"it answers with the status {status}", again=retry)
+        again = None
+        if status in _BUSY:
+            # RFC 9110, 10.2.3: seconds, or a date.
+            value = _header(head, "Retry-After", "0")
+            again = min(float(value), _MAX_RETRY_AFTER) if value.isdecimal() else _RETRY_AFTER_DATE
+        raise self._error(Verdict.GONE, f"it answers with the status {status}", again=again)
 
     def _connected(self, origin: Origin) -> _Connection:
         """The connection to an origin: the open one if it can be reused, else a new one."""
@@ -444,7 +440,11 @@ class _Failure:
 
 
 def _broken(error: Exception) -> str:
-    return f"the connection broke ({_reason(error)[:100]})"
+    reason = str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError) and error.reason:
+        hint = ", as of a server that speaks http://" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        reason = f"TLS: {error.reason.replace('_', ' ').lower()}{hint}"
+    return f"the connection broke ({reason[:100]})"
 
 
 _FAILURES: dict[type[Exception], _Failure] = {
@@ -482,15 +482,3 @@ def _system_authorities() -> ssl.SSLContext:
 def _header(head: h11.Response, name: str, default: str = "") -> str:
     wanted = name.lower().encode()
     return next((value.decode("latin-1") for key, value in head.headers if key == wanted), default)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason:
-        hint = ", as of a server that speaks http://" if error.reason == "WRONG_VERSION_NUMBER" else ""
-        return f"TLS: {error.reason.replace('_', ' ').lower()}{hint}"
-    return str(error) or type(error).__name__
-
-
-def _retry_after(value: str) -> float:
-    """The delay that a busy source asks for (RFC 9110, 10.2.3); half a second if it is a date."""
-    return min(float(value), _MAX_RETRY_AFTER) if value.isdecimal() else 0.5

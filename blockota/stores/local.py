@@ -119,8 +119,9 @@ class LocalStore:
         """
         path = self._block_path(block.cid)
         with self._translated():
-            if _has(path, block.data):
-                return
+            with suppress(OSError):  # a file that cannot be read is replaced
+                if path.stat().st_size == len(block.data) and path.read_bytes() == block.data:
+                    return
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
                 file.write(block.data)
@@ -205,30 +206,26 @@ class LocalStore:
             with suppress(FileExistsError):  # a file in the folder's place fails below, with a better error
                 self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        kind, until = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, time.monotonic() + self._timeout
         try:
             with self._translated():
-                self._lock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+                while True:
+                    # Not a call that waits: flock(2) has no time limit.
+                    try:
+                        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError as error:
+                        if time.monotonic() >= until:
+                            others = "stores or fetches" if exclusive else "removes"
+                            raise StoreError(
+                                f"the store {self.folder} is in use",
+                                why=f"another process {others} files there, and did not end in time",
+                                remedy="try again when it has ended",
+                            ) from error
+                    time.sleep(_LOCK_PAUSE)
             yield
         finally:
             os.close(handle)
-
-    def _lock(self, handle: int, kind: int) -> None:
-        until = time.monotonic() + self._timeout
-        while True:
-            try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass
-            else:
-                return
-            if time.monotonic() >= until:
-                others = "stores or fetches" if kind == fcntl.LOCK_EX else "removes"
-                raise StoreError(
-                    f"the store {self.folder} is in use",
-                    why=f"another process {others} files there, and did not end in time",
-                    remedy="try again when it has ended",
-                )
-            time.sleep(_LOCK_PAUSE)
 
     def _block_path(self, cid: CID) -> Path:
         name = str(cid)
@@ -277,30 +274,17 @@ def _reachable(roots: Iterable[CID], store: LocalStore) -> dict[CID, None]:
     found = dict.fromkeys(roots)
     level = list(found)
     while level:
-        below = dict.fromkeys(child for cid in level for child in _children(cid, store))
+        below: dict[CID, None] = {}
+        for cid in level:
+            if cid.codec != RAW:
+                with suppress(StoreError, ContentError):
+                    links = read_links(Block(cid, check_block(cid, store.read_block(cid))))
+                    below |= dict.fromkeys(link.cid for link in links)
         level = [cid for cid in below if cid not in found]
         found |= dict.fromkeys(level)
     return found
 
 
-def _children(cid: CID, store: LocalStore) -> list[CID]:
-    if cid.codec == RAW:
-        return []
-    try:
-        data = check_block(cid, store.read_block(cid))
-        return [link.cid for link in read_links(Block(cid, data))]
-    except (StoreError, ContentError):
-        return []
-
-
 def _when_written(block: Block, writing: Future[None]) -> Block:
     writing.result()
     return block
-
-
-def _has(path: Path, data: bytes) -> bool:
-    """Whether a file has these bytes; one that cannot be read has not, so that it is replaced."""
-    try:
-        return path.stat().st_size == len(data) and path.read_bytes() == data
-    except OSError:
-        return False

@@ -106,7 +106,9 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
         status, why = ProbeStatus.GONE, source.reason
     else:
         try:
-            walk.run(source)
+            with TrustlessClient(source, challenge.limits) as client:
+                for _ in range(challenge.leaves if release.cid.codec != RAW else 1):
+                    walk.descend(client)
         except SourceError as error:
             status = ProbeStatus.LIES if error.verdict is Verdict.WRONG else ProbeStatus.GONE
             why = error.why
@@ -117,21 +119,16 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
 
 
 class _Walk:
-    """Walks from the root to random leaves; remembers the last requested block and the number of good ones."""
+    """Walks from the root to random leaves, and remembers the last requested block and the number of good ones."""
 
     def __init__(self, release: Release, challenge: Challenge) -> None:
-        self._release, self._challenge = release, challenge
+        self._release, self._randbelow = release, challenge.randbelow
         self.asked, self.count = release.cid, 0
 
-    def run(self, source: Source) -> None:
-        with TrustlessClient(source, self._challenge.limits) as client:
-            for _ in range(self._challenge.leaves if self._release.cid.codec != RAW else 1):
-                self._descend(client)
-
-    def _descend(self, client: TrustlessClient) -> None:
+    def descend(self, client: TrustlessClient) -> None:
         """Follow a random byte of the image, so that the probability of a leaf is proportional to its size."""
         size = self._release.size
-        self.asked, offset = self._release.cid, self._challenge.randbelow(size)
+        self.asked, offset = self._release.cid, self._randbelow(size)
         for _ in range(_MAX_DEPTH):
             block = client.block(self.asked, limit=largest_block(self.asked, size=size))
             self.count += 1
