@@ -160,7 +160,7 @@ proposal.add_command(execute)
 @proposing_options
 @with_session
 def reject(session: Session, /, proposing: ProposalOptions) -> None:
-    """Propose an empty transaction with the nonce --nonce, which replaces another proposal.
+    """Propose an empty transaction with the nonce --nonce, to replace another proposal.
 
     Once it is executed, no other transaction with that nonce can be executed.
 

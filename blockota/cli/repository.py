@@ -63,7 +63,7 @@ def repository() -> None:
     type=click.Choice(["vendor", "broker"]),
     default="vendor",
     show_default=True,
-    help="Serve all active releases, or those of a broker's agreements.",
+    help="Serve the vendor's releases, or those of a broker's agreements.",
 )
 @click.option(
     "--broker", type=ADDRESS, metavar="ADDRESS", help="The broker whose agreements count; goes with --as broker."
