@@ -92,7 +92,7 @@ def test_a_board_that_stays_is_not_flashed_again(jig: tuple[Jig, str]) -> None:
         outcome = work.end()
     assert [line.fields["board"] for line in BenchLog(LOG).lines()] == [unique_id(1), unique_id(2)]
     assert "2 boards are done, 0 failed" in outcome.err
-    assert [word in outcome.out for word in ("Port", unique_id(1), unique_id(2))] == [True] * 3
+    assert [word in outcome.out for word in ("PORT", unique_id(1), unique_id(2))] == [True] * 3
 
 
 @pytest.mark.usefixtures("published")
