@@ -56,7 +56,7 @@ def with_variables(variables: dict[str, str], *, path: Path | None = None, netwo
     return load_settings(path, network=network, environment=environment)
 
 
-def test_nothing_at_all_means_the_local_chain(write: Write) -> None:
+def test_the_default_is_the_local_chain(write: Write) -> None:
     """Without a file and variables, the network is the local chain without a contract."""
     del write
     assert load() == Settings("local", LOCAL_URL, 1337, None, None, 0, "file:.blockota/store", None, JOURNAL, 0)
@@ -244,7 +244,7 @@ def test_an_invalid_variable_is_reported(write: Write, name: str, value: str) ->
         with_variables({name: value})
 
 
-def test_a_named_file_must_be_there(write: Write, tmp_path: Path) -> None:
+def test_a_named_file_is_required(write: Write, tmp_path: Path) -> None:
     """The default file is optional, a named file is required; a folder is refused."""
     del write
     missing = tmp_path / "other.toml"

@@ -86,7 +86,7 @@ def test_any_key_can_be_shown(key: bytes) -> None:
         (150, 1, False),
     ],
 )
-def test_a_region_contains_what_lies_wholly_inside(start: int, size: int, *, inside: bool) -> None:
+def test_a_region_contains_only_ranges_wholly_inside_it(start: int, size: int, *, inside: bool) -> None:
     """Both bounds are exact to the byte."""
     assert Region(100, 50).contains(Region(start, size)) == inside
 

@@ -119,8 +119,8 @@ def test_a_range_of_something_else_is_the_whole(repository: Running) -> None:
 def test_what_a_client_has_is_not_sent_again(repository: Running, path: str) -> None:
     """If-None-Match is answered with 304 for a strong or weak validator and for ``*``."""
     etag = repository.get(path, method="HEAD").headers["ETag"]
-    for told in (etag, f"W/{etag}", f'"x", {etag}', "*"):
-        answer = repository.get(path, headers={"If-None-Match": told})
+    for validator in (etag, f"W/{etag}", f'"x", {etag}', "*"):
+        answer = repository.get(path, headers={"If-None-Match": validator})
         assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", etag)
     assert repository.get(path, headers={"If-None-Match": '"x"'}, method="HEAD").status_code == 200
 
@@ -246,7 +246,7 @@ def test_the_request_names_the_file(repository: Running, name: str, expected: st
         assert repository.get(f"{path}&filename={name}").headers["Content-Disposition"] == expected
 
 
-def test_a_proxy_cache_is_told_that_it_is_not_here(repository: Running) -> None:
+def test_a_missing_file_is_not_cached_by_a_proxy(repository: Running) -> None:
     """Only-if-cached is answered with 412 for an unpublished file, and ignored for a served one."""
     headers = {"Cache-Control": "only-if-cached"}
     assert repository.get(raw(SECRET_ROOT), headers=headers).status_code == 412

@@ -77,7 +77,7 @@ def test_headers_have_a_greatest_size(repository: Running) -> None:
 @pytest.mark.parametrize(
     "words", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 9000], ids=range(4)
 )
-def test_what_is_no_http_ends_the_connection(repository: Running, words: bytes) -> None:
+def test_invalid_http_ends_the_connection(repository: Running, words: bytes) -> None:
     """Bytes that are not HTTP are answered with 400 or nothing, and other clients are still served."""
     answer = repository.say(words)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400"), answer
@@ -118,11 +118,13 @@ def test_too_many_clients_are_asked_to_come_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "connections", "is_told"),
+    ("before", "connections", "is_reported"),
     [("ulimit -S -n 100", 4 * 30 + 64, False), ("ulimit -n 160", 80, True)],
     ids=["soft", "hard"],
 )
-def test_connections_end_before_open_files_do(tmp_path: Path, before: str, connections: int, *, is_told: bool) -> None:
+def test_connections_end_before_open_files_do(
+    tmp_path: Path, before: str, connections: int, *, is_reported: bool
+) -> None:
     """The limit of open files is raised as far as the system allows; beyond that the answer is 503."""
     with running(tmp_path, clients=30, header_seconds=60, before=before) as repository:
         idle = [repository.connect() for _ in range(connections - 2)]
@@ -131,8 +133,8 @@ def test_connections_end_before_open_files_do(tmp_path: Path, before: str, conne
         assert repository.get(RAW_PATH).status_code == 503
         for connection in idle:
             connection.close()
-        told = [line["trouble"] for line in repository.lines if line.get("part") == "connections"]
-    assert told == (["the system allows 160 open files: at most 80 connections are served"] if is_told else [])
+        troubles = [line["trouble"] for line in repository.lines if line.get("part") == "connections"]
+    assert troubles == (["the system allows 160 open files: at most 80 connections are served"] if is_reported else [])
 
 
 def test_no_more_open_files_is_a_line_of_the_log(tmp_path: Path) -> None:
@@ -252,22 +254,22 @@ def test_tls_with_certificate_files(tmp_path: Path) -> None:
 
 def test_only_a_named_proxy_is_believed(tmp_path: Path) -> None:
     """X-Forwarded-For from any other peer is ignored."""
-    told = {"X-Forwarded-For": "203.0.113.9"}
+    headers = {"X-Forwarded-For": "203.0.113.9"}
     for proxies, client in (((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.9"), (("192.0.2.1",), "127.0.0.1")):
         folder = tmp_path / client / str(len(proxies))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "access.jsonl").unlink(missing_ok=True)
         with running(folder, proxies=proxies) as repository:
-            assert repository.get(RAW_PATH, headers=told).ok
+            assert repository.get(RAW_PATH, headers=headers).ok
             assert repository.line(0)["client"] == client
 
 
-def test_behind_a_proxy_the_client_is_the_last_that_it_saw(tmp_path: Path) -> None:
+def test_behind_a_proxy_the_client_is_its_last_peer(tmp_path: Path) -> None:
     """Entries that the client wrote itself are ignored, and TLS at the proxy does not change the answers."""
-    told = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https"}
+    headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9, 127.0.0.1", "X-Forwarded-Proto": "https"}
     with running(tmp_path, proxies=("127.0.0.1",)) as repository:
         for number in range(2):
-            answer = repository.get(CAR_PATH, headers=told | {"X-Forwarded-Host": "elsewhere"})
+            answer = repository.get(CAR_PATH, headers=headers | {"X-Forwarded-Host": "elsewhere"})
             assert image_of(b"\r\n\r\n" + answer.content) == LARGE
             assert "elsewhere" not in str(answer.headers)
             assert repository.line(number)["client"] == "203.0.113.9"

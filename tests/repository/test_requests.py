@@ -90,7 +90,7 @@ def test_more_requests_than_a_client_has_reason_for_may_end_the_connection(repos
     ],
     ids=["large", "small", "trailers", "chunk", "upgrade"],
 )
-def test_what_is_no_part_of_a_question_is_not_read(repository: Running, head: str, body: bytes) -> None:
+def test_bytes_after_a_request_are_not_read(repository: Running, head: str, body: bytes) -> None:
     """The request is answered, its body is not read, and the connection ends."""
     before = repository.peak_memory
     with repository.connect() as connection:

@@ -35,7 +35,7 @@ def test_a_file_of_two_releases_needs_one_of_them() -> None:
     assert (set(rights.roots), set(rights.gone)) == ({SMALL_ROOT}, set())
 
 
-def test_an_agreement_ends_when_the_chain_says() -> None:
+def test_an_agreement_ends_at_its_time_on_the_chain() -> None:
     """An agreement is over at the second of its expiry, and the rights contain the next expiry."""
     claims = [agreed(SMALL_CLAIM, NOW + 10), agreed(BIG_CLAIM, NOW + 20)]
     assert [rights_at(NOW + wait, claims).releases for wait in (9, 10, 19, 20)] == [2, 1, 1, 0]
@@ -52,7 +52,7 @@ def test_only_accepted_agreements_are_served(status: AgreementStatus) -> None:
     assert (SMALL_ROOT in rights.gone) == (status in (AgreementStatus.WITHDRAWN, AgreementStatus.TERMINATED))
 
 
-def test_a_tree_tells_every_length_before_a_leaf_is_read() -> None:
+def test_a_tree_has_every_length_before_a_leaf_is_read() -> None:
     """Only the root is read, and a range of bytes is proven by a part of the tree."""
     inner = {cid: data for cid, data in BLOCKS.items() if cid.codec != RAW}
     entries = read_tree(ROOT, inner.__getitem__, size=len(IMAGE))
@@ -124,7 +124,7 @@ def test_any_address_is_read_or_refused(text: str) -> None:
 
 
 @given(st.one_of(st.text(), st.from_regex(r"bytes=\d{0,20}-\d{0,20}")), st.integers(0, 1 << 21))
-def test_any_range_lies_inside_or_is_refused(header: str, size: int) -> None:
+def test_any_range_is_inside_or_refused(header: str, size: int) -> None:
     """The range that is sent lies inside the block and is not empty."""
     try:
         part = byte_range(header, size)
@@ -136,7 +136,7 @@ def test_any_range_lies_inside_or_is_refused(header: str, size: int) -> None:
 
 def test_a_validator_is_found_in_a_list() -> None:
     """A validator is found alone, weak, in a list, or by ``*``."""
-    assert [has_etag(told, '"a"') for told in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
+    assert [has_etag(text, '"a"') for text in ('"a"', 'W/"a"', '"b", "a"', "*", '"b"', "")] == [True] * 4 + [False] * 2
 
 
 def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
     assert token not in line
     path.write_text(line)
     tokens = Tokens(path)
-    assert [tokens.holder(told) for told in (f"Bearer {token}", f"bearer {token}", token, "")] == ["plant-7"] * 2 + [
+    assert [tokens.holder(value) for value in (f"Bearer {token}", f"bearer {token}", token, "")] == ["plant-7"] * 2 + [
         None
     ] * 2
     path.write_text("")
@@ -155,7 +155,7 @@ def test_tokens_are_kept_as_hashes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["plant-8", None], ids=["mistake", "gone"])
-def test_a_file_of_tokens_that_broke_lets_nobody_in(tmp_path: Path, broken: str | None) -> None:
+def test_a_broken_token_file_refuses_all_clients(tmp_path: Path, broken: str | None) -> None:
     """One failed read is tolerated, since the file may be being written; then no token counts until it is valid."""
     path, (token, line) = tmp_path / "tokens", new_token("plant-7")
     path.write_text(line)

@@ -141,7 +141,7 @@ class Unsteady(LocalStore):
         return super().has(cid)
 
 
-def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> None:
+def test_an_unreachable_store_is_reported_and_the_catalogue_kept(store: LocalStore) -> None:
     """Health fails with the reason, clients get 503, revoked files stay gone, and all recovers with the store."""
     chain, unsteady = Scripted(), Unsteady(store.folder)
     catalogue = Catalogue(chain.read, unsteady)
@@ -157,21 +157,21 @@ def test_a_store_out_of_reach_is_told_and_forgets_nothing(store: LocalStore) -> 
     assert catalogue.files.find(ROOT)
 
 
-def test_a_store_that_hangs_is_told_while_it_does(store: LocalStore) -> None:
+def test_a_store_that_hangs_is_reported_while_it_hangs(store: LocalStore) -> None:
     """A request for health does not wait for the store."""
     clock, unsteady = Clock(), Unsteady(store.folder)
     catalogue = Catalogue(Scripted().read, unsteady, clock=clock)
-    told: list[object] = []
+    statuses: list[object] = []
 
     def hang() -> None:
-        told.append(catalogue.health()["status"])
+        statuses.append(catalogue.health()["status"])
         clock.now += 40
-        told.append(catalogue.health()["status"])
+        statuses.append(catalogue.health()["status"])
         unsteady.asked = lambda: None
 
     unsteady.asked = hang
     catalogue.refresh()
-    assert told == ["incomplete", "failing"]
+    assert statuses == ["incomplete", "failing"]
     assert catalogue.health()["status"] == "incomplete"
 
 

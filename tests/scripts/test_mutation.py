@@ -97,7 +97,7 @@ def test_only_code_is_changed(mutants: list[Mutant]) -> None:
         assert changed[2:4] == [interface, comment]
 
 
-def test_a_mutant_fits_its_source_alone(mutants: list[Mutant]) -> None:
+def test_a_mutant_fits_only_its_source(mutants: list[Mutant]) -> None:
     """A mutant can be applied only to its source."""
     with pytest.raises(ValueError, match="not in this source"):
         mutants[0].apply(b"/" * len(SOURCE.encode()))

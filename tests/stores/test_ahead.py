@@ -48,7 +48,7 @@ def test_an_error_is_raised_where_the_parts_are_taken() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_whoever_leaves_early_leaves_no_thread(count: int) -> None:
+def test_leaving_early_leaves_no_thread(count: int) -> None:
     """The thread ends if the consumer stops early, whether it waits for the network or for room."""
     gate, threads = threading.Event(), threading.active_count()
 

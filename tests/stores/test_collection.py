@@ -56,7 +56,7 @@ def test_a_file_that_is_being_fetched_stays(store: LocalStore) -> None:
     assert b"".join(store.open(new)) == NEW
 
 
-def test_files_that_nobody_named_stay(store: LocalStore) -> None:
+def test_files_that_were_not_named_stay(store: LocalStore) -> None:
     """Files that were not named for removal are kept, also unpinned ones."""
     other, old = put(store, b"a cached image"), put(store, OLD)
     store.unpin(other)

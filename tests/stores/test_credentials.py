@@ -124,7 +124,7 @@ def test_a_token_is_not_kept_across_a_redirect() -> None:
         assert (len(here.shown), len(other.shown), here.asked.total()) == (2, 1, 4)
 
 
-def test_a_wrong_token_is_told_without_it() -> None:
+def test_a_wrong_token_is_reported_without_its_value() -> None:
     """The error names the section of the settings with tokens, but not the token."""
     with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
         for source in (Source(gateway.url), Source(gateway.url, token="wrong")):  # noqa: S106

@@ -62,7 +62,7 @@ def run(*gateways: Gateway, small: bool = False) -> tuple[bytes, FetchReport]:
 
 
 @CASES
-def test_a_bad_source_alone_is_named(vice: Vice, verdict: Verdict, why: str) -> None:
+def test_only_the_bad_source_is_named(vice: Vice, verdict: Verdict, why: str) -> None:
     """The fetch fails soon, and the error names the source and the reason."""
     began = time.monotonic()
     with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(StoreError, match=why) as caught:

@@ -84,7 +84,7 @@ def test_what_another_was_asked_for_is_left_to_it_for_a_while() -> None:
     assert plan.take("slow", duplicate_after=99) is None
 
 
-def test_whoever_waits_is_let_go_when_all_is_over() -> None:
+def test_waiting_threads_are_released_at_the_end() -> None:
     """Waiting threads are released when the file is complete or the fetch is abandoned."""
     tree = leaf(b"only")
     plan = plan_of(tree, io.BytesIO())
@@ -106,7 +106,7 @@ def test_a_root_of_another_size_is_refused() -> None:
         plan.arrived(Block(tree.root, tree.blocks[tree.root]))
 
 
-def test_a_leaf_of_another_size_than_its_parent_says_is_refused() -> None:
+def test_a_leaf_whose_size_differs_from_its_parent_s_entry_is_refused() -> None:
     """A leaf whose size differs from its parent's record is refused, though the parent's own numbers are consistent."""
     child = leaf(b"four")
     lying = Tree(child.root, child.blocks, child.order, b"sixsix")

@@ -80,7 +80,7 @@ def test_what_was_put_is_opened(store: LocalStore, data: bytes) -> None:
     assert sum(seen) >= len(data)
 
 
-def test_a_new_store_holds_nothing(store: LocalStore) -> None:
+def test_a_new_store_is_empty(store: LocalStore) -> None:
     """Queries neither create the folder nor find anything."""
     assert not store.has(ABSENT)
     assert not store.folder.exists()
@@ -155,7 +155,7 @@ def test_an_interrupted_put_leaves_no_trace_of_a_block(store: LocalStore) -> Non
     assert not (store.folder / "pins").exists()
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     """A file in the place of the folder is an error, in writing and in reading."""
     (tmp_path / "store").write_bytes(b"")
     store = LocalStore(tmp_path / "store")
@@ -164,7 +164,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
             action()
 
 
-def test_a_block_that_is_a_folder_is_told(store: LocalStore) -> None:
+def test_a_folder_in_place_of_a_block_is_reported(store: LocalStore) -> None:
     """A folder in the place of a block is an error, in reading and in writing."""
     cid = cid_of(io.BytesIO(b"hello"))
     path_of(store, cid).mkdir(parents=True)
@@ -174,7 +174,7 @@ def test_a_block_that_is_a_folder_is_told(store: LocalStore) -> None:
             action()
 
 
-def test_a_folder_without_permission_is_told(forbidden: Path) -> None:
+def test_a_folder_without_permission_is_reported(forbidden: Path) -> None:
     """Every operation on a folder without permission is an error that names the permission."""
     store = LocalStore(forbidden / "store")
     actions = (
@@ -205,14 +205,14 @@ def test_a_full_disk_leaves_no_partial_block(store: LocalStore, small_files_only
     assert block_files(store) == []
 
 
-def test_a_block_that_fails_is_told_however_many_follow(store: LocalStore) -> None:
+def test_a_block_that_fails_is_reported_however_many_follow(store: LocalStore) -> None:
     """Blocks are written in parallel; if one fails the whole operation fails, and nothing is pinned."""
     image = b"".join(bytes((number,)) * CHUNK_SIZE for number in range(24))
     path_of(store, cid_of(io.BytesIO(image[7 * CHUNK_SIZE : 8 * CHUNK_SIZE]))).mkdir(parents=True)
-    told = list[int]()
+    progress = list[int]()
     with pytest.raises(StoreError, match="Is a directory"):
-        store.put(io.BytesIO(image), on_progress=told.append)
-    assert len(told) == 7
+        store.put(io.BytesIO(image), on_progress=progress.append)
+    assert len(progress) == 7
     assert store.pins() == set()
 
 

@@ -89,7 +89,7 @@ def asked(*gateways: Gateway) -> list[Candidate]:
 
 
 @pytest.mark.parametrize("image", [SMALL, IMAGE], ids=["one block", "five blocks"])
-def test_what_the_store_holds_is_asked_of_nobody(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
+def test_stored_blocks_are_not_requested(store: LocalStore, search: Search, image: bytes, serve: Serve) -> None:
     """If the store has the image, no source is looked up or asked."""
     store.put(io.BytesIO(image))
     gateway = serve()
@@ -117,10 +117,10 @@ def test_one_honest_source_of_four_is_enough(search: Search, serve: Serve) -> No
     liar, ignorant, honest = serve(vices.flips_bit(0.5)), serve(blocks={}), serve()
     gone: list[Candidate] = [Source("http://127.0.0.1:9")]
     assert search(LARGE, [*asked(liar, ignorant, honest), *gone]) == IMAGE
-    told = " ".join(search.notes)
+    notes = " ".join(search.notes)
     assert search.notes[0] == "Asking stage 0 for the image (4 sources)."
-    assert f"Not asked again: {liar.url} served wrong data: " in told
-    assert f"Not asked again: {honest.url}" not in told
+    assert f"Not asked again: {liar.url} served wrong data: " in notes
+    assert f"Not asked again: {honest.url}" not in notes
 
 
 def test_a_later_stage_is_asked_only_when_those_before_did_not_serve(search: Search, serve: Serve) -> None:
@@ -159,13 +159,13 @@ def spoil(store: LocalStore, cid: CID) -> None:
     (store.folder / "blocks" / str(cid)[-3:-1] / str(cid)).write_bytes(b"tampered")
 
 
-def test_nobody_to_ask_is_the_store_s_failure(search: Search) -> None:
+def test_a_missing_image_without_sources_is_a_store_error(search: Search) -> None:
     """Without sources the error is that of the unreachable store, not a refusal."""
     with pytest.raises(StoreError, match="does not have"):
         search(LARGE, [])
 
 
-def test_a_corrupt_store_and_nobody_to_ask_fails_check_four(store: LocalStore, search: Search) -> None:
+def test_a_corrupt_store_without_sources_fails_check_four(store: LocalStore, search: Search) -> None:
     """The error has the address of the corrupt block and the remedy."""
     cid = store.put(io.BytesIO(SMALL))
     spoil(store, cid)
@@ -174,7 +174,7 @@ def test_a_corrupt_store_and_nobody_to_ask_fails_check_four(store: LocalStore, s
     assert (failed.value.number, failed.value.action) == (4, Action.TAKE_IMAGE_ELSEWHERE)
 
 
-def test_more_bytes_than_the_record_says_fail_check_four(store: LocalStore, search: Search, serve: Serve) -> None:
+def test_more_bytes_than_recorded_fail_check_four(store: LocalStore, search: Search, serve: Serve) -> None:
     """An image that is longer than its record fails check 4, from the store or a source."""
     short = release_of(IMAGE, dag_root=ROOT.digest, size=CHUNK_SIZE)
     with pytest.raises(VerificationError, match=r"has .* bytes where 1048576 belong") as failed:
@@ -195,7 +195,7 @@ def test_only_liars_fail_check_four(search: Search, serve: Serve) -> None:
     assert all(liar.url in failed.value.why for liar in liars)
 
 
-def test_nobody_who_serves_is_told_with_all_who_were_tried(search: Search, serve: Serve) -> None:
+def test_an_image_that_no_source_serves_is_reported_with_all_sources(search: Search, serve: Serve) -> None:
     """The error contains the release, the store, and what each source answered."""
     liar, ignorant = serve(vices.flips_bit(0)), serve(blocks={})
     with pytest.raises(StoreError, match=r"acme-thermo2 1.1.0 was not found: the store .* does not have") as failed:
@@ -237,7 +237,7 @@ def test_the_vendor_s_private_address_is_asked_though_a_broker_announces_the_sam
     ],
     ids=["ipfs", "file", "no-host", "space", "user", "query", "control"],
 )
-def test_an_announced_text_that_is_no_address_is_told(search: Search, uri: str) -> None:
+def test_an_announced_text_that_is_not_a_url_is_reported(search: Search, uri: str) -> None:
     """An announced text that is not a URL is skipped with the reason."""
     with pytest.raises(StoreError, match="refused: a URL like https://host"):
         search(LARGE, list(announced([replica(uri)], is_local_chain=True)))
@@ -272,9 +272,9 @@ def test_a_store_that_cannot_take_a_block_keeps_nothing(
     (store.folder / "blocks").write_bytes(b"in the way")
     gateway = serve()
     assert search(release_of(SMALL) if image == SMALL else LARGE, asked(gateway)) == image
-    told = [note for note in search.notes if not note.startswith("Asking")]
-    assert told[-1].startswith(f"Not kept in the store: the store {store.folder} cannot be used, Not a directory")
-    assert len([note for note in told if note.startswith("Not kept")]) == 1
+    notes = [note for note in search.notes if not note.startswith("Asking")]
+    assert notes[-1].startswith(f"Not kept in the store: the store {store.folder} cannot be used, Not a directory")
+    assert len([note for note in notes if note.startswith("Not kept")]) == 1
     assert store.pins() == set()
 
 
@@ -324,7 +324,7 @@ def test_a_store_in_use_keeps_nothing(tmp_path: Path, serve: Serve) -> None:
     assert "is in use" in search.notes[0]
 
 
-def test_a_node_that_does_not_run_is_told(serve: Serve) -> None:
+def test_a_node_that_does_not_run_is_reported(serve: Serve) -> None:
     """The unreachable node is reported, and the image is fetched from a source."""
     search = Search(KuboStore("http://127.0.0.1:9"))
     assert search(LARGE, asked(serve())) == IMAGE
@@ -332,7 +332,7 @@ def test_a_node_that_does_not_run_is_told(serve: Serve) -> None:
     assert "Connection refused" in search.notes[0]
 
 
-def test_an_image_of_other_blocks_than_its_hash_says_is_left_to_check_four(search: Search, serve: Serve) -> None:
+def test_an_image_whose_blocks_do_not_match_its_hash_is_left_to_check_four(search: Search, serve: Serve) -> None:
     """A record whose root and SHA-256 disagree is found by its root; the verification compares the SHA-256."""
     root, blocks = blocks_of(IMAGE[::-1])
     assert search(release_of(IMAGE, dag_root=root.digest), asked(serve(blocks=blocks))) == IMAGE[::-1]

@@ -79,7 +79,7 @@ def test_a_later_stage_joins_one_that_drips(name: str, before: int, serve: Serve
     assert report.sources[-1].verdict == Verdict.SERVED
 
 
-def test_a_stage_that_is_fast_enough_is_left_alone(serve: Serve) -> None:
+def test_a_stage_that_is_fast_enough_is_not_interrupted(serve: Serve) -> None:
     """The gateways are not asked while the vendor's source is fast enough."""
     first, second = serve(), serve()
     data, _ = fetched(ROOT, len(IMAGE), [first], [second])

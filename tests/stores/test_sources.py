@@ -92,11 +92,11 @@ def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
 
 def test_a_second_address_of_the_source_s_name_is_not_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the connected address is the source's: DNS may also return an address of this machine for its name."""
-    told = socket.getaddrinfo
+    original = socket.getaddrinfo
 
     def lying(host: str, *words: Any, **more: Any) -> Any:
         hosts = ["127.0.0.2", "127.0.0.1"] if host == "gateway.example" else [host]
-        return [found for host in hosts for found in told(host, *words, **more)]
+        return [found for host in hosts for found in original(host, *words, **more)]
 
     monkeypatch.setattr(socket, "getaddrinfo", lying)
     with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
@@ -135,7 +135,7 @@ def test_a_path_in_front_is_kept() -> None:
     assert list(gateway.asked) == [f"/sub/ipfs/{SMALL_ROOT}?format=raw"]
 
 
-def test_a_token_is_shown_to_the_source_alone() -> None:
+def test_a_token_is_sent_to_its_source_only() -> None:
     """The token is neither sent after a redirect nor printed."""
     with serving(SMALL_BLOCKS, token="secret") as gateway, serving(SMALL_BLOCKS) as here:  # noqa: S106
         assert read(Source(gateway.url, token="secret")) == SMALL  # noqa: S106
@@ -215,7 +215,7 @@ def test_a_name_that_leads_nowhere_is_gone() -> None:
         ),
     ],
 )
-def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
+def test_an_invalid_gateway_url_is_refused(url: str) -> None:
     """An invalid URL is refused when it is given, not when it is requested."""
     with pytest.raises(UsageError, match="is not the URL of a gateway"):
         Source(url)

@@ -40,7 +40,7 @@ def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) ->
     assert b"".join(store.open(ROOT)) == IMAGE
 
 
-def test_a_fetch_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_killed_fetch_does_not_block_others(tmp_path: Path) -> None:
     """The system releases the lock of a killed process."""
     store = LocalStore(tmp_path, timeout=5)
     old = store.put(io.BytesIO(b"old"))

@@ -92,11 +92,11 @@ class Command:
 
     Attributes:
         process: the process.
-        said: the lines on its stderr so far.
+        printed: the lines on its stderr so far.
     """
 
     process: subprocess.Popen[str]
-    said: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _has_ended: bool = False
 
@@ -104,7 +104,7 @@ class Command:
         """Collect the lines on stderr, until the process ends."""
         for line in self.process.stderr or ():
             with self._changed:
-                self.said.append(line.rstrip("\n"))
+                self.printed.append(line.rstrip("\n"))
                 self._changed.notify_all()
         with self._changed:
             self._has_ended = True
@@ -113,12 +113,12 @@ class Command:
     def wait_for(self, words: str, *, times: int = 1) -> None:
         """Wait until this many lines contain these words."""
 
-        def is_said() -> bool:
-            return sum(words in line for line in self.said) >= times
+        def is_printed() -> bool:
+            return sum(words in line for line in self.printed) >= times
 
         with self._changed:
-            self._changed.wait_for(lambda: self._has_ended or is_said(), TIMEOUT)
-            assert is_said(), "\n".join([f"the command does not print {words!r}", *self.said])
+            self._changed.wait_for(lambda: self._has_ended or is_printed(), TIMEOUT)
+            assert is_printed(), "\n".join([f"the command does not print {words!r}", *self.printed])
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -130,7 +130,7 @@ class Command:
         status = self.process.wait(TIMEOUT)
         with self._changed:
             assert self._changed.wait_for(lambda: self._has_ended, TIMEOUT)
-        return Outcome(status, out, "\n".join(self.said))
+        return Outcome(status, out, "\n".join(self.printed))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

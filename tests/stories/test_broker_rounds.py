@@ -82,7 +82,7 @@ def test_an_agreement_that_is_made_later_is_followed_in_a_later_round(workshop: 
     assert (blocks(workshop), copies(workshop).pins(), announcements(workshop)) == ([], set(), 1)
 
 
-def test_a_round_that_fails_is_told_and_the_next_one_tries_again(agreed: Workshop) -> None:
+def test_a_failed_round_is_reported_and_the_next_one_tries_again(agreed: Workshop) -> None:
     """First the vendor's repository is down, later the connection to the node fails."""
     port = free_port()
     with line_to(agreed.chain) as line:

@@ -140,8 +140,8 @@ def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Works
         assert sync(agreed, vendor.url).status == UNREACHABLE
         vendor.vice = hostile_gateway.honest
         unforgiven = sync(agreed, vendor.url)
-        [told] = [step["error"] for step in unforgiven.json["steps"] if step["subject"] == f"{PRODUCT} 1.0.0"]
-        assert (vendor.url in told, "--forgive" in told) == (True, True)
+        [error] = [step["error"] for step in unforgiven.json["steps"] if step["subject"] == f"{PRODUCT} 1.0.0"]
+        assert (vendor.url in error, "--forgive" in error) == (True, True)
         agreed.run("broker", "sync", "--vendor-source", vendor.url, "--forgive", *OPTIONS)
     assert is_kept(agreed)
 

@@ -136,7 +136,7 @@ def test_a_lying_source_is_named_and_left_out(agreed: Workshop, vendor_url: str)
     assert is_kept(agreed)
 
 
-def test_a_liar_alone_gives_nothing(agreed: Workshop) -> None:
+def test_a_source_of_wrong_blocks_without_others_gives_nothing(agreed: Workshop) -> None:
     """Nothing is pinned or announced, and a later round fetches from an honest source."""
     with hostile_gateway.serving({address("1.0.0"): image("1.0.0").read_bytes()}, hostile_gateway.flips_bit(0)) as liar:
         assert sync(agreed, liar.url).status == UNREACHABLE
@@ -189,7 +189,7 @@ def test_mistakes_are_refused(agreed: Workshop) -> None:
     refused(run("broker", "sync", "--key", "dev:5", *OPTIONS[2:-1]), REFUSED, "another broker")
 
 
-def test_a_check_tells_who_serves_lies_and_is_gone(agreed: Workshop) -> None:
+def test_a_check_names_sources_that_serve_wrong_blocks_or_do_not_answer(agreed: Workshop) -> None:
     """The status is 0 if all serve, 5 if one is gone, and 3 with the block if one serves wrong bytes."""
     offer(agreed, number=2, key="dev:5")
     held = {address("1.0.0"): image("1.0.0").read_bytes()}
@@ -244,7 +244,7 @@ def test_failed_steps_are_reported_once_each_and_counted(agreed: Workshop) -> No
     assert outcome.err.count("no repository of the vendor is named") == 2
 
 
-def test_the_state_lies_beside_the_settings(agreed: Workshop, vendor_url: str) -> None:
+def test_the_state_is_beside_the_settings(agreed: Workshop, vendor_url: str) -> None:
     """The state file is beside the settings, whatever the working directory is."""
     elsewhere = agreed.folder / "elsewhere"
     elsewhere.mkdir()

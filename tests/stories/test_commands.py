@@ -65,7 +65,7 @@ def test_every_command_takes_json(words: tuple[str, ...]) -> None:
     ],
     ids=lambda words: " ".join(words[:2]),
 )
-def test_json_is_one_object_alone_on_stdout(workshop: Workshop, words: tuple[str, ...]) -> None:
+def test_json_is_the_only_output_on_stdout(workshop: Workshop, words: tuple[str, ...]) -> None:
     """With ``--json`` stdout is exactly one object; without it there is readable output."""
     workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
     outcome = workshop.run(*words, "--json")

@@ -142,7 +142,7 @@ def test_gateways_come_last_and_named_sources_first(bench: Workshop) -> None:
         assert f"Not asked again: {vendor.url} gone: it does not have the requested content." in outcome.err
 
 
-def test_lying_sources_alone_fail_check_four(bench: Workshop, board_url: str) -> None:
+def test_sources_of_wrong_blocks_without_others_fail_check_four(bench: Workshop, board_url: str) -> None:
     """If all sources lie, check 4 fails; no file, board or store block is written."""
     with gateways(vices.flips_bit(0.1), vices.flips_bit(0.9)) as liars:
         announce(bench, *[liar.url for liar in liars])
@@ -184,7 +184,7 @@ def test_an_invalid_source_is_refused_at_once(bench: Workshop, word: str) -> Non
     refused(bench.run(*FETCH), USAGE, "is not the URL of a gateway")
 
 
-def test_a_bar_is_shown_on_a_terminal_alone(bench: Workshop) -> None:
+def test_a_progress_bar_is_shown_on_a_terminal_only(bench: Workshop) -> None:
     """The progress bar appears on stderr only if it is a terminal, and never with --json."""
     with gateways(vices.honest) as (gateway,):
         words = [sys.executable, "-m", "blockota", *FETCH, "--force", "--source", gateway.url]
@@ -206,9 +206,9 @@ def test_a_terminated_fetch_leaves_nothing_behind() -> None:
                 time.sleep(0.05)
             assert list(Path().glob(".found.bin.*.partial"))
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=30)
-    assert process.returncode == 130, told
-    assert told.endswith("Stopped.\n")
+            _, printed = process.communicate(timeout=30)
+    assert process.returncode == 130, printed
+    assert printed.endswith("Stopped.\n")
     assert not list(Path().glob("*found.bin*"))
 
 

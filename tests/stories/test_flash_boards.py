@@ -150,9 +150,9 @@ def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:
     assert f"Line 1 of the bench log, SHA-256 {lines[0].sha256.hex()}" in first.err
     assert second.json["results"][0]["log"] == {"number": 2, "sha256": lines[1].sha256.hex()}
     assert third.status == 3
-    told = ("operator", "before", "after", "proof", "result", "chip_id", "board")
+    names = ("operator", "before", "after", "proof", "result", "chip_id", "board")
     me, digest = getpass.getuser(), json.loads(second.out)["results"][0]["sha256"]
-    assert [[line.fields[name] for name in told] for line in lines[:2]] == [
+    assert [[line.fields[name] for name in names] for line in lines[:2]] == [
         ["Ada", "1.0.0", "1.1.0", "read-back", "done", 0x410, unique_id(1)],
         [me, "1.1.0", "1.1.0", "read-back", "already", 0x410, unique_id(1)],
     ]
@@ -178,8 +178,8 @@ def test_a_log_that_is_not_whole_stops_the_bench(published: Workshop) -> None:
     assert target.flash == before
 
 
-@pytest.mark.parametrize("said", [True, False], ids=["said", "not-said"])
-def test_mass_erase_needs_consent(published: Workshop, *, said: bool) -> None:
+@pytest.mark.parametrize("given", [True, False], ids=["given", "not-given"])
+def test_mass_erase_needs_consent(published: Workshop, *, given: bool) -> None:
     """Mass erase is used only with consent, because it also erases flash beyond the reported size."""
     full = NEW.read_bytes() + bytes(index % 251 for index in range(FLASH_SIZE - len(NEW.read_bytes())))
     Path("full.bin").write_bytes(full)
@@ -189,9 +189,9 @@ def test_mass_erase_needs_consent(published: Workshop, *, said: bool) -> None:
     hidden = bytes(range(256)) * (FLASH_SIZE // 256)
     target = SimulatedBoard(chip, flash=bytes(FLASH_SIZE) + hidden)
     with serve_tcp(target) as url:
-        outcome = published.flash(url, "--image", "full.bin", "--replace-unknown", *(["--erase-chip"] if said else []))
+        outcome = published.flash(url, "--image", "full.bin", "--replace-unknown", *(["--erase-chip"] if given else []))
     assert (outcome.status, target.flash[:FLASH_SIZE] == full) == (0, True), outcome.err
-    assert (target.flash[FLASH_SIZE:] == hidden) is not said
+    assert (target.flash[FLASH_SIZE:] == hidden) is not given
 
 
 def test_the_same_image_again_is_nothing_to_do(published: Workshop) -> None:

@@ -45,7 +45,7 @@ def journals() -> list[Path]:
     return sorted(JOURNALS.glob("*.json"))
 
 
-def begun(workshop: Workshop, url: str) -> Outcome:
+def interrupted_flash(workshop: Workshop, url: str) -> Outcome:
     """A run that is interrupted while the flash is changed."""
     outcome = workshop.flash(url, "--image", str(LARGE), "--no-stub")
     assert outcome.status == 4, outcome.err
@@ -86,7 +86,7 @@ def test_a_power_cut_is_reported_and_completed(
 ) -> None:
     """The error reports the board's state; --resume needs no product, and restores the bytes beside the image."""
     with serve_tcp(cut := holding_old(**fault)) as url:
-        assert says in begun(published, url).err
+        assert says in interrupted_flash(published, url).err
         assert cut.flash != IMAGE
         outcome = published.run("flash", "--resume", "--port", url, *RESUMED)
     assert outcome.status == 0, outcome.err
@@ -111,7 +111,7 @@ def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(publishe
     with serve_tcp(
         cut := board(1, flash=OLD.read_bytes(), faults=Faults(unplug_after=int(counted.heard * part)))
     ) as url:
-        begun(published, url)
+        interrupted_flash(published, url)
         outcome = published.run("flash", "--resume", "--port", url, *RESUMED)
     assert outcome.status == 0, outcome.err
     assert cut.flash.startswith(IMAGE)
@@ -120,7 +120,7 @@ def test_a_cable_that_comes_off_in_the_middle_of_a_frame_needs_no_reset(publishe
 def test_a_damaged_journal_of_another_board_is_ignored(published: Workshop) -> None:
     """A damaged journal of another board is ignored."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
-        begun(published, url)
+        interrupted_flash(published, url)
         (JOURNALS / f"{unique_id(2)}.json").write_text("{")
         outcome = published.run("flash", "--resume", "--port", url, *RESUMED)
     assert outcome.status == 0, outcome.err
@@ -130,7 +130,7 @@ def test_a_damaged_journal_of_another_board_is_ignored(published: Workshop) -> N
 def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
     """Repeating the command completes the board; afterwards --resume has no journal to continue."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
-        begun(published, url)
+        interrupted_flash(published, url)
         assert published.flash(url, "--image", str(LARGE)).status == 0
         outcome = published.run("flash", "--resume", "--port", url)
     assert outcome.status == 3
@@ -140,7 +140,7 @@ def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
 def test_another_board_is_not_resumed(published: Workshop) -> None:
     """A journal is valid for one board and one release only."""
     with serve_tcp(holding_old(power_cut_in_program=20_000)) as url:
-        begun(published, url)
+        interrupted_flash(published, url)
         named = published.run("flash", "--resume", "--port", url, "--product", PRODUCT, "--version", "1.0.0")
     with serve_tcp(board(2)) as url:
         outcome = published.run("flash", "--resume", "--port", url)
@@ -154,7 +154,7 @@ def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) 
     """A resumed release is checked again; if it was revoked, another release needs no further consent."""
     cut = board(1, flash=OLD.read_bytes(), faults=Faults(power_cut_in_program=20_000))
     with serve_tcp(cut) as url:
-        begun(published, url)
+        interrupted_flash(published, url)
         published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))
         outcome = published.run("flash", "--resume", "--port", url, "--json")
         assert (outcome.status, outcome.json["error"]["check"]) == (3, 3)
@@ -167,7 +167,7 @@ def test_a_release_that_was_revoked_since_is_not_completed(published: Workshop) 
 def test_bytes_of_a_revoked_release_s_journal_are_not_dropped_silently(published: Workshop) -> None:
     """A release that ends before the journal's preserved bytes is refused until the journal is moved away."""
     with serve_tcp(cut := holding_old(power_cut_in_program=20_000)) as url:
-        begun(published, url)
+        interrupted_flash(published, url)
         published.decide(revoke_call(PRODUCT, Version(1, 2, 0), reason="it overheats"))
         refused = published.flash(url)
         journals()[0].rename("kept.json")

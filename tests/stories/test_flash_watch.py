@@ -130,7 +130,7 @@ def test_boards_with_unreadable_unique_ids_are_distinct(jig: tuple[Jig, str]) ->
             place.wait_for_polls(REMOVED + 1)
         work.interrupt()
         work.end()
-    assert not any("None" in line for line in work.said)
+    assert not any("None" in line for line in work.printed)
     assert [line.fields["board"] for line in BenchLog(LOG).lines()] == ["", ""]
 
 

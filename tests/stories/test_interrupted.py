@@ -67,7 +67,7 @@ def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_C
 
 def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command() -> None:
     """Repeating the command completes a first flashing after a cut at any byte, or reports that it was done."""
-    said: set[str] = set()
+    reports: set[str] = set()
     until_proven = _bytes_until_proven()
     # Once the last byte is written, only the proof is missing: the end of the range is always tried.
     for cut in (*sampled(range(1, until_proven, 7), one_in=4), until_proven - 1):
@@ -75,9 +75,9 @@ def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command(
         try:
             run(board, FIRST)
         except BoardError:
-            said.add(_run_again(board))
+            reports.add(_run_again(board))
         assert board.flash == IMAGE.ljust(len(board.flash), b"\xff"), cut
-    assert said == {"blank flash", "an interrupted run", "already"}
+    assert reports == {"blank flash", "an interrupted run", "already"}
 
 
 def _run_again(board: SimulatedBoard) -> str:
@@ -294,14 +294,14 @@ def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
 
 def test_control_c_while_flashing_reports_what_is_half_done() -> None:
     """Ctrl-C at any answer reports the state, and the same command completes the board."""
-    told = set()
+    reasons = set()
     for reads in itertools.count():
         board, error = interrupted_after(reads)
         if error is None:
             break
         assert error.exit_status == 4
         assert error.what == "flashing was interrupted"
-        told.add(error.why)
+        reasons.add(error.why)
         run(board, FIRST, consent=Consent(allow_downgrade=True))
         assert bytes(board.flash[: len(IMAGE)]) == IMAGE
-    assert len(told) > 3
+    assert len(reasons) > 3

@@ -25,7 +25,7 @@ def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> No
     Cases: a foreign format, ELF and HEX files above the size limit, and flat images beyond the region or the limit.
     """
     words = ("--product", PRODUCT, "--version", "1.0.0", "-o", "large.json")
-    for start, size, told in (
+    for start, size, reason in (
         (b"S00600004844521B\n", 17 * MEBIBYTE, "Motorola S-record"),
         (b"\x7fELF", 17 * MEBIBYTE, "the limit is 16,777,216"),
         (b":10", 17 * MEBIBYTE, "the limit is 16,777,216"),
@@ -35,7 +35,7 @@ def test_a_large_image_is_still_refused_for_what_it_is(workshop: Workshop) -> No
         with Path("large.bin").open("wb") as file:
             file.write(start)
             file.truncate(size)
-        refused(workshop.run("release", "publish", "large.bin", *words), REFUSED, told)
+        refused(workshop.run("release", "publish", "large.bin", *words), REFUSED, reason)
         assert not Path("large.json").exists()
 
 
@@ -59,7 +59,7 @@ def test_a_wrong_large_file_is_named_when_signing(workshop: Workshop) -> None:
     write_image(Path("large.bin"), 17 * MEBIBYTE)
     words = ("--product", LARGE_PRODUCT.name, "--version", "1.0.0", "--configuration", "-o", "large.json")
     assert workshop.run("release", "publish", "large.bin", *words).status == 0
-    for size, told in (
+    for size, reason in (
         (17 * MEBIBYTE, "it has 17,825,792 bytes with SHA-256"),
         (17 * MEBIBYTE - 1, "it has 17,825,791 bytes with SHA-256"),
         (18 * MEBIBYTE, "it has 18,874,368 bytes, the largest image that is looked for has 17,825,792"),
@@ -68,4 +68,4 @@ def test_a_wrong_large_file_is_named_when_signing(workshop: Workshop) -> None:
         Path("wrong.bin").touch()
         os.truncate("wrong.bin", size)
         outcome = workshop.run("proposal", "sign", "large.json", "--key", "dev:1", "--yes", "--image", "wrong.bin")
-        refused(outcome, REFUSED, "wrong.bin", told)
+        refused(outcome, REFUSED, "wrong.bin", reason)

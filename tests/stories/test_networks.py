@@ -152,12 +152,12 @@ def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], en
     with started(*EXECUTE) as process:
         until(lambda: workshop.chain.count(workshop.cast.payer.address, with_pending=True) > before)
         process.send_signal(ending)
-        _, told = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate(timeout=PATIENCE)
     (listed,) = workshop.run("transaction", "list", "--json").json["transactions"]
     assert listed["state"] == "waiting"
     if ending is signal.SIGINT:
         assert process.returncode == 130
-        assert f"`blockota transaction resume {listed['transaction']}`" in " ".join(told.split())
+        assert f"`blockota transaction resume {listed['transaction']}`" in " ".join(errors.split())
     with mining_when_waited_for(workshop, line):
         executed = workshop.run(*EXECUTE, "--json")
     assert (executed.status, executed.json["transaction"]) == (0, listed["transaction"])

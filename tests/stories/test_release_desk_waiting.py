@@ -48,7 +48,7 @@ def desk(workshop: Workshop) -> Workshop:
     return workshop
 
 
-def test_a_bar_is_shown_on_a_terminal_alone(desk: Workshop) -> None:
+def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:
     """The bar is on stderr while images are processed; with --json stdout is one object, without a bar."""
     for name, (words, bars) in sampled(list(LONG.items()), one_in=2):
         writing = ("-o", f"{name}.out") if name in WRITES else ()

@@ -51,9 +51,9 @@ def configured(workshop: Workshop) -> Workshop:
 def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: str) -> None:
     """The start is shown to everyone; flashing is refused before it, and allowed after it (S0.10)."""
     made = workshop.run("release", "publish", str(OLD), *RELEASE, "--active-from", "+7d", "-o", "p.json", "--json")
-    (told,) = made.json["releases"]
-    assert told["activeFrom"] == pytest.approx(time.time() + WEEK, abs=60)
-    shown = f"{datetime.fromtimestamp(told['activeFrom'], UTC):%Y-%m-%d %H:%M:%S} UTC"
+    (release,) = made.json["releases"]
+    assert release["activeFrom"] == pytest.approx(time.time() + WEEK, abs=60)
+    shown = f"{datetime.fromtimestamp(release['activeFrom'], UTC):%Y-%m-%d %H:%M:%S} UTC"
     assert shown in workshop.run("proposal", "show", "p.json").out
     decide(workshop, "p.json")
     listed = workshop.run("release", "list").out

@@ -159,14 +159,14 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     ],
     ids=["gateway", "missing", "file", "stopped"],
 )
-def test_a_store_that_cannot_be_served_is_told_at_once(
+def test_a_store_that_cannot_be_served_is_reported_at_the_start(
     workshop: Workshop, store: str, status: int, sentence: str
 ) -> None:
     """The repository does not start on a folder that is not a store, as after a mistyped path."""
     refused(workshop.run("repository", "serve", store, "--listen", "127.0.0.1:0"), status, sentence)
 
 
-def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
+def test_an_unusable_certificate_is_reported(workshop: Workshop) -> None:
     """The error names the file and the reason."""
     for name, file in (("one", CERTIFICATE), ("two", OTHER_CERTIFICATE)):
         Path(f"{name}.pem").write_bytes(file.read_bytes())
@@ -187,7 +187,7 @@ def test_a_certificate_that_cannot_be_used_is_told(workshop: Workshop) -> None:
     refused(workshop.run("repository", "serve", ".", "--certificate", "one.pem"), USAGE, "--private-key")
 
 
-def test_what_keeps_clients_from_being_served_is_said(workshop: Workshop) -> None:
+def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> None:
     """It is a warning, not an error: the agreement, image or token may follow."""
     Path(".blockota/store").mkdir(parents=True)
     Path("tokens").touch()
@@ -195,9 +195,9 @@ def test_what_keeps_clients_from_being_served_is_said(workshop: Workshop) -> Non
     with serving(workshop.folder, "--as", "broker", "--broker", broker, "--tokens", "tokens") as served:
         served.stop()
         assert served.process.stderr
-        told = served.process.stderr.read()
-    assert f"Nothing may be served yet: {broker} has no accepted agreement that is not over." in told
-    assert "No client is accepted yet: the file of tokens is empty." in told
+        printed = served.process.stderr.read()
+    assert f"Nothing may be served yet: {broker} has no accepted agreement that is not over." in printed
+    assert "No client is accepted yet: the file of tokens is empty." in printed
     workshop.publish("1.0.0", image("1.0.0"))
     LocalStore(Path(".blockota/store")).remove_block(address("1.0.0"))
     with serving(workshop.folder) as served:

@@ -100,7 +100,7 @@ def test_the_threshold_is_changed(vendor: Vendor, threshold: int) -> None:
     assert (state(vendor).threshold, state(vendor).owners) == (threshold, before.owners)
 
 
-def test_a_removed_owner_s_signature_counts_no_more(vendor: Vendor) -> None:
+def test_a_removed_owner_s_signature_is_refused(vendor: Vendor) -> None:
     """A signature made before the removal is refused after it."""
     later = propose_to_itself(vendor.contract, lambda safe: threshold_call(safe, 1), reason=REASON)
     gone, *others = signers(vendor)
@@ -118,7 +118,7 @@ def test_an_address_that_can_own_nothing_is_refused_by_the_safe(vendor: Vendor, 
         propose_to_itself(vendor.contract, lambda safe: add_call(safe, owner, threshold=None), reason=REASON)
 
 
-def test_a_list_that_moved_on_is_refused_by_the_safe(vendor: Vendor) -> None:
+def test_a_removal_for_an_old_owner_list_is_refused_by_the_safe(vendor: Vendor) -> None:
     """A removal names the previous owner in the list; if that changed, it fails."""
     before = state(vendor)
     stale = remove_call(before, before.owners[0], threshold=None)
@@ -128,7 +128,7 @@ def test_a_list_that_moved_on_is_refused_by_the_safe(vendor: Vendor) -> None:
         propose_to_itself(vendor.contract, lambda _: stale, reason=REASON)
 
 
-def test_what_is_so_already_is_refused() -> None:
+def test_a_change_without_effect_is_refused() -> None:
     """A change without effect is refused; the error shows the Safe's state."""
     shown = f"2 of {', '.join(STATE.owners)} must sign"
     with pytest.raises(RefusedError, match=f"{STATE.owners[1]} is an owner already: {shown}"):

@@ -136,7 +136,7 @@ def test_an_owner_does_not_sign_for_a_wrong_tree(root: bytes) -> None:
         check(release_of(LARGE, dag_root=root), LARGE)
 
 
-def test_a_contract_is_deployed_for_a_safe_alone(anvil: Chain, vendor: Vendor, cast: Cast) -> None:
+def test_a_contract_is_deployed_for_a_safe_only(anvil: Chain, vendor: Vendor, cast: Cast) -> None:
     """The deployment is returned; an account in place of the Safe is refused."""
     deployment = deploy(anvil, cast.payer, safe=vendor.safe)
     state = read_safe(anvil, vendor.safe)

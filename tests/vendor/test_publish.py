@@ -62,7 +62,7 @@ def test_where_one_release_is_refused_none_is_stored(
     assert not store.folder.exists()
 
 
-def test_a_manifest_lies_beside_the_image(vendor: Vendor, product: Product, store: LocalStore) -> None:
+def test_a_manifest_is_stored_beside_the_image(vendor: Vendor, product: Product, store: LocalStore) -> None:
     """The event contains the manifest's CID, and the manifest is verified when it is read."""
     draft = Draft(product.name, VERSION, code(), notes="Fixes the clock.", metadata=(("commit", "4f2a"),))
     (release,), proposal = propose_releases(vendor.contract, [draft], store=store, reason=REASON)

@@ -90,7 +90,7 @@ def cleared(bed: Bed, folder: Path, *, proof: Proof = Proof.STUB) -> ClearedBoar
     return bench_on(bed).prove(proven(IMAGE), Consent(), known=known(before), journal=journal, proof=proof)
 
 
-def left_alone(bed: Bed) -> None:
+def assert_identified_only(bed: Bed) -> None:
     """Assert that the other board received identification requests only."""
     assert bed.heard
     assert set(bed.heard) <= QUESTIONS
@@ -119,12 +119,12 @@ def test_another_board_at_the_proof_is_neither_proven_nor_written(tmp_path: Path
     assert "will not start a half written image" in swapped.value.why
     assert swapped.value.remedy.startswith("connect the first board again")
     assert swapped.value.action is Action.RESUME_FLASH
-    left_alone(bed)
+    assert_identified_only(bed)
     assert second.flash == OLD
     completes(bed, board, tmp_path)
 
 
-def test_another_board_at_the_look_is_named(tmp_path: Path) -> None:
+def test_another_board_while_contents_are_read_is_reported(tmp_path: Path) -> None:
     """A board replaced while the contents are read ends the run, with no journal to resume."""
     board, second = boards()
     bed = Bed(board, second)
@@ -132,7 +132,7 @@ def test_another_board_at_the_look_is_named(tmp_path: Path) -> None:
     with pytest.raises(BoardError, match=r"another board answers .* nothing was changed") as swapped:
         cleared(bed, tmp_path)
     assert swapped.value.action is not Action.RESUME_FLASH
-    left_alone(bed)
+    assert_identified_only(bed)
     assert not [*tmp_path.iterdir()]
 
 
@@ -143,7 +143,7 @@ def test_a_board_of_another_family_is_asked_no_more(tmp_path: Path) -> None:
     bed.swap_at = 2
     with pytest.raises(BoardError, match=r"the board of another family \(0x412\) answers now"):
         list(cleared(bed, tmp_path).flash())
-    left_alone(bed)
+    assert_identified_only(bed)
     assert b"\x11\xee" not in bed.heard
 
 
@@ -181,7 +181,7 @@ def test_another_board_before_a_second_attempt_is_not_written(tmp_path: Path) ->
     completes(bed, board, tmp_path)
 
 
-def test_another_board_after_the_checks_is_not_begun(tmp_path: Path) -> None:
+def test_another_board_after_the_checks_is_not_changed(tmp_path: Path) -> None:
     """A board that is replaced while the operator confirms is not changed."""
     board, second = boards()
     bed = Bed(board, second)
@@ -190,7 +190,7 @@ def test_another_board_after_the_checks_is_not_begun(tmp_path: Path) -> None:
     bed.swap()
     with pytest.raises(BoardError, match=r"another board answers .* nothing was changed"):
         list(ready.flash())
-    left_alone(bed)
+    assert_identified_only(bed)
     assert not [*tmp_path.iterdir()]
 
 

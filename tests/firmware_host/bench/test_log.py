@@ -135,7 +135,7 @@ def test_a_line_that_follows_well_is_not_believed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 7, -1])
-def test_a_line_that_the_head_alone_has_is_whole(tmp_path: Path, kept: int) -> None:
+def test_a_last_line_that_only_the_head_file_has_is_restored(tmp_path: Path, kept: int) -> None:
     """A last line lost to a crash or a full disk is read from the head file, and restored by the next append."""
     log = filled(tmp_path)
     *lines, last = rows(log)

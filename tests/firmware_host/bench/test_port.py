@@ -79,7 +79,7 @@ def test_a_dead_line_is_reported() -> None:
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
-def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
+def test_a_board_that_waits_in_a_frame_is_found_by_polling(name: str) -> None:
     """After an interrupted exchange the first poll recovers the board without changing it."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
@@ -94,7 +94,7 @@ def test_a_board_that_waits_in_a_frame_is_found_by_a_look(name: str) -> None:
 
 @pytest.mark.parametrize("before", range(3))
 @pytest.mark.parametrize("name", ["erase-2", "write-7"])
-def test_looks_never_complete_a_frame(name: str, before: int) -> None:
+def test_polling_never_completes_a_frame(name: str, before: int) -> None:
     """Polling cannot complete a half-received frame.
 
     It would take 130 polls for 128 page numbers or bytes and a checksum.

@@ -60,7 +60,7 @@ def test_a_write_frame_can_be_taken_apart_again(data: bytes, address: int) -> No
 
 
 @given(pages=st.lists(st.integers(0, 255), min_size=1, max_size=255))
-def test_no_page_list_looks_like_the_global_erase(pages: list[int]) -> None:
+def test_no_page_list_is_a_global_erase(pages: list[int]) -> None:
     """An erase frame never begins with 0xFF, the global erase."""
     assert an3155.erase(pages).frames[1][0] == len(pages) - 1 < 0xFF
 

@@ -171,11 +171,11 @@ def test_a_fault_affects_one_byte(kind: str) -> None:
     link.write(b"\x7f")
     link.write(b"\x02")
     link.write(b"\xfd")
-    said = link.drain()
+    received = link.drain()
     expected = {"lose_sent": b"\x79\x01\x04\x10\x79", "insert_sent": b"\x79\x00\x79\x01\x04\x10\x79"}
     # Half of the command is missing, or another byte is its first half.
     expected |= {"lose_received": b"\x79", "insert_received": b"\x79\x1f"}
-    assert said == expected[kind]
+    assert received == expected[kind]
 
 
 def test_stages_tell_where_the_time_goes(tmp_path: Path) -> None:

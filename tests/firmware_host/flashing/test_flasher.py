@@ -269,9 +269,9 @@ def test_a_garbled_answer_never_changes_bytes_beside_the_image() -> None:
     image = code(100)
     for number in range(1, 4000, 37):
         board = SimulatedBoard(flash=OLD, faults=Faults(flip_sent=number))
-        said = failure_of(board, image)
-        assert board.flash in (OLD, image.data + OLD[100:]) or "will not start" in said
-        assert said or board.flash == image.data + OLD[100:]
+        message = failure_of(board, image)
+        assert board.flash in (OLD, image.data + OLD[100:]) or "will not start" in message
+        assert message or board.flash == image.data + OLD[100:]
 
 
 def failure_of(board: SimulatedBoard, image: FirmwareImage) -> str:

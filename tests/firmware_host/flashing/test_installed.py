@@ -50,7 +50,7 @@ def test_a_release_among_many_is_found() -> None:
     )
 
 
-def test_a_release_that_leaves_the_flash_is_not_looked_for() -> None:
+def test_a_release_beyond_the_flash_is_skipped() -> None:
     """A release beyond the flash, as for a larger chip, is skipped."""
     large = replace(of(KIB, version="9.0.0"), size=70 * KIB)
     assert held(OLD, large).unknown

@@ -44,9 +44,9 @@ def test_a_run_completed_at_another_bench_reports_what_is_lost(tmp_path: Path) -
     next(event for event in events if isinstance(event, Programmed))
     events.close()
     assert "another bench" not in cleared(board, tmp_path, proof=Proof.STUB).passed[0].what
-    said = cleared(board, tmp_path / "elsewhere", proof=Proof.STUB).passed[0].what
-    assert "begun at another bench: the bytes beside the image in 0x0800092c-0x08000bff" in said
-    assert "are erased, and can only be in the journal of that bench" in said
+    report = cleared(board, tmp_path / "elsewhere", proof=Proof.STUB).passed[0].what
+    assert "begun at another bench: the bytes beside the image in 0x0800092c-0x08000bff" in report
+    assert "are erased, and can only be in the journal of that bench" in report
 
 
 def test_a_journal_does_not_explain_what_was_put_on_the_board_since(tmp_path: Path) -> None:

@@ -61,25 +61,25 @@ def outcome(faults: Faults, folder: Path, *, proof: Proof) -> str:
     try:
         flash(board, folder, proof=proof)
     except BoardError as error:
-        said = str(error)
+        message = str(error)
     else:
         assert whole(board)
         assert not list(folder.iterdir())
         return "done"
     left = board.flash
-    was_changed = "No bootloader" not in said and left != CONTENTS
+    was_changed = "No bootloader" not in message and left != CONTENTS
     assert list(folder.iterdir()) or not was_changed
-    assert "complete the run" in said or not was_changed
+    assert "complete the run" in message or not was_changed
     # Reconnect the cable and press reset, as the error advises.
     board.connect()
     board.reset()
     flash(board, folder, proof=proof)
-    assert whole(board), said
+    assert whole(board), message
     assert not list(folder.iterdir())
-    return _state(left, said)
+    return _state(left, message)
 
 
-def _state(left: bytes, said: str) -> str:
+def _state(left: bytes, message: str) -> str:
     """The state of the flash, which the error must have reported."""
     states = {
         "nothing was changed": left == CONTENTS,
@@ -89,10 +89,10 @@ def _state(left: bytes, said: str) -> str:
         "its first words are not proven": left[: len(NEW.data)] == NEW.data,
         "that is proven": left[: len(NEW.data)] == NEW.data,
     }
-    spoken = [words for words in states if words in said]
-    assert len(spoken) == 1 or left == CONTENTS, said
-    assert all(states[words] for words in spoken), said
-    return spoken[0] if spoken else "nothing was changed"
+    stated = [words for words in states if words in message]
+    assert len(stated) == 1 or left == CONTENTS, message
+    assert all(states[words] for words in stated), message
+    return stated[0] if stated else "nothing was changed"
 
 
 def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[str]:
@@ -127,8 +127,8 @@ def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_pat
 def test_a_power_cut_in_the_first_words_is_resumed(fault: str, number: int, tmp_path: Path) -> None:
     """A power cut in any of the four half-words that are written last is resumed."""
     last = _programs() - number
-    said = outcome(Faults(**{fault: last}), tmp_path, proof=Proof.STUB)
-    assert said == "whether those are written is unknown"
+    message = outcome(Faults(**{fault: last}), tmp_path, proof=Proof.STUB)
+    assert message == "whether those are written is unknown"
 
 
 def _programs() -> int:
@@ -218,10 +218,10 @@ def interruptions(board: SimulatedBoard, folder: Path) -> Iterator[str]:
 def test_control_c_at_every_event_is_resumed(tmp_path: Path) -> None:
     """Each run continues from the state of the interrupted one before."""
     board = SimulatedBoard(flash=CONTENTS)
-    told = list(interruptions(board, tmp_path))
+    messages = list(interruptions(board, tmp_path))
     assert whole(board)
-    assert len(told) > 6
-    assert all("flashing was interrupted" in said for said in told)
+    assert len(messages) > 6
+    assert all("flashing was interrupted" in message for message in messages)
 
 
 @pytest.mark.parametrize("cut", [1, 2])

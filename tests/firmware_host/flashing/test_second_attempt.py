@@ -67,21 +67,21 @@ def test_a_second_attempt_does_not_say_that_nothing_else_was_changed() -> None:
     """The error accounts for the first attempt's writes; only the first pages can be unknown."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
     assert list(ready.flash())
-    board, said = cut_in_erase(link.erases + 1)
+    board, error = cut_in_erase(link.erases + 1)
     assert board.flash[PAGE:] == SCENE.after[PAGE:]
-    assert "this was the second attempt; erased 0 of 6 pages" in said
-    assert "what the board will start; the other pages were written, and are not proven" in said
+    assert "this was the second attempt; erased 0 of 6 pages" in error
+    assert "what the board will start; the other pages were written, and are not proven" in error
 
 
 def test_every_erase_of_a_second_attempt_can_be_the_last() -> None:
     """After a cut in the first erase the first attempt's flash remains; after later ones, no first words."""
-    told = [cut_in_erase(number)[1] for number in range(1, 9)]
-    assert ["nothing else was changed" in said for said in told] == [True] + [False] * 7
-    assert all("will not start a half written image" in said for said in told[1:3] + told[4:])
+    errors = [cut_in_erase(number)[1] for number in range(1, 9)]
+    assert ["nothing else was changed" in error for error in errors] == [True] + [False] * 7
+    assert all("will not start a half written image" in error for error in errors[1:3] + errors[4:])
 
 
 @pytest.mark.parametrize("kind", ["flip_sent", "insert_sent"])
-def test_a_garbled_look_at_the_first_words_condemns_no_page(kind: str) -> None:
+def test_a_garbled_read_of_the_first_words_condemns_no_page(kind: str) -> None:
     """The first words are read again before the error advises to replace the board."""
     ready, link = cleared(SCENE.board(Faults()), Mishaps(), proof=Proof.NO_STUB)
     at = next(link.sent for event in ready.flash() if isinstance(event, Erased)) - 3
@@ -97,9 +97,9 @@ def test_a_garbled_look_at_the_first_words_condemns_no_page(kind: str) -> None:
 
 def test_bytes_beside_the_image_count_as_lost_until_they_are_proven() -> None:
     """Preserved bytes count as lost until verified, because a frame with shifted bytes can be acknowledged."""
-    said = [interrupted(number) for number in range(20)]
-    spoken = [next((words for words in BESIDE if words in text), "") for text in said]
-    assert [words for words, _ in itertools.groupby(spoken)] == ["", *BESIDE, ""]
+    errors = [interrupted(number) for number in range(20)]
+    stated = [next((words for words in BESIDE if words in error), "") for error in errors]
+    assert [words for words, _ in itertools.groupby(stated)] == ["", *BESIDE, ""]
 
 
 BESIDE = ("beside the image are not all written back", "beside the image are written back, and not proven")

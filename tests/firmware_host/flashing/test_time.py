@@ -42,13 +42,13 @@ def seconds_for(old: bytes, proof: Proof) -> tuple[float, Finished]:
     clock = Clock()
     link = TimedLink(SimulatedBoard(flash=old, times=clock.times(latency=0.001)), clock)
     before = proven(replace(IMAGE, data=old), version=Version(1, 0, 0)).release
-    begun = clock.now()
+    started = clock.now()
     wanted = proven(IMAGE)
     cleared = bench_on(link, may_erase_all=True).prove(wanted, Consent(), known=known(before), proof=proof)
     *_, end = cleared.flash()
     assert isinstance(end, Finished)
     assert cleared.prove_flash(end).number == 10
-    return clock.now() - begun, end
+    return clock.now() - started, end
 
 
 def test_64_kib_are_written_and_read_back_near_the_limit() -> None:

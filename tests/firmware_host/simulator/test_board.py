@@ -164,7 +164,7 @@ def test_a_rom_that_reports_the_controllers_error_nacks() -> None:
     assert board.feed(writing(FLASH, b"\x56\x78\x9a\xbc")) == ACK * 2 + NACK
 
 
-def test_what_lies_past_the_end_of_flash_is_acknowledged_and_lost(board: SimulatedBoard) -> None:
+def test_writes_past_the_end_of_flash_are_acknowledged_and_lost(board: SimulatedBoard) -> None:
     """A block across the end is acknowledged, and written up to the last cell."""
     assert board.feed(writing(FLASH + 0xFFFC, b"abcdefgh")) == ACK * 3
     assert board.flash[-4:] == b"abcd"

@@ -108,19 +108,19 @@ HALF_FINISHED = [
 ]
 
 
-@pytest.mark.parametrize("begun", HALF_FINISHED)
-def test_0x80_leads_out_of_every_half_finished_command(begun: bytes) -> None:
+@pytest.mark.parametrize("received", HALF_FINISHED)
+def test_0x80_leads_out_of_every_half_finished_command(received: bytes) -> None:
     """A host without a reset line feeds 0x80 until NACK: the flash stays, and the ROM listens."""
     board = SimulatedBoard(flash=PATTERN)
     before = board.flash
-    board.feed(b"\x7f" + begun)
+    board.feed(b"\x7f" + received)
     fed = next(count for count in range(1, 300) if board.feed(b"\x80").endswith(b"\x1f"))
     assert fed <= 260
     assert board.flash == before
     assert board.feed(b"\x02\xfd") == b"\x79\x01\x04\x10\x79"
 
 
-def test_ff_00_completes_a_begun_erase() -> None:
+def test_ff_00_completes_a_started_erase() -> None:
     """FF 00, which some tools send to resynchronise, completes a global erase."""
     board = SimulatedBoard(flash=PATTERN)
     board.feed(b"\x7f\x43\xbc")

@@ -25,7 +25,7 @@ def test_two_clocks_may_differ_by_two_per_cent(data: bytes, error: float) -> Non
 
 
 @given(byte=st.integers(0, 255), parity=st.sampled_from("NO"))
-def test_one_byte_alone_arrives_whatever_its_parity(byte: int, parity: str) -> None:
+def test_a_single_byte_arrives_with_any_parity(byte: int, parity: str) -> None:
     """Its eight bits arrive at the right time, and a parity error does not withhold a byte."""
     assert received(bytes([byte]), LineSettings(115200, parity), heard=EVEN) == bytes([byte])
 

@@ -179,7 +179,7 @@ def test_the_terminals_rate_is_that_of_a_time_model_without_one() -> None:
     clock = Clock()
     board = SimulatedBoard(times=clock.times(baud=0))
     with serve_pty(board) as path, terminal(path, baud=termios.B9600) as line:
-        begun = clock.now()
+        started = clock.now()
         os.write(line, b"\x7f" + b"\x02\xfd" * 4)
         assert len(received(line, 21)) == 21
-    assert clock.now() - begun == pytest.approx(30 * 11 / 9600)
+    assert clock.now() - started == pytest.approx(30 * 11 / 9600)

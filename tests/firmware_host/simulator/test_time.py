@@ -142,10 +142,10 @@ def test_without_another_clock_the_machines_is_waited_for() -> None:
     """A read of 256 bytes never takes less than the line takes."""
     board = SimulatedBoard(times=TimeModel(baud=460800))
     board.feed(b"\x7f")
-    begun = time.monotonic()
+    started = time.monotonic()
     for frame in (b"\x11\xee", at(0x0800_0000), b"\xff\x00"):
         board.feed(frame)
-    assert time.monotonic() - begun >= 268 * 11 / 460800
+    assert time.monotonic() - started >= 268 * 11 / 460800
 
 
 def test_a_power_cut_ends_a_program_in_ram_and_ram_is_lost(clock: Clock) -> None:

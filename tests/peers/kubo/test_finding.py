@@ -30,7 +30,7 @@ def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
     return file.getvalue(), notes
 
 
-def test_a_node_that_lacks_the_image_does_not_look_for_it_first(kubo: Path, tmp_path: Path) -> None:
+def test_a_node_that_lacks_the_image_does_not_search_for_it_first(kubo: Path, tmp_path: Path) -> None:
     """Announced sources are used before the node's search on the network, which may take minutes."""
     with running_node(kubo, tmp_path, kind=ONLINE) as node, serving(BLOCKS) as gateway:
         began = time.monotonic()
