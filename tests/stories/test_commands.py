@@ -44,6 +44,20 @@ def test_every_command_has_a_screen_of_help_with_an_example(
     assert len(text.splitlines()) <= 40
 
 
+@pytest.mark.parametrize("noun", sorted({words[0] for words in ALL if len(words) > 1}))
+def test_the_help_of_a_noun_lists_its_verbs_in_whole_sentences(noun: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every verb is listed with its first sentence, which is not cut; the list of nouns names every verb."""
+    assert run([noun, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert run(["--help"]) == 0
+    nouns = capsys.readouterr().out
+    assert "..." not in text
+    for words in ALL:
+        if words[0] == noun:
+            assert f" {words[1]} " in text
+            assert words[1] in nouns
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_command_takes_json(words: tuple[str, ...]) -> None:
     """Every command accepts ``--json``."""
