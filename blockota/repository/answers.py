@@ -94,7 +94,10 @@ def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]
     if wanted.scope == "block":
         return [blocks[0]]
     if wanted.span:
-        first, last = _offsets(wanted.span, blocks[0].stop - blocks[0].start)
+        # IPIP-402: a negative offset counts from the end.
+        length = blocks[0].stop - blocks[0].start
+        first, last = wanted.span[0], length - 1 if wanted.span[1] is None else wanted.span[1]
+        first, last = max(first + length, 0) if first < 0 else first, last + length if last < 0 else last
         blocks = blocks_for_bytes(blocks, first=first, last=last)
     return list(blocks) if wanted.repeat else list({block.cid: block for block in blocks}.values())
 
@@ -110,12 +113,6 @@ def car_pieces(blocks: list[TreeBlock], root: CID) -> list[bytes | Piece]:
     for block in blocks:
         pieces += [_section(block), Piece(block, 0, block.size)]
     return pieces
-
-
-def _offsets(span: tuple[int, int | None], length: int) -> tuple[int, int]:
-    """Absolute offsets of the first and last byte of a span (IPIP-402)."""
-    first, last = span[0], length - 1 if span[1] is None else span[1]
-    return (max(first + length, 0) if first < 0 else first), (last + length if last < 0 else last)
 
 
 def _header(root: CID) -> bytes:

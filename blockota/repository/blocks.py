@@ -14,7 +14,6 @@ from blockota.errors import ContentError, StoreError
 from blockota.formats.car import MAX_BLOCK_SIZE
 from blockota.formats.cid import CID, check_block
 from blockota.repository.answers import Piece
-from blockota.repository.tree import TreeBlock
 
 CAPACITY = 64 << 20
 """Bytes of blocks that are kept in memory; a quarter of it if blocks are files, which the kernel caches."""
@@ -77,8 +76,11 @@ class Blocks:
                 waiting += piece
                 continue
             following = next((other for other in pieces[number + 1 : number + 3] if isinstance(other, Piece)), None)
-            if following:
-                self._prefetch(following.block.cid)
+            cid = following.block.cid if following else None
+            if cid and cid not in self._kept and cid not in self._pending and cid not in self._verified:
+                # Begin to read it. An error is reported to the client that asks for the block itself.
+                reading = asyncio.ensure_future(self.get(cid))
+                reading.add_done_callback(lambda done: done.cancelled() or done.exception())
             async for part in self._parts(piece, part_size):
                 yield waiting + part if waiting else part
                 waiting = b""
@@ -124,7 +126,11 @@ class Blocks:
     async def _parts(self, piece: Piece, size: int) -> AsyncIterator[bytes]:
         block = piece.block
         file = self.open(block.cid, size=block.size)
-        data = b"" if file else await self._whole(block)
+        data = b"" if file else await self.get(block.cid)
+        if file is None and len(data) != block.size:
+            # The length that its parent records has been announced to the client already.
+            why = f"it has {len(data)} bytes, its parent records {block.size}"
+            raise ContentError(f"{block.cid} is not served", why=why)
         if file is None and isinstance(self._store, FileStore):
             file = self.open(block.cid, size=block.size)  # it is verified now
         if file is None:
@@ -140,20 +146,6 @@ class Blocks:
                 if len(part) != count:
                     raise ContentError(f"{block.cid} is corrupt", why="its file became shorter while it was sent")
                 yield part
-
-    async def _whole(self, block: TreeBlock) -> bytes:
-        """A block of the length that its parent records, which has been announced to the client already."""
-        data = await self.get(block.cid)
-        if len(data) != block.size:
-            why = f"it has {len(data)} bytes, its parent records {block.size}"
-            raise ContentError(f"{block.cid} is not served", why=why)
-        return data
-
-    def _prefetch(self, cid: CID) -> None:
-        """Begin to read a block that is wanted next, unless it can be sent from its file."""
-        if cid not in self._kept and cid not in self._pending and cid not in self._verified:
-            # The error is reported to the client that asks for the block itself.
-            asyncio.ensure_future(self.get(cid)).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _read(self, cid: CID) -> bytes:
         if not isinstance(self._store, FileStore):

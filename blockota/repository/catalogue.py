@@ -155,9 +155,7 @@ class Catalogue:
 
         # Rights that ended take effect now: the store may take long to answer.
         self.files = self.files.within(self._rights())
-        self._read_store()
 
-    def _read_store(self) -> None:
         self._store_since, self._reads_store = self._clock(), True
         failed = frozenset(self.blocks.failed)
         try:
@@ -197,8 +195,12 @@ def find_files(
     check_reach(store)
     for root, size in rights.roots.items():
         try:
-            known = before.trees.get(root) if before else None
-            trees[root] = known if known and _is_there(known, store) else _complete_tree(root, store, size=size)
+            known = before.trees.get(root, ()) if before else ()
+            # A Kubo node is asked for the root of a known file alone: asking for all blocks takes long.
+            asked = known if isinstance(store, FileStore) else known[:1]
+            if not known or not all(store.has(block.cid) for block in asked):
+                known = _complete_tree(root, store, size=size)
+            trees[root] = known
             for cid in {block.cid for block in trees[root]}.intersection(failed):
                 check_block(cid, store.read_block(cid))
         except (StoreError, ContentError) as error:
@@ -223,12 +225,6 @@ def _places(trees: Mapping[CID, tuple[TreeBlock, ...]]) -> dict[CID, tuple[CID, 
         for index, block in enumerate(blocks):
             places.setdefault(block.cid, (root, index))
     return places
-
-
-def _is_there(blocks: tuple[TreeBlock, ...], store: BlockStore) -> bool:
-    """Whether a file is still there. A Kubo node is asked for the root alone: asking for all blocks takes long."""
-    asked = blocks if isinstance(store, FileStore) else blocks[:1]
-    return all(store.has(block.cid) for block in asked)
 
 
 def _complete_tree(root: CID, store: BlockStore, *, size: int) -> tuple[TreeBlock, ...]:

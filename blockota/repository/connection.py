@@ -107,9 +107,9 @@ class HttpConnection:
 
         if not isinstance(event, h11.Request):
             raise h11.RemoteProtocolError("not a request")
-        _check_size(event)
+        request = _request(event, self.peer)
         self._http.next_event()  # the end of the request, unless a body follows
-        return _request(event, self.peer)
+        return request
 
     async def send(self, response: HttpAnswer, parts: AsyncIterator[bytes], *, is_last: bool) -> None:
         """Send an answer.
@@ -192,15 +192,12 @@ class HttpConnection:
         return self._written - queued
 
 
-def _check_size(event: h11.Request) -> None:
-    """Refuse a request that is too large although all of it arrived at once."""
+def _request(event: h11.Request, peer: str) -> HttpRequest:
+    # A request that arrived all at once may still be too large.
     fields = event.headers.raw_items()
     size = len(event.target) + sum(len(name) + len(value) + 4 for name, value in fields)
     if size > MAX_HEADER_SIZE or len(fields) > MAX_HEADERS or event.http_version not in _VERSIONS:
         raise h11.RemoteProtocolError("too large, or another version of HTTP")
-
-
-def _request(event: h11.Request, peer: str) -> HttpRequest:
     headers: dict[str, str] = {}
     for name, value in event.headers:
         # RFC 9110 section 5.3: fields of one name are one list.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import parse_qsl, unquote
@@ -198,17 +199,10 @@ def client_of(peer: str, forwarded: str, proxies: Sequence[IPv4Network | IPv6Net
     """
     entries = [entry.strip() for entry in forwarded.split(",") if entry.strip()]
     client = peer
-    while entries and _lies_in(client, proxies):
-        client = entries.pop()
+    with suppress(ValueError):  # an entry that is not an address is not a proxy of ours
+        while entries and any(ip_address(client) in network for network in proxies):
+            client = entries.pop()
     return client
-
-
-def _lies_in(text: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    return any(address in network for network in networks)
 
 
 def _car(query: Mapping[str, str], parameters: Mapping[str, str], *, is_named: bool = True) -> Wanted:
@@ -217,7 +211,14 @@ def _car(query: Mapping[str, str], parameters: Mapping[str, str], *, is_named: b
         why = "only CARs of version 1 in the order dfs are served, with dups=y or dups=n"
         raise RefusedRequestError(406, "this form of CAR is not served", why=why)
 
-    span = _entity_bytes(query["entity-bytes"]) if "entity-bytes" in query else None
+    span = None
+    if "entity-bytes" in query:
+        text = query["entity-bytes"]
+        match = _ENTITY_BYTES.fullmatch(text)
+        if match is None:
+            remedy = "use FROM:TO, such as 0:1023 or 0:*"
+            raise RefusedRequestError(400, f"entity-bytes={text[:40]!a} is malformed", remedy=remedy)
+        span = int(match[1]), None if match[2] == "*" else int(match[2])
     # IPIP-402: entity-bytes implies dag-scope=entity. With another scope it means nothing, as Kubo answers.
     scope = query.get("dag-scope", "entity" if span else "all")
     if scope not in SCOPES:
@@ -231,28 +232,18 @@ def _is_served(parameters: Mapping[str, str]) -> bool:
     return all(parameters.get(name, allowed[0]) in allowed for name, allowed in _CAR_PARAMETERS.items())
 
 
-def _entity_bytes(text: str) -> tuple[int, int | None]:
-    match = _ENTITY_BYTES.fullmatch(text)
-    if match is None:
-        remedy = "use FROM:TO, such as 0:1023 or 0:*"
-        raise RefusedRequestError(400, f"entity-bytes={text[:40]!a} is malformed", remedy=remedy)
-    return int(match[1]), None if match[2] == "*" else int(match[2])
-
-
 def _choices(accept: str) -> list[tuple[str, dict[str, str]]]:
     """Media types of an ``Accept`` header with their parameters, by falling quality (RFC 9110 section 12.5.1)."""
-    read = [_choice(part) for part in accept.lower().split(",")[:_MAX_CHOICES]]
-    accepted = [(kind, parameters) for kind, parameters in read if _quality(parameters) > 0]
+    accepted = []
+    for part in accept.lower().split(",")[:_MAX_CHOICES]:
+        kind, *words = (word.strip() for word in part.split(";"))
+        parameters = {}
+        for word in words:
+            name, _, value = word.partition("=")
+            parameters[name.strip()] = value.strip().strip('"')
+        if _quality(parameters) > 0:
+            accepted.append((kind, parameters))
     return sorted(accepted, key=lambda choice: -_quality(choice[1]))
-
-
-def _choice(part: str) -> tuple[str, dict[str, str]]:
-    kind, *words = (word.strip() for word in part.split(";"))
-    parameters = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        parameters[name.strip()] = value.strip().strip('"')
-    return kind, parameters
 
 
 def _quality(parameters: Mapping[str, str]) -> float:

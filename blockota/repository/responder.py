@@ -76,7 +76,11 @@ class Responder:
         if path == HEALTH:
             return self._health()
 
-        self._authorise(request)
+        if self._tokens and self.holder(request) is None:
+            # RFC 6750 section 3: a request without valid credentials is answered with a challenge.
+            headers = {"WWW-Authenticate": 'Bearer realm="repository"'}
+            remedy = "ask the operator of this repository for one"
+            raise RefusedRequestError(401, "a token is required", remedy=remedy, headers=headers)
         address, slash, _ = path.removeprefix(_CONTENT).partition("/")
         if slash:
             raise RefusedRequestError(
@@ -92,13 +96,6 @@ class Responder:
         body = json.dumps(health, indent=2).encode() + b"\n"
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "Content-Length": str(len(body))}
         return HttpAnswer(503 if health["status"] in ("closed", "failing") else 200, headers, (body,))
-
-    def _authorise(self, request: HttpRequest) -> None:
-        if self._tokens and self.holder(request) is None:
-            # RFC 6750 section 3: a request without valid credentials is answered with a challenge.
-            headers = {"WWW-Authenticate": 'Bearer realm="repository"'}
-            remedy = "ask the operator of this repository for one"
-            raise RefusedRequestError(401, "a token is required", remedy=remedy, headers=headers)
 
     def _content(self, request: HttpRequest, address: str) -> HttpAnswer:
         wanted = read_wanted(request.parameters, request.headers.get("accept", ""))

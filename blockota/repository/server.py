@@ -178,9 +178,13 @@ class _Server:
         """Serve until `stop` is asked for."""
         asyncio.get_running_loop().set_exception_handler(_FailureLog(self._log))
         handshake_seconds = self._listening.limits.header_seconds if context else None
-        server = await asyncio.start_server(
-            self._accept, sock=listener, ssl=context, ssl_handshake_timeout=handshake_seconds
-        )
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(self._serve_connection(HttpConnection(reader, writer, self._listening.limits)))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+        server = await asyncio.start_server(accept, sock=listener, ssl=context, ssl_handshake_timeout=handshake_seconds)
         refreshing = [asyncio.create_task(each) for each in self._refreshing()]
         scheme = "https" if context else "http"
         host = f"[{self._listening.host}]" if ":" in self._listening.host else self._listening.host
@@ -196,10 +200,8 @@ class _Server:
         server.close()
         for task in refreshing:
             task.cancel()
-        await self._finish(stop)
 
-    async def _finish(self, stop: Stop) -> None:
-        """Close idle connections, and the others when their transfer or the time is over."""
+        # Close idle connections, and the others when their transfer or the time is over.
         self._is_stopping = True
         for connection in self._idle:
             connection.abort()
@@ -238,12 +240,6 @@ class _Server:
             if trouble != logged:
                 self._log(event_line(part, trouble))
                 logged = trouble
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = HttpConnection(reader, writer, self._listening.limits)
-        task = asyncio.create_task(self._serve_connection(connection))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
 
     async def _serve_connection(self, connection: HttpConnection) -> None:
         """Answer requests one after the other until the connection ends."""
