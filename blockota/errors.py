@@ -59,6 +59,7 @@ class Action(Enum):
     SIGN_LATER = auto()  # make the proposal without a signature, then have owners sign it
     SIGN_PROPOSAL = auto()
     SHOW_PROPOSAL = auto()
+    ACCEPT_UNSIGNED_TEXT = auto()
     GIVE_PROPOSAL_FIRST = auto()
     EXPORT_VIEW = auto()
     LIST_OWNERS = auto()

@@ -2,6 +2,10 @@
 
 The file contains the Safe transaction, a reason, the proposer and an expiry. The meaning is always decoded from the
 calldata. The file's ``intent`` is for people who open it; a file whose intent differs from the calldata is refused.
+
+The Safe's message does not contain reason, proposer and expiry. Owners therefore sign a second message (EIP-712):
+`TEXT_TYPE` in the domain ``EIP712Domain(string name,uint256 chainId,address verifyingContract)`` of
+`TEXT_DOMAIN_NAME`, chain and Safe.
 """
 
 from __future__ import annotations
@@ -9,16 +13,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockota.approval.intent import KnownCall, describe, one_line, read_call
-from blockota.approval.safe_transaction import CALL, DELEGATECALL, SafeTransaction
+from blockota.approval.safe_transaction import CALL, DELEGATECALL, SafeTransaction, signable
 from blockota.errors import Action, ProposalError
 from blockota.ethereum import keccak
+from blockota.formats.abi import encode
 from blockota.model.release import show_time
 from blockota.strict_json import address, decimal, dump, fault, hexadecimal, integer, load
 
+if TYPE_CHECKING:
+    from eth_account.messages import SignableMessage
+
 _FORMAT = "blockota-proposal-1"
+TEXT_DOMAIN_NAME = "BlockOTA proposal"
+TEXT_TYPE = "ProposalText(bytes32 safeTxHash,string reason,string proposer,uint256 expiresAt,bytes32 fileDigest)"
+"""The message by which owners sign what the Safe's message does not contain (``encodeType`` in EIP-712)."""
+_TEXT_DOMAIN = keccak(text="EIP712Domain(string name,uint256 chainId,address verifyingContract)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +73,26 @@ class Proposal(SafeTransaction):
     def digest(self) -> str:
         """Hex keccak-256 of the file, which also covers the fields that are not part of the Safe transaction."""
         return keccak(self.to_json()).hex()
+
+    @property
+    def text_domain_hash(self) -> bytes:
+        """EIP-712 domain separator of the text message."""
+        name = keccak(text=TEXT_DOMAIN_NAME)
+        return keccak(
+            encode(["bytes32", "bytes32", "uint256", "address"], [_TEXT_DOMAIN, name, self.chain_id, self.safe])
+        )
+
+    @property
+    def text_message_hash(self) -> bytes:
+        """EIP-712 struct hash of the text message; the digest of the file covers the fields that it does not name."""
+        reason, proposer = keccak(text=self.reason), keccak(text=self.proposer)
+        values = [keccak(text=TEXT_TYPE), self.safe_tx_hash, reason, proposer, self.expires, bytes.fromhex(self.digest)]
+        return keccak(encode(["bytes32", "bytes32", "bytes32", "bytes32", "uint256", "bytes32"], values))
+
+    @property
+    def text_signable(self) -> SignableMessage:
+        """The text message as accounts sign it."""
+        return signable(self.text_domain_hash, self.text_message_hash)
 
     def to_json(self) -> bytes:
         """The bytes of the file; equal proposals give equal bytes."""

@@ -28,12 +28,13 @@ shallow         too few blocks lie above the agreement: a reorganisation can rep
 owner           the Safe would get an additional owner
 swap            an owner of the Safe would be replaced
 threshold       fewer signatures than today would be enough, or a single one
+text            an owner's signature is of another tool, and does not cover reason, proposer and expiry
 ==============  =====================================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import SAFE
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
+from blockota.approval.signature import Signature
 from blockota.errors import Action, ProposalError
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Region, Version, product_name, show_time
@@ -99,6 +101,19 @@ def red_flags(
         owners = ", ".join(view.safe.owners)
         found.append(RedFlag("stranger", f"{signer} is not an owner of the Safe; its owners are {owners}"))
     return [*found, *_of_nonce(proposal, view), *_of_releases(proposal, view), *_of_call(proposal, view)]
+
+
+def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
+    """What is unusual about the signatures of an execution: each should cover the proposal's text."""
+    return [
+        RedFlag(
+            "text",
+            f"the signature of {one.signer} is of another tool{' (eth_sign)' * one.is_eth_sign}: reason, "
+            "proposer and expiry are not signed, and may have been changed since",
+        )
+        for one in signatures
+        if not one.text_signature
+    ]
 
 
 def check_place(proposal: Proposal, view: ChainView) -> None:

@@ -83,9 +83,14 @@ class SafeTransaction:
     @property
     def signable(self) -> SignableMessage:
         """The message that an account signs (EIP-191 version 1)."""
-        from eth_account.messages import SignableMessage
+        return signable(self.domain_hash, self.message_hash)
 
-        return SignableMessage(b"\x01", self.domain_hash, self.message_hash)
+    @property
+    def eth_sign_signable(self) -> SignableMessage:
+        """The hash as text of a personal message (EIP-191 version 0x45), for which a Safe has v of 31 and 32."""
+        from eth_account.messages import encode_defunct
+
+        return encode_defunct(self.safe_tx_hash)
 
     def execution_call(self, signatures: bytes) -> bytes:
         """Calldata of ``execTransaction``.
@@ -98,3 +103,10 @@ class SafeTransaction:
     def _rest(self) -> tuple[int, int, int, int, str, str]:
         gas = self.safe_tx_gas, self.base_gas, self.gas_price
         return self.operation, *gas, self.gas_token, self.refund_receiver
+
+
+def signable(domain_hash: bytes, message_hash: bytes) -> SignableMessage:
+    """An EIP-712 message as accounts sign it (EIP-191 version 1)."""
+    from eth_account.messages import SignableMessage
+
+    return SignableMessage(b"\x01", domain_hash, message_hash)

@@ -1,12 +1,18 @@
 """Signatures of owners to a proposal: detached files that can be merged, and the checks that the Safe makes. Pure.
 
-Source: Safe smart account 1.5, ``Safe.sol`` (``checkNSignatures``): ECDSA signatures with v of 27 or 28.
+An owner signs two messages: the Safe's, and the proposal's text (`Proposal.text_signable`). The Safe checks the first
+alone, and other tools make only the first: reason, proposer and expiry can be changed afterwards. Such a signature
+counts only if the executor accepts that (`waive_text`).
+
+Source: Safe smart account 1.5, ``Safe.sol`` (``checkNSignatures``): ECDSA signatures with v of 27 or 28 are of the
+EIP-712 message, those with v of 31 or 32 of the hash as a personal message (``eth_sign``).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from blockota.approval.proposal import Proposal
@@ -14,11 +20,14 @@ from blockota.errors import Action, ProposalError
 from blockota.strict_json import address, digest, dump, fault, hexadecimal, load
 
 if TYPE_CHECKING:
+    from eth_account.messages import SignableMessage
     from eth_account.signers.base import BaseAccount
 
-_FORMAT = "blockota-signatures-1"
+_FORMAT = "blockota-signatures-2"
 _SIZE = 65
-_RECOVERY_IDS = (27, 28)  # eth-account accepts others, which have another meaning for a Safe
+_EIP712, _ETH_SIGN = (27, 28), (31, 32)
+"""Values of v. eth-account accepts others, which have another meaning for a Safe."""
+_ETH_SIGN_OFFSET = 4
 _MOST = 256
 """Maximum number of signatures in one file."""
 
@@ -32,18 +41,59 @@ class Signature:
         safe_tx_hash: the hash that was signed.
         signer: checksummed address of the owner.
         signature: r, s and v, 65 bytes.
+        text_signature: the same of the text message; empty for a signature of another tool.
+        text_waived: whether the executor accepts that the text is not signed.
     """
 
     proposal: str
     safe_tx_hash: bytes
     signer: str
     signature: bytes
+    text_signature: bytes = b""
+    text_waived: bool = field(default=False, compare=False)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it counts towards the threshold, once it is checked."""
+        return bool(self.text_signature) or self.text_waived
+
+    @property
+    def is_eth_sign(self) -> bool:
+        """Whether the hash was signed as a personal message, so that the owner's wallet showed only the hash."""
+        return len(self.signature) == _SIZE and self.signature[-1] in _ETH_SIGN
 
 
 def sign(proposal: Proposal, account: BaseAccount) -> Signature:
-    """Sign a proposal with an owner's key."""
-    signed = account.sign_message(proposal.signable)
-    return Signature(proposal.digest, proposal.safe_tx_hash, account.address, bytes(signed.signature))
+    """Sign a proposal with an owner's key: the Safe's message, then the text message. A wallet shows two requests."""
+    signed, text = (account.sign_message(message).signature for message in (proposal.signable, proposal.text_signable))
+    return Signature(proposal.digest, proposal.safe_tx_hash, account.address, bytes(signed), bytes(text))
+
+
+def waive_text(signatures: Iterable[Signature]) -> list[Signature]:
+    """The same signatures, with the consent that the text need not be signed."""
+    return [replace(signature, text_waived=True) for signature in signatures]
+
+
+def from_other_tool(raw: bytes, proposal: Proposal) -> list[Signature]:
+    """Read signatures that another tool made to the Safe's transaction: hexadecimal, one after the other.
+
+    Raises:
+        ProposalError: the text is not hexadecimal, or a signature is of a kind that cannot be checked here.
+    """
+    text = re.sub(rb"\s|0x", b"", raw)
+    if not re.fullmatch(rb"(?:[0-9a-fA-F]{130})+", text):
+        raise ProposalError(
+            "the file is not a file of signatures", why="it is neither JSON nor signatures of 65 bytes in hexadecimal"
+        )
+    joined = bytes.fromhex(text.decode())
+    found = [joined[place : place + _SIZE] for place in range(0, len(joined), _SIZE)]
+    signatures = []
+    for one in found:
+        signer = _recover_safe(proposal, one)
+        if not signer:
+            raise ProposalError("the signature cannot be used", why=_unsupported(one) or "no key could have made it")
+        signatures.append(Signature(proposal.digest, proposal.safe_tx_hash, signer, one))
+    return signatures
 
 
 def to_json(signatures: Sequence[Signature]) -> bytes:
@@ -68,7 +118,7 @@ def to_json(signatures: Sequence[Signature]) -> bytes:
             "format": _FORMAT,
             "proposal": first.proposal,
             "safeTxHash": "0x" + first.safe_tx_hash.hex(),
-            "signatures": [{"signer": s.signer, "signature": "0x" + s.signature.hex()} for s in signatures],
+            "signatures": [_entry(signature) for signature in signatures],
         }
     )
 
@@ -85,7 +135,13 @@ def from_json(raw: bytes) -> list[Signature]:
         _check_fields(fields)
         proposal, safe_tx_hash = digest(fields, "proposal", prefix="").hex(), digest(fields, "safeTxHash")
         return [
-            Signature(proposal, safe_tx_hash, address(one, "signer"), hexadecimal(one, "signature"))
+            Signature(
+                proposal,
+                safe_tx_hash,
+                signer=address(one, "signer"),
+                signature=hexadecimal(one, "signature"),
+                text_signature=b"" if one["textSignature"] is None else hexadecimal(one, "textSignature"),
+            )
             for one in fields["signatures"]
         ]
     except (KeyError, TypeError, ValueError) as error:
@@ -115,7 +171,7 @@ def merge(signatures: Iterable[Signature]) -> list[Signature]:
 def accept(
     proposal: Proposal, signatures: Iterable[Signature], *, owners: Sequence[str], threshold: int
 ) -> list[Signature]:
-    """Check signatures as the Safe does.
+    """Check signatures as the Safe does, and that they cover the proposal's text.
 
     Args:
         proposal: the signed proposal.
@@ -124,7 +180,7 @@ def accept(
         threshold: number of owners that must sign.
 
     Returns:
-        The signatures in ascending order of the signers' addresses, as the Safe requires.
+        The signatures that count, in ascending order of the signers' addresses, as the Safe requires.
 
     Raises:
         ProposalError: a signature is for another proposal, forged, repeated, or not an owner's, or there are too few.
@@ -143,14 +199,23 @@ def accept(
                 f"{signature.signer} signed twice", why="each owner has one vote", remedy="give each signature once"
             )
         accepted[signature.signer] = signature
-    if len(accepted) < threshold:
+    counted = [signature for signature in accepted.values() if signature.counts]
+    if len(counted) < threshold <= len(accepted):
+        signers = ", ".join(signer for signer, signature in accepted.items() if not signature.counts)
+        raise ProposalError(
+            f"reason, proposer and expiry are not signed by {signers}",
+            why="their signatures are of another tool, and the text may have been changed since",
+            remedy="have them sign here, or accept that the text is not signed",
+            action=Action.ACCEPT_UNSIGNED_TEXT,
+        )
+    if len(counted) < threshold:
         raise ProposalError(
             "there are too few signatures",
             why=f"{len(accepted)} of {threshold} are there",
             remedy="have another owner sign",
             action=Action.SIGN_PROPOSAL,
         )
-    return sorted(accepted.values(), key=_address)
+    return sorted(counted, key=_address)
 
 
 def check_signature(proposal: Proposal, signature: Signature) -> None:
@@ -165,8 +230,17 @@ def check_signature(proposal: Proposal, signature: Signature) -> None:
             why="the proposal was changed after it was signed, or the file belongs to another one",
             remedy="sign the proposal again",
         )
-    if _recover(proposal, signature) != signature.signer:
+    if why := _unsupported(signature.signature):
+        raise ProposalError(f"the signature of {signature.signer} cannot be used", why=why)
+    if _recover_safe(proposal, signature.signature) != signature.signer:
         raise ProposalError(f"the signature of {signature.signer} is forged", why="it was made with another key")
+    if signature.text_signature and _recover_text(proposal, signature.text_signature) != signature.signer:
+        raise ProposalError(
+            f"the signature of {signature.signer} does not cover this text",
+            why="reason, proposer, expiry or another field of the file was changed after it was signed, or the "
+            "signature of the text is forged",
+            remedy="ask who made the proposal, and sign it again",
+        )
 
 
 def _address(signature: Signature) -> int:
@@ -179,18 +253,45 @@ def _check_fields(fields: dict[str, Any]) -> None:
         raise ValueError(f"signatures is not a list of 1 to {_MOST} signatures")
     if fields.keys() != {"format", "proposal", "safeTxHash", "signatures"}:
         raise ValueError("of the file, or one of them, does not belong there")
-    if any(one.keys() != {"signer", "signature"} for one in found):
+    if any(one.keys() != {"signer", "signature", "textSignature"} for one in found):
         raise ValueError("of a signature, or one of them, does not belong there")
 
 
-def _recover(proposal: Proposal, signature: Signature) -> str:
-    if len(signature.signature) != _SIZE or signature.signature[-1] not in _RECOVERY_IDS:
+def _entry(signature: Signature) -> dict[str, Any]:
+    text = "0x" + signature.text_signature.hex() if signature.text_signature else None
+    return {"signer": signature.signer, "signature": "0x" + signature.signature.hex(), "textSignature": text}
+
+
+def _unsupported(signature: bytes) -> str:
+    """Why a signature is of a kind that a Safe may know and that is not checked here; empty if it is checked."""
+    if len(signature) != _SIZE or signature[-1] in _EIP712 + _ETH_SIGN:
         return ""
+    kinds = {0: "it is a contract's (v is 0)", 1: "it is an approval recorded on the chain (v is 1)"}
+    kind = kinds.get(signature[-1], f"v is {signature[-1]}")
+    return f"{kind}; only signatures by a key count here, with v of 27, 28, 31 or 32"
+
+
+def _recover_safe(proposal: Proposal, signature: bytes) -> str:
+    """The signer of the Safe's transaction, by the rules of ``checkNSignatures``; empty if there is none."""
+    if len(signature) != _SIZE:
+        return ""
+    if signature[-1] in _ETH_SIGN:
+        v = signature[-1] - _ETH_SIGN_OFFSET
+        return _recover(proposal.eth_sign_signable, signature[:-1] + bytes([v]))
+    return _recover(proposal.signable, signature) if signature[-1] in _EIP712 else ""
+
+
+def _recover_text(proposal: Proposal, signature: bytes) -> str:
+    is_valid = len(signature) == _SIZE and signature[-1] in _EIP712
+    return _recover(proposal.text_signable, signature) if is_valid else ""
+
+
+def _recover(message: SignableMessage, signature: bytes) -> str:
     from eth_account import Account
     from eth_keys.exceptions import BadSignature
     from eth_utils.exceptions import ValidationError
 
     try:
-        return str(Account.recover_message(proposal.signable, signature=signature.signature))
+        return str(Account.recover_message(message, signature=signature))
     except (BadSignature, ValidationError, ValueError):
         return ""

@@ -10,7 +10,7 @@ import click
 
 from blockota.approval.red_flags import check_place
 from blockota.approval.signature import merge as merge_signatures
-from blockota.approval.signature import to_json
+from blockota.approval.signature import to_json, waive_text
 from blockota.approval.transaction_builder import to_builder
 from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing, save_proposal
 from blockota.cli.proposal_text import readable, show_flags, show_groups
@@ -25,6 +25,7 @@ from blockota.cli.signing import (
     open_view,
     sign,
     signature_option,
+    unsigned_text_option,
     view_option,
 )
 from blockota.errors import BlockOTAError, UsageError
@@ -181,8 +182,9 @@ def reject(session: Session, /, proposing: ProposalOptions) -> None:
 @proposal.command()
 @click.argument("file", type=FILE)
 @signature_option
+@unsigned_text_option
 @with_session
-def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> None:
+def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...], *, unsigned_text: bool) -> None:
     """Simulate FILE on the chain's newest state, without sending anything.
 
     The call is simulated with the Safe as its sender. If enough owners have signed, the whole execution is simulated.
@@ -200,9 +202,12 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> N
     if found.nonce < view.safe.nonce:  # a later nonce can still be simulated as a call
         check_nonce(found, view.safe)
     signed = collect_signatures(file, found, named=signatures, owners=view.safe.owners, note=session.note)
+    if unsigned_text:
+        signed = waive_text(signed)
     result = rehearse(session.chain, found, signatures=signed)
 
-    count = f"{len(signed)} of {view.safe.threshold} signatures"
+    counted = sum(one.counts for one in signed)
+    count = f"{counted} of {view.safe.threshold} signatures"
     if result.execution:
         whole = f"the execution succeeds, with {count}"
     elif found.nonce > view.safe.nonce:
@@ -221,7 +226,7 @@ def simulate(session: Session, /, file: Path, signatures: tuple[Path, ...]) -> N
             else:
                 session.out.print(f"- {line}", markup=False)
 
-    fields = {"call": result.call, "execution": result.execution, "signatures": len(signed)}
+    fields = {"call": result.call, "execution": result.execution, "signatures": counted}
     session.result(fields | {"threshold": view.safe.threshold}, show_all)
 
 

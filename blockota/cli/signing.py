@@ -12,9 +12,9 @@ import click
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag
+from blockota.approval.red_flags import RedFlag, signature_flags
 from blockota.approval.signature import sign as sign_proposal
-from blockota.approval.signature import to_json
+from blockota.approval.signature import to_json, waive_text
 from blockota.cli.display import image_sources, progress_bar
 from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import refuse_existing, source_option
@@ -30,6 +30,11 @@ FILE = click.Path(path_type=Path)
 view_option = click.option("--view", type=FILE, help="Chain view to use instead of asking a node; needs no network.")
 signature_option = click.option(
     "--signature", "signatures", type=FILE, multiple=True, help="Signature file, in addition to those next to FILE."
+)
+unsigned_text_option = click.option(
+    "--unsigned-text",
+    is_flag=True,
+    help="Count signatures of other tools, which cover neither reason, proposer nor expiry.",
 )
 
 
@@ -117,8 +122,18 @@ def sign(
 @click.argument("file", type=FILE)
 @key_option("Pays for the transaction, and need not be an owner's")
 @signature_option
+@unsigned_text_option
 @with_session
-def execute(session: Session, /, file: Path, key: str, password_fd: int | None, signatures: tuple[Path, ...]) -> None:
+def execute(
+    session: Session,
+    /,
+    file: Path,
+    key: str,
+    password_fd: int | None,
+    signatures: tuple[Path, ...],
+    *,
+    unsigned_text: bool,
+) -> None:
     """Check FILE and its signatures as the Safe does, simulate the transaction, and send it.
 
     Any account can execute a proposal that enough owners have signed.
@@ -134,11 +149,14 @@ def execute(session: Session, /, file: Path, key: str, password_fd: int | None, 
         session.out.print(readable(headline(proposal)), markup=False)
     view = open_view(session, [proposal], path=None)
     flags = Review(proposal, view).red_flags(signer=None, now=now) or []
+    signed = collect_signatures(file, proposal, named=signatures, owners=view.safe.owners, note=session.note)
+    if unsigned_text:
+        signed = waive_text(signed)
+        flags += signature_flags(signed)
     # A used nonce and an expired proposal are refused below, with an error of their own.
     if not {flag.word for flag in flags} & {"nonce", "expired"}:
         show_flags(session, flags)
 
-    signed = collect_signatures(file, proposal, named=signatures, owners=view.safe.owners, note=session.note)
     account = open_key(session.settings.chain_id, key, password_fd)
     receipt = execute_proposal(session.chain, proposal, signatures=signed, account=account, now=now)
     transaction = "0x" + receipt.transaction.hex()

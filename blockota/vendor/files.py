@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.proposal import Proposal
-from blockota.approval.signature import Signature, check_signature, merge
+from blockota.approval.signature import Signature, check_signature, from_other_tool, merge
 from blockota.approval.signature import from_json as read_signature_file
 from blockota.approval.transaction_builder import BuilderTransaction, from_builder
 from blockota.errors import Action, BlockOTAError, ProposalError, UsageError
@@ -42,11 +42,18 @@ def read_proposal(path: Path) -> Proposal:
         return Proposal.from_json(raw)
 
 
-def read_signatures(path: Path) -> list[Signature]:
-    """Read a file of signatures."""
+def read_signatures(path: Path, *, proposal: Proposal | None = None) -> list[Signature]:
+    """Read a file of signatures.
+
+    Args:
+        path: the file.
+        proposal: the signed proposal, by which signatures of other tools are read too; None reads our format alone.
+    """
     raw = read_input(path, limit=MAX_FILE_SIZE)
     with _naming(path):
-        return read_signature_file(raw)
+        if proposal is None or raw.lstrip().startswith(b"{"):
+            return read_signature_file(raw)
+        return from_other_tool(raw, proposal)
 
 
 def read_builder(path: Path) -> BuilderTransaction:
@@ -128,7 +135,7 @@ def collect_signatures(
     Returns:
         One signature for each signer, in ascending order of the addresses.
     """
-    given = [signature for path in named for signature in read_signatures(path)]
+    given = [signature for path in named for signature in read_signatures(path, proposal=proposal)]
     beside = {signature.signer: signature for signature in _beside(file, proposal, named=named, note=note)}
     for signer in sorted(beside.keys() - {signature.signer for signature in given}):
         if owners is None or signer in owners:

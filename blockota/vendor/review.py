@@ -70,7 +70,7 @@ class Review:
         """Everything that an owner should read, in groups of lines.
 
         First the meaning, decoded from the calldata, with the state of the chain today; then reason and expiry; then
-        the place of the transaction; then the three hashes to compare with a wallet's screen.
+        the place of the transaction; then the hashes to compare with a wallet's screen.
         """
         proposal = self.proposal
         why: Rows = {
@@ -187,22 +187,31 @@ def signature_status(proposal: Proposal, signature: Signature, *, view: ChainVie
     except ProposalError as error:
         return f"NOT VALID: {error.what}, {error.why}"
     if view is None:
-        return "valid; whether it is an owner's is checked when executing"
-    return "valid, an owner's" if signature.signer in view.safe.owners else "valid, but NOT AN OWNER'S"
+        status = "valid; whether it is an owner's is checked when executing"
+    elif signature.signer in view.safe.owners:
+        status = "valid, an owner's"
+    else:
+        status = "valid, but NOT AN OWNER'S"
+    if signature.is_eth_sign:
+        status += ", by eth_sign"
+    return status if signature.text_signature else f"{status}; the TEXT IS NOT SIGNED, it is of another tool"
 
 
 def hash_fields(proposal: Proposal) -> dict[str, str]:
-    """The three hashes of a proposal, for JSON."""
+    """The hashes of the two messages that an owner signs, for JSON."""
     return {
         "domainHash": "0x" + proposal.domain_hash.hex(),
         "messageHash": "0x" + proposal.message_hash.hex(),
         "safeTxHash": "0x" + proposal.safe_tx_hash.hex(),
+        "textDomainHash": "0x" + proposal.text_domain_hash.hex(),
+        "textMessageHash": "0x" + proposal.text_message_hash.hex(),
     }
 
 
 def hash_rows(proposal: Proposal) -> Rows:
-    """The three hashes of a proposal as lines, with the names that wallets use."""
-    return dict(zip(("domain hash", "message hash", "safeTxHash"), hash_fields(proposal).values(), strict=True))
+    """The hashes as lines, with the names that wallets use; those of the text message are shown for its request."""
+    labels = ("domain hash", "message hash", "safeTxHash", "text domain", "text message")
+    return dict(zip(labels, hash_fields(proposal).values(), strict=True))
 
 
 def view_rows(view: ChainView) -> Rows:
@@ -244,7 +253,7 @@ class ListedProposal:
     Attributes:
         file: the file.
         proposal: the proposal.
-        signers: owners with a valid signature beside the file.
+        signers: owners with a valid signature beside the file that covers the text.
         threshold: number of owners that must sign.
         state: its state.
         competes_with: names of the files with another transaction at the same nonce.
@@ -297,7 +306,7 @@ def list_proposals(
         state, others = _state(one, view, now=now), rivals[(one.chain_id, one.safe, one.nonce)]
         competing = tuple(p.name for p, other in others.items() if other != one.safe_tx_hash)
         signatures = collect_signatures(path, one, note=note)
-        signers = tuple(found.signer for found in signatures if found.signer in view.safe.owners)
+        signers = tuple(found.signer for found in signatures if found.counts and found.signer in view.safe.owners)
         competes_with = () if state is ProposalState.PAST else competing
         listed.append(ListedProposal(path, one, signers, view.safe.threshold, state, competes_with))
     return _sorted(listed)

@@ -248,7 +248,7 @@ def test_a_file_that_is_not_a_view_is_refused(raw: bytes) -> None:
 def test_every_reader_refuses_deep_nesting(depth: int, key: str) -> None:
     """Every reader refuses deeply nested JSON before it compares or prints it."""
     inner = b'{"a":' * depth + b"[]" + b"}" * depth
-    for form in ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-1"):
+    for form in ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-2"):
         raw = b'{"format":"%s","%s":%s}' % (form.encode(), key.encode(), inner)
         for read in (Proposal.from_json, ChainView.from_json, read_signatures, from_builder):
             with pytest.raises(ProposalError) as refused:
@@ -294,7 +294,7 @@ def test_a_raised_recursion_limit_has_no_effect() -> None:
 @given(json_values, st.sampled_from([Proposal.from_json, ChainView.from_json, read_signatures, from_builder]))
 def test_no_json_is_answered_by_a_traceback(value: Any, read: Any) -> None:
     """Any JSON, also under our format names, is refused with a reason."""
-    forms = ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-1", "meta")
+    forms = ("blockota-proposal-1", "blockota-view-2", "blockota-signatures-2", "meta")
     for fields in (value, *({"format": form, **value} for form in forms if isinstance(value, dict))):
         with pytest.raises(ProposalError) as refused:
             read(json.dumps(fields).encode())

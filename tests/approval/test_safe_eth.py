@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
+from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from eth_typing import URI
 from eth_utils.address import to_checksum_address
@@ -12,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safe_eth.eth import EthereumClient
 from safe_eth.safe.exceptions import InvalidMultisigTx
-from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEOA
+from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEOA, SafeSignatureEthSign
 from safe_eth.safe.safe_tx import SafeTx
 
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import CALL, DELEGATECALL, ZERO_ADDRESS, SafeTransaction
-from blockota.approval.signature import Signature, accept, sign
+from blockota.approval.signature import Signature, accept, sign, waive_text
 from blockota.bindings.block_ota import publish_call
 from blockota.bindings.safe import execute, read_safe
 from blockota.errors import ProposalError
@@ -115,17 +117,25 @@ def test_both_make_the_same_signature(transaction: SafeTransaction, signer: Loca
     """Signatures are deterministic (RFC 6979) and equal."""
     proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
     made = made_by_safe_eth(proposal, signer)
-    assert made == sign(proposal, signer)
-    assert accept(proposal, [made], owners=[signer.address], threshold=1) == [made]
+    assert made == replace(sign(proposal, signer), text_signature=b"")
+    assert accept(proposal, waive_text([made]), owners=[signer.address], threshold=1) == [made]
 
 
-def test_an_eth_sign_signature_is_refused() -> None:
-    """An eth_sign signature (v above 30), which the Safe would accept, is refused."""
+def by_eth_sign(proposal: Proposal, signer: LocalAccount) -> Signature:
+    """Return a signature of the hash as a personal message, with the v of the Safe."""
+    made = bytes(signer.sign_message(encode_defunct(proposal.safe_tx_hash)).signature)
+    raised = made[:64] + bytes([made[64] + 4])
+    return Signature(proposal.digest, proposal.safe_tx_hash, signer.address, raised)
+
+
+def test_an_eth_sign_signature_is_read_by_both() -> None:
+    """Safe-eth-py reads it as an eth_sign signature of the same owner."""
     proposal = proposal_with()
-    made = made_by_safe_eth(proposal, OWNERS[0])
-    other_kind = Signature(made.proposal, made.safe_tx_hash, made.signer, made.signature[:64] + b"\x1f")
-    with pytest.raises(ProposalError, match="is forged"):
-        accept(proposal, [other_kind], owners=[OWNERS[0].address], threshold=1)
+    made = by_eth_sign(proposal, OWNERS[0])
+    (read,) = SafeSignature.parse_signature(made.signature, proposal.safe_tx_hash)
+    assert isinstance(read, SafeSignatureEthSign)
+    assert (read.owner, read.is_valid()) == (made.signer, True)
+    assert accept(proposal, waive_text([made]), owners=[made.signer], threshold=1) == [made]
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +168,11 @@ def test_safe_eth_py_executes_with_our_signatures(
 
 
 def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Proposal, product: Product) -> None:
-    """A proposal with one signature of each tool is executed."""
-    made = [made_by_safe_eth(proposal, vendor.cast.owner_a), sign(proposal, vendor.cast.owner_c)]
-    execute(vendor.chain, proposal, signatures=made, account=vendor.cast.broker, now=NOW)
+    """Signatures of safe-eth-py, by eth_sign too, are executed if the executor accepts that the text is not signed."""
+    made = [made_by_safe_eth(proposal, vendor.cast.owner_a), by_eth_sign(proposal, vendor.cast.owner_c)]
+    with pytest.raises(ProposalError, match="are not signed by"):
+        execute(vendor.chain, proposal, signatures=made, account=vendor.cast.broker, now=NOW)
+    execute(vendor.chain, proposal, signatures=waive_text(made), account=vendor.cast.broker, now=NOW)
     assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from eth_account import Account
+from eth_account.messages import encode_defunct, encode_typed_data
 from eth_account.signers.local import LocalAccount
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.approval.proposal import Proposal
-from blockota.approval.signature import Signature, accept, from_json, merge, sign, to_json
+from blockota.approval.signature import (
+    Signature,
+    accept,
+    from_json,
+    from_other_tool,
+    merge,
+    sign,
+    to_json,
+    waive_text,
+)
 from blockota.errors import ProposalError
 from tests.conftest import Cast
 from tests.support.samples import SAFE, proposal_with
@@ -104,37 +116,114 @@ def test_a_relabelled_signature_is_refused(other: Proposal, cast: Cast, owners: 
         accepted(by(cast.owner_a), relabelled, owners=owners)
 
 
-@pytest.mark.parametrize("v", [0, 1, 26, 29, 31, 37, 38, 255])
-def test_other_kinds_of_signature_are_refused(v: int, cast: Cast, owners: list[str]) -> None:
-    """Contract, approved-hash and eth_sign signatures (other values of v) are refused."""
+@pytest.mark.parametrize(
+    ("v", "why"), [(0, "a contract's"), (1, "recorded on the chain")] + [(v, f"v is {v}") for v in (26, 29, 37, 255)]
+)
+def test_other_kinds_of_signature_are_refused(v: int, why: str, cast: Cast, owners: list[str]) -> None:
+    """Contract signatures, approved hashes and unknown values of v are refused, and not called forged."""
     signature = by(cast.owner_b).signature
     changed = replace(by(cast.owner_b), signature=signature[:64] + bytes((v,)))
-    with pytest.raises(ProposalError, match="is forged"):
+    with pytest.raises(ProposalError, match=f"cannot be used: .*{why}.*; only signatures by a key count"):
         accepted(by(cast.owner_a), changed, owners=owners)
 
 
-@pytest.mark.parametrize("raw", [b"", bytes(64), bytes(65), b"\xff" * 65, bytes(66), bytes(1000)])
+def test_the_text_message_is_eth_account_s() -> None:
+    """The second message equals the EIP-712 message that eth-account encodes from readable fields."""
+    fields = {
+        "safeTxHash": PROPOSAL.safe_tx_hash,
+        "reason": PROPOSAL.reason,
+        "proposer": PROPOSAL.proposer,
+        "expiresAt": PROPOSAL.expires,
+        "fileDigest": bytes.fromhex(PROPOSAL.digest),
+    }
+    kinds = ("bytes32", "string", "string", "uint256", "bytes32")
+    types = {"ProposalText": [{"name": name, "type": kind} for name, kind in zip(fields, kinds, strict=True)]}
+    domain = {"name": "BlockOTA proposal", "chainId": PROPOSAL.chain_id, "verifyingContract": PROPOSAL.safe}
+    assert PROPOSAL.text_signable == encode_typed_data(domain, types, fields)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"reason": "other"}, {"proposer": "Eve"}, {"expires": PROPOSAL.expires + 1}, {"created": PROPOSAL.created + 1}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_changed_text_is_refused(changes: dict[str, Any], cast: Cast, owners: list[str]) -> None:
+    """A signature does not fit a file with another text, although the Safe's transaction and its hash are the same."""
+    changed = replace(PROPOSAL, **changes)
+    assert changed.safe_tx_hash == PROPOSAL.safe_tx_hash
+    moved = [replace(by(owner), proposal=changed.digest) for owner in (cast.owner_a, cast.owner_b)]
+    for signatures in (moved, waive_text(moved)):
+        with pytest.raises(ProposalError, match="does not cover this text"):
+            accept(changed, signatures, owners=owners, threshold=2)
+
+
+def test_a_signature_without_the_text_counts_only_on_consent(cast: Cast, owners: list[str]) -> None:
+    """Without consent it is left out; if it is needed for the threshold, its signer is named."""
+    bare = replace(by(cast.owner_a), text_signature=b"")
+    with pytest.raises(ProposalError, match=f"are not signed by {bare.signer}: .* or accept that"):
+        accepted(bare, by(cast.owner_b), owners=owners)
+    with pytest.raises(ProposalError, match="too few signatures: 1 of 2"):
+        accepted(bare, owners=owners)
+    assert set(accepted(*waive_text([bare, by(cast.owner_b)]), owners=owners)) == set(owners[:2])
+    assert set(accepted(bare, by(cast.owner_b), by(cast.owner_c), owners=owners)) == set(owners[1:])
+
+
+def test_an_eth_sign_signature_is_checked_as_by_the_safe(cast: Cast, owners: list[str]) -> None:
+    """V of 31 and 32 means the hash as a personal message; the same v over the EIP-712 message is forged."""
+    hashed = encode_defunct(PROPOSAL.safe_tx_hash)
+    personal = raised(cast.owner_a.sign_message(hashed).signature)
+    good = replace(by(cast.owner_a), signature=personal)
+    assert good.is_eth_sign
+    assert accepted(good, owners=owners, threshold=1) == [good.signer]
+    assert Account.recover_message(hashed, signature=personal[:64] + bytes([personal[64] - 4])) == good.signer
+    with pytest.raises(ProposalError, match="is forged"):
+        accepted(replace(good, signature=raised(by(cast.owner_a).signature)), owners=owners, threshold=1)
+
+
+def raised(signature: bytes) -> bytes:
+    """Return a signature with the v by which a Safe knows personal messages."""
+    return bytes(signature[:64]) + bytes([signature[64] + 4])
+
+
+def test_signatures_of_other_tools_are_read_as_hexadecimal(cast: Cast) -> None:
+    """Several may follow each other, with or without 0x; the signers are recovered, and the text is not signed."""
+    bare = [replace(by(owner), text_signature=b"") for owner in (cast.owner_a, cast.owner_b)]
+    read = functools.partial(from_other_tool, proposal=PROPOSAL)
+    assert read(f"0x{bare[0].signature.hex()}{bare[1].signature.hex()}\n".encode()) == bare
+    assert read(f"{bare[0].signature.hex().upper()}\n0x{bare[1].signature.hex()}".encode()) == bare
+    for raw in (b"", b"0x", b"0x" + b"1" * 129, b"zz" * 65):
+        with pytest.raises(ProposalError, match="neither JSON nor signatures"):
+            read(raw)
+    with pytest.raises(ProposalError, match="a contract's"):
+        read(b"00" * 65)
+
+
+@pytest.mark.parametrize("raw", [b"", bytes(64), bytes(64) + b"\x1b", b"\xff" * 64 + b"\x20", bytes(66), bytes(1000)])
 def test_bytes_that_are_not_a_signature_are_refused(raw: bytes, cast: Cast, owners: list[str]) -> None:
-    """A wrong length and points off the curve are refused."""
+    """A wrong length and points off the curve are refused, in each of the two signatures."""
     with pytest.raises(ProposalError, match="is forged"):
         accepted(by(cast.owner_a), replace(by(cast.owner_b), signature=raw), owners=owners)
+    if raw:
+        with pytest.raises(ProposalError, match="does not cover this text"):
+            accepted(by(cast.owner_a), replace(by(cast.owner_b), text_signature=raw), owners=owners)
 
 
 @settings(deadline=None, max_examples=60)
-@given(bit=st.integers(0, 65 * 8 - 1))
-def test_every_flipped_bit_is_refused(cast: Cast, bit: int) -> None:
-    """A signature with a flipped bit is refused."""
+@given(bit=st.integers(0, 65 * 8 - 1), part=st.sampled_from(["signature", "text_signature"]))
+def test_every_flipped_bit_is_refused(cast: Cast, bit: int, part: str) -> None:
+    """A signature with a flipped bit is refused, also if the text need not be signed."""
     good = by(cast.owner_a)
-    changed = bytearray(good.signature)
+    changed = bytearray(getattr(good, part))
     changed[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(ProposalError, match="is forged"):
-        accepted(replace(good, signature=bytes(changed)), owners=[good.signer], threshold=1)
+    spoiled: dict[str, Any] = {part: bytes(changed)}
+    with pytest.raises(ProposalError, match=r"is forged|cannot be used|does not cover"):
+        accepted(*waive_text([replace(good, **spoiled)]), owners=[good.signer], threshold=1)
 
 
 def test_a_signature_file_is_read_back(cast: Cast) -> None:
     """Reading reverts writing."""
     signature = by(cast.owner_a)
-    both = [signature, by(cast.owner_b)]
+    both = [signature, replace(by(cast.owner_b), text_signature=b"")]
     assert from_json(to_json(both)) == both
 
 
@@ -142,16 +231,18 @@ def test_a_signature_file_is_read_back(cast: Cast) -> None:
     "changes",
     [
         {"format": "blockota-proposal-1"},
-        {"signatures": [{"signer": SAFE.lower(), "signature": "0x00"}]},
-        {"signatures": [{"signer": 5, "signature": "0x00"}]},
+        {"signatures": [{"signer": SAFE.lower(), "signature": "0x00", "textSignature": "0x00"}]},
+        {"signatures": [{"signer": 5, "signature": "0x00", "textSignature": "0x00"}]},
         {"signatures": [{"signer": SAFE, "signature": "00"}]},
         {"signatures": [{"signer": SAFE, "signature": "0xzz"}]},
-        {"signatures": [{"signer": SAFE, "signature": "0x00", "extra": 1}]},
+        {"signatures": [{"signer": SAFE, "signature": "0x00", "textSignature": None, "extra": 1}]},
         {"signatures": [{"signer": SAFE}]},
+        {"signatures": [{"signer": SAFE, "signature": "0x00"}]},
+        {"signatures": [{"signer": SAFE, "signature": "0x00", "textSignature": ""}]},
         {"signatures": []},
         {"signatures": {}},
         {"signatures": ["0x00"]},
-        {"signatures": [{"signer": SAFE, "signature": "0x00"}] * 257},
+        {"signatures": [{"signer": SAFE, "signature": "0x00", "textSignature": "0x00"}] * 257},
         {"signer": SAFE},
         {"safeTxHash": None},
     ],

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account.messages import encode_defunct
 
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import sign as sign_proposal
 from blockota.approval.signature import to_json
 from blockota.bindings.block_ota import pair_call, revoke_call
 from blockota.formats.abi import interface
+from blockota.keys import dev_account
 from blockota.model.release import Product, Region, Version
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
@@ -122,6 +124,42 @@ def test_every_field_that_is_changed_after_signing_undoes_the_signature(desk: Wo
     assert desk.contract.latest(PRODUCT) is None
     signatures = ("--signature", "ann.json", "--signature", "bob.json")
     ok(desk.run("proposal", "execute", "1.0.0.json", "--key", "dev:0", *signatures))
+
+
+def test_a_text_changed_after_signing_is_refused_although_its_digest_fits(desk: Workshop) -> None:
+    """Reason and expiry are changed and the signature files relabelled: no option executes this."""
+    ok(sign(desk, "1.0.0.json", "dev:2", "-o", "bob.json"))
+    path = changed("1.0.0.json", reason="second", expires=4_000_000_000)
+    relabelled = {"proposal": Proposal.from_json(path.read_bytes()).digest}
+    words: list[str] = []
+    for name in ("ann.json", "bob.json"):
+        Path(name).write_text(json.dumps(json.loads(Path(name).read_text()) | relabelled))
+        words += ["--signature", name]
+    for more in ([], ["--unsigned-text"]):
+        outcome = desk.run("proposal", "execute", str(path), "--key", "dev:0", *words, *more)
+        refused(outcome, REFUSED, "does not cover this text", "Ask who made the proposal")
+    status = ok(desk.run("proposal", "show", str(path), *words)).out
+    assert "NOT VALID: the signature of" in status
+
+
+def test_signatures_of_other_tools_need_consent(desk: Workshop) -> None:
+    """Signatures that do not cover the text are shown as such, and are executed only with --unsigned-text, flagged."""
+    proposal = Proposal.from_json(Path("1.0.0.json").read_bytes())
+    ann, bob = (dev_account(number).sign_message(encode_defunct(proposal.safe_tx_hash)) for number in (1, 2))
+    joined = "".join(f"{one.r:064x}{one.s:064x}{one.v + 4:02x}" for one in (ann, bob))
+    Path("safe.hex").write_text(f"0x{joined}\n")
+    words = ("--signature", "safe.hex")
+    shown = ok(desk.run("proposal", "show", "1.0.0.json", *words)).out
+    assert shown.count("valid, an owner's, by eth_sign; the TEXT IS NOT SIGNED, it is of another tool") == 2
+    assert "it has 0 of 2 signatures" in ok(desk.run("proposal", "simulate", "1.0.0.json", *words)).out
+    execute = ("proposal", "execute", "1.0.0.json", "--key", "dev:0", *words)
+    refused(desk.run(*execute), REFUSED, "reason, proposer and expiry are not signed by", "--unsigned-text")
+    assert (
+        "with 2 of 2 signatures" in ok(desk.run("proposal", "simulate", *execute[2:3], *words, "--unsigned-text")).out
+    )
+    done = ok(desk.run(*execute, "--unsigned-text"))
+    assert done.err.count("RED FLAG text") == 2
+    assert desk.contract.latest(PRODUCT)
 
 
 def test_texts_cannot_move_the_cursor_or_turn_around(desk: Workshop) -> None:
