@@ -110,7 +110,16 @@ def chip(product_id: int = 0x410) -> Chip:
 @contextmanager
 def blue_pill(*script: Step, silent_at_end: bool = False) -> Iterator[Bootloader]:
     """A client that is connected to an STM32F103 with 64 KiB of flash."""
-    with board(SYNC, GET, *script, silent_at_end=silent_at_end) as bootloader:
+    with board_with(0x410, 64, GET, *script, silent_at_end=silent_at_end) as bootloader:
+        yield bootloader
+
+
+@contextmanager
+def board_with(
+    product_id: int, kib: int, *script: Step, last_answer_after: float = 0, silent_at_end: bool = False
+) -> Iterator[Bootloader]:
+    """A client that is connected to a chip with this much flash; the script begins with Get."""
+    with board(SYNC, *script, last_answer_after=last_answer_after, silent_at_end=silent_at_end) as bootloader:
         bootloader.connect()
-        bootloader.target(chip(), flash_size=64 * KIB)
+        bootloader.target(chip(product_id), flash_size=kib * KIB)
         yield bootloader

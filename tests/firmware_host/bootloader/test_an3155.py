@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,46 +77,27 @@ def test_an_extended_erase_frame_can_be_taken_apart_again(pages: list[int]) -> N
     assert an3155.checksum(frame) == 0
 
 
-@pytest.mark.parametrize("length", [-1, 0, 257])
-def test_reads_longer_than_a_block_are_refused(length: int) -> None:
-    """A read of no bytes, or of more than 256, has no frame."""
-    with pytest.raises(RefusedError, match="reads 1 to 256 bytes"):
-        an3155.read_memory(ADDRESS, length)
+UNSENDABLE: list[tuple[Callable[[Any], Exchange], object, str]] = [
+    *((lambda length: an3155.read_memory(ADDRESS, length), length, "reads 1 to 256 bytes") for length in (-1, 0, 257)),
+    *(
+        (lambda length: an3155.write_memory(ADDRESS, bytes(length)), length, "a multiple of 4")
+        for length in (0, 1, 2, 3, 5, 254, 257, 260)
+    ),
+    *((an3155.erase, pages, "AN3155") for pages in ([], [0] * 256, [256], [-1])),
+    # Counts from 0xFFF0 on are reserved for special erases.
+    *((an3155.extended_erase, pages, "AN3155") for pages in ([], [0] * 0xFFF1, [0x1_0000])),
+    *((an3155.write_protect, sectors, "AN3155") for sectors in ([], [0] * 257, [256])),
+    *((an3155.go, address, "in 4 bytes") for address in (-1, 0x1_0000_0000)),
+]
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 254, 257, 260])
-def test_writes_that_are_no_multiple_of_four_are_refused(length: int) -> None:
-    """A write of no bytes, of more than 256, or of a number not divisible by four, has no frame."""
-    with pytest.raises(RefusedError, match="a multiple of 4"):
-        an3155.write_memory(ADDRESS, bytes(length))
-
-
-@pytest.mark.parametrize("pages", [[], [0] * 256, [256], [-1]])
-def test_page_lists_that_a_byte_cannot_count_are_refused(pages: list[int]) -> None:
-    """No page, more than 255 pages, or a page number above a byte, has no erase frame."""
-    with pytest.raises(RefusedError):
-        an3155.erase(pages)
-
-
-@pytest.mark.parametrize("pages", [[], [0] * 0xFFF1, [0x1_0000]])
-def test_page_lists_that_two_bytes_cannot_count_are_refused(pages: list[int]) -> None:
-    """The reserved counts from 0xFFF0 on can never be sent by a list of pages."""
-    with pytest.raises(RefusedError):
-        an3155.extended_erase(pages)
-
-
-@pytest.mark.parametrize("sectors", [[], [0] * 257, [256]])
-def test_sector_lists_that_a_byte_cannot_count_are_refused(sectors: list[int]) -> None:
-    """Empty lists, lists of more than 256 sectors and sector numbers above 255 are refused."""
-    with pytest.raises(RefusedError):
-        an3155.write_protect(sectors)
-
-
-@pytest.mark.parametrize("address", [-1, 0x1_0000_0000])
-def test_addresses_of_more_than_32_bits_are_refused(address: int) -> None:
-    """An address outside the chip's address space has no frame."""
-    with pytest.raises(RefusedError, match="in 4 bytes"):
-        an3155.go(address)
+@pytest.mark.parametrize(("command", "argument", "message"), UNSENDABLE, ids=range(len(UNSENDABLE)))
+def test_what_no_frame_can_express_is_refused(
+    command: Callable[[Any], Exchange], argument: object, message: str
+) -> None:
+    """Lengths, counts, numbers and addresses outside their fields have no frame."""
+    with pytest.raises(RefusedError, match=message):
+        command(argument)
 
 
 def test_capabilities_are_read_from_the_answer_to_get() -> None:

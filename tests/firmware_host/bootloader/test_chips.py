@@ -77,29 +77,18 @@ def test_a_second_bank_begins_with_small_sectors_again() -> None:
     assert (len(units), units[12].size, units[12].address) == (24, 16 * KIB, 0x0810_0000)
 
 
-def test_nothing_is_protected_by_set_bits() -> None:
-    """All write-protection bits are set in a chip from the factory."""
-    assert chip(BLUE_PILL).write_protected_units(option_bytes(0xFF, 0xFF, 0xFF, 0xFF), 64 * KIB) == ()
-
-
-def test_a_clear_bit_protects_four_pages() -> None:
-    """PM0075: on a medium-density chip each bit covers four pages of 1 KiB."""
-    protected = chip(BLUE_PILL).write_protected_units(option_bytes(0xFE, 0x7F, 0xFF, 0xFF), 64 * KIB)
-    assert protected == (0, 1, 2, 3, 60, 61, 62, 63)
-
-
-def test_the_last_bit_protects_all_the_rest_of_a_large_chip() -> None:
-    """PM0075: on a high-density chip bit 31 covers pages 62 to 255."""
-    protected = chip(0x414).write_protected_units(option_bytes(0xFF, 0xFF, 0xFF, 0x7F), 512 * KIB)
-    assert protected == tuple(range(62, 256))
-
-
-def test_an_option_byte_that_contradicts_its_complement_protects_nothing() -> None:
-    """The chip treats such a byte as 0xFF, as it does erased option bytes."""
-    assert chip(BLUE_PILL).write_protected_units(b"\xff" * 16, 64 * KIB) == ()
-    assert chip(BLUE_PILL).write_protected_units(bytes(16), 64 * KIB) == ()
-
-
-def test_protection_that_the_table_cannot_read_is_unknown() -> None:
-    """Unknown is not the same as unprotected."""
-    assert chip(0x413).write_protected_units(bytes(16), 1024 * KIB) is None
+@pytest.mark.parametrize(
+    ("product_id", "kib", "options", "protected"),
+    [
+        (BLUE_PILL, 64, option_bytes(0xFF, 0xFF, 0xFF, 0xFF), ()),
+        (BLUE_PILL, 64, option_bytes(0xFE, 0x7F, 0xFF, 0xFF), (0, 1, 2, 3, 60, 61, 62, 63)),
+        (0x414, 512, option_bytes(0xFF, 0xFF, 0xFF, 0x7F), tuple(range(62, 256))),
+        (BLUE_PILL, 64, b"\xff" * 16, ()),
+        (BLUE_PILL, 64, bytes(16), ()),
+        (0x413, 1024, bytes(16), None),
+    ],
+    ids=["factory", "four pages a bit", "last bit", "erased", "wrong complements", "unknown format"],
+)
+def test_write_protection_is_read(product_id: int, kib: int, options: bytes, protected: tuple[int, ...] | None) -> None:
+    """PM0075: a clear bit protects; bit 31 covers the rest; a byte unlike its complement counts as 0xFF."""
+    assert chip(product_id).write_protected_units(options, kib * KIB) == protected

@@ -28,6 +28,7 @@ from tests.firmware_host.scripted_board import (
     Step,
     blue_pill,
     board,
+    board_with,
     chip,
 )
 
@@ -153,30 +154,38 @@ def test_no_address_is_sent_before_the_chip_is_known() -> None:
 
 def test_an_unaligned_write_is_never_sent() -> None:
     """An STM32L4 programs eight bytes in one operation."""
-    with board() as bootloader:
-        bootloader.target(chip(0x435), flash_size=256 * KIB)
-        with pytest.raises(RefusedError, match="multiples of 8"):
-            bootloader.write(0x0800_0004, bytes(8))
+    with board_with(0x435, 256, GET) as bootloader, pytest.raises(RefusedError, match="multiples of 8"):
+        bootloader.write(0x0800_0004, bytes(8))
 
 
 def test_a_command_that_the_bootloader_lacks_is_never_sent() -> None:
     """Only commands in the answer to Get are used."""
-    with board(SYNC, ("00 ff", "79 03 10 00 02 11 79")) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(), flash_size=64 * KIB)
-        with pytest.raises(RefusedError, match=r"Go at 0x08000000 was not sent: this bootloader \(version 1.0\)"):
-            bootloader.go(0x0800_0000)
+    with (
+        board_with(0x410, 64, ("00 ff", "79 03 10 00 02 11 79")) as bootloader,
+        pytest.raises(RefusedError, match=r"Go at 0x08000000 was not sent: this bootloader \(version 1.0\)"),
+    ):
+        bootloader.go(0x0800_0000)
 
 
 # Refusals and silence
 
 
-def test_a_refusal_names_command_and_address() -> None:
-    """The error has both, and the reason."""
-    with (
-        blue_pill(WRITE, ("08 00 04 00 0c", NACK)) as bootloader,
-        pytest.raises(BoardProtocolError, match="refused Write Memory at 0x08000400: it answered NACK"),
-    ):
+@pytest.mark.parametrize(
+    ("script", "error", "message"),
+    [
+        ([("08 00 04 00 0c", NACK)], BoardProtocolError, "refused Write Memory at 0x08000400: it answered NACK"),
+        ([("08 00 04 00 0c", "e0 fe")], BoardProtocolError, r"neither ACK nor NACK: its answer was b'\\xe0\\xfe'"),
+        (
+            [PAGE_1, ("03 00 00 00 00 03", "")],
+            NoAnswerError,
+            r"fell silent in Write Memory at 0x08000400.*reset the board",
+        ),
+    ],
+    ids=["refusal", "other answer", "silence"],
+)
+def test_an_error_names_command_and_address(script: list[Step], error: type[Exception], message: str) -> None:
+    """A refusal, another answer (a wrong speed or a loose cable) and silence within a command are told apart."""
+    with blue_pill(WRITE, *script) as bootloader, pytest.raises(error, match=message):
         bootloader.write(0x0800_0400, bytes(4))
 
 
@@ -186,24 +195,6 @@ def test_a_second_refusal_does_not_disturb_the_next_command() -> None:
         with pytest.raises(BoardProtocolError, match="refused Read Memory"):
             bootloader.read(0x0800_0400, 4)
         assert bootloader.product_id() == 0x410
-
-
-def test_an_answer_that_is_neither_ack_nor_nack_is_named() -> None:
-    """The error quotes it; a wrong speed or a loose cable is a common reason."""
-    with (
-        blue_pill(READ, ("08 00 04 00 0c", "e0 fe")) as bootloader,
-        pytest.raises(BoardProtocolError, match=r"neither ACK nor NACK: its answer was b'\\xe0\\xfe'"),
-    ):
-        bootloader.read(0x0800_0400, 4)
-
-
-def test_silence_names_command_and_address() -> None:
-    """Silence within a command is another error than silence before the first answer."""
-    with (
-        blue_pill(WRITE, PAGE_1, silent_at_end=True) as bootloader,
-        pytest.raises(NoAnswerError, match=r"fell silent in Write Memory at 0x08000400.*reset the board"),
-    ):
-        bootloader.write(0x0800_0400, bytes(4))
 
 
 def test_nothing_is_sent_into_a_silence() -> None:
@@ -232,9 +223,7 @@ def test_pages_are_erased_by_the_command_in_the_answer_to_get() -> None:
 
 def test_pages_are_erased_by_the_extended_command_where_it_is_in_the_answer_to_get() -> None:
     """Command 0x44 has two bytes for each page number."""
-    with board(SYNC, GET_EXTENDED, EXTENDED_ERASE, ("00 01 00 00 01 00 00", ACK)) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(0x430), flash_size=1024 * KIB)
+    with board_with(0x430, 1024, GET_EXTENDED, EXTENDED_ERASE, ("00 01 00 00 01 00 00", ACK)) as bootloader:
         bootloader.erase_pages([0, 256])
 
 
@@ -242,9 +231,7 @@ def test_more_than_255_pages_take_two_commands() -> None:
     """N = 255 is the global erase, so 256 pages are erased by two commands, for 255 pages and 1 page."""
     first = bytes((254, *range(255)))
     frame = (first + bytes((reduce(xor, first),))).hex()
-    with board(SYNC, GET, ERASE, (frame, ACK), ERASE, ("00 ff ff", ACK)) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(0x414), flash_size=512 * KIB)
+    with board_with(0x414, 512, GET, ERASE, (frame, ACK), ERASE, ("00 ff ff", ACK)) as bootloader:
         bootloader.erase_pages(range(256))
 
 
@@ -259,9 +246,7 @@ def test_erasing_takes_as_long_as_the_data_sheet_allows() -> None:
     """The deadline grows with the number of pages: forty pages may take longer than an answer without work."""
     pages = bytes((39, *range(40)))
     frame = (pages + bytes((reduce(xor, pages),))).hex()
-    with board(SYNC, GET, ERASE, (frame, ACK), last_answer_after=1.2) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(), flash_size=64 * KIB)
+    with board_with(0x410, 64, GET, ERASE, (frame, ACK), last_answer_after=1.2) as bootloader:
         bootloader.erase_pages(range(40))
 
 
@@ -290,18 +275,14 @@ def test_everything_is_erased_by_the_command_in_the_answer_to_get() -> None:
     """0xFF and its complement, or 0xFFFF and its checksum for the extended command."""
     with blue_pill(ERASE, ("ff 00", ACK)) as bootloader:
         bootloader.erase_all()
-    with board(SYNC, GET_EXTENDED, EXTENDED_ERASE, ("ff ff 00", ACK)) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(0x431), flash_size=512 * KIB)
+    with board_with(0x431, 512, GET_EXTENDED, EXTENDED_ERASE, ("ff ff 00", ACK)) as bootloader:
         bootloader.erase_all()
 
 
 def test_a_bank_is_erased_where_there_are_two() -> None:
     """0xFFFE and 0xFFFD (AN3155 section 3.8); never sent to a chip with one bank."""
     banks = (EXTENDED_ERASE, ("ff fe 01", ACK), EXTENDED_ERASE, ("ff fd 02", ACK))
-    with board(SYNC, GET_EXTENDED, *banks) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(0x419), flash_size=2048 * KIB)
+    with board_with(0x419, 2048, GET_EXTENDED, *banks) as bootloader:
         bootloader.erase_bank(1)
         bootloader.erase_bank(2)
         with pytest.raises(RefusedError, match="no bank 3"):
@@ -313,11 +294,11 @@ def test_a_bank_is_erased_where_there_are_two() -> None:
 
 def test_a_chip_without_a_mass_erase_is_never_sent_one() -> None:
     """The STM32L0 erases pages only."""
-    with board(SYNC, GET_EXTENDED) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(0x417), flash_size=64 * KIB)
-        with pytest.raises(RefusedError, match="no erase of all at once"):
-            bootloader.erase_all()
+    with (
+        board_with(0x417, 64, GET_EXTENDED) as bootloader,
+        pytest.raises(RefusedError, match="no erase of all at once"),
+    ):
+        bootloader.erase_all()
 
 
 CHECKSUM_FRAMES: tuple[Step, ...] = (
@@ -334,9 +315,7 @@ GET_CHECKSUM: Step = ("00 ff", "79 0c 33 00 01 02 11 21 31 44 63 73 82 92 a1 79"
 )
 def test_a_checksum_is_read(answer: str, result: str) -> None:
     """Address, words, polynomial and initial value; then ACK, the CRC and its checksum (AN3155 section 3.13)."""
-    with board(SYNC, GET_CHECKSUM, *CHECKSUM_FRAMES, ("ff ff ff ff 00", f"{ACK} {answer}")) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(0x431), flash_size=512 * KIB)
+    with board_with(0x431, 512, GET_CHECKSUM, *CHECKSUM_FRAMES, ("ff ff ff ff 00", f"{ACK} {answer}")) as bootloader:
         try:
             assert f"{bootloader.checksum(0x0800_0400, 256):#x}" == result
         except BoardProtocolError as error:
@@ -346,11 +325,8 @@ def test_a_checksum_is_read(answer: str, result: str) -> None:
 @pytest.mark.parametrize(("address", "words"), [(0x0800_0001, 1), (0x0800_0000, 0), (0x0807_FFFC, 2), (0x2000_0000, 1)])
 def test_a_checksum_outside_the_flash_is_never_asked_for(address: int, words: int) -> None:
     """Only whole words within the flash."""
-    with board(SYNC, GET_CHECKSUM) as bootloader:
-        bootloader.connect()
-        bootloader.target(chip(0x431), flash_size=512 * KIB)
-        with pytest.raises(RefusedError):
-            bootloader.checksum(address, words)
+    with board_with(0x431, 512, GET_CHECKSUM) as bootloader, pytest.raises(RefusedError):
+        bootloader.checksum(address, words)
 
 
 def test_an_stm32f103_has_no_checksum_command() -> None:

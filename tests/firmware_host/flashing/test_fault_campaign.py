@@ -38,16 +38,6 @@ class Believing(ReadBack):
         yield sum(map(len, spans))
 
 
-def believing(ready: ClearedBoard) -> ClearedBoard:
-    """The flasher without a proof."""
-    return replace(ready, contents=Believing(ready.board.bootloader))
-
-
-def without_journal(ready: ClearedBoard) -> ClearedBoard:
-    """The flasher without a journal."""
-    return replace(ready, run=None)
-
-
 def test_the_closed_form_is_that_of_protocol_and_data_sheet() -> None:
     """The closed form equals a calculation by hand.
 
@@ -104,7 +94,8 @@ DEFECTIVE = [
 @pytest.mark.parametrize("case", DEFECTIVE, ids=["worn cell", "sticky page", "sticky page in the erase of all"])
 def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path: Path) -> None:
     """The campaign detects a flasher that reports success with wrong flash, and finds no error in ours."""
-    assert "success was reported, and the flash is not as it must be" in run(case, tmp_path, spoil=believing).wrong
+    faulty = run(case, tmp_path, spoil=lambda ready: replace(ready, contents=Believing(ready.board.bootloader)))
+    assert "success was reported, and the flash is not as it must be" in faulty.wrong
     assert not run(case, tmp_path).wrong
 
 
@@ -115,21 +106,10 @@ def test_a_worn_cell_beside_the_image_fails_the_proof_of_a_resumed_run_as_well(t
     assert not outcome.wrong
 
 
-def erasing_all(ready: ClearedBoard) -> ClearedBoard:
-    """A flasher that trusts the reported flash size."""
-    return replace(ready, board=replace(ready.board, may_erase_all=True))
-
-
-def recognising_nobody(ready: ClearedBoard) -> ClearedBoard:
-    """A flasher that does not check that the same board answers."""
-    ready.board.bootloader.mark = None
-    return ready
-
-
 def test_a_flasher_that_erases_what_the_chip_does_not_report_is_caught(tmp_path: Path) -> None:
     """The campaign checks the whole flash, beyond the reported size."""
     case = Case(LYING, Proof.NO_STUB, "flip_received", 1_000_000)
-    assert run(case, tmp_path, spoil=erasing_all).wrong
+    assert run(case, tmp_path, spoil=lambda ready: replace(ready, board=replace(ready.board, may_erase_all=True))).wrong
     assert not run(case, tmp_path).wrong
 
 
@@ -147,18 +127,23 @@ class Going(WirelessLink):
 
 def test_a_flasher_that_takes_another_board_for_the_first_is_caught(tmp_path: Path) -> None:
     """A board connected during the hashing is written by the faulty flasher, and not by ours."""
+
+    def without_mark(ready: ClearedBoard) -> ClearedBoard:
+        ready.board.bootloader.mark = None
+        return ready
+
     case = Case(ALL, Proof.STUB, "swap_after", 0)
     link = Going(SCENES[ALL].board(Faults()), Mishaps())
     assert attempt(link, case, folder=tmp_path, spoil=lambda ready: ready, resumes=False).name == "done"
     swapped = replace(case, number=link.last)
-    assert "the other board is changed" in run(swapped, tmp_path, spoil=recognising_nobody).wrong
+    assert "the other board is changed" in run(swapped, tmp_path, spoil=without_mark).wrong
     assert not run(swapped, tmp_path).wrong
 
 
 def test_a_flasher_that_loses_the_bytes_beside_the_image_is_caught(tmp_path: Path) -> None:
     """Without a journal the bytes beside the image are lost after an interrupted erase, which is detected."""
     case = Case(SOME, Proof.STUB, "power_cut_before_program", 600)
-    wrong = run(case, tmp_path, spoil=without_journal).wrong
+    wrong = run(case, tmp_path, spoil=lambda ready: replace(ready, run=None)).wrong
     assert any("nothing says how to complete it" in sentence for sentence in wrong)
     assert any("the flash is not as it must be" in sentence for sentence in wrong)
     assert not run(case, tmp_path).wrong
