@@ -87,7 +87,13 @@ class Follower:
         reorganised_from = self._detect_reorganisation(block)
         if reorganised_from is not None:
             self._drop(reorganised_from)
-        self._require_progress(block)
+        known = max(self._known, default=0)
+        if known > block.number:
+            raise ChainError(
+                "the node is behind",
+                why=f"block {known} was confirmed before, and {self._node.place} confirms only block {block.number}",
+                remedy="wait until it has caught up, or ask another node",
+            )
 
         if 0 not in self._known:  # a development chain that was started anew differs in this block at the latest
             self._known[0] = self._node.head(0)
@@ -146,15 +152,6 @@ class Follower:
     def _is_on_chain(self, number: int, block: BlockHead) -> bool:
         found = block if number == block.number else self._node.head(number)
         return found.hash == self._known[number].hash
-
-    def _require_progress(self, block: BlockHead) -> None:
-        newest = max(self._known, default=0)
-        if newest > block.number:
-            raise ChainError(
-                "the node is behind",
-                why=f"block {newest} was confirmed before, and {self._node.place} confirms only block {block.number}",
-                remedy="wait until it has caught up, or ask another node",
-            )
 
     def _drop(self, first: int) -> None:
         """Forget a block and all later ones, with their events."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, RefusedError, UsageError
@@ -91,7 +91,8 @@ class SentTransaction:
         entry = cls(attempts, fields["purpose"], fields["written"])
         places = {(one.chain_id, one.sender, one.nonce, one.to, one.data) for one in attempts}
         is_same = len(places) == 1 and entry.fields == fields and type(entry.written) is int
-        _require(is_same and isinstance(entry.purpose, str), "its fields do not agree with the signed bytes")
+        if not is_same or not isinstance(entry.purpose, str):
+            raise ValueError("its fields do not agree with the signed bytes")
         return entry
 
 
@@ -118,8 +119,16 @@ class Journal:
         Raises:
             RefusedError: a file cannot be read, so that it is unknown what was sent.
         """
-        paths = self._folder.glob("0x*-*.json") if self._folder else []
-        found = [self._read(path) for path in paths]
+        found = []
+        for path in self._folder.glob("0x*-*.json") if self._folder else []:
+            try:
+                found.append(self._read(path))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError, UsageError) as error:
+                raise RefusedError(
+                    f"{path} cannot be read, so it is unknown what was sent",
+                    why=str(error).rstrip("."),
+                    remedy="look up the account's newest transactions in a block explorer, then move the file away",
+                ) from error
         return sorted(found, key=lambda entry: (entry.sender, entry.newest.nonce))
 
     def find(self, transaction: str) -> SentTransaction:
@@ -148,7 +157,7 @@ class Journal:
             return
         data = (json.dumps(entry.fields, indent=2) + "\n").encode()
         try:
-            write_durable(self._path(entry), data, mode=_MODE)
+            write_durable(self._folder / _file_name(entry), data, mode=_MODE)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -160,7 +169,7 @@ class Journal:
         """
         if self._folder is None:
             return
-        path = self._path(entry)
+        path = self._folder / _file_name(entry)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -186,31 +195,21 @@ class Journal:
             lock = (self._folder / f"{sender.lower()}.lock").open("wb")
         except OSError as error:
             raise self._unwritable(error) from error
+        deadline = time.monotonic() + timeout
         with lock:
-            _take(lock, sender, timeout=timeout)
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise RefusedError(
+                            "another command is sending from the same account",
+                            why=f"it has not ended in {timeout:.0f} s, and {sender} sends one transaction at a time",
+                            remedy="wait until it ends, then run this one again",
+                        ) from None
+                time.sleep(_LOCK_POLL)
             yield
-
-    def _path(self, entry: SentTransaction) -> Path:
-        if self._folder is None:
-            raise AssertionError("a journal without a folder has no files")
-        return self._folder / f"{entry.sender.lower()}-{entry.newest.nonce}.json"
-
-    def _read(self, path: Path) -> SentTransaction:
-        try:
-            document = read_input(path, limit=_MAX_FILE_SIZE).decode()
-            check_depth(document)
-            entry = SentTransaction.from_fields(json.loads(document))
-            _require(
-                self._chain_id == entry.newest.chain_id and self._path(entry) == path,
-                "its name is that of another transaction",
-            )
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, UsageError) as error:
-            raise RefusedError(
-                f"{path} cannot be read, so it is unknown what was sent",
-                why=str(error).rstrip("."),
-                remedy="look up the account's newest transactions in a block explorer, then move the file away",
-            ) from error
-        return entry
 
     def _unwritable(self, error: OSError) -> RefusedError:
         return RefusedError(
@@ -219,24 +218,14 @@ class Journal:
             remedy="free some space or make the folder writable, and try again",
         )
 
+    def _read(self, path: Path) -> SentTransaction:
+        document = read_input(path, limit=_MAX_FILE_SIZE).decode()
+        check_depth(document)
+        entry = SentTransaction.from_fields(json.loads(document))
+        if self._chain_id != entry.newest.chain_id or path.name != _file_name(entry):
+            raise ValueError("its name is that of another transaction")
+        return entry
 
-def _require(condition: object, why: str) -> None:
-    if not condition:
-        raise ValueError(why)
 
-
-def _take(lock: BinaryIO, sender: str, *, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise RefusedError(
-                    "another command is sending from the same account",
-                    why=f"it has not ended in {timeout:.0f} s, and {sender} sends one transaction at a time",
-                    remedy="wait until it ends, then run this one again",
-                ) from None
-            time.sleep(_LOCK_POLL)
-        else:
-            return
+def _file_name(entry: SentTransaction) -> str:
+    return f"{entry.sender.lower()}-{entry.newest.nonce}.json"

@@ -68,7 +68,12 @@ class LocalChain:
             os.kill(pid, 0)
         except (OSError, ValueError, OverflowError):
             return None
-        return pid if pid > 0 and _is_anvil(pid) else None
+        # The number may be that of another program by now, or of a zombie; without /proc it is taken for anvil.
+        try:
+            is_anvil = b"anvil" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            is_anvil = not Path("/proc/self").exists()
+        return pid if pid > 0 and is_anvil else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -94,9 +99,16 @@ class LocalChain:
             ChainError: the port is in use, or anvil does not start.
         """
         if self.pid is None:
-            self._wait(lambda: not self._is_port_in_use(), _PORT_TIMEOUT, failed=self._port_in_use)
-            process = self._spawn()
-            self._wait(lambda: self._answers(process), _START_TIMEOUT, failed=self._not_started)
+            # (1) Another program on the port would answer in anvil's place.
+            if not _wait(lambda: not self._is_port_in_use(), timeout=_PORT_TIMEOUT):
+                raise ChainError(
+                    f"port {self.port} is in use",
+                    why="another program answers there",
+                    remedy="stop it, or choose another port",
+                    action=Action.CHOOSE_PORT,
+                )
+            # (2) The state is known to be good once anvil has started with it.
+            self._start_anvil()
             if self._state_file.exists():
                 shutil.copyfile(self._state_file, self.folder / "chain.previous.json")
         chain = Chain(self.url, chain_id=CHAIN_ID)
@@ -114,8 +126,8 @@ class LocalChain:
         if pid is None:
             return False
         os.kill(pid, signal.SIGTERM)
-        stuck = ChainError(f"anvil (process {pid}) does not stop", remedy=f"stop it with `kill -9 {pid}`")
-        self._wait(lambda: self.pid is None, _STOP_TIMEOUT, failed=lambda: stuck)
+        if not _wait(lambda: self.pid is None, timeout=_STOP_TIMEOUT):
+            raise ChainError(f"anvil (process {pid}) does not stop", remedy=f"stop it with `kill -9 {pid}`")
         self._pid_file.unlink(missing_ok=True)
         return True
 
@@ -127,7 +139,8 @@ class LocalChain:
     def _state_file(self) -> Path:
         return self.folder / "chain.json"
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _start_anvil(self) -> None:
+        """Start anvil, and wait until it answers."""
         command = [str(find_anvil()), "--port", str(self.port), "--chain-id", str(CHAIN_ID)]
         command += ["--prune-history", str(_PRUNE_HISTORY)]
         command += ["--state", str(self._state_file), "--state-interval", str(_STATE_INTERVAL)]
@@ -141,46 +154,40 @@ class LocalChain:
             (self.folder / "anvil.port").write_text(str(self.port))
         except OSError as error:
             raise UsageError(f"{self.folder} cannot be used", why=str(error), remedy="choose another folder") from error
-        return process
 
-    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
-        if process.poll() is not None:
-            raise self._not_started()
+        has_decided = _wait(lambda: process.poll() is not None or self._answers(), timeout=_START_TIMEOUT)
+        if has_decided and process.poll() is None:
+            return
+        lines = self.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
+        reason = next((line for line in lines if "rror" in line), lines[-1])
+        backup = self.folder / "chain.previous.json"
+        repair = f"replace it with {backup}" if backup.exists() else f"remove {self._state_file} to start again"
+        raise ChainError(
+            "anvil did not start",
+            why=reason.strip().rstrip("."),
+            remedy=f"see {self.log}; if the state file is damaged, {repair}",
+        )
+
+    def _answers(self) -> bool:
         try:
             Chain(self.url, chain_id=CHAIN_ID)
         except ChainError:
             return False
         return True
 
-    def _wait(self, done: Callable[[], bool], limit: float, *, failed: Callable[[], Exception]) -> None:
-        deadline = time.monotonic() + limit
-        while not done():
-            if time.monotonic() > deadline:
-                raise failed()
-            time.sleep(_POLL)
-
-    def _not_started(self) -> ChainError:
-        lines = self.log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-        reason = next((line for line in lines if "rror" in line), lines[-1])
-        backup = self.folder / "chain.previous.json"
-        repair = f"replace it with {backup}" if backup.exists() else f"remove {self._state_file} to start again"
-        return ChainError(
-            "anvil did not start",
-            why=reason.strip().rstrip("."),
-            remedy=f"see {self.log}; if the state file is damaged, {repair}",
-        )
-
-    def _port_in_use(self) -> ChainError:
-        return ChainError(
-            f"port {self.port} is in use",
-            why="another program answers there",
-            remedy="stop it, or choose another port",
-            action=Action.CHOOSE_PORT,
-        )
-
     def _is_port_in_use(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def _wait(done: Callable[[], bool], *, timeout: float) -> bool:
+    """Wait for a condition. Returns False if it is not met in time."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True
 
 
 def find_anvil() -> Path:
@@ -213,12 +220,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _is_anvil(pid: int) -> bool:
-    """Whether a process is anvil, not another one with a reused number, nor a zombie; without /proc it is assumed."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return not Path("/proc/self").exists()
-    return b"anvil" in command

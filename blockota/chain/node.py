@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from statistics import median_low
 from typing import Any
 
@@ -76,14 +77,6 @@ class Receipt:
     contract: str | None
     logs: tuple[Log, ...]
     succeeded: bool = True
-
-
-@dataclass(frozen=True)
-class MinedTransaction:
-    """The place of a transaction: its hash, and the number of its block."""
-
-    hash: bytes
-    block_number: int
 
 
 class Node:
@@ -291,17 +284,18 @@ class Node:
                 succeeded=bool(quantity(answer["status"])),
             )
 
-    def find_transaction(self, sender: str, nonce: int) -> MinedTransaction | None:
+    def find_transaction(self, sender: str, nonce: int) -> tuple[bytes, int] | None:
         """Find the transaction of an account that has a nonce, in the blocks.
 
         Returns:
-            None if no block has it yet, or if the node does not keep the state of the blocks where it must be.
+            The transaction's hash and the number of its block; None if no block has it yet, or if the node does not
+            keep the state of the blocks where it must be.
         """
         with self._translated():
             try:
                 number = self._block_with_nonce(sender, nonce)
             except RpcError as error:
-                if error.status != 200:  # noqa: PLR2004 - HTTP's OK
+                if error.status != HTTPStatus.OK:
                     raise
                 return None  # a node that prunes its state answers with an error of JSON-RPC's own form
             block = self._block(number, with_transactions=True) if number else {"transactions": []}
@@ -311,7 +305,7 @@ class Node:
                     quantity(transaction["nonce"]),
                 )
                 if number and found == (sender, nonce):
-                    return MinedTransaction(data(transaction["hash"], size=_HASH_SIZE), number)
+                    return data(transaction["hash"], size=_HASH_SIZE), number
         return None
 
     def _usual_gas_price(self) -> int:
@@ -355,26 +349,23 @@ class Node:
         try:
             yield
         except RpcError as error:
-            raise self._refusal(error) from error
+            if error.is_temporary:
+                raise ChainError(
+                    f"the node at {self.place} cannot answer now",
+                    why=f"{error.message.rstrip('.')}, also after {sum(PAUSES):.0f} s",
+                    remedy="wait and try again, or ask another node",
+                ) from error
+            if error.status != HTTPStatus.OK:
+                raise self._endpoint.unreachable(error.message) from error
+            if error.data or "revert" in error.message:
+                raise RevertedError(error.data, error.message) from error
+            raise ChainError(
+                f"the node at {self.place} refused",
+                why=error.message.rstrip("."),
+                remedy="correct the network's url in blockota.toml, or ask the node's operator",
+            ) from error
         except (ValueError, TypeError, LookupError) as error:
             raise self._endpoint.unreadable(error) from error
-
-    def _refusal(self, error: RpcError) -> Exception:
-        if error.is_temporary:
-            return ChainError(
-                f"the node at {self.place} cannot answer now",
-                why=f"{error.message.rstrip('.')}, also after {sum(PAUSES):.0f} s",
-                remedy="wait and try again, or ask another node",
-            )
-        if error.status != 200:  # noqa: PLR2004 - HTTP's OK
-            return self._endpoint.unreachable(error.message)
-        if error.data or "revert" in error.message:
-            return RevertedError(error.data, error.message)
-        return ChainError(
-            f"the node at {self.place} refused",
-            why=error.message.rstrip("."),
-            remedy="correct the network's url in blockota.toml, or ask the node's operator",
-        )
 
 
 def _tag(block: int | None) -> str:

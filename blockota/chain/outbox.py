@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -45,28 +45,9 @@ class TransactionState(Enum):
     UNKNOWN = "its nonce is used, the node does not say by what"
 
 
-class _Step(Enum):
-    """What `Chain` does with a transaction that it waits for."""
-
-    SETTLE = "settle"
-    WAIT = "wait"
-    SUBMIT_AGAIN = "submit again"
-
-
-_STEPS = {
-    TransactionState.CONFIRMED: _Step.SETTLE,
-    TransactionState.REVERTED: _Step.SETTLE,
-    TransactionState.REPLACED: _Step.SETTLE,
-    TransactionState.CONFIRMING: _Step.WAIT,
-    TransactionState.WAITING: _Step.WAIT,
-    TransactionState.UNDERPAID: _Step.WAIT,
-    TransactionState.BEHIND: _Step.WAIT,
-    TransactionState.OVERTAKEN: _Step.WAIT,
-    TransactionState.UNKNOWN: _Step.WAIT,
-    TransactionState.LOST: _Step.SUBMIT_AGAIN,
-}
-"""The step that each state asks for. A reorganisation can lead from any state to any other, but not out of a settled
-one: its confirmations lie above it."""
+_SETTLED = {TransactionState.CONFIRMED, TransactionState.REVERTED, TransactionState.REPLACED}
+"""The final states. A reorganisation can lead from any other state to any other, but not out of these: the
+confirmations lie above."""
 _ADVICE = {
     TransactionState.UNDERPAID: ("offer more for the same transaction, under a higher max_fee_gwei", Action.RAISE_FEE),
     TransactionState.WAITING: ("continue with it, or offer more for the same transaction", Action.RAISE_FEE),
@@ -97,7 +78,7 @@ class Situation:
     @property
     def is_settled(self) -> bool:
         """Whether nothing can change any more."""
-        return _STEPS[self.state] is _Step.SETTLE
+        return self.state in _SETTLED
 
     @property
     def progress(self) -> object:
@@ -171,7 +152,8 @@ class Chain(Node):
                 self._require_all_settled(account.address)
                 return self._finish(self._sign(account, data, to=to), is_new=True)
             if self.locate(entry).state is TransactionState.UNDERPAID:
-                entry = self._raise_if_allowed(entry, account)
+                with suppress(RefusedError):  # the limit allows no higher offer, but fees may fall
+                    entry = self._raise(entry, account)
             return self._finish(entry)
 
     def is_sending(self, sender: str, data: bytes, *, to: str | None) -> bool:
@@ -275,11 +257,12 @@ class Chain(Node):
         if mined is None:
             unknown = f"its nonce {nonce} is used, and the node does not say yet by which transaction"
             return Situation(TransactionState.UNKNOWN, unknown, head)
-        if mined.hash in {attempt.hash for attempt in entry.attempts}:
-            lagging = f"it is in block {mined.block_number}, and the node does not have its receipt yet"
+        found, number = mined
+        if found in {attempt.hash for attempt in entry.attempts}:
+            lagging = f"it is in block {number}, and the node does not have its receipt yet"
             return Situation(TransactionState.UNKNOWN, lagging, head)
-        other = f"another transaction, 0x{mined.hash.hex()} in block {mined.block_number}, has its nonce {nonce}"
-        if head - mined.block_number >= self._sending.confirmations:
+        other = f"another transaction, 0x{found.hex()} in block {number}, has its nonce {nonce}"
+        if head - number >= self._sending.confirmations:
             return Situation(TransactionState.REPLACED, other, head)
         return Situation(TransactionState.OVERTAKEN, f"{other}, and is not confirmed yet", head)
 
@@ -305,23 +288,20 @@ class Chain(Node):
     def _sign(self, account: BaseAccount, data: bytes, *, to: str | None) -> SentTransaction:
         """Make, sign and record a transaction; it is not submitted yet."""
         fees = self.market().offer(self._sending.max_fee)
-        nonce = self._next_nonce(account.address)
-        gas = int(self.estimate(account.address, data, to=to, fees=fees) * _GAS_MARGIN)
+        sender = account.address
+        mined, nonce = self.count(sender), self.count(sender, with_pending=True)
+        if self._journal.is_kept and nonce > mined:
+            raise RefusedError(
+                "the account has a pending transaction that the journal does not know, so nothing was sent",
+                why=f"the node has {nonce - mined} of {sender} that no block has",
+                remedy="wait until a block has it, see whether it did what you want, then run the command again",
+            )
+        gas = int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN)
         check_cost(gas, fees, most=self._sending.max_cost)
         wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
         entry = SentTransaction((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
         self._journal.write(entry)
         return entry
-
-    def _next_nonce(self, sender: str) -> int:
-        mined, known = self.count(sender), self.count(sender, with_pending=True)
-        if self._journal.is_kept and known > mined:
-            raise RefusedError(
-                "the account has a pending transaction that the journal does not know, so nothing was sent",
-                why=f"the node has {known - mined} of {sender} that no block has",
-                remedy="wait until a block has it, see whether it did what you want, then run the command again",
-            )
-        return known
 
     def _submit(self, signed: SignedTransaction) -> str:
         """Submit to the node. Returns why it was rejected; empty if accepted or if the answer was lost."""
@@ -330,12 +310,6 @@ class Chain(Node):
             return "" if rejection and self.knows(signed.hash) else rejection
         except ChainError:
             return ""
-
-    def _raise_if_allowed(self, entry: SentTransaction, account: BaseAccount) -> SentTransaction:
-        try:
-            return self._raise(entry, account)
-        except RefusedError:  # the limit allows no more, but fees may fall
-            return entry
 
     def _raise(self, entry: SentTransaction, account: BaseAccount) -> SentTransaction:
         """Sign the same transaction with the same nonce and a higher offer: a block takes at most one of them."""
@@ -380,7 +354,7 @@ class Chain(Node):
     def _advance(self, entry: SentTransaction) -> Situation:
         """Locate a transaction, and submit it again if the node lost it."""
         now = self.locate(entry)
-        if _STEPS[now.state] is _Step.SUBMIT_AGAIN and (rejection := self._submit(entry.newest)):
+        if now.state is TransactionState.LOST and (rejection := self._submit(entry.newest)):
             raise ChainError(f"the node at {self.place} rejected the transaction when it was repeated", why=rejection)
         return now
 

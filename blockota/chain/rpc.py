@@ -6,6 +6,7 @@ import takes longer than most commands.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -96,8 +97,7 @@ class RpcEndpoint:
         if not url.startswith(("http://", "https://")):
             # The value is not shown: it may be an address with a mistyped scheme, and its rest a secret.
             raise UsageError("the node's address is not valid", why="it must begin with http:// or https://")
-        self._url = url
-        self._private = PrivateUrl(url)
+        self._url, self._private = url, PrivateUrl(url)
         self.place = self._private.place
         self._takes_batches = True
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
@@ -288,26 +288,18 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
     if not isinstance(detail, dict):
         raise RpcError(None, private.hide_in(str(detail)))
     code, message = detail.get("code"), str(detail.get("message") or "the node gives no reason")
-    data_of_revert = _revert_data(detail.get("data"))
-    raise RpcError(code if isinstance(code, int) else None, private.hide_in(message), data=data_of_revert)
+
+    # Revert data are hexadecimal text (geth, anvil), such text behind a word (OpenEthereum), or in an object (ganache).
+    found, revert_data = detail.get("data"), b""
+    if isinstance(found, dict):
+        found = found.get("result") or found.get("data")
+    if isinstance(found, str):
+        with contextlib.suppress(ValueError):
+            revert_data = data(found.removeprefix("Reverted "))
+    raise RpcError(code if isinstance(code, int) else None, private.hide_in(message), data=revert_data)
 
 
 def _shown(value: Any) -> str:
     """A value for an error. It is never cut: of a secret in it, a part would remain that cannot be recognised."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"an answer of {len(text)} characters"
-
-
-def _revert_data(value: Any) -> bytes:
-    """The revert data of an error, empty if it has none.
-
-    It is hexadecimal text (geth, anvil), such text behind a word (OpenEthereum), or in an object (ganache).
-    """
-    if isinstance(value, dict):
-        value = value.get("result") or value.get("data")
-    if not isinstance(value, str):
-        return b""
-    try:
-        return data(value.removeprefix("Reverted "))
-    except ValueError:
-        return b""

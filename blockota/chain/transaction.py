@@ -205,8 +205,20 @@ class SignedTransaction:
             ValueError: the bytes are not a signed transaction of one of the two kinds that we send.
         """
         if raw[:1] == bytes([_EIP1559]):
-            return cls._typed(raw, _fields(raw[1:], count=_EIP1559_FIELDS))
-        return cls._legacy(raw, _fields(raw, count=_LEGACY_FIELDS))
+            fields = _fields(raw[1:], count=_EIP1559_FIELDS)
+            if fields[8] != [] or number(fields[9]) > 1:
+                raise ValueError("it has an access list, or its signature is not valid")
+            fees, gas = Fees(limit=number(fields[3]), tip=number(fields[2])), number(fields[4])
+            to, data = _target(fields[5], value=fields[6]), _data(fields[7])
+            return cls(raw, number(fields[0]), number(fields[1]), gas=gas, fees=fees, to=to, data=data)
+
+        fields = _fields(raw, count=_LEGACY_FIELDS)
+        chain_id = (number(fields[6]) - _EIP155) // 2
+        if chain_id < 1:
+            raise ValueError("it was not signed for one chain (EIP-155)")
+        fees, gas = Fees(number(fields[1]), None), number(fields[2])
+        to, data = _target(fields[3], value=fields[4]), _data(fields[5])
+        return cls(raw, chain_id, number(fields[0]), gas=gas, fees=fees, to=to, data=data)
 
     @property
     def hash(self) -> bytes:
@@ -259,23 +271,6 @@ class SignedTransaction:
             why=f"what {account.address} signed has another content or another signer",
             remedy="check the wallet or plugin that has the key",
         )
-
-    @classmethod
-    def _typed(cls, raw: bytes, fields: list[Item]) -> SignedTransaction:
-        if fields[8] != [] or number(fields[9]) > 1:
-            raise ValueError("it has an access list, or its signature is not valid")
-        fees = Fees(limit=number(fields[3]), tip=number(fields[2]))
-        to, data = _target(fields[5], value=fields[6]), _data(fields[7])
-        return cls(raw, number(fields[0]), number(fields[1]), gas=number(fields[4]), fees=fees, to=to, data=data)
-
-    @classmethod
-    def _legacy(cls, raw: bytes, fields: list[Item]) -> SignedTransaction:
-        chain_id = (number(fields[6]) - _EIP155) // 2
-        if chain_id < 1:
-            raise ValueError("it was not signed for one chain (EIP-155)")
-        fees, gas = Fees(number(fields[1]), None), number(fields[2])
-        to, data = _target(fields[3], value=fields[4]), _data(fields[5])
-        return cls(raw, chain_id, number(fields[0]), gas=gas, fees=fees, to=to, data=data)
 
 
 def gwei(amount: int) -> str:
