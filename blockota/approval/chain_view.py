@@ -50,12 +50,9 @@ class SafeState:
         Raises:
             KeyError, TypeError, ValueError: a field is missing or has a wrong value; `strict_json.fault` describes it.
         """
-        owners = fields["owners"]
-        if not isinstance(owners, list):
-            raise TypeError(f"owners is {owners!r:.40}, which is not a list of addresses")
         return cls(
             address=address(fields, "address"),
-            owners=tuple(address({"owner": owner}, "owner") for owner in owners),
+            owners=tuple(address({"owner": owner}, "owner") for owner in _list(fields, "owners")),
             threshold=integer(fields, "threshold"),
             nonce=integer(fields, "nonce"),
         )
@@ -134,30 +131,27 @@ class ChainView:
         """
         fields = load(raw, form=FORMAT, remedy="export the view again", action=Action.EXPORT_VIEW)
         try:
-            view = _read_view(fields)
+            block, contracts = mapping(fields, "block"), mapping(fields, "contracts")
+            has_replication = contracts["FirmwareReplication"] is not None
+            view = cls(
+                chain_id=integer(fields, "chainId"),
+                block_number=integer(block, "number"),
+                block_hash=digest(block, "hash"),
+                block_time=integer(block, "time"),
+                contract=address(contracts, "BlockOTA"),
+                replication=address(contracts, "FirmwareReplication") if has_replication else None,
+                safe=SafeState.from_fields(mapping(fields, "safe")),
+                products=tuple(map(Product.from_fields, _unique(fields, "products", key="product"))),
+                newest=tuple(map(Release.from_fields, _unique(fields, "newest", key="product"))),
+                agreements=tuple(map(Agreement.from_fields, _unique(fields, "agreements", key="number"))),
+                shallow=tuple(integer({"shallow": number}, "shallow") for number in _list(fields, "shallow")),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ProposalError("the file is not a chain view", why=fault(error)) from error
         # The readers ignore fields that they do not know; writing the view again shows whether there are any.
         if load(view.to_json(), form=FORMAT) != fields:
             raise ProposalError("the file is not a chain view", why="it has fields that do not belong there")
         return view
-
-
-def _read_view(fields: Mapping[str, Any]) -> ChainView:
-    block, contracts = mapping(fields, "block"), mapping(fields, "contracts")
-    return ChainView(
-        chain_id=integer(fields, "chainId"),
-        block_number=integer(block, "number"),
-        block_hash=digest(block, "hash"),
-        block_time=integer(block, "time"),
-        contract=address(contracts, "BlockOTA"),
-        replication=None if contracts["FirmwareReplication"] is None else address(contracts, "FirmwareReplication"),
-        safe=SafeState.from_fields(mapping(fields, "safe")),
-        products=tuple(map(Product.from_fields, _unique(fields, "products", key="product"))),
-        newest=tuple(map(Release.from_fields, _unique(fields, "newest", key="product"))),
-        agreements=tuple(map(Agreement.from_fields, _unique(fields, "agreements", key="number"))),
-        shallow=tuple(integer({"shallow": number}, "shallow") for number in _list(fields, "shallow")),
-    )
 
 
 def _list(fields: Mapping[str, Any], name: str) -> list[Any]:

@@ -136,7 +136,7 @@ class Proposal(SafeTransaction):
                 to=address(fields, "to"),
                 value=decimal(fields, "value"),
                 data=hexadecimal(fields, "data"),
-                operation=_operation(fields),
+                operation=integer(fields, "operation"),
                 safe_tx_gas=decimal(fields, "safeTxGas"),
                 base_gas=decimal(fields, "baseGas"),
                 gas_price=decimal(fields, "gasPrice"),
@@ -149,6 +149,9 @@ class Proposal(SafeTransaction):
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ProposalError("the file is not a proposal", why=fault(error)) from error
+        if proposal.operation not in (CALL, DELEGATECALL):
+            why = f"its field operation is {proposal.operation}, which is neither 0 (call) nor 1 (delegatecall)"
+            raise ProposalError("the file is not a proposal", why=why)
         # Writing the proposal again decodes the calldata, and shows unknown fields and second spellings of values.
         if load(proposal.to_json(), form=_FORMAT) != fields:
             raise ProposalError(
@@ -167,13 +170,6 @@ class Proposal(SafeTransaction):
         if now >= self.expires:
             why = f"it was valid until {show_time(self.expires)}"
             raise ProposalError("the proposal has expired", why=why, remedy="make a new one")
-
-
-def _operation(fields: dict[str, Any]) -> int:
-    value = integer(fields, "operation")
-    if value not in (CALL, DELEGATECALL):
-        raise ValueError(f"operation is {value}, which is neither 0 (call) nor 1 (delegatecall)")
-    return value
 
 
 def _token(fields: dict[str, Any], name: str) -> str:

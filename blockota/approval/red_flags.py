@@ -1,41 +1,10 @@
-"""Red flags: what should make an owner hesitate before signing. Pure.
-
-Each flag has a word that the owner must type to sign in spite of it. The words, in the order of the checks:
-
-==============  =====================================================================================
-delegatecall    the transaction runs foreign code as the Safe itself
-value           it sends ether
-refund          it sets gas limits or a refund
-selector        the call cannot be decoded
-target          it calls an address that is not the vendor's contract for this call
-expired         the proposal has expired
-far             it expires more than `FAR_EXPIRY` from now
-old             the chain view is older than `OLD_VIEW`
-clock           the local clock is more than `SLOW_CLOCK` behind the chain
-unconfigured    only the chain view names the contract, the signer's settings do not
-stranger        the signer is not an owner of the Safe
-nonce           the nonce is not the Safe's next
-unpaired        a release is for a product without a pairing
-postponed       a release becomes active more than `FAR_POSTPONED` after the block
-lower           a release is not newer than the newest one of its product
-grown           an image is more than `MUCH_LARGER` times as large as the newest one
-ownership       the contract would get another owner, or none
-floor           the floor would leave nothing to install
-pairing         a product would be paired with other hardware than before
-agreement       the agreement does not exist, is another one than the call names, or its status does not allow
-                the decision
-shallow         too few blocks lie above the agreement: a reorganisation can replace it
-owner           the Safe would get an additional owner
-swap            an owner of the Safe would be replaced
-threshold       fewer signatures than today would be enough, or a single one
-text            an owner's signature is of another tool, and does not cover reason, proposer and expiry
-==============  =====================================================================================
-"""
+"""Red flags: what should make an owner hesitate before signing. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum, auto
 from typing import Any
 
 from blockota.approval.chain_view import ChainView
@@ -65,6 +34,36 @@ _STATUS_BEFORE = {
 """Status that an agreement must have before each decision."""
 
 
+class Word(StrEnum):
+    """The words, in the order of the checks: an owner types the word of each flag to sign in spite of it."""
+
+    DELEGATECALL = auto()  # the transaction runs foreign code as the Safe itself
+    VALUE = auto()  # it sends ether
+    REFUND = auto()  # it sets gas limits or a refund
+    SELECTOR = auto()  # the call cannot be decoded
+    TARGET = auto()  # it calls an address that is not the vendor's contract for this call
+    EXPIRED = auto()  # the proposal has expired
+    FAR = auto()  # it expires more than FAR_EXPIRY from now
+    OLD = auto()  # the chain view is older than OLD_VIEW
+    CLOCK = auto()  # the local clock is more than SLOW_CLOCK behind the chain
+    UNCONFIGURED = auto()  # only the chain view names the contract, the signer's settings do not
+    STRANGER = auto()  # the signer is not an owner of the Safe
+    NONCE = auto()  # the nonce is not the Safe's next
+    UNPAIRED = auto()  # a release is for a product without a pairing
+    POSTPONED = auto()  # a release becomes active more than FAR_POSTPONED after the block
+    LOWER = auto()  # a release is not newer than the newest one of its product
+    GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest one
+    OWNERSHIP = auto()  # the contract would get another owner, or none
+    FLOOR = auto()  # the floor would leave nothing to install
+    PAIRING = auto()  # a product would be paired with other hardware than before
+    AGREEMENT = auto()  # the agreement does not exist, differs from the one in the call, or has another status
+    SHALLOW = auto()  # too few blocks lie above the agreement: a reorganisation can replace it
+    OWNER = auto()  # the Safe would get an additional owner
+    SWAP = auto()  # an owner of the Safe would be replaced
+    THRESHOLD = auto()  # fewer signatures than today would be enough, or a single one
+    TEXT = auto()  # a signature is of another tool, and does not cover reason, proposer and expiry
+
+
 @dataclass(frozen=True)
 class RedFlag:
     """A reason to hesitate.
@@ -74,7 +73,7 @@ class RedFlag:
         what: description of what is unusual, a sentence without a full stop.
     """
 
-    word: str
+    word: Word
     what: str
 
 
@@ -94,20 +93,24 @@ def red_flags(
         ProposalError: the view is of another chain or Safe.
     """
     check_place(proposal, view)
-    found = [*_of_transaction(proposal), *_of_target(proposal, view), *_of_time(proposal, view, now=now)]
+    found = [*_of_transaction(proposal, view), *_of_time(proposal, view, now=now)]
     if not is_pinned:
-        found.append(RedFlag("unconfigured", f"your settings do not name your contract; only {view.source} does"))
+        found.append(RedFlag(Word.UNCONFIGURED, f"your settings do not name your contract; only {view.source} does"))
     if signer is not None and signer not in view.safe.owners:
         owners = ", ".join(view.safe.owners)
-        found.append(RedFlag("stranger", f"{signer} is not an owner of the Safe; its owners are {owners}"))
-    return [*found, *_of_nonce(proposal, view), *_of_releases(proposal, view), *_of_call(proposal, view)]
+        found.append(RedFlag(Word.STRANGER, f"{signer} is not an owner of the Safe; its owners are {owners}"))
+    if proposal.nonce != view.safe.nonce:
+        is_later = proposal.nonce > view.safe.nonce
+        why = "others must be executed before it" if is_later else "it, or another one, was executed already"
+        found.append(RedFlag(Word.NONCE, f"it takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}: {why}"))
+    return [*found, *_of_releases(proposal, view), *_of_call(proposal, view)]
 
 
 def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
     """What is unusual about the signatures of an execution: each should cover the proposal's text."""
     return [
         RedFlag(
-            "text",
+            Word.TEXT,
             f"the signature of {one.signer} is of another tool{' (eth_sign)' * one.is_eth_sign}: reason, "
             "proposer and expiry are not signed, and may have been changed since",
         )
@@ -137,51 +140,41 @@ def check_place(proposal: Proposal, view: ChainView) -> None:
         )
 
 
-def _of_transaction(proposal: Proposal) -> Iterator[RedFlag]:
+def _of_transaction(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     if proposal.operation == DELEGATECALL:
-        yield RedFlag("delegatecall", "it runs foreign code as the Safe itself, which can take the Safe over")
+        yield RedFlag(Word.DELEGATECALL, "it runs foreign code as the Safe itself, which can take the Safe over")
     if proposal.value:
-        yield RedFlag("value", f"it sends {proposal.value} wei, which no call of BlockOTA needs")
+        yield RedFlag(Word.VALUE, f"it sends {proposal.value} wei, which no call of BlockOTA needs")
     refund = (proposal.safe_tx_gas, proposal.base_gas, proposal.gas_price)
     if any(refund) or (proposal.gas_token, proposal.refund_receiver) != (ZERO_ADDRESS, ZERO_ADDRESS):
         yield RedFlag(
-            "refund",
+            Word.REFUND,
             f"it sets gas limits or a refund: safeTxGas, baseGas and gasPrice are {', '.join(map(str, refund))}, the "
             f"token is {proposal.gas_token}, the receiver {proposal.refund_receiver}",
         )
 
-
-def _of_target(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     known = {"BlockOTA": view.contract, "FirmwareReplication": view.replication, SAFE: view.safe.address}
     if not proposal.is_known:
-        yield RedFlag("selector", f"the call cannot be decoded: its data begin with 0x{proposal.data[:4].hex()}")
+        yield RedFlag(Word.SELECTOR, f"the call cannot be decoded: its data begin with 0x{proposal.data[:4].hex()}")
     expected = [known[proposal.call.contract]] if proposal.call else list(known.values())
     if proposal.to not in expected:
-        yield RedFlag("target", f"it calls {proposal.to}, which is not the vendor's contract for such a call")
+        yield RedFlag(Word.TARGET, f"it calls {proposal.to}, which is not the vendor's contract for such a call")
 
 
 def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFlag]:
     if now >= proposal.expires:
-        yield RedFlag("expired", f"it was valid until {show_time(proposal.expires)}")
+        yield RedFlag(Word.EXPIRED, f"it was valid until {show_time(proposal.expires)}")
     elif proposal.expires - now > FAR_EXPIRY:
         days = (proposal.expires - now) // 86400
-        yield RedFlag("far", f"it is valid for {days} more days, until {show_time(proposal.expires)}")
+        yield RedFlag(Word.FAR, f"it is valid for {days} more days, until {show_time(proposal.expires)}")
     if now - view.block_time > OLD_VIEW:
-        yield RedFlag("old", f"the chain view is old: block {view.block_number} of {show_time(view.block_time)}")
+        yield RedFlag(Word.OLD, f"the chain view is old: block {view.block_number} of {show_time(view.block_time)}")
     if view.block_time - now > SLOW_CLOCK:
         yield RedFlag(
-            "clock",
+            Word.CLOCK,
             f"this machine's clock is at {show_time(now)}, before block {view.block_number} of "
             f"{show_time(view.block_time)}, so expired proposals are not detected",
         )
-
-
-def _of_nonce(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
-    if proposal.nonce == view.safe.nonce:
-        return
-    later = proposal.nonce > view.safe.nonce
-    why = "others must be executed before it" if later else "it, or another one, was executed already"
-    yield RedFlag("nonce", f"it takes nonce {proposal.nonce}, the Safe is at {view.safe.nonce}: {why}")
 
 
 def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
@@ -190,22 +183,18 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     for release in proposal.releases:
         name, version, size = product_name(release["product"]), release["version"], release["size"]
         older, smaller = before.get(name, (0, size))
-        yield from _of_product(release, name, view=view)
+        product = view.product(name)
+        if product is None or not product.paired:
+            yield RedFlag(Word.UNPAIRED, f"{name} is not paired with an OEM: no board would accept a release of it")
+        if release["activeFrom"] - view.block_time > FAR_POSTPONED:
+            active = f"{name} {_show_version(version)} becomes active on {show_time(release['activeFrom'])}"
+            yield RedFlag(Word.POSTPONED, f"{active}, and no older version can follow it")
         if version <= older:
-            yield RedFlag("lower", f"{name} {_show_version(version)} is not newer than {_show_version(older)}")
+            yield RedFlag(Word.LOWER, f"{name} {_show_version(version)} is not newer than {_show_version(older)}")
         if size > MUCH_LARGER * smaller:
             grown = f"{smaller:,} to {size:,} bytes"
-            yield RedFlag("grown", f"the image of {name} grows by more than half, from {grown}")
+            yield RedFlag(Word.GROWN, f"the image of {name} grows by more than half, from {grown}")
         before[name] = version, min(smaller, size)
-
-
-def _of_product(release: Mapping[str, Any], name: str, *, view: ChainView) -> Iterator[RedFlag]:
-    product = view.product(name)
-    if product is None or not product.paired:
-        yield RedFlag("unpaired", f"{name} is not paired with an OEM: no board would accept a release of it")
-    if release["activeFrom"] - view.block_time > FAR_POSTPONED:
-        version, when = _show_version(release["version"]), show_time(release["activeFrom"])
-        yield RedFlag("postponed", f"{name} {version} becomes active on {when}, and no older version can follow it")
 
 
 def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
@@ -214,30 +203,40 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         return
     name, arguments = call.name, call.arguments
     if name in ("transferOwnership", "renounceOwnership"):
-        yield RedFlag("ownership", "it gives the contract away: the vendor's Safe could not publish any more")
-    if name == "setMinimumVersion":
-        yield from _of_floor(arguments, view)
+        yield RedFlag(Word.OWNERSHIP, "it gives the contract away: the vendor's Safe could not publish any more")
+    if name == "setMinimumVersion" and (floor := Version.unpack(arguments["version"])):
+        yield from _of_floor(product_name(arguments["product"]), floor, view=view)
     if name == "pairOem":
         yield from _of_pairing(arguments, view)
     if call.contract == "FirmwareReplication":
         yield from _of_agreement(name, arguments, view=view)
+    if call.contract == SAFE:
+        yield from _of_owners(name, arguments, view=view)
+
+
+def _of_owners(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> Iterator[RedFlag]:
     if name == "addOwnerWithThreshold":
-        yield RedFlag("owner", f"it makes {arguments['owner']} an owner, beside the {len(view.safe.owners)} of today")
+        yield RedFlag(
+            Word.OWNER, f"it makes {arguments['owner']} an owner, beside the {len(view.safe.owners)} of today"
+        )
     if name == "swapOwner":
         old, new = arguments["oldOwner"], arguments["newOwner"]
-        yield RedFlag("swap", f"it replaces the owner {old} by {new}, and BlockOTA has no command for this")
-    if "_threshold" in arguments:
-        yield from _of_threshold(arguments["_threshold"], view)
+        yield RedFlag(Word.SWAP, f"it replaces the owner {old} by {new}, and BlockOTA has no command for this")
+    wanted = arguments.get("_threshold", view.safe.threshold)  # adding and removing owners sets it as well
+    if wanted == 1 and "_threshold" in arguments:
+        yield RedFlag(Word.THRESHOLD, "after it, a single owner decides everything")
+    elif wanted < view.safe.threshold:
+        fewer = f"{wanted} signatures are enough where {view.safe.threshold} are today"
+        yield RedFlag(Word.THRESHOLD, f"after it, {fewer}")
 
 
-def _of_floor(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFlag]:
-    name, version = product_name(arguments["product"]), Version.unpack(arguments["version"])
-    newest = view.newest_of(name)
-    if version and (newest is None or version > newest.version):
-        yield RedFlag("floor", f"no published release of {name} reaches the floor {version}")
-    elif version and newest and newest.active_from > view.block_time and version > (newest.previous or version):
-        when = show_time(newest.active_from)
-        yield RedFlag("floor", f"nothing could be installed for {name} before {newest.version} becomes active, {when}")
+def _of_floor(product: str, floor: Version, *, view: ChainView) -> Iterator[RedFlag]:
+    newest = view.newest_of(product)
+    if newest is None or floor > newest.version:
+        yield RedFlag(Word.FLOOR, f"no published release of {product} reaches the floor {floor}")
+    elif newest.active_from > view.block_time and floor > (newest.previous or floor):
+        active = f"{newest.version} becomes active, {show_time(newest.active_from)}"
+        yield RedFlag(Word.FLOOR, f"nothing could be installed for {product} before {active}")
 
 
 def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFlag]:
@@ -248,7 +247,7 @@ def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFl
     wanted = (product_name(arguments["oem"]), arguments["chipId"], region)
     if wanted != (product.oem, product.chip_id, product.region):
         yield RedFlag(
-            "pairing",
+            Word.PAIRING,
             f"{product.name} was paired with {product.oem}, chip id 0x{product.chip_id:03x}, {product.region}: its "
             "next releases would be for other boards",
         )
@@ -259,14 +258,16 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
     number, wanted = arguments["id"], _STATUS_BEFORE.get(name)
     agreement = view.agreement(number)
     if agreement is None:
-        yield RedFlag("agreement", f"agreement {number} does not exist; the next broker's offer could get this number")
+        yield RedFlag(
+            Word.AGREEMENT, f"agreement {number} does not exist; the next broker's offer could get this number"
+        )
     elif not _is_named(agreement, arguments):
-        yield RedFlag("agreement", f"agreement {number} on the chain is another one than the call names")
+        yield RedFlag(Word.AGREEMENT, f"agreement {number} on the chain is another one than the call names")
     elif agreement.status is not wanted:
-        yield RedFlag("agreement", f"agreement {number} is {agreement.status}, so {name} does not apply")
+        yield RedFlag(Word.AGREEMENT, f"agreement {number} is {agreement.status}, so {name} does not apply")
     if number in view.shallow:
         yield RedFlag(
-            "shallow", f"agreement {number} is in one of the newest blocks, which a reorganisation can replace"
+            Word.SHALLOW, f"agreement {number} is in one of the newest blocks, which a reorganisation can replace"
         )
 
 
@@ -276,13 +277,6 @@ def _is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
     names = ("broker", "product", "version", "expiresAt")
     broker, product, version, expires_at = (arguments.get(name) for name in names)
     return terms == (broker, product_name(product) if product else None, version, expires_at)
-
-
-def _of_threshold(wanted: int, view: ChainView) -> Iterator[RedFlag]:
-    if wanted == 1:
-        yield RedFlag("threshold", "after it, a single owner decides everything")
-    elif wanted < view.safe.threshold:
-        yield RedFlag("threshold", f"after it, {wanted} signatures are enough where {view.safe.threshold} are today")
 
 
 def _show_version(version: int) -> str:

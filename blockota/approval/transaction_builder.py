@@ -85,8 +85,6 @@ def from_builder(raw: bytes) -> BuilderTransaction:
     """
     fields = load_object(raw)
     try:
-        _check_count(fields)
-        _check_checksum(fields)
         return _read(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise ProposalError("the file is not a Transaction Builder file", why=fault(error)) from error
@@ -122,8 +120,9 @@ def _stringified(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _check_count(fields: Mapping[str, Any]) -> None:
-    transactions = mappings(fields, "transactions")
+def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
+    # (1) One transaction, in a file that was not changed.
+    transactions, meta = mappings(fields, "transactions"), mapping(fields, "meta")
     if len(transactions) != 1:
         raise ProposalError(
             "the file cannot be imported",
@@ -131,10 +130,7 @@ def _check_count(fields: Mapping[str, Any]) -> None:
             remedy="export each alone; several releases can be published by one call",
             action=Action.PUBLISH_TOGETHER,
         )
-
-
-def _check_checksum(fields: Mapping[str, Any]) -> None:
-    claimed = mapping(fields, "meta").get("checksum")
+    claimed = meta.get("checksum")
     if claimed and claimed != (found := checksum(fields)):
         raise ProposalError(
             "the file was changed after it was written",
@@ -142,22 +138,8 @@ def _check_checksum(fields: Mapping[str, Any]) -> None:
             remedy="export it again",
         )
 
-
-def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
-    transaction, meta = mappings(fields, "transactions")[0], mapping(fields, "meta")
-    _check_plain(transaction)
-    safe = meta.get("createdFromSafeAddress") or None
-    return BuilderTransaction(
-        chain_id=decimal(fields, "chainId"),
-        safe=_any_address(meta, "createdFromSafeAddress") if safe else None,
-        to=_any_address(transaction, "to"),
-        value=decimal(transaction, "value"),
-        data=_any_hexadecimal(transaction, "data"),
-        description=text(meta, "description") if meta.get("description") else "",
-    )
-
-
-def _check_plain(transaction: Mapping[str, Any]) -> None:
+    # (2) A plain call with calldata.
+    transaction = transactions[0]
     if transaction["data"] is None:
         raise ProposalError(
             "the file cannot be imported",
@@ -171,14 +153,18 @@ def _check_plain(transaction: Mapping[str, Any]) -> None:
             "does not write",
             remedy="ask who made it",
         )
+    data = text(transaction, "data")
+    if not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", data):  # in upper or lower case: tools differ
+        raise ValueError(f"data is {data!r:.40}, which is not hex text")
 
-
-def _any_hexadecimal(fields: Mapping[str, Any], name: str) -> bytes:
-    """Hex text in upper or lower case, because tools differ."""
-    value = text(fields, name)
-    if not re.fullmatch(r"0x(?:[0-9a-fA-F]{2})*", value):
-        raise ValueError(f"{name} is {value!r:.40}, which is not hex text")
-    return bytes.fromhex(value[2:])
+    return BuilderTransaction(
+        chain_id=decimal(fields, "chainId"),
+        safe=_any_address(meta, "createdFromSafeAddress") if meta.get("createdFromSafeAddress") else None,
+        to=_any_address(transaction, "to"),
+        value=decimal(transaction, "value"),
+        data=bytes.fromhex(data[2:]),
+        description=text(meta, "description") if meta.get("description") else "",
+    )
 
 
 def _any_address(fields: Mapping[str, Any], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 from blockota.approval.chain_view import ChainView, SafeState
 from blockota.approval.intent import SAFE as SAFE_INTERFACE
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import FAR_EXPIRY, FAR_POSTPONED, MUCH_LARGER, OLD_VIEW, SLOW_CLOCK, RedFlag, red_flags
+from blockota.approval.red_flags import (
+    FAR_EXPIRY,
+    FAR_POSTPONED,
+    MUCH_LARGER,
+    OLD_VIEW,
+    SLOW_CLOCK,
+    RedFlag,
+    Word,
+    red_flags,
+)
 from blockota.approval.safe_transaction import CALL, DELEGATECALL
 from blockota.bindings.block_ota import pair_call, publish_call, revoke_call
 from blockota.bindings.replication import decision_call
@@ -23,6 +33,7 @@ from blockota.formats.abi import encode_signature_call, interface
 from blockota.keys import dev_account
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Release, Version, product_key
+from tests.conftest import ROOT
 from tests.support.samples import CONTRACT, FLASH, NOW, PRODUCT, SAFE, code, proposal_with, release_of
 
 OWNERS = tuple(dev_account(number).address for number in range(1, 4))
@@ -256,7 +267,7 @@ def test_a_floor_that_only_a_postponed_release_meets_is_flagged() -> None:
 def test_a_contract_that_is_not_in_the_settings_is_flagged() -> None:
     """A contract that is not in the signer's settings was chosen by the author of the view."""
     found = red_flags(proposal_with(), replace(VIEW, source="view.json"), signer=None, now=NOW, is_pinned=False)
-    assert found == [RedFlag("unconfigured", "your settings do not name your contract; only view.json does")]
+    assert found == [RedFlag(Word.UNCONFIGURED, "your settings do not name your contract; only view.json does")]
 
 
 def test_a_signer_who_is_not_an_owner_is_flagged() -> None:
@@ -303,7 +314,7 @@ def test_version_0_is_flagged() -> None:
     """Version 0 means no release and is flagged."""
     empty = image(Version(0, 0, 0), product="other")
     (flag,) = red_flags(publishing(empty), VIEW, signer=None, now=NOW)
-    assert flag == RedFlag("lower", "other no version is not newer than no version")
+    assert flag == RedFlag(Word.LOWER, "other no version is not newer than no version")
 
 
 @pytest.mark.parametrize(
@@ -325,3 +336,10 @@ def test_nothing_in_a_flag_acts_on_a_terminal(name: bytes, version: int, data: b
         for flag in red_flags(proposal_with(data=call), VIEW, signer=None, now=NOW):
             assert flag.what.isprintable()
             assert flag.word.isalpha()
+
+
+def test_the_guide_lists_every_word() -> None:
+    """An owner can look up each word: the table in the vendor's guide has all of them, and no other."""
+    guide = (ROOT / "docs" / "vendor.md").read_text("utf-8")
+    table = guide.partition("| word | condition |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(Word)
