@@ -44,10 +44,15 @@ def propose(workshop: Workshop, *signers: int) -> Path:
     """Propose 1.0.0 and sign it with these development accounts, owners or not."""
     assert publish(workshop, OLD).status == 0
     path = Path("proposal.json")
+    write_signatures(path, *signers)
+    return path
+
+
+def write_signatures(path: Path, *signers: int) -> None:
+    """Sign a proposal with these development accounts, without the command's checks."""
     for number in signers:
         signature = sign(Proposal.from_json(path.read_bytes()), dev_account(number))
         Path(f"{number}.signature.json").write_bytes(to_json([signature]))
-    return path
 
 
 def execute(workshop: Workshop, *signers: int) -> Outcome:
@@ -91,21 +96,12 @@ def test_a_wrong_version_is_a_usage_error(workshop: Workshop, version: str) -> N
     assert "is not a version" in outcome.err
 
 
-def test_a_version_that_is_not_newer_is_refused(workshop: Workshop) -> None:
-    """The contract's refusal is reported before anything is stored or signed."""
+def test_a_release_that_the_contract_refuses_is_reported(workshop: Workshop) -> None:
+    """An older version, a published image (S1.4) and an unpaired product: nothing is stored or signed."""
     workshop.publish("1.1.0", NEW)
     for version in ("1.1.0", "1.0.9"):
         refused(publish(workshop, OLD, version=version), REFUSED, version, "1.1.0")
-
-
-def test_the_same_image_is_not_published_twice(workshop: Workshop) -> None:
-    """The error names the release that has this image (S1.4)."""
-    workshop.publish("1.0.0", OLD)
-    refused(publish(workshop, OLD, version="1.1.0"), REFUSED, "already published", "1.0.0")
-
-
-def test_an_unpaired_product_is_refused(workshop: Workshop) -> None:
-    """The error lists the paired products."""
+    refused(publish(workshop, NEW, version="1.2.0"), REFUSED, "already published", "1.1.0")
     refused(publish(workshop, OLD, product="acme-thermo3"), REFUSED, "acme-thermo3", PRODUCT)
 
 
@@ -155,9 +151,7 @@ def test_an_expired_proposal_is_refused(workshop: Workshop) -> None:
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(fields | {"expires": int(time.time()) - 1}))
     refused(workshop.run("proposal", "sign", "proposal.json", "--key", "dev:3", "--yes"), REFUSED, "flags (expired)")
-    for number in (1, 2):
-        signature = sign(Proposal.from_json(path.read_bytes()), dev_account(number))
-        Path(f"{number}.signature.json").write_bytes(to_json([signature]))
+    write_signatures(path, 1, 2)
     refused(execute(workshop, 1, 2), REFUSED, "expired")
 
 
@@ -182,23 +176,22 @@ def test_a_proposal_is_not_overwritten(workshop: Workshop) -> None:
     assert Path("proposal.json").read_bytes() == before
 
 
-def test_another_chain_than_the_configured_one_is_refused(workshop: Workshop) -> None:
-    """A node of another chain receives no request after the chain id."""
-    settings = f'[networks.local]\nurl = "{workshop.chain.url}"\ncontract = "{workshop.contract.address}"\n'
-    Path("blockota.toml").write_text(settings + "chain_id = 1\n")
-    refused(workshop.run("release", "list"), REFUSED, "1337", "chain id")
-
-
-def test_an_unreachable_chain_is_reported(workshop: Workshop) -> None:
-    """The error has the URL and a remedy."""
-    Path("blockota.toml").write_text('[networks.local]\nurl = "http://127.0.0.1:9"\n')
-    refused(workshop.run("release", "list"), OUT_OF_REACH, "http://127.0.0.1:9", "blockota dev up")
-
-
-def test_an_address_without_the_contract_is_refused(workshop: Workshop) -> None:
-    """The error has the address."""
-    Path("blockota.toml").write_text(f'[networks.local]\nurl = "{workshop.chain.url}"\ncontract = "0x{"11" * 20}"\n')
-    refused(workshop.run("release", "list"), REFUSED, "no BlockOTA contract", "0x1111")
+@pytest.mark.parametrize(
+    ("settings", "status", "words"),
+    [
+        ('url = "{url}"\ncontract = "{contract}"\nchain_id = 1', REFUSED, ("1337", "chain id")),
+        ('url = "http://127.0.0.1:9"', OUT_OF_REACH, ("http://127.0.0.1:9", "blockota dev up")),
+        ('url = "{url}"\ncontract = "0x' + "11" * 20 + '"', REFUSED, ("no BlockOTA contract", "0x1111")),
+    ],
+    ids=["another chain", "unreachable", "no contract"],
+)
+def test_settings_that_do_not_fit_the_chain_are_reported(
+    workshop: Workshop, settings: str, status: int, words: tuple[str, ...]
+) -> None:
+    """Another chain id, an unreachable node and an address without the contract are reported with their values."""
+    found = settings.format(url=workshop.chain.url, contract=workshop.contract.address)
+    Path("blockota.toml").write_text(f"[networks.local]\n{found}\n")
+    refused(workshop.run("release", "list"), status, *words)
 
 
 def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -> None:

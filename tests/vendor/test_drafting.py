@@ -20,27 +20,21 @@ def test_a_missing_file_is_a_usage_error() -> None:
     assert refusal.value.exit_status == 2
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    """Only regular files are opened."""
-    with pytest.raises(ImageError, match="is not a regular file"):
-        read_image_file(tmp_path, load_address=BASE)
-
-
-def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    """The error contains the reason that the system gives."""
-    (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(ImageError, match="cannot be read: Not a directory"):
-        read_image_file(tmp_path / "file" / "image.bin", load_address=BASE)
-    with pytest.raises(ImageError, match="cannot be read"):
-        read_image_file(Path("a\0b"), load_address=BASE)
-
-
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    """An image has at least one byte."""
-    path = tmp_path / "empty.bin"
-    path.touch()
-    with pytest.raises(ImageError, match="is empty"):
-        read_image_file(path, load_address=BASE)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (".", "is not a regular file"),
+        ("empty.bin/image.bin", "cannot be read: Not a directory"),
+        ("a\0b", "cannot be read"),
+        ("empty.bin", "is empty"),
+    ],
+    ids=["folder", "below a file", "zero byte", "empty"],
+)
+def test_what_is_not_an_image_file_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    """Only regular files of at least one byte are images; the error contains the reason that the system gives."""
+    (tmp_path / "empty.bin").touch()
+    with pytest.raises(ImageError, match=message):
+        read_image_file(tmp_path / name, load_address=BASE)
 
 
 def sparse(path: Path, head: bytes, size: int) -> Path:

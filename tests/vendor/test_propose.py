@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,10 @@ def test_an_invalid_pairing_is_refused(changes: dict[str, Any]) -> None:
         pair_call(replace(PRODUCT, **changes))
 
 
-def check(release: Release, image: bytes) -> None:
+def check(release: Release, image: bytes, *, on_progress: Callable[[int], None] = lambda _: None) -> None:
     """Check an image against the calldata that publishes a release."""
     (argument,) = proposal_with(data=publish_call([release])).releases
-    check_image(argument, io.BytesIO(image))
+    check_image(argument, io.BytesIO(image), on_progress=on_progress)
 
 
 @pytest.mark.parametrize("image", [code(), LARGE], ids=["small", "large"])
@@ -109,8 +110,7 @@ def test_an_owner_checks_the_image(image: bytes) -> None:
     """The proposal's image passes, and all its bytes are reported as progress."""
     progress: list[int] = []
     root = cid_of(io.BytesIO(image)).digest if len(image) > CHUNK_SIZE else None
-    (argument,) = proposal_with(data=publish_call([release_of(image, dag_root=root)])).releases
-    check_image(argument, io.BytesIO(image), on_progress=progress.append)
+    check(release_of(image, dag_root=root), image, on_progress=progress.append)
     assert progress[-1] == len(image)
 
 
@@ -123,17 +123,19 @@ def test_an_owner_does_not_sign_for_another_image(image: bytes) -> None:
     assert release_of(code()).sha256.hex() in refused.value.why
 
 
-def test_an_owner_does_not_sign_for_a_wrong_size() -> None:
-    """A recorded size that differs from the image's would fail check 4."""
-    with pytest.raises(ProposalError, match=r"has 64 bytes .* the proposal has 65 bytes"):
-        check(release_of(code(), size=65), code())
-
-
-@pytest.mark.parametrize("root", [bytes(31) + b"\1", LARGE_ROOT[:-1] + b"\0"])
-def test_an_owner_does_not_sign_for_a_wrong_tree(root: bytes) -> None:
-    """A wrong DAG root is refused: such a release could not be downloaded."""
-    with pytest.raises(ProposalError, match=r"wrong content address: .* Do not sign"):
-        check(release_of(LARGE, dag_root=root), LARGE)
+@pytest.mark.parametrize(
+    ("release", "image", "message"),
+    [
+        (release_of(code(), size=65), code(), r"has 64 bytes .* the proposal has 65 bytes"),
+        (release_of(LARGE, dag_root=bytes(31) + b"\1"), LARGE, r"wrong content address: .* Do not sign"),
+        (release_of(LARGE, dag_root=LARGE_ROOT[:-1] + b"\0"), LARGE, r"wrong content address: .* Do not sign"),
+    ],
+    ids=["size", "tree", "last byte of the tree"],
+)
+def test_an_owner_does_not_sign_for_a_wrong_record(release: Release, image: bytes, message: str) -> None:
+    """A wrong size would fail check 4, and a release with a wrong DAG root could not be downloaded."""
+    with pytest.raises(ProposalError, match=message):
+        check(release, image)
 
 
 def test_a_contract_is_deployed_for_a_safe_only(anvil: Chain, vendor: Vendor, cast: Cast) -> None:

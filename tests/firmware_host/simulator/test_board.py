@@ -178,21 +178,22 @@ def test_pages_are_erased_as_listed() -> None:
     assert board.flash == BLANK[:1024] + bytes(62 * 1024) + BLANK[:1024]
 
 
-@pytest.mark.parametrize(("frame", "answer"), [(b"\x00\x00\x01", NACK), (b"\xff\x01", ACK), (b"\xff\xff", ACK)])
-def test_a_frame_that_erases_nothing(frame: bytes, answer: bytes) -> None:
-    """A wrong checksum is refused; FF and another byte than 00 is acknowledged (AN3155)."""
+@pytest.mark.parametrize(
+    ("frame", "answer", "flash"),
+    [
+        (b"\x00\x00\x01", NACK, bytes(64 * 1024)),
+        (b"\xff\x01", ACK, bytes(64 * 1024)),
+        (b"\xff\xff", ACK, bytes(64 * 1024)),
+        (b"\xff\x00", ACK, BLANK),
+    ],
+    ids=["checksum", "ff 01", "ff ff", "global"],
+)
+def test_the_global_erase_frame_is_ff_00(frame: bytes, answer: bytes, flash: bytes) -> None:
+    """A wrong checksum is refused; FF and another byte than 00 is acknowledged, and erases nothing (AN3155)."""
     board = ready(SimulatedBoard(flash=bytes(64 * 1024)))
     board.feed(ERASE)
     assert board.feed(frame) == answer
-    assert board.flash == bytes(64 * 1024)
-
-
-def test_the_global_erase_frame_is_two_bytes() -> None:
-    """FF 00 blanks the whole flash."""
-    board = ready(SimulatedBoard(flash=bytes(64 * 1024)))
-    board.feed(ERASE)
-    assert board.feed(b"\xff\x00") == ACK
-    assert board.flash == BLANK
+    assert board.flash == flash
 
 
 def test_protected_pages_acknowledge_and_stay() -> None:

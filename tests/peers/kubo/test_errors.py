@@ -8,13 +8,12 @@ import socket
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from blockota.errors import ContentError, StoreError, UsageError
-from blockota.formats.cid import CHUNK_SIZE, cid_of
+from blockota.formats.cid import CHUNK_SIZE, CID, cid_of
 from blockota.stores.kubo import KuboStore
 from blockota.stores.store import open_store
 from tests.peers.kubo.node import OWN_MOUNTS, Kind, Node, running_node
@@ -22,7 +21,7 @@ from tests.peers.kubo.samples import car_of, content
 from tests.peers.kubo.wire import Answer, post, stranger
 
 DATA = content("an image", 3 * CHUNK_SIZE)
-CID_OF_DATA = cid_of(io.BytesIO(DATA))
+CID_OF_DATA, OTHER_CID = cid_of(io.BytesIO(DATA)), cid_of(io.BytesIO(b"other"))
 SECRET = "correct-horse"  # noqa: S105 - of a node that lives for a second
 FORMS = (f"bearer:{SECRET}", f"basic:vendor:{SECRET}", "basic:" + b64encode(f"vendor:{SECRET}".encode()).decode())
 AUTHORIZATIONS = {
@@ -191,37 +190,29 @@ def test_a_new_node_is_taken(version: str) -> None:
         assert not KuboStore(url).has(CID_OF_DATA)
 
 
-@contextmanager
-def importer(answer: object) -> Iterator[KuboStore]:
-    """A new node that responds to an import in a given way."""
-    with stranger({"version": Answer(200, NEW), "dag/import": Answer(200, json.dumps(answer).encode())}) as url:
-        yield KuboStore(url)
+UNKNOWN_ANSWERS: list[object] = [{}, {"Root": None}, {"Root": {"Cid": {}}}, [], "done"]
 
 
-def test_another_address_is_refused() -> None:
-    """An import that returns another root is an error."""
-    other = str(cid_of(io.BytesIO(b"other")))
-    with (
-        importer({"Root": {"Cid": {"/": other}, "PinErrorMsg": ""}}) as store,
-        pytest.raises(StoreError, match=f"stored another file: it names {other}"),
-    ):
-        store.put(io.BytesIO(DATA))
+def imported(cid: CID, *, pin_error: str = "") -> object:
+    """The answer to an import."""
+    return {"Root": {"Cid": {"/": str(cid)}, "PinErrorMsg": pin_error}}
 
 
-def test_a_failed_pin_is_an_error() -> None:
-    """A failed pin, which Kubo reports with status 200, is an error."""
-    with (
-        importer({"Root": {"Cid": {"/": str(CID_OF_DATA)}, "PinErrorMsg": "the pinner is closed"}}) as store,
-        pytest.raises(StoreError, match=r"did not pin it: the pinner is closed. Try `ipfs pin add"),
-    ):
-        store.put(io.BytesIO(DATA))
-
-
-@pytest.mark.parametrize("answer", [{}, {"Root": None}, {"Root": {"Cid": {}}}, [], "done"], ids=str)
-def test_an_unknown_answer_is_an_error(answer: object) -> None:
-    """An import with an unknown response is an error."""
-    with importer(answer) as store, pytest.raises(StoreError, match="is not the RPC API of a Kubo node"):
-        store.put(io.BytesIO(DATA))
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (imported(OTHER_CID), f"stored another file: it names {OTHER_CID}"),
+        # Kubo reports a failed pin with status 200.
+        (imported(CID_OF_DATA, pin_error="the pinner is closed"), "did not pin it: the pinner is closed. Try `ipfs p"),
+        *((answer, "is not the RPC API of a Kubo node") for answer in UNKNOWN_ANSWERS),
+    ],
+    ids=["another root", "failed pin", "empty", "no root", "no CID", "list", "text"],
+)
+def test_a_wrong_answer_to_an_import_is_an_error(answer: object, message: str) -> None:
+    """An import that returns another root, a failed pin or an unknown response is an error."""
+    answers = {"version": Answer(200, NEW), "dag/import": Answer(200, json.dumps(answer).encode())}
+    with stranger(answers) as url, pytest.raises(StoreError, match=message):
+        KuboStore(url).put(io.BytesIO(DATA))
 
 
 def test_redirects_are_not_followed(node: Node) -> None:
