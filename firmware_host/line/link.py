@@ -1,4 +1,7 @@
-"""A link: bytes to and from one board, over any port, with deadlines.
+"""A link: bytes to and from one board, over a serial port or a TCP connection, with deadlines.
+
+pyserial opens serial devices, pseudo-terminals and serial servers that speak RFC 2217. The bare socket is ours, because
+pyserial's waits 0.3 s whenever it is closed.
 
 A frame is sent in one write, because a frame split over two packets waits 40 ms for the peer's delayed acknowledgement.
 A port's timeout never changes after it was opened, because a pseudo-terminal refuses the second change of any setting:
@@ -8,14 +11,19 @@ deadlines are kept here, by repeated reads with one short timeout.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import select
+import socket
 import termios
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NoReturn, Protocol
+from urllib.parse import urlsplit
 
-from blockota.errors import Action, LinkError, NoAnswerError
-from firmware_host.line.serial_port import Port, SerialPort
-from firmware_host.line.tcp_port import TcpPort
+import serial
+
+from blockota.errors import Action, LinkError, NoAnswerError, UsageError
 
 DEFAULT_BAUD = 115200
 """The highest speed at which ST tests its bootloaders, in bits per second."""
@@ -23,6 +31,19 @@ QUIET = 0.02
 """Seconds of silence after which a line counts as drained: more than a USB adapter's latency of 16 ms."""
 DRAIN_LIMIT = 1.0
 """Seconds after which draining gives up on a line that is never quiet."""
+SLICE = 0.01
+"""The longest that one call of `Port.receive` waits, in seconds; a deadline is kept to within it."""
+OPEN_TIMEOUT = 5.0
+"""Seconds within which a connection must be made, and a port must accept a frame."""
+SOCKET, RFC2217 = "socket://", "rfc2217://"
+_PARITY_NOTE = "opened without parity, which a pseudo-terminal does not have; a board on a wire needs even"
+_OPEN_REMEDIES = {
+    errno.ENOENT: "plug the adapter in, and name its port (on Linux mostly /dev/ttyUSB0 or /dev/ttyACM0)",
+    errno.EACCES: "let your user open serial ports (group dialout on Debian), and log in again",
+    errno.EBUSY: "close the other program that uses the port",
+    errno.ECONNREFUSED: "start the board or the serial server that should listen there",
+    errno.ENOTTY: "name a serial device, such as /dev/ttyUSB0",
+}
 
 
 class Link(Protocol):
@@ -106,7 +127,7 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD) -> ControlledLink:
         UsageError: the URL has another form, or the speed is invalid.
         LinkError: the port does not exist, is busy, or cannot be opened.
     """
-    port = TcpPort(url) if url.startswith("socket://") else SerialPort(url, baud)
+    port = _TcpPort(url) if url.startswith(SOCKET) else _SerialPort(url, baud)
     return PortLink(port, name=url, baud=baud)
 
 
@@ -184,6 +205,168 @@ class PortLink:
     def _receive(self, most: int) -> bytes:
         with _loss_translated(self.name):
             return self._port.receive(most)
+
+
+class Port(Protocol):
+    """An open port. It raises OSError and the like, which `PortLink` translates.
+
+    Attributes:
+        notes: what the operator should know about how it was opened.
+        can_steer: whether it has a speed, control lines and a break.
+    """
+
+    notes: tuple[str, ...]
+    can_steer: bool
+
+    def send(self, data: bytes) -> None:
+        """Send all bytes."""
+
+    def receive(self, most: int) -> bytes:
+        """Return up to `most` bytes; empty if none arrive within `SLICE`."""
+
+    def close(self) -> None:
+        """Close the port."""
+
+    def set_baud(self, baud: int) -> None:
+        """Change the speed."""
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        """Set both control lines."""
+
+    def send_break(self, seconds: float) -> None:
+        """Send a break of this length."""
+
+
+class _SerialPort:
+    """A port with even parity, as AN3155 section 2 requires; without parity on a pseudo-terminal."""
+
+    def __init__(self, url: str, baud: int) -> None:
+        if "://" in url:
+            _host_and_port(url, scheme=RFC2217)
+        # A pseudo-terminal drops the parity flag silently, and refuses the second change of any setting.
+        self.can_steer = not os.path.realpath(url).startswith("/dev/pts/")
+        self.notes: tuple[str, ...] = () if self.can_steer else (_PARITY_NOTE,)
+        self._port = _open_serial(url, baud, parity=serial.PARITY_EVEN if self.can_steer else serial.PARITY_NONE)
+
+    def send(self, data: bytes) -> None:
+        self._port.write(data)
+
+    def receive(self, most: int) -> bytes:
+        return bytes(self._port.read(most))
+
+    def close(self) -> None:
+        self._port.close()
+
+    def set_baud(self, baud: int) -> None:
+        self._port.baudrate = baud
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        self._port.dtr, self._port.rts = dtr, rts
+
+    def send_break(self, seconds: float) -> None:
+        self._port.break_condition = True
+        time.sleep(seconds)
+        self._port.break_condition = False
+
+
+class _TcpPort:
+    """A bare TCP connection to a serial line: bytes only, without speed or control lines."""
+
+    notes: tuple[str, ...] = ()
+    can_steer = False
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        address = _host_and_port(url, scheme=SOCKET)
+        try:
+            self._socket = socket.create_connection(address, timeout=OPEN_TIMEOUT)
+        except OSError as error:
+            raise _cannot_open(url, error, number=error.errno or 0) from error
+        # A frame in two packets would wait 40 ms for the peer's delayed acknowledgement (Nagle's algorithm).
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def receive(self, most: int) -> bytes:
+        readable, _, _ = select.select([self._socket], [], [], SLICE)
+        if not readable:
+            return b""
+        if data := self._socket.recv(most):
+            return data
+        raise ConnectionResetError(errno.ECONNRESET, "the far side closed the connection")
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def set_baud(self, baud: int) -> NoReturn:
+        raise self._unsupported(f"run at {baud} baud")
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> NoReturn:
+        raise self._unsupported(f"set DTR to {int(dtr)} and RTS to {int(rts)}")
+
+    def send_break(self, seconds: float) -> NoReturn:
+        raise self._unsupported(f"send a break of {seconds:g} s")
+
+    def _unsupported(self, what: str) -> LinkError:
+        return LinkError(
+            f"{self._url} cannot {what}",
+            why="a bare socket carries only bytes",
+            remedy="use a serial server that speaks rfc2217, or reset the board by hand",
+            action=Action.RESET_BY_HAND,
+        )
+
+
+def _host_and_port(url: str, *, scheme: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    # `parts.port` raises ValueError where it is not a number.
+    with contextlib.suppress(ValueError):
+        if url.startswith(scheme) and parts.hostname and parts.port:
+            return parts.hostname, parts.port
+    remedy = "write a serial device such as /dev/ttyUSB0, socket://host:port or rfc2217://host:port"
+    raise UsageError(f"{url} names no port", remedy=remedy)
+
+
+def _open_serial(url: str, baud: int, *, parity: str) -> serial.SerialBase:
+    port = serial.serial_for_url(url, do_not_open=True, parity=parity, timeout=SLICE)
+    # Linux raises both lines on open, which resets the board on common adapters: preset them low.
+    port.dtr = port.rts = False
+    # pyserial's RFC 2217 client supports neither of these two settings.
+    if not url.startswith(RFC2217):
+        port.exclusive, port.write_timeout = True, OPEN_TIMEOUT
+    try:
+        port.baudrate = baud
+        port.open()
+    except ValueError as error:
+        raise UsageError(f"{url} cannot be opened at {baud} baud", why=str(error)) from error
+    except (OSError, termios.error) as error:
+        raise _cannot_open(url, error, number=_errno(error)) from error
+    # Common USB adapters then answer at once and not after 16 ms. Not every driver supports it.
+    with contextlib.suppress(OSError, ValueError, AttributeError, NotImplementedError):
+        port.set_low_latency_mode(True)
+    return port
+
+
+def _cannot_open(url: str, reason: BaseException, *, number: int) -> LinkError:
+    # pyserial's exclusive lock fails with EAGAIN where another program has the port.
+    number = errno.EBUSY if number == errno.EAGAIN else number
+    why = os.strerror(number) if number in errno.errorcode else str(reason)
+    remedy = _OPEN_REMEDIES.get(number, "check the port's name and the cable")
+    if number == errno.ENOTTY:
+        why = "it is not a serial device"
+    # pyserial reports a failed negotiation with the state of each Telnet option, and without an errno.
+    if "RFC2217" in why:
+        why, remedy = "no serial server that speaks RFC 2217 answers there", "try socket:// in place of rfc2217://"
+    return LinkError(f"the port {url} cannot be opened", why=why, remedy=remedy)
+
+
+def _errno(error: BaseException) -> int:
+    """Return the errno; pyserial replaces some exceptions by one without, and keeps the first as the context."""
+    number = error.errno if isinstance(error, OSError) else error.args[0]
+    cause = error.__context__
+    if number or not isinstance(cause, OSError | termios.error):
+        return number or 0
+    return _errno(cause)
 
 
 @contextlib.contextmanager

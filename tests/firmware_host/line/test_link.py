@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from blockota.errors import LinkError, NoAnswerError, UsageError
-from firmware_host.line.link import DRAIN_LIMIT, ControlledLink, PortLink, open_link
-from firmware_host.line.serial_port import SLICE
+from firmware_host.line.link import DRAIN_LIMIT, SLICE, ControlledLink, PortLink, open_link
 from tests.firmware_host.board_clock import Clock
 
 DEADLINE = 20.0
