@@ -163,7 +163,7 @@ def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> 
     if resumes:
         link.put_back(reset=case.resets)
         if not case.resets:
-            bootloader.transport.resynchronise()
+            bootloader.resynchronise()
     bootloader.connect()
     may_erase_all = SCENES[case.scene].may_erase_all
     bench = BoardSession(bootloader, identify(bootloader), (), link.wait, may_erase_all)

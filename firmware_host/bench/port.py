@@ -21,19 +21,17 @@ from itertools import cycle
 from blockota.shutdown import Stop
 from firmware_host.bench.doctor import Reply, Trial
 from firmware_host.bench.session import BoardSession
-from firmware_host.bootloader import application
 from firmware_host.bootloader.an3155 import NACK, SYNC
-from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.client import FEED, Bootloader
 from firmware_host.bootloader.entry import (
-    FASTEST,
     SETTLE_SECONDS,
     BoardLine,
     Wait,
-    connect_fastest,
-    enter_bootloader,
+    connect_board,
+    listen_to,
     reset_board,
+    start_application,
 )
-from firmware_host.bootloader.exchange import FEED
 from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import ControlledLink, open_link
 
@@ -82,11 +80,8 @@ class BoardPort:
         self._usual_speed()
         bootloader = Bootloader(self._link, before_command=self._stop.check if self._stop else None)
         if is_stuck and not self.resets:
-            bootloader.transport.resynchronise()
-        if self.line.baud == FASTEST:
-            connect_fastest(bootloader, self._link, wiring=self.line.wiring, wait=self._wait)
-        else:
-            enter_bootloader(bootloader, self._link, wiring=self.line.wiring, wait=self._wait)
+            bootloader.resynchronise()
+        connect_board(bootloader, self._link, line=self.line, wait=self._wait)
         return BoardSession(bootloader, identify(bootloader), self._link.notes)
 
     def poll(self, *, reset: bool, is_stuck: bool = False) -> Reply:
@@ -131,11 +126,11 @@ class BoardPort:
         """
         wiring = self.line.wiring
         if not (self.resets and wiring.drives_boot0):
-            return application.start(board.bootloader, address, listen=LISTEN_SECONDS)
-        board.bootloader.transport.end()
+            return start_application(board.bootloader, address, listen=LISTEN_SECONDS)
+        board.bootloader.end()
         self._usual_speed()
         reset_board(self._link, wiring, boot0=False, wait=self._wait)
-        return application.listen_to(self._link, seconds=LISTEN_SECONDS)
+        return listen_to(self._link, seconds=LISTEN_SECONDS)
 
     def _usual_speed(self) -> None:
         if self._link.baud != self.line.first_baud:

@@ -13,9 +13,8 @@ from statistics import median
 from blockota.errors import BoardError, LinkError, NoAnswerError
 from firmware_host.bench.doctor import Observations, Reply, Trial
 from firmware_host.bootloader.an3155 import SYNC
-from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.client import ANSWER_SECONDS, BITS_PER_BYTE, Bootloader
 from firmware_host.bootloader.entry import WIRINGS, BoardLine, BoardWiring, Wait, reset_board
-from firmware_host.bootloader.exchange import ANSWER_SECONDS, BITS_PER_BYTE
 from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
 

@@ -163,6 +163,26 @@ class Chip:
         return min(page // pages_per_bit, _LAST_PROTECTION_BIT)
 
 
+@dataclass(frozen=True)
+class BoardMark:
+    """The values that distinguish one board from another.
+
+    Attributes:
+        product_id: the answer to Get ID.
+        flash_size: in bytes, from the chip's register; 0 if it was not read.
+        unique_id: the chip's 96 bits as hexadecimal digits; empty if they were not read.
+    """
+
+    product_id: int
+    flash_size: int = 0
+    unique_id: str = ""
+
+    def __str__(self) -> str:
+        """``the board 00..01 (0x410, 64 KiB)``."""
+        size = f", {self.flash_size // 1024} KiB" if self.flash_size else ""
+        return f"the board {self.unique_id or 'of another family'} ({self.product_id:#05x}{size})"
+
+
 def find_chip(product_id: int) -> Chip | None:
     """Return the row with this product id, or None."""
     return _BY_PRODUCT_ID.get(product_id)

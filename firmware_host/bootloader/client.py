@@ -7,22 +7,30 @@ Example:
     identity = identify(bootloader)  # sets the target
     first_block = bootloader.read(0x0800_0000, 256)
 
-Addresses are checked here before anything is sent, because a bootloader before version 3.1 does not refuse a wrong
-address: it takes the next two bytes as a command (AN3155 table 3).
+Four rules make this safe:
+
+1. Only commands that the bootloader listed in its answer to Get are sent.
+2. Addresses are checked before anything is sent, because a bootloader before version 3.1 does not refuse a wrong
+   address: it takes the next two bytes as a command (AN3155 table 3).
+3. Each frame waits for the acknowledgement of the one before.
+4. After a silence within a frame nothing is sent, because no byte sequence is safe there: the error asks for a reset.
+   `Bootloader.resynchronise` is the one exception, for a flash that is verified afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from blockota.errors import RefusedError
+from blockota.errors import Action, BoardProtocolError, NoAnswerError, RefusedError
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Capabilities, Command, Exchange, SpecialErase
-from firmware_host.bootloader.chips import Chip
-from firmware_host.bootloader.exchange import ANSWER_SECONDS, Transport
+from firmware_host.bootloader.chips import BoardMark, Chip
 from firmware_host.line.link import Link
 
+ANSWER_SECONDS = 0.5
+"""How long an answer may take that needs no work, in addition to the time on the wire."""
+BITS_PER_BYTE = 11
+"""Bits of a byte on the wire: start bit, eight data bits, parity, stop bit (AN3155 section 2)."""
 WRITE_SECONDS = 1.0
 """How long programming one block may take: a hundred times the data sheet's 9 ms."""
 ERASE_MARGIN = 4
@@ -32,26 +40,22 @@ CHECKSUM_WORD_SECONDS = 4e-6
 VERSION_ANSWER = 4
 """Bytes of the answer to Get Version: version, two option bytes, ACK (AN3155 section 3.2)."""
 _BANKS = {1: SpecialErase.BANK_1, 2: SpecialErase.BANK_2}
+_SYNC_ATTEMPTS = 3
+_MAX_SILENCES = 2
+_BUSY_LIMIT = 16
+_QUOTED = 24
+"""Bytes of an unexpected answer that an error quotes."""
+_RESET_REMEDY = "set BOOT0 to 1 and reset the board, then run the command again"
 
+FEED = bytes((0x81, *[0x80] * 286))
+"""Ends every frame in whose middle a medium-density part may wait, after any number of 0x7F.
 
-@dataclass(frozen=True)
-class BoardMark:
-    """The values that distinguish one board from another.
-
-    Attributes:
-        product_id: the answer to Get ID.
-        flash_size: in bytes, from the chip's register; 0 if it was not read.
-        unique_id: the chip's 96 bits as hexadecimal digits; empty if they were not read.
-    """
-
-    product_id: int
-    flash_size: int = 0
-    unique_id: str = ""
-
-    def __str__(self) -> str:
-        """``the board 00..01 (0x410, 64 KiB)``."""
-        size = f", {self.flash_size // 1024} KiB" if self.flash_size else ""
-        return f"the board {self.unique_id or 'of another family'} ({self.product_id:#05x}{size})"
+- Its page numbers do not exist on such a part.
+- Where 0x7F was taken as the number of pages or bytes, the checksum of the frame would have to be that of an even or an
+  odd number of 0x7F and 0x80: the 0x81 at the start fits neither.
+- It is longer than the longest frame, and its length with the 0x7F before it is even, so that no half command is left.
+"""
+_FEED_BURST = 16
 
 
 class Bootloader:
@@ -64,28 +68,26 @@ class Bootloader:
         before_command: called before each command; it raises an exception to stop the work.
 
     Attributes:
-        transport: carries the exchanges.
+        link: the link to the board.
         mark: of the board that was identified last; None before, and where its flash cannot be read.
     """
 
     def __init__(self, link: Link, *, before_command: Callable[[], None] | None = None) -> None:
-        self.transport = Transport(link, before_command=before_command)
+        self.link, self._before_command = link, before_command
         self.mark: BoardMark | None = None
+        self._capabilities: Capabilities | None = None
         self._target: tuple[Chip, int] | None = None
 
     @property
-    def link(self) -> Link:
-        """The link to the board."""
-        return self.transport.link
-
-    @property
     def capabilities(self) -> Capabilities:
-        """The answer to Get.
+        """The bootloader's answer to Get.
 
         Raises:
             RefusedError: the bootloader is not connected.
         """
-        return self.transport.capabilities
+        if self._capabilities is None:
+            raise RefusedError("the bootloader was not asked for its commands", remedy="connect first")
+        return self._capabilities
 
     def connect(self) -> Capabilities:
         """Find the bootloader, whether just reset or connected before, and ask for its commands.
@@ -95,8 +97,36 @@ class Bootloader:
             BoardProtocolError: something other than a bootloader answers.
             LinkError: the port was lost.
         """
-        self._target = None
-        return self.transport.connect()
+        self._target = self._capabilities = None
+        self.link.drain()
+        self._synchronise()
+        self._capabilities = an3155.parse_capabilities(self._counted_answer(an3155.get()))
+        return self._capabilities
+
+    def end(self) -> None:
+        """Forget the bootloader: the board leaves it, or resets."""
+        self._capabilities = None
+
+    def resynchronise(self) -> None:
+        """Recover a bootloader that waits in the middle of a frame, for example after the cable came off.
+
+        Call this before `connect`, not after it failed: the second 0x7F of `connect` would complete a frame that was
+        cut after its number of pages, and erase page 127. After one 0x7F, which a board that was just reset takes as
+        the start, `FEED` is sent until the board answers NACK. It completes none of the frames cut before their data;
+        of those cut within their data it completes one in 256. Use this only where the flash is verified afterwards,
+        and prefer a reset.
+
+        Raises:
+            NoAnswerError: the board stays silent.
+            LinkError: the port was lost.
+        """
+        self.link.write(bytes((an3155.SYNC,)))
+        for start in range(0, len(FEED), _FEED_BURST):
+            if an3155.NACK in self.link.drain():
+                return
+            self.link.write(FEED[start : start + _FEED_BURST])
+        if an3155.NACK not in self.link.drain():
+            raise self._no_bootloader(b"")
 
     def require_flashing(self) -> None:
         """Require the commands to read, write and erase.
@@ -128,7 +158,7 @@ class Bootloader:
         Raises:
             BoardError: silence, or an answer that AN3155 does not define.
         """
-        return an3155.parse_product_id(self.transport.counted_answer(an3155.get_id()))
+        return an3155.parse_product_id(self._counted_answer(an3155.get_id()))
 
     def version(self) -> tuple[int, bytes]:
         """Return the protocol version in packed decimal, and the two legacy option bytes of Get Version.
@@ -137,8 +167,8 @@ class Bootloader:
             BoardError: silence or NACK.
         """
         exchange = an3155.get_version()
-        self.transport.perform(exchange, seconds=ANSWER_SECONDS)
-        version, *option_bytes, _ = self.transport.data(exchange, VERSION_ANSWER)
+        self.perform(exchange, seconds=ANSWER_SECONDS)
+        version, *option_bytes, _ = self._read(exchange, VERSION_ANSWER)
         return version, bytes(option_bytes)
 
     def read(self, address: int, length: int) -> bytes:
@@ -151,8 +181,8 @@ class Bootloader:
         exchange = an3155.read_memory(address, length)
         chip, flash_size = self._known_target()
         _require_span(exchange, length=length, spans=chip.readable(flash_size))
-        self.transport.perform(exchange, seconds=ANSWER_SECONDS)
-        return self.transport.data(exchange, length)
+        self.perform(exchange, seconds=ANSWER_SECONDS)
+        return self._read(exchange, length)
 
     def write(self, address: int, data: bytes) -> None:
         """Write up to 256 bytes, aligned as the chip requires.
@@ -171,7 +201,7 @@ class Bootloader:
                 f"{exchange.title} was not sent",
                 why=f"{chip.name} is written in multiples of {chip.write_alignment} bytes",
             )
-        self.transport.perform(exchange, seconds=WRITE_SECONDS)
+        self.perform(exchange, seconds=WRITE_SECONDS)
 
     def erase_pages(self, pages: Sequence[int]) -> None:
         """Erase pages or sectors by number, in as many commands as the chip's limit requires.
@@ -190,7 +220,7 @@ class Bootloader:
             part = pages[start : start + limit]
             exchange = an3155.extended_erase(part) if extended else an3155.erase(part)
             seconds = ANSWER_SECONDS + ERASE_MARGIN * chip.unit_erase_seconds * len(part)
-            self.transport.perform(exchange, seconds=seconds)
+            self.perform(exchange, seconds=seconds)
 
     def erase_all(self) -> None:
         """Erase the whole flash by one command.
@@ -231,8 +261,8 @@ class Bootloader:
         exchange = an3155.get_checksum(address, words)
         chip, flash_size = self._known_target()
         _require_span(exchange, length=4 * words, spans=(chip.flash(flash_size),))
-        self.transport.perform(exchange, seconds=ANSWER_SECONDS + words * CHECKSUM_WORD_SECONDS)
-        return an3155.parse_checksum(self.transport.data(exchange, an3155.CHECKSUM_ANSWER))
+        self.perform(exchange, seconds=ANSWER_SECONDS + words * CHECKSUM_WORD_SECONDS)
+        return an3155.parse_checksum(self._read(exchange, an3155.CHECKSUM_ANSWER))
 
     def go(self, address: int) -> None:
         """Start the program whose vector table is at an address; the connection ends.
@@ -245,8 +275,8 @@ class Bootloader:
         chip, flash_size = self._known_target()
         # The bootloader reads stack pointer and reset vector, eight bytes (AN3155 section 3.5).
         _require_span(exchange, length=8, spans=chip.writable(flash_size))
-        self.transport.perform(exchange, seconds=ANSWER_SECONDS)
-        self.transport.end()
+        self.perform(exchange, seconds=ANSWER_SECONDS)
+        self.end()
 
     def readout_protected(self) -> bool:
         """Whether the flash is protected from being read.
@@ -258,11 +288,11 @@ class Bootloader:
         """
         chip, _ = self._known_target()
         exchange = an3155.read_memory(chip.identity.span.start, len(chip.identity.span))
-        refused_frame = self.transport.attempt(exchange, seconds=ANSWER_SECONDS)
+        refused_frame = self._attempt(exchange, seconds=ANSWER_SECONDS)
         if refused_frame is None:
-            self.transport.data(exchange, len(chip.identity.span))
+            self._read(exchange, len(chip.identity.span))
         elif refused_frame > 0:
-            raise self.transport.refusal(exchange)
+            raise self._refusal(exchange)
         return refused_frame == 0
 
     def write_protected_pages(self) -> tuple[int, ...] | None:
@@ -275,6 +305,57 @@ class Bootloader:
         option_bytes = self.read(chip.option_bytes.start, len(chip.option_bytes))
         return chip.write_protected_units(option_bytes, flash_size)
 
+    def _counted_answer(self, exchange: Exchange) -> bytes:
+        """Carry out an exchange whose answer is a count N, then N + 1 bytes, then ACK; return the bytes."""
+        self.perform(exchange, seconds=ANSWER_SECONDS)
+        count = self._read(exchange, 1)[0] + 1
+        payload = self._read(exchange, count)
+        if not self._acknowledged(exchange, seconds=ANSWER_SECONDS):
+            raise self._refusal(exchange)
+        return payload
+
+    def perform(self, exchange: Exchange, *, seconds: float) -> None:
+        """Carry out an exchange of which every frame must be acknowledged.
+
+        Args:
+            exchange: what to send.
+            seconds: how long the last answer may take.
+
+        Raises:
+            RefusedError: this bootloader does not have the command; nothing was sent.
+            BoardError: silence, NACK, or another answer.
+        """
+        if self._attempt(exchange, seconds=seconds) is not None:
+            raise self._refusal(exchange)
+        if exchange.closing_ack and not self._acknowledged(exchange, seconds=seconds):
+            raise self._refusal(exchange)
+
+    def _attempt(self, exchange: Exchange, *, seconds: float) -> int | None:
+        """Send the frames until one is answered with NACK; return its index, or None if all were acknowledged."""
+        if exchange.command != Command.GET and exchange.command not in self.capabilities.commands:
+            raise RefusedError(
+                f"{exchange.title} was not sent",
+                why=f"this bootloader (version {self.capabilities.version_text}) does not have the command",
+            )
+        # Work is stopped here and nowhere else, so that the bootloader never waits for the rest of a frame.
+        if self._before_command:
+            self._before_command()
+        last = len(exchange.frames) - 1
+        for number, frame in enumerate(exchange.frames):
+            self.link.write(frame)
+            # Only the last frame starts work, such as an erase.
+            allowed = seconds if number == last else ANSWER_SECONDS
+            if not self._acknowledged(exchange, seconds=allowed + self._wire_seconds(len(frame))):
+                return number
+        return None
+
+    def _refusal(self, exchange: Exchange) -> BoardProtocolError:
+        return BoardProtocolError(
+            f"the board on {self.link.name} refused {exchange.title}",
+            why="it answered NACK",
+            remedy=_RESET_REMEDY,
+        )
+
     def _known_target(self) -> tuple[Chip, int]:
         if self._target is None:
             raise RefusedError("the chip is not known yet, so no address can be checked")
@@ -284,7 +365,86 @@ class Bootloader:
         chip, _ = self._known_target()
         if not chip.mass_erase_seconds:
             raise RefusedError("erase was not sent", why=f"{chip.name} has no erase of all at once")
-        self.transport.perform(exchange, seconds=ANSWER_SECONDS + ERASE_MARGIN * chip.mass_erase_seconds)
+        self.perform(exchange, seconds=ANSWER_SECONDS + ERASE_MARGIN * chip.mass_erase_seconds)
+
+    def _acknowledged(self, exchange: Exchange, *, seconds: float) -> bool:
+        answer = an3155.BUSY
+        for _ in range(_BUSY_LIMIT):
+            if answer == an3155.BUSY:
+                answer = self._read(exchange, 1, seconds=seconds)[0]
+        if answer == an3155.ACK:
+            return True
+        # Some bootloaders send NACK twice under readout protection.
+        rest = self.link.drain()
+        if answer == an3155.NACK:
+            return False
+        raise BoardProtocolError(
+            f"the board on {self.link.name} answers {exchange.title} with neither ACK nor NACK",
+            why=f"its answer was {bytes((answer,)) + rest[:_QUOTED]!r}",
+            remedy=f"check the cable and the speed; {_RESET_REMEDY}",
+        )
+
+    def _read(self, exchange: Exchange, count: int, *, seconds: float = ANSWER_SECONDS) -> bytes:
+        try:
+            return self.link.read(count, timeout=seconds + self._wire_seconds(count))
+        except NoAnswerError as error:
+            raise NoAnswerError(
+                f"the board on {self.link.name} fell silent in {exchange.title}",
+                why=error.why,
+                remedy=_RESET_REMEDY,
+            ) from error
+
+    def _wire_seconds(self, count: int) -> float:
+        return count * BITS_PER_BYTE / self.link.baud
+
+    def _synchronise(self) -> None:
+        """Send 0x7F until it is answered (AN3155 section 2).
+
+        ======================  ==============================================================================
+        Answer to 0x7F          Meaning
+        ======================  ==============================================================================
+        ACK                     the bootloader has measured the speed
+        NACK                    it was connected already, and refuses 0x7F 0x7F as a command
+        silence                 it was connected already, and waits for the second byte of a command; or nothing
+                                is there: a second silence in a row shows that
+        anything else           not a bootloader, or noise before its first answer
+        ======================  ==============================================================================
+        """
+        heard, silences = b"", 0
+        for _ in range(_SYNC_ATTEMPTS):
+            self.link.write(bytes((an3155.SYNC,)))
+            answer = self._sync_answer()
+            # Some bootloaders acknowledge twice: drain the line in any case.
+            rest = self.link.drain() if answer else b""
+            if answer in (bytes((an3155.ACK,)), bytes((an3155.NACK,))):
+                return
+            heard, silences = heard + answer + rest, silences + (not answer)
+            if silences == _MAX_SILENCES:
+                break
+        raise self._no_bootloader(heard)
+
+    def _sync_answer(self) -> bytes:
+        """Return the answer byte, without the one 0x00 that some bootloaders send before it; empty for silence."""
+        try:
+            answer = self.link.read(1, timeout=ANSWER_SECONDS)
+            return answer if any(answer) else self.link.read(1, timeout=ANSWER_SECONDS)
+        except NoAnswerError:
+            return b""
+
+    def _no_bootloader(self, heard: bytes) -> BoardProtocolError | NoAnswerError:
+        if heard:
+            return BoardProtocolError(
+                f"what answers on {self.link.name} is not an STM32 bootloader",
+                why=f"its answer was {heard[:_QUOTED]!r}",
+                remedy=f"{_RESET_REMEDY}: its application may be running; also check the speed and even parity",
+            )
+        return NoAnswerError(
+            f"no bootloader answers on {self.link.name}",
+            why=f"it stayed silent for {2 * ANSWER_SECONDS:.0f} s",
+            remedy="set BOOT0 to 1 and reset the board; then check that TX and RX are crossed, that the grounds are "
+            "connected, that the adapter sends even parity, and that no other program uses the line, or diagnose it",
+            action=Action.DIAGNOSE_LINE,
+        )
 
 
 def _require_span(exchange: Exchange, *, length: int, spans: Sequence[range]) -> None:

@@ -1,4 +1,4 @@
-"""Open a board's port, bring the board into its bootloader, and choose the speed of the line.
+"""Open a board's port, bring the board into its bootloader, choose the speed of the line, and start the application.
 
 A board enters its bootloader when it leaves reset with BOOT0 at 1. A USB adapter's control lines can drive both pins.
 TTL adapters invert them: an asserted line pulls its pin low. With the common wiring, DTR to NRST and RTS to BOOT0, the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Self
@@ -17,7 +17,7 @@ from typing import Self
 from blockota.errors import Action, BoardError, BoardProtocolError, LinkError, NoAnswerError, UsageError
 from firmware_host.bootloader.chips import Chip, find_chip
 from firmware_host.bootloader.client import Bootloader
-from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
+from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, Link, open_link
 
 Wait = Callable[[float], None]
 """Waits for a number of seconds; tests pass a simulated clock's."""
@@ -34,6 +34,8 @@ FASTEST = 0
 """As a `BoardLine.baud`: the highest speed that the board understands."""
 FASTER = (460800, 256000, 230400)
 """Speeds above `DEFAULT_BAUD` that are tried, the fastest first. No board was ever seen to understand 921600."""
+QUIET_SECONDS = 0.3
+"""After its first byte, an application that is silent for so long has printed its text."""
 _TRIALS = 2
 """How often a block must be read without an error before a speed is accepted."""
 _BLOCK = 256
@@ -151,16 +153,22 @@ def open_bootloader(line: BoardLine, *, wait: Wait = time.sleep) -> Iterator[Boo
         UsageError: the URL or the speed is invalid.
         BoardError: the port cannot be opened, or no bootloader answers as AN3155 specifies.
     """
-    link = open_link(line.url, baud=line.first_baud)
-    try:
+    with closing(open_link(line.url, baud=line.first_baud)) as link:
         bootloader = Bootloader(link)
-        if line.baud == FASTEST:
-            connect_fastest(bootloader, link, wiring=line.wiring, wait=wait)
-        else:
-            enter_bootloader(bootloader, link, wiring=line.wiring, wait=wait)
+        connect_board(bootloader, link, line=line, wait=wait)
         yield bootloader
-    finally:
-        link.close()
+
+
+def connect_board(bootloader: Bootloader, link: ControlledLink, *, line: BoardLine, wait: Wait = time.sleep) -> None:
+    """Bring the board into its bootloader, and connect at the speed that `line` asks for.
+
+    Raises:
+        BoardError: no bootloader answers as AN3155 specifies, or the port was lost.
+    """
+    if line.baud == FASTEST:
+        connect_fastest(bootloader, link, wiring=line.wiring, wait=wait)
+    else:
+        enter_bootloader(bootloader, link, wiring=line.wiring, wait=wait)
 
 
 def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
@@ -275,6 +283,41 @@ def connect_fastest(
     link.set_baud(first_baud)
     enter_bootloader(bootloader, link, wiring=wiring, wait=wait)
     return first_baud
+
+
+def start_application(bootloader: Bootloader, address: int, *, listen: float) -> str:
+    """Start the application at an address, and return the text that it prints.
+
+    Args:
+        bootloader: connected; it ends with this call.
+        address: of the application's vector table.
+        listen: the longest to wait for text, in seconds.
+
+    Returns:
+        The text, in which control characters and bytes that are not UTF-8 are escaped.
+
+    Raises:
+        RefusedError: the chip has no program memory at the address.
+        BoardError: the board answered with NACK, or not at all.
+    """
+    bootloader.go(address)
+    return listen_to(bootloader.link, seconds=listen)
+
+
+def listen_to(link: Link, *, seconds: float) -> str:
+    """Return the text that an application prints after a reset; see `start_application`."""
+    deadline = time.monotonic() + seconds
+    heard, silence = b"", seconds
+    # A lost line or Control-C ends the listening; what was heard before is returned.
+    with suppress(NoAnswerError, LinkError, KeyboardInterrupt):
+        while (left := deadline - time.monotonic()) > 0:
+            heard += link.read(1, timeout=min(silence, left))
+            silence = QUIET_SECONDS
+    text = heard.decode("utf-8", errors="backslashreplace").replace("\r\n", "\n")
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
 
 
 def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blockota.errors import BoardError, BoardProtocolError
-from firmware_host.bootloader.chips import Chip, find_chip
-from firmware_host.bootloader.client import BoardMark, Bootloader
+from firmware_host.bootloader.chips import BoardMark, Chip, find_chip
+from firmware_host.bootloader.client import Bootloader
 
 _UNIQUE_ID_SIZE = 12
 _KIB = 1024

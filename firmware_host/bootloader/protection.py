@@ -17,9 +17,8 @@ from blockota.errors import Action, BoardError, BoardProtocolError, RefusedError
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Exchange
 from firmware_host.bootloader.chips import Chip
-from firmware_host.bootloader.client import ERASE_MARGIN, Bootloader
+from firmware_host.bootloader.client import ANSWER_SECONDS, ERASE_MARGIN, Bootloader
 from firmware_host.bootloader.entry import Wait
-from firmware_host.bootloader.exchange import ANSWER_SECONDS
 from firmware_host.bootloader.identity import BoardIdentity, identify
 
 _DEFAULT_MASS_ERASE_SECONDS = 1.0
@@ -127,8 +126,8 @@ def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wai
 
 def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: Wait, busy: float = 0.0) -> None:
     seconds = ANSWER_SECONDS + ERASE_MARGIN * (busy or chip.unit_erase_seconds)
-    bootloader.transport.perform(exchange, seconds=seconds)
-    bootloader.transport.end()
+    bootloader.perform(exchange, seconds=seconds)
+    bootloader.end()
     wait(busy + chip.ready_seconds)
     try:
         bootloader.connect()

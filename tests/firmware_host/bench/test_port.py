@@ -12,8 +12,8 @@ from firmware_host.bench.doctor import Reply
 from firmware_host.bench.port import BoardPort
 from firmware_host.bootloader import an3155
 from firmware_host.bootloader.an3155 import Exchange
+from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import BoardLine
-from firmware_host.bootloader.exchange import Transport
 from firmware_host.simulator import STM32F103C8, SimulatedBoard
 from tests.firmware_host.direct_link import DirectLink
 
@@ -52,21 +52,21 @@ def test_a_half_sent_frame_is_left_without_a_change(name: str) -> None:
     """After a cut at any byte the board responds again, with flash and option bytes unchanged."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
-    conversation = Transport(link)
-    conversation.connect()
+    bootloader = Bootloader(link)
+    bootloader.connect()
     link.write(BEGINNINGS[name])
     link.drain()
-    conversation.resynchronise()
-    assert conversation.connect().version_text == "2.2"
+    bootloader.resynchronise()
+    assert bootloader.connect().version_text == "2.2"
     assert board.flash == OLD
     assert not board.protected_pages
 
 
 def test_a_fresh_board_is_found_as_well() -> None:
     """The first byte sent is 0x7F, so that a fresh bootloader measures the right speed."""
-    conversation = Transport(DirectLink(SimulatedBoard()))
-    conversation.resynchronise()
-    assert conversation.connect()
+    bootloader = Bootloader(DirectLink(SimulatedBoard()))
+    bootloader.resynchronise()
+    assert bootloader.connect()
 
 
 def test_a_dead_line_is_reported() -> None:
@@ -75,7 +75,7 @@ def test_a_dead_line_is_reported() -> None:
     board.boot0 = False
     board.reset()
     with pytest.raises(NoAnswerError, match="no bootloader answers"):
-        Transport(DirectLink(board)).resynchronise()
+        Bootloader(DirectLink(board)).resynchronise()
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
@@ -83,11 +83,11 @@ def test_a_board_that_waits_in_a_frame_is_found_by_polling(name: str) -> None:
     """After an interrupted exchange the first poll recovers the board without changing it."""
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
-    Transport(link).connect()
+    Bootloader(link).connect()
     link.write(BEGINNINGS[name])
     link.drain()
     assert BoardPort(link, BoardLine("socket://bench:3115")).poll(reset=True, is_stuck=True) is Reply.CONNECTED
-    assert Transport(link).connect().version_text == "2.2"
+    assert Bootloader(link).connect().version_text == "2.2"
     assert board.flash == OLD
     assert not board.protected_pages
 
@@ -101,7 +101,7 @@ def test_polling_never_completes_a_frame(name: str, before: int) -> None:
     """
     board = SimulatedBoard(STM32F103CB, flash=OLD)
     link = DirectLink(board)
-    Transport(link).connect()
+    Bootloader(link).connect()
     link.write(BEGINNINGS[name] + b"\x7f" * before)
     port = BoardPort(link, BoardLine("socket://bench:3115"))
     assert Reply.CONNECTED in {port.poll(reset=True) for _ in range(400)}

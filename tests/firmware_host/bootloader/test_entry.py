@@ -1,4 +1,4 @@
-"""Resetting simulated boards into their bootloaders through every wiring, and finding the fastest speed."""
+"""Resetting simulated boards into their bootloaders, finding the fastest speed, and starting applications."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ from firmware_host.bootloader.entry import (
     enter_bootloader,
     find_wiring,
     reset_board,
+    start_application,
 )
 from firmware_host.simulator import PROFILES, STM32F103C8, SimulatedBoard
 from tests.conftest import IMAGES
 from tests.firmware_host.board_clock import Clock
+from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.flash_scene import BASE, FLASH_SIZE, code, connected
+from tests.firmware_host.scripted_board import KIB, chip
 from tests.firmware_host.steered_link import SteeredLink
 
 APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
@@ -184,3 +188,30 @@ def test_a_speed_that_the_adapter_does_not_support_is_skipped() -> None:
 
     link = SlowAdapter(SimulatedBoard(replace(STM32F103C8, max_baud=500_000)), WIRING)
     assert connect_fastest(Bootloader(link), link, wiring=WIRING, wait=lambda _: None) == 256_000
+
+
+class TalkingLink(DirectLink):
+    """A board that sends text when its application starts."""
+
+    text = b""
+
+    def write(self, data: bytes, /) -> None:
+        """Pass a frame on; the text follows the ACK of Go's address."""
+        super().write(data)
+        self._received += self.text if len(data) == 5 else b""
+
+
+def test_what_a_board_prints_cannot_drive_the_terminal() -> None:
+    """Control characters, direction marks and bytes that are not UTF-8 are escaped."""
+    link = TalkingLink(SimulatedBoard(flash=code(KIB).data))
+    link.text = "ok\r\n\x1b[2J\x07 grün \u202e".encode() + b"\xff\n"
+    bootloader = connected(link)
+    bootloader.target(chip(), flash_size=FLASH_SIZE)
+    assert start_application(bootloader, BASE, listen=0.1) == "ok\n\\x1b[2J\\x07 grün \\u202e\\xff\n"
+
+
+def test_a_silent_application_is_started() -> None:
+    """Silence after Go is not an error."""
+    bootloader = connected(SimulatedBoard(flash=code(KIB).data))
+    bootloader.target(chip(), flash_size=FLASH_SIZE)
+    assert start_application(bootloader, BASE, listen=0.05) == ""

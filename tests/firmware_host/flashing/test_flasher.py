@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from blockota.errors import BoardError, FlashProofError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage, read_image
-from firmware_host.bootloader.application import start
 from firmware_host.bootloader.client import Bootloader
+from firmware_host.bootloader.entry import start_application
 from firmware_host.bootloader.identity import identify
 from firmware_host.flashing.events import Checked, Erased, Finished, Part, Programmed, Repeated, Summary
 from firmware_host.flashing.flasher import carry_out
@@ -38,7 +38,7 @@ def test_an_example_is_flashed_and_starts(version: str) -> None:
         *_, end = carry_out(planned(image), bootloader)
         assert isinstance(end, Finished)
         assert end.sha256 == hashlib.sha256(image.data).digest()
-        assert f"bluepill {version}" in start(bootloader, BASE, listen=5)
+        assert f"bluepill {version}" in start_application(bootloader, BASE, listen=5)
         bootloader.link.close()
 
 
