@@ -111,6 +111,9 @@ class BlockOTAError(Exception):
         action: the remedy as a command or option of the command line, if there is one.
         values: values for the action's option, such as the hash of a transaction.
 
+    Attributes:
+        result: the fields of what was done before, for the JSON object that reports the error.
+
     The text has one sentence, or two if there is a remedy: ``what: why. Remedy.``
     """
 
@@ -127,6 +130,7 @@ class BlockOTAError(Exception):
     ) -> None:
         self.what, self.why, self.remedy = what, why, remedy
         self.action, self.values = action, dict(values or {})
+        self.result: Mapping[str, object] = {}
         text = f"{what}: {why}." if why else f"{what}."
         super().__init__(f"{text} {remedy[:1].upper()}{remedy[1:]}." if remedy else text)
 

@@ -138,7 +138,7 @@ def doctor(session: Session, /, line: BoardLine) -> None:
             action=worst.action,
             values=worst.values,
         )
-        session.result_of_failure(error, fields)
+        error.result = fields
         raise error
 
 

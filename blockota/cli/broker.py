@@ -184,7 +184,7 @@ class _Rounds:
         else:
             fields = self._fields(steps)
             if failure := failure_of(steps):
-                self._session.result_of_failure(failure, fields)
+                failure.result = fields
                 raise failure
             self._session.result(fields, lambda: self._print_advice(has_steps=bool(steps)))
             if self._work.left:

@@ -14,9 +14,8 @@ from blockota.errors import plain
 from blockota.model.facts import Passed
 from blockota.model.release import Release
 from blockota.stores.search import SearchObserver
-from firmware_host.bench.job import BoardMet, ChecksPassed, ReleaseChosen
-from firmware_host.bench.job import Progress as BoardProgress
-from firmware_host.bench.result import BoardResult, combined_error
+from firmware_host.bench.result import BoardMet, BoardResult, ChecksPassed, ReleaseChosen, combined_error
+from firmware_host.bench.result import Progress as BoardProgress
 from firmware_host.flashing.events import Checked, Erased, Programmed, Repeated
 
 _STAGES = {Erased: "erasing", Programmed: "writing", Checked: "proving"}
@@ -174,5 +173,5 @@ def finish(session: Session, results: Sequence[BoardResult], *, display: FlashDi
             summary = sentence_of(error) if error else f"The board holds {results[0].held}."
         raise KeyboardInterrupt(summary)
     if error:
-        session.result_of_failure(error, fields)
+        error.result = fields
         raise error

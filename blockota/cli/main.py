@@ -131,7 +131,7 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     if "--debug" in words:
         click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
-        click.echo(json.dumps(getattr(error, "result", {}) | {"error": error_fields(error)}, indent=2))
+        click.echo(json.dumps({**error.result, "error": error_fields(error)}, indent=2))
     return error.exit_status
 
 

@@ -191,7 +191,7 @@ def check(
     error = _failure_of(probes)
     fields = {"replicas": [one.as_fields() for one in probes]}
     if error:
-        session.result_of_failure(error, fields)
+        error.result = fields
     if not (error and session.as_json):
         columns = ("NUMBER", "PRODUCT", "VERSION", "REPLICA", "STATUS", "BLOCKS", "SECONDS", "WHY")
         rows = [

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from blockota.errors import Action, BlockOTAError, RefusedError, UsageError, plain
+from blockota.errors import Action, RefusedError, UsageError, plain
 from blockota.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -155,10 +155,6 @@ class Session:
             click.echo(json.dumps(fields, indent=2))
         else:
             show()
-
-    def result_of_failure(self, error: BlockOTAError, fields: Mapping[str, Any]) -> None:
-        """Add what was done before `error` to the JSON object that reports it. The caller raises the error."""
-        vars(error)["result"] = dict(fields)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "") -> None:
         """Print a table, or the sentence `empty` in place of one without rows."""

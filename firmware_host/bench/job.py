@@ -3,7 +3,7 @@
 The steps of a job:
 
 1. Prove that the bench log is whole and can be written, and claim the board, so that no other port works on it.
-2. Find the release; it and its image are proven (checks 1 to 5, `offer`).
+2. Find the release; it and its image are proven (checks 1 to 5, `Offers`).
 3. Examine the board, and clear it for this release (checks 6 to 9, `session`). Nothing is changed before this.
 4. Flash it (`flashing.flasher`), and compare its flash with the chain's record (check 10).
 5. Start its program.
@@ -12,83 +12,134 @@ The steps of a job:
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
-from blockota.errors import Action, BlockOTAError, BoardError, RefusedError, UsageError, VerificationError
-from blockota.model.facts import Consent, Passed, Trust
+from blockota.bindings.block_ota import BlockOTAContract, known_releases
+from blockota.errors import Action, BlockOTAError, BoardError, ImageError, RefusedError, UsageError, VerificationError
+from blockota.files import read_input
+from blockota.formats.firmware_image import MAX_IMAGE_SIZE, read_image
+from blockota.model.facts import Consent, KnownReleases, Passed, ProvenRelease, Trust
 from blockota.model.release import Release, Version
+from blockota.model.verification import prove_release
 from blockota.shutdown import Stop
+from blockota.stores.search import SearchObserver, SearchStage, find_image
+from blockota.stores.store import Store
 from firmware_host.bench.log import BenchEntry, BenchLog
-from firmware_host.bench.offer import Offer, Offers
 from firmware_host.bench.port import BoardPort, open_port
-from firmware_host.bench.result import BoardResult
-from firmware_host.bench.session import BoardSession, ClearedBoard
+from firmware_host.bench.result import BenchObserver, BoardMet, BoardResult, ChecksPassed, Progress, ReleaseChosen
+from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.entry import BoardLine
-from firmware_host.bootloader.identity import BoardIdentity
 from firmware_host.flashing import journal as flash_journal
 from firmware_host.flashing.contents import Proof
-from firmware_host.flashing.events import Event, Finished
-from firmware_host.flashing.journal import FlashJournal, JournalEntry
+from firmware_host.flashing.events import Finished
+from firmware_host.flashing.journal import FlashJournal
 from firmware_host.flashing.plan import Preserved
 
 _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
 
 
 @dataclass(frozen=True)
-class BoardMet:
-    """A board has answered.
+class Offer:
+    """A release that may be written, as of one block.
 
     Attributes:
-        identity: what it reported about itself.
-        notes: what the operator should know about how the port was opened.
+        proven: the release and its image.
+        known: the other releases on the chain at that block.
     """
 
-    identity: BoardIdentity
-    notes: Sequence[str]
+    proven: ProvenRelease
+    known: KnownReleases
 
 
 @dataclass(frozen=True)
-class ReleaseChosen:
-    """A release was chosen and proven; the board is examined next.
+class ImageSource:
+    """Where images are found.
 
     Attributes:
-        release: the release.
+        store: asked first.
+        stages: returns the sources to ask then, for one release.
+        observe: returns the observer of the search for one release.
+        file: read instead, if given; nothing else is asked then.
     """
 
-    release: Release
+    store: Store
+    stages: Callable[[Release], Sequence[SearchStage]]
+    observe: Callable[[Release], SearchObserver] = lambda _: SearchObserver()
+    file: Path | None = None
 
 
-@dataclass(frozen=True)
-class ChecksPassed:
-    """Some of the checks 6 to 10 have passed.
+class Offers:
+    """Proven releases by product and version. Each image is fetched once. May be used by several threads.
 
-    Attributes:
-        checks: in order.
+    Args:
+        contract: the BlockOTA contract.
+        trust: whose record is believed, and after how many confirmations.
+        source: where images are found.
     """
 
-    checks: Sequence[Passed]
+    def __init__(self, contract: BlockOTAContract, trust: Trust, source: ImageSource) -> None:
+        self._contract, self._trust, self._source = contract, trust, source
+        self._images: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
 
+    def offer(self, product: str, version: Version | None) -> Offer:
+        """Look a release up on the chain, and prove it and its image.
 
-Progress = BoardMet | ReleaseChosen | ChecksPassed | Event
+        Args:
+            product: the product's name.
+            version: None for the newest active version.
 
+        Raises:
+            VerificationError: number 1 to 5.
+            ImageError: the image is larger than any board's flash.
+            UnreachableError: the chain or the store is unreachable.
+        """
+        with self._lock:
+            answer = self._contract.answer(product, version, confirmations=self._trust.confirmations)
+            proven = prove_release(answer, self._trust, read_image=self._image)
+            known = known_releases(self._contract, product, block=answer.block_number)
 
-class BenchObserver(Protocol):
-    """Receives what happens at the bench, from the thread of each port; `port` is the port's URL, or empty."""
+        def others() -> Sequence[Release]:
+            # Asked for later, by any port's thread, and only where a board holds none of the product's releases.
+            with self._lock:
+                return known.others()
 
-    def note(self, port: str, sentence: str, /) -> None:
-        """Receive a sentence for the operator."""
+        return Offer(proven, KnownReleases(known.own, others))
 
-    def progress(self, port: str, event: Progress, /) -> None:
-        """Receive a step of the work on the board at a port."""
+    def _image(self, release: Release) -> bytes:
+        if release.sha256 not in self._images:
+            self._images[release.sha256] = self._fetch(release)
+        return self._images[release.sha256]
 
-    def ended(self, port: str, result: BoardResult, /) -> None:
-        """Receive the result of the work on the board at a port."""
+    def _fetch(self, release: Release) -> bytes:
+        if release.size > MAX_IMAGE_SIZE:
+            raise ImageError(
+                f"{release.product} {release.version} cannot be flashed over a serial port",
+                why=f"its image has {release.size:,} bytes, the limit is {MAX_IMAGE_SIZE:,}",
+                remedy="fetch it, and install it as the vendor says",
+                action=Action.FETCH_IMAGE,
+            )
+        source = self._source
+        if source.file is None:
+            with tempfile.TemporaryFile() as found:
+                find_image(
+                    release, source.store, stages=source.stages(release), into=found, observer=source.observe(release)
+                )
+                found.seek(0)
+                return found.read()
+
+        content = read_input(source.file, limit=MAX_IMAGE_SIZE)
+        # The published bytes are the release in any format; only other bytes can be a .hex or .elf of it.
+        if not content or hashlib.sha256(content).digest() == release.sha256:
+            return content
+        return read_image(content, load_address=release.load_address).data
 
 
 class BusyBoards:
@@ -191,7 +242,17 @@ class Bench:
     def _interrupted_offer(
         self, board: BoardSession, offers: Offers, product: str | None, version: Version | None
     ) -> Offer:
-        entry = self._interrupted_run(board.identity.unique_id or "")
+        unique_id = board.identity.unique_id or ""
+        entry = flash_journal.find(self.journals, unique_id) if unique_id else None
+        if entry is None:
+            others = ", ".join(flash_journal.boards(self.journals))
+            raise RefusedError(
+                "there is nothing to resume on this board",
+                why=f"{self.journals} has no journal of {unique_id or 'a board without a readable unique id'}"
+                f"{others and f', only of {others}'}; nothing was changed",
+                remedy="connect the board whose run was interrupted, or name the product to flash without resuming",
+                action=Action.NAME_PRODUCT,
+            )
         if product not in (None, entry.product) or version not in (None, entry.version):
             raise RefusedError(
                 f"{entry.product} {entry.version} was interrupted on this board",
@@ -210,19 +271,6 @@ class Bench:
             )
             failed.values["product"] = entry.product
             raise failed from error
-
-    def _interrupted_run(self, unique_id: str) -> JournalEntry:
-        entry = flash_journal.find(self.journals, unique_id) if unique_id else None
-        if entry is None:
-            others = ", ".join(flash_journal.boards(self.journals))
-            raise RefusedError(
-                "there is nothing to resume on this board",
-                why=f"{self.journals} has no journal of {unique_id or 'a board without a readable unique id'}"
-                f"{others and f', only of {others}'}; nothing was changed",
-                remedy="connect the board whose run was interrupted, or name the product to flash without resuming",
-                action=Action.NAME_PRODUCT,
-            )
-        return entry
 
 
 class FlashJob:
@@ -276,23 +324,21 @@ class FlashJob:
         self._passed(cleared.passed)
 
         # (4) Flash and prove.
-        finished = self._follow(cleared)
-        self._passed((cleared.prove_flash(finished),))
-        result.finished, result.seconds = finished, time.monotonic() - self._started
+        for event in cleared.flash():
+            if isinstance(event, Finished):
+                self._passed((cleared.prove_flash(event),))
+                result.finished, result.seconds = event, time.monotonic() - self._started
+                continue
+            if isinstance(event, Preserved):
+                result.preserved += len(event.data)
+            self._progress(event)
+        if result.finished is None:
+            raise AssertionError("flashing ends with Finished")
         for note in cleared.notes:
             self._note(note)
 
         if not self._bench.consent.configuration:
             result.banner = self._start(proven.release.load_address)  # (5)
-
-    def _follow(self, cleared: ClearedBoard) -> Finished:
-        for event in cleared.flash():
-            if isinstance(event, Finished):
-                return event
-            if isinstance(event, Preserved):
-                self._result.preserved += len(event.data)
-            self._progress(event)
-        raise AssertionError("flashing ends with Finished")
 
     def _start(self, address: int) -> str:
         """Start the program. The flash is proven by now, so a failure is only noted."""
@@ -308,25 +354,9 @@ class FlashJob:
         return ""
 
     def _write_log(self) -> None:
-        result = self._result
-        try:
-            result.line = self._bench.log.append(self._entry())
-        except BlockOTAError as error:
-            if result.finished is None:
-                self._note(f"The bench log has no line for this board: {error}")
-                return
-            unlogged = UsageError(
-                f"the board holds {result.held}, but the bench log has no line for it",
-                why=f"{error.what}: {error.why}",
-                remedy=error.remedy,
-                action=error.action,
-            )
-            result.error = result.error or unlogged
-
-    def _entry(self) -> BenchEntry:
         result, trust = self._result, self._bench.trust
         release, finished = result.release, result.finished
-        return BenchEntry(
+        entry = BenchEntry(
             time=int(time.time()),
             operator=self._bench.operator,
             board=result.unique_id,
@@ -341,6 +371,19 @@ class FlashJob:
             proof=finished.method if finished else "",
             result=result.result,
         )
+        try:
+            result.line = self._bench.log.append(entry)
+        except BlockOTAError as error:
+            if result.finished is None:
+                self._note(f"The bench log has no line for this board: {error}")
+                return
+            unlogged = UsageError(
+                f"the board holds {result.held}, but the bench log has no line for it",
+                why=f"{error.what}: {error.why}",
+                remedy=error.remedy,
+                action=error.action,
+            )
+            result.error = result.error or unlogged
 
     def _note(self, sentence: str) -> None:
         self._bench.observer.note(self._port.line.url, sentence)

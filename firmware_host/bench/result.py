@@ -1,21 +1,59 @@
-"""The result of the work on one board."""
+"""What a bench reports: the steps of the work on a board, and its result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from blockota.errors import BlockOTAError, BoardError, RefusedError, UnreachableError, UsageError
 from blockota.model.facts import Passed
 from blockota.model.release import Release
 from firmware_host.bench.log import Line
 from firmware_host.bootloader.identity import BoardIdentity
-from firmware_host.flashing.events import Finished
+from firmware_host.flashing.events import Event, Finished
 
 _SEVERITY = (0, 2, 3, 5, 4, 1)
 """Exit statuses from good to bad: nothing changed is better than unreachable, and a changed board worse than both."""
 _KINDS = (UsageError, RefusedError, UnreachableError, BoardError)
+
+
+@dataclass(frozen=True)
+class BoardMet:
+    """A board has answered.
+
+    Attributes:
+        identity: what it reported about itself.
+        notes: what the operator should know about how the port was opened.
+    """
+
+    identity: BoardIdentity
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ReleaseChosen:
+    """A release was chosen and proven; the board is examined next.
+
+    Attributes:
+        release: the release.
+    """
+
+    release: Release
+
+
+@dataclass(frozen=True)
+class ChecksPassed:
+    """Some of the checks 6 to 10 have passed.
+
+    Attributes:
+        checks: in order.
+    """
+
+    checks: Sequence[Passed]
+
+
+Progress = BoardMet | ReleaseChosen | ChecksPassed | Event
 
 
 @dataclass
@@ -95,6 +133,19 @@ class BoardResult:
         if self.line:
             fields["log"] = {"number": self.line.number, "sha256": self.line.sha256.hex()}
         return fields
+
+
+class BenchObserver(Protocol):
+    """Receives what happens at the bench, from the thread of each port; `port` is the port's URL, or empty."""
+
+    def note(self, port: str, sentence: str, /) -> None:
+        """Receive a sentence for the operator."""
+
+    def progress(self, port: str, event: Progress, /) -> None:
+        """Receive a step of the work on the board at a port."""
+
+    def ended(self, port: str, result: BoardResult, /) -> None:
+        """Receive the result of the work on the board at a port."""
 
 
 def combined_error(results: Sequence[BoardResult]) -> BlockOTAError | None:

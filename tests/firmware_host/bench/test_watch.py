@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from blockota.shutdown import stop_on_signals
-from firmware_host.bench.job import Progress
-from firmware_host.bench.result import BoardResult
+from firmware_host.bench.result import BoardResult, Progress
 from firmware_host.bench.watch import at_all_ports
 from firmware_host.bootloader.entry import BoardLine
 
