@@ -18,7 +18,7 @@ from blockota.approval.signature import to_json
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.chain import Chain, Sending
 from blockota.cli.keys import open_key
-from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing
+from blockota.cli.options import ProposalOptions, proposing_options, refuse_existing, warn_of_rivals
 from blockota.cli.remedies import sentence_of
 from blockota.errors import BlockOTAError, UsageError, plain
 from blockota.files import result_files
@@ -93,6 +93,7 @@ def write_proposal(
         main.write(proposal.to_json())
         if companion:
             companion.write(signed)
+    warn_of_rivals(proposal, file, lambda sentence: click.echo(plain(sentence), err=True))
     click.echo(f"Wrote {file}: transaction {proposal.nonce} of the Safe {proposal.safe}")
     if signature:
         click.echo(f"Wrote {signature}: an owner's signature to it")

@@ -6,16 +6,19 @@ the block's hash and time are shown so that they can be compared with another so
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from blockota.errors import Action, ProposalError
 from blockota.model.agreement import Agreement
 from blockota.model.release import Product, Release
-from blockota.strict_json import address, digest, dump, fault, integer, load, mapping, mappings
+from blockota.strict_json import address, digest, dump, fault, integer, load, mapping, mappings, text
 
 FORMAT = "blockota-view-2"
+_SAFE_VERSION = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}(?:\+[0-9A-Za-z.-]{1,20})?", re.ASCII)
+_OLDEST_SAFE = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,36 @@ class SafeState:
         owners: checksummed addresses.
         threshold: number of owners that must sign.
         nonce: nonce of the next transaction.
+        version: version of its contract, such as 1.4.1 or 1.3.0+L2.
     """
 
     address: str
     owners: tuple[str, ...]
     threshold: int
     nonce: int
+    version: str
+
+    def __post_init__(self) -> None:
+        """Refuse a text that is not a version: any contract can answer with it, and it is shown."""
+        if not _SAFE_VERSION.fullmatch(self.version):
+            raise ValueError(f"version is {self.version!r:.40}, which is not the version of a Safe")
+
+    def obstacle(self, contract_owners: Collection[str]) -> str:
+        """Why proposals cannot be signed and executed here for this Safe; empty if they can.
+
+        Args:
+            contract_owners: owners that are contracts, and so have no key.
+        """
+        if tuple(map(int, self.version.split(".")[:2])) < _OLDEST_SAFE:
+            # Older ones have no chain id in their EIP-712 domain.
+            return f"it has version {self.version}, which hashes its transactions in another way than 1.3 and newer"
+        with_key = len(set(self.owners) - set(contract_owners))
+        if with_key < self.threshold:
+            return (
+                f"{self.threshold} owners must sign, and only {with_key} of {len(self.owners)} have a key: "
+                f"{', '.join(contract_owners)} are contracts, whose signatures are not supported"
+            )
+        return ""
 
     def as_fields(self) -> dict[str, Any]:
         """The JSON object of a Safe's state, as in ``contract show --json`` and in chain views."""
@@ -41,6 +68,7 @@ class SafeState:
             "owners": list(self.owners),
             "threshold": self.threshold,
             "nonce": self.nonce,
+            "version": self.version,
         }
 
     @classmethod
@@ -55,6 +83,7 @@ class SafeState:
             owners=tuple(address({"owner": owner}, "owner") for owner in _list(fields, "owners")),
             threshold=integer(fields, "threshold"),
             nonce=integer(fields, "nonce"),
+            version=text(fields, "version"),
         )
 
 
@@ -74,6 +103,7 @@ class ChainView:
         newest: for each product, the release with the greatest version that is not revoked.
         agreements: the agreements that the proposals are about.
         shallow: numbers of those that are not as deep as the settings require; a reorganisation can replace them.
+        contract_owners: owners of the Safe that are contracts.
         source: name of the file that the view was read from; empty if a node was asked.
     """
 
@@ -88,6 +118,7 @@ class ChainView:
     newest: tuple[Release, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     shallow: tuple[int, ...] = ()
+    contract_owners: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
 
     def product(self, name: str) -> Product | None:
@@ -119,6 +150,7 @@ class ChainView:
                 "newest": [release.as_fields() for release in self.newest],
                 "agreements": [agreement.as_fields() for agreement in self.agreements],
                 "shallow": list(self.shallow),
+                "contractOwners": list(self.contract_owners),
             }
         )
 
@@ -145,6 +177,9 @@ class ChainView:
                 newest=tuple(map(Release.from_fields, _unique(fields, "newest", key="product"))),
                 agreements=tuple(map(Agreement.from_fields, _unique(fields, "agreements", key="number"))),
                 shallow=tuple(integer({"shallow": number}, "shallow") for number in _list(fields, "shallow")),
+                contract_owners=tuple(
+                    address({"contractOwners": owner}, "contractOwners") for owner in _list(fields, "contractOwners")
+                ),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ProposalError("the file is not a chain view", why=fault(error)) from error

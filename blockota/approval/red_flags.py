@@ -48,6 +48,7 @@ class Word(StrEnum):
     CLOCK = auto()  # the local clock is more than SLOW_CLOCK behind the chain
     UNCONFIGURED = auto()  # only the chain view names the contract, the signer's settings do not
     STRANGER = auto()  # the signer is not an owner of the Safe
+    SAFE = auto()  # the Safe is one that cannot be operated here
     NONCE = auto()  # the nonce is not the Safe's next
     UNPAIRED = auto()  # a release is for a product without a pairing
     POSTPONED = auto()  # a release becomes active more than FAR_POSTPONED after the block
@@ -99,6 +100,8 @@ def red_flags(
     if signer is not None and signer not in view.safe.owners:
         owners = ", ".join(view.safe.owners)
         found.append(RedFlag(Word.STRANGER, f"{signer} is not an owner of the Safe; its owners are {owners}"))
+    if obstacle := view.safe.obstacle(view.contract_owners):
+        found.append(RedFlag(Word.SAFE, f"the Safe cannot be operated here: {obstacle}"))
     if proposal.nonce != view.safe.nonce:
         is_later = proposal.nonce > view.safe.nonce
         why = "others must be executed before it" if is_later else "it, or another one, was executed already"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
 _SUCCESS = keccak(text="ExecutionSuccess(bytes32,uint256)")
+_DELEGATION = bytes.fromhex("ef0100")
 _FAILURE = keccak(text="ExecutionFailure(bytes32,uint256)")
 SAFE_ARTIFACTS = Path("node_modules/@safe-global/safe-smart-account/build/artifacts/contracts")
 """Folder of the npm package with the Safe's prebuilt artifacts."""
@@ -45,7 +46,7 @@ class Rehearsal:
 
 
 def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeState:
-    """Read a Safe's owners, threshold and nonce.
+    """Read a Safe's owners, threshold, nonce and version.
 
     Args:
         chain: the chain with the Safe.
@@ -55,19 +56,29 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
     Raises:
         RefusedError: there is no Safe at the address.
     """
-    getters = {"getOwners()": "address[]", "getThreshold()": "uint256", "nonce()": "uint256"}
+    getters = {"getOwners()": "address[]", "getThreshold()": "uint256", "nonce()": "uint256", "VERSION()": "string"}
     try:
         answers = chain.call_many([(address, encode_signature_call(getter)) for getter in getters], block=block)
-        owners, threshold, nonce = (
+        owners, threshold, nonce, version = (
             decode([kind], answer)[0] for kind, answer in zip(getters.values(), answers, strict=True)
         )
-    except (DecodingError, RevertedError) as error:
+        return SafeState(
+            to_checksum_address(address), tuple(map(to_checksum_address, owners)), threshold, nonce, version
+        )
+    except (DecodingError, RevertedError, ValueError) as error:
         raise RefusedError(
             f"there is no Safe at {address}",
-            why=f"the code there on chain {chain.chain_id} does not implement getOwners()",
+            why=f"the code there on chain {chain.chain_id} does not answer getOwners() and VERSION() as a Safe",
             remedy="check that the contract's owner is the vendor's Safe",
         ) from error
-    return SafeState(to_checksum_address(address), tuple(map(to_checksum_address, owners)), threshold, nonce)
+
+
+def find_contract_owners(chain: Chain, safe: SafeState, *, block: int | None = None) -> tuple[str, ...]:
+    """The owners that are contracts. An account that delegates to code (EIP-7702) still signs with its key."""
+    codes = chain.codes(safe.owners, block=block)
+    return tuple(
+        owner for owner, code in zip(safe.owners, codes, strict=True) if code and not code.startswith(_DELEGATION)
+    )
 
 
 def execute(

@@ -70,6 +70,7 @@ def save_proposal(
     refuse_existing(path)  # before the work: publishing may store images first
     proposal = make(proposing.as_reason())
     write_result(path, proposal.to_json())
+    warn_of_rivals(proposal, path, session.note)
     fields = {"proposal": str(path), "nonce": proposal.nonce, "safeTxHash": "0x" + proposal.safe_tx_hash.hex()}
 
     def show() -> None:
@@ -77,6 +78,18 @@ def save_proposal(
         session.note(f"Next: owners sign it with `blockota proposal sign {path} --key KEY`")
 
     session.result({**fields, **about()}, show)
+
+
+def warn_of_rivals(proposal: Proposal, path: Path, note: Callable[[str], object]) -> None:
+    """Note the other proposals beside a new one that take its nonce; for a rejection they are its purpose."""
+    from blockota.vendor.files import find_rivals
+
+    rivals = [] if proposal.is_rejection else find_rivals(proposal, path.parent)
+    if rivals:
+        note(
+            f"Warning: nonce {proposal.nonce} is taken by {', '.join(rivals)} too, and only one can be executed. To "
+            f"have both executed, make this proposal again with --nonce {proposal.nonce + 1}."
+        )
 
 
 def refuse_existing(path: Path, *, why: str = "owners may have signed it, so it is not overwritten") -> None:

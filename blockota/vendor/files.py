@@ -114,6 +114,20 @@ def read_folder(folder: Path) -> ProposalFolder:
     return found
 
 
+def find_rivals(proposal: Proposal, folder: Path) -> list[str]:
+    """Names of the files in a folder with another transaction of the same Safe at the same nonce, and not expired."""
+    found = []
+    for path, other in read_folder(folder).proposals.items():
+        is_of_same_nonce = (other.chain_id, other.safe, other.nonce) == (
+            proposal.chain_id,
+            proposal.safe,
+            proposal.nonce,
+        )
+        if is_of_same_nonce and other.safe_tx_hash != proposal.safe_tx_hash and other.expires > proposal.created:
+            found.append(path.name)
+    return found
+
+
 def collect_signatures(
     file: Path,
     proposal: Proposal,

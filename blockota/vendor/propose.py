@@ -16,7 +16,7 @@ from blockota.approval.transaction_builder import BuilderTransaction
 from blockota.bindings.block_ota import BlockOTAContract
 from blockota.bindings.contract import refusals_in_words
 from blockota.bindings.replication import ReplicationContract
-from blockota.bindings.safe import read_safe
+from blockota.bindings.safe import find_contract_owners, read_safe
 from blockota.errors import Action, ChainError, ProposalError, RefusedError
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import interface
@@ -175,6 +175,7 @@ def read_view(
     agreements = tuple(agreement for agreement in found if agreement)
     deep = max(head.number - confirmations, 0)
     is_deep = {one.number: replication.has_terms(one, block=deep) for one in agreements} if replication else {}
+    safe = read_safe(contract.chain, contract.owner(block=head.number), block=head.number)
     view = ChainView(
         chain_id=contract.chain.chain_id,
         block_number=head.number,
@@ -182,11 +183,12 @@ def read_view(
         block_time=head.time,
         contract=to_checksum_address(contract.address),
         replication=to_checksum_address(replication.address) if replication else None,
-        safe=read_safe(contract.chain, contract.owner(block=head.number), block=head.number),
+        safe=safe,
         products=products,
         newest=tuple(release for release in newest if release),
         agreements=agreements,
         shallow=tuple(number for number, deep_enough in is_deep.items() if not deep_enough),
+        contract_owners=find_contract_owners(contract.chain, safe, block=head.number),
     )
     # A node answers by block number. Only an unchanged hash shows that all answers are of one block.
     if contract.chain.head(head.number).hash != head.hash:

@@ -12,7 +12,7 @@ from blockota.approval.red_flags import red_flags
 from blockota.approval.signature import Signature, sign
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract
-from blockota.bindings.safe import SAFE_ARTIFACTS, deploy_safe, read_safe
+from blockota.bindings.safe import SAFE_ARTIFACTS, deploy_safe, find_contract_owners, read_safe
 from blockota.chain import Chain
 from blockota.chain.local import project_folders
 from blockota.errors import Action, ProposalError, RefusedError, UsageError
@@ -197,9 +197,15 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
     """Deploy BlockOTA with a Safe as its owner, and FirmwareReplication for it.
 
     Raises:
-        RefusedError: there is no Safe at the address.
+        RefusedError: there is no Safe at the address, or its owners could not sign and execute proposals.
     """
     state = read_safe(chain, safe)
+    if why := state.obstacle(find_contract_owners(chain, state)):
+        raise RefusedError(
+            f"the Safe {state.address} cannot own the contracts",
+            why=why,
+            remedy="deploy them for another Safe: of version 1.3 or newer, with as many keys as must sign",
+        )
     contract, receipt = BlockOTAContract.deploy(chain, account, owner=state.address)
     replication = ReplicationContract.deploy(chain, account, block_ota=contract.address)
     return Deployment(

@@ -34,10 +34,11 @@ VIEW = ChainView(
     block_time=NOW,
     contract=CONTRACT,
     replication=SAFE,
-    safe=SafeState(SAFE, (CONTRACT, SAFE), 2, 7),
+    safe=SafeState(SAFE, (CONTRACT, SAFE), 2, 7, "1.5.0"),
     products=(replace(PRODUCT, minimum_version=Version(1, 0, 0)),),
     newest=(replace(release_of(code()), previous=Version(1, 0, 0), dag_root=bytes(32)),),
     agreements=(AGREEMENT,),
+    contract_owners=(CONTRACT,),
 )
 RAW = VIEW.to_json()
 
@@ -82,7 +83,9 @@ views = st.builds(
     block_time=uint64,
     contract=addresses,
     replication=st.none() | addresses,
-    safe=st.builds(SafeState, addresses, st.lists(addresses, max_size=4).map(tuple), uint64, uint64),
+    safe=st.builds(
+        SafeState, addresses, st.lists(addresses, max_size=4).map(tuple), uint64, uint64, st.just("1.3.0+L2")
+    ),
     products=st.lists(products, max_size=3, unique_by=lambda product: product.name).map(tuple),
     newest=st.lists(releases, max_size=3, unique_by=lambda release: release.product).map(tuple),
     agreements=st.lists(agreements, max_size=3, unique_by=lambda agreement: agreement.number).map(tuple),

@@ -54,7 +54,7 @@ VIEW = ChainView(
     block_time=NOW,
     contract=CONTRACT,
     replication=REPLICATION,
-    safe=SafeState(SAFE, OWNERS, 2, 7),
+    safe=SafeState(SAFE, OWNERS, 2, 7, "1.5.0"),
     products=(PRODUCT, replace(PRODUCT, name="other")),
     newest=(NEWEST,),
     agreements=(agreement(1, AgreementStatus.PROPOSED), agreement(2, AgreementStatus.ACCEPTED)),
@@ -205,6 +205,20 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
 def test_one_change_makes_its_own_flag(proposal: Proposal, expected: list[str]) -> None:
     """Each anomaly raises exactly its own flag."""
     assert flags(proposal) == expected
+
+
+UNSUPPORTED_SAFES = {
+    "an old version": replace(VIEW, safe=replace(VIEW.safe, version="1.2.0")),
+    "a version without chain ids": replace(VIEW, safe=replace(VIEW.safe, version="0.1.0")),
+    "too few keys": replace(VIEW, contract_owners=OWNERS[1:]),
+}
+
+
+@pytest.mark.parametrize("view", UNSUPPORTED_SAFES.values(), ids=UNSUPPORTED_SAFES)
+def test_a_safe_that_cannot_be_operated_is_flagged(view: ChainView) -> None:
+    """A Safe of an old version, or with too few keys, is flagged; a contract owner that need not sign is not."""
+    assert flags(proposal_with(), view) == ["safe"]
+    assert flags(proposal_with(), replace(VIEW, contract_owners=OWNERS[2:])) == []
 
 
 def test_a_lower_threshold_is_flagged() -> None:

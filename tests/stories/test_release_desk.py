@@ -186,6 +186,10 @@ def test_one_of_two_proposals_at_a_nonce_is_rejected(workshop: Workshop) -> None
     file = propose(workshop, OLD, "1.0.0")
     refused(workshop.run("proposal", "reject", "-o", "no.json"), USAGE, "--nonce")
     ok(workshop.run("proposal", "reject", "--nonce", "1", "--reason", "wrong image", "-o", "no.json"))
+    second = workshop.run("product", "floor", PRODUCT, "0.1.0", "--above-newest", "-o", "floor.json")
+    assert "nonce 1 is taken by 1.0.0.json, no.json too" in ok(second).err
+    assert "with --nonce 2" in second.err
+    Path("floor.json").unlink()
     rows = listed(workshop)
     assert rows["1.0.0.json"]["competesWith"] == ["no.json"]
     assert rows["no.json"]["competesWith"] == ["1.0.0.json"]

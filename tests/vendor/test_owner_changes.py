@@ -21,7 +21,11 @@ from tests.support.samples import NOW
 
 DORA = dev_account(8)
 STATE = SafeState(
-    dev_account(12).address, tuple(dev_account(number).address for number in range(1, 4)), threshold=2, nonce=7
+    dev_account(12).address,
+    tuple(dev_account(number).address for number in range(1, 4)),
+    threshold=2,
+    nonce=7,
+    version="1.5.0",
 )
 
 
@@ -157,4 +161,4 @@ def test_the_boundary_is_met() -> None:
     assert interface(SAFE).decode_call(threshold_call(STATE, 3)) is not None
     assert interface(SAFE).decode_call(add_call(STATE, DORA.address, threshold=4)) is not None
     with pytest.raises(RefusedError, match="cannot be met"):
-        remove_call(SafeState(STATE.address, STATE.owners[:2], 2, 7), STATE.owners[0], threshold=None)
+        remove_call(SafeState(STATE.address, STATE.owners[:2], 2, 7, "1.5.0"), STATE.owners[0], threshold=None)

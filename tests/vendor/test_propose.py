@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safe_eth.eth import contracts
 
 from blockota.bindings.block_ota import pair_call, publish_call
 from blockota.bindings.replication import ReplicationContract
@@ -21,9 +23,9 @@ from blockota.model.draft import Draft, draft_release
 from blockota.model.release import Product, Region, Release, Version
 from blockota.stores.local import LocalStore
 from blockota.vendor.images import check_image
-from blockota.vendor.propose import Reason, propose
+from blockota.vendor.propose import Reason, propose, read_view
 from blockota.vendor.publish import deploy, propose_releases
-from tests.conftest import REASON, Cast, Vendor
+from tests.conftest import REASON, Cast, Vendor, rpc
 from tests.support.samples import FLASH, NOW, PRODUCT, code, proposal_with, release_of
 
 LARGE = code(CHUNK_SIZE + 1)
@@ -150,3 +152,36 @@ def test_a_contract_is_deployed_for_a_safe_only(anvil: Chain, vendor: Vendor, ca
     with pytest.raises(RefusedError, match="there is no Safe"):
         deploy(anvil, cast.payer, safe=cast.mallory.address)
     assert anvil.head().number == before
+
+
+@pytest.fixture
+def restored(vendor: Vendor) -> Iterator[Chain]:
+    """The vendor's chain, whose state is restored after the test."""
+    snapshot = rpc(vendor.chain, "evm_snapshot")
+    yield vendor.chain
+    rpc(vendor.chain, "evm_revert", snapshot)
+
+
+def test_a_safe_of_an_old_version_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
+    """The bytecode of Safe 1.1.1 has a domain without a chain id: only one of 1.3.0 can own a contract."""
+    for version in ("V1_1_1", "V1_3_0"):
+        abi = json.loads((Path(contracts.__file__).parent / "abis" / f"GnosisSafe_{version}.json").read_text())
+        singleton = restored.send(cast.payer, bytes.fromhex(abi["bytecode"][2:])).contract
+        assert singleton is not None
+        rpc(restored, "anvil_setStorageAt", vendor.safe, f"0x{0:064x}", f"0x{int(singleton, 16):064x}")
+        if version == "V1_1_1":
+            with pytest.raises(RefusedError, match=r"cannot own the contracts: it has version 1\.1\.1"):
+                deploy(restored, cast.payer, safe=vendor.safe)
+    assert deploy(restored, cast.payer, safe=vendor.safe).safe == vendor.safe
+
+
+def test_a_safe_with_too_few_keys_is_refused(restored: Chain, vendor: Vendor, cast: Cast) -> None:
+    """Owners that are contracts cannot sign here; accounts that delegate to code (EIP-7702) can."""
+    delegation = "0xef0100" + vendor.safe[2:]
+    for owner, found in ((cast.owner_a, "0x00"), (cast.owner_b, delegation)):
+        rpc(restored, "anvil_setCode", owner.address, found)
+    assert read_view(vendor.contract, None, about=()).contract_owners == (cast.owner_a.address,)
+    deploy(restored, cast.payer, safe=vendor.safe)
+    rpc(restored, "anvil_setCode", cast.owner_b.address, "0x00")
+    with pytest.raises(RefusedError, match="2 owners must sign, and only 1 of 3 have a key"):
+        deploy(restored, cast.payer, safe=vendor.safe)

@@ -26,7 +26,7 @@ VIEW = ChainView(
     block_time=NOW,
     contract=CONTRACT,
     replication=None,
-    safe=SafeState(SAFE, OWNERS, 2, 7),
+    safe=SafeState(SAFE, OWNERS, 2, 7, "1.5.0"),
     products=(PRODUCT,),
 )
 OTHER_CHAIN = proposal_with(chain_id=1)
