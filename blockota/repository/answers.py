@@ -45,14 +45,7 @@ class HttpAnswer:
 
 
 def content_headers(cid: CID | str, wanted: Wanted, *, etag: str, is_private: bool) -> dict[str, str]:
-    """Headers of content, which never changes under its address.
-
-    Args:
-        cid: the address.
-        wanted: the form.
-        etag: the validator.
-        is_private: whether only the client itself may keep it, and no shared cache.
-    """
+    """Headers of content, which never changes under its address; no shared cache keeps it if it is private."""
     headers = {
         "Content-Type": wanted.content_type,
         "Content-Disposition": disposition(f"{cid}.{'car' if wanted.is_car else 'bin'}"),
@@ -85,12 +78,7 @@ def text_response(status: int, sentence: str, headers: Mapping[str, str] | None 
 
 
 def car_blocks(blocks: tuple[TreeBlock, ...], wanted: Wanted) -> list[TreeBlock]:
-    """The blocks of a CAR of the wanted form, in its order.
-
-    Args:
-        blocks: the blocks below the CAR's root, depth first.
-        wanted: the form.
-    """
+    """The blocks of a CAR of the wanted form, in its order, out of all blocks below its root."""
     if wanted.scope == "block":
         return [blocks[0]]
     if wanted.span:

@@ -105,12 +105,7 @@ class Blocks:
         return await asyncio.shield(pending)
 
     def open(self, cid: CID, *, size: int) -> FileIO | None:
-        """Open a block's file if it was verified and has not been written to since; the caller closes it.
-
-        Args:
-            cid: the block.
-            size: its length in bytes.
-        """
+        """Open a block's file if it was verified and has not been written to since; the caller closes it."""
         if cid not in self._verified or not isinstance(self._store, FileStore):
             return None
         try:

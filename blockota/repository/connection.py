@@ -53,13 +53,7 @@ class ConnectionLimits:
 
 
 class HttpConnection:
-    """A connection on which requests are received and answered one after the other.
-
-    Args:
-        reader: what the client sends.
-        writer: the stream to the client.
-        limits: the limits of the connection.
-    """
+    """A connection on which requests are received and answered one after the other."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: ConnectionLimits) -> None:
         self._reader, self._writer, self._limits = reader, writer, limits

@@ -65,12 +65,7 @@ class HttpRequest:
 
 
 class RefusedRequestError(RefusedError):
-    """A request that is not fulfilled.
-
-    Args:
-        status: the HTTP status of the answer.
-        headers: further headers of the answer.
-    """
+    """A request that is not fulfilled, with the HTTP status and further headers of the answer."""
 
     def __init__(
         self, status: int, what: str, *, why: str = "", remedy: str = "", headers: Mapping[str, str] | None = None

@@ -42,11 +42,9 @@ _RETRY = {"Retry-After": "60"}
 
 
 class Responder:
-    """Decides what each request is answered. Nothing is read from the store here: an answer names its pieces.
+    """Decides what each request is answered; without `tokens`, every client is served.
 
-    Args:
-        catalogue: what is served.
-        tokens: the accepted bearer tokens; None serves every client.
+    Nothing is read from the store here: an answer names its pieces.
     """
 
     def __init__(self, catalogue: Catalogue, tokens: Tokens | None = None) -> None:

@@ -21,10 +21,7 @@ _RANDOM_BYTES = 32
 
 
 class Tokens:
-    """The accepted tokens.
-
-    Args:
-        path: the file.
+    """The accepted tokens, which a file lists.
 
     Attributes:
         trouble: why the file could not be read the last time, with its name; empty if it could.

@@ -60,12 +60,9 @@ def subtree(blocks: tuple[TreeBlock, ...], index: int) -> tuple[TreeBlock, ...]:
 
 
 def blocks_for_bytes(blocks: tuple[TreeBlock, ...], *, first: int, last: int) -> tuple[TreeBlock, ...]:
-    """The root, and the blocks that prove some bytes of the content below it (IPIP-402, ``entity-bytes``).
+    """The root of a subtree, and its blocks that prove some bytes of its content (IPIP-402, ``entity-bytes``).
 
-    Args:
-        blocks: a subtree.
-        first: offset of the first byte, relative to the subtree's content.
-        last: offset of the last byte.
+    `first` and `last` are offsets in this content.
     """
     base = blocks[0].start
     inside = (block for block in blocks[1:] if block.start - base <= last and first < block.stop - base)

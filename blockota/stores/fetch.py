@@ -84,15 +84,7 @@ def fetch(
 
 
 class FileFetch:
-    """One fetch of one file; `report` is valid after a failure, too.
-
-    Args:
-        cid: the file's content address.
-        sources: the sources, the preferred ones first.
-        size: the file's exact size in bytes.
-        into: where the blocks are put.
-        limits: what a source may cost.
-    """
+    """One fetch of one file, with the arguments of `fetch`; `report` is valid after a failure, too."""
 
     def __init__(
         self, cid: CID, sources: Sequence[Source], *, size: int, into: Destination, limits: Limits | None = None
@@ -413,11 +405,7 @@ class FileDestination:
 
 
 class StoreDestination:
-    """Puts a file's blocks into the local store; `LocalStore.open` yields the file when the fetch has ended.
-
-    Args:
-        store: the store.
-    """
+    """Puts a file's blocks into the local store; `LocalStore.open` yields the file when the fetch has ended."""
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store

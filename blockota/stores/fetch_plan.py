@@ -44,12 +44,7 @@ class _Place:
 
 
 class FetchPlan:
-    """The plan of one file.
-
-    Args:
-        root: the file's content address.
-        size: its exact size in bytes.
-        destination: where blocks are kept.
+    """The plan of one file of an exact size in bytes.
 
     Attributes:
         changed: notified when a block arrived, or the work was stopped.
@@ -115,9 +110,7 @@ class FetchPlan:
     def take(self, asker: Hashable, *, duplicate_after: float) -> CID | None:
         """Wait for a block to request; None when the work is over.
 
-        Args:
-            asker: the caller.
-            duplicate_after: seconds after which a block that others were asked for is requested again.
+        A block that others were asked for more than `duplicate_after` seconds ago is requested again.
         """
         while True:
             with self.changed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import BinaryIO, Self
@@ -30,12 +30,7 @@ PARTS_AHEAD = 16
 
 
 class TrustlessClient:
-    """Requests to one source, whose blocks are checked here; `abort` may be called from any thread.
-
-    Args:
-        source: the source.
-        limits: what it may cost.
-    """
+    """Requests to one source, whose blocks are checked here; `abort` may be called from any thread."""
 
     def __init__(self, source: Source, limits: Limits) -> None:
         self.source = source
@@ -84,11 +79,10 @@ class TrustlessClient:
             if not is_depth_first(response.header("Content-Type")):
                 return
             with ReadAhead(response.parts(), stop=self._http.abort_request) as ahead:
-                parts = _Parts(ahead)
                 try:
-                    yield from read_car(parts, cid, size=size, earlier=earlier)
+                    yield from read_car(ahead, cid, size=size, earlier=earlier)
                 except ContentError as error:
-                    if not parts.ended:
+                    if not ahead.ended:
                         raise self._wrong(f"{error.what}, {error.why}") from error
                     # A server that fails in the middle can only end the stream; the blocks so far were good.
                     raise SourceError(
@@ -122,23 +116,14 @@ class TrustlessClient:
 
 
 class GatewayStore:
-    """A gateway as a read-only store; `blockota.stores.fetch` fetches from many gateways at once.
-
-    Args:
-        source: the gateway.
-        limits: what it may cost.
-    """
+    """A gateway as a read-only store; `blockota.stores.fetch` fetches from many gateways at once."""
 
     def __init__(self, source: Source, *, limits: Limits | None = None) -> None:
         self.source = source
         self._limits = limits or Limits()
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Refuse.
-
-        Raises:
-            UsageError: always.
-        """
+        """Raise a `UsageError`: a gateway is read-only."""
         raise self._read_only(stream, on_progress)
 
     def open(self, cid: CID) -> Iterator[bytes]:
@@ -180,19 +165,11 @@ class GatewayStore:
             return client.has(cid)
 
     def pin(self, cid: CID) -> None:
-        """Refuse.
-
-        Raises:
-            UsageError: always.
-        """
+        """Raise a `UsageError`: a gateway is read-only."""
         raise self._read_only(cid)
 
     def unpin(self, cid: CID) -> None:
-        """Refuse.
-
-        Raises:
-            UsageError: always.
-        """
+        """Raise a `UsageError`: a gateway is read-only."""
         raise self._read_only(cid)
 
     def _read_only(self, *_: object) -> UsageError:
@@ -210,13 +187,16 @@ class ReadAhead:
     Args:
         parts: what is read; its exceptions are raised where the parts are used.
         stop: makes `parts` end soon; called if the block is left before all parts were used.
+
+    Attributes:
+        ended: whether all parts were used.
     """
 
     def __init__(self, parts: Iterator[bytes], *, stop: Callable[[], object]) -> None:
         self._parts, self._stop = parts, stop
         self._queue: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
         self._room = threading.Semaphore(PARTS_AHEAD)
-        self._ended = self._left = False
+        self.ended = self._left = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -227,7 +207,7 @@ class ReadAhead:
     def __exit__(self, *_: object) -> None:
         """Stop reading, and wait for the thread."""
         self._left = True
-        if not self._ended:
+        if not self.ended:
             self._stop()
         self._room.release()
         self._thread.join()
@@ -237,7 +217,7 @@ class ReadAhead:
         while isinstance(part := self._queue.get(), bytes | bytearray):
             self._room.release()
             yield part
-        self._ended = True
+        self.ended = True
         if part is not None:
             raise part
 
@@ -251,18 +231,6 @@ class ReadAhead:
             self._queue.put(None)
         except BaseException as error:  # noqa: BLE001 - raised again where the parts are used
             self._queue.put(error)
-
-
-class _Parts:
-    """An iterable that remembers whether it came to its end."""
-
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts = parts
-        self.ended = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._parts
-        self.ended = True
 
 
 def is_depth_first(content_type: str) -> bool:

@@ -100,12 +100,7 @@ def _embedded_ipv4(address: IPAddress) -> IPv4Address | None:
 
 
 def allowed_endpoints(endpoints: list[Endpoint], *, own: Collection[IPAddress]) -> list[Endpoint]:
-    """The endpoints that a redirect may lead to.
-
-    Args:
-        endpoints: those of the new host.
-        own: the address at which the named source answered.
-    """
+    """The endpoints of a new host that a redirect may lead to; `own` is where the named source answered."""
     return [endpoint for endpoint in endpoints if endpoint.address in own or is_public(endpoint.address)]
 
 
@@ -240,11 +235,7 @@ class HttpResponse:
                 yield event.data  # a bytearray, uncopied
 
     def body(self) -> bytes:
-        """Read the whole body.
-
-        Raises:
-            SourceError: as `parts`.
-        """
+        """Read the whole body; raises as `parts`."""
         return b"".join(self.parts())
 
     def _refused(self, why: str) -> SourceError:
@@ -252,13 +243,7 @@ class HttpResponse:
 
 
 class HttpClient:
-    """Requests to one source, over one connection that is reused; `abort` may be called from any thread.
-
-    Args:
-        source: the source.
-        limits: what it may cost.
-        resolver: looks up the addresses of a host.
-    """
+    """Requests to one source, over one connection that is reused; `abort` may be called from any thread."""
 
     def __init__(
         self, source: Source, limits: Limits, *, resolver: Callable[[str, int], list[Endpoint]] = resolve

@@ -259,15 +259,9 @@ def _json(text: bytes) -> object:
 
 
 class KuboStore:
-    """A content store in a Kubo node; the first use connects.
+    """A content store in a Kubo node; the first use connects. Its arguments are those of `KuboApi`.
 
-    Args:
-        url: the node's RPC API, such as ``http://127.0.0.1:5001``.
-        authorization: ``basic:USER:PASSWORD`` or ``bearer:TOKEN``, as in the node's ``API.Authorizations``.
-        timeout: seconds to wait for the node's next byte.
-
-    Raises:
-        UsageError: the URL or the authorization is malformed.
+    Every method raises a `StoreError` if the node cannot be reached, is too old, is not a Kubo node, or fails.
     """
 
     def __init__(self, url: str, *, authorization: str = "", timeout: float = TIMEOUT) -> None:
@@ -275,18 +269,7 @@ class KuboStore:
         self._api = KuboApi(url, authorization=authorization, timeout=timeout)
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store and pin a file.
-
-        Args:
-            stream: the file's bytes, read once.
-            on_progress: takes the size in bytes of each block of the file.
-
-        Returns:
-            The content address of the file.
-
-        Raises:
-            StoreError: the node cannot be reached, refuses, or cannot store or pin the file.
-        """
+        """Store and pin a file, and return its content address; `on_progress` takes the size of each block in bytes."""
         sent: dict[CID, None] = {}
 
         def new_blocks() -> Iterator[Block]:
@@ -326,11 +309,7 @@ class KuboStore:
         return self._export(cid, {})
 
     def has(self, cid: CID) -> bool:
-        """Whether the node itself has the root block; only `open` shows whether the file is whole.
-
-        Raises:
-            StoreError: the node cannot be reached.
-        """
+        """Whether the node itself has the root block; only `open` shows whether the file is whole."""
         try:
             self._api.call("block/stat", {"arg": str(cid), **_OFFLINE}, doing=f"look for {cid}")
         except NotInStoreError:
@@ -338,27 +317,15 @@ class KuboStore:
         return True
 
     def read_block(self, cid: CID) -> bytes:
-        """Read a block that the node itself has, without checking it.
-
-        Raises:
-            StoreError: it does not have the block, or cannot be reached.
-        """
+        """Read a block that the node itself has, without checking it; a `StoreError` if it does not have it."""
         return self._api.call("block/get", {"arg": str(cid), **_OFFLINE}, doing=f"read the block {cid}")
 
     def pin(self, cid: CID) -> None:
-        """Keep a file when garbage is collected; the node must have all of its blocks.
-
-        Raises:
-            StoreError: it does not have them, or cannot be reached.
-        """
+        """Keep a file when garbage is collected; a `StoreError` if the node does not have all of its blocks."""
         self._api.call("pin/add", {"arg": str(cid), **_OFFLINE}, doing=f"pin {cid}")
 
     def unpin(self, cid: CID) -> None:
-        """Undo `pin`, if the file is pinned; the blocks stay until the node collects garbage.
-
-        Raises:
-            StoreError: the node cannot be reached.
-        """
+        """Undo `pin`, if the file is pinned; the blocks stay until the node collects garbage."""
         try:
             self._api.call("pin/rm", {"arg": str(cid)}, doing=f"unpin {cid}")
         except StoreError as error:

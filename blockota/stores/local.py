@@ -31,29 +31,18 @@ _WRITERS = 4
 class LocalStore:
     """A content store in a folder, which is created when the first file is stored.
 
-    Args:
-        folder: the folder of the store.
-        timeout: seconds to wait for another process that stores or removes files.
+    Every method raises a `StoreError` if the folder cannot be read or written. It waits `timeout` seconds for another
+    process that stores or removes files.
     """
 
     def __init__(self, folder: Path, *, timeout: float = 30.0) -> None:
         self.folder, self._timeout = folder, timeout
 
     def put(self, stream: BinaryIO, *, on_progress: Callable[[int], object] = lambda _: None) -> CID:
-        """Store and pin a file; on return all of it has been synced to the disk.
+        """Store and pin a file, and return its content address; on return all of it has been synced to the disk.
 
         If it fails, whole blocks may remain. They are not pinned: storing the file again reuses them, and `collect`
-        removes them.
-
-        Args:
-            stream: the file's bytes.
-            on_progress: takes the size in bytes of each block that was stored.
-
-        Returns:
-            The content address of the file.
-
-        Raises:
-            StoreError: the folder cannot be written.
+        removes them. `on_progress` takes the size of each stored block in bytes.
         """
         root = None
         with self._translated(), self.locked(exclusive=False):
@@ -75,20 +64,12 @@ class LocalStore:
         return read_file(cid, self.read_block)
 
     def has(self, cid: CID) -> bool:
-        """Whether the store has the root block; only `open` shows whether the file is whole.
-
-        Raises:
-            StoreError: the folder cannot be read.
-        """
+        """Whether the store has the root block; only `open` shows whether the file is whole."""
         with self._translated():
             return self._block_path(cid).is_file()
 
     def read_block(self, cid: CID) -> bytes:
-        """Read a block without checking it; at most one byte more than the largest block.
-
-        Raises:
-            StoreError: the block is missing, or the folder cannot be read.
-        """
+        """Read a block without checking it, at most one byte more than the largest; a `StoreError` if it is missing."""
         with self._translated(), self.open_block(cid) as file:
             # Not `MAX_BLOCK_SIZE` at once: allocating that much takes longer than reading a small block.
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BLOCK_SIZE) + 1)
@@ -112,11 +93,7 @@ class LocalStore:
                 ) from error
 
     def write_block(self, block: Block) -> None:
-        """Store a block that the caller has checked; a corrupt file under its address is replaced.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
+        """Store a block that the caller has checked; a corrupt file under its address is replaced."""
         path = self._block_path(block.cid)
         with self._translated():
             with suppress(OSError):  # a file that cannot be read is replaced
@@ -140,30 +117,18 @@ class LocalStore:
                 yield _when_written(*pending.popleft())
 
     def pin(self, cid: CID) -> None:
-        """Keep a file when garbage is collected.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
+        """Keep a file when garbage is collected."""
         with self._translated():
             self._pin_path(cid).parent.mkdir(parents=True, exist_ok=True)
             self._pin_path(cid).touch()
 
     def unpin(self, cid: CID) -> None:
-        """Undo `pin`; the blocks stay until they are collected.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
+        """Undo `pin`; the blocks stay until they are collected."""
         with self._translated():
             self._pin_path(cid).unlink(missing_ok=True)
 
     def pins(self) -> set[CID]:
-        """The pinned roots; files among the pins whose name is not a CID are ignored.
-
-        Raises:
-            StoreError: the folder cannot be read.
-        """
+        """The pinned roots; files among the pins whose name is not a CID are ignored."""
         found = set()
         with self._translated():
             for path in (self.folder / "pins").glob("b*"):
@@ -172,14 +137,7 @@ class LocalStore:
         return found
 
     def remove_block(self, cid: CID) -> bool:
-        """Remove a block, and partial files of it that an interrupted write left; see `collect`.
-
-        Returns:
-            Whether the block existed.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
+        """Remove a block and return whether it existed; also partial files that an interrupted write left."""
         path = self._block_path(cid)
         with self._translated():
             existed = path.exists()
@@ -195,9 +153,6 @@ class LocalStore:
         A shared lock lasts from the first block of a file to its pin, so that blocks which were found in the store
         stay there. The system ends the lock with the process. It is not reentrant: code under a shared lock must
         not ask for an exclusive one.
-
-        Args:
-            exclusive: whether files are removed.
 
         Raises:
             StoreError: another process holds the lock for too long, or the folder cannot be written.
@@ -247,18 +202,13 @@ class LocalStore:
 
 
 def collect(store: LocalStore, dropped: Iterable[CID], *, keep: Iterable[CID]) -> int:
-    """Remove files from a store, under its exclusive lock: mark the blocks that are needed, sweep the others.
+    """Remove files from a store under its exclusive lock: mark the needed blocks, sweep the others.
+
+    `keep` lists roots to keep beside the pinned ones, such as those of files that are being fetched. Returns the number
+    of removed blocks.
 
     Only blocks of the dropped files are removed, and none that a pinned or otherwise kept file has too. Blocks go
     before the blocks that link to them, so that the same call completes a sweep that was interrupted.
-
-    Args:
-        store: the store.
-        dropped: the roots of the files; a pinned one stays.
-        keep: roots that are kept besides the pinned ones, such as those of files that are being fetched.
-
-    Returns:
-        The number of removed blocks.
 
     Raises:
         StoreError: the folder cannot be read or written, or another process stores files there for too long.

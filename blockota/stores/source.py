@@ -156,10 +156,6 @@ class Credentials:
     def source(self, url: str, *, public_only: bool = False) -> Source:
         """The source of a URL, with its token if it has one.
 
-        Args:
-            url: its URL.
-            public_only: as of `Source`.
-
         Raises:
             UsageError: it is not the URL of a source, or the token cannot be read.
         """
