@@ -71,11 +71,7 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
 
 
 def describe(transaction: SafeTransaction, call: KnownCall | None) -> list[dict[str, str]]:
-    """Describe a transaction in words.
-
-    Args:
-        transaction: the transaction.
-        call: the result of `read_call` for it.
+    """Describe a transaction in words, with the result of `read_call` for it.
 
     Returns:
         One group of labels and values for each action; each group has the label ``action``.

@@ -93,9 +93,6 @@ def from_builder(raw: bytes) -> BuilderTransaction:
 def checksum(fields: Mapping[str, Any]) -> str:
     """The value of ``meta.checksum``, over all fields but the name and the checksum itself.
 
-    Args:
-        fields: the fields of the file.
-
     Returns:
         0x and the hex keccak-256 of the fields, serialised as ``serializeJSONObject`` in ``checksum.ts`` does.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from blockota.bindings.contract import PAGE, Contract
+from blockota.bindings.contract import PAGE, Contract, status_of
 from blockota.chain import BlockHead, Chain, Log, Receipt
 from blockota.errors import Action, ChainError, RefusedError
 from blockota.ethereum import keccak
@@ -74,7 +74,12 @@ class BlockOTAContract(Contract):
             page = self._ask("history", product_key(product), cursor, PAGE, block=block)
             releases = [release for record in page if (release := _release(record))]
             for release in releases:
-                _require_older(release.version, before)
+                if before is not None and release.version >= before:
+                    raise RefusedError(
+                        "the contract's answer is not valid",
+                        why=f"its history has {release.version} after {before}, and versions decrease there",
+                        remedy="ask another node: correct the network's url in blockota.toml",
+                    )
                 before = release.version
                 yield release
             start = releases[-1].previous if releases else None
@@ -312,7 +317,7 @@ def _release(record: Mapping[str, Any]) -> Release | None:
         load_address=record["loadAddress"],
         active_from=record["activeFrom"],
         chip_id=record["chipId"],
-        status=_status(record["status"]),
+        status=status_of(Status, record["status"], of="a release", setting="contract"),
         previous=Version.unpack(record["previous"]),
         dag_root=_word(record["dagRoot"]),
         # The contract's record has no manifest: it is in the event alone.
@@ -322,26 +327,6 @@ def _release(record: Mapping[str, Any]) -> Release | None:
 
 def _word(value: bytes) -> bytes | None:
     return value if any(value) else None
-
-
-def _require_older(version: Version, before: Version | None) -> None:
-    if before is not None and version >= before:
-        raise RefusedError(
-            "the contract's answer is not valid",
-            why=f"its history has {version} after {before}, and versions decrease there",
-            remedy="ask another node: correct the network's url in blockota.toml",
-        )
-
-
-def _status(number: int) -> Status:
-    try:
-        return Status(number)
-    except ValueError as error:
-        raise RefusedError(
-            "the contract's answer is not valid",
-            why=f"a release has the status {number}, which this version does not know",
-            remedy="update BlockOTA, or correct the contract's address in blockota.toml",
-        ) from error
 
 
 def _product(record: dict[str, Any]) -> Product | None:
@@ -358,13 +343,7 @@ def _product(record: dict[str, Any]) -> Product | None:
 
 
 def known_releases(contract: BlockOTAContract, product: str, *, block: int) -> KnownReleases:
-    """The releases that the contract knows at one block.
-
-    Args:
-        contract: the contract.
-        product: the product to flash.
-        block: the block at which it is read.
-    """
+    """The releases that the contract knows at one block."""
 
     def others() -> list[Release]:
         names = [known.name for known in contract.products(block=block) if known.name != product]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from blockota.bindings.refusals import explain
 from blockota.chain import Chain, Receipt
@@ -14,8 +15,25 @@ from blockota.formats.abi import DecodingError, artifact, interface
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
+Status = TypeVar("Status", bound=Enum)
 PAGE = 64
 """Records asked for in one call."""
+
+
+def status_of(kind: type[Status], number: int, *, of: str, setting: str) -> Status:
+    """The status that a record of a contract has.
+
+    Raises:
+        RefusedError: this version does not know it.
+    """
+    try:
+        return kind(number)
+    except ValueError as error:
+        raise RefusedError(
+            "the contract's answer is not valid",
+            why=f"{of} has the status {number}, which this version does not know",
+            remedy=f"update BlockOTA, or correct the setting {setting} in blockota.toml",
+        ) from error
 
 
 @contextmanager
@@ -28,12 +46,7 @@ def refusals_in_words() -> Iterator[None]:
 
 
 class Contract:
-    """A deployed contract; a subclass names it and has its functions.
-
-    Args:
-        chain: the chain with the contract.
-        address: the contract's address.
-    """
+    """A deployed contract; a subclass names it and has its functions."""
 
     NAME: ClassVar[str]
     """Name in the Solidity source."""

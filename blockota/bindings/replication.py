@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from blockota.bindings.contract import PAGE, Contract
+from blockota.bindings.contract import PAGE, Contract, status_of
 from blockota.chain import Chain, Receipt
-from blockota.errors import RefusedError
 from blockota.formats.abi import interface
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Version, product_key, product_name
@@ -119,17 +118,6 @@ def _agreement(record: dict[str, Any]) -> Agreement | None:
         product=product_name(record["product"]),
         version=version,
         expires_at=record["expiresAt"],
-        status=_status(record["status"]),
+        status=status_of(AgreementStatus, record["status"], of="an agreement", setting="replication"),
         uri=record["uri"],
     )
-
-
-def _status(number: int) -> AgreementStatus:
-    try:
-        return AgreementStatus(number)
-    except ValueError as error:
-        raise RefusedError(
-            "the contract's answer is not valid",
-            why=f"an agreement has the status {number}, which this version does not know",
-            remedy="update BlockOTA, or correct the setting replication in blockota.toml",
-        ) from error

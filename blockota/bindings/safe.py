@@ -48,11 +48,6 @@ class Rehearsal:
 def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeState:
     """Read a Safe's owners, threshold, nonce and version.
 
-    Args:
-        chain: the chain with the Safe.
-        address: the Safe's address.
-        block: the block at which it is read; None means the newest.
-
     Raises:
         RefusedError: there is no Safe at the address.
     """
@@ -101,8 +96,17 @@ def execute(
     _check_chain(proposal, chain)
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
-    call = proposal.execution_call(_joined(ordered))
-    _require_no_other_execution(chain, proposal, call=call, sender=account.address)
+    call = proposal.execution_call(b"".join(one.signature for one in ordered))
+    # What another account of this machine is executing would be paid for twice.
+    for entry in chain.unsettled():
+        if entry.sender != account.address and entry.matches(call, to=proposal.safe):
+            raise ProposalError(
+                "the proposal is already being executed",
+                why=f"{entry.sender} sent the transaction {entry.hash}, which is not settled",
+                remedy="continue with that transaction",
+                action=Action.RESUME_TRANSACTION,
+                values={"hash": entry.hash},
+            )
     with refusals_in_words():
         if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
             check_nonce(proposal, safe)
@@ -120,12 +124,7 @@ def executed_hashes(chain: Chain, safe: str, *, from_block: int) -> frozenset[by
 
 
 def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature]) -> Rehearsal:
-    """Simulate an execution without sending anything.
-
-    Args:
-        chain: the chain with the Safe.
-        proposal: the proposal.
-        signatures: if they are enough, the whole execution is simulated; a forged one is refused.
+    """Simulate an execution without sending anything: the whole one if the signatures are enough.
 
     Raises:
         ProposalError: for another chain, or a signature is not valid.
@@ -138,7 +137,7 @@ def rehearse(chain: Chain, proposal: Proposal, *, signatures: Sequence[Signature
     with refusals_in_words():
         tried = _try_call(chain, proposal)
         if is_whole:
-            call = proposal.execution_call(_joined(ordered))
+            call = proposal.execution_call(b"".join(one.signature for one in ordered))
             _try_execution(chain, proposal, call=call, sender=ordered[0].signer)
     return Rehearsal(call=tried, execution=is_whole)
 
@@ -168,20 +167,6 @@ def _check_chain(proposal: Proposal, chain: Chain) -> None:
             why=f"it names chain id {proposal.chain_id}, this is {chain.chain_id}",
             remedy="choose the network it was made for",
         )
-
-
-def _require_no_other_execution(chain: Chain, proposal: Proposal, *, call: bytes, sender: str) -> None:
-    """Refuse to pay a second time for what another account of this machine is executing."""
-    others = (entry for entry in chain.unsettled() if entry.sender != sender)
-    for entry in others:
-        if entry.matches(call, to=proposal.safe):
-            raise ProposalError(
-                "the proposal is already being executed",
-                why=f"{entry.sender} sent the transaction {entry.hash}, which is not settled",
-                remedy="continue with that transaction",
-                action=Action.RESUME_TRANSACTION,
-                values={"hash": entry.hash},
-            )
 
 
 def _check_success(receipt: Receipt, proposal: Proposal) -> None:
@@ -224,12 +209,7 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
 def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path) -> str:
     """Deploy a Safe on a local chain: singleton, factory, and a proxy with these owners.
 
-    Args:
-        chain: a local chain.
-        account: pays.
-        owners: addresses of the owners.
-        threshold: how many of them must sign.
-        artifacts: the folder that `SAFE_ARTIFACTS` names.
+    `artifacts` is the folder that `SAFE_ARTIFACTS` names.
 
     Returns:
         The Safe's checksummed address.
@@ -249,10 +229,6 @@ def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], th
     address = decode(["address"], chain.call(factory, creation))[0]
     chain.send(account, creation, to=factory)
     return str(to_checksum_address(address))
-
-
-def _joined(signatures: Sequence[Signature]) -> bytes:
-    return b"".join(signature.signature for signature in signatures)
 
 
 def _created(chain: Chain, account: BaseAccount, *, bytecode: bytes) -> str:

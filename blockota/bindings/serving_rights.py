@@ -75,7 +75,14 @@ class RightsReader:
         position = self._follower.advance()
         if position.reorganised_from is not None:
             self._events, self._manifests = (), {}
-        manifests_known = self._read_manifests()
+        manifests_known = True
+        try:
+            events = self._follower.events(self._contract.address)
+        except ChainError:  # the node does not keep the events; what was read before stays
+            manifests_known = False
+        else:
+            if events != self._events:
+                self._events, self._manifests = events, published_manifests(events)
         block = position.block.number
         agreements = tuple(self._replication.agreements(block=block)) if self._replication else ()
         claims = tuple(self._claims(agreements, block))
@@ -103,13 +110,3 @@ class RightsReader:
             recorded = releases.get((agreement.product, agreement.version))
             if recorded:
                 yield Claim(recorded, self._manifests.get(publication_of(recorded)), agreement)
-
-    def _read_manifests(self) -> bool:
-        """Update the manifests; False if the node does not keep the events, and what was read before stays."""
-        try:
-            events = self._follower.events(self._contract.address)
-        except ChainError:
-            return False
-        if events != self._events:
-            self._events, self._manifests = events, published_manifests(events)
-        return True

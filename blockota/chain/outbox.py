@@ -117,15 +117,8 @@ class Sending:
 class Chain(Node):
     """A chain behind a JSON-RPC endpoint that takes transactions.
 
-    Args:
-        url: the endpoint, ``http://`` or ``https://``.
-        chain_id: the chain id that it must have; None accepts any.
-        sending: how transactions are sent; by default without confirmations or a journal.
-
-    Raises:
-        UsageError: the URL has another scheme.
-        ChainError: the node is out of reach.
-        RefusedError: the node serves another chain.
+    Arguments and errors as those of `Node`; without `sending`, there are neither confirmations nor a journal.
+    It is a `Node` and does not contain one: who sends also reads, and nothing of a node is hidden or changed.
     """
 
     def __init__(self, url: str, *, chain_id: int | None = None, sending: Sending | None = None) -> None:
@@ -186,11 +179,7 @@ class Chain(Node):
             return self._finish(entry)
 
     def forget(self, transaction: str, *, even_if_pending: bool = False) -> None:
-        """Remove a transaction from the journal, which does not cancel it.
-
-        Args:
-            transaction: its hash, with 0x.
-            even_if_pending: remove it although it can still get into a block.
+        """Remove a transaction from the journal by its hash with 0x, which does not cancel it.
 
         Raises:
             UsageError: the journal has no such transaction.
@@ -376,13 +365,7 @@ class Chain(Node):
 
 
 class _Wait:
-    """How long one transaction is waited for, and the error when it took too long.
-
-    Args:
-        entry: the transaction.
-        sending: the time limits.
-        is_journalled: whether the journal has it, so that it can be resumed.
-    """
+    """How long one transaction is waited for, and the error when it took too long."""
 
     def __init__(self, entry: SentTransaction, sending: Sending, *, is_journalled: bool) -> None:
         self._entry, self._sending, self._is_journalled = entry, sending, is_journalled

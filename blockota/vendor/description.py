@@ -43,13 +43,9 @@ class Description:
 def find_description(
     contract: BlockOTAContract, release: Release, *, from_block: int, open_store: Callable[[], Store]
 ) -> Description:
-    """Find the description of a recorded release. A missing or wrong manifest is reported in it, not raised.
+    """Find the description of a recorded release, from an event that is not older than `from_block`.
 
-    Args:
-        contract: the contract that records the release.
-        release: the record.
-        from_block: first block to look for the event of the publication.
-        open_store: returns the store that is asked for the manifest; its errors are reported as well.
+    A missing or wrong manifest is reported in it, not raised; so are the errors of `open_store`.
     """
     address = None
     try:
@@ -62,12 +58,7 @@ def find_description(
 
 
 def describe_argument(argument: Mapping[str, Any], *, open_store: Callable[[], Store]) -> Description:
-    """Find the description of a release that a proposal publishes; as `find_description`, without the chain.
-
-    Args:
-        argument: the release as an argument of ``publish``.
-        open_store: returns the store that is asked for the manifest.
-    """
+    """Find the description of a release that a proposal publishes; as `find_description`, without the chain."""
     release = argument_release(argument)
     if release is None or release.manifest is None:
         return Description()

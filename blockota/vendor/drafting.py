@@ -95,11 +95,7 @@ def read_image_file(path: Path, *, load_address: int, limit: int = MAX_IMAGE_SIZ
 def with_image(draft: Draft, path: Path, *, product: Product, ram: Region | None) -> Draft:
     """Add the image of a file to a draft, with its load address and the RAM of the product's chip.
 
-    Args:
-        draft: a draft without an image.
-        path: .bin, Intel HEX or ELF.
-        product: the product that the draft is for.
-        ram: the RAM of the product's chip; None if the chip is unknown, which allows all of a Cortex-M's SRAM.
+    Without `ram`, because the chip is unknown, all of a Cortex-M's SRAM is allowed.
 
     Raises:
         UsageError: the file does not exist, or it contains another load address than the draft.

@@ -150,7 +150,17 @@ def collect_signatures(
         One signature for each signer, in ascending order of the addresses.
     """
     given = [signature for path in named for signature in read_signatures(path, proposal=proposal)]
-    beside = {signature.signer: signature for signature in _beside(file, proposal, named=named, note=note)}
+    known = {path.resolve() for path in named}
+    beside = {}
+    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*signature*.json")):
+        if path.resolve() in known:
+            continue
+        try:
+            for signature in read_signatures(path):
+                check_signature(proposal, signature)
+                beside[signature.signer] = signature
+        except BlockOTAError as error:  # a bad file that nobody named must not prevent the execution
+            note(f"Skipped {path.name}: {error.what}: {error.why}")
     for signer in sorted(beside.keys() - {signature.signer for signature in given}):
         if owners is None or signer in owners:
             given.append(beside[signer])
@@ -160,11 +170,7 @@ def collect_signatures(
 
 
 def refuse_to_replace(path: Path, form: str) -> None:
-    """Refuse to overwrite a file, unless it is of a format that can be made again at any time.
-
-    Args:
-        path: the file to be written.
-        form: beginning of the name of that format.
+    """Refuse to overwrite a file, unless it names a format that can be made again at any time.
 
     Raises:
         UsageError: another kind of file is there.
@@ -184,22 +190,6 @@ def names_format(path: Path, form: str) -> bool:
             return form.encode() in file.read(_HEAD_SIZE)
     except OSError:
         return False
-
-
-def _beside(
-    file: Path, proposal: Proposal, *, named: Sequence[Path], note: Callable[[str], object]
-) -> Iterator[Signature]:
-    """The valid signatures beside a proposal's file; bad files there must not prevent its execution."""
-    known = {path.resolve() for path in named}
-    for path in sorted(file.parent.glob(f"{glob.escape(file.stem)}.*signature*.json")):
-        if path.resolve() in known:
-            continue
-        try:
-            for signature in read_signatures(path):
-                check_signature(proposal, signature)
-                yield signature
-        except BlockOTAError as error:
-            note(f"Skipped {path.name}: {error.what}: {error.why}")
 
 
 @contextmanager

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -304,7 +303,10 @@ class _ImageCheck:
             ImageError: it is not an image, is larger than any image that is looked for, or cannot be read.
         """
         sizes = {size for size, _ in wanted}
-        size = _size_of(path)
+        try:
+            size = path.stat().st_size if path.is_file() else -1
+        except (OSError, ValueError):  # reading it reports the error
+            size = -1
         if size in sizes or MAX_IMAGE_SIZE < size <= max(sizes, default=0):
             with naming_image(path):
                 file = RawFile(path, size, 0).open()
@@ -357,24 +359,19 @@ class _ImageCheck:
         """
         file = self._files.enter_context(_temporary_file())
         store, observer = self._inputs.open_store(), self._inputs.observer
-        try:
+        with suppress(StoreError, VerificationError):
             with observer.progress("Reading", release.size) as progress:
                 find_image(release, store, stages=[], into=file, observer=SearchObserver(progress=progress))
-        except (StoreError, VerificationError):
-            self._fetch(release, store, into=file)
-            return self._measure("the network", file)
-        return self._measure("the store", file)
+            return self._measure("the store", file)
 
-    def _fetch(self, release: Release, store: Store, *, into: BinaryIO) -> None:
-        """Ask the sources that serve an image."""
-        observer = self._inputs.observer
         # An owner who signs off line must not have to wait for sources of the settings, which cannot answer.
         is_on_line = self._view is not None and not self._view.source
         stages, what = [SearchStage("the named sources", lambda: self._named)], "Reading"
         if is_on_line:
             stages, what = [*self._inputs.sources.stages(release)], "Fetching"
         with observer.progress(what, release.size) as progress:
-            find_image(release, store, stages=stages, into=into, observer=SearchObserver(observer.note, progress))
+            find_image(release, store, stages=stages, into=file, observer=SearchObserver(observer.note, progress))
+        return self._measure("the network", file)
 
     def _measure(self, origin: str, file: BinaryIO) -> OpenImage:
         """Find the size and the SHA-256 of an open file."""
@@ -421,12 +418,3 @@ def _temporary_file() -> Iterator[BinaryIO]:
     """A file without a name, which the operating system deletes when it is closed, even after a crash."""
     with _reading("a temporary file"), tempfile.TemporaryFile() as file:
         yield file
-
-
-def _size_of(path: Path) -> int:
-    """The size of a regular file in bytes; -1 for anything else, for which reading reports the error."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -45,13 +45,7 @@ class Reason:
 
 
 def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: str | None = None) -> Proposal:
-    """Make a proposal. The call is simulated first, with the Safe as its sender.
-
-    Args:
-        contract: the contract that is owned by the Safe.
-        call: calldata.
-        reason: reason and lifetime.
-        target: address to call; None calls `contract`.
+    """Make a proposal that calls `target`, or else the contract. The call is simulated first, as the Safe.
 
     Raises:
         ContractRefusalError: the called contract would refuse.
@@ -66,10 +60,7 @@ def propose(contract: BlockOTAContract, call: bytes, *, reason: Reason, target: 
 def propose_to_itself(contract: BlockOTAContract, make: Callable[[SafeState], bytes], *, reason: Reason) -> Proposal:
     """Make a proposal by which the Safe changes its own owners or threshold.
 
-    Args:
-        contract: the contract that is owned by the Safe.
-        make: returns the calldata for the Safe's present state, such as `add_call`.
-        reason: reason and lifetime.
+    `make` returns the calldata for the Safe's present state, such as `add_call`.
 
     Raises:
         RefusedError: `make` refuses.
@@ -107,12 +98,7 @@ def propose_built(contract: BlockOTAContract, built: BuilderTransaction, *, reas
 
 
 def add_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
-    """Calldata that adds an owner.
-
-    Args:
-        safe: the present state.
-        owner: address of the new owner.
-        threshold: the new threshold; None keeps the present one.
+    """Calldata that adds an owner; without a threshold, the present one is kept.
 
     Raises:
         RefusedError: it is an owner already, or the threshold cannot be met.

@@ -116,13 +116,7 @@ def propose_pairing(contract: BlockOTAContract, product: Product, *, reason: Rea
 
 
 def propose_floor(contract: BlockOTAContract, floor: Floor, *, reason: Reason, above_newest: bool = False) -> Proposal:
-    """Propose to raise the floor of a product permanently.
-
-    Args:
-        contract: the contract of the product.
-        floor: the new floor, from `find_floor`.
-        reason: reason and lifetime.
-        above_newest: whether a floor above every release is intended.
+    """Propose to raise the floor of a product permanently; above every release only if that is intended.
 
     Raises:
         RefusedError: no release could be installed any more, or the contract would refuse.
@@ -153,12 +147,6 @@ def find_floor(contract: BlockOTAContract, product: str, *, version: Version) ->
 
 def sign_unattended(contract: BlockOTAContract, proposal: Proposal, *, account: BaseAccount, now: int) -> Signature:
     """Sign a proposal without a review by a person, as a vendor's CI does for its own build.
-
-    Args:
-        contract: the contract that the proposal calls.
-        proposal: the proposal.
-        account: an owner's key.
-        now: Unix time, in seconds.
 
     Raises:
         ProposalError: there is a red flag, which a person has to review.

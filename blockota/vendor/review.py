@@ -72,13 +72,20 @@ class Review:
         First the meaning, decoded from the calldata, with the state of the chain today; then reason and expiry; then
         the place of the transaction; then the hashes to compare with a wallet's screen.
         """
-        proposal = self.proposal
+        proposal, left = self.proposal, self.proposal.expires - now
+        remaining = f", in {left // _DAY} days" if left > 2 * _DAY else f", in {left // 3600} hours"
         why: Rows = {
             "reason": repr(proposal.reason) if proposal.reason else "none given",
             "proposer": f"{proposal.proposer!r}, not authenticated" if proposal.proposer else "not named",
-            "expires": show_time(proposal.expires) + _remaining(proposal.expires - now),
+            "expires": show_time(proposal.expires) + (remaining if left > 0 else " (EXPIRED)"),
         }
-        return [*self._actions(), *self._agreements(), why, self._place(), hash_rows(proposal)]
+        agreements: list[Rows] = []
+        for number in agreements_of([proposal]):
+            found = self.view.agreement(number) if self.view else None
+            state = "state unknown" if self.view is None else "does not exist"
+            unknown: Rows = {"agreement": f"{number}, {state}"}
+            agreements.append(agreement_rows(found) if found else unknown)
+        return [*self._actions(), *agreements, why, self._place(), hash_rows(proposal)]
 
     def as_fields(self, *, now: int) -> dict[str, Any]:
         """The JSON object: the fields of the file, and what follows from them."""
@@ -94,7 +101,9 @@ class Review:
     def _actions(self) -> list[Rows]:
         groups: list[Rows] = []
         for number, intent in enumerate(self.proposal.intent):
-            rows: Rows = {_label(name): value for name, value in intent.items()}
+            # A parameter's name becomes a label: ``activeFrom`` is ``active from``.
+            words = {name: re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name) for name in intent}
+            rows: Rows = {_LABELS.get(name, words[name]): value for name, value in intent.items()}
             if self.proposal.releases:
                 # The range of addresses replaces load address and size.
                 release, image = self.proposal.releases[number], self.images[number]
@@ -104,16 +113,6 @@ class Review:
             groups.append(rows | self._today(intent.get("product")))
         if not self.proposal.is_known:
             groups[0]["data"] = "0x" + self.proposal.data.hex()
-        return groups
-
-    def _agreements(self) -> list[Rows]:
-        groups: list[Rows] = []
-        for number in agreements_of([self.proposal]):
-            found = self.view.agreement(number) if self.view else None
-            if found:
-                groups.append(agreement_rows(found))
-            else:
-                groups.append({"agreement": f"{number}, {'state unknown' if self.view is None else 'does not exist'}"})
         return groups
 
     def _today(self, name: str | None) -> Rows:
@@ -154,12 +153,8 @@ def review_proposal(
 ) -> Review:
     """Check place and images of a proposal (checks 2 and 3 of the module's list).
 
-    Args:
-        proposal: the proposal.
-        view: the state of the chain; None if it is not known.
-        inputs: where images come from.
-        is_pinned: whether the signer's settings name the contract.
-        is_required: whether an image that cannot be checked is an error, as it is before a signature.
+    Without a view, the state of the chain is not known. With `is_required`, as before a signature, an image that cannot
+    be checked is an error.
 
     Raises:
         ProposalError: the view is of another chain or Safe, or an image is not the one in the calldata.
@@ -285,13 +280,7 @@ class ListedProposal:
 def list_proposals(
     folder: ProposalFolder, view: ChainView, *, now: int, note: Callable[[str], object] = lambda _: None
 ) -> list[ListedProposal]:
-    """Compare the proposals of a folder with each other and with the chain.
-
-    Args:
-        folder: the proposals.
-        view: the state of the chain.
-        now: Unix time, in seconds.
-        note: called with a sentence for each signature file that is skipped.
+    """Compare the proposals of a folder with each other and with the chain; `note` gets a sentence on each bad file.
 
     Returns:
         The proposals, those that can be executed next first.
@@ -313,12 +302,7 @@ def list_proposals(
 
 
 def settle_past(listed: list[ListedProposal], executed: Collection[bytes]) -> list[ListedProposal]:
-    """Replace the state PAST by EXECUTED or REPLACED.
-
-    Args:
-        listed: proposals of a folder.
-        executed: safeTxHash of each transaction that the Safe executed.
-    """
+    """Replace the state PAST by EXECUTED or REPLACED, by the safeTxHash of each transaction that the Safe executed."""
     settled = []
     for one in listed:
         if one.state is ProposalState.PAST:
@@ -341,11 +325,6 @@ def _state(proposal: Proposal, view: ChainView, *, now: int) -> ProposalState:
 def _sorted(listed: list[ListedProposal]) -> list[ListedProposal]:
     order = list(ProposalState)
     return sorted(listed, key=lambda one: (order.index(one.state), one.proposal.nonce, one.file.name))
-
-
-def _label(name: str) -> str:
-    """A parameter's name as a label: ``activeFrom`` is ``active from``."""
-    return _LABELS.get(name) or re.sub("[A-Z]", lambda letter: f" {letter[0].lower()}", name)
 
 
 def _image_rows(image: CheckedImage | UncheckedImage) -> Rows:
@@ -378,9 +357,3 @@ def _description_rows(found: Description) -> Rows:
     if found.manifest.metadata:
         rows["metadata"] = tuple(f"│ {key} = {value}" for key, value in found.manifest.metadata)
     return rows
-
-
-def _remaining(seconds: int) -> str:
-    if seconds <= 0:
-        return " (EXPIRED)"
-    return f", in {seconds // _DAY} days" if seconds > 2 * _DAY else f", in {seconds // 3600} hours"
