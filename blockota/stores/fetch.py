@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO, Self
 
 from blockota.errors import Action, StoreError
@@ -46,16 +46,11 @@ class FetchReport:
     @property
     def bad(self) -> tuple[SourceReport, ...]:
         """The sources that are not asked again."""
-        return tuple(source for source in self.sources if source.is_bad)
+        return tuple(source for source in self.sources if source.verdict in BAD)
 
 
 class UnservedError(StoreError):
     """All sources have failed, and blocks of the file are missing."""
-
-
-def no_more_sources() -> Iterable[Source] | None:
-    """The sources that join a fetch which has no others."""
-    return None
 
 
 def fetch(
@@ -103,7 +98,7 @@ class FileFetch:
         self,
         on_progress: Callable[[int], object] = lambda _: None,
         *,
-        more: Callable[[], Iterable[Source] | None] = no_more_sources,
+        more: Callable[[], Iterable[Source] | None] = lambda: None,
     ) -> FetchReport:
         """Fetch the file.
 
@@ -190,10 +185,26 @@ class _Pace:
         return arrived < FAST_ENOUGH
 
 
-@dataclass
-class _Record:
-    """The result of a worker; written by its thread, read by others."""
+@dataclass(eq=False)
+class Worker:
+    """A source, and the thread that asks it; what follows `is_only` is written by the thread and read by others.
 
+    Attributes:
+        source: the source.
+        limits: what it may cost.
+        is_only: whether no other source is at work; then it is asked for a CAR.
+        size: bytes of the good blocks that it served.
+        blocks: their number.
+        seconds: time for which it had a request to answer.
+        asked_since: when the current request began, by `time.monotonic`; None between two.
+        verdict: the outcome.
+        reason: why it is not asked again.
+        failure: its last failure.
+    """
+
+    source: Source
+    limits: Limits
+    is_only: bool = False
     size: int = 0
     blocks: int = 0
     seconds: float = 0.0
@@ -201,38 +212,6 @@ class _Record:
     verdict: Verdict = Verdict.UNUSED
     reason: str = ""
     failure: SourceError | None = None
-
-    def served(self, block: Block) -> None:
-        self.size += len(block.data)
-        self.blocks += 1
-        self.verdict = Verdict.SERVED
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Count the time of a request."""
-        self.asked_since = began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds += time.monotonic() - began
-            self.asked_since = None
-
-
-@dataclass(eq=False)
-class Worker:
-    """A source, and the thread that asks it.
-
-    Attributes:
-        source: the source.
-        limits: what it may cost.
-        is_only: whether no other source is at work; then it is asked for a CAR.
-        record: what it did; written by the thread.
-    """
-
-    source: Source
-    limits: Limits
-    is_only: bool = False
-    record: _Record = field(default_factory=_Record)
     _thread: threading.Thread | None = None
     _client: TrustlessClient | None = None
 
@@ -250,11 +229,11 @@ class Worker:
 
     def dismiss(self) -> None:
         """Break off the request; a source that served nothing gets the verdict that fits what is known of it."""
-        since, record = self.record.asked_since, self.record
-        if record.verdict == Verdict.UNUSED and record.failure is not None:
-            record.verdict, record.reason = record.failure.verdict, record.failure.why
-        elif record.verdict == Verdict.UNUSED and since and time.monotonic() - since > self.limits.duplicate_after:
-            record.verdict, record.reason = Verdict.LATE, "the others were ready before it answered"
+        since = self.asked_since
+        if self.verdict == Verdict.UNUSED and self.failure is not None:
+            self.verdict, self.reason = self.failure.verdict, self.failure.why
+        elif self.verdict == Verdict.UNUSED and since and time.monotonic() - since > self.limits.duplicate_after:
+            self.verdict, self.reason = Verdict.LATE, "the others were ready before it answered"
         if self._client is not None:
             self._client.abort()
 
@@ -265,8 +244,23 @@ class Worker:
 
     def report(self) -> SourceReport:
         """The result of the source so far."""
-        record = self.record
-        return SourceReport(self.source.url, record.size, record.seconds, record.verdict, record.reason)
+        return SourceReport(self.source.url, self.size, self.seconds, self.verdict, self.reason)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Count the time of a request."""
+        self.asked_since = began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - began
+            self.asked_since = None
+
+    def _arrived(self, block: Block, plan: FetchPlan) -> None:
+        plan.arrived(block)
+        self.size += len(block.data)
+        self.blocks += 1
+        self.verdict = Verdict.SERVED
 
     def _run(self, plan: FetchPlan, client: TrustlessClient) -> None:
         try:
@@ -280,10 +274,9 @@ class Worker:
     def _fetch_car(self, plan: FetchPlan, client: TrustlessClient) -> None:
         """Ask for a CAR; if there is none, or it breaks off, `_fetch_blocks` fetches the rest."""
         try:
-            with self.record.asking():
+            with self._asking():
                 for block in client.blocks(plan.root, size=plan.size, earlier=plan.known):
-                    plan.arrived(block)
-                    self.record.served(block)
+                    self._arrived(block, plan)
                     # Another source has joined: two must not send the same blocks.
                     if plan.is_over or not self.is_only:
                         return
@@ -293,21 +286,20 @@ class Worker:
 
     def _fetch_blocks(self, plan: FetchPlan, client: TrustlessClient) -> None:
         failures = 0
-        while self.record.verdict not in BAD:
+        while self.verdict not in BAD:
             cid = plan.take(self, duplicate_after=self._duplicate_after())
             if cid is None:
                 return
             try:
-                with self.record.asking():
+                with self._asking():
                     block = client.block(cid, limit=plan.largest(cid))
-                    plan.arrived(block)
-                    self.record.served(block)
+                    self._arrived(block, plan)
                 failures = 0
             except SourceError as error:
                 failures += 1
                 # What fails after the end was broken off by `dismiss`, and is not the source's failure.
                 if not plan.is_over:
-                    self.record.failure = error
+                    self.failure = error
                 plan.give_back(self)
                 if error.again is None or failures >= self.limits.attempts:
                     self._give_up(error, plan)
@@ -316,12 +308,12 @@ class Worker:
 
     def _give_up(self, error: SourceError, plan: FetchPlan) -> None:
         if error.verdict == Verdict.WRONG or not plan.is_over:
-            self.record.verdict, self.record.reason = error.verdict, error.why
+            self.verdict, self.reason = error.verdict, error.why
 
     def _duplicate_after(self) -> float:
         """Twice the time that this source takes for a block: it takes over blocks for which others need longer."""
-        record, longest = self.record, self.limits.duplicate_after
-        own = 2 * record.seconds / record.blocks if record.blocks else longest
+        longest = self.limits.duplicate_after
+        own = 2 * self.seconds / self.blocks if self.blocks else longest
         return min(max(own, _TICK), longest)
 
 

@@ -203,11 +203,6 @@ class SourceReport:
     verdict: Verdict
     reason: str = ""
 
-    @property
-    def is_bad(self) -> bool:
-        """Whether it is not asked again."""
-        return self.verdict in BAD
-
     def __str__(self) -> str:
         """One line, such as ``https://host gone: it answers with the status 503``."""
         return f"{self.url} {self.verdict}" + (f": {self.reason}" if self.reason else "")
