@@ -265,11 +265,7 @@ def floor_of(module: str) -> int:
 def python_files() -> list[Path]:
     """All Python files that git knows or would add."""
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.py"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+        ["git", "ls-files", "-co", "--exclude-standard", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).exists()]
 

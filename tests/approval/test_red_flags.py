@@ -291,8 +291,7 @@ def test_a_signer_who_is_not_an_owner_is_flagged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [(OLD_VIEW, []), (OLD_VIEW + 1, ["old"]), (-SLOW_CLOCK, []), (-SLOW_CLOCK - 1, ["clock"])],
+    ("seconds", "expected"), [(OLD_VIEW, []), (OLD_VIEW + 1, ["old"]), (-SLOW_CLOCK, []), (-SLOW_CLOCK - 1, ["clock"])]
 )
 def test_a_view_and_a_clock_far_apart_are_flagged(seconds: int, expected: list[str]) -> None:
     """A view older than a day, or newer than the clock, is flagged."""

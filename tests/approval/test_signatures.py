@@ -16,16 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blockota.approval.proposal import Proposal
-from blockota.approval.signature import (
-    Signature,
-    accept,
-    from_json,
-    from_other_tool,
-    merge,
-    sign,
-    to_json,
-    waive_text,
-)
+from blockota.approval.signature import Signature, accept, from_json, from_other_tool, merge, sign, to_json, waive_text
 from blockota.errors import ProposalError
 from tests.conftest import Cast
 from tests.support.samples import SAFE, proposal_with

@@ -207,10 +207,7 @@ WRONG_FILES = {
     "a chain id as a truth": ("[networks.local]\nchain_id = true", "True is not a whole number"),
     "a chain id as a list": ("[networks.local]\nchain_id = [1]", "is not a whole number"),
     "confirmations without end": ("[networks.local]\nconfirmations = inf", "inf is not a whole number"),
-    "a fee below zero": (
-        "[networks.local]\nmax_fee_gwei = -1",
-        "-1 is not an amount in gwei, such as 30",
-    ),
+    "a fee below zero": ("[networks.local]\nmax_fee_gwei = -1", "-1 is not an amount in gwei, such as 30"),
     "a fee without end": ("[networks.local]\nmax_fee_gwei = inf", "inf is not an amount"),
     "a fee that is none": ("[networks.local]\nmax_fee_gwei = nan", "nan is not an amount"),
     "a fee as a truth": ("[networks.local]\nmax_fee_gwei = true", "True is not an amount"),

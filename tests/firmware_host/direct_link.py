@@ -6,6 +6,14 @@ from blockota.errors import NoAnswerError
 from firmware_host.simulator import SimulatedBoard
 
 
+def started(flash: bytes) -> SimulatedBoard:
+    """A board that was reset with its BOOT0 jumper at 0, so that the program in its flash runs."""
+    board = SimulatedBoard(flash=flash)
+    board.boot0 = False
+    board.reset()
+    return board
+
+
 class DirectLink:
     """A link without a port, on which silence is detected at once."""
 

@@ -11,16 +11,12 @@ from hypothesis import strategies as st
 
 from blockota.errors import ContentError
 from blockota.formats.cid import CHUNK_SIZE, CID, DAG_PB, MAX_LINKS, RAW, read_file
+from tests.support.car_samples import varint
 
 Child = tuple[CID, int, int]
 """A link to a child: CID, size of all its blocks, size of the file."""
 LEAVES = (b"first", b"second leaf")
 CHILDREN = [(CID.of(RAW, leaf), len(leaf), len(leaf)) for leaf in LEAVES]
-
-
-def varint(number: int) -> bytes:
-    """Encode a number as a protobuf varint."""
-    return bytes((number & 0x7F | 0x80,)) + varint(number >> 7) if number > 0x7F else bytes((number,))
 
 
 def field(tag: int, value: bytes) -> bytes:

@@ -74,10 +74,51 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(b"S00600004844521B\n", "S-record"), (b"UF2\nWQ]\x9e", "UF2"), (b"DfuSe\x01", "DfuSe"), (b"", "is empty")],
+    [
+        (b"S00600004844521B\n", "S-record"),
+        (b"UF2\nWQ]\x9e", "UF2"),
+        (b"DfuSe\x01", "DfuSe"),
+        (b"", "is empty"),
+        # Intel HEX: the error contains the line.
+        (b":0100000041BF\n" + END, "line 1 .* checksum is wrong"),
+        (linear(BASE) + b":02000000414\n" + END, "line 2 .* pairs of hexadecimal digits"),
+        (linear(BASE) + b":0200000041BE\n" + END, "its count is 2 bytes of data, and it has 1"),
+        (record(0, 0, b"a") + b":00\n" + END, "too short"),
+        (record(0, 0, b"a") + b"junk\n" + END, "line 2 .* begin with a colon"),
+        (record(0, 0, b"a") + record(6, 0) + END, "no record type 06"),
+        (record(4, 0, b"\x08") + END, "type 04 has another length or offset"),
+        (record(4, 1, b"\x08\x00") + END, "type 04 has another length or offset"),
+        (record(0, 0, b"a") + record(1, 0, b"\x00"), "type 01 has another length or offset"),
+        (record(0, 0xFFFF, b"ab") + END, "crosses a 64 KiB boundary"),
+        (record(0, 0, b"a") + END + record(0, 1, b"b"), "follows the end record"),
+        (record(0, 0, b"a") + END + b"\x1a", "begin with a colon"),
+        (record(0, 0, b"a"), "no end record"),
+        (END, "contains no data"),
+        (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "line 1 .* begin with a colon"),
+        # Two values for one address are ambiguous.
+        (linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END, "overlap at 0x08000003"),
+        # Firmware with option bytes: filling the gap would take hundreds of megabytes.
+        (
+            linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END,
+            "in two places: nothing is between 0x08000004 and 0x1ffff800",
+        ),
+        # ELF: the error names the target or the defect.
+        (elf(segments=[(BASE, b"x")], machine=62, ident=b"\x02\x01"), "it is for x86-64 with 64 bits"),
+        (elf(segments=[(BASE, b"x")], machine=183, ident=b"\x02\x01"), "it is for 64-bit ARM"),
+        (elf(segments=[(BASE, b"x")], machine=243), "it is for RISC-V with 32 bits and little-endian"),
+        (elf(segments=[(BASE, b"x")], machine=0x2800, ident=b"\x01\x02"), "it is for ARM with 32 bits and big-endian"),
+        (elf(segments=[(BASE, b"x")], machine=999), "it is for machine 999"),
+        (elf(segments=[(BASE, b"x")], kind=3), "it is a shared object"),
+        (elf(segments=[(BASE, b"x")], kind=1), "not linked yet"),
+        (elf(segments=[]), "no loadable segment"),
+        (elf(segments=[(BASE, b"x")])[:60], "one of its tables is truncated"),
+        (elf(segments=[(BASE, b"xyz")])[:-1], "a segment is truncated"),
+        (elf(segments=[(BASE, b"xy"), (BASE + 1, b"z")]), "overlap"),
+        (b"\x7fELF", "for another machine"),
+    ],
 )
-def test_foreign_containers_and_empty_files_are_refused(content: bytes, why: str) -> None:
-    """A foreign container is refused instead of being flashed as raw bytes, and so is an empty file."""
+def test_foreign_and_malformed_files_are_refused(content: bytes, why: str) -> None:
+    """Foreign containers, malformed HEX and ELF for another target are never taken for raw images."""
     with pytest.raises(ImageError, match=why):
         read_image(content, load_address=BASE)
 
@@ -123,39 +164,6 @@ def test_hex_above_the_limit_is_refused() -> None:
         read_image(content, limit=0x1000)
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b":0100000041BF\n" + END, "line 1 .* checksum is wrong"),
-        (linear(BASE) + b":02000000414\n" + END, "line 2 .* pairs of hexadecimal digits"),
-        (linear(BASE) + b":0200000041BE\n" + END, "its count is 2 bytes of data, and it has 1"),
-        (record(0, 0, b"a") + b":00\n" + END, "too short"),
-        (record(0, 0, b"a") + b"junk\n" + END, "line 2 .* begin with a colon"),
-        (record(0, 0, b"a") + record(6, 0) + END, "no record type 06"),
-        (record(4, 0, b"\x08") + END, "type 04 has another length or offset"),
-        (record(4, 1, b"\x08\x00") + END, "type 04 has another length or offset"),
-        (record(0, 0, b"a") + record(1, 0, b"\x00"), "type 01 has another length or offset"),
-        (record(0, 0xFFFF, b"ab") + END, "crosses a 64 KiB boundary"),
-        (record(0, 0, b"a") + END + record(0, 1, b"b"), "follows the end record"),
-        (record(0, 0, b"a") + END + b"\x1a", "begin with a colon"),
-        (record(0, 0, b"a"), "no end record"),
-        (END, "contains no data"),
-        (b"\xef\xbb\xbf" + record(0, 0, b"a") + END, "line 1 .* begin with a colon"),
-        # Two values for one address are ambiguous.
-        (linear(BASE) + record(0, 0, b"abcd") + record(0, 3, b"x") + END, "overlap at 0x08000003"),
-        # Firmware with option bytes: filling the gap would take hundreds of megabytes.
-        (
-            linear(BASE) + record(0, 0, b"code") + linear(0x1FFF_F800) + record(0, 0xF800, b"\xa5\x5a") + END,
-            "in two places: nothing is between 0x08000004 and 0x1ffff800",
-        ),
-    ],
-)
-def test_malformed_hex_is_refused(content: bytes, why: str) -> None:
-    """The error contains the line, and the file is never taken for a raw image."""
-    with pytest.raises(ImageError, match=why):
-        read_image(content, load_address=BASE)
-
-
 @given(data=st.binary(min_size=1, max_size=2000), offset=st.integers(0, 0x3_0000), width=st.integers(1, 255))
 def test_hex_gives_back_what_was_written(data: bytes, offset: int, width: int) -> None:
     """Any bytes at any address are read back, for any line length."""
@@ -176,29 +184,6 @@ def test_elf_segments_count_by_physical_address() -> None:
     """Segments are sorted by physical address, and gaps filled with erased flash."""
     content = elf(segments=[(BASE + 8, b"data"), (BASE, b"code")])
     assert read_image(content) == FirmwareImage(b"code\xff\xff\xff\xffdata", BASE, "elf")
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (elf(segments=[(BASE, b"x")], machine=62, ident=b"\x02\x01"), "it is for x86-64 with 64 bits"),
-        (elf(segments=[(BASE, b"x")], machine=183, ident=b"\x02\x01"), "it is for 64-bit ARM"),
-        (elf(segments=[(BASE, b"x")], machine=243), "it is for RISC-V with 32 bits and little-endian"),
-        (elf(segments=[(BASE, b"x")], machine=0x2800, ident=b"\x01\x02"), "it is for ARM with 32 bits and big-endian"),
-        (elf(segments=[(BASE, b"x")], machine=999), "it is for machine 999"),
-        (elf(segments=[(BASE, b"x")], kind=3), "it is a shared object"),
-        (elf(segments=[(BASE, b"x")], kind=1), "not linked yet"),
-        (elf(segments=[]), "no loadable segment"),
-        (elf(segments=[(BASE, b"x")])[:60], "one of its tables is truncated"),
-        (elf(segments=[(BASE, b"xyz")])[:-1], "a segment is truncated"),
-        (elf(segments=[(BASE, b"xy"), (BASE + 1, b"z")]), "overlap"),
-        (b"\x7fELF", "for another machine"),
-    ],
-)
-def test_elf_that_is_not_for_this_target_is_refused(content: bytes, why: str) -> None:
-    """The error names the file's target or its defect."""
-    with pytest.raises(ImageError, match=why):
-        read_image(content, load_address=BASE)
 
 
 def test_a_program_for_the_host_is_refused() -> None:

@@ -15,14 +15,7 @@ from blockota.repository.connection import MAX_HEADER_SIZE
 from blockota.repository.tokens import new_token
 from tests.support.car_samples import unpack_car
 from tests.support.fetch_samples import SMALL, SMALL_ROOT
-from tests.support.repository_process import (
-    LARGE,
-    LARGE_ROOT,
-    WAIT_SECONDS,
-    Running,
-    receive_all,
-    running,
-)
+from tests.support.repository_process import LARGE, LARGE_ROOT, WAIT_SECONDS, Running, receive_all, running
 from tests.support.waiting import eventually
 
 RAW_PATH, CAR_PATH = f"/ipfs/{SMALL_ROOT}?format=raw", f"/ipfs/{LARGE_ROOT}?format=car&car-dups=y"

@@ -10,14 +10,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support.car_samples import unpack_car
-from tests.support.repository_process import (
-    LARGE,
-    LARGE_ROOT,
-    STALL_SECONDS,
-    Running,
-    receive_all,
-    running,
-)
+from tests.support.repository_process import LARGE, LARGE_ROOT, STALL_SECONDS, Running, receive_all, running
 from tests.support.waiting import eventually
 
 GET_CAR = f"GET /ipfs/{LARGE_ROOT}?format=car&car-dups=y HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()

@@ -10,12 +10,12 @@ import pytest
 from blockota.errors import StoreError, UsageError
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Version
-from blockota.stores.gateway import RAW_TYPE, TrustlessClient
+from blockota.stores.gateway import RAW_TYPE
 from blockota.stores.http import HttpClient, resolve
 from blockota.stores.search import announced, named
 from blockota.stores.source import Credentials, Source, SourceError, SourceReport, Verdict
 from blockota.stores.store import open_store, read_whole
-from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
+from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT, read_small
 from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
 
 TOKEN = "a-Token_that.is~long+enough/=="  # noqa: S105 - no secret: it opens the tests' own gateways
@@ -26,19 +26,13 @@ def known(url: str, reference: str = "env:T", **variables: str) -> Credentials:
     return Credentials({url: reference}, variables or {"T": TOKEN})
 
 
-def read(source: Source) -> bytes:
-    """Read the small image from a source."""
-    with TrustlessClient(source, LIMITS) as client:
-        return client.block(SMALL_ROOT).data
-
-
 def test_a_token_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
     """Space around the token is removed, since editors add a newline."""
     path = tmp_path / "token"
     path.write_text(f"{TOKEN}\n")
     with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
         for credentials in (known(gateway.url), known(gateway.url, f"file:{path}"), known(gateway.url, T=f" {TOKEN} ")):
-            assert read(credentials.source(gateway.url)) == SMALL
+            assert read_small(credentials.source(gateway.url)) == SMALL
         assert read_whole(open_store(gateway.url, credentials=known(gateway.url)), SMALL_ROOT, size=len(SMALL)) == SMALL
 
 
@@ -115,12 +109,12 @@ def test_a_token_is_not_kept_across_a_redirect() -> None:
 
     with serving(SMALL_BLOCKS, token=TOKEN) as other, serving(SMALL_BLOCKS, beside) as here:
         source = known(here.url).source(here.url)
-        assert read(source) == SMALL
+        assert read_small(source) == SMALL
         here.vice = redirects_to(other.url + "{path}")
         with pytest.raises(SourceError, match="status 401"):
-            read(source)
+            read_small(source)
         other.token, other.vice, here.vice = "", redirects_to(here.url + "/sub{path}"), beside
-        assert read(known(other.url).source(other.url)) == SMALL
+        assert read_small(known(other.url).source(other.url)) == SMALL
         assert (len(here.shown), len(other.shown), here.asked.total()) == (2, 1, 4)
 
 
@@ -129,7 +123,7 @@ def test_a_wrong_token_is_reported_without_its_value() -> None:
     with serving(SMALL_BLOCKS, token=TOKEN) as gateway:
         for source in (Source(gateway.url), Source(gateway.url, token="wrong")):  # noqa: S106
             with pytest.raises(SourceError, match=r"status 401: it requires a valid token.*\[tokens\]") as caught:
-                read(source)
+                read_small(source)
             assert "wrong" not in str(caught.value)
             assert caught.value.verdict is Verdict.REFUSED
         with pytest.raises(StoreError, match="401"):

@@ -17,15 +17,9 @@ from blockota.errors import UsageError
 from blockota.stores.gateway import TrustlessClient, is_depth_first
 from blockota.stores.http import Endpoint, allowed_endpoints, is_public, resolve, translated
 from blockota.stores.source import Source, SourceError, Verdict
-from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT
+from tests.support.fetch_samples import LIMITS, SMALL, SMALL_BLOCKS, SMALL_ROOT, read_small
 from tests.support.hostile_gateway import Handler, honest, redirects_to, serving
 from tests.support.tls import LOCALHOST
-
-
-def read(source: Source) -> bytes:
-    """Read the small image from a source."""
-    with TrustlessClient(source, LIMITS) as client:
-        return client.block(SMALL_ROOT).data
 
 
 @pytest.mark.parametrize(
@@ -73,7 +67,7 @@ def test_a_redirect_to_the_same_address_is_followed() -> None:
     with serving(SMALL_BLOCKS) as there, serving({}) as here:
         here.vice = redirects_to(there.url + "{path}")
         here.blocks = SMALL_BLOCKS
-        assert read(Source(here.url)) == SMALL
+        assert read_small(Source(here.url)) == SMALL
     assert not there.refused
 
 
@@ -86,7 +80,7 @@ def test_a_redirect_into_our_machine_is_refused(path: str) -> None:
         serving(SMALL_BLOCKS, redirects_to(path)) as gateway,
         pytest.raises(SourceError, match="redirects to") as caught,
     ):
-        read(Source(gateway.url))
+        read_small(Source(gateway.url))
     assert caught.value.verdict == Verdict.REFUSED
 
 
@@ -103,7 +97,7 @@ def test_a_second_address_of_the_source_s_name_is_not_the_source(monkeypatch: py
         gateway.vice = redirects_to(victim.url + "{path}")
         gateway.url = gateway.url.replace("127.0.0.2", "gateway.example")
         with pytest.raises(SourceError, match=r"redirects to 127\.0\.0\.1, which is in a private network"):
-            read(Source(gateway.url))
+            read_small(Source(gateway.url))
     assert not victim.asked
 
 
@@ -116,7 +110,7 @@ def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
     with serving(SMALL_BLOCKS) as victim, serving(SMALL_BLOCKS, host="127.0.0.2") as gateway:
         gateway.vice = redirects_to(f"http://{host}:{victim.url.rpartition(':')[2]}{{path}}")
         with pytest.raises(SourceError, match="in a private network or this machine") as caught:
-            read(Source(gateway.url))
+            read_small(Source(gateway.url))
     assert caught.value.verdict is Verdict.REFUSED
     assert not victim.asked
 
@@ -125,25 +119,25 @@ def test_no_spelling_of_our_machine_leads_there(host: str) -> None:
 def test_a_redirect_to_nowhere_is_refused(location: str) -> None:
     """Other schemes, user names, a missing host, an invalid port and a missing location are refused."""
     with serving(SMALL_BLOCKS, redirects_to(location)) as gateway, pytest.raises(SourceError, match="redirects"):
-        read(Source(gateway.url))
+        read_small(Source(gateway.url))
 
 
 def test_a_path_in_front_is_kept() -> None:
     """A repository may be served below a path."""
     with serving(SMALL_BLOCKS) as gateway:
-        assert read(Source(gateway.url + "/sub/")) == SMALL
+        assert read_small(Source(gateway.url + "/sub/")) == SMALL
     assert list(gateway.asked) == [f"/sub/ipfs/{SMALL_ROOT}?format=raw"]
 
 
 def test_a_token_is_sent_to_its_source_only() -> None:
     """The token is neither sent after a redirect nor printed."""
     with serving(SMALL_BLOCKS, token="secret") as gateway, serving(SMALL_BLOCKS) as here:  # noqa: S106
-        assert read(Source(gateway.url, token="secret")) == SMALL  # noqa: S106
+        assert read_small(Source(gateway.url, token="secret")) == SMALL  # noqa: S106
         with pytest.raises(SourceError, match="status 401"):
-            read(Source(gateway.url, token="other"))  # noqa: S106
+            read_small(Source(gateway.url, token="other"))  # noqa: S106
         here.vice = redirects_to(gateway.url + "{path}")
         with pytest.raises(SourceError, match="status 401"):
-            read(Source(here.url, token="secret"))  # noqa: S106
+            read_small(Source(here.url, token="secret"))  # noqa: S106
     assert "secret" not in repr(Source(gateway.url, token="secret"))  # noqa: S106
 
 
@@ -153,12 +147,12 @@ def test_a_certificate_is_checked() -> None:
     server.load_cert_chain(LOCALHOST)
     with serving(SMALL_BLOCKS, tls=server) as gateway:
         with pytest.raises(SourceError, match="certificate cannot be verified") as caught:
-            read(Source(gateway.url))
+            read_small(Source(gateway.url))
         assert caught.value.verdict == Verdict.REFUSED
         known = ssl.create_default_context(cafile=str(LOCALHOST))
-        assert read(Source(gateway.url, tls=known)) == SMALL
+        assert read_small(Source(gateway.url, tls=known)) == SMALL
         with pytest.raises(SourceError, match="certificate cannot be verified"):
-            read(Source(gateway.url.replace("localhost", "127.0.0.1"), tls=known))
+            read_small(Source(gateway.url.replace("localhost", "127.0.0.1"), tls=known))
 
 
 def test_tls_is_never_given_up() -> None:
@@ -172,14 +166,14 @@ def test_tls_is_never_given_up() -> None:
     ):
         source = Source(gateway.url, tls=known)
         with pytest.raises(SourceError, match="which is not followed"):
-            read(source)
+            read_small(source)
     assert not plain.asked
 
 
 def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
     """The error explains a plain HTTP server in words, without a place in the TLS library's source."""
     with serving(SMALL_BLOCKS, honest) as gateway, pytest.raises(SourceError, match=r"TLS: [a-z ]+") as caught:
-        read(Source(gateway.url.replace("http:", "https:")))
+        read_small(Source(gateway.url.replace("http:", "https:")))
     assert caught.value.verdict is Verdict.GONE
     assert "_ssl.c" not in str(caught.value)
 
@@ -187,7 +181,7 @@ def test_a_plain_server_in_the_place_of_tls_is_gone() -> None:
 def test_a_name_that_leads_nowhere_is_gone() -> None:
     """The error says that the name cannot be resolved."""
     with pytest.raises(SourceError, match="its name cannot be resolved"):
-        read(Source("http://nowhere.invalid"))
+        read_small(Source("http://nowhere.invalid"))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +240,7 @@ def test_hints_before_the_answer_are_passed_over() -> None:
         honest(handler, data)
 
     with serving(SMALL_BLOCKS, vice) as gateway:
-        assert read(Source(gateway.url)) == SMALL
+        assert read_small(Source(gateway.url)) == SMALL
 
 
 @pytest.mark.parametrize(
@@ -269,7 +263,7 @@ def test_a_chunk_of_an_invalid_or_absurd_size_is_refused(size: str, why: str) ->
                 handler.body(bytes(1 << 16))
 
     with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(SourceError, match=why):
-        read(Source(gateway.url))
+        read_small(Source(gateway.url))
 
 
 @pytest.mark.parametrize("form", ["{:x}", "{:X}", "{:016x}", "{:x};name=value", "{:x} "])
@@ -283,7 +277,7 @@ def test_a_chunk_s_size_may_have_extensions(form: str) -> None:
         handler.body(form.format(len(data)).encode() + b"\r\n" + data + b"\r\n0\r\n\r\n")
 
     with serving(SMALL_BLOCKS, vice) as gateway:
-        assert read(Source(gateway.url)) == SMALL
+        assert read_small(Source(gateway.url)) == SMALL
 
 
 @pytest.mark.parametrize(
@@ -297,7 +291,7 @@ def test_the_number_and_size_of_header_fields_are_limited(count: int, size: int,
         handler.body(data)
 
     with serving(SMALL_BLOCKS, vice) as gateway, pytest.raises(SourceError, match=why):
-        read(Source(gateway.url))
+        read_small(Source(gateway.url))
 
 
 @pytest.mark.parametrize(

@@ -136,12 +136,7 @@ def running(workshop: Workshop, *options: str, script: str = "") -> Iterator[Pro
     command = [sys.executable, *program, "broker", "sync", *options, *OPTIONS]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command,
-        cwd=workshop.folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        command, cwd=workshop.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             yield Process(process)

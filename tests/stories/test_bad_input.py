@@ -107,11 +107,7 @@ def test_a_release_that_the_contract_refuses_is_reported(workshop: Workshop) -> 
 
 @pytest.mark.parametrize(
     ("signers", "words"),
-    [
-        ((1,), ("1 of 2",)),
-        ((), ("0 of 2",)),
-        ((1, 6), ("not an owner", "0x976EA74026E726554dB657fA54763abd0C3a0aa9")),
-    ],
+    [((1,), ("1 of 2",)), ((), ("0 of 2",)), ((1, 6), ("not an owner", "0x976EA74026E726554dB657fA54763abd0C3a0aa9"))],
 )
 def test_signatures_that_are_not_enough_are_refused(
     workshop: Workshop, signers: tuple[int, ...], words: tuple[str, ...]

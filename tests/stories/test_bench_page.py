@@ -11,6 +11,7 @@ import pytest
 
 from firmware_host.simulator import SimulatedBoard, serve_rfc2217, serve_tcp
 from tests.conftest import ROOT
+from tests.firmware_host.direct_link import started
 from tests.stories.benches import APPLICATION, FULL, Bench
 from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, exit_status, missing
@@ -42,8 +43,8 @@ def served_boards() -> Iterator[dict[str, str]]:
     """The URLs of the page's simulated boards, by the port names that the page uses."""
     with (
         serve_tcp(SimulatedBoard(flash=FULL)) as good,
-        serve_tcp(started()) as forgotten,
-        serve_rfc2217(started()) as wired,
+        serve_tcp(started(APPLICATION)) as forgotten,
+        serve_rfc2217(started(APPLICATION)) as wired,
     ):
         yield {"/dev/ttyUSB0": good, "/dev/ttyUSB1": forgotten, "rfc2217://rack:3116": wired}
 
@@ -53,14 +54,6 @@ def with_names(text: str, ports: dict[str, str]) -> str:
     for name, url in ports.items():
         text = text.replace(url, name)
     return text
-
-
-def started() -> SimulatedBoard:
-    """A board that runs its application and whose bootloader has not been started."""
-    board = SimulatedBoard(flash=APPLICATION)
-    board.boot0 = False
-    board.reset()
-    return board
 
 
 def test_the_flash_commands_of_the_page_print_what_it_shows(workshop: Workshop) -> None:

@@ -17,14 +17,9 @@ from blockota.cli.board import board as board_group
 from blockota.cli.boards import BENCH_LOG, page_runs
 from blockota.cli.main import run
 from firmware_host.bench.log import BenchEntry, BenchLog
-from firmware_host.simulator import (
-    Faults,
-    SimulatedBoard,
-    Wiring,
-    serve_rfc2217,
-    serve_tcp,
-)
+from firmware_host.simulator import Faults, SimulatedBoard, Wiring, serve_rfc2217, serve_tcp
 from tests.conftest import ROOT
+from tests.firmware_host.direct_link import started
 from tests.stories.benches import APPLICATION, FULL, UNIQUE_ID, Bench, ends, with_product_id
 
 
@@ -63,10 +58,7 @@ def test_identify_reports_what_is_unknown(bench: Bench) -> None:
 @pytest.mark.parametrize(("baud", "found"), [("57600", 57600), ("auto", 256000)])
 def test_a_running_board_is_reached_by_its_lines(bench: Bench, baud: str, found: int) -> None:
     """Behind a serial server the board is reset into its bootloader, at a given speed or at the fastest one."""
-    running = SimulatedBoard(flash=APPLICATION)
-    running.boot0 = False
-    running.reset()
-    with serve_rfc2217(running, wiring=Wiring(reset="rts", boot0="dtr", invert_reset=True)) as url:
+    with serve_rfc2217(started(APPLICATION), wiring=Wiring(reset="rts", boot0="dtr", invert_reset=True)) as url:
         words = ("--wiring", "rts-dtr", "--invert-reset", "--baud", baud, "--json")
         assert bench.run("identify", "--port", url, *words).json["baud"] == found
 

@@ -24,18 +24,7 @@ from blockota.model.release import Release, Status, Version
 from blockota.repository.tokens import new_token
 from tests.conftest import ROOT
 from tests.stories import large_images
-from tests.stories.brokers import (
-    OPTIONS,
-    agree,
-    announcements,
-    blocks,
-    copies,
-    is_kept,
-    offer,
-    sync,
-    vendor_of,
-    verbs,
-)
+from tests.stories.brokers import OPTIONS, agree, announcements, blocks, copies, is_kept, offer, sync, vendor_of, verbs
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, refused

@@ -15,18 +15,7 @@ from firmware_host.bench.watch import ABSENT, REMOVED
 from firmware_host.bootloader.an3155 import Command
 from firmware_host.simulator import STM32F103C8, Faults, serve_rfc2217
 from tests.stories.conftest import PRODUCT, Workshop
-from tests.stories.technicians import (
-    INTERRUPTED,
-    LOG,
-    NEW,
-    OLD,
-    WORDS,
-    Jig,
-    board,
-    publish_all,
-    running,
-    unique_id,
-)
+from tests.stories.technicians import INTERRUPTED, LOG, NEW, OLD, WORDS, Jig, board, publish_all, running, unique_id
 
 STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 SYNC = 0x7F

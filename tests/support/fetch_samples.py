@@ -6,7 +6,8 @@ import hashlib
 import io
 
 from blockota.formats.cid import CHUNK_SIZE, CID, dag
-from blockota.stores.source import Limits
+from blockota.stores.gateway import TrustlessClient
+from blockota.stores.source import Limits, Source
 
 BLANK = b"\xff" * CHUNK_SIZE
 IMAGE = (
@@ -27,3 +28,9 @@ def blocks_of(data: bytes) -> tuple[CID, dict[CID, bytes]]:
 
 ROOT, BLOCKS = blocks_of(IMAGE)
 SMALL_ROOT, SMALL_BLOCKS = blocks_of(SMALL)
+
+
+def read_small(source: Source) -> bytes:
+    """Read the small image from a source."""
+    with TrustlessClient(source, LIMITS) as client:
+        return client.block(SMALL_ROOT).data

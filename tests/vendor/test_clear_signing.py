@@ -89,10 +89,7 @@ SCREENS: dict[str, tuple[tuple[Any, ...], Shown]] = {
     "BlockOTA.acceptOwnership": ((), Shown("Accept ownership of BlockOTA", [])),
     "FirmwareReplication.propose": (
         (THERMO, VERSION.packed, 1_800_000_000),
-        Shown(
-            "Propose to serve a release",
-            [PRODUCT_LINE, *VERSION_LINES, EXPIRY_LINE],
-        ),
+        Shown("Propose to serve a release", [PRODUCT_LINE, *VERSION_LINES, EXPIRY_LINE]),
     ),
     "FirmwareReplication.accept": (TERMS, Shown("Accept a broker's proposal", TERMS_LINES)),
     "FirmwareReplication.decline": (TERMS, Shown("Decline a broker's proposal", TERMS_LINES)),

@@ -29,6 +29,7 @@ from firmware_host.simulator import (
     serve_tcp,
 )
 from tests.conftest import IMAGES
+from tests.firmware_host.direct_link import started
 
 USB = BoardLine("/dev/ttyUSB0")
 APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
@@ -230,10 +231,7 @@ def test_boards_that_cannot_be_flashed_are_reported(tmp_path: Path) -> None:
 )
 def test_the_wiring_is_found(wiring: Wiring, asked: str, found: BoardWiring) -> None:
     """The wiring is found by resetting a running board until its bootloader answers."""
-    board = SimulatedBoard(flash=APPLICATION)
-    board.boot0 = False
-    board.reset()
-    with serve_rfc2217(board, wiring=wiring) as url:
+    with serve_rfc2217(started(APPLICATION), wiring=wiring) as url:
         seen = observe(BoardLine(url, wiring=WIRINGS[asked]), listen=0.1, wait=briefly)
     first = findings(seen)[0]
     assert (first.about, first.hinders) == ("wiring", True)

@@ -15,7 +15,7 @@ from firmware_host.bootloader.an3155 import Exchange
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.simulator import STM32F103C8, SimulatedBoard
-from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.direct_link import DirectLink, started
 
 STM32F103CB = replace(STM32F103C8, name="stm32f103cb", flash_size=128 * 1024)
 OLD = bytes(index * 7 % 251 for index in range(STM32F103CB.flash_size))
@@ -71,11 +71,8 @@ def test_a_fresh_board_is_found_as_well() -> None:
 
 def test_a_dead_line_is_reported() -> None:
     """Recovery stops after the length of the longest frame."""
-    board = SimulatedBoard()
-    board.boot0 = False
-    board.reset()
     with pytest.raises(NoAnswerError, match="no bootloader answers"):
-        Bootloader(DirectLink(board)).resynchronise()
+        Bootloader(DirectLink(started(b""))).resynchronise()
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)

@@ -24,7 +24,7 @@ from firmware_host.bootloader.entry import (
 from firmware_host.simulator import PROFILES, STM32F103C8, SimulatedBoard
 from tests.conftest import IMAGES
 from tests.firmware_host.board_clock import Clock
-from tests.firmware_host.direct_link import DirectLink
+from tests.firmware_host.direct_link import DirectLink, started
 from tests.firmware_host.flash_scene import BASE, FLASH_SIZE, code, connected
 from tests.firmware_host.scripted_board import KIB, chip
 from tests.firmware_host.steered_link import SteeredLink
@@ -32,14 +32,6 @@ from tests.firmware_host.steered_link import SteeredLink
 APPLICATION = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
 LINES = ("dtr-rts", "rts-dtr")
 WIRING = WIRINGS["dtr-rts"]
-
-
-def in_application() -> SimulatedBoard:
-    """A board that runs the application in its flash."""
-    board = SimulatedBoard(flash=APPLICATION)
-    board.boot0 = False
-    board.reset()
-    return board
 
 
 @pytest.mark.parametrize(
@@ -52,7 +44,7 @@ def in_application() -> SimulatedBoard:
 )
 def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardWiring) -> None:
     """With all polarities the board answers, and starts its application when BOOT0 is set to 0."""
-    link = SteeredLink(in_application(), wiring)
+    link = SteeredLink(started(APPLICATION), wiring)
     bootloader = Bootloader(link)
     enter_bootloader(bootloader, link, wiring=wiring, wait=lambda _: None)
     assert bootloader.product_id() == 0x410
@@ -101,7 +93,7 @@ def test_a_wrong_wiring_is_an_error() -> None:
 
 def test_an_application_in_place_of_the_bootloader_is_an_error() -> None:
     """With the wrong polarity of BOOT0 every reset starts the application."""
-    link = SteeredLink(in_application(), find_wiring("dtr-rts", invert_boot0=True))
+    link = SteeredLink(started(APPLICATION), find_wiring("dtr-rts", invert_boot0=True))
     with pytest.raises((BoardProtocolError, NoAnswerError), match="diagnose the line"):
         enter_bootloader(Bootloader(link), link, wiring=WIRINGS["dtr-rts"], wait=lambda _: None)
 

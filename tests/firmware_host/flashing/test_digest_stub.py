@@ -261,11 +261,7 @@ def test_what_it_cannot_do_is_refused_before_a_byte_goes_out(
 
 @pytest.mark.parametrize(
     "other",
-    [
-        chip(0x413),
-        replace(chip(), ram=range(0x2000_0000, 0x2000_0F00)),
-        replace(chip(), free_ram=0x2000_0800),
-    ],
+    [chip(0x413), replace(chip(), ram=range(0x2000_0000, 0x2000_0F00)), replace(chip(), free_ram=0x2000_0800)],
     ids=["no-stub", "little-ram", "rom-needs-more"],
 )
 def test_a_chip_that_cannot_run_it_is_refused(other: Chip) -> None:

@@ -72,12 +72,7 @@ def test_any_stretch_and_any_pages(start: int, lengths: set[int], first_page: in
 
 @pytest.mark.parametrize(
     ("lengths", "pages", "most"),
-    [
-        ([], 0, 134_000),
-        ([64 * KIB], 0, 2_034_000),
-        ([64 * KIB], 64, 2_297_000),
-        ([128 * KIB], 128, 4_457_000),
-    ],
+    [([], 0, 134_000), ([64 * KIB], 0, 2_034_000), ([64 * KIB], 64, 2_297_000), ([128 * KIB], 128, 4_457_000)],
     ids=["nothing", "whole", "whole-and-pages", "twice-as-much"],
 )
 def test_how_many_instructions_it_takes(lengths: list[int], pages: int, most: int) -> None:

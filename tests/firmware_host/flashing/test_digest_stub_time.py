@@ -30,9 +30,7 @@ def stub_on(link: Link, *, wait: Callable[[float], None] = time.sleep) -> Digest
 
 
 @pytest.mark.parametrize(
-    ("pages", "first", "later"),
-    [(0, 0.315, 0.210), (64, 0.358, 0.253)],
-    ids=["digest", "digest-and-pages"],
+    ("pages", "first", "later"), [(0, 0.315, 0.210), (64, 0.358, 0.253)], ids=["digest", "digest-and-pages"]
 )
 def test_how_long_64_kib_take(pages: int, first: float, later: float) -> None:
     """At 115200 baud and 1 ms latency the first run, which writes the program, and later runs keep their limits."""

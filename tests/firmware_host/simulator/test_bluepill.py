@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_host.simulator import SimulatedBoard
+from tests.firmware_host.direct_link import started
 
 BLUEPILL = Path(__file__).parents[3] / "examples" / "bluepill"
 VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
@@ -14,10 +14,7 @@ VERSIONS = ("1.0.0", "1.1.0", "1.2.0")
 
 def banner(image: bytes) -> bytes:
     """Return the text that the image prints when a board boots it."""
-    board = SimulatedBoard(flash=image)
-    board.boot0 = False
-    board.reset()
-    return board.run(0.01)
+    return started(image).run(0.01)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -11,6 +11,7 @@ import pytest
 
 from firmware_host.simulator import SimulatedBoard
 from firmware_host.simulator.peripherals import Peripherals
+from tests.firmware_host.direct_link import started
 
 IMAGES = Path(__file__).parents[3] / "examples" / "bluepill" / "images"
 BANNER = b"BlockOTA bluepill %s (64 KiB flash, up 0 s)\r\n"
@@ -46,14 +47,6 @@ def go(board: SimulatedBoard, address: int) -> bytes:
     """Initialise the ROM and send Go; return the answers."""
     frame = address.to_bytes(4, "big")
     return board.feed(b"\x7f\x21\xde" + frame + bytes([reduce(xor, frame)]))
-
-
-def started(flash: bytes) -> SimulatedBoard:
-    """Return a board that was reset with its BOOT0 jumper at 0."""
-    board = SimulatedBoard(flash=flash)
-    board.boot0 = False
-    board.reset()
-    return board
 
 
 def runs_after_reset(flash: bytes) -> bool:

@@ -224,8 +224,7 @@ def test_redirects_are_not_followed(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["", "127.0.0.1:5001", "ftp://127.0.0.1:5001", "http://", "http://:5001", "http://[::1", "http://a:b"],
+    "url", ["", "127.0.0.1:5001", "ftp://127.0.0.1:5001", "http://", "http://:5001", "http://[::1", "http://a:b"]
 )
 def test_an_address_has_a_form(url: str) -> None:
     """An invalid URL is refused without a request."""
