@@ -36,10 +36,9 @@ from firmware_host.bench.port import BoardPort, open_port
 from firmware_host.bench.result import BenchObserver, BoardMet, BoardResult, ChecksPassed, Progress, ReleaseChosen
 from firmware_host.bench.session import BoardSession
 from firmware_host.bootloader.entry import BoardLine
-from firmware_host.flashing import journal as flash_journal
 from firmware_host.flashing.contents import Proof
 from firmware_host.flashing.events import Finished
-from firmware_host.flashing.journal import FlashJournal
+from firmware_host.flashing.journal import FlashJournal, boards
 from firmware_host.flashing.plan import Preserved
 
 _RESUMING = {Action.RESUME_FLASH, Action.RESUME_FLASH_WITHOUT_STUB}
@@ -243,9 +242,9 @@ class Bench:
         self, board: BoardSession, offers: Offers, product: str | None, version: Version | None
     ) -> Offer:
         unique_id = board.identity.unique_id or ""
-        entry = flash_journal.find(self.journals, unique_id) if unique_id else None
+        entry = FlashJournal(self.journals, unique_id).entry() if unique_id else None
         if entry is None:
-            others = ", ".join(flash_journal.boards(self.journals))
+            others = ", ".join(boards(self.journals))
             raise RefusedError(
                 "there is nothing to resume on this board",
                 why=f"{self.journals} has no journal of {unique_id or 'a board without a readable unique id'}"
@@ -405,7 +404,7 @@ def require_interrupted_runs(journals: Path) -> None:
     Raises:
         RefusedError: there is no journal of any board.
     """
-    if not flash_journal.boards(journals):
+    if not boards(journals):
         raise RefusedError(
             "there is nothing to resume",
             why=f"{journals} has no journal of an interrupted run",

@@ -12,14 +12,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Protocol
 
-from blockota.errors import (
-    Action,
-    BlockOTAError,
-    BoardProtocolError,
-    FlashProofError,
-    NoAnswerError,
-    RefusedError,
-)
+from blockota.errors import Action, BoardProtocolError, FlashProofError, NoAnswerError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage
 from firmware_host.bootloader.an3155 import MAX_BLOCK
 from firmware_host.bootloader.chips import EraseUnit
@@ -230,7 +223,13 @@ class OnChip:
         digest = hashlib.sha256(wanted[span]).digest()
         found = self._run(span.start, [len(span)])
         if found and found.sha256[0] != digest:
-            self._raise_where_it_differs(wanted, span, sums=found.pages)
+            # Read the pages whose checksum differs, to name the first wrong address.
+            for unit, crc in zip(self._plan.units, found.pages, strict=True):
+                part = common(unit.span, span)
+                if part and crc != wanted.checksum(unit.span):
+                    there = ReadBack(self._bootloader).read(part)
+                    if there != wanted[part]:
+                        raise _differing(part, there, wanted=wanted[part])
             # No page differs, so the answer itself was garbled on the line.
             found = self._run(span.start, [len(span)])
         if found is None:
@@ -245,14 +244,6 @@ class OnChip:
             )
         yield len(span)
 
-    def _raise_where_it_differs(self, wanted: FlashBuffer, span: range, *, sums: Sequence[int]) -> None:
-        for unit, found in zip(self._plan.units, sums, strict=True):
-            part = common(unit.span, span)
-            if part and found != wanted.checksum(unit.span):
-                there = ReadBack(self._bootloader).read(part)
-                if there != wanted[part]:
-                    raise _differing(part, there, wanted=wanted[part])
-
     def _ask(self, start: int, lengths: Sequence[int]) -> None:
         if found := self._run(start, lengths):
             self._digests |= {(start, length): sha for length, sha in zip(lengths, found.sha256, strict=True)}
@@ -265,16 +256,14 @@ class OnChip:
         try:
             return self._stub.run(start, lengths, pages=self._pages)
         except (RefusedError, NoAnswerError, BoardProtocolError) as error:
-            self._give_up(error)
+            try:
+                reconnect(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
+            except (NoAnswerError, BoardProtocolError):
+                raise error from None
+            self._stub = None
+            reason = f"{error.what}: {error.why}"
+            self.notes = (f"The flash is read back, because the chip did not hash it itself ({reason}).",)
             return None
-
-    def _give_up(self, error: BlockOTAError) -> None:
-        try:
-            reconnect(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
-        except (NoAnswerError, BoardProtocolError):
-            raise error from None
-        self._stub = None
-        self.notes = (f"The flash is read back, because the chip did not hash it itself ({error.what}: {error.why}).",)
 
 
 def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Preserved]) -> bool:

@@ -22,7 +22,6 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 
 from blockota.errors import Action, BoardProtocolError, NoAnswerError, RefusedError
@@ -173,7 +172,28 @@ class DigestStub:
             RefusedError: the program cannot do this.
         """
         job = _Job(start, tuple(lengths), pages)
-        self._check(job)
+        chip, flash = self._chip, self._chip.flash(self._flash_size)
+        ram_end = RESULTS_ADDRESS + _PAGES_OFFSET + _WORD * max(pages.count, 0)
+        hashed = f"{len(job.span)} bytes from {job.start:#010x}"
+        is_whole_words = pages.start % _WORD == pages.size % _WORD == 0 and pages.size > 0 and pages.count >= 0
+        rules = (
+            (chip.stub_clock_hz > 0, f"a program in the RAM of {chip.name} is not tested"),
+            (chip.free_ram <= STUB_ADDRESS, f"the bootloader of {chip.name} needs the RAM itself"),
+            (ram_end <= chip.ram.stop, f"it needs the RAM up to {ram_end:#010x}, and {chip.name} has less"),
+            (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were asked for, of at most {MAX_LENGTHS}"),
+            (min(job.lengths, default=0) >= 0, "a length below zero was asked for"),
+            (_lies_in(job.span, flash), f"{hashed} are not all in its flash of {self._flash_size} bytes"),
+            (is_whole_words, "a page does not consist of whole words"),
+            (_lies_in(pages.span, flash), f"not all pages lie in its flash of {self._flash_size} bytes"),
+        )
+        for holds, why in rules:
+            if not holds:
+                raise RefusedError(
+                    "the flash cannot be hashed on the chip",
+                    why=why,
+                    remedy=_READ_INSTEAD,
+                    action=Action.FLASH_WITHOUT_STUB,
+                )
         return job.instructions * CYCLES_PER_INSTRUCTION / self._chip.stub_clock_hz
 
     def run(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> FlashDigests:
@@ -194,37 +214,33 @@ class DigestStub:
         seconds = self.seconds(start, lengths, pages=pages)
         job, nonce = _Job(start, tuple(lengths), pages), self._nonces()
         self._write(job.parameters(nonce))  # (1), (2)
-        self._bootloader.go(STUB_ADDRESS)  # (3)
-        self._await_end(seconds)
-        self._come_back()  # (4)
-        return self._results(job, nonce)  # (5)
 
-    def _check(self, job: _Job) -> None:
-        chip, flash = self._chip, self._chip.flash(self._flash_size)
-        ram_end = RESULTS_ADDRESS + _PAGES_OFFSET + _WORD * max(job.pages.count, 0)
-        hashed = f"{len(job.span)} bytes from {job.start:#010x}"
-        rules = (
-            (chip.stub_clock_hz > 0, f"a program in the RAM of {chip.name} is not tested"),
-            (chip.free_ram <= STUB_ADDRESS, f"the bootloader of {chip.name} needs the RAM itself"),
-            (ram_end <= chip.ram.stop, f"it needs the RAM up to {ram_end:#010x}, and {chip.name} has less"),
-            (len(job.rising) <= MAX_LENGTHS, f"{len(job.rising)} lengths were asked for, of at most {MAX_LENGTHS}"),
-            (min(job.lengths, default=0) >= 0, "a length below zero was asked for"),
-            (_lies_in(job.span, flash), f"{hashed} are not all in its flash of {self._flash_size} bytes"),
-            (_is_whole_words(job.pages), "a page does not consist of whole words"),
-            (_lies_in(job.pages.span, flash), f"not all pages lie in its flash of {self._flash_size} bytes"),
-        )
-        for holds, why in rules:
-            if not holds:
-                raise RefusedError(
-                    "the flash cannot be hashed on the chip",
-                    why=why,
-                    remedy=_READ_INSTEAD,
-                    action=Action.FLASH_WITHOUT_STUB,
-                )
+        # (3) Start it, and wait for `DONE`, or until it must have ended; stray bytes can come first.
+        self._bootloader.go(STUB_ADDRESS)
+        self._wait(seconds)
+        with suppress(NoAnswerError):
+            for _ in range(_STRAY_BYTES):
+                if self._bootloader.link.read(1, timeout=TIMEOUT_FACTOR * seconds) == DONE:
+                    break
+
+        # (4) The same board is in its bootloader again.
+        self._wait(RESET_SECONDS)
+        try:
+            reconnect(self._bootloader, self._chip, flash_size=self._flash_size)
+        except (NoAnswerError, BoardProtocolError) as error:
+            raise NoAnswerError(
+                "the board did not come back to its bootloader after hashing its flash",
+                why=f"{error.what}, {error.why}",
+                remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_READ_INSTEAD}",
+                action=Action.FLASH_WITHOUT_STUB,
+            ) from error
+
+        return self._results(job, nonce)  # (5)
 
     def _write(self, parameters: bytes) -> None:
         """Write the parameters, and first the program unless the last run's results are still in the RAM."""
-        code = _code()
+        stub = resources.files("firmware_host.flashing").joinpath("stub", "stub.bin").read_bytes()
+        code = stub[: -(PARAMETERS.size + _WORD)]  # without the room for the parameters and their CRC-32
         tail = parameters + struct.pack("<I", zlib.crc32(code[HEAD_SIZE:] + parameters))
         if self._last_nonce is not None and self._read(0, _HEADER.size) == _header(self._last_nonce):
             self._last_nonce = None
@@ -241,26 +257,6 @@ class DigestStub:
                 remedy=f"use a shorter cable or a lower speed, or {_READ_INSTEAD}",
                 action=Action.FLASH_WITHOUT_STUB,
             )
-
-    def _await_end(self, seconds: float) -> None:
-        """Wait for `DONE`, or until the program must have ended."""
-        self._wait(seconds)
-        with suppress(NoAnswerError):
-            for _ in range(_STRAY_BYTES):
-                if self._bootloader.link.read(1, timeout=TIMEOUT_FACTOR * seconds) == DONE:
-                    return
-
-    def _come_back(self) -> None:
-        self._wait(RESET_SECONDS)
-        try:
-            reconnect(self._bootloader, self._chip, flash_size=self._flash_size)
-        except (NoAnswerError, BoardProtocolError) as error:
-            raise NoAnswerError(
-                "the board did not come back to its bootloader after hashing its flash",
-                why=f"{error.what}, {error.why}",
-                remedy=f"set BOOT0 to 1, reset the board and run the command again; if it fails again, {_READ_INSTEAD}",
-                action=Action.FLASH_WITHOUT_STUB,
-            ) from error
 
     def _results(self, job: _Job, nonce: int) -> FlashDigests:
         count = len(job.rising)
@@ -288,20 +284,9 @@ class DigestStub:
         return b"".join(self._bootloader.read(RESULTS_ADDRESS + offset + at, size) for at, size in parts)
 
 
-@cache
-def _code() -> bytes:
-    """The packaged program, without the room for its parameters and their CRC-32."""
-    program = resources.files("firmware_host.flashing").joinpath("stub", "stub.bin").read_bytes()
-    return program[: -(PARAMETERS.size + _WORD)]
-
-
 def _header(nonce: int) -> bytes:
     return _HEADER.pack(nonce, nonce ^ 0xFFFF_FFFF)
 
 
 def _lies_in(span: range, flash: range) -> bool:
     return flash.start <= span.start <= span.stop <= flash.stop
-
-
-def _is_whole_words(pages: Pages) -> bool:
-    return pages.start % _WORD == 0 and pages.size > 0 and pages.size % _WORD == 0 and pages.count >= 0

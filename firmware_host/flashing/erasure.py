@@ -112,7 +112,18 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
             bootloader.erase_all()
         else:
             bootloader.erase_pages([unit.number for unit in units])
-        yield from _prove_blank(bootloader, units, blank=chip.erased_byte)
+
+        done, blank = 0, bytes((chip.erased_byte,))
+        for unit in units:
+            for chunk in chunks(unit.span):
+                if bootloader.read(chunk.start, len(chunk)).strip(blank):
+                    raise BoardProtocolError(
+                        f"page {unit.number} was to be erased, and still holds something",
+                        why="the board acknowledged the erase, and the page reads otherwise",
+                        remedy="run the command again; if the same page stays, it is worn out: replace the board",
+                    )
+                done += len(chunk)
+                yield done
     except BoardError as error:
         raise type(error)(
             error.what,
@@ -123,17 +134,3 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
         ) from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{_UNCERTAIN.capitalize()}; run the command again.") from stop
-
-
-def _prove_blank(bootloader: Bootloader, units: Sequence[EraseUnit], *, blank: int) -> Iterator[int]:
-    done = 0
-    for unit in units:
-        for chunk in chunks(unit.span):
-            if bootloader.read(chunk.start, len(chunk)).strip(bytes((blank,))):
-                raise BoardProtocolError(
-                    f"page {unit.number} was to be erased, and still holds something",
-                    why="the board acknowledged the erase, and the page reads otherwise",
-                    remedy="run the command again; if the same page stays, it is worn out: replace the board",
-                )
-            done += len(chunk)
-            yield done

@@ -138,8 +138,10 @@ class _Flashing:
     def steps(self) -> Iterator[Event]:
         # The operator may have taken a while to agree, and put in another board meanwhile.
         self._require_same_board()
-        if self._holds_everything():
-            image = self._plan.image
+        image = self._plan.image
+        spans = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
+        beside = [Preserved(span.start, self._wanted[span]) for span in spans]
+        if holds(self._contents, image, beside=beside):
             for done in confirm(self._contents, self._wanted, span=image.span):
                 yield Checked(done, len(image.data))
             self._summary = self._summary.plus(self._work, written=0)
@@ -155,32 +157,26 @@ class _Flashing:
         digest = hashlib.sha256(self._wanted[self._plan.image.span]).digest()
         yield Finished(digest, self._contents.method, self._summary)
 
-    def _holds_everything(self) -> bool:
-        spans = [part for one in self._kept for span in self._plan.beside if (part := common(one.span, span))]
-        beside = [Preserved(span.start, self._wanted[span]) for span in spans]
-        return holds(self._contents, self._plan.image, beside=beside)
-
     def _compare(self) -> Work:
         """Compare each unit with its wanted contents; read the bytes beside the image in units to be erased."""
         for unit in self._plan.units:
             if self._beside([unit]) and self._contents.checksum(unit) != self._wanted.checksum(unit.span):
                 self._read_beside([unit])
-        states = [self._state_of(unit) for unit in self._plan.units]
+        states = []
+        for unit in self._plan.units:
+            there = self._contents.checksum(unit)
+            blank = there == self._blank_sum(unit.size)
+            if blank and unit is self._plan.units[0]:
+                # A checksum is only a hint, and a seal that is left would let an old program start.
+                self._seen[self._plan.seal] = self._contents.read(self._plan.seal)
+                blank = self._seen.is_blank(self._plan.seal)
+            states.append(UnitState(as_wanted=there == self._wanted.checksum(unit.span), blank=blank))
         if all(state.as_wanted for state in states):
             # The image's digest is not as wanted, so one of these hints is wrong.
             states = [_CHANGES_UNKNOWN] * len(states)
         planned = work(self._plan, states)
         self._read_beside(planned.write)
         return planned
-
-    def _state_of(self, unit: EraseUnit) -> UnitState:
-        there = self._contents.checksum(unit)
-        blank = there == self._blank_sum(unit.size)
-        if blank and unit is self._plan.units[0]:
-            # A checksum is only a hint, and a seal that is left would let an old program start.
-            self._seen[self._plan.seal] = self._contents.read(self._plan.seal)
-            blank = self._seen.is_blank(self._plan.seal)
-        return UnitState(as_wanted=there == self._wanted.checksum(unit.span), blank=blank)
 
     def _read_beside(self, units: Sequence[EraseUnit]) -> None:
         for span in self._beside(units):
@@ -324,7 +320,12 @@ class _Flashing:
         why = f"{error.why}; {self._state()}" if error.why else self._state()
         if isinstance(error, FlashProofError):
             return type(error)(error.what, why=why, remedy=error.remedy, action=error.action)
-        remedy, action = self._remedy()
+        remedy, action = "set BOOT0 to 1, reset the board, and ", Action.RESUME_FLASH
+        if self._journal and self._stage is not _Stage.PLANNING:
+            remedy += "complete the run"
+        else:
+            again = "if its contents then count as unknown, because an older program was half erased, allow that"
+            remedy, action = f"{remedy}run the same command again; {again}", Action.REPLACE_UNKNOWN
         if isinstance(error, AnotherBoardError):
             remedy = f"connect the first board again, and {remedy}"
             return AnotherBoardError(error.what, why=why, remedy=remedy, action=action)
@@ -332,13 +333,6 @@ class _Flashing:
             remedy += "; if it falls silent at the same point, read the flash back instead of hashing it on the chip"
             action = _WITHOUT_STUB[action]
         return type(error)(error.what, why=why, remedy=remedy, action=action)
-
-    def _remedy(self) -> tuple[str, Action]:
-        reset = "set BOOT0 to 1, reset the board"
-        if self._journal and self._stage is not _Stage.PLANNING:
-            return f"{reset}, and complete the run", Action.RESUME_FLASH
-        again = "if its contents then count as unknown, because an older program was half erased, allow that"
-        return f"{reset}, and run the same command again; {again}", Action.REPLACE_UNKNOWN
 
     def _state(self) -> str:
         """Describe the present contents of the flash."""
@@ -350,16 +344,15 @@ class _Flashing:
         unwritten = sum(any(block.start in unit.span for block in self._pending) for unit in done.write)
         written = len(done.write) - unwritten if self._erased_units == len(done.erase) else 0
         twice = ["this was the second attempt"] if self._repeated else []
-        counts = f"erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of {len(done.write)}"
-        return "; ".join((*twice, counts, *self._losses(), self._consequence()))
-
-    def _losses(self) -> Iterator[str]:
+        losses = []
         for span in self._read:
             lost = any(overlap(block, span) for block in self._pending)
-            state = "not all written back" if lost else "written back, and not proven"
             proven = self._stage.value > _Stage.PROVING.value and not lost
             if not proven and not self._wanted.is_blank(span):
-                yield f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are {state}"
+                state = "not all written back" if lost else "written back, and not proven"
+                losses.append(f"the bytes {span.start:#010x} to {span.stop:#010x} beside the image are {state}")
+        counts = f"erased {self._erased_units} of {len(done.erase)} pages, wrote {written} of {len(done.write)}"
+        return "; ".join((*twice, counts, *losses, self._consequence()))
 
     def _consequence(self) -> str:
         """What the state of the seal means for the next start of the board."""

@@ -176,79 +176,47 @@ class JournalEntry:
         )
 
 
+@dataclass(frozen=True)
 class FlashJournal:
     """The journal of one board.
 
-    Args:
+    Attributes:
         folder: the folder of all journals; made when needed.
         unique_id: the board's, in hexadecimal.
         operator: who flashes.
         now: returns Unix seconds.
     """
 
-    def __init__(
-        self, folder: Path, unique_id: str, *, operator: str = "", now: Callable[[], float] = time.time
-    ) -> None:
-        self._folder, self._unique_id, self._operator, self._now = folder, unique_id, operator, now
-        self.path = folder / f"{unique_id}.json"
+    folder: Path
+    unique_id: str
+    operator: str = ""
+    now: Callable[[], float] = time.time
+
+    @property
+    def path(self) -> Path:
+        """The board's file."""
+        return self.folder / f"{self.unique_id}.json"
 
     def entry(self) -> JournalEntry | None:
-        """The interrupted run of this board, if any.
+        """Read the interrupted run of this board, if there is one.
 
         Raises:
             RefusedError: the file cannot be read.
         """
-        return find(self._folder, self._unique_id)
-
-    def begin(self, release: Release, changes: Changes, *, replaced: Version | None = None) -> None:
-        """Record a run durably, in place of the previous one.
-
-        Args:
-            release: the release being flashed.
-            changes: what is about to change.
-            replaced: the version that the board holds, if any.
-
-        Raises:
-            RefusedError: the file cannot be written; nothing may be erased then.
-        """
-        entry = JournalEntry(
-            unique_id=self._unique_id,
-            product=release.product,
-            version=release.version,
-            sha256=release.sha256,
-            changes=replace(changes, units=self._with_before(release, changes.units)),
-            operator=self._operator,
-            started=int(self._now()),
-            replaced=replaced,
-        )
+        if not self.path.exists():
+            return None
         try:
-            write_durable(self.path, strict_json.dump(entry.fields), mode=_MODE)
-        except OSError as error:
+            fields = strict_json.load(read_input(self.path, limit=_MAX_FILE_SIZE), form=_FORMAT)
+            return JournalEntry.from_fields(fields, self.unique_id)
+        except (KeyError, TypeError, ValueError, BlockOTAError) as error:
+            why = error.why or error.what if isinstance(error, BlockOTAError) else strict_json.fault(error)
             raise RefusedError(
-                "the board was not flashed, because the journal of the run cannot be written",
-                why=f"{self.path}: {error.strerror or error}; nothing was changed",
-                remedy="free some space, or make the folder writable, and run the command again",
+                f"the journal {self.path} cannot be read, so the board's interrupted run is unknown",
+                why=why,
+                remedy="move the file away, and allow the board's contents, which then count as unknown, to be "
+                "replaced",
+                action=Action.REPLACE_UNKNOWN,
             ) from error
-
-    def _with_before(self, release: Release, units: Sequence[UnitChange]) -> tuple[UnitChange, ...]:
-        """Fill in what a second attempt does not know: the contents before the first one, from its journal."""
-        if all(unit.before is not None for unit in units):
-            return tuple(units)
-        earlier = self.entry()
-        known = earlier.changes.units if earlier and earlier.sha256 == release.sha256 else ()
-        before = {(unit.address, unit.size): unit.before for unit in known}
-        return tuple(
-            replace(unit, before=before.get((unit.address, unit.size))) if unit.before is None else unit
-            for unit in units
-        )
-
-    def end(self) -> None:
-        """Remove the journal, because the flash is proven.
-
-        Raises:
-            OSError: the file cannot be removed.
-        """
-        self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -258,7 +226,7 @@ class JournaledRun:
     Attributes:
         journal: the board's journal.
         release: the release being flashed.
-        replaced: the version that the board held before, if any.
+        replaced: the version of the product that the board held before, if any.
     """
 
     journal: FlashJournal
@@ -266,18 +234,45 @@ class JournaledRun:
     replaced: Version | None = None
 
     def begin(self, changes: Changes) -> None:
-        """Record the run.
+        """Record the run durably, in place of the previous one.
 
         Raises:
             RefusedError: the file cannot be written; nothing may be erased then.
         """
-        self.journal.begin(self.release, changes, replaced=self.replaced)
+        journal, release, units = self.journal, self.release, changes.units
+        if any(unit.before is None for unit in units):
+            # A second attempt does not know the contents before the first one, which its journal has.
+            earlier = journal.entry()
+            known = earlier.changes.units if earlier and earlier.sha256 == release.sha256 else ()
+            before = {(unit.address, unit.size): unit.before for unit in known}
+            units = tuple(
+                replace(unit, before=before.get((unit.address, unit.size))) if unit.before is None else unit
+                for unit in units
+            )
+        entry = JournalEntry(
+            unique_id=journal.unique_id,
+            product=release.product,
+            version=release.version,
+            sha256=release.sha256,
+            changes=replace(changes, units=units),
+            operator=journal.operator,
+            started=int(journal.now()),
+            replaced=self.replaced,
+        )
+        try:
+            write_durable(journal.path, strict_json.dump(entry.fields), mode=_MODE)
+        except OSError as error:
+            raise RefusedError(
+                "the board was not flashed, because the journal of the run cannot be written",
+                why=f"{journal.path}: {error.strerror or error}; nothing was changed",
+                remedy="free some space, or make the folder writable, and run the command again",
+            ) from error
 
     def end(self) -> None:
         """Remove the journal, because the flash is proven."""
         # A file that stays is harmless: the next run finds the release whole and starts the journal anew.
         with contextlib.suppress(OSError):
-            self.journal.end()
+            self.journal.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -291,32 +286,6 @@ class Restore:
 
     kept: tuple[Preserved, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def find(folder: Path, unique_id: str) -> JournalEntry | None:
-    """Read the journal of a board, if the folder has one.
-
-    Args:
-        folder: the folder of all journals.
-        unique_id: the board's, in hexadecimal.
-
-    Raises:
-        RefusedError: the file cannot be read.
-    """
-    path = folder / f"{unique_id}.json"
-    if not path.exists():
-        return None
-    try:
-        fields = strict_json.load(read_input(path, limit=_MAX_FILE_SIZE), form=_FORMAT)
-        return JournalEntry.from_fields(fields, unique_id)
-    except (KeyError, TypeError, ValueError, BlockOTAError) as error:
-        why = error.why or error.what if isinstance(error, BlockOTAError) else strict_json.fault(error)
-        raise RefusedError(
-            f"the journal {path} cannot be read, so the board's interrupted run is unknown",
-            why=why,
-            remedy="move the file away, and allow the board's contents, which then count as unknown, to be replaced",
-            action=Action.REPLACE_UNKNOWN,
-        ) from error
 
 
 def boards(folder: Path) -> list[str]:
@@ -348,7 +317,14 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
     ]
     for one in kept:
         if common(one.span, plan.span) != one.span:
-            raise _out_of_reach(one, entry)
+            raise RefusedError(
+                f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
+                why=f"those from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and this "
+                "release does not reach there; nothing was changed",
+                remedy="complete the interrupted run first; if its release may not be written any more, move the "
+                f"journal {entry.unique_id}.json away, which still has those bytes",
+                action=Action.RESUME_FLASH,
+            )
     notes = (
         f"The journal's bytes from {one.span.start:#010x} to {one.span.stop:#010x} are not put back: "
         "the flash holds newer bytes there, which stay."
@@ -396,14 +372,3 @@ def _is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
     This holds where the flash is blank, and where power failed while the bytes were erased or written.
     """
     return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))
-
-
-def _out_of_reach(kept: Preserved, entry: JournalEntry) -> RefusedError:
-    return RefusedError(
-        f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
-        why=f"those from {kept.span.start:#010x} to {kept.span.stop:#010x} are in the journal only, and this "
-        "release does not reach there; nothing was changed",
-        remedy="complete the interrupted run first; if its release may not be written any more, move the journal "
-        f"{entry.unique_id}.json away, which still has those bytes",
-        action=Action.RESUME_FLASH,
-    )

@@ -191,8 +191,14 @@ def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
     identical = tuple(unit for unit, state in others if state.as_wanted)
 
     # A mass erase takes the units that stay as well, so those must be blank.
-    empty = all(state.blank for _, state in others if state.as_wanted)
-    at_once = empty and _covers_chip(plan) and _is_shorter(plan.chip, len(erase) - 1)
+    is_empty = all(state.blank for _, state in others if state.as_wanted)
+    # Parts that report 64 KiB and have 128 are common, and a mass erase takes the half that is not reported as well.
+    # Reading there to find out would hang the bootloaders of true 64 KiB parts.
+    is_reported = plan.flash_size >= plan.chip.flash_limit or plan.may_erase_all
+    covers_chip = is_reported and len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
+    # 0 s stands for a chip without a mass erase.
+    is_shorter = 0 < plan.chip.mass_erase_seconds < plan.chip.unit_erase_seconds * (len(erase) - 1)
+    at_once = is_empty and covers_chip and is_shorter
     return Work(erase, tuple(unit for unit, _ in written), identical, at_once)
 
 
@@ -232,15 +238,3 @@ def without(span: range, hole: range) -> tuple[range, ...]:
     before = range(span.start, min(span.stop, hole.start))
     after = range(max(span.start, hole.stop), span.stop)
     return tuple(part for part in (before, after) if part)
-
-
-def _covers_chip(plan: FlashPlan) -> bool:
-    # Parts that report 64 KiB and have 128 are common, and a mass erase takes the half that is not reported as well.
-    # Reading there to find out would hang the bootloaders of true 64 KiB parts.
-    is_reported = plan.flash_size >= plan.chip.flash_limit or plan.may_erase_all
-    return is_reported and len(plan.units) == len(plan.chip.erase_units(plan.flash_size))
-
-
-def _is_shorter(chip: Chip, units: int) -> bool:
-    """Whether a mass erase takes less time than erasing `units` one by one; 0 s stands for a chip without one."""
-    return 0 < chip.mass_erase_seconds < chip.unit_erase_seconds * units

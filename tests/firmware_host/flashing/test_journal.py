@@ -21,7 +21,6 @@ from firmware_host.flashing.journal import (
     JournalEntry,
     UnitChange,
     boards,
-    find,
 )
 from firmware_host.flashing.plan import Preserved
 from tests.firmware_host.flash_scene import BASE, code, proven
@@ -52,6 +51,11 @@ def journal(folder: Path) -> FlashJournal:
     return FlashJournal(folder, BOARD, operator="technician", now=lambda: 1_800_000_000.9)
 
 
+def find(folder: Path, unique_id: str) -> JournalEntry | None:
+    """The interrupted run of a board."""
+    return FlashJournal(folder, unique_id).entry()
+
+
 def entry(changes: Changes = CHANGES) -> JournalEntry:
     """The journal of a run with these changes."""
     return JournalEntry(BOARD, RELEASE.product, RELEASE.version, RELEASE.sha256, changes, "technician", 1_800_000_000)
@@ -63,7 +67,7 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
     assert find(folder, BOARD) is None
     run = JournaledRun(journal(folder), RELEASE, Version(1, 0, 9))
     run.begin(CHANGES)
-    assert find(folder, BOARD) == journal(folder).entry() == replace(entry(), replaced=Version(1, 0, 9))
+    assert find(folder, BOARD) == replace(entry(), replaced=Version(1, 0, 9))
     assert boards(folder) == [BOARD]
     assert (folder / f"{BOARD}.json").stat().st_mode & 0o777 == 0o600
     assert find(folder, "00") is None
@@ -74,19 +78,19 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
 
 def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
     """A board has one journal, that of the last run."""
-    journal(tmp_path).begin(RELEASE, CHANGES)
+    JournaledRun(journal(tmp_path), RELEASE).begin(CHANGES)
     other = Changes((UnitChange(BASE, KIB, ODD, NEW),), at_once=True, preserved=())
-    journal(tmp_path).begin(RELEASE, other)
+    JournaledRun(journal(tmp_path), RELEASE).begin(other)
     assert find(tmp_path, BOARD) == entry(other)
 
 
 def test_a_second_attempt_keeps_what_the_first_one_found(tmp_path: Path) -> None:
     """A second attempt keeps the first one's original contents, unless it was for another release."""
     repeated = replace(CHANGES, units=tuple(replace(unit, before=None) for unit in CHANGES.units))
-    journal(tmp_path).begin(RELEASE, CHANGES)
-    journal(tmp_path).begin(RELEASE, repeated)
+    JournaledRun(journal(tmp_path), RELEASE).begin(CHANGES)
+    JournaledRun(journal(tmp_path), RELEASE).begin(repeated)
     assert find(tmp_path, BOARD) == entry()
-    journal(tmp_path).begin(replace(RELEASE, sha256=b"\x01" * 32), repeated)
+    JournaledRun(journal(tmp_path), replace(RELEASE, sha256=b"\x01" * 32)).begin(repeated)
     last = find(tmp_path, BOARD)
     assert last is not None
     assert last.changes == repeated
@@ -228,4 +232,4 @@ def test_a_folder_that_cannot_be_created_is_reported_before_the_erase(tmp_path: 
     """If the folder cannot be created, the board is not changed."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RefusedError, match=r"not flashed, because .* nothing was changed"):
-        journal(tmp_path / "file").begin(RELEASE, CHANGES)
+        JournaledRun(journal(tmp_path / "file"), RELEASE).begin(CHANGES)
