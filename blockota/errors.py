@@ -164,6 +164,10 @@ class ContentError(RefusedError):
     """Bytes do not match their content address."""
 
 
+class HashMismatchError(ContentError):
+    """A block's bytes do not have the hash in its address."""
+
+
 class ProposalError(RefusedError):
     """A proposal, or the signatures to it, cannot be used."""
 

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from blockota.broker.offences import Offence, skipped_until
 from blockota.formats.cid import CID
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Status
@@ -77,11 +78,11 @@ class BrokerMemory:
 
     Attributes:
         files: each file that it worked on, and its stage.
-        banned: sources that served a bad block, and the Unix time in seconds until which they are not used.
+        offences: which sources served wrong blocks, and when.
     """
 
     files: Mapping[CID, tuple[ReleaseFile, Stage]] = field(default_factory=dict)
-    banned: Mapping[str, float] = field(default_factory=dict)
+    offences: tuple[Offence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,13 @@ class Fetch:
         file: the file.
         sources: the vendor's repositories.
         replicas: URLs that other brokers announced: untrusted text.
-        banned: sources that are not used because they served a bad block.
+        skipped: sources that are not asked now, and the Unix time in seconds until which they are not.
     """
 
     file: ReleaseFile
     sources: tuple[str, ...]
     replicas: tuple[str, ...]
-    banned: tuple[str, ...] = ()
+    skipped: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,6 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
     ]
 
     withheld: set[CID] = set()
-    banned = {url for url, until in memory.banned.items() if now < until}
     for file in wanted.values():
         known, stage = memory.files.get(file.cid, (file, Stage.WANTED))
         if known != file or stage in {Stage.DROPPED, Stage.DROPPING}:
@@ -170,12 +170,14 @@ def plan(facts: Facts, memory: BrokerMemory, *, now: float, sources: Sequence[st
             withheld.add(file.cid)
         if stage is Stage.WANTED:
             replicas = _replicas(file, good, own={*sources, url})
+            until = {one: skipped_until(memory.offences, one, file.cid) for one in (*sources, *replicas)}
+            skipped = {one: time for one, time in until.items() if now < time}
             steps.append(
                 Fetch(
                     file,
-                    tuple(url for url in sources if url not in banned),
-                    tuple(url for url in replicas if url not in banned),
-                    tuple(url for url in (*sources, *replicas) if url in banned),
+                    tuple(one for one in sources if one not in skipped),
+                    tuple(one for one in replicas if one not in skipped),
+                    skipped,
                 )
             )
         if stage in {Stage.WANTED, Stage.WHOLE}:

@@ -1,7 +1,7 @@
 """What a broker remembers between runs: one SQLite file, written after each step, and used by one run at a time.
 
 It records the stage of each file, what was announced, the confirmed blocks that were decided upon, the manifests of
-releases, and which sources served a bad block.
+releases, and which sources served wrong blocks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from blockota.broker.offences import Offence
 from blockota.broker.plan import BrokerMemory, Stage
 from blockota.chain import BlockHead
 from blockota.errors import Action, RefusedError, StoreError
@@ -27,11 +28,13 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS announcements (
     number INTEGER PRIMARY KEY, url TEXT NOT NULL, "transaction" BLOB NOT NULL, block INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS liars (url TEXT PRIMARY KEY, why TEXT NOT NULL, until REAL NOT NULL);
+DROP TABLE IF EXISTS liars;
+CREATE TABLE IF NOT EXISTS offences (url TEXT NOT NULL, cid TEXT NOT NULL, time REAL NOT NULL, why TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS heads (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, time INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS manifests (release TEXT PRIMARY KEY, cid TEXT NOT NULL);
 """
 _BLOCKS = 64
+_REMEMBERED = 86400.0
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
@@ -79,7 +82,8 @@ class BrokerState:
         for cid, size, digest, label, stage in self._rows("SELECT cid, size, sha256, label, stage FROM files"):
             address = CID.parse(cid)
             files[address] = ReleaseFile(address, size, digest, label), Stage(stage)
-        return BrokerMemory(files, dict(self._rows("SELECT url, until FROM liars")))
+        rows = self._rows("SELECT url, cid, time FROM offences ORDER BY time")
+        return BrokerMemory(files, tuple(Offence(url, CID.parse(cid), time) for url, cid, time in rows))
 
     def put(self, file: ReleaseFile, stage: Stage) -> None:
         """Record the stage of a file."""
@@ -115,13 +119,15 @@ class BrokerState:
         """Record an announcement."""
         self._write("INSERT OR REPLACE INTO announcements VALUES (?, ?, ?, ?)", (number, url, transaction, block))
 
-    def ban(self, url: str, *, why: str, until: float) -> None:
-        """Record a source that served a bad block, and the Unix time in seconds until which it is not used."""
-        self._write("INSERT OR REPLACE INTO liars VALUES (?, ?, ?)", (url, why, until))
+    def put_offence(self, offence: Offence, *, why: str) -> None:
+        """Record that a source served a wrong block, and forget what was recorded more than a day before."""
+        row = (offence.url, str(offence.cid), offence.time, why)
+        self._write("INSERT INTO offences VALUES (?, ?, ?, ?)", row)
+        self._write("DELETE FROM offences WHERE time < ?", (offence.time - _REMEMBERED,))
 
     def forgive(self) -> None:
-        """Lift all bans."""
-        self._write("DELETE FROM liars", ())
+        """Forget which sources served wrong blocks."""
+        self._write("DELETE FROM offences", ())
 
     def blocks(self) -> list[BlockHead]:
         """The confirmed blocks that were decided upon, newest first; the chain's first block comes last."""

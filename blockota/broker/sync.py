@@ -16,6 +16,7 @@ from blockota.bindings.replication import ReplicationContract
 from blockota.broker import agreements
 from blockota.broker.agreements import AgreementReader
 from blockota.broker.copies import Copies
+from blockota.broker.offences import Offence, skipped_until
 from blockota.broker.plan import Announce, Drop, Facts, Fetch, Pin, Stage, Step, Withhold, plan
 from blockota.broker.state import BrokerState
 from blockota.errors import (
@@ -29,6 +30,7 @@ from blockota.errors import (
     UsageError,
 )
 from blockota.formats.cid import check_block
+from blockota.model.release import show_time
 from blockota.model.rights import ReleaseFile
 from blockota.stores.fetch import FileFetch, StoreDestination
 from blockota.stores.gateway import TrustlessClient
@@ -37,10 +39,9 @@ from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
 
-BAN_SECONDS = 86400
 """How long a source that served a bad block is not used."""
-_BANNED = "left out"
-_NOTES = frozenset({_BANNED, "not announced", "missed"})
+_SKIPPED = "left out"
+_NOTES = frozenset({_SKIPPED, "not announced", "missed"})
 _VERBS = {Drop: "drop", Fetch: "fetch", Pin: "pin", Announce: "announce", Withhold: "keep"}
 _KINDS = (ContentError, ContractRefusalError, RefusedError, ChainError, StoreError)
 
@@ -168,6 +169,8 @@ class BrokerSync:
         else:
             state.add(file, is_foreign=self.copies.is_pinned(file.cid))
 
+        for url, until in step.skipped.items():
+            yield Done(_SKIPPED, url, f"for {file.label} until {show_time(int(until))}: it served wrong blocks")
         sources = [self.credentials.source(url) for url in step.sources]
         for url in step.replicas:
             with suppress(UsageError):  # its token cannot be read
@@ -190,10 +193,10 @@ class BrokerSync:
         fetch = FileFetch(file.cid, sources, size=file.size, into=StoreDestination(staging), limits=self.limits)
         try:
             fetch.run()
-        finally:  # bans are recorded even if the fetch fails or is interrupted
+        finally:  # wrong blocks are recorded even if the fetch fails or is interrupted
             bad = [one for one in fetch.report().sources if one.verdict is Verdict.WRONG]
-            bans = [self._ban(one.url, one.reason, now=now) for one in bad]
-        yield from bans
+            found = [self._accuse(one.url, file, one.reason, now=now) for one in bad]
+        yield from found
 
         digest, size = hashlib.sha256(), 0
         for part in staging.open(file.cid):
@@ -220,7 +223,7 @@ class BrokerSync:
             except SourceError as error:
                 reasons.append(f"{source.url} {error.verdict}: {error.why}")
                 if error.verdict is Verdict.WRONG:
-                    yield self._ban(source.url, error.why, now=now)
+                    yield self._accuse(source.url, file, error.why, now=now)
         raise StoreError(
             f"the {file.label} could not be fetched",
             why="; ".join(reasons),
@@ -228,9 +231,11 @@ class BrokerSync:
             action=Action.NAME_VENDOR_SOURCE,
         )
 
-    def _ban(self, url: str, why: str, *, now: float) -> Done:
-        self.state.ban(url, why=why, until=now + BAN_SECONDS)
-        return Done(_BANNED, url, f"it served a bad block: {why}")
+    def _accuse(self, url: str, file: ReleaseFile, why: str, *, now: float) -> Done:
+        """Record a wrong block, and report until when its source is left out."""
+        self.state.put_offence(Offence(url, file.cid, now), why=why)
+        until = show_time(int(skipped_until(self.state.memory().offences, url, file.cid)))
+        return Done(_SKIPPED, url, f"for {file.label} until {until}: it served a wrong block, {why}")
 
     def _pin(self, file: ReleaseFile) -> None:
         try:
@@ -268,11 +273,12 @@ def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
 
 
 def _no_source(step: Fetch) -> StoreError:
-    if step.banned:
+    if step.skipped:
+        until = ", ".join(f"{url} until {show_time(int(time))}" for url, time in step.skipped.items())
         return StoreError(
             f"no source is left for {step.file.cid}",
-            why=f"{', '.join(step.banned)} served a bad block, and is not used for a day",
-            remedy="name another repository of the vendor, or lift the ban if it was repaired",
+            why=f"wrong blocks were served, and these are not asked: {until}",
+            remedy="wait, name another repository of the vendor, or forgive the source if it was repaired",
             action=Action.FORGIVE_SOURCE,
         )
     return StoreError(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
-from blockota.errors import Action, ContentError, UsageError
+from blockota.errors import Action, ContentError, HashMismatchError, UsageError
 
 CHUNK_SIZE = 1 << 20
 """Bytes of a leaf block."""
@@ -233,11 +233,11 @@ def check_block(cid: CID, data: bytes) -> bytes:
     """Return `data` if it is the block of `cid`.
 
     Raises:
-        ContentError: it is not.
+        HashMismatchError: it is not.
     """
     if hashlib.sha256(data).digest() == cid.digest:
         return data
-    raise ContentError(
+    raise HashMismatchError(
         f"the block {cid} is corrupt",
         why="its bytes do not hash to its address",
         remedy="store the image again, or take it from another source",

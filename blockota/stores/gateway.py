@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import BinaryIO, Self
 
-from blockota.errors import Action, ContentError, UsageError
+from blockota.errors import Action, ContentError, HashMismatchError, UsageError
 from blockota.formats.car import MAX_BLOCK_SIZE, overhead, read_car
 from blockota.formats.cid import CID, Block, read_file
 from blockota.stores.http import HttpClient
@@ -52,13 +52,19 @@ class TrustlessClient:
             limit: its largest size in bytes; see `blockota.formats.car.largest_block`.
 
         Raises:
-            SourceError: it is not served, or another block is (`Verdict.WRONG`).
+            SourceError: it is not served, another block is (`Verdict.WRONG`), or something else than a block, such as
+                the page of a login (`Verdict.UNUSABLE`).
         """
         with self._closing():
-            data = self._http.get(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE, limit=limit).body()
-            if CID.of(cid.codec, data) != cid:
-                raise self._wrong(f"block {cid} has another hash")
-            return Block(cid, data)
+            response = self._http.get(f"/ipfs/{cid}?format=raw", accept=RAW_TYPE, limit=limit)
+            data = response.body()
+            if CID.of(cid.codec, data) == cid:
+                return Block(cid, data)
+            kind = response.header("Content-Type").partition(";")[0].strip().lower()
+            if kind != RAW_TYPE:
+                why = f"it answers with {kind[:60] or 'no media type'} where a block was requested"
+                raise SourceError(self.source.url, Verdict.UNUSABLE, why=why)
+            raise SourceError(self.source.url, Verdict.WRONG, why=f"block {cid} has another hash")
 
     def blocks(self, cid: CID, *, size: int, earlier: Callable[[CID], bytes | None]) -> Iterator[Block]:
         """Fetch all blocks of a file by one request, depth first; none if the source has no CAR in that order.
@@ -69,7 +75,8 @@ class TrustlessClient:
             earlier: as for `read_car`.
 
         Raises:
-            SourceError: the stream breaks off, or has other blocks (`Verdict.WRONG`).
+            SourceError: the stream breaks off, has a block with another hash (`Verdict.WRONG`), or is not a CAR of
+                this file (`Verdict.UNUSABLE`).
         """
         # dag-scope=entity: the whole file; car-order and car-dups repeat what Accept asks for, as some gateways
         # read only one of the two.
@@ -83,7 +90,8 @@ class TrustlessClient:
                     yield from read_car(ahead, cid, size=size, earlier=earlier)
                 except ContentError as error:
                     if not ahead.ended:
-                        raise self._wrong(f"{error.what}, {error.why}") from error
+                        verdict = Verdict.WRONG if isinstance(error, HashMismatchError) else Verdict.UNUSABLE
+                        raise SourceError(self.source.url, verdict, why=f"{error.what}, {error.why}") from error
                     # A server that fails in the middle can only end the stream; the blocks so far were good.
                     raise SourceError(
                         self.source.url, Verdict.GONE, why="its response ends too early", again=0.0
@@ -110,9 +118,6 @@ class TrustlessClient:
         except BaseException:
             self._http.close()
             raise
-
-    def _wrong(self, why: str) -> SourceError:
-        return SourceError(self.source.url, Verdict.WRONG, why=why)
 
 
 class GatewayStore:

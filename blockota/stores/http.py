@@ -206,7 +206,8 @@ class HttpResponse:
         budget.allow(limit)
         encoding = self.header("Content-Encoding", "identity").strip().lower()
         if encoding != "identity":
-            raise self._refused(f"it answers with the content encoding {encoding[:20]!r}, which was not requested")
+            why = f"it answers with the content encoding {encoding[:20]!r}, which was not requested"
+            raise SourceError(self._source.url, Verdict.UNUSABLE, why=why)
         # Transfer-Encoding overrides Content-Length; without either, only the end of the connection would end the
         # body, and a truncated one could not be told from a whole one (RFC 9112, 6.3).
         length = self.header("Content-Length")

@@ -56,12 +56,13 @@ class Verdict(StrEnum):
     SERVED = "served"
     LATE = "late"
     WRONG = "served wrong data"
+    UNUSABLE = "unusable"
     STALLED = "stalled"
     REFUSED = "refused"
     GONE = "gone"
 
 
-BAD = frozenset({Verdict.WRONG, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
+BAD = frozenset({Verdict.WRONG, Verdict.UNUSABLE, Verdict.STALLED, Verdict.REFUSED, Verdict.GONE})
 """Verdicts after which a source is not asked again; one that was only late may be faster next time."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from blockota.broker.offences import Offence
 from blockota.broker.plan import (
     AgreementFacts,
     Announce,
@@ -151,11 +152,13 @@ def test_sources_are_the_vendor_and_other_replicas() -> None:
 
 
 @pytest.mark.parametrize(("ahead", "is_asked"), [(1, False), (0, True), (-1, True)])
-def test_a_source_is_banned_for_a_time(ahead: int, *, is_asked: bool) -> None:
-    """A banned source is not asked until the ban ends, neither as a vendor's source nor as a replica."""
-    memory = BrokerMemory({}, {VENDOR: NOW + ahead, OTHER: NOW + ahead})
+def test_a_source_is_left_out_for_a_time(ahead: int, *, is_asked: bool) -> None:
+    """A source that served a wrong block is not asked for a minute, neither as a vendor's source nor as a replica."""
+    until = NOW + ahead
+    memory = BrokerMemory({}, tuple(Offence(url, IMAGE.cid, until - 60.0) for url in (VENDOR, OTHER)))
     found = steps(replace(AGREED, replicas=(OTHER,)), memory=memory)
-    assert found[0] == Fetch(IMAGE, *(((VENDOR,), (OTHER,)) if is_asked else ((), (), (VENDOR, OTHER))))
+    skipped = {VENDOR: float(until), OTHER: float(until)}
+    assert found[0] == (Fetch(IMAGE, (VENDOR,), (OTHER,)) if is_asked else Fetch(IMAGE, (), (), skipped))
 
 
 @pytest.mark.parametrize("change", [{"size": 65}, {"sha256": bytes(32)}])

@@ -130,7 +130,8 @@ def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Works
         vendor.vice = hostile_gateway.honest
         unforgiven = sync(agreed, vendor.url)
         [error] = [step["error"] for step in unforgiven.json["steps"] if step["subject"] == f"{PRODUCT} 1.0.0"]
-        assert (vendor.url in error, "--forgive" in error) == (True, True)
+        assert (f"{vendor.url} until 20" in error, "--forgive" in error) == (True, True)
+        assert "left out" in verbs(unforgiven)
         agreed.run("broker", "sync", "--vendor-source", vendor.url, "--forgive", *OPTIONS)
     assert is_kept(agreed)
 

@@ -125,13 +125,13 @@ def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) 
 
 
 def test_a_lying_source_is_named_and_left_out(agreed: Workshop, vendor_url: str) -> None:
-    """The image comes from the honest source; the other is banned, with the wrong block as the reason."""
+    """The image comes from the honest source; the other is recorded, with the wrong block as the reason."""
     cid = address("1.0.0")
     with hostile_gateway.serving({cid: image("1.0.0").read_bytes()}, hostile_gateway.flips_bit(0.5)) as liar:
         outcome = sync(agreed, liar.url, vendor_url)
         assert (outcome.status, "left out" in verbs(outcome)) == (0, True)
     with sqlite3.connect("broker.sqlite") as database:
-        [(url, why)] = database.execute("SELECT url, why FROM liars").fetchall()
+        [(url, why)] = database.execute("SELECT url, why FROM offences").fetchall()
     assert (url, str(cid) in why) == (liar.url, True)
     assert is_kept(agreed)
 

@@ -264,6 +264,17 @@ def zips(handler: Handler, data: bytes) -> None:
     handler.body(packed)
 
 
+def shows_a_page(handler: Handler, data: bytes) -> None:
+    """Answer everything with the page of a captive portal, and status 200."""
+    del data
+    page = b"<html><body>Please log in</body></html>"
+    handler.send_response(200)
+    handler.send_header("Content-Type", "text/html")
+    handler.send_header("Content-Length", str(len(page)))
+    handler.end_headers()
+    handler.body(page)
+
+
 def announces_a_tebibyte(handler: Handler, data: bytes) -> None:
     """Announce a length of 1 TiB."""
     handler.head(TEBIBYTE)
