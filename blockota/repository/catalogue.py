@@ -151,6 +151,7 @@ class Catalogue:
         except BlockOTAError as error:
             self.trouble = str(error)
         else:
+            # From before the request: what the node answered may be as old.
             self.trouble, self._read_at, self._reading = "", began, reading
 
         # Rights that ended take effect now: the store may take long to answer.

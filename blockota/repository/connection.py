@@ -86,10 +86,12 @@ class HttpConnection:
         limits, clock = self._limits, asyncio.get_running_loop().time
         async with asyncio.timeout(limits.header_seconds if self._is_new else limits.idle_seconds) as limit:
             self._is_new = False
+            # Limit 4: nothing of a request has come yet.
             while not (unread := self._unread.lstrip(b"\r\n")):
                 self._unread = await self._reader.read(READ_SIZE)
                 if not self._unread:
                     return None
+            # Limit 1: its first byte has.
             limit.reschedule(clock() + limits.header_seconds)
             self._http.receive_data(unread)
             while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -126,6 +128,7 @@ class HttpConnection:
         head = self._http.send(h11.Response(status_code=response.status, headers=headers, reason=reason.encode()))
         waiting = head or b""
         async for part in parts:
+            # The head goes with the first part, in one packet.
             self._write(waiting + (self._http.send(h11.Data(data=part)) or b""))
             waiting = b""
             await self._drain()

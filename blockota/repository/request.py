@@ -17,6 +17,7 @@ from blockota.formats.cid import CID
 from blockota.stores.gateway import CAR_TYPE, RAW_TYPE
 
 SCOPES = ("all", "entity", "block")
+# IPIP-412.
 _CAR_PARAMETERS = {"version": ("1",), "order": ("dfs", "unk"), "dups": ("y", "n")}
 """Parameters of a CAR's media type with the values that are served, the default first."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)

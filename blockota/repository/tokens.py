@@ -55,7 +55,7 @@ class Tokens:
         try:
             self._names, self.trouble, self.why = read_tokens(self._path), "", ""
         except UsageError as error:
-            if self.trouble:
+            if self.trouble:  # the second time in a row
                 self._names = {}
             self.trouble, self.why = str(error), error.why
 
@@ -63,6 +63,7 @@ class Tokens:
         """The name of the token in an ``Authorization`` header; None if it is not accepted. Takes constant time."""
         kind, _, token = authorization.partition(" ")
         digest = hashlib.sha256(token.strip().encode()).digest()
+        # All are compared, so that the time reveals neither which one matched nor how far.
         found = [name for known, name in self._names.items() if hmac.compare_digest(known, digest)]
         return found[0] if found and kind.lower() == "bearer" else None
 

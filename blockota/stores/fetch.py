@@ -147,12 +147,15 @@ class FileFetch:
 
     def _staff(self, plan: FetchPlan, *, is_slow: bool, more: Callable[[], Iterable[Source] | None]) -> bool:
         """Let other sources join if needed; returns whether any is at work."""
+        # (1) Ask for other sources, until one is new or there are no others.
         busy = [worker for worker in self._workers.values() if worker.is_busy]
         needed = is_slow or not (busy or self._waiting)
         while needed and (others := more()) is not None:
             needed = not self._invite(others)
+        # (2) Let those that wait join. Slow ones must not take the places of others: there are more of them.
         room = min(len(busy) + MAX_SOURCES, MAX_SLOW_SOURCES) if is_slow else MAX_SOURCES
         joining = [self._waiting.popleft() for _ in range(min(len(self._waiting), room - len(busy)))]
+        # (3) A CAR is asked of a single source only: two would send the same blocks.
         for worker in (*busy, *joining):
             worker.is_only = len(busy) + len(joining) == 1
         for worker in joining:

@@ -157,6 +157,7 @@ class FetchPlan:
             BlockOTAError: the destination cannot keep the block.
         """
         with self.changed:
+            # Of several answers the first counts.
             places = self._needed.pop(block.cid, [])
             self._asked.pop(block.cid, None)
             if not places:
@@ -212,6 +213,7 @@ class FetchPlan:
                 offset += link.file_size
 
     def _need(self, cid: CID, place: _Place) -> None:
+        # A block that is needed in several places is fetched once.
         if cid in self._inner:
             self._check(Block(cid, self._inner[cid]), [place])
         elif cid in self._needed:

@@ -25,7 +25,7 @@ CAR_TYPE = "application/vnd.ipld.car"
 CAR_REQUEST = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
 """The requested CAR: depth first, with repeated blocks."""
 _CAR_EXTRA = 1 << 16
-PARTS_AHEAD = 16
+PARTS_AHEAD = 8
 """Parts of a response that are read before they are checked."""
 
 

@@ -29,7 +29,7 @@ import h11
 
 from blockota.stores.source import Limits, Origin, Source, SourceError, Verdict, is_this_machine, origin_of, split_url
 
-READ_SIZE = 1 << 17
+READ_SIZE = 1 << 18
 """Bytes that are read from a body at a time: few enough that h11's copies of them stay in the processor's cache."""
 _HEAD_READ_SIZE = 1 << 16
 _MAX_HEAD_SIZE = 1 << 16
@@ -367,10 +367,12 @@ class HttpClient:
             return self._connection
         self.close()
         connection = _Connection(self._connect(origin, self._endpoints(origin)), origin)
+        # Redirects may lead to the address that answered, not to the others that the name has.
         if origin == self._source.origin:
             self._own = (Endpoint(connection.sock.family, connection.sock.getpeername()).address,)
         with self._lock:
             self._connection = connection
+        # `abort` may have come while this connection was made, when there was none to shut down.
         if self._aborted:
             raise ConnectionAbortedError("the fetch is over")
         return connection
@@ -398,6 +400,7 @@ class HttpClient:
             try:
                 sock.settimeout(self._limits.connect / len(tried))
                 sock.connect(endpoint.place)
+                # A request is one small packet: do not wait for more to send (Nagle's algorithm).
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if origin.scheme == "http":
                     return sock

@@ -48,7 +48,7 @@ class LocalStore:
         with self._translated(), self.locked(exclusive=False):
             for block in self._written(dag(stream)):
                 on_progress(len(block.data))
-                root = block.cid
+                root = block.cid  # the last one is the root
             if root is None:
                 raise AssertionError("a DAG has at least one block")
             self.pin(root)

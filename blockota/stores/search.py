@@ -262,6 +262,7 @@ class _Search:
     def failure(self) -> StoreError | VerificationError:
         """The error if the image was not found."""
         of_store = self._store_error
+        # No source was there to ask: the store's own error says more than that nothing was found.
         if of_store and not (self._reports or self._network_failure):
             return _as_check_4(of_store)
         verdicts = "; ".join(map(str, self._reports.values()))
