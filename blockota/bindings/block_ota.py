@@ -188,8 +188,10 @@ class BlockOTAContract(Contract):
         Raises:
             ChainError: a reorganisation replaced the block while it was read.
         """
+        # (1) Choose the block.
         newest = self.chain.head()
         head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
+        # (2) Read everything at its number.
         at = head.number
         release = self.release(product, version, block=at) if version else self._newest_active(product, head)
         answer = ChainAnswer(
@@ -203,6 +205,7 @@ class BlockOTAContract(Contract):
             version=version,
             release=release,
         )
+        # (3) A node answers by number: only an unchanged hash shows that all answers are of one block.
         if self.chain.head(at).hash != head.hash:
             raise ChainError(
                 "the chain was reorganised while it was read", remedy="try again, or require more confirmations"

@@ -77,9 +77,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "choose a version above {minimumVersion}",
     ),
     "NameInvalid": Refusal(
-        "the contract does not accept a name",
-        "{name} is not 1 to 31 printable ASCII characters",
-        "choose another name",
+        "the contract does not accept a name", "{name} is not 1 to 31 printable ASCII characters", "choose another name"
     ),
     "RegionInvalid": Refusal(
         "the flash region is not valid",
@@ -87,14 +85,10 @@ REFUSALS: Mapping[str, Refusal] = {
         "give the region of the chip's flash",
     ),
     "RenouncingRefused": Refusal(
-        "the contract must keep an owner",
-        "without one, nothing could be revoked",
-        "transfer the ownership instead",
+        "the contract must keep an owner", "without one, nothing could be revoked", "transfer the ownership instead"
     ),
     "PausingNotAllowed": Refusal(
-        "{account} may not pause the contract",
-        "the Safe and each of its owners may",
-        "ask one of them",
+        "{account} may not pause the contract", "the Safe and each of its owners may", "ask one of them"
     ),
     # FirmwareReplication
     "NotAContract": Refusal("{account} is not a contract", "the replication contract needs the address of BlockOTA"),
@@ -130,14 +124,10 @@ REFUSALS: Mapping[str, Refusal] = {
         "choose a later time",
     ),
     "ReleaseRevokedAlready": Refusal(
-        "{product} {version} is revoked",
-        "a revoked release has no replicas",
-        "choose a release that is active",
+        "{product} {version} is revoked", "a revoked release has no replicas", "choose a release that is active"
     ),
     "InvalidUriLength": Refusal(
-        "the URL cannot be announced",
-        "it has {length} bytes, 1 to {limit} are allowed",
-        "choose a shorter address",
+        "the URL cannot be announced", "it has {length} bytes, 1 to {limit} are allowed", "choose a shorter address"
     ),
     # OpenZeppelin
     "OwnableUnauthorizedAccount": Refusal("{account} may not do that", "only the contract's owner may", _ASK_VENDOR),

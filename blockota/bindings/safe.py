@@ -92,12 +92,13 @@ def execute(
         ProposalError: expired, for another chain or nonce, or there are too few signatures.
         ContractRefusalError: the contract or the Safe would refuse, or did refuse.
     """
+    # (1) Expiry, chain and signatures, as the Safe will check them.
     proposal.check_time(now)
     _check_chain(proposal, chain)
     safe = read_safe(chain, proposal.safe)
     ordered = accept(proposal, signatures, owners=safe.owners, threshold=safe.threshold)
     call = proposal.execution_call(b"".join(one.signature for one in ordered))
-    # What another account of this machine is executing would be paid for twice.
+    # (2) What another account of this machine is executing would be paid for twice.
     for entry in chain.unsettled():
         if entry.sender != account.address and entry.matches(call, to=proposal.safe):
             raise ProposalError(
@@ -107,12 +108,14 @@ def execute(
                 action=Action.RESUME_TRANSACTION,
                 values={"hash": entry.hash},
             )
+    # (3) Simulate, and send.
     with refusals_in_words():
         if not chain.is_sending(account.address, call, to=proposal.safe):  # else it was sent, and is only waited for
             check_nonce(proposal, safe)
             _try_call(chain, proposal)
             _try_execution(chain, proposal, call=call, sender=account.address)
         receipt = chain.send(account, call, to=proposal.safe)
+    # (4) The transaction can succeed although the call in it failed.
     _check_success(receipt, proposal)
     return receipt
 
@@ -226,6 +229,7 @@ def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], th
         *(list(owners), threshold, ZERO_ADDRESS, b"", ZERO_ADDRESS, ZERO_ADDRESS, 0, ZERO_ADDRESS),
     )
     creation = encode_signature_call("createProxyWithNonce(address,bytes,uint256)", singleton, setup, 0)
+    # The address depends on factory, singleton, setup and salt alone: the simulated creation returns the real one.
     address = decode(["address"], chain.call(factory, creation))[0]
     chain.send(account, creation, to=factory)
     return str(to_checksum_address(address))

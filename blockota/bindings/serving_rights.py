@@ -72,9 +72,11 @@ class RightsReader:
             ChainError: the node is out of reach or lags behind, or the chain was reorganised meanwhile.
             RefusedError: the contract's answer cannot be understood.
         """
+        # (1) Everything of a block that may have been replaced is void.
         position = self._follower.advance()
         if position.reorganised_from is not None:
             self._events, self._manifests = (), {}
+        # (2) The manifests, which events alone name.
         manifests_known = True
         try:
             events = self._follower.events(self._contract.address)
@@ -83,6 +85,7 @@ class RightsReader:
         else:
             if events != self._events:
                 self._events, self._manifests = events, published_manifests(events)
+        # (3) The claims, all at one block that is still on the chain afterwards.
         block = position.block.number
         agreements = tuple(self._replication.agreements(block=block)) if self._replication else ()
         claims = tuple(self._claims(agreements, block))

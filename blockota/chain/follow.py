@@ -73,6 +73,7 @@ class Follower:
             ChainError: the node is out of reach, lags behind a block that was confirmed before, or has no block yet
                 that is confirmed and not older than the first block.
         """
+        # (1) The newest confirmed block.
         newest = self._node.head()
         number = newest.number - self._confirmations
         if number < self._first_block:
@@ -84,9 +85,11 @@ class Follower:
             )
         block = self._node.head(number) if self._confirmations else newest
 
+        # (2) What a reorganisation replaced is forgotten before anything is compared with it.
         reorganised_from = self._detect_reorganisation(block)
         if reorganised_from is not None:
             self._drop(reorganised_from)
+        # (3) A node that lags, such as one of several behind a load balancer, must not take the follower back.
         known = max(self._known, default=0)
         if known > block.number:
             raise ChainError(
@@ -99,7 +102,7 @@ class Follower:
             self._known[0] = self._node.head(0)
         self._known[block.number] = block
         if len(self._known) > _KNOWN_BLOCKS:
-            del self._known[sorted(self._known)[1]]
+            del self._known[sorted(self._known)[1]]  # the oldest but the chain's first block
         self._position = Position(block, newest, reorganised_from)
         return self._position
 

@@ -191,6 +191,7 @@ class Journal:
             yield
             return
         try:
+            # The lock file is never removed: a process that waits for it has it open.
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = (self._folder / f"{sender.lower()}.lock").open("wb")
         except OSError as error:

@@ -147,6 +147,7 @@ class LocalChain:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.log.open("wb") as log:
+                # In a session of its own: Ctrl-C on the terminal is for the command, not for the chain.
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )

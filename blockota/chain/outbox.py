@@ -140,6 +140,7 @@ class Chain(Node):
             ChainError: the node is out of reach, or the chain makes no progress with it.
         """
         with self._journal.locked(account.address, timeout=self._sending.timeout):
+            # Looked up under the lock: another process may have sent it meanwhile.
             entry = self._find(account.address, data, to=to)
             if entry is None:
                 self._require_all_settled(account.address)
@@ -171,7 +172,7 @@ class Chain(Node):
             ChainError: the node is out of reach, or the chain makes no progress with it.
         """
         with self._journal.locked(self._journal.find(transaction).sender, timeout=self._sending.timeout):
-            entry = self._journal.find(transaction)
+            entry = self._journal.find(transaction)  # again, under the lock: it may be settled or raised by now
             if account and account.address != entry.sender:
                 raise UsageError(f"the key is not that of {entry.sender}", why=f"it is that of {account.address}")
             if account and self.locate(entry).receipt is None:
@@ -199,10 +200,12 @@ class Chain(Node):
 
     def locate(self, entry: SentTransaction) -> Situation:
         """Ask the node where a transaction is."""
+        # (1) It is in a block. The newest block is asked for first, so that the depth is never exaggerated.
         head = self.head().number
         if receipt := self._receipt_of(entry):
             return self._in_block(receipt, head=head)
 
+        # (2) It cannot get into the next block: its nonce is used, or an earlier one is not.
         nonce, used = entry.newest.nonce, self.count(entry.sender)
         if used > nonce:
             return self._overtaken(entry, head=head)
@@ -210,7 +213,7 @@ class Chain(Node):
             gap = f"it has nonce {nonce}, and the chain has {used} transactions of {entry.sender}"
             return Situation(TransactionState.BEHIND, gap, head)
 
-        # An offer below the base fee is not accepted now, whether the node has kept it or not.
+        # (3) It could. An offer below the base fee is not accepted now, whether the node has kept it or not.
         least, limit = self.market().least, entry.newest.fees.limit
         if least > limit:
             bid = f"it offers {gwei(limit)} gwei for a unit of gas, and the chain asks for {gwei(least)}"
@@ -278,6 +281,7 @@ class Chain(Node):
         """Make, sign and record a transaction; it is not submitted yet."""
         fees = self.market().offer(self._sending.max_fee)
         sender = account.address
+        # A second transaction at a pending one's nonce would replace it, one behind it may repeat what it does.
         mined, nonce = self.count(sender), self.count(sender, with_pending=True)
         if self._journal.is_kept and nonce > mined:
             raise RefusedError(
@@ -289,7 +293,7 @@ class Chain(Node):
         check_cost(gas, fees, most=self._sending.max_cost)
         wanted = SignedTransaction(b"", self.chain_id, nonce, gas=gas, fees=fees, to=to, data=data)
         entry = SentTransaction((wanted.signed_by(account),), self._sending.purpose, int(time.time()))
-        self._journal.write(entry)
+        self._journal.write(entry)  # before it is submitted: a crash in between must not lose it
         return entry
 
     def _submit(self, signed: SignedTransaction) -> str:
@@ -305,7 +309,7 @@ class Chain(Node):
         fees = self.market().outbid(entry.newest.fees, ceiling=self._sending.max_fee)
         check_cost(entry.newest.gas, fees, most=self._sending.max_cost)
         raised = entry.with_attempt(entry.newest.offering(fees).signed_by(account))
-        self._journal.write(raised)
+        self._journal.write(raised)  # either attempt can get into a block from here on
         rejection = self._submit(raised.newest)
         if rejection and self.locate(entry).state in {TransactionState.WAITING, TransactionState.UNDERPAID}:
             self._journal.write(entry)

@@ -205,6 +205,7 @@ class SignedTransaction:
             ValueError: the bytes are not a signed transaction of one of the two kinds that we send.
         """
         if raw[:1] == bytes([_EIP1559]):
+            # EIP-1559: chain id, nonce, tip, limit, gas, to, value, data, access list, y parity, r, s.
             fields = _fields(raw[1:], count=_EIP1559_FIELDS)
             if fields[8] != [] or number(fields[9]) > 1:
                 raise ValueError("it has an access list, or its signature is not valid")
@@ -212,6 +213,7 @@ class SignedTransaction:
             to, data = _target(fields[5], value=fields[6]), _data(fields[7])
             return cls(raw, number(fields[0]), number(fields[1]), gas=gas, fees=fees, to=to, data=data)
 
+        # EIP-155: nonce, gas price, gas, to, value, data, v, r, s.
         fields = _fields(raw, count=_LEGACY_FIELDS)
         chain_id = (number(fields[6]) - _EIP155) // 2
         if chain_id < 1:

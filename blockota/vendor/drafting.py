@@ -70,6 +70,7 @@ def open_image(path: Path, *, load_address: int) -> FirmwareImage | RawFile:
     size = _file_size(path, limit=MAX_RAW_SIZE)
     if size <= MAX_IMAGE_SIZE:
         return read_image_file(path, load_address=load_address)
+    # Only raw bytes can be read in parts; the head shows whether the file is something else.
     raw = RawFile(path, size, load_address)
     with raw.open() as file:
         head = file.read(_HEAD_SIZE)

@@ -243,6 +243,7 @@ class _ImageCheck:
     def check(self, release: Argument) -> CheckedImage:
         """Find one image, hash it, and compare it."""
         image = self._given.get(release["sha256"]) or self._find_proposed(release)
+        # Read once more for the content address; a file may also have been changed since it was opened.
         with self._inputs.observer.progress("Checking", image.size) as progress, _reading(image.origin):
             image.file.seek(0)
             check_image(release, image.file, on_progress=progress)
@@ -302,6 +303,7 @@ class _ImageCheck:
             UsageError: the file does not exist.
             ImageError: it is not an image, is larger than any image that is looked for, or cannot be read.
         """
+        # (1) Raw bytes of a size that is looked for, in parts.
         sizes = {size for size, _ in wanted}
         try:
             size = path.stat().st_size if path.is_file() else -1
@@ -320,6 +322,7 @@ class _ImageCheck:
                 why=f"it has {size:,} bytes, the largest image that is looked for has {max(sizes):,}",
                 remedy="check that it is the right file",
             )
+        # (2) Intel HEX or ELF, in memory.
         with naming_image(path):
             image = read_image_file(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()
@@ -357,6 +360,7 @@ class _ImageCheck:
             VerificationError: with number 4, only other images were found.
             StoreError: it was not found.
         """
+        # A file, not memory: images have up to 1 GiB.
         file = self._files.enter_context(_temporary_file())
         store, observer = self._inputs.open_store(), self._inputs.observer
         with suppress(StoreError, VerificationError):

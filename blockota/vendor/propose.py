@@ -123,6 +123,7 @@ def remove_call(safe: SafeState, owner: str, *, threshold: int | None) -> bytes:
             action=Action.LIST_OWNERS,
         )
     wanted = _check_threshold(safe, threshold, owners=len(safe.owners) - 1)
+    # getOwners() walks the linked list from its start, so the owner before is the one listed before.
     place = safe.owners.index(to_checksum_address(owner))
     before = safe.owners[place - 1] if place else _SENTINEL
     return interface(SAFE).encode_call("removeOwner", before, safe.owners[place], wanted)
@@ -159,6 +160,7 @@ def read_view(
     newest = (contract.latest(product.name, block=head.number) for product in products)
     found = [replication.agreement(number, block=head.number) for number in about] if replication else []
     agreements = tuple(agreement for agreement in found if agreement)
+    # An agreement that was another one some blocks ago can become that again by a reorganisation.
     deep = max(head.number - confirmations, 0)
     is_deep = {one.number: replication.has_terms(one, block=deep) for one in agreements} if replication else {}
     safe = read_safe(contract.chain, contract.owner(block=head.number), block=head.number)

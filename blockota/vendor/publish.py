@@ -78,7 +78,7 @@ def propose_releases(
     for draft, release in zip(drafts, releases, strict=True):
         check_kind(draft, release)
 
-    # (2) Store.
+    # (2) Store, only now: a refusal leaves nothing behind.
     for draft, release in zip(drafts, releases, strict=True):
         if manifest := draft_manifest(draft, release):
             store.put(io.BytesIO(manifest.to_json()))
