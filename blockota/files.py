@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import Action, UsageError
+from blockota.errors import Action, ImageError, ProposalError, UsageError
 
 
 @contextmanager
@@ -181,3 +181,13 @@ def read_input(path: Path, *, limit: int) -> bytes:
     if len(data) > limit:
         raise UsageError(f"{path} is too large", why=f"files of more than {limit} bytes are not accepted here")
     return data
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Add the file's name to errors about its contents: commands read several files."""
+    try:
+        yield
+    except (ImageError, ProposalError) as error:
+        what = error.what if str(path) in error.what else f"{path} cannot be used, {error.what}"
+        raise type(error)(what, why=error.why, remedy=error.remedy, action=error.action, values=error.values) from error

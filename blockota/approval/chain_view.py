@@ -93,13 +93,10 @@ class ChainView:
 
     Attributes:
         chain_id: EIP-155 chain id.
-        block_number: number of the block.
         block_hash: hash of the block, 32 bytes.
         block_time: Unix time of the block, in seconds.
         contract: checksummed address of BlockOTA.
         replication: checksummed address of FirmwareReplication; None if there is none.
-        safe: the vendor's Safe.
-        products: every product.
         newest: for each product, the release with the greatest version that is not revoked.
         agreements: the agreements that the proposals are about.
         shallow: numbers of those that are not as deep as the settings require; a reorganisation can replace them.

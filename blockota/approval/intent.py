@@ -46,7 +46,6 @@ class KnownCall:
 
     Attributes:
         contract: name of the contract: BlockOTA, FirmwareReplication or Safe.
-        name: name of the function.
         arguments: arguments by parameter name; a struct is a dict, an array a list.
     """
 

@@ -35,7 +35,6 @@ class SafeTransaction:
         safe: checksummed address of the Safe.
         nonce: the nonce of the Safe that the transaction uses.
         to: checksummed address that is called.
-        data: calldata.
         value: wei sent with the call.
         operation: `CALL` or `DELEGATECALL`.
         safe_tx_gas: gas limit of the call if `gas_price` is set; otherwise the call gets all remaining gas. If this or

@@ -118,7 +118,14 @@ def to_json(signatures: Sequence[Signature]) -> bytes:
             "format": _FORMAT,
             "proposal": first.proposal,
             "safeTxHash": "0x" + first.safe_tx_hash.hex(),
-            "signatures": [_entry(signature) for signature in signatures],
+            "signatures": [
+                {
+                    "signer": one.signer,
+                    "signature": "0x" + one.signature.hex(),
+                    "textSignature": "0x" + one.text_signature.hex() if one.text_signature else None,
+                }
+                for one in signatures
+            ],
         }
     )
 
@@ -255,11 +262,6 @@ def _check_fields(fields: dict[str, Any]) -> None:
         raise ValueError("of the file, or one of them, does not belong there")
     if any(one.keys() != {"signer", "signature", "textSignature"} for one in found):
         raise ValueError("of a signature, or one of them, does not belong there")
-
-
-def _entry(signature: Signature) -> dict[str, Any]:
-    text = "0x" + signature.text_signature.hex() if signature.text_signature else None
-    return {"signer": signature.signer, "signature": "0x" + signature.signature.hex(), "textSignature": text}
 
 
 def _unsupported(signature: bytes) -> str:

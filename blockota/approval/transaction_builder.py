@@ -25,11 +25,9 @@ class BuilderTransaction:
     """The transaction in a Transaction Builder file.
 
     Attributes:
-        chain_id: EIP-155 chain id.
         safe: checksummed address of the Safe; None if the file does not name one.
         to: checksummed address that is called.
         value: wei.
-        data: calldata.
         description: description in the file, which is not trusted.
     """
 

@@ -32,12 +32,7 @@ _PRUNE_HISTORY = 256
 
 @dataclass(frozen=True)
 class LocalChain:
-    """A chain on this machine, running or not.
-
-    Attributes:
-        folder: the folder with its files.
-        port: its port on 127.0.0.1.
-    """
+    """A chain on this machine, running or not."""
 
     folder: Path
     port: int

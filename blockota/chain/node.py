@@ -46,8 +46,6 @@ class Log:
     Attributes:
         topics: the event's selector and its indexed arguments, 32 bytes each.
         data: the other arguments.
-        block_number: the block with the transaction.
-        transaction: the transaction's hash.
     """
 
     topics: tuple[bytes, ...]
@@ -61,12 +59,8 @@ class Receipt:
     """A transaction in a block.
 
     Attributes:
-        transaction: its hash.
-        block_number: the block's number.
         block_hash: the block's hash; a reorganisation puts a block with another hash at this number.
-        gas_used: units of gas that it used.
         contract: address of the contract it created, if any.
-        logs: its events.
         succeeded: False if it was reverted.
     """
 

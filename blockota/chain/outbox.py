@@ -64,7 +64,6 @@ class Situation:
     """The current state of a transaction.
 
     Attributes:
-        state: the state.
         details: the reason, a clause with the relevant values.
         head: number of the newest block.
         receipt: the transaction's receipt; None while it is in no block.

@@ -62,7 +62,6 @@ class RpcError(Exception):
 
     Attributes:
         code: the error's code; None if it has none, or if the node answered with an HTTP status instead.
-        message: the node's text.
         data: revert data; empty if there is none.
         status: the HTTP status of a refusal; 200 for an error in JSON-RPC's own form.
     """

@@ -16,7 +16,7 @@ from blockota.cli.parameters import ENTRY, NUMBER, TIME, VERSION
 from blockota.cli.proposal_text import show_description
 from blockota.cli.session import Session, VerbGroup, with_session
 from blockota.errors import Action, RefusedError
-from blockota.files import refuse_overwriting, result_files
+from blockota.files import naming_file, refuse_overwriting, result_files
 from blockota.formats.cid import CID, RAW
 from blockota.model.draft import Draft
 from blockota.model.manifest import metadata_from
@@ -259,10 +259,10 @@ def verify(session: Session, /, image: Path, product: str, version: Version | No
     \b
     Example:  blockota release verify thermo2.bin --product acme-thermo2
     """
-    from blockota.vendor.drafting import naming_image, open_image
+    from blockota.vendor.drafting import open_image
 
     start = session.contract.known_product(product).region.start
-    with naming_image(image):
+    with naming_file(image):
         given = open_image(image, load_address=start)
     with given.open() as file:
         # Without a version, the contract is asked which release has this SHA-256.

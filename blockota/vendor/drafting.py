@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blockota.errors import ImageError, UsageError
-from blockota.files import read_input
+from blockota.files import naming_file, read_input
 from blockota.formats.firmware_image import (
     MAX_IMAGE_SIZE,
     FirmwareImage,
@@ -34,10 +34,8 @@ class RawFile:
     """A raw image that stays in its file, because it is too large for memory.
 
     Attributes:
-        path: the file.
         size: its size in bytes when it was opened first.
         load_address: address of the first byte.
-        format: always raw bytes.
     """
 
     path: Path
@@ -103,7 +101,7 @@ def with_image(draft: Draft, path: Path, *, product: Product, ram: Region | None
         ImageError: the file is not an image.
     """
     start = product.region.start if draft.load_address is None else draft.load_address
-    with naming_image(path):
+    with naming_file(path):
         firmware = open_image(path, load_address=start)
     if draft.load_address not in (None, firmware.load_address):
         raise UsageError(
@@ -113,16 +111,6 @@ def with_image(draft: Draft, path: Path, *, product: Product, ram: Region | None
         )
     image = firmware.data if isinstance(firmware, FirmwareImage) else firmware
     return replace(draft, image=image, load_address=firmware.load_address, ram=ram or SRAM)
-
-
-@contextmanager
-def naming_image(path: Path) -> Iterator[None]:
-    """Add the file's name to errors: commands read several images."""
-    try:
-        yield
-    except ImageError as error:
-        what = error.what if str(path) in error.what else f"{path} cannot be used, {error.what}"
-        raise ImageError(what, why=error.why, remedy=error.remedy, action=error.action, values=error.values) from error
 
 
 def read_notes(path: Path | None) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from blockota.approval.signature import Signature, check_signature, from_other_t
 from blockota.approval.signature import from_json as read_signature_file
 from blockota.approval.transaction_builder import BuilderTransaction, from_builder
 from blockota.errors import Action, BlockOTAError, ProposalError, UsageError
-from blockota.files import read_input
+from blockota.files import naming_file, read_input
 from blockota.settings import Settings
 from blockota.strict_json import MAX_FILE_SIZE
 
@@ -38,7 +37,7 @@ class ProposalFolder:
 def read_proposal(path: Path) -> Proposal:
     """Read a proposal."""
     raw = read_input(path, limit=MAX_FILE_SIZE)
-    with _naming(path):
+    with naming_file(path):
         return Proposal.from_json(raw)
 
 
@@ -50,7 +49,7 @@ def read_signatures(path: Path, *, proposal: Proposal | None = None) -> list[Sig
         proposal: the signed proposal, by which signatures of other tools are read too; None reads our format alone.
     """
     raw = read_input(path, limit=MAX_FILE_SIZE)
-    with _naming(path):
+    with naming_file(path):
         if proposal is None or raw.lstrip().startswith(b"{"):
             return read_signature_file(raw)
         return from_other_tool(raw, proposal)
@@ -59,7 +58,7 @@ def read_signatures(path: Path, *, proposal: Proposal | None = None) -> list[Sig
 def read_builder(path: Path) -> BuilderTransaction:
     """Read a file of Safe's Transaction Builder."""
     raw = read_input(path, limit=MAX_FILE_SIZE)
-    with _naming(path):
+    with naming_file(path):
         return from_builder(raw)
 
 
@@ -70,7 +69,7 @@ def read_view_file(path: Path, settings: Settings) -> ChainView:
         ProposalError: the view is of another chain, contract or Safe than the settings name.
     """
     raw = read_input(path, limit=MAX_FILE_SIZE)
-    with _naming(path):
+    with naming_file(path):
         view = replace(ChainView.from_json(raw), source=path.name)
     if settings.contract is None:
         return view
@@ -190,15 +189,3 @@ def names_format(path: Path, form: str) -> bool:
             return form.encode() in file.read(_HEAD_SIZE)
     except OSError:
         return False
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Add the file's name to errors: commands read several files."""
-    try:
-        yield
-    except ProposalError as error:
-        what = f"{path} cannot be used, {error.what}"
-        raise ProposalError(
-            what, why=error.why, remedy=error.remedy, action=error.action, values=error.values
-        ) from error

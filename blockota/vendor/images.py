@@ -20,6 +20,7 @@ from blockota.approval.intent import image_address
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import argument_release
 from blockota.errors import Action, BlockOTAError, ImageError, ProposalError, StoreError, VerificationError
+from blockota.files import naming_file
 from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
 from blockota.model.difference import Difference, Placed, compare
@@ -27,7 +28,7 @@ from blockota.model.release import Release, Version, product_name
 from blockota.stores.search import ImageSources, SearchObserver, SearchStage, find_image, named
 from blockota.stores.store import Store
 from blockota.vendor.description import Description, describe_argument
-from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, naming_image, read_image_file
+from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, read_image_file
 
 _PART_SIZE = 1 << 20
 """Bytes that are read and hashed at once."""
@@ -83,7 +84,6 @@ class CheckedImage:
         size: bytes.
         since: version of the product's newest release; None if this is the first, or if the chain was not asked.
         difference: the difference from that release; a sentence if it is not known.
-        description: the release's manifest.
     """
 
     source: str
@@ -106,12 +106,7 @@ class CheckedImage:
 
 @dataclass(frozen=True)
 class UncheckedImage:
-    """An image that could not be checked, in a review that does not require it.
-
-    Attributes:
-        trouble: the reason, a sentence.
-        description: the release's manifest.
-    """
+    """An image that could not be checked, and why, in a review that does not require it."""
 
     trouble: str
     description: Description
@@ -129,9 +124,7 @@ class OpenImage:
     Attributes:
         origin: where the bytes came from.
         file: the bytes, from position 0; seekable.
-        size: bytes.
-        sha256: SHA-256, computed here.
-        format: format of the file.
+        sha256: computed here.
         load_address: load address in a HEX or ELF file; raw bytes have none.
     """
 
@@ -310,7 +303,7 @@ class _ImageCheck:
         except (OSError, ValueError):  # reading it reports the error
             size = -1
         if size in sizes or MAX_IMAGE_SIZE < size <= max(sizes, default=0):
-            with naming_image(path):
+            with naming_file(path):
                 file = RawFile(path, size, 0).open()
             self._files.callback(file.close)
             raw = self._measure(str(path), file)
@@ -323,7 +316,7 @@ class _ImageCheck:
                 remedy="check that it is the right file",
             )
         # (2) Intel HEX or ELF, in memory.
-        with naming_image(path):
+        with naming_file(path):
             image = read_image_file(path, load_address=0)
         digest = hashlib.sha256(image.data).digest()
         return OpenImage(str(path), image.open(), image.size, digest, image.format, image.load_address)

@@ -34,7 +34,6 @@ class Floor:
     """The effect of a new floor on the releases of a product.
 
     Attributes:
-        product: name of the product.
         version: the floor, the least version that may be installed.
         excluded: releases that can be installed today, and never again below this floor; newest first.
         allowed: releases that can still be installed; newest first.

@@ -49,7 +49,6 @@ class Review:
     """A proposal with what was checked about it.
 
     Attributes:
-        proposal: the proposal.
         view: the state of the chain; None if it is not known.
         images: the checked images, one for each release that it publishes.
         is_pinned: whether the signer's settings name the contract, so that the view need not be trusted for it.
@@ -246,11 +245,8 @@ class ListedProposal:
     """A proposal among the others of its folder.
 
     Attributes:
-        file: the file.
-        proposal: the proposal.
         signers: owners with a valid signature beside the file that covers the text.
         threshold: number of owners that must sign.
-        state: its state.
         competes_with: names of the files with another transaction at the same nonce.
     """
 
