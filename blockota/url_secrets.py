@@ -27,6 +27,12 @@ class PrivateUrl:
         """Scheme, host and port."""
         return f"{self._scheme}://{self._authority.rpartition('@')[2]}"
 
+    @property
+    def shown(self) -> str:
+        """The place, and "/…" where the URL has more."""
+        more = self._rest[len(self._authority) :].strip("/")
+        return f"{self.place}/…" if more else self.place
+
     def hide_in(self, text: str) -> str:
         """Replace every part of the URL that is not shown, in a text that others wrote, such as a server's error."""
         return self._hidden.sub("…", text) if self._hidden else text
@@ -48,3 +54,8 @@ class PrivateUrl:
         forms = hidden | {unquote(part) for part in hidden} | {quote(part) for part in hidden}
         longest_first = sorted(forms, key=lambda part: (-len(part), part))
         return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def shown_url(url: str) -> str:
+    """A URL for a message: scheme, host and port, and "/…" where it has more."""
+    return PrivateUrl(url).shown

@@ -35,6 +35,7 @@ from blockota.model.rights import ReleaseFile
 from blockota.stores.fetch import FileFetch, StoreDestination
 from blockota.stores.gateway import TrustlessClient
 from blockota.stores.source import NO_CREDENTIALS, Credentials, Limits, Source, SourceError, Verdict
+from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -170,7 +171,8 @@ class BrokerSync:
             state.add(file, is_foreign=self.copies.is_pinned(file.cid))
 
         for url, until in step.skipped.items():
-            yield Done(_SKIPPED, url, f"for {file.label} until {show_time(int(until))}: it served wrong blocks")
+            when = show_time(int(until))
+            yield Done(_SKIPPED, shown_url(url), f"for {file.label} until {when}: it served wrong blocks")
         sources = [self.credentials.source(url) for url in step.sources]
         for url in step.replicas:
             with suppress(UsageError):  # its token cannot be read
@@ -221,7 +223,7 @@ class BrokerSync:
                     staging.write_block(client.block(file.cid))
                     return
             except SourceError as error:
-                reasons.append(f"{source.url} {error.verdict}: {error.why}")
+                reasons.append(f"{shown_url(source.url)} {error.verdict}: {error.why}")
                 if error.verdict is Verdict.WRONG:
                     yield self._accuse(source.url, file, error.why, now=now)
         raise StoreError(
@@ -235,7 +237,7 @@ class BrokerSync:
         """Record a wrong block, and report until when its source is left out."""
         self.state.put_offence(Offence(url, file.cid, now), why=why)
         until = show_time(int(skipped_until(self.state.memory().offences, url, file.cid)))
-        return Done(_SKIPPED, url, f"for {file.label} until {until}: it served a wrong block, {why}")
+        return Done(_SKIPPED, shown_url(url), f"for {file.label} until {until}: it served a wrong block, {why}")
 
     def _pin(self, file: ReleaseFile) -> None:
         try:
@@ -274,7 +276,7 @@ def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
 
 def _no_source(step: Fetch) -> StoreError:
     if step.skipped:
-        until = ", ".join(f"{url} until {show_time(int(time))}" for url, time in step.skipped.items())
+        until = ", ".join(f"{shown_url(url)} until {show_time(int(time))}" for url, time in step.skipped.items())
         return StoreError(
             f"no source is left for {step.file.cid}",
             why=f"wrong blocks were served, and these are not asked: {until}",

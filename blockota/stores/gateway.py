@@ -17,6 +17,7 @@ from blockota.formats.car import MAX_BLOCK_SIZE, overhead, read_car
 from blockota.formats.cid import CID, Block, read_file
 from blockota.stores.http import HttpClient
 from blockota.stores.source import Limits, Source, SourceError, Verdict
+from blockota.url_secrets import shown_url
 
 RAW_TYPE = "application/vnd.ipld.raw"
 """Media type of one block."""
@@ -147,7 +148,7 @@ class GatewayStore:
                 except SourceError as error:
                     if error.verdict == Verdict.WRONG:
                         raise ContentError(
-                            f"{self.source.url} serves other bytes",
+                            f"{shown_url(self.source.url)} serves other bytes",
                             why=error.why,
                             remedy="take the image from another source",
                             action=Action.NAME_SOURCE,
@@ -179,7 +180,7 @@ class GatewayStore:
 
     def _read_only(self, *_: object) -> UsageError:
         return UsageError(
-            f"nothing can be stored in {self.source.url}",
+            f"nothing can be stored in {shown_url(self.source.url)}",
             why="a gateway is read-only",
             remedy="name a store of your own, like file:FOLDER",
             action=Action.CHOOSE_STORE,

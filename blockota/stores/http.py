@@ -28,6 +28,7 @@ from urllib.parse import urljoin, urlsplit
 import h11
 
 from blockota.stores.source import Limits, Origin, Source, SourceError, Verdict, is_this_machine, origin_of, split_url
+from blockota.url_secrets import PrivateUrl
 
 READ_SIZE = 1 << 18
 """Bytes that are read from a body at a time: few enough that h11's copies of them stay in the processor's cache."""
@@ -319,10 +320,11 @@ class HttpClient:
                 return connection, head, budget
             # The token belongs to the named URL alone, whatever it redirects to (RFC 9110, 15.4).
             location = _header(head, "Location")
+            shown = PrivateUrl(self._source.url).hide_in(location)
             target = urljoin(url, location)
             parts = split_url(target)
             if parts is None or (urlsplit(url).scheme, parts.scheme) == ("https", "http"):
-                raise self._error(Verdict.REFUSED, f"it redirects to {location[:80]!r}, which is not followed")
+                raise self._error(Verdict.REFUSED, f"it redirects to {shown[:80]!r}, which is not followed")
             url, token = target, ""
             self.close()
         raise self._error(Verdict.REFUSED, f"it redirects more than {self._limits.redirects} times")

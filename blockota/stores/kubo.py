@@ -30,6 +30,7 @@ from blockota.errors import Action, NotInStoreError, StoreError, UsageError
 from blockota.formats.car import join_car, read_car
 from blockota.formats.cid import CID, RAW, Block, dag
 from blockota.stores.source import split_url
+from blockota.url_secrets import PrivateUrl
 
 OLDEST_VERSION = (0, 40)
 """The oldest supported node: the first that accepts blocks of 2 MiB and has the profile unixfs-v1-2025."""
@@ -65,6 +66,8 @@ class KuboApi:
 
     def __init__(self, url: str, *, authorization: str = "", timeout: float = TIMEOUT) -> None:
         self.url, self._base = url, _api_base(url)
+        self._private = PrivateUrl(url)
+        self.place = self._private.shown
         self._authorization = {"Authorization": _authorization_header(authorization)} if authorization else {}
         # No proxies of the environment and no .netrc: the authorization goes to this node alone. An RPC API does not
         # redirect, and a request that failed may have been carried out.
@@ -139,7 +142,7 @@ class KuboApi:
                 raise self.not_kubo("it does not report a version")
         if tuple(map(int, numbers.groups())) < OLDEST_VERSION:
             raise StoreError(
-                f"the Kubo node at {self.url} is too old",
+                f"the Kubo node at {self.place} is too old",
                 why=f"it is version {version}, and {'.'.join(map(str, OLDEST_VERSION))} or newer is needed",
                 remedy="update Kubo",
             )
@@ -147,7 +150,7 @@ class KuboApi:
     def not_kubo(self, why: str) -> StoreError:
         """The error if the URL is that of another service."""
         return StoreError(
-            f"{self.url} is not the RPC API of a Kubo node",
+            f"{self.place} is not the RPC API of a Kubo node",
             why=why,
             remedy="give the address of `ipfs config Addresses.API` (port 5001), not the gateway's (port 8080)",
         )
@@ -155,11 +158,11 @@ class KuboApi:
     def _refusal(self, status: int, answer: bytes, *, doing: str) -> StoreError:
         """The error for a response whose status is not 200."""
         match _json(answer):
-            case {"Message": str(message)}:
-                pass
+            case {"Message": str(text)}:
+                message = self._private.hide_in(text)
             case _ if status in _FORBIDDEN:
                 return StoreError(
-                    f"the Kubo node at {self.url} refuses the request",
+                    f"the Kubo node at {self.place} refuses the request",
                     why=f"it answers {status}: the authorization is missing, invalid, or does not allow this request",
                     remedy=f"set {AUTHORIZATION_VARIABLE} to an AuthSecret of its API.Authorizations, "
                     "with /api/v0 allowed",
@@ -167,7 +170,7 @@ class KuboApi:
             case _:
                 return self.not_kubo(f"it answers {status}")
 
-        what = f"the Kubo node at {self.url} could not {doing}"
+        what = f"the Kubo node at {self.place} could not {doing}"
         if any(words in message.lower() for words in _FULL):
             return StoreError(
                 what,
@@ -198,7 +201,7 @@ class KuboApi:
             if isinstance(cause, TimeoutError):
                 why = "it did not respond in time"
                 remedy = "check that it runs; it may be looking on the network for blocks that no node has"
-            raise StoreError(f"the Kubo node at {self.url} could not {doing}", why=why, remedy=remedy) from error
+            raise StoreError(f"the Kubo node at {self.place} could not {doing}", why=why, remedy=remedy) from error
 
 
 def _authorization_header(text: str) -> str:
@@ -349,11 +352,11 @@ class KuboStore:
                 raise self._api.not_kubo("its response to an import is not one of Kubo's")
         if found != str(root):
             raise StoreError(
-                f"the Kubo node at {self.url} stored another file", why=f"it names {found[:100]}, not {root}"
+                f"the Kubo node at {self._api.place} stored another file", why=f"it names {found[:100]}, not {root}"
             )
         if failure:
             raise StoreError(
-                f"the Kubo node at {self.url} stored {root}, but did not pin it",
+                f"the Kubo node at {self._api.place} stored {root}, but did not pin it",
                 why=failure,
                 remedy=f"try `ipfs pin add {root}` there before its next garbage collection",
             )

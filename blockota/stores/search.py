@@ -30,6 +30,7 @@ from blockota.stores.source import (
     base_url,
 )
 from blockota.stores.store import SearchingStore, Store
+from blockota.url_secrets import shown_url
 
 MAX_URL = 2048
 """Longest announced URL, in characters, that is requested; a server need not accept a longer one (RFC 9110, 4.1)."""
@@ -49,6 +50,10 @@ class SearchStage:
 
     name: str
     candidates: Callable[[], Iterable[Candidate]]
+
+
+NETWORK = SearchStage("the IPFS network", lambda: ())
+"""Stands for the IPFS network, as a Kubo node asks it; it may take minutes to find that no node has an image."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class ImageSources:
             SearchStage("the named sources", lambda: first),
             SearchStage("the vendor and the brokers", vendor_and_brokers),
             SearchStage("the gateways", lambda: gateways),
+            NETWORK,
         )
 
 
@@ -156,7 +162,8 @@ def find_image(
     Args:
         release: the chain's record.
         store: asked first; a local one that can be written keeps what is found elsewhere.
-        stages: asked next, one after the other; if one is slow, the next joins it.
+        stages: asked next, one after the other; if one is slow, the next joins it. With `NETWORK` among them, a store
+            that is an IPFS node looks on the IPFS network last.
         into: an empty file, open for reading and writing; its position is undefined afterwards.
         observer: receives the progress, and the sources that are not asked again.
 
@@ -178,7 +185,7 @@ def find_image(
         return
 
     # (3) The IPFS network, through the store's node: it may take minutes to find that no node has the image.
-    if isinstance(store, SearchingStore) and search.search_network(store):
+    if NETWORK in stages and isinstance(store, SearchingStore) and search.search_network(store):
         return
     raise search.failure()
 
@@ -211,7 +218,8 @@ class _Search:
     def search_network(self, store: SearchingStore) -> bool:
         if not isinstance(self._store_error, NotInStoreError):  # the node does not work
             return False
-        self._observer.note(f"Asking the IPFS network through the Kubo node at {store.url}; it may take minutes.")
+        node = shown_url(store.url)
+        self._observer.note(f"Asking the IPFS network through the Kubo node at {node}; it may take minutes.")
         try:
             self._copy(store.search(self._release.cid))
         except (StoreError, ContentError) as error:

@@ -14,11 +14,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from blockota.errors import StoreError, UsageError
 from blockota.files import read_input
+from blockota.url_secrets import shown_url
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}={0,2}", re.ASCII)
 """The syntax of a bearer token (RFC 6750, section 2.1)."""
 _PORTS = {"http": 80, "https": 443}
-_USER = re.compile(r"//[^/?#]*@")
 _MAX_TOKEN_FILE = 1 << 13
 
 
@@ -106,7 +106,7 @@ class Source:
         parts = split_url(self.url)
         if parts is None or "?" in self.url or "#" in self.url:
             raise UsageError(
-                f"{_USER.sub('//…@', self.url)!r} is not the URL of a gateway",
+                f"{shown_url(self.url)!r} is not the URL of a gateway",
                 why="a URL like https://host or https://host/path is needed, without user, query and fragment",
                 remedy="check the URL",
             )
@@ -116,7 +116,7 @@ class Source:
             raise UsageError("the bearer token cannot be used", why="it contains characters that no token may have")
         if self.origin.scheme == "http" and not is_this_machine(self.origin.host):
             raise UsageError(
-                f"no token can be sent to {self.url}",
+                f"no token can be sent to {shown_url(self.url)}",
                 why="others on the network could read it",
                 remedy="use a URL that begins with https://",
             )
@@ -206,7 +206,7 @@ class SourceReport:
 
     def __str__(self) -> str:
         """One line, such as ``https://host gone: it answers with the status 503``."""
-        return f"{self.url} {self.verdict}" + (f": {self.reason}" if self.reason else "")
+        return f"{shown_url(self.url)} {self.verdict}" + (f": {self.reason}" if self.reason else "")
 
 
 class SourceError(StoreError):
@@ -221,7 +221,7 @@ class SourceError(StoreError):
 
     def __init__(self, source: str, verdict: Verdict, *, why: str, again: float | None = None) -> None:
         self.verdict, self.again = verdict, again
-        super().__init__(f"{source} cannot be used", why=why, remedy="name another source")
+        super().__init__(f"{shown_url(source)} cannot be used", why=why, remedy="name another source")
 
 
 def split_url(url: str) -> SplitResult | None:

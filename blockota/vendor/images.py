@@ -25,7 +25,7 @@ from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
 from blockota.model.difference import Difference, Placed, compare
 from blockota.model.release import Release, Version, product_name
-from blockota.stores.search import ImageSources, SearchObserver, SearchStage, find_image, named
+from blockota.stores.search import NETWORK, ImageSources, SearchObserver, SearchStage, find_image, named
 from blockota.stores.store import Store
 from blockota.vendor.description import Description, describe_argument
 from blockota.vendor.drafting import MAX_RAW_SIZE, RawFile, read_image_file
@@ -345,8 +345,12 @@ class _ImageCheck:
                 action=Action.TAKE_IMAGE_ELSEWHERE,
             ) from error
 
-    def _find(self, release: Release) -> OpenImage:
-        """Find an image in the store, else at the sources.
+    def _find(self, release: Release, *, asks_network: bool = True) -> OpenImage:
+        """Find an image in the store, else at the sources, and last on the IPFS network of a Kubo store.
+
+        Args:
+            release: the release.
+            asks_network: whether the IPFS network may be asked, which can take minutes.
 
         Raises:
             UsageError: the settings name something that is not a gateway.
@@ -365,7 +369,8 @@ class _ImageCheck:
         is_on_line = self._view is not None and not self._view.source
         stages, what = [SearchStage("the named sources", lambda: self._named)], "Reading"
         if is_on_line:
-            stages, what = [*self._inputs.sources.stages(release)], "Fetching"
+            found = self._inputs.sources.stages(release)
+            stages, what = [stage for stage in found if asks_network or stage is not NETWORK], "Fetching"
         with observer.progress(what, release.size) as progress:
             find_image(release, store, stages=stages, into=file, observer=SearchObserver(observer.note, progress))
         return self._measure("the network", file)
@@ -389,7 +394,7 @@ class _ImageCheck:
         if newest is None:
             return "everything: it is the first release of this product"
         try:
-            old = self._previous.get(newest.sha256) or self._find(newest)
+            old = self._previous.get(newest.sha256) or self._find(newest, asks_network=False)
         except BlockOTAError:
             return f"not known: the image of {newest.version} was not found, and no file was given to compare with"
         if old.sha256 != newest.sha256:

@@ -20,7 +20,16 @@ from blockota.model.release import Release, Version
 from blockota.stores.gateway import GatewayStore
 from blockota.stores.kubo import KuboStore
 from blockota.stores.local import LocalStore
-from blockota.stores.search import MAX_URL, Candidate, SearchObserver, SearchStage, announced, find_image, named
+from blockota.stores.search import (
+    MAX_URL,
+    NETWORK,
+    Candidate,
+    SearchObserver,
+    SearchStage,
+    announced,
+    find_image,
+    named,
+)
 from blockota.stores.source import NO_CREDENTIALS, Source, SourceReport
 from blockota.stores.store import Store
 from tests.support import hostile_gateway as vices
@@ -336,3 +345,51 @@ def test_an_image_whose_blocks_do_not_match_its_hash_is_left_to_check_four(searc
     """A record whose root and SHA-256 disagree is found by its root; the verification compares the SHA-256."""
     root, blocks = blocks_of(IMAGE[::-1])
     assert search(release_of(IMAGE, dag_root=root.digest), asked(serve(blocks=blocks))) == IMAGE[::-1]
+
+
+@dataclass
+class NetworkedStore(LocalStore):
+    """An empty store of an IPFS node that counts the searches on its network, which find the image."""
+
+    folder: Path
+    url: str = "http://127.0.0.1:5001/k3y-in-the-path"
+    searches: int = 0
+
+    def __post_init__(self) -> None:
+        """Open the folder."""
+        LocalStore.__init__(self, self.folder)
+
+    def search(self, cid: CID) -> Iterator[bytes]:
+        """Find the image."""
+        assert cid == ROOT
+        self.searches += 1
+        yield IMAGE
+
+
+def test_the_network_is_asked_once_and_last(tmp_path: Path, serve: Serve) -> None:
+    """Only if it is among the stages, and if no other source has the image; the node's place alone is shown."""
+    store, notes = NetworkedStore(tmp_path / "store"), list[str]()
+    empty = SearchStage("empty", lambda: [Source(serve(blocks={}).url)])
+    good = SearchStage("good", lambda: [Source(serve().url)])
+    for stages, searches in (([empty], None), ([NETWORK, empty, good], 0), ([NETWORK, empty], 1)):
+        file, store.searches = io.BytesIO(), 0
+        if searches is None:
+            with pytest.raises(StoreError):
+                find_image(LARGE, store, stages=stages, into=file)
+            assert store.searches == 0
+            continue
+        kept = NetworkedStore(tmp_path / f"store {len(stages)}")
+        find_image(LARGE, kept, stages=stages, into=file, observer=SearchObserver(notes.append))
+        assert (file.getvalue(), kept.searches) == (IMAGE, searches)
+    assert "the Kubo node at http://127.0.0.1:5001/…;" in notes[-1]
+
+
+def test_no_message_shows_the_path_of_a_sources_url(search: Search, serve: Serve) -> None:
+    """It can be the key of a hosted gateway; the place is named, also in a redirect that repeats it."""
+    for vice in (vices.is_busy, vices.zips, vices.redirects_to("ftp://elsewhere.example/k3y-in-the-path")):
+        source = Source(f"{serve(vice).url}/k3y-in-the-path")
+        with pytest.raises(StoreError) as caught:
+            search(LARGE, [source])
+        said = f"{caught.value} {caught.value.why} {search.notes}"
+        assert f"{source.url.removesuffix('/k3y-in-the-path')}/… " in said
+        assert "k3y" not in said

@@ -171,7 +171,7 @@ def test_unreachable_sources_are_listed(bench: Workshop) -> None:
             "the image of acme-thermo2 1.0.0 was not found",
             "does not have",
             f"{url} gone",
-            f"{url}/other gone",
+            f"{url}/… gone",
             "--source",
         )
 

@@ -11,7 +11,7 @@ import pytest
 
 from blockota.errors import StoreError
 from blockota.stores.kubo import KuboStore
-from blockota.stores.search import SearchObserver, SearchStage, find_image
+from blockota.stores.search import NETWORK, SearchObserver, SearchStage, find_image
 from blockota.stores.source import Source
 from tests.peers.kubo.node import Kind, Node, running_node
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
@@ -26,7 +26,7 @@ def found(store: KuboStore, *gateways: Gateway) -> tuple[bytes, list[str]]:
     """Return the image, and the messages of the search."""
     file, notes = io.BytesIO(), list[str]()
     stage = SearchStage("other sources", lambda: [Source(gateway.url) for gateway in gateways])
-    find_image(LARGE, store, stages=[stage], into=file, observer=SearchObserver(notes.append))
+    find_image(LARGE, store, stages=[stage, NETWORK], into=file, observer=SearchObserver(notes.append))
     return file.getvalue(), notes
 
 
