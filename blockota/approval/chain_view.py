@@ -102,6 +102,7 @@ class ChainView:
         shallow: numbers of those that are not as deep as the settings require; a reorganisation can replace them.
         contract_owners: owners of the Safe that are contracts.
         source: name of the file that the view was read from; empty if a node was asked.
+        configured_safe: address of the Safe that the signer's settings name; empty if they name none.
     """
 
     chain_id: int
@@ -117,6 +118,7 @@ class ChainView:
     shallow: tuple[int, ...] = ()
     contract_owners: tuple[str, ...] = ()
     source: str = field(default="", compare=False)
+    configured_safe: str = field(default="", compare=False)
 
     def product(self, name: str) -> Product | None:
         """The product with a name."""

@@ -9,12 +9,13 @@ from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import SAFE
+from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature
 from blockota.errors import Action, ProposalError
 from blockota.model.agreement import Agreement, AgreementStatus
-from blockota.model.release import Region, Version, product_name, show_time
+from blockota.model.release import MAX_MAJOR, Region, Version, product_name, show_time
 
 FAR_EXPIRY = 30 * 86400
 """Seconds until the expiry beyond which it is flagged."""
@@ -24,6 +25,8 @@ MUCH_LARGER = 1.5
 """Growth factor of an image beyond which it is flagged."""
 FAR_POSTPONED = 365 * 86400
 """Seconds until a release becomes active beyond which it is flagged."""
+MOST_RELEASES = 4
+"""Number of releases beyond which they do not fit a screen; each has about 12 lines."""
 SLOW_CLOCK = 3600
 """Seconds by which the local clock may be behind the chain's."""
 _STATUS_BEFORE = {
@@ -50,17 +53,26 @@ class Word(StrEnum):
     STRANGER = auto()  # the signer is not an owner of the Safe
     SAFE = auto()  # the Safe is one that cannot be operated here
     NONCE = auto()  # the nonce is not the Safe's next
+    MOVED = auto()  # the contract's owner is not the Safe that the signer's settings name
+    MANY = auto()  # it publishes more releases than fit a screen
     UNPAIRED = auto()  # a release is for a product without a pairing
     POSTPONED = auto()  # a release becomes active more than FAR_POSTPONED after the block
     LOWER = auto()  # a release is not newer than the newest one of its product
+    ROOM = auto()  # a version leaves no room for a greater one
+    JUMP = auto()  # a version is more than one major version above the newest
+    REGION = auto()  # an image lies outside the product's region
     GROWN = auto()  # an image is more than MUCH_LARGER times as large as the newest one
     OWNERSHIP = auto()  # the contract would get another owner, or none
     FLOOR = auto()  # the floor would leave nothing to install
+    UNPAIRING = auto()  # a product would be unpaired
+    LOOKALIKE = auto()  # a new product or OEM has a name that resembles a known one
     PAIRING = auto()  # a product would be paired with other hardware than before
     AGREEMENT = auto()  # the agreement does not exist, differs from the one in the call, or has another status
     SHALLOW = auto()  # too few blocks lie above the agreement: a reorganisation can replace it
     OWNER = auto()  # the Safe would get an additional owner
     SWAP = auto()  # an owner of the Safe would be replaced
+    REMOVAL = auto()  # an owner of the Safe would be removed, with as many signatures as today
+    ALL = auto()  # every owner would have to sign
     THRESHOLD = auto()  # fewer signatures than today would be enough, or a single one
     TEXT = auto()  # a signature is of another tool, and does not cover reason, proposer and expiry
 
@@ -102,6 +114,9 @@ def red_flags(
         found.append(RedFlag(Word.STRANGER, f"{signer} is not an owner of the Safe; its owners are {owners}"))
     if obstacle := view.safe.obstacle(view.contract_owners):
         found.append(RedFlag(Word.SAFE, f"the Safe cannot be operated here: {obstacle}"))
+    if view.configured_safe.lower() not in ("", view.safe.address.lower()):
+        moved = f"the contract's owner is {view.safe.address}, your settings name the Safe {view.configured_safe}"
+        found.append(RedFlag(Word.MOVED, moved))
     if proposal.nonce != view.safe.nonce:
         is_later = proposal.nonce > view.safe.nonce
         why = "others must be executed before it" if is_later else "it, or another one, was executed already"
@@ -182,6 +197,8 @@ def _of_time(proposal: Proposal, view: ChainView, *, now: int) -> Iterator[RedFl
 
 def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
     """Compare each release with the newest of its product, and with earlier releases of the same proposal."""
+    if len(proposal.releases) > MOST_RELEASES:
+        yield RedFlag(Word.MANY, f"it publishes {len(proposal.releases)} releases, more than fit a screen: read all")
     before = {release.product: (release.version.packed, release.size) for release in view.newest}
     for release in proposal.releases:
         name, version, size = product_name(release["product"]), release["version"], release["size"]
@@ -190,14 +207,28 @@ def _of_releases(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         if product is None or not product.paired:
             yield RedFlag(Word.UNPAIRED, f"{name} is not paired with an OEM: no board would accept a release of it")
         if release["activeFrom"] - view.block_time > FAR_POSTPONED:
-            active = f"{name} {_show_version(version)} becomes active on {show_time(release['activeFrom'])}"
+            active = (
+                f"{name} {Version.unpack(version) or 'no version'} becomes active on {show_time(release['activeFrom'])}"
+            )
             yield RedFlag(Word.POSTPONED, f"{active}, and no older version can follow it")
-        if version <= older:
-            yield RedFlag(Word.LOWER, f"{name} {_show_version(version)} is not newer than {_show_version(older)}")
+        image = Region(release["loadAddress"], size)
+        if product and not product.region.contains(image):
+            yield RedFlag(Word.REGION, f"the image of {name} lies at {image}, outside the region {product.region}")
+        yield from _of_version(name, version, older=older)
         if size > MUCH_LARGER * smaller:
             grown = f"{smaller:,} to {size:,} bytes"
             yield RedFlag(Word.GROWN, f"the image of {name} grows by more than half, from {grown}")
         before[name] = version, min(smaller, size)
+
+
+def _of_version(name: str, packed: int, *, older: int) -> Iterator[RedFlag]:
+    version, newest = Version.unpack(packed), Version.unpack(older)
+    if packed <= older:
+        yield RedFlag(Word.LOWER, f"{name} {version or 'no version'} is not newer than {newest or 'no version'}")
+    if version and version.major == MAX_MAJOR:
+        yield RedFlag(Word.ROOM, f"{name} {version} has the greatest major version: little or nothing can follow it")
+    elif version and newest and version.major > newest.major + 1:
+        yield RedFlag(Word.JUMP, f"{name} jumps from {newest} to {version}, and no version in between can follow it")
 
 
 def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
@@ -209,6 +240,9 @@ def _of_call(proposal: Proposal, view: ChainView) -> Iterator[RedFlag]:
         yield RedFlag(Word.OWNERSHIP, "it gives the contract away: the vendor's Safe could not publish any more")
     if name == "setMinimumVersion" and (floor := Version.unpack(arguments["version"])):
         yield from _of_floor(product_name(arguments["product"]), floor, view=view)
+    if name == "unpairOem":
+        product = product_name(arguments["product"])
+        yield RedFlag(Word.UNPAIRING, f"after it, nothing can be published or installed for {product}")
     if name == "pairOem":
         yield from _of_pairing(arguments, view)
     if call.contract == "FirmwareReplication":
@@ -226,6 +260,12 @@ def _of_owners(name: str, arguments: Mapping[str, Any], *, view: ChainView) -> I
         old, new = arguments["oldOwner"], arguments["newOwner"]
         yield RedFlag(Word.SWAP, f"it replaces the owner {old} by {new}, and BlockOTA has no command for this")
     wanted = arguments.get("_threshold", view.safe.threshold)  # adding and removing owners sets it as well
+    owners = len(view.safe.owners) + {"addOwnerWithThreshold": 1, "removeOwner": -1}.get(name, 0)
+    if name == "removeOwner" and wanted >= view.safe.threshold:
+        removed = f"it removes the owner {arguments['owner']}, and {wanted} of the remaining {owners} must sign"
+        yield RedFlag(Word.REMOVAL, removed)
+    if wanted == owners > 1 and "_threshold" in arguments:
+        yield RedFlag(Word.ALL, f"after it, all {owners} owners must sign: one lost key stops every decision for good")
     if wanted == 1 and "_threshold" in arguments:
         yield RedFlag(Word.THRESHOLD, "after it, a single owner decides everything")
     elif wanted < view.safe.threshold:
@@ -243,7 +283,13 @@ def _of_floor(product: str, floor: Version, *, view: ChainView) -> Iterator[RedF
 
 
 def _of_pairing(arguments: Mapping[str, Any], view: ChainView) -> Iterator[RedFlag]:
-    product = view.product(product_name(arguments["product"]))
+    name, oem = product_name(arguments["product"]), product_name(arguments["oem"])
+    names, oems = ([one.name for one in view.products], sorted({one.oem for one in view.products}))
+    if name not in names and (other := find_lookalike(name, names)):
+        yield RedFlag(Word.LOOKALIKE, f"the new product {name} can be taken for {other}")
+    if oem not in oems and (other := find_lookalike(oem, oems)):
+        yield RedFlag(Word.LOOKALIKE, f"the new OEM {oem} can be taken for {other}")
+    product = view.product(name)
     if product is None:
         return
     region = Region(arguments["flashStart"], arguments["flashSize"])
@@ -280,7 +326,3 @@ def _is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
     names = ("broker", "product", "version", "expiresAt")
     broker, product, version, expires_at = (arguments.get(name) for name in names)
     return terms == (broker, product_name(product) if product else None, version, expires_at)
-
-
-def _show_version(version: int) -> str:
-    return str(Version.unpack(version) or "no version")

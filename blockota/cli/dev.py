@@ -33,6 +33,7 @@ url = "{url}"
 chain_id = {chain_id}
 contract = "{contract}"
 replication = "{replication}"
+safe = "{safe}"
 confirmations = 0
 """
 
@@ -170,6 +171,7 @@ def _write_settings(session: Session, local: LocalChain, *, deployment: Deployme
         chain_id=LOCAL_CHAIN_ID,
         contract=deployment.contract,
         replication=deployment.replication,
+        safe=deployment.safe,
     )
     # A settings file of the user is never changed.
     path = Path(FILE_NAME)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +179,8 @@ def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | N
     # Without a replication contract there are no agreements to read, and none can be proposed.
     replication = session.replication if session.settings.replication else None
     about, confirmations = agreements_of(proposals), session.settings.confirmations
-    return read_view(session.contract, replication, about=about, confirmations=confirmations)
+    view = read_view(session.contract, replication, about=about, confirmations=confirmations)
+    return replace(view, configured_safe=session.settings.safe or "")
 
 
 def is_pinned(session: Session, view: ChainView) -> bool:

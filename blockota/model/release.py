@@ -18,7 +18,7 @@ _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}", re.ASCII)
 # Bounded, because int() refuses thousands of digits with an error of its own.
 _NUMBER = r"(0|[1-9]\d{0,99})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}", re.ASCII)
-_MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
+MAX_MAJOR, _MAX_MINOR = (1 << 16) - 1, (1 << 24) - 1
 SINGLE_BLOCK_SIZE = CHUNK_SIZE
 """Size of the largest image that is one block, whose SHA-256 is the digest of its content address; bytes."""
 
@@ -42,8 +42,8 @@ class Version:
         if not match:
             raise _no_version(text, "a version is three numbers, such as 1.4.0")
         version = cls(*(int(part) for part in match.groups()))
-        if version.major > _MAX_MAJOR or max(version.minor, version.patch) > _MAX_MINOR:
-            raise _no_version(text, f"the largest version is {_MAX_MAJOR}.{_MAX_MINOR}.{_MAX_MINOR}")
+        if version.major > MAX_MAJOR or max(version.minor, version.patch) > _MAX_MINOR:
+            raise _no_version(text, f"the largest version is {MAX_MAJOR}.{_MAX_MINOR}.{_MAX_MINOR}")
         if not version.packed:
             raise _no_version(text, "0.0.0 means 'no version' in the contract")
         return version

@@ -84,7 +84,10 @@ class Review:
             state = "state unknown" if self.view is None else "does not exist"
             unknown: Rows = {"agreement": f"{number}, {state}"}
             agreements.append(agreement_rows(found) if found else unknown)
-        return [*self._actions(), *agreements, why, self._place(), hash_rows(proposal)]
+        # A long list could scroll off the screen, so its length comes first.
+        count = len(proposal.releases)
+        heading: list[Rows] = [{"publishes": f"{count} releases, each shown below"}] if count > 1 else []
+        return [*heading, *self._actions(), *agreements, why, self._place(), hash_rows(proposal)]
 
     def as_fields(self, *, now: int) -> dict[str, Any]:
         """The JSON object: the fields of the file, and what follows from them."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from blockota.approval.chain_view import ChainView, SafeState
 from blockota.approval.intent import SAFE as SAFE_INTERFACE
+from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.proposal import Proposal
 from blockota.approval.red_flags import (
     FAR_EXPIRY,
@@ -76,6 +77,11 @@ def image(version: Version, *, size: int = SIZE, product: str = PRODUCT.name) ->
     return release_of(code(size), version=version, product=product)
 
 
+def pairing(name: str, *, oem: str = PRODUCT.oem) -> Proposal:
+    """Return a proposal that pairs a new product."""
+    return proposal_with(data=pair_call(replace(PRODUCT, name=name, oem=oem)))
+
+
 def vendor_call(function: str, *arguments: Any) -> bytes:
     """Return a proposal with a call of BlockOTA."""
     return interface("BlockOTA").encode_call(function, *arguments)
@@ -102,7 +108,6 @@ GOOD: Mapping[str, Proposal] = {
     "revoke": proposal_with(data=revoke_call(PRODUCT.name, Version(1, 0, 0), reason="bricks")),
     "pair": proposal_with(data=pair_call(replace(PRODUCT, name="other"))),
     "pair again": proposal_with(data=pair_call(PRODUCT)),
-    "unpair": proposal_with(data=vendor_call("unpairOem", product_key(PRODUCT.name))),
     "floor": proposal_with(data=vendor_call("setMinimumVersion", product_key(PRODUCT.name), NEWEST.version.packed)),
     "pause": proposal_with(data=vendor_call("pause")),
     "resume": proposal_with(data=vendor_call("resume")),
@@ -110,8 +115,6 @@ GOOD: Mapping[str, Proposal] = {
     "accept": decision("accept", 1),
     "decline": decision("decline", 1),
     "terminate": decision("terminate", 2),
-    "remove an owner": safe_call("removeOwner", SENTINEL, OWNERS[0], 2),
-    "raise the threshold": safe_call("changeThreshold", 3),
     "reject": proposal_with(to=SAFE, data=b""),
     "expires in 30 days": proposal_with(expires=NOW + FAR_EXPIRY),
     "grows by half": publishing(image(Version(1, 1, 0), size=int(SIZE * MUCH_LARGER))),
@@ -168,6 +171,21 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
         proposal_with(data=vendor_call("setMinimumVersion", product_key("other"), Version(0, 0, 1).packed)),
         ["floor"],
     ),
+    "the greatest major version": (
+        publishing(image(Version(2, 0, 0)), image(Version(65535, 0, 0))),
+        ["room"],
+    ),
+    "two major versions more": (publishing(image(Version(3, 0, 0))), ["jump"]),
+    "an image outside the region": (
+        publishing(release_of(code(SIZE), version=Version(1, 1, 0), load_address=FLASH.end - SIZE + 1)),
+        ["region"],
+    ),
+    "more releases than fit a screen": (publishing(*(image(Version(1, minor, 0)) for minor in range(1, 6))), ["many"]),
+    "no pairing": (proposal_with(data=vendor_call("unpairOem", product_key(PRODUCT.name))), ["unpairing"]),
+    "a product like another": (pairing("acrne-thermo2"), ["lookalike"]),
+    "an OEM like another": (pairing("fan", oem="acne"), ["lookalike"]),
+    "an owner less": (safe_call("removeOwner", SENTINEL, OWNERS[0], 2), ["removal", "all"]),
+    "every owner": (safe_call("changeThreshold", 3), ["all"]),
     "another chip": (proposal_with(data=pair_call(replace(PRODUCT, chip_id=0x414))), ["pairing"]),
     "another OEM": (proposal_with(data=pair_call(replace(PRODUCT, oem="mallory"))), ["pairing"]),
     "another region": (
@@ -219,6 +237,51 @@ def test_a_safe_that_cannot_be_operated_is_flagged(view: ChainView) -> None:
     """A Safe of an old version, or with too few keys, is flagged; a contract owner that need not sign is not."""
     assert flags(proposal_with(), view) == ["safe"]
     assert flags(proposal_with(), replace(VIEW, contract_owners=OWNERS[2:])) == []
+
+
+def test_removing_an_owner_with_the_threshold_kept_is_flagged() -> None:
+    """With four owners of whom two must sign, a removal that keeps two is flagged, and one that requires three too."""
+    four = replace(VIEW, safe=replace(VIEW.safe, owners=(*OWNERS, NEW_OWNER)))
+    assert flags(safe_call("removeOwner", SENTINEL, OWNERS[0], 2), four) == ["removal"]
+    assert flags(safe_call("removeOwner", SENTINEL, OWNERS[0], 3), four) == ["removal", "all"]
+
+
+def test_another_safe_than_the_settings_name_is_flagged() -> None:
+    """The address may have any case; without a configured Safe nothing is compared."""
+    assert flags(proposal_with(), replace(VIEW, configured_safe=MALLORY)) == ["moved"]
+    assert flags(proposal_with(), replace(VIEW, configured_safe=SAFE.lower())) == []
+
+
+LOOKALIKES = {
+    "acme-thermo2": [
+        "acme-therm02",
+        "acme-thermoz",
+        "acrne-thermo2",
+        "Acme-thermo2",
+        "acme-therm2",
+        "acme_thermo2",
+        "acme-thermoo7",
+    ],
+    "fan-l": ["fan-1", "fan-I", "fan-|"],
+}
+UNLIKE = {
+    "acme-thermo2": ["acme-thermo3", "acme-thermo", "acme-thermo20", "acme-2thermo", "acme-vent2", "acme-thermo2-b"],
+    "fan-1": ["fan-2", "fan-11"],
+}
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_a_name_that_resembles_another_is_found(name: str) -> None:
+    """Confusable characters and one character more, less or replaced are found, in both directions."""
+    for other in LOOKALIKES[name]:
+        assert find_lookalike(other, ["unlike", name]) == name
+        assert find_lookalike(name, [other]) == other
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_digits_that_differ_do_not_make_a_lookalike(name: str) -> None:
+    """Models of a series, the name itself, and longer names are not lookalikes."""
+    assert not find_lookalike(name, [name, *UNLIKE[name]])
 
 
 def test_a_lower_threshold_is_flagged() -> None:

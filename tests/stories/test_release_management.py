@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from blockota.approval.proposal import Proposal
 from blockota.model.manifest import MAX_NOTES_SIZE, Manifest
 from firmware_host.simulator import SimulatedBoard, serve_tcp
-from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 from tests.stories.test_replication import rpc
 from tests.stories.test_road import NEW, OLD
@@ -244,7 +245,10 @@ def test_an_unpaired_product_takes_nothing(workshop: Workshop, board_url: str) -
     """After unpairing nothing is published or installed, and the releases stay on record (S2.2)."""
     publish(workshop)
     assert workshop.run("product", "unpair", PRODUCT, "-o", "unpair.json").status == 0
-    decide(workshop, "unpair.json")
+    refused(
+        workshop.run("proposal", "sign", "unpair.json", "--key", "dev:1", "--yes"), REFUSED, "red flags (unpairing)"
+    )
+    execute_signed(Proposal.from_json(Path("unpair.json").read_bytes()), workshop.chain, cast=workshop.cast)
     assert workshop.run("product", "show", PRODUCT, "--json").json["paired"] is False
     refused(workshop.flash(board_url), REFUSED, "check 2", "not paired")
     again = ("--product", PRODUCT, "--version", "1.1.0", "-o", "p.json")
