@@ -18,7 +18,7 @@ from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import BoardError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
 from firmware_host.bootloader.an3155 import Command
-from firmware_host.bootloader.chips import Chip
+from firmware_host.bootloader.chips import FLASH_BASE, Chip
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.flashing.erasure import flash_of
 from firmware_host.flashing.plan import chunks
@@ -226,7 +226,7 @@ def _identity_rows(fields: dict[str, Any]) -> dict[str, object]:
 
 def _span(chip: Chip, flash_size: int, *, first: int | None, length: int | None) -> range:
     """The addresses to read, all in one memory of the chip."""
-    start = chip.flash_base if first is None else first
+    start = FLASH_BASE if first is None else first
     memories = chip.readable(flash_size)
     memory = next((span for span in memories if start in span), range(0))
     stop = memory.stop if length is None else start + length

@@ -141,7 +141,10 @@ def _findings(seen: Observations) -> Iterator[Finding]:
     for note in seen.notes:
         yield Finding("note", hinders=False, what=note)
     if seen.failed:
-        yield _port(seen, seen.failed)
+        others = [port for port in seen.ports if port != seen.line.url]
+        what = f"{seen.failed.what}: {seen.failed.why}"
+        there = f"{what}; this machine has {', '.join(others)}" if others else what
+        yield _hindrance("port", there, seen.failed.remedy, seen.failed.action, **seen.failed.values)
     elif seen.last and not seen.last.found:
         yield _no_bootloader(seen, seen.last)
     elif seen.last:
@@ -154,12 +157,6 @@ def _findings(seen: Observations) -> Iterator[Finding]:
 
 def _hindrance(about: str, what: str, remedy: str, action: Action | None = None, **values: object) -> Finding:
     return Finding(about, hinders=True, what=what, remedy=remedy, action=action, values=values)
-
-
-def _port(seen: Observations, failed: LinkError) -> Finding:
-    others = [port for port in seen.ports if port != seen.line.url]
-    there = f"; this machine has {', '.join(others)}" if others else ""
-    return _hindrance("port", f"{failed.what}: {failed.why}{there}", failed.remedy, failed.action, **failed.values)
 
 
 def _no_bootloader(seen: Observations, last: Trial) -> Finding:

@@ -75,13 +75,7 @@ class ImageSource:
 
 
 class Offers:
-    """Proven releases by product and version. Each image is fetched once. May be used by several threads.
-
-    Args:
-        contract: the BlockOTA contract.
-        trust: whose record is believed, and after how many confirmations.
-        source: where images are found.
-    """
+    """Proven releases by product and version. Each image is fetched once. May be used by several threads."""
 
     def __init__(self, contract: BlockOTAContract, trust: Trust, source: ImageSource) -> None:
         self._contract, self._trust, self._source = contract, trust, source
@@ -199,28 +193,13 @@ class Bench:
     busy: BusyBoards = field(default_factory=BusyBoards)
 
     def flash(self, line: BoardLine, offer: Offer) -> BoardResult:
-        """Open a port, and flash the board there.
-
-        Args:
-            line: the port, its speed and wiring.
-            offer: the release.
-
-        Returns:
-            The result, which includes any error.
-        """
+        """Open a port, and flash the board there; the result includes any error."""
         return self._flash(line, lambda _: offer, is_stuck=False)
 
     def resume(self, line: BoardLine, offers: Offers, product: str | None, version: Version | None) -> BoardResult:
         """Open a port, and complete the interrupted run of the board there, as its journal records it.
 
-        Args:
-            line: the port, its speed and wiring.
-            offers: proves releases.
-            product: the product that the operator named, if any.
-            version: the version that the operator named, if any.
-
-        Returns:
-            The result, which includes any error.
+        `product` and `version` are those that the operator named, if any. The result includes any error.
         """
         return self._flash(line, lambda board: self._interrupted_offer(board, offers, product, version), is_stuck=True)
 
@@ -273,14 +252,7 @@ class Bench:
 
 
 class FlashJob:
-    """The work on one board.
-
-    Args:
-        bench: what applies to all boards.
-        port: the board's port, open.
-        board: the board.
-        release: the release to be written, if it is known before the job.
-    """
+    """The work on one board; `release` is the one to be written, if it is known before."""
 
     def __init__(self, bench: Bench, port: BoardPort, board: BoardSession, release: Release | None = None) -> None:
         self._bench, self._port = bench, port
@@ -289,14 +261,7 @@ class FlashJob:
         self._started = time.monotonic()
 
     def run(self, find_offer: Callable[[BoardSession], Offer]) -> BoardResult:
-        """Do the work, and record it in the bench log.
-
-        Args:
-            find_offer: returns the release for the board.
-
-        Returns:
-            The result, which includes any error.
-        """
+        """Do the work, and record it in the bench log; the result includes any error."""
         try:
             self._bench.log.check()  # (1)
             with self._bench.busy.claim(self._result.unique_id):
@@ -397,9 +362,6 @@ class FlashJob:
 
 def require_interrupted_runs(journals: Path) -> None:
     """Refuse before a board is disturbed if there is nothing to resume.
-
-    Args:
-        journals: folder of the journals.
 
     Raises:
         RefusedError: there is no journal of any board.

@@ -186,26 +186,29 @@ class BenchLog:
 
     def _missing(self, last: Line | None, rest: bytes) -> Line | None:
         """The line that only the head has; `rest` may be its beginning, if the disk was full."""
-        head = self._read_head()
-        if not rest and (head.raw if head else None) == (last.raw if last else None):
-            return None
-        number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
-        is_next = head and (head.number, head.fields["previous"]) == (number, previous.hex())
-        if head and is_next and head.raw.startswith(rest):
-            return head
-        raise _differing(head.number if head else 0, number - 1)
-
-    def _read_head(self) -> Line | None:
+        head: Line | None = None
         try:
-            return _parse(self._head.read_bytes().removesuffix(_NEWLINE))
+            head = _parse(self._head.read_bytes().removesuffix(_NEWLINE))
         except FileNotFoundError:
-            return None
+            pass
         except ContentError as error:
             raise ContentError(
                 f"the head file {self._head} cannot be read",
                 why=error.why,
                 remedy="compare the log with the numbers and hashes that were printed",
             ) from error
+        if not rest and (head.raw if head else None) == (last.raw if last else None):
+            return None
+        number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
+        is_next = head and (head.number, head.fields["previous"]) == (number, previous.hex())
+        if head and is_next and head.raw.startswith(rest):
+            return head
+
+        in_head, in_log = head.number if head else 0, number - 1
+        if in_head == in_log:
+            raise _broken(in_log, "it differs from the line in the head file")
+        end = f"the log ends with line {in_log}" if in_log else "the log is empty"
+        raise _broken(min(in_head, in_log) + 1, f"the head file has line {in_head}, and {end}")
 
 
 def _write(file: int, data: bytes) -> None:
@@ -236,13 +239,6 @@ def _parse(raw: bytes) -> Line:
             why=f"cannot read one of its lines ({error})",
             remedy=_REMEDY,
         ) from error
-
-
-def _differing(in_head: int, in_log: int) -> ContentError:
-    if in_head == in_log:
-        return _broken(in_log, "it differs from the line in the head file")
-    end = f"the log ends with line {in_log}" if in_log else "the log is empty"
-    return _broken(min(in_head, in_log) + 1, f"the head file has line {in_head}, and {end}")
 
 
 def _broken(number: int, why: str) -> ContentError:

@@ -47,8 +47,6 @@ class BoardPort:
     """One open port.
 
     Args:
-        link: the port.
-        line: the speed of the line, and the wiring of reset and BOOT0.
         stop: ends waiting, and work between two commands; None never does.
 
     Attributes:
@@ -111,11 +109,7 @@ class BoardPort:
         return reply
 
     def start(self, board: BoardSession, address: int) -> str:
-        """Start the board's program: by a reset if a line drives BOOT0, otherwise by Go.
-
-        Args:
-            board: the board; its session ends.
-            address: the address of the program's vector table.
+        """Start the board's program, which ends its session: by a reset if a line drives BOOT0, otherwise by Go.
 
         Returns:
             What the board prints.
@@ -140,10 +134,6 @@ class BoardPort:
 @contextmanager
 def open_port(line: BoardLine, *, stop: Stop | None = None) -> Iterator[BoardPort]:
     """Open a port, and close it in the end.
-
-    Args:
-        line: the port's URL, its speed and wiring.
-        stop: as for `BoardPort`.
 
     Raises:
         UsageError: the URL or the speed is invalid.

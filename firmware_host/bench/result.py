@@ -122,8 +122,8 @@ class BoardResult:
         if self.finished:
             fields |= {
                 "sha256": self.finished.sha256.hex(),
-                "erased": self.finished.erased,
-                "written": self.finished.written,
+                "erased": self.finished.summary.erased.size,
+                "written": self.finished.summary.programmed.size,
                 "identical": self.finished.summary.identical.size,
                 "preserved": self.preserved,
                 "proof": self.finished.method,

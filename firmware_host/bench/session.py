@@ -20,10 +20,9 @@ from blockota.formats.firmware_image import FirmwareImage
 from blockota.model.facts import BoardAnswer, Consent, InterruptedRun, KnownReleases, Passed, ProvenRelease
 from blockota.model.release import Region, Release, Status
 from blockota.model.verification import prove_board, prove_flash
-from firmware_host.bootloader.chips import Chip
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import BoardIdentity
-from firmware_host.flashing.contents import WORTH, FlashContents, OnChip, Proof, ReadBack
+from firmware_host.flashing.contents import WORTH, FlashContents, OnChip, Proof
 from firmware_host.flashing.digest_stub import DigestStub
 from firmware_host.flashing.events import Event, Finished
 from firmware_host.flashing.flasher import carry_out
@@ -74,12 +73,15 @@ class BoardSession:
             RefusedError: the journal cannot be read.
             BoardError: the board fell silent.
         """
-        contents: FlashContents = ReadBack(self.bootloader)
+        contents = FlashContents(self.bootloader)
         entry = journal.entry() if journal else None
         installed: Installed | None = None
         if self._is_readable(proven.release):
             planned = self.plan(proven)
-            contents = self._contents(planned, proof)
+            # Reading a short flash takes as long as writing the program to RAM.
+            if planned.chip.stub_clock_hz and proof is not Proof.NO_STUB and len(planned.span) > WORTH:
+                stub = DigestStub(self.bootloader, planned.chip, flash_size=planned.flash_size, wait=self.wait)
+                contents = OnChip(self.bootloader, stub, plan=planned, proof=proof)
             # The wanted release is known in any case, also if it is not in the chain's list.
             candidates = KnownReleases((proven.release, *known.own), known.others)
             with _nothing_changed():
@@ -107,7 +109,9 @@ class BoardSession:
         Raises:
             ImageError: it does not lie within the flash.
         """
-        chip, flash_size = self._known()
+        chip, flash_size = self.identity.chip, self.identity.flash_size
+        if chip is None or flash_size is None:
+            raise AssertionError("a board that was not identified cannot be flashed")
         image = FirmwareImage(proven.image, proven.release.load_address, "bin")
         return plan(chip, image, flash_size=flash_size, may_erase_all=self.may_erase_all)
 
@@ -136,14 +140,6 @@ class BoardSession:
             interrupted=interrupted,
         )
 
-    def _contents(self, planned: FlashPlan, proof: Proof) -> FlashContents:
-        chip, flash_size = self._known()
-        # Reading a short flash takes as long as writing the program to RAM.
-        if not chip.stub_clock_hz or proof is Proof.NO_STUB or len(planned.span) <= WORTH:
-            return ReadBack(self.bootloader)
-        stub = DigestStub(self.bootloader, chip, flash_size=flash_size, wait=self.wait)
-        return OnChip(self.bootloader, stub, plan=planned, proof=proof)
-
     def _is_readable(self, release: Release) -> bool:
         """Whether the flash can be examined; where it cannot, check 7 or 8 refuses the board."""
         identity = self.identity
@@ -163,11 +159,6 @@ class BoardSession:
         """The board's flash; where its size is unknown, that of the largest member of its family."""
         chip, flash_size = self.identity.chip, self.identity.flash_size
         return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))
-
-    def _known(self) -> tuple[Chip, int]:
-        if self.identity.chip is None or self.identity.flash_size is None:
-            raise AssertionError("a board that was not identified cannot be flashed")
-        return self.identity.chip, self.identity.flash_size
 
 
 @dataclass(frozen=True)
@@ -195,43 +186,33 @@ class Examination:
     def clear(self, consent: Consent) -> ClearedBoard:
         """Make the checks 6 to 9.
 
-        Args:
-            consent: what the operator agreed to.
-
         Raises:
             VerificationError: with the number of the first check that failed.
             RefusedError: the journal has bytes that this release does not reach.
             BoardError: the board fell silent.
         """
-        installed = self.installed or Installed()
-        answer = self.board.answer(
-            installed, lost=self._lost(installed), interrupted=self._interrupted() if installed.is_partial else None
-        )
+        installed, entry, release = self.installed or Installed(), self.entry, self.proven.release
+        lost: tuple[range, ...] = ()
+        if installed.half_written and not entry:
+            # Blank addresses beside half an image: only a journal at another bench can have their contents.
+            planned = self.board.plan(self.proven)
+            blank = bytes((planned.chip.erased_byte,))
+            with _nothing_changed():
+                lost = tuple(span for span in planned.beside if not self.contents.read(span).strip(blank))
+        interrupted: InterruptedRun | None = None
+        if entry and installed.is_partial and entry.product == release.product:
+            revoked = {one.version for one in self.known.own if one.status is Status.REVOKED}
+            interrupted = InterruptedRun(entry.version, entry.replaced, entry.version in revoked)
+        answer = self.board.answer(installed, lost=lost, interrupted=interrupted)
         passed = tuple(prove_board(self.proven, answer, consent=consent))
 
         # A whole image needs nothing restored: its seal was written after the bytes beside it were proven.
         back = _NOTHING_TO_RESTORE
-        if self.entry and installed.is_partial:
+        if entry and installed.is_partial:
             with _nothing_changed():
-                back = restore(self.board.plan(self.proven), self.entry, bootloader=self.board.bootloader)
-        run = JournaledRun(self.journal, self.proven.release, answer.replaced) if self.journal else None
+                back = restore(self.board.plan(self.proven), entry, bootloader=self.board.bootloader)
+        run = JournaledRun(self.journal, release, answer.replaced) if self.journal else None
         return ClearedBoard(self.board, self.proven, passed, self.contents, back=back, run=run)
-
-    def _interrupted(self) -> InterruptedRun | None:
-        entry = self.entry
-        if entry is None or entry.product != self.proven.release.product:
-            return None
-        revoked = {one.version for one in self.known.own if one.status is Status.REVOKED}
-        return InterruptedRun(entry.version, entry.replaced, entry.version in revoked)
-
-    def _lost(self, installed: Installed) -> tuple[range, ...]:
-        """Blank addresses beside half an image, whose contents only a journal at another bench can have."""
-        if self.entry or not installed.half_written:
-            return ()
-        planned = self.board.plan(self.proven)
-        blank = bytes((planned.chip.erased_byte,))
-        with _nothing_changed():
-            return tuple(span for span in planned.beside if not self.contents.read(span).strip(blank))
 
 
 @dataclass(frozen=True)
@@ -269,13 +250,8 @@ class ClearedBoard:
             RefusedError: the journal cannot be written; nothing was changed.
             BoardError: the board or its link failed; the error describes the state of the flash.
         """
-        yield from carry_out(
-            self.board.plan(self.proven),
-            self.board.bootloader,
-            contents=self.contents,
-            journal=self.run,
-            kept=self.back.kept,
-        )
+        planned, bootloader = self.board.plan(self.proven), self.board.bootloader
+        yield from carry_out(planned, bootloader, contents=self.contents, journal=self.run, kept=self.back.kept)
 
     def prove_flash(self, finished: Finished) -> Passed:
         """Check 10: compare the flash with the chain's record.

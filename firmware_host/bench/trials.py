@@ -14,7 +14,7 @@ from blockota.errors import BoardError, LinkError, NoAnswerError
 from firmware_host.bench.doctor import Observations, Reply, Trial
 from firmware_host.bootloader.an3155 import SYNC
 from firmware_host.bootloader.client import ANSWER_SECONDS, BITS_PER_BYTE, Bootloader
-from firmware_host.bootloader.entry import WIRINGS, BoardLine, BoardWiring, Wait, reset_board
+from firmware_host.bootloader.entry import WIRINGS, BoardLine, Wait, reset_board
 from firmware_host.bootloader.identity import identify
 from firmware_host.line.link import DEFAULT_BAUD, ControlledLink, open_link
 
@@ -66,23 +66,43 @@ class _Examination:
 
     def observe(self, seen: Observations) -> Observations:
         asked = self._try_named()
-        others = () if asked.found or asked.reply is Reply.ECHO else tuple(self._try_others(asked))
+        others: tuple[Trial, ...] = ()
+        if not asked.found and asked.reply is not Reply.ECHO and self.link.can_steer:
+            others = tuple(self._try_others())
         seen = replace(seen, asked=asked, others=others)
-        return self._converse(seen) if seen.last and seen.last.found else seen
+        if not (seen.last and seen.last.found):
+            return seen
+
+        # A bootloader answers: identify the board, and measure how long a question takes beside its time on the wire.
+        bootloader = Bootloader(self.link)
+        try:
+            bootloader.connect()
+            identity, taken = identify(bootloader), []
+            for _ in range(_QUESTIONS):
+                began = time.monotonic()
+                bootloader.product_id()
+                taken.append(time.monotonic() - began)
+        except LinkError:
+            raise
+        except BoardError as error:
+            return replace(seen, misunderstood=error)
+        on_the_wire = _QUESTION_BYTES * BITS_PER_BYTE / self.link.baud
+        return replace(seen, identity=identity, latency=max(0.0, median(taken) - on_the_wire))
 
     def _try_named(self) -> Trial:
         if self.line.wiring.is_by_hand:
-            return self._wake(self.line, _listen(self.link, self.listen))
+            unasked, end = b"", time.monotonic() + self.listen
+            while (left := end - time.monotonic()) > 0:
+                unasked += _heard(self.link, left)
+            return self._wake(unasked)
         for settle in SETTLE_SECONDS:
-            trial = self._wake(self.line, self._reset(self.line, settle))
+            trial = self._wake(self._reset(self.line, settle))
             if trial.reply is not Reply.SILENCE:
                 break
         return trial
 
-    def _try_others(self, asked: Trial) -> Iterator[Trial]:
-        if not self.link.can_steer:
-            return
-        for other in _candidates(asked.line):
+    def _try_others(self) -> Iterator[Trial]:
+        for other in _other_lines(self.line):
             if other.first_baud != self.link.baud:
                 self.link.set_baud(other.first_baud)
             # A board that was just reset needs no second 0x7F, and answers soon.
@@ -97,35 +117,20 @@ class _Examination:
         self.wait(settle)
         return self.link.drain()
 
-    def _wake(self, line: BoardLine, unasked: bytes) -> Trial:
+    def _wake(self, unasked: bytes) -> Trial:
         first = _answer(self.link, ANSWER_SECONDS)
-        return Trial(line, unasked, first, b"" if first else _answer(self.link, ANSWER_SECONDS))
-
-    def _converse(self, seen: Observations) -> Observations:
-        bootloader = Bootloader(self.link)
-        try:
-            bootloader.connect()
-            identity = identify(bootloader)
-            return replace(seen, identity=identity, latency=_latency(bootloader))
-        except LinkError:
-            raise
-        except BoardError as error:
-            return replace(seen, misunderstood=error)
+        return Trial(self.line, unasked, first, b"" if first else _answer(self.link, ANSWER_SECONDS))
 
 
-def _candidates(asked: BoardLine) -> Iterator[BoardLine]:
+def _other_lines(named: BoardLine) -> Iterator[BoardLine]:
     """The named wiring at lower speeds, then every other wiring."""
-    if not asked.wiring.is_by_hand:
-        yield from (replace(asked, baud=baud) for baud in SLOWER if baud < asked.first_baud)
-    baud = min(asked.first_baud, DEFAULT_BAUD)
-    yield from (BoardLine(asked.url, baud, wiring) for wiring in _wirings() if wiring != asked.wiring)
-
-
-def _wirings() -> Iterator[BoardWiring]:
-    """Wirings with two lines cover those with one, whose other line goes nowhere."""
-    for name, reset, boot0 in product(("dtr-rts", "rts-dtr"), (False, True), (False, True)):
-        yield WIRINGS[name].inverted(reset=reset, boot0=boot0)
-    yield WIRINGS["break"]
+    if not named.wiring.is_by_hand:
+        yield from (replace(named, baud=baud) for baud in SLOWER if baud < named.first_baud)
+    # Wirings with two lines cover those with one, whose other line goes nowhere.
+    polarities = product(("dtr-rts", "rts-dtr"), (False, True), (False, True))
+    wirings = [WIRINGS[name].inverted(reset=reset, boot0=boot0) for name, reset, boot0 in polarities]
+    baud = min(named.first_baud, DEFAULT_BAUD)
+    yield from (BoardLine(named.url, baud, wiring) for wiring in (*wirings, WIRINGS["break"]) if wiring != named.wiring)
 
 
 def _answer(link: ControlledLink, seconds: float) -> bytes:
@@ -138,22 +143,3 @@ def _heard(link: ControlledLink, seconds: float) -> bytes:
         return link.read(1, timeout=seconds) + link.drain()
     except NoAnswerError:
         return b""
-
-
-def _listen(link: ControlledLink, seconds: float) -> bytes:
-    heard, end = b"", time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        heard += _heard(link, left)
-    return heard
-
-
-def _latency(bootloader: Bootloader) -> float:
-    """The median time from a question to its answer, without the time on the wire."""
-
-    def seconds() -> float:
-        began = time.monotonic()
-        bootloader.product_id()
-        return time.monotonic() - began
-
-    on_the_wire = _QUESTION_BYTES * BITS_PER_BYTE / bootloader.link.baud
-    return max(0.0, median(seconds() for _ in range(_QUESTIONS)) - on_the_wire)

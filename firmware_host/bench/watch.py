@@ -67,11 +67,7 @@ def at_all_ports(
 class PortWatch:
     """Flashes one board after another at a port: connect one, it is flashed, remove it, next.
 
-    Args:
-        bench: what applies to all boards.
-        offers: proves the release, for each board anew, because it can be revoked meanwhile.
-        release: the release.
-        line: the port.
+    The release is proven for each board anew, because it can be revoked meanwhile.
     """
 
     def __init__(self, bench: Bench, offers: Offers, release: Release, line: BoardLine) -> None:
@@ -81,7 +77,7 @@ class PortWatch:
         self._is_settled = False  # the last board is not tried again while it stays
         self._is_there = False  # a poll has found the next board already
         self._is_stuck = False  # the last session broke off, perhaps in the middle of a frame
-        self._said = ""
+        self._last_note = ""
         # Where a line drives BOOT0 the board is reset through the port as well.
         self._how = "" if line.wiring.drives_boot0 else ", with BOOT0 at 1, and reset it"
         self._next = f"put the next one in{self._how}"
@@ -90,36 +86,33 @@ class PortWatch:
         """Flash boards until the bench is stopped."""
         try:
             while True:
-                self._at_port()
+                try:
+                    # As long as the port exists.
+                    with open_port(self._line, stop=self._bench.stop) as port:
+                        first = f"Put a board in{self._how}."
+                        self._note(f"Take the board out, and {self._next}." if self._results else first)
+                        while True:
+                            self._next_board(port)
+                except LinkError as error:
+                    self._note(f"Waiting for the port: {error.what}: {error.why}.")
+                    self._forgive()
+                    self._is_stuck = bool(self._results)
                 self._bench.stop.pause(PAUSE_SECONDS)
         except KeyboardInterrupt:
             return self._results
-
-    def _at_port(self) -> None:
-        """Work as long as the port exists."""
-        try:
-            with open_port(self._line, stop=self._bench.stop) as port:
-                first = f"Put a board in{self._how}."
-                self._say(f"Take the board out, and {self._next}." if self._results else first)
-                while True:
-                    self._next_board(port)
-        except LinkError as error:
-            self._say(f"Waiting for the port: {error.what}: {error.why}.")
-            self._forgive()
-            self._is_stuck = bool(self._results)
 
     def _next_board(self, port: BoardPort) -> None:
         self._await_board(port)
         try:
             board = port.connect()
         except (NoAnswerError, BoardProtocolError) as error:
-            self._say(f"A board answered, and then did not: {error.what}: {error.why}. Reset it with BOOT0 at 1.")
+            self._note(f"A board answered, and then did not: {error.what}: {error.why}. Reset it with BOOT0 at 1.")
             self._is_stuck = True
             self._bench.stop.pause(PAUSE_SECONDS)
             return
         # A board without a readable unique id cannot be recognised, and is always flashed.
         if self._is_settled and self._last and board.identity.unique_id == self._last:
-            self._say(f"Board {self._last} is there still or again, and is not flashed again; {self._next}.")
+            self._note(f"Board {self._last} is there still or again, and is not flashed again; {self._next}.")
         else:
             self._flash(port, board)
         self._await_removal(port)
@@ -132,10 +125,10 @@ class PortWatch:
         self._results.append(result)
         self._is_stuck = isinstance(result.error, BoardError)
         observer.ended(self._line.url, result)
-        self._last, self._is_settled, self._said = board.identity.unique_id, True, ""
+        self._last, self._is_settled, self._last_note = board.identity.unique_id, True, ""
         self._bench.stop.check()
         again = "; put in again, this one is tried again" if result.error else ""
-        self._say(f"Take the board out, and {self._next}{again}.")
+        self._note(f"Take the board out, and {self._next}{again}.")
 
     def _await_board(self, port: BoardPort) -> None:
         silent = 0
@@ -171,8 +164,8 @@ class PortWatch:
         if self._results and self._results[-1].error:
             self._is_settled = False
 
-    def _say(self, sentence: str) -> None:
+    def _note(self, sentence: str) -> None:
         """Note a sentence, unless it was the last one."""
-        if sentence != self._said:
-            self._said = sentence
+        if sentence != self._last_note:
+            self._last_note = sentence
             self._bench.observer.note(self._line.url, sentence)

@@ -266,10 +266,7 @@ def address_frame(address: int) -> bytes:
 
 
 def parse_capabilities(payload: bytes) -> Capabilities:
-    """Decode the answer to Get: the version, then one byte per command.
-
-    Args:
-        payload: the bytes between the count and the closing ACK.
+    """Decode the answer to Get, without its count and closing ACK: the version, then one byte per command.
 
     Raises:
         BoardProtocolError: it lists no command.
@@ -280,12 +277,9 @@ def parse_capabilities(payload: bytes) -> Capabilities:
 
 
 def parse_product_id(payload: bytes) -> int:
-    """Decode the answer to Get ID: the product id in two bytes, or in one from bootloader 2.0.
+    """Decode the answer to Get ID, without its count and closing ACK: two bytes, or one from bootloader 2.0.
 
     Some devices send more than two bytes; the others are ignored.
-
-    Args:
-        payload: the bytes between the count and the closing ACK.
     """
     return int.from_bytes(payload[:2], "big")
 

@@ -104,11 +104,6 @@ class Chip:
     stub_clock_hz: int = 0
 
     @property
-    def flash_base(self) -> int:
-        """Address of the first byte of the main flash."""
-        return FLASH_BASE
-
-    @property
     def bootloader_ram(self) -> range:
         """The RAM that can be read and written through the bootloader."""
         return range(self.free_ram, max(self.free_ram, self.ram.stop))

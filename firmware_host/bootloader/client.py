@@ -144,12 +144,7 @@ class Bootloader:
             )
 
     def target(self, chip: Chip, *, flash_size: int = 0) -> None:
-        """Set the chip whose memories bound the addresses that may be sent.
-
-        Args:
-            chip: its row in the table.
-            flash_size: in bytes; 0 forbids every flash address.
-        """
+        """Set the chip whose memories bound the addresses that may be sent; size 0 forbids every flash address."""
         self._target = chip, flash_size
 
     def product_id(self) -> int:
@@ -315,11 +310,7 @@ class Bootloader:
         return payload
 
     def perform(self, exchange: Exchange, *, seconds: float) -> None:
-        """Carry out an exchange of which every frame must be acknowledged.
-
-        Args:
-            exchange: what to send.
-            seconds: how long the last answer may take.
+        """Carry out an exchange of which every frame must be acknowledged, the last one within `seconds`.
 
         Raises:
             RefusedError: this bootloader does not have the command; nothing was sent.

@@ -172,13 +172,7 @@ def connect_board(bootloader: Bootloader, link: ControlledLink, *, line: BoardLi
 
 
 def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset the board; do nothing where it must be reset by hand.
-
-    Args:
-        link: the port of the board.
-        wiring: what its pins are connected to.
-        boot0: the level of BOOT0 during and after the reset, where a line drives it.
-        wait: waits for some seconds.
+    """Reset the board, with BOOT0 at this level where a line drives it; do nothing where it must be reset by hand.
 
     Raises:
         LinkError: the port was lost, or has no control lines.
@@ -286,12 +280,7 @@ def connect_fastest(
 
 
 def start_application(bootloader: Bootloader, address: int, *, listen: float) -> str:
-    """Start the application at an address, and return the text that it prints.
-
-    Args:
-        bootloader: connected; it ends with this call.
-        address: of the application's vector table.
-        listen: the longest to wait for text, in seconds.
+    """Start the application with its vector table at an address, and return what it prints in `listen` seconds.
 
     Returns:
         The text, in which control characters and bytes that are not UTF-8 are escaped.

@@ -55,9 +55,6 @@ class BoardIdentity:
 def identify(bootloader: Bootloader) -> BoardIdentity:
     """Identify a board, and set it as the target of the bootloader's commands.
 
-    Args:
-        bootloader: connected.
-
     Raises:
         BoardError: silence, NACK, or a flash size that is impossible for the chip.
     """
@@ -112,11 +109,6 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
 
     Compares product id, flash size and unique id, which takes 6 ms at 115200 baud. Where no board was identified, or
     its flash could not be read, there is nothing to compare.
-
-    Args:
-        bootloader: connected.
-        chip: the row of the identified board.
-        flash_size: in bytes.
 
     Raises:
         AnotherBoardError: another board answers; nothing was written to it.

@@ -28,13 +28,7 @@ _DEFAULT_MASS_ERASE_SECONDS = 1.0
 def protect_pages(
     bootloader: Bootloader, chip: Chip, *, pages: Iterable[int], wait: Wait = time.sleep
 ) -> BoardIdentity:
-    """Protect these pages from writing, in place of the pages protected before.
-
-    Args:
-        bootloader: connected to a board with this chip.
-        chip: its row in the table.
-        pages: their numbers; a protection bit covers several pages, so others may be protected too.
-        wait: waits for the reset.
+    """Protect these pages from writing, and others that share a protection bit, in place of those protected before.
 
     Returns:
         The board's identity afterwards.

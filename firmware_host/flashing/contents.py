@@ -1,7 +1,7 @@
 """Contents of a board's flash: read byte by byte, or hashed by a program in the chip's own RAM.
 
-`ReadBack` and `OnChip` answer the same questions; hashing 64 KiB on the chip takes 0.3 s, reading them 7 s. The CRC-32
-of a unit is a hint, used to plan what to write. The proof is always made of the bytes themselves or of a SHA-256.
+`FlashContents` reads, `OnChip` hashes: hashing 64 KiB on the chip takes 0.3 s, reading them 7 s. The CRC-32 of a unit
+is a hint, used to plan what to write. The proof is always made of the bytes themselves or of a SHA-256.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import Protocol
 
 from blockota.errors import Action, BoardProtocolError, FlashProofError, NoAnswerError, RefusedError
 from blockota.formats.firmware_image import FirmwareImage
@@ -39,80 +38,38 @@ class Proof(Enum):
     NO_STUB = "no-stub"
 
 
-class FlashContents(Protocol):
-    """Contents of one board's flash during one session; answers are cached until `changed` is called.
+class FlashContents:
+    """Contents of one board's flash during one session, read by Read Memory in whole blocks of 256 bytes.
 
-    All questions raise BoardError where the board is silent or refuses.
+    Answers are cached until `changed` is called. All questions raise BoardError where the board is silent or refuses.
+
+    Attributes:
+        notes: notes for the operator about how the flash was examined.
     """
-
-    @property
-    def method(self) -> str:
-        """How the bytes are examined: ``read-back`` or ``stub``."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Notes for the operator about how the flash was examined."""
-
-    def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Announce digests that will be asked for, so that one run can compute them together."""
-
-    def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """The SHA-256 of the flash from an address on, one for each length in bytes."""
-
-    def checksum(self, unit: EraseUnit) -> int:
-        """The CRC-32 (zlib's) of an erase unit: a hint."""
-
-    def read(self, span: range) -> bytes:
-        """The bytes themselves."""
-
-    def has_read(self, span: range) -> bool:
-        """Whether every byte of a span was read already."""
-
-    def changed(self) -> None:
-        """Forget all answers, because the flash changes."""
-
-    def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Compare the flash with its wanted contents, without using cached answers.
-
-        Args:
-            wanted: its wanted contents.
-            spans: the addresses to compare.
-
-        Yields:
-            Bytes proven so far.
-
-        Raises:
-            FlashProofError: they differ; the error names the first address where that is known.
-        """
-
-
-class ReadBack:
-    """Contents read by Read Memory, in whole blocks of 256 bytes.
-
-    Args:
-        bootloader: connected, with its target set.
-    """
-
-    method = "read-back"
-    notes: tuple[str, ...] = ()
 
     def __init__(self, bootloader: Bootloader) -> None:
         self._bootloader = bootloader
         self._blocks: dict[int, bytes] = {}
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """How the bytes are examined: ``read-back`` or ``stub``."""
+        return "read-back"
 
     def expect(self, start: int, lengths: Sequence[int]) -> None:
-        """Do nothing: every byte is read once, in whatever order it is needed."""
+        """Announce digests that will be asked for, so that one run on the chip can compute them together."""
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
-        """Read what is not known yet, and hash it here."""
+        """The SHA-256 of the flash from an address on, one for each length in bytes."""
         return tuple(hashlib.sha256(self.read(range(start, start + length))).digest() for length in lengths)
 
     def checksum(self, unit: EraseUnit) -> int:
-        """Read the unit, and compute its sum here."""
+        """The CRC-32 (zlib's) of an erase unit: a hint."""
         return zlib.crc32(self.read(unit.span))
 
     def read(self, span: range) -> bytes:
-        """Read the blocks that are not known yet."""
+        """The bytes themselves."""
         first = _block_start(span)
         addresses = range(first, span.stop, MAX_BLOCK)
         for address in addresses:
@@ -122,15 +79,22 @@ class ReadBack:
         return data[span.start - first : span.stop - first]
 
     def has_read(self, span: range) -> bool:
-        """Whether all blocks of the span were read."""
+        """Whether every byte of a span was read already."""
         return all(address in self._blocks for address in range(_block_start(span), span.stop, MAX_BLOCK))
 
     def changed(self) -> None:
-        """Forget all blocks."""
+        """Forget all answers, because the flash changes."""
         self._blocks.clear()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Read every byte again, and compare."""
+        """Compare the flash with its wanted contents, without using cached answers.
+
+        Yields:
+            Bytes proven so far.
+
+        Raises:
+            FlashProofError: they differ; the error names the first address where that is known.
+        """
         done = 0
         for chunk in (chunk for span in spans for chunk in chunks(span)):
             found = self._bootloader.read(chunk.start, len(chunk))
@@ -140,28 +104,25 @@ class ReadBack:
             yield done
 
 
-class OnChip:
+class OnChip(FlashContents):
     """Contents hashed by a program on the chip; where that program fails, the flash is read back from then on.
 
     If the program was started and the board stays silent afterwards, a person has to reset the board.
 
     Args:
-        bootloader: connected, with its target set.
-        stub: the program, for this board.
         plan: its units are examined; they are of one size.
         proof: how the flash is proven at the end.
     """
 
     def __init__(self, bootloader: Bootloader, stub: DigestStub, *, plan: FlashPlan, proof: Proof) -> None:
-        self._bootloader, self._plan = bootloader, plan
+        super().__init__(bootloader)
+        self._plan = plan
         self._stub: DigestStub | None = stub
         self._by_reading = proof is not Proof.STUB
-        self._reader = ReadBack(bootloader)
         self._pages = Pages(plan.units[0].address, plan.units[0].size, len(plan.units))
         self._digests: dict[tuple[int, int], bytes] = {}
         self._sums: dict[int, int] = {}
         self._expected: tuple[int, list[int]] = (plan.image.load_address, [])
-        self.notes: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -183,29 +144,20 @@ class OnChip:
         if missing and runs * WORTH < missing[-1]:
             for at in range(0, len(missing), MAX_LENGTHS):
                 self._ask(start, missing[at : at + MAX_LENGTHS])
-        return tuple(
-            self._digests.get((start, length)) or self._reader.sha256(start, [length])[0] for length in lengths
-        )
+        read = super().sha256
+        return tuple(self._digests.get((start, length)) or read(start, [length])[0] for length in lengths)
 
     def checksum(self, unit: EraseUnit) -> int:
         """Let the chip sum all units once."""
         if unit.address not in self._sums:
             self._ask(*self._expected)
-        return self._sums[unit.address] if unit.address in self._sums else self._reader.checksum(unit)
-
-    def read(self, span: range) -> bytes:
-        """Read the bytes themselves."""
-        return self._reader.read(span)
-
-    def has_read(self, span: range) -> bool:
-        """Whether every byte of the span was read."""
-        return self._reader.has_read(span)
+        return self._sums[unit.address] if unit.address in self._sums else super().checksum(unit)
 
     def changed(self) -> None:
-        """Forget all answers."""
+        """Forget all answers, because the flash changes."""
         self._digests.clear()
         self._sums.clear()
-        self._reader.changed()
+        super().changed()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
         """Hash long spans on the chip and read short ones; read all where the proof is to be by reading."""
@@ -214,7 +166,7 @@ class OnChip:
         longest_read = WORTH - len(self._plan.seal)
         for span in spans:
             by_reading = self._by_reading or len(span) <= longest_read
-            steps = self._reader.prove(wanted, [span]) if by_reading else self._prove_hash(wanted, span)
+            steps = super().prove(wanted, [span]) if by_reading else self._prove_hash(wanted, span)
             for proven in steps:
                 yield done + proven
             done += len(span)
@@ -227,13 +179,13 @@ class OnChip:
             for unit, crc in zip(self._plan.units, found.pages, strict=True):
                 part = common(unit.span, span)
                 if part and crc != wanted.checksum(unit.span):
-                    there = ReadBack(self._bootloader).read(part)
+                    there = FlashContents(self._bootloader).read(part)
                     if there != wanted[part]:
                         raise _differing(part, there, wanted=wanted[part])
             # No page differs, so the answer itself was garbled on the line.
             found = self._run(span.start, [len(span)])
         if found is None:
-            yield from self._reader.prove(wanted, [span])
+            yield from super().prove(wanted, [span])
             return
         if found.sha256[0] != digest:
             raise FlashProofError(
@@ -280,11 +232,6 @@ def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Pre
 def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Iterator[int]:
     """Read a span back where only the chip's own digest is known and the proof is to be by reading.
 
-    Args:
-        contents: a flash whose digest is as wanted.
-        wanted: its wanted contents.
-        span: the addresses to compare.
-
     Yields:
         Bytes proven so far; nothing where every byte was read already.
 
@@ -299,10 +246,6 @@ def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Ite
 
 def read_twice(bootloader: Bootloader, span: range) -> bytes:
     """Read bytes twice and compare: the answer of Read Memory has no checksum (AN3155 section 3.4).
-
-    Args:
-        bootloader: connected, with its target set.
-        span: the addresses.
 
     Raises:
         BoardProtocolError: the two answers differ.

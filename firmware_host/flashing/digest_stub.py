@@ -141,8 +141,6 @@ class DigestStub:
 
     Args:
         bootloader: connected, with its target set; so it is again after each run.
-        chip: the chip's table row.
-        flash_size: in bytes.
         wait: waits for a number of seconds, without a byte on the line.
         nonces: returns a fresh number of 32 bits.
     """
@@ -161,12 +159,7 @@ class DigestStub:
         self._last_nonce: int | None = None
 
     def seconds(self, start: int, lengths: Sequence[int], *, pages: Pages = NO_PAGES) -> float:
-        """Estimate how long a run takes on the chip, without the upload.
-
-        Args:
-            start: as for `run`.
-            lengths: as for `run`.
-            pages: as for `run`.
+        """Estimate how long a `run` with these arguments takes on the chip, without the upload.
 
         Raises:
             RefusedError: the program cannot do this.

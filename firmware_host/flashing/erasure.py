@@ -46,11 +46,7 @@ def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
 
 
 def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[int, ...]:
-    """Check numbers of pages or sectors against those of a board.
-
-    Args:
-        identity: the board.
-        pages: the numbers, or None for all pages.
+    """Check numbers of pages or sectors against those of a board; None stands for all pages.
 
     Returns:
         The numbers in ascending order, without duplicates.
@@ -68,11 +64,7 @@ def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[
 
 
 def units_to_erase(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[EraseUnit, ...]:
-    """The erase units of some pages or sectors.
-
-    Args:
-        identity: the board.
-        pages: the numbers, or None for all pages.
+    """The erase units of some pages or sectors; None stands for all pages.
 
     Raises:
         RefusedError: the board has no such page, its flash size is unknown, or one is write-protected.
@@ -92,13 +84,9 @@ def units_to_erase(identity: BoardIdentity, pages: Iterable[int] | None) -> tupl
 
 
 def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], flash_size: int) -> Iterator[int]:
-    """Erase pages, then read them back, because an acknowledgement proves nothing.
+    """Erase pages, by one command if they are all and the chip has it; then read them back.
 
-    Args:
-        bootloader: connected, with its target set.
-        chip: the chip's table row.
-        units: the units to erase; all units are erased by one command if the chip has it.
-        flash_size: in bytes.
+    An acknowledgement proves nothing.
 
     Yields:
         Bytes proven to be erased.

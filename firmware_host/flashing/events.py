@@ -80,12 +80,7 @@ class Summary:
         return f"erased {self.erased}, programmed {self.programmed}, identical {self.identical}"
 
     def plus(self, work: Work, *, written: int) -> Summary:
-        """The summary after one more pass.
-
-        Args:
-            work: the work of the pass.
-            written: bytes that the pass sends.
-        """
+        """The summary after one more pass, which sends `written` bytes."""
         more = _part(work.erase)
         return Summary(
             Part(self.erased.units + more.units, self.erased.size + more.size),
@@ -107,16 +102,6 @@ class Finished:
     sha256: bytes
     method: str
     summary: Summary
-
-    @property
-    def erased(self) -> int:
-        """Bytes erased."""
-        return self.summary.erased.size
-
-    @property
-    def written(self) -> int:
-        """Bytes written."""
-        return self.summary.programmed.size
 
 
 Event = Preserved | Erased | Programmed | Checked | Repeated | Finished

@@ -31,10 +31,10 @@ from enum import Enum, auto
 from functools import cache
 
 from blockota.errors import Action, BoardError, FlashProofError, RefusedError
-from firmware_host.bootloader.chips import EraseUnit
+from firmware_host.bootloader.chips import FLASH_BASE, EraseUnit
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import AnotherBoardError, require_same_board
-from firmware_host.flashing.contents import FlashContents, ReadBack, confirm, holds, read_twice
+from firmware_host.flashing.contents import FlashContents, confirm, holds, read_twice
 from firmware_host.flashing.events import Checked, Erased, Event, Finished, Programmed, Repeated, Summary
 from firmware_host.flashing.journal import Changes, JournaledRun, UnitChange
 from firmware_host.flashing.plan import (
@@ -88,7 +88,7 @@ def carry_out(
             flash.
     """
     bootloader.require_flashing()
-    flashing = _Flashing(plan, bootloader, contents=contents or ReadBack(bootloader), journal=journal, kept=kept)
+    flashing = _Flashing(plan, bootloader, contents=contents or FlashContents(bootloader), journal=journal, kept=kept)
     try:
         yield from flashing.steps()
     except BoardError as error:
@@ -367,6 +367,6 @@ class _Flashing:
                 first = f"page {page} was not erased whole"
             others = "the other pages were written, and are not proven"
             return f"{first}; {others if self._repeated else 'nothing else was changed'}"
-        if self._plan.image.load_address == self._plan.chip.flash_base:
+        if self._plan.image.load_address == FLASH_BASE:
             return f"the vector table in page {page} reads erased, so the board will not start a half written image"
         return f"the image's first words, in page {page}, read erased, so that it cannot be taken for whole"

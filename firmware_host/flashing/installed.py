@@ -60,12 +60,6 @@ def find_installed(
     (4) a release of another product; (5) a state that the board's journal explains. The journal comes last because it
     can be old: contents with the digest of a release are that release.
 
-    Args:
-        plan: where the image goes.
-        contents: the board's flash.
-        known: the releases that it may hold.
-        entry: the board's interrupted run, if any.
-
     Raises:
         BoardError: the board is silent or refuses.
     """

@@ -298,11 +298,6 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
 
     Bytes on which the proof failed are no replacement. They are written back and proven like the erased ones.
 
-    Args:
-        plan: what is to be written.
-        entry: the board's interrupted run.
-        bootloader: connected to the board.
-
     Raises:
         RefusedError: the plan does not reach some of these bytes.
         BoardError: the board is silent or refuses.

@@ -76,12 +76,7 @@ class FlashPlan:
 
 
 class FlashBuffer:
-    """Contents of a stretch of flash, indexed by ranges of addresses; initially erased.
-
-    Args:
-        span: the addresses of the stretch.
-        blank: the value of an erased byte.
-    """
+    """Contents of a stretch of flash, indexed by ranges of addresses; initially erased."""
 
     def __init__(self, span: range, blank: int) -> None:
         self._start, self._blank = span.start, bytes((blank,))
@@ -143,12 +138,8 @@ class Work:
 def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bool = False) -> FlashPlan:
     """Lay an image out over a chip's flash.
 
-    Args:
-        chip: the chip's table row.
-        image: the image to write.
-        flash_size: in bytes, as the board reports it.
-        may_erase_all: whether the operator confirmed that no flash lies beyond the reported size; parts whose family
-            has larger members are mass-erased only then.
+    Parts whose family has larger members are mass-erased only if the operator confirmed, by `may_erase_all`, that no
+    flash lies beyond the reported size.
 
     Raises:
         ImageError: the image does not lie within the flash.
@@ -175,12 +166,7 @@ def wanted_contents(plan: FlashPlan) -> FlashBuffer:
 
 
 def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
-    """Decide which units change.
-
-    Args:
-        plan: where the image goes.
-        states: the state of each unit of the plan, in the same order.
-    """
+    """Decide which units change."""
     if all(state.as_wanted for state in states):
         return Work((), (), plan.units, at_once=False)
 
@@ -203,12 +189,7 @@ def work(plan: FlashPlan, states: Sequence[UnitState]) -> Work:
 
 
 def blocks(plan: FlashPlan, units: Sequence[EraseUnit]) -> tuple[range, ...]:
-    """The blocks that write units, in writing order; the seal comes last, as a block of its own.
-
-    Args:
-        plan: where the image goes.
-        units: the units to write; the plan's first unit is among them.
-    """
+    """The blocks that write units, the plan's first one among them; the seal comes last, by itself."""
     first, *others = units
     return (
         *chain.from_iterable(chunks(unit.span) for unit in others),

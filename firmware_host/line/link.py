@@ -132,14 +132,7 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD) -> ControlledLink:
 
 
 class PortLink:
-    """A link over an open port, which keeps the deadlines.
-
-    Args:
-        port: the open port.
-        name: the port as the caller gave it.
-        baud: bits per second.
-        now: the clock in seconds.
-    """
+    """A link over an open port, which keeps the deadlines."""
 
     def __init__(self, port: Port, *, name: str, baud: int, now: Callable[[], float] = time.monotonic) -> None:
         self._port, self._now = port, now

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from firmware_host.bootloader.chips import CHIPS, Chip, find_chip
+from firmware_host.bootloader.chips import CHIPS, FLASH_BASE, Chip, find_chip
 from tests.firmware_host.scripted_board import KIB, chip
 
 BLUE_PILL = 0x410
@@ -45,7 +45,7 @@ def test_erase_units_tile_the_largest_flash(row: Chip) -> None:
     """Units follow each other without gap or overlap, are numbered from 0, and fill the flash."""
     units = row.erase_units(row.flash_limit)
     assert [unit.number for unit in units] == list(range(len(units)))
-    assert units[0].address == row.flash_base
+    assert units[0].address == FLASH_BASE
     assert all(one.span.stop == other.address for one, other in pairwise(units))
     assert units[-1].span.stop == row.flash(row.flash_limit).stop
 

@@ -19,7 +19,7 @@ from blockota.model.facts import Consent
 from firmware_host.bench.session import BoardSession, ClearedBoard
 from firmware_host.bootloader.client import Bootloader
 from firmware_host.bootloader.identity import identify
-from firmware_host.flashing.contents import Proof, ReadBack
+from firmware_host.flashing.contents import FlashContents, Proof
 from firmware_host.flashing.journal import FlashJournal
 from firmware_host.flashing.plan import FlashBuffer
 from firmware_host.simulator import Faults
@@ -29,7 +29,7 @@ SOME, ALL, LYING = SCENES
 FAULTS, SEED = 300, 6
 
 
-class Believing(ReadBack):
+class Believing(FlashContents):
     """A flasher that takes every ACK as proof."""
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:

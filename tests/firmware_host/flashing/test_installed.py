@@ -11,7 +11,7 @@ from blockota.errors import VerificationError
 from blockota.model.facts import Consent
 from blockota.model.release import Release, Version
 from firmware_host.bench.session import ClearedBoard
-from firmware_host.flashing.contents import ReadBack
+from firmware_host.flashing.contents import FlashContents
 from firmware_host.flashing.events import Finished
 from firmware_host.flashing.installed import Installed, find_installed
 from firmware_host.simulator import PROFILES, SimulatedBoard
@@ -26,7 +26,7 @@ LAMP_FLASH = code(2 * KIB, seed=9).data
 def held(flash: bytes, *own: Release, others: Callable[[], list[Release]] = list) -> Installed:
     """The contents that are detected in this flash."""
     bootloader = bench_on(RunningLink(SimulatedBoard(flash=flash))).bootloader
-    return find_installed(planned(IMAGE), ReadBack(bootloader), known=replace(known(*own), others=others))
+    return find_installed(planned(IMAGE), FlashContents(bootloader), known=replace(known(*own), others=others))
 
 
 def of(image_size: int, *, version: str, seed: int = 1, at: int = BASE) -> Release:

@@ -11,7 +11,7 @@ from blockota.errors import Action, BoardProtocolError, FlashProofError, NoAnswe
 from blockota.model.facts import Consent
 from blockota.model.release import Version
 from firmware_host.bench.session import ClearedBoard
-from firmware_host.flashing.contents import FlashContents, OnChip, Proof, ReadBack, read_twice
+from firmware_host.flashing.contents import FlashContents, OnChip, Proof, read_twice
 from firmware_host.flashing.digest_stub import DigestStub
 from firmware_host.flashing.events import Finished, Programmed, Repeated
 from firmware_host.flashing.plan import FlashPlan, wanted_contents
@@ -60,7 +60,7 @@ def same_answers(one: FlashContents, other: FlashContents) -> None:
 def test_both_ways_give_the_same_answers() -> None:
     """Digests, sums and bytes are the same by hashing and by reading."""
     link, contents = on_chip(SimulatedBoard(flash=OLD))
-    same_answers(contents, ReadBack(bench_on(RunningLink(SimulatedBoard(flash=OLD))).bootloader))
+    same_answers(contents, FlashContents(bench_on(RunningLink(SimulatedBoard(flash=OLD))).bootloader))
     assert contents.sha256(BASE, [7000]) == (hashlib.sha256(OLD[:7000]).digest(),)
     assert contents.checksum(PLAN.units[2]) == zlib.crc32(OLD[2 * KIB : 3 * KIB])
     assert link.sent.count(GO) == 2
