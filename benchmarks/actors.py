@@ -13,13 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from blockota.approval.safe_transaction import SafeTransaction
-from blockota.bindings.safe import read_safe
+from blockota.bindings.safe import deploy_safe, read_safe
 from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import Interface
 from blockota.keys import dev_account
-from blockota.vendor.publish import deploy_local_safe
 
 EXECUTE = "execTransaction(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,bytes)"
 NOBODY = "0x" + "00" * 20
@@ -126,6 +125,6 @@ def person(node: Node, number: int) -> Direct:
 def safe_of(node: Node) -> Multisig:
     """Create a Safe that has executed a transaction already, because the first one costs 17,100 gas more."""
     owners = [dev_account(number).address for number in (1, 2, 3)]
-    safe = Multisig(node, deploy_local_safe(node.chain, dev_account(0), owners=owners, threshold=2))
+    safe = Multisig(node, deploy_safe(node.chain, dev_account(0), owners=owners, threshold=2))
     safe.act(safe.address, b"")
     return safe

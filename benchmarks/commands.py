@@ -20,14 +20,13 @@ from benchmarks.chains import local_chain, publish, release_of
 from benchmarks.figure import ROOT, Figure, in_turns, options, plain_digest, report, seconds_of, throughput
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
-from blockota.bindings.safe import execute
+from blockota.bindings.safe import deploy_safe, execute
 from blockota.chain import Chain
 from blockota.chain.local import free_port
 from blockota.formats.cid import cid_of
 from blockota.keys import dev_account
 from blockota.model.release import Product, Region, Release, Version
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import deploy_local_safe
 
 PRODUCT = Product("acme-thermo2", "acme", 0x410, Region(0x08000000, 1 << 20), minimum_version=None, paired=True)
 MANY_RELEASES, BATCH = 1000, 50
@@ -75,7 +74,7 @@ def gas_figures() -> Iterator[Figure]:
 def publish_through_safe(chain: Chain) -> int:
     """Gas of the second release when a 2-of-3 Safe owns the contract."""
     payer, owners = dev_account(0), [dev_account(number) for number in (1, 2, 3)]
-    safe = deploy_local_safe(chain, payer, owners=[owner.address for owner in owners], threshold=2)
+    safe = deploy_safe(chain, payer, owners=[owner.address for owner in owners], threshold=2)
     contract, _ = BlockOTAContract.deploy(chain, payer, owner=safe)
 
     def decide(call: bytes) -> int:

@@ -27,6 +27,7 @@ from typing import Any
 from benchmarks.figure import Figure, report, seconds_of
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
 from blockota.bindings.replication import decision_call
+from blockota.bindings.safe import deploy_safe
 from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
 from blockota.formats.abi import interface
@@ -35,7 +36,7 @@ from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import Product, Region, Release, Status, Version, product_key
 from blockota.settings import Deployment
 from blockota.stores.local import LocalStore
-from blockota.vendor.publish import deploy, deploy_local_safe
+from blockota.vendor.publish import deploy
 
 PRODUCT = "acme-thermo2"
 URL = "http://127.0.0.1:1/broker"
@@ -116,9 +117,7 @@ def scene(folder: Path, *, releases: int = RELEASES) -> Iterator[Scene]:
     try:
         chain = local.start()
         payer = dev_account(0)
-        safe = deploy_local_safe(
-            chain, payer, owners=[dev_account(number).address for number in (1, 2, 3)], threshold=2
-        )
+        safe = deploy_safe(chain, payer, owners=[dev_account(number).address for number in (1, 2, 3)], threshold=2)
         deployment = deploy(chain, payer, safe=safe)
         deployment.write(folder)
         _fill(chain, deployment, folder, releases=releases)

@@ -12,12 +12,13 @@ import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 
+from blockota.bindings.safe import deploy_safe
 from blockota.chain import LOCAL_CHAIN_IDS
 from blockota.cli.keys import key_option, open_key
 from blockota.errors import UsageError
 from blockota.keys import dev_account
 from blockota.settings import Deployment
-from blockota.vendor.publish import deploy, deploy_local_safe
+from blockota.vendor.publish import deploy
 from scripts._ape import errors_reported, node_chain
 
 OWNERS, THRESHOLD = (1, 2, 3), 2
@@ -44,7 +45,7 @@ def cli(provider: ProviderAPI, key: str, password_fd: int | None, safe: str | No
         account = open_key(chain.chain_id, key, password_fd)
         if safe is None:
             owners = [dev_account(number).address for number in OWNERS]
-            safe = deploy_local_safe(chain, account, owners=owners, threshold=THRESHOLD)
+            safe = deploy_safe(chain, account, owners=owners, threshold=THRESHOLD)
         deployment = deploy(chain, account, safe=safe)
         path = deployment.write(folder)
     click.echo(f"BlockOTA {deployment.contract} on chain {deployment.chain_id}, owned by the Safe {deployment.safe}")

@@ -18,14 +18,14 @@ from hypothesis import settings
 
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract
-from blockota.bindings.safe import execute
+from blockota.bindings.safe import deploy_safe, execute
 from blockota.chain import Chain, Receipt
 from blockota.chain.local import CHAIN_ID, find_anvil, free_port
 from blockota.errors import ChainError
 from blockota.keys import dev_account
 from blockota.model.release import Product
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import deploy, deploy_local_safe, propose_pairing
+from blockota.vendor.publish import deploy, propose_pairing
 from tests.support.samples import NOW, PRODUCT
 from tests.support.sampling import SEED
 from tests.support.waiting import eventually
@@ -136,7 +136,7 @@ class Vendor:
 def vendor(anvil: Chain, cast: Cast) -> Vendor:
     """A fresh vendor for every file of tests."""
     owners = [cast.owner_a.address, cast.owner_b.address, cast.owner_c.address]
-    safe = deploy_local_safe(anvil, cast.payer, owners=owners, threshold=2)
+    safe = deploy_safe(anvil, cast.payer, owners=owners, threshold=2)
     deployment = deploy(anvil, cast.payer, safe=safe)
     return Vendor(BlockOTAContract(anvil, deployment.contract), safe, cast)
 

@@ -18,6 +18,7 @@ from blockota.approval.safe_transaction import CALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature, accept
 from blockota.bindings.contract import refusals_in_words
 from blockota.chain import Chain, Receipt
+from blockota.chain.local import project_folders
 from blockota.errors import Action, ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
 from blockota.ethereum import keccak, to_checksum_address
 from blockota.formats.abi import DecodingError, decode, encode_signature_call
@@ -209,10 +210,12 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
         )
 
 
-def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path) -> str:
+def deploy_safe(
+    chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int, artifacts: Path | None = None
+) -> str:
     """Deploy a Safe on a local chain: singleton, factory, and a proxy with these owners.
 
-    `artifacts` is the folder that `SAFE_ARTIFACTS` names.
+    The artifacts are looked for in the project's folders, unless their folder is given.
 
     Returns:
         The Safe's checksummed address.
@@ -220,10 +223,10 @@ def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], th
     Raises:
         UsageError: the npm package is not installed.
     """
-    singleton = _created(chain, account, bytecode=_bytecode(artifacts / "Safe.sol/Safe.json"))
-    factory = _created(
-        chain, account, bytecode=_bytecode(artifacts / "proxies/SafeProxyFactory.sol/SafeProxyFactory.json")
-    )
+    folders = [artifacts] if artifacts else [folder / SAFE_ARTIFACTS for folder in project_folders()]
+    found = next((folder for folder in folders if folder.is_dir()), folders[0])
+    singleton = _created(chain, account, artifact=found / "Safe.sol/Safe.json")
+    factory = _created(chain, account, artifact=found / "proxies/SafeProxyFactory.sol/SafeProxyFactory.json")
     setup = encode_signature_call(
         "setup(address[],uint256,address,bytes,address,address,uint256,address)",
         *(list(owners), threshold, ZERO_ADDRESS, b"", ZERO_ADDRESS, ZERO_ADDRESS, 0, ZERO_ADDRESS),
@@ -235,18 +238,14 @@ def deploy_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], th
     return str(to_checksum_address(address))
 
 
-def _created(chain: Chain, account: BaseAccount, *, bytecode: bytes) -> str:
-    address = chain.send(account, bytecode).contract
+def _created(chain: Chain, account: BaseAccount, *, artifact: Path) -> str:
+    try:
+        bytecode = json.loads(artifact.read_bytes())["bytecode"]
+    except OSError as error:
+        raise UsageError(
+            "the Safe cannot be deployed", why=f"{artifact} is missing", remedy="run `npm ci` in the BlockOTA folder"
+        ) from error
+    address = chain.send(account, bytes.fromhex(bytecode.removeprefix("0x"))).contract
     if address is None:
         raise AssertionError("a creation transaction has a contract address")
     return address
-
-
-def _bytecode(path: Path) -> bytes:
-    try:
-        artifact = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(
-            "the Safe cannot be deployed", why=f"{path} is missing", remedy="run `npm ci` in the BlockOTA folder"
-        ) from error
-    return bytes.fromhex(artifact["bytecode"].removeprefix("0x"))

@@ -143,15 +143,15 @@ def _deployed(chain: Chain) -> Deployment | None:
 def _deploy(session: Session, chain: Chain) -> Deployment:
     from blockota.approval.signature import sign
     from blockota.bindings.block_ota import BlockOTAContract
-    from blockota.bindings.safe import execute
+    from blockota.bindings.safe import deploy_safe, execute
     from blockota.keys import dev_account
     from blockota.vendor.propose import Reason
-    from blockota.vendor.publish import deploy, deploy_local_safe, propose_pairing
+    from blockota.vendor.publish import deploy, propose_pairing
 
     session.note("Deploying the Safe and the contract, pairing a product ...")
     payer = dev_account(PAYER)
     owners = [dev_account(number).address for number in OWNERS]
-    safe = deploy_local_safe(chain, payer, owners=owners, threshold=THRESHOLD)
+    safe = deploy_safe(chain, payer, owners=owners, threshold=THRESHOLD)
     deployment = deploy(chain, payer, safe=safe)
 
     # The example product is paired as a vendor does it: propose, sign, execute.

@@ -158,7 +158,7 @@ def collect_signatures(
             for signature in read_signatures(path):
                 check_signature(proposal, signature)
                 beside[signature.signer] = signature
-        except BlockOTAError as error:  # a bad file that nobody named must not prevent the execution
+        except BlockOTAError as error:  # a bad file that the user did not name must not prevent the execution
             note(f"Skipped {path.name}: {error.what}: {error.why}")
     for signer in sorted(beside.keys() - {signature.signer for signature in given}):
         if owners is None or signer in owners:

@@ -12,9 +12,8 @@ from blockota.approval.red_flags import red_flags
 from blockota.approval.signature import Signature, sign
 from blockota.bindings.block_ota import BlockOTAContract, floor_call, pair_call, publish_call, revoke_call
 from blockota.bindings.replication import ReplicationContract
-from blockota.bindings.safe import SAFE_ARTIFACTS, deploy_safe, find_contract_owners, read_safe
+from blockota.bindings.safe import find_contract_owners, read_safe
 from blockota.chain import Chain
-from blockota.chain.local import project_folders
 from blockota.errors import Action, ProposalError, RefusedError, UsageError
 from blockota.ethereum import to_checksum_address
 from blockota.model.draft import Draft, check_kind, check_time, draft_manifest, draft_release
@@ -159,25 +158,6 @@ def sign_unattended(contract: BlockOTAContract, proposal: Proposal, *, account: 
             action=Action.SIGN_LATER,
         )
     return sign(proposal, account)
-
-
-def deploy_local_safe(chain: Chain, account: BaseAccount, *, owners: Sequence[str], threshold: int) -> str:
-    """Deploy a Safe on a local chain.
-
-    Returns:
-        The Safe's checksummed address.
-
-    Raises:
-        UsageError: the npm package with the Safe's artifacts is not installed.
-    """
-    for folder in project_folders():
-        if (folder / SAFE_ARTIFACTS).is_dir():
-            return deploy_safe(chain, account, owners=owners, threshold=threshold, artifacts=folder / SAFE_ARTIFACTS)
-    raise UsageError(
-        "no Safe can be deployed",
-        why="node_modules has no Safe artifacts",
-        remedy="run `npm ci` in the BlockOTA folder",
-    )
 
 
 def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, from_json, sign, to_json
 from blockota.bindings.block_ota import publish_call
-from blockota.bindings.safe import execute, read_safe
+from blockota.bindings.safe import deploy_safe, execute, read_safe
 from blockota.errors import ProposalError, RefusedError, RevertedError
 from blockota.keys import dev_account
 from blockota.model.release import Version
 from blockota.vendor.propose import propose
-from blockota.vendor.publish import deploy_local_safe, propose_pairing
+from blockota.vendor.publish import propose_pairing
 from tests.conftest import REASON, Vendor, rpc
 from tests.support.samples import NOW, PRODUCT, release_of
 from tests.support.strategies import addresses, json_values
@@ -86,7 +86,7 @@ def signed(vendor: Vendor) -> Signed:
     proposal = propose(vendor.contract, publish_call([release_of(b"\xa5" * 64, product=NAME)]), reason=REASON)
     owners = sorted((cast.owner_a, cast.owner_b), key=lambda owner: int(owner.address, 16))
     all_three = [cast.owner_a.address, cast.owner_b.address, cast.owner_c.address]
-    other_safe = deploy_local_safe(chain, cast.payer, owners=all_three, threshold=2)
+    other_safe = deploy_safe(chain, cast.payer, owners=all_three, threshold=2)
     return Signed(vendor, proposal, [sign(proposal, owner) for owner in owners], other_safe)
 
 

@@ -146,7 +146,7 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
     "trailing bytes": (proposal_with(data=proposal_with().data + b"\0"), ["selector"]),
     "no calldata": (proposal_with(data=b""), ["selector"]),
     "a token": (proposal_with(to=OTHER_PLACE, data=TRANSFER), ["selector", "target"]),
-    "ether to somebody": (proposal_with(to=MALLORY, data=b"", value=1), ["value", "selector", "target"]),
+    "ether to another account": (proposal_with(to=MALLORY, data=b"", value=1), ["value", "selector", "target"]),
     "a publication by the Safe to itself": (proposal_with(to=SAFE), ["selector"]),
     "ether to itself": (proposal_with(to=SAFE, data=b"", value=1), ["value", "selector"]),
     "a delegatecall in place of a rejection": (
@@ -204,7 +204,7 @@ ONE_CHANGE: Mapping[str, tuple[Proposal, list[str]]] = {
     "terminating what was not accepted": (decision("terminate", 1), ["agreement"]),
     "a getter": (proposal_with(data=vendor_call("paused")), ["selector"]),
     "nothing to publish": (proposal_with(data=publish_call([])), ["selector"]),
-    "a product that nobody paired": (publishing(image(Version(1, 0, 0), product="third")), ["unpaired"]),
+    "a product that was never paired": (publishing(image(Version(1, 0, 0), product="third")), ["unpaired"]),
     "a release in a year": (
         publishing(replace(image(Version(1, 1, 0)), active_from=NOW + FAR_POSTPONED + 1)),
         ["postponed"],

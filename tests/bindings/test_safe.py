@@ -12,13 +12,13 @@ from blockota.approval.proposal import Proposal
 from blockota.approval.signature import Signature, sign
 from blockota.bindings.block_ota import publish_call
 from blockota.bindings.contract import refusals_in_words
-from blockota.bindings.safe import SAFE_ARTIFACTS, check_nonce, deploy_safe, execute, read_safe
+from blockota.bindings.safe import check_nonce, deploy_safe, execute, read_safe
 from blockota.chain import Chain, Receipt
 from blockota.errors import ContractRefusalError, ProposalError, RefusedError, RevertedError, UsageError
 from blockota.formats.abi import encode_signature_call
 from blockota.model.release import Product, Version
 from blockota.vendor.propose import propose
-from tests.conftest import REASON, ROOT, Cast, Vendor
+from tests.conftest import REASON, Cast, Vendor
 from tests.support.samples import NOW, release_of
 
 ZERO_ADDRESS = "0x" + "00" * 20
@@ -165,9 +165,7 @@ def test_a_nonce_is_checked_by_itself(vendor: Vendor, proposal: Proposal) -> Non
 def test_a_safe_is_deployed_with_its_owners(anvil: Chain, cast: Cast) -> None:
     """Two deployments with equal owners give two Safes."""
     owners = [cast.broker.address, cast.technician.address]
-    first, second = (
-        deploy_safe(anvil, cast.payer, owners=owners, threshold=1, artifacts=ROOT / SAFE_ARTIFACTS) for _ in range(2)
-    )
+    first, second = (deploy_safe(anvil, cast.payer, owners=owners, threshold=1) for _ in range(2))
     assert first != second
     assert set(read_safe(anvil, first).owners) == set(owners)
 
@@ -177,7 +175,7 @@ def test_an_impossible_threshold_is_refused(anvil: Chain, cast: Cast, threshold:
     """A threshold of 0 or above the number of owners is refused."""
     owners = [cast.owner_a.address, cast.owner_b.address]
     with pytest.raises(ContractRefusalError):
-        deploy_safe(anvil, cast.payer, owners=owners, threshold=threshold, artifacts=ROOT / SAFE_ARTIFACTS)
+        deploy_safe(anvil, cast.payer, owners=owners, threshold=threshold)
 
 
 def test_missing_artifacts_are_reported(anvil: Chain, cast: Cast, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_search_in_too_many_blocks_is_not_repeated(monkeypatch: pytest.MonkeyP
 
 
 def batch_node(answer: Callable[[list[Any]], object], seen: list[int]) -> Callable[[bytes], tuple[int, bytes]]:
-    """A node that answers single requests by their parameter, and batches as told."""
+    """A node that answers single requests by their parameter, and batches as its argument demands."""
 
     def reply(body: bytes) -> tuple[int, bytes]:
         request = json.loads(body)

@@ -17,13 +17,13 @@ import pytest
 from blockota.approval.proposal import Proposal
 from blockota.approval.signature import sign
 from blockota.bindings.block_ota import BlockOTAContract
-from blockota.bindings.safe import execute
+from blockota.bindings.safe import deploy_safe, execute
 from blockota.chain import Chain
 from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
 from blockota.model.release import Product, Region
 from blockota.vendor.propose import Reason, propose
-from blockota.vendor.publish import deploy, deploy_local_safe, propose_pairing
+from blockota.vendor.publish import deploy, propose_pairing
 from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import ROOT, Cast, wait_for_chain
 
@@ -133,7 +133,7 @@ def board_url() -> Iterator[str]:
 def furnish(folder: Path, chain: Chain, *, cast: Cast) -> None:
     """Deploy a 2-of-3 Safe and the contract, pair the product, and write the settings."""
     owners = [cast.owner_a.address, cast.owner_b.address, cast.owner_c.address]
-    safe = deploy_local_safe(chain, cast.payer, owners=owners, threshold=2)
+    safe = deploy_safe(chain, cast.payer, owners=owners, threshold=2)
     deployment = deploy(chain, cast.payer, safe=safe)
     deployment.write(folder)
     (folder / "blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')

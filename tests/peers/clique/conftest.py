@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from blockota.bindings.safe import deploy_safe
 from blockota.chain import Chain
 from blockota.keys import dev_account
-from blockota.vendor.publish import deploy, deploy_local_safe
+from blockota.vendor.publish import deploy
 from scripts.install_geth import find
 from tests.conftest import IMAGES, Cast
 from tests.peers.clique.network import CHAIN_ID, CliqueNetwork, clique_network
@@ -81,7 +82,7 @@ def consortium(
     with clique_network(geth, tmp_path / "network") as network:
         chain = Chain(network.sealers[0].url, chain_id=CHAIN_ID)
         owners = [cast.owner_a.address, cast.owner_b.address, cast.owner_c.address]
-        deploy(chain, cast.payer, safe=deploy_local_safe(chain, cast.payer, owners=owners, threshold=2)).write(folder)
+        deploy(chain, cast.payer, safe=deploy_safe(chain, cast.payer, owners=owners, threshold=2)).write(folder)
         section = f'url = "{chain.url}"\nchain_id = {CHAIN_ID}\nconfirmations = 1\n'
         (folder / "blockota.toml").write_text(f'network = "clique"\n\n[networks.clique]\n{section}')
         vendor = Consortium(network, Workshop(folder, chain, cast, capsys))
