@@ -88,6 +88,7 @@ class Scene:
             product=_PRODUCT,
             version=None,
             release=wanted,
+            newest=wanted.version,
         )
         checked = prove_release(answer, trust, read_image=lambda _: self.new)
         return checked, KnownReleases((wanted, older), lambda: ())

@@ -193,7 +193,8 @@ class BlockOTAContract(Contract):
         head = self.chain.head(max(newest.number - confirmations, 0)) if confirmations else newest
         # (2) Read everything at its number.
         at = head.number
-        release = self.release(product, version, block=at) if version else self._newest_active(product, head)
+        active = self._newest_active(product, head)
+        release = self.release(product, version, block=at) if version else active
         answer = ChainAnswer(
             chain_id=self.chain.chain_id,
             contract=self.address,
@@ -204,6 +205,7 @@ class BlockOTAContract(Contract):
             product=self.product(product, block=at),
             version=version,
             release=release,
+            newest=active.version if active else None,
         )
         # (3) A node answers by number: only an unchanged hash shows that all answers are of one block.
         if self.chain.head(at).hash != head.hash:

@@ -48,8 +48,8 @@ REFUSALS: Mapping[str, Refusal] = {
     "DigestMissing": Refusal("{product} {version} has no SHA-256", "an image is identified by its digest"),
     "ImageAlreadyPublished": Refusal(
         "this image is already published for {product}",
-        "it is version {version}, with SHA-256 {sha256}",
-        "build a new image, or leave the release as it is",
+        "it is version {version}, with SHA-256 {sha256}, and one image cannot have two versions",
+        "put the new version into the image, for example into its version string, and build it again",
     ),
     "ImageEmpty": Refusal(
         "the image of {product} {version} is empty", "its size is 0 bytes", "publish the built image"

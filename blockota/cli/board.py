@@ -1,4 +1,4 @@
-"""``blockota board``: identify a board, read it, simulate one, diagnose its line, and show the bench log."""
+"""``blockota board``: identify a board, read it, simulate one, diagnose its line, and show what bench logs record."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import click
 from blockota.cli.board_changes import erase, protect, unprotect
 from blockota.cli.boards import BENCH_LOG, connected, line_options, named_pages
 from blockota.cli.display import progress_bar
-from blockota.cli.parameters import NUMBER
+from blockota.cli.parameters import NUMBER, VERSION
 from blockota.cli.remedies import remedy_of
 from blockota.cli.session import Session, VerbGroup, with_session_offline
 from blockota.errors import BoardError, RefusedError, UsageError
 from blockota.files import refuse_overwriting, result_files
+from blockota.model.release import Version
 from firmware_host.bootloader.an3155 import Command
 from firmware_host.bootloader.chips import FLASH_BASE, Chip
 from firmware_host.bootloader.entry import BoardLine
@@ -198,6 +199,50 @@ def log(session: Session, /, path: Path, wanted: str | None) -> None:
             session.done(f"The log is whole: {lines[-1].number} lines, the last has SHA-256 {lines[-1].sha256.hex()}.")
 
     session.result(fields, show)
+
+
+@board.command("list")
+@click.argument("logs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--product", metavar="NAME", help="Only boards that hold a release of this product.")
+@click.option("--version", type=VERSION, help="Only boards that hold this version.")
+@with_session_offline
+def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None, version: Version | None) -> None:
+    """List the boards and what they hold, according to the bench logs LOGS; by default the log of this folder.
+
+    The newest line of a board counts, in whichever log it is. Each log is verified as by `blockota board log`.
+
+    \b
+    Example:  blockota board list --product acme-thermo2 --version 1.2.0 bench-1.jsonl bench-2.jsonl
+    """
+    from firmware_host.bench.inventory import held_releases
+    from firmware_host.bench.log import BenchLog
+
+    lines = [(str(path), line.number, line.entry()) for path in logs or (BENCH_LOG,) for line in BenchLog(path).lines()]
+    shown = [one for one in held_releases(lines) if product in (None, one.product) and version in (None, one.version)]
+    fields = [
+        {
+            "board": one.entry.board,
+            "product": one.product,
+            "version": str(one.version),
+            "chainId": one.entry.chain_id,
+            "contract": one.entry.contract,
+            "proven": bool(one.entry.after),
+            "time": one.entry.time,
+            "operator": one.entry.operator,
+            "log": one.log,
+            "line": one.number,
+        }
+        for one in shown
+    ]
+    rows = []
+    for one in shown:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.entry.time))
+        proven = "yes" if one.entry.after else "no, found before a run that failed"
+        rows.append((one.entry.board or "-", one.product, one.version, proven, moment, one.log, one.number))
+    columns = ("BOARD", "PRODUCT", "HOLDS", "PROVEN", "TIME", "LOG", "LINE")
+    session.result(
+        {"boards": fields}, lambda: session.table(columns, rows, empty="The logs have no board that holds this.")
+    )
 
 
 for _command in (erase, protect, unprotect):

@@ -37,6 +37,7 @@ class ChainAnswer:
         product: record of the product; None if there is none.
         version: requested version; None requests the newest active one.
         release: record of the release; None if there is none.
+        newest: the newest version that is active at the block; None if there is none.
     """
 
     chain_id: int
@@ -48,6 +49,7 @@ class ChainAnswer:
     product: Product | None
     version: Version | None
     release: Release | None
+    newest: Version | None
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,13 @@ class InterruptedRun:
         version: version that the run was writing.
         replaced: version installed before the run; None if there was none.
         is_revoked: whether the version of the run was revoked since.
+        is_replaced_revoked: whether the version that it replaced is revoked.
     """
 
     version: Version
     replaced: Version | None
     is_revoked: bool
+    is_replaced_revoked: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class BoardAnswer:
             erased, and each other byte erased or equal to the image; or what the board's journal lists as changing.
         lost: erased addresses beside the image, if it is half written and no journal has their former contents.
         interrupted: the run that was interrupted, from the board's journal; None if there was none.
+        is_revoked: whether `installed` is revoked.
     """
 
     chip_id: int
@@ -96,18 +101,28 @@ class BoardAnswer:
     half_written: bool
     lost: tuple[Region, ...] = ()
     interrupted: InterruptedRun | None = None
+    is_revoked: bool = False
 
-    def newer_than(self, version: Version) -> str:
-        """The reason why a version would be a downgrade; empty if it would not.
+    def newer_than(self, version: Version, *, is_newest: bool) -> str:
+        """The reason why a version would be a downgrade that needs consent; empty if it would not.
 
+        By revoking a release, the vendor decides that the newest active one replaces it, if necessary an older one.
         Completing an interrupted run needs no new consent: it was given when the run began.
+
+        Args:
+            version: the version to be written.
+            is_newest: whether it is the newest active one.
         """
         run = self.interrupted
         if self.installed is not None:
-            return f"the board holds {self.installed}" if version < self.installed else ""
+            if version >= self.installed or (self.is_revoked and is_newest):
+                return ""
+            revoked = ", which is revoked and which only the newest active release replaces" if self.is_revoked else ""
+            return f"the board holds {self.installed}{revoked}"
         if run is None or version == run.version:
             return ""
-        if run.replaced is not None and version < run.replaced:
+        is_left = run.is_replaced_revoked and is_newest
+        if run.replaced is not None and version < run.replaced and not is_left:
             return f"the board held {run.replaced} when a run with {run.version} was interrupted on it"
         # A revoked version is to be left, if necessary for an older one.
         is_older = version < run.version and not run.is_revoked
@@ -122,7 +137,7 @@ class BoardAnswer:
     def contents(self) -> str:
         """The present contents of the range, in words."""
         if self.installed is not None:
-            return str(self.installed)
+            return f"{self.installed}, which is revoked" if self.is_revoked else str(self.installed)
         if self.other is not None:
             return f"{self.other.product} {self.other.version}"
         if self.lost:
@@ -173,11 +188,13 @@ class ProvenRecord:
         release: record of the release.
         product: record of the product.
         passed: the passed checks, in order.
+        is_newest: whether the release is the newest active one of its product.
     """
 
     release: Release
     product: Product
     passed: tuple[Passed, ...]
+    is_newest: bool
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ nothing was changed. The error of check 10 is `FlashProofError`.
 `prove_board`, from the board:
 
 6.  (a) The version is not below the floor. The board contains (b) no other product and (c) nothing unknown, and (d) no
-    newer version. The operator can consent to b, c and d; see `Consent`.
+    newer version, unless that one is revoked and the release is the newest active one. The operator can consent to
+    b, c and d; see `Consent`.
 7.  (a) The board's product id is the record's chip id. (b) The image and (c) the product's region are inside the flash.
 8.  (a) Readout protection is off, and (b) write protection is off in the range of the image. If the chip does not
     report write protection, this is noted, and check 10 detects it.
@@ -58,7 +59,7 @@ def prove_release(answer: ChainAnswer, trust: Trust, *, read_image: Callable[[Re
         return images
 
     record = prove_record(answer, trust, read_parts=read_parts)
-    return ProvenRelease(record.release, record.product, record.passed, images[0])
+    return ProvenRelease(record.release, record.product, record.passed, record.is_newest, images[0])
 
 
 def prove_record(
@@ -81,7 +82,7 @@ def prove_record(
     passed.append(Passed(3, f"{release.product} {release.version} is recorded and active"))
     passed.append(_check_image(release, read_parts(release)))
     passed.append(_check_region(release, product))
-    return ProvenRecord(release, product, tuple(passed))
+    return ProvenRecord(release, product, tuple(passed), is_newest=release.version == answer.newest)
 
 
 def prove_board(proven: ProvenRelease, board: BoardAnswer, *, consent: Consent) -> list[Passed]:
@@ -277,13 +278,14 @@ def _check_version(proven: ProvenRelease, board: BoardAnswer, *, consent: Consen
             action=Action.REPLACE_UNKNOWN,
         )
     # (6d)
-    newer = board.newer_than(version)
+    newer = board.newer_than(version, is_newest=proven.is_newest)
+    other_way = "take the newest active release" if board.is_revoked else "leave the board as it is"
     if newer and not consent.allow_downgrade:
         raise VerificationError(
             6,
             f"version {version} is not newer than the installed one",
             why=newer,
-            remedy="leave the board as it is, or allow the downgrade",
+            remedy=f"{other_way}, or allow the downgrade",
             action=Action.ALLOW_DOWNGRADE,
         )
     if version == board.installed:

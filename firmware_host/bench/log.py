@@ -20,11 +20,12 @@ from typing import Any
 
 from blockota.errors import Action, ContentError, ProposalError, UsageError
 from blockota.files import whole_file
-from blockota.strict_json import digest, integer, load_object
+from blockota.strict_json import digest, fault, integer, load_object, text
 
 _NO_LINE = hashlib.sha256().digest()
 """Named by the first line as its predecessor."""
 _NEWLINE = b"\n"
+_TEXTS = ("operator", "board", "contract", "product", "before", "after", "sha256", "flash_sha256", "proof", "result")
 _REMEDY = "compare it with a copy; anyone who can write the log can have changed it"
 
 
@@ -81,6 +82,26 @@ class Line:
     def sha256(self) -> bytes:
         """The digest of its bytes, which the next line names."""
         return hashlib.sha256(self.raw).digest()
+
+    def entry(self) -> BenchEntry:
+        """The work that it records.
+
+        Raises:
+            ContentError: a field is missing or has a wrong value.
+        """
+        fields = self.fields
+        try:
+            chip_id = None if fields["chip_id"] is None else integer(fields, "chip_id")
+            return BenchEntry(
+                time=integer(fields, "time"),
+                chip_id=chip_id,
+                chain_id=integer(fields, "chain_id"),
+                **{name: text(fields, name) for name in _TEXTS},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ContentError(
+                f"cannot read line {self.number} of the bench log", why=fault(error), remedy=_REMEDY
+            ) from error
 
 
 class BenchLog:

@@ -138,6 +138,7 @@ class BoardSession:
             half_written=installed.half_written,
             lost=tuple(map(_region, lost)),
             interrupted=interrupted,
+            is_revoked=installed.release is not None and installed.release.status is Status.REVOKED,
         )
 
     def _is_readable(self, release: Release) -> bool:
@@ -202,7 +203,9 @@ class Examination:
         interrupted: InterruptedRun | None = None
         if entry and installed.is_partial and entry.product == release.product:
             revoked = {one.version for one in self.known.own if one.status is Status.REVOKED}
-            interrupted = InterruptedRun(entry.version, entry.replaced, entry.version in revoked)
+            interrupted = InterruptedRun(
+                entry.version, entry.replaced, entry.version in revoked, entry.replaced in revoked
+            )
         answer = self.board.answer(installed, lost=lost, interrupted=interrupted)
         passed = tuple(prove_board(self.proven, answer, consent=consent))
 

@@ -89,7 +89,7 @@ def test_every_error_becomes_a_message(name: str) -> None:
     [
         ("VersionNotNewer", ("acme-thermo2 1.2.3 is not newer", "4.5.6", "above 4.5.6")),
         ("VersionBelowMinimum", ("acme-thermo2 1.2.3 is below", "older than 7.8.9")),
-        ("ImageAlreadyPublished", ("version 1.2.3", bytes(range(32)).hex())),
+        ("ImageAlreadyPublished", ("version 1.2.3", bytes(range(32)).hex(), "Put the new version into the image")),
         ("ImageOutsideRegion", ("70000 bytes at 0x08000000", "65536 bytes at 0x08004000")),
         ("DagRootMismatch", ("acme-thermo2 1.2.3", "70000 bytes")),
         ("MinimumVersionNotRaised", ("cannot become 1.0.0", "7.8.9")),

@@ -77,11 +77,16 @@ def with_board(*, consent: Consent | None = None, **changes: Any) -> Bench:
 
 
 def interrupted(
-    version: Version, replaced: Version | None = None, *, is_revoked: bool = False, consent: Consent | None = None
+    version: Version, replaced: Version | None = None, *, consent: Consent | None = None, **changes: bool
 ) -> Bench:
     """A bench with a board on which an installation was interrupted."""
-    run = InterruptedRun(version, replaced, is_revoked)
+    run = InterruptedRun(version, replaced, **({"is_revoked": False} | changes))
     return with_board(half_written=True, installed=None, interrupted=run, consent=consent)
+
+
+def revoked(**changes: Any) -> Bench:
+    """A bench with a board that holds a newer release, which is revoked; 1.1.0 is to be installed."""
+    return replace(with_answer(**changes), board=replace(BOARD, installed=Version(1, 2, 0), is_revoked=True))
 
 
 def with_image(image: bytes, *, consent: Consent | None = None, **changes: Any) -> Bench:
@@ -127,6 +132,13 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
         ("1.1.0 is not newer", "held 1.1.1 when a run with 1.2.0", "allow the downgrade"),
     ),
     (6, interrupted(Version(1, 2, 0), Version(1, 1, 1), is_revoked=True), ("held 1.1.1 when",)),
+    (6, interrupted(Version(1, 2, 0), Version(1, 1, 1), is_replaced_revoked=True), ("a run with 1.2.0 was",)),
+    (
+        6,
+        revoked(version=Version(1, 1, 0), newest=Version(1, 1, 1)),
+        ("holds 1.2.0, which is revoked", "Take the newest active release, or allow the downgrade"),
+    ),
+    (6, revoked(product=FLOOR), ("1.1.0 is below the floor",)),
     (6, with_board(holds_unknown=True, installed=None), ("something unknown", "consent to replacing")),
     (
         6,
@@ -169,6 +181,13 @@ BOUNDARIES: dict[str, Bench] = {
     ),
     "the version is the floor": with_product(replace(PRODUCT, minimum_version=Version(1, 1, 0))),
     "the board is blank": with_board(installed=None),
+    "the newest active release replaces a revoked one": revoked(),
+    "the newest active release replaces a revoked one, and is requested by its version": revoked(
+        version=Version(1, 1, 0)
+    ),
+    "a revoked run that replaced a revoked release is left": interrupted(
+        Version(1, 2, 0), Version(1, 1, 1), is_revoked=True, is_replaced_revoked=True
+    ),
     "protected up to the image": with_board(write_protected=(Region(FLASH.start - 64, 64),)),
     "protected behind the image": with_board(write_protected=(Region(FLASH.start + 64, 64),)),
     "the stack begins in the last word of RAM": with_image(code(stack=RAM.start + 4)),

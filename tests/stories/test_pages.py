@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from firmware_host.bench.log import BenchLog
 from tests.conftest import IMAGES, ROOT
+from tests.firmware_host.bench.test_log import ENTRY
 from tests.stories.conftest import Workshop
 from tests.stories.pages import commands, exit_status, missing
 
@@ -19,6 +22,9 @@ def test_a_page_shows_what_the_commands_print(workshop: Workshop, name: str) -> 
     """The commands of a page, run from top to bottom, print what it shows."""
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         Path(f"app-{version}.bin").write_bytes((IMAGES / f"bluepill-{version}.bin").read_bytes())
+    for number, version in ((1, "1.0.0"), (2, "1.1.0")):
+        board = f"424c4f434b4f54410000000{number}"
+        BenchLog(Path(f"bench-{number}.jsonl")).append(replace(ENTRY, board=board, after=version))
     ran = 0
     for command, lines in commands(ROOT / "docs" / f"{name}.md"):
         words = shlex.split(command, comments=True)

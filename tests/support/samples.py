@@ -63,6 +63,7 @@ def answer_with(**changes: Any) -> ChainAnswer:
         "product": PRODUCT,
         "version": None,
         "release": release_of(code()),
+        "newest": Version(1, 1, 0),
     }
     return ChainAnswer(**(facts | changes))
 
