@@ -170,7 +170,7 @@ def _cleared(link: WirelessLink, case: Case, *, folder: Path, resumes: bool) -> 
     link.identified = link.identified or link.received
     journal = FlashJournal(folder, bench.identity.unique_id or "unknown")
     wanted, known = _proven(case.scene)
-    return bench.prove(wanted, Consent(), known=known, journal=journal, proof=case.proof)
+    return bench.examine(wanted, known=known, journal=journal, proof=case.proof).clear(Consent())
 
 
 @cache

@@ -108,7 +108,7 @@ class Desk:
                 bootloader.connect()
                 bench = BoardSession(bootloader, identify(bootloader), link.notes, may_erase_all=True)
                 journal = FlashJournal(self.folder / "journals", bench.identity.unique_id or "")
-                cleared = bench.prove(proven, Consent(), known=known, journal=journal, proof=proof)
+                cleared = bench.examine(proven, known=known, journal=journal, proof=proof).clear(Consent())
                 looked = time.perf_counter()
                 (end,) = (event for event in cleared.flash() if isinstance(event, Finished))
                 cleared.prove_flash(end)

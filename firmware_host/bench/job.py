@@ -240,6 +240,7 @@ class Bench:
         try:
             return offers.offer(entry.product, entry.version)
         except VerificationError as error:
+            # This release may not be written any more: another one has to go over what is half written.
             failed = VerificationError(
                 error.number,
                 error.what.partition(", ")[2],
@@ -338,6 +339,7 @@ class FlashJob:
         try:
             result.line = self._bench.log.append(entry)
         except BlockOTAError as error:
+            # Where nothing was flashed, the first error is the one to report.
             if result.finished is None:
                 self._note(f"The bench log has no line for this board: {error}")
                 return

@@ -131,6 +131,7 @@ class BenchLog:
             number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
             fields = {"number": number, "previous": previous.hex(), **asdict(entry)}
             line = Line(json.dumps(fields, separators=(",", ":")).encode(), number, fields)
+            # (1) The head, (2) the log: after a crash in between, the head has the line that is missing.
             with whole_file(self._head) as head:
                 head.write(line.raw + _NEWLINE)
             # The line is kept from here on: if the log cannot take it, the next writer appends it.
@@ -218,9 +219,11 @@ class BenchLog:
                 why=error.why,
                 remedy="compare the log with the numbers and hashes that were printed",
             ) from error
+        # The usual case: the log ends with a whole line, which the head repeats.
         if not rest and (head.raw if head else None) == (last.raw if last else None):
             return None
         number, previous = (last.number + 1, last.sha256) if last else (1, _NO_LINE)
+        # The head is one line ahead where a crash or a full disk came between the two writes.
         is_next = head and (head.number, head.fields["previous"]) == (number, previous.hex())
         if head and is_next and head.raw.startswith(rest):
             return head

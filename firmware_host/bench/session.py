@@ -88,21 +88,6 @@ class BoardSession:
                 installed = find_installed(planned, contents, known=candidates, entry=entry)
         return Examination(self, proven, contents, installed=installed, entry=entry, journal=journal, known=known)
 
-    def prove(
-        self,
-        proven: ProvenRelease,
-        consent: Consent,
-        *,
-        known: KnownReleases,
-        journal: FlashJournal | None = None,
-        proof: Proof = Proof.STUB,
-    ) -> ClearedBoard:
-        """Examine the board, and make the checks 6 to 9; nothing is changed.
-
-        The arguments and errors are those of `examine` and `Examination.clear`.
-        """
-        return self.examine(proven, known=known, journal=journal, proof=proof).clear(consent)
-
     def plan(self, proven: ProvenRelease) -> FlashPlan:
         """Lay a release out over this board's flash.
 

@@ -123,6 +123,7 @@ class PortWatch:
         job = FlashJob(self._bench, port, board, release)
         result = job.run(lambda _: self._offers.offer(release.product, release.version))
         self._results.append(result)
+        # The line can have failed within a frame.
         self._is_stuck = isinstance(result.error, BoardError)
         observer.ended(self._line.url, result)
         self._last, self._is_settled, self._last_note = board.identity.unique_id, True, ""
@@ -135,6 +136,7 @@ class PortWatch:
         while not self._is_there:
             self._is_there = self._poll(port, reset=True) in BOOTLOADER
             silent += not self._is_there
+            # The port is empty, so what comes next was put in anew.
             if silent == ABSENT:
                 self._forgive()
             if not self._is_there:

@@ -2,7 +2,7 @@
 
 A command is an `Exchange`: the frames that the host sends in order. The device answers each frame with ACK or NACK
 before the next one may follow. Numbers are big-endian, a checksum is the exclusive-or of the bytes before it, and a
-single byte is followed by its complement.
+single byte is followed by its complement. A command whose frames cannot contain an argument raises RefusedError.
 """
 
 from __future__ import annotations
@@ -140,31 +140,19 @@ def get_id() -> Exchange:
 
 
 def read_memory(address: int, length: int) -> Exchange:
-    """Read 1 to 256 bytes (AN3155 section 3.4).
-
-    Raises:
-        RefusedError: a frame cannot contain this address or length.
-    """
+    """Read 1 to 256 bytes (AN3155 section 3.4)."""
     if not 1 <= length <= MAX_BLOCK:
         raise _unsendable(f"reads 1 to {MAX_BLOCK} bytes at once, not {length}")
     return _exchange(Command.READ_MEMORY, address_frame(address), with_complement(length - 1), address=address)
 
 
 def go(address: int) -> Exchange:
-    """Start the program with its vector table at an address (AN3155 section 3.5).
-
-    Raises:
-        RefusedError: a frame cannot contain this address.
-    """
+    """Start the program with its vector table at an address (AN3155 section 3.5)."""
     return _exchange(Command.GO, address_frame(address), address=address)
 
 
 def write_memory(address: int, data: bytes) -> Exchange:
-    """Write 4 to 256 bytes, a multiple of four (AN3155 section 3.6).
-
-    Raises:
-        RefusedError: a frame cannot contain this address, or this many bytes.
-    """
+    """Write 4 to 256 bytes, a multiple of four (AN3155 section 3.6)."""
     if not 0 < len(data) <= MAX_BLOCK or len(data) % WRITE_MULTIPLE:
         raise _unsendable(f"writes 4 to {MAX_BLOCK} bytes, a multiple of {WRITE_MULTIPLE}, not {len(data)}")
     frame = with_checksum(bytes((len(data) - 1,)) + data)
@@ -172,11 +160,7 @@ def write_memory(address: int, data: bytes) -> Exchange:
 
 
 def erase(pages: Sequence[int]) -> Exchange:
-    """Erase 1 to 255 pages by one-byte numbers (AN3155 section 3.7).
-
-    Raises:
-        RefusedError: a frame cannot contain these pages.
-    """
+    """Erase 1 to 255 pages by one-byte numbers (AN3155 section 3.7)."""
     if not 1 <= len(pages) <= MAX_ERASE_PAGES:
         raise _unsendable(f"erases 1 to {MAX_ERASE_PAGES} pages at once, not {len(pages)}")
     return _exchange(Command.ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=1)))
@@ -188,11 +172,7 @@ def erase_all() -> Exchange:
 
 
 def extended_erase(pages: Sequence[int]) -> Exchange:
-    """Erase pages or sectors by two-byte numbers (AN3155 section 3.8).
-
-    Raises:
-        RefusedError: a frame cannot contain these pages.
-    """
+    """Erase pages or sectors by two-byte numbers (AN3155 section 3.8)."""
     if not 1 <= len(pages) <= MAX_EXTENDED_ERASE_PAGES:
         raise _unsendable(f"erases 1 to {MAX_EXTENDED_ERASE_PAGES} pages at once, not {len(pages)}")
     return _exchange(Command.EXTENDED_ERASE, with_checksum(_numbers((len(pages) - 1, *pages), width=2)))
@@ -207,9 +187,6 @@ def write_protect(sectors: Sequence[int]) -> Exchange:
     """Protect 1 to 256 sectors from writing, in place of the sectors protected before (AN3155 section 3.9).
 
     The device resets afterwards.
-
-    Raises:
-        RefusedError: a frame cannot contain these sectors.
     """
     if not 1 <= len(sectors) <= MAX_BLOCK:
         raise _unsendable(f"protects 1 to {MAX_BLOCK} sectors at once, not {len(sectors)}")
@@ -257,11 +234,7 @@ def parse_checksum(answer: bytes) -> int:
 
 
 def address_frame(address: int) -> bytes:
-    """Return the four bytes of an address and their checksum.
-
-    Raises:
-        RefusedError: the address has more than 32 bits.
-    """
+    """Return the four bytes of an address and their checksum."""
     return with_checksum(_numbers((address,), width=4))
 
 

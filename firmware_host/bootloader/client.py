@@ -61,7 +61,9 @@ _FEED_BURST = 16
 class Bootloader:
     """The commands of one board's bootloader.
 
-    Call `connect` first, then `target` once the chip is known. No address is sent before.
+    Call `connect` first, then `target` once the chip is known. No address is sent before. Every command raises
+    RefusedError, with nothing sent, where the bootloader does not have it, or the chip has no such page or memory; and
+    BoardError where the board is silent or answers NACK, or its port was lost.
 
     Args:
         link: an open link; nothing is sent before `connect`.
@@ -148,31 +150,18 @@ class Bootloader:
         self._target = chip, flash_size
 
     def product_id(self) -> int:
-        """Return the answer to Get ID.
-
-        Raises:
-            BoardError: silence, or an answer that AN3155 does not define.
-        """
+        """Return the answer to Get ID."""
         return an3155.parse_product_id(self._counted_answer(an3155.get_id()))
 
     def version(self) -> tuple[int, bytes]:
-        """Return the protocol version in packed decimal, and the two legacy option bytes of Get Version.
-
-        Raises:
-            BoardError: silence or NACK.
-        """
+        """Return the protocol version in packed decimal, and the two legacy option bytes of Get Version."""
         exchange = an3155.get_version()
         self.perform(exchange, seconds=ANSWER_SECONDS)
         version, *option_bytes, _ = self._read(exchange, VERSION_ANSWER)
         return version, bytes(option_bytes)
 
     def read(self, address: int, length: int) -> bytes:
-        """Read 1 to 256 bytes.
-
-        Raises:
-            RefusedError: the chip has no such memory, or it cannot be read; nothing was sent.
-            BoardError: silence or NACK.
-        """
+        """Read 1 to 256 bytes."""
         exchange = an3155.read_memory(address, length)
         chip, flash_size = self._known_target()
         _require_span(exchange, length=length, spans=chip.readable(flash_size))
@@ -183,10 +172,6 @@ class Bootloader:
         """Write up to 256 bytes, aligned as the chip requires.
 
         An acknowledgement proves nothing: a write to a protected or not erased page is acknowledged as well.
-
-        Raises:
-            RefusedError: the chip has no such memory, or it cannot be written; nothing was sent.
-            BoardError: silence or NACK.
         """
         exchange = an3155.write_memory(address, data)
         chip, flash_size = self._known_target()
@@ -199,16 +184,12 @@ class Bootloader:
         self.perform(exchange, seconds=WRITE_SECONDS)
 
     def erase_pages(self, pages: Sequence[int]) -> None:
-        """Erase pages or sectors by number, in as many commands as the chip's limit requires.
-
-        Raises:
-            RefusedError: the chip has no such page; nothing was sent.
-            BoardError: silence or NACK.
-        """
+        """Erase pages or sectors by number, in as many commands as the chip's limit requires."""
         chip, flash_size = self._known_target()
         known = len(chip.erase_units(flash_size))
         if wrong := [page for page in pages if not 0 <= page < known]:
             raise RefusedError("erase was not sent", why=f"there is no page {wrong[0]}; the last is {known - 1}")
+        # A bootloader has one of the two erase commands, never both (AN3155 table 2).
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         limit = chip.erase_limit if extended else min(chip.erase_limit, an3155.MAX_ERASE_PAGES)
         for start in range(0, len(pages), limit):
@@ -218,22 +199,12 @@ class Bootloader:
             self.perform(exchange, seconds=seconds)
 
     def erase_all(self) -> None:
-        """Erase the whole flash by one command.
-
-        Raises:
-            RefusedError: this chip's bootloader has no such command; nothing was sent.
-            BoardError: silence or NACK.
-        """
+        """Erase the whole flash by one command."""
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         self._erase_at_once(an3155.extended_erase_special(SpecialErase.MASS) if extended else an3155.erase_all())
 
     def erase_bank(self, bank: int) -> None:
-        """Erase bank 1 or 2 of a flash that has two banks.
-
-        Raises:
-            RefusedError: there is no such bank; nothing was sent.
-            BoardError: silence or NACK.
-        """
+        """Erase bank 1 or 2 of a flash that has two banks."""
         chip, _ = self._known_target()
         if chip.banks != len(_BANKS) or bank not in _BANKS:
             raise RefusedError("erase was not sent", why=f"{chip.name} has no bank {bank}")
@@ -248,10 +219,6 @@ class Bootloader:
 
         Returns:
             The register of the chip's CRC unit: polynomial 0x04C11DB7, initial value all ones, not reflected.
-
-        Raises:
-            RefusedError: the bootloader does not have the command, or the chip has no such flash; nothing was sent.
-            BoardError: silence or NACK.
         """
         exchange = an3155.get_checksum(address, words)
         chip, flash_size = self._known_target()
@@ -260,12 +227,7 @@ class Bootloader:
         return an3155.parse_checksum(self._read(exchange, an3155.CHECKSUM_ANSWER))
 
     def go(self, address: int) -> None:
-        """Start the program whose vector table is at an address; the connection ends.
-
-        Raises:
-            RefusedError: no program can be there; nothing was sent.
-            BoardError: silence or NACK.
-        """
+        """Start the program whose vector table is at an address; the connection ends."""
         exchange = an3155.go(address)
         chip, flash_size = self._known_target()
         # The bootloader reads stack pointer and reset vector, eight bytes (AN3155 section 3.5).
@@ -277,12 +239,10 @@ class Bootloader:
         """Whether the flash is protected from being read.
 
         Under readout protection the bootloader answers NACK to the command itself, before the address.
-
-        Raises:
-            BoardError: silence, or NACK for another reason.
         """
         chip, _ = self._known_target()
         exchange = an3155.read_memory(chip.identity.span.start, len(chip.identity.span))
+        # NACK to frame 0, the command, means protection; NACK to a later one, that the address is refused.
         refused_frame = self._attempt(exchange, seconds=ANSWER_SECONDS)
         if refused_frame is None:
             self._read(exchange, len(chip.identity.span))
@@ -291,11 +251,7 @@ class Bootloader:
         return refused_frame == 0
 
     def write_protected_pages(self) -> tuple[int, ...] | None:
-        """Return the numbers of the pages that cannot be written; None where the chip table cannot decode them.
-
-        Raises:
-            BoardError: silence or NACK.
-        """
+        """Return the numbers of the pages that cannot be written; None where the chip table cannot decode them."""
         chip, flash_size = self._known_target()
         option_bytes = self.read(chip.option_bytes.start, len(chip.option_bytes))
         return chip.write_protected_units(option_bytes, flash_size)
@@ -310,12 +266,7 @@ class Bootloader:
         return payload
 
     def perform(self, exchange: Exchange, *, seconds: float) -> None:
-        """Carry out an exchange of which every frame must be acknowledged, the last one within `seconds`.
-
-        Raises:
-            RefusedError: this bootloader does not have the command; nothing was sent.
-            BoardError: silence, NACK, or another answer.
-        """
+        """Carry out an exchange of which every frame must be acknowledged, the last one within `seconds`."""
         if self._attempt(exchange, seconds=seconds) is not None:
             raise self._refusal(exchange)
         if exchange.closing_ack and not self._acknowledged(exchange, seconds=seconds):
@@ -331,6 +282,7 @@ class Bootloader:
         # Work is stopped here and nowhere else, so that the bootloader never waits for the rest of a frame.
         if self._before_command:
             self._before_command()
+
         last = len(exchange.frames) - 1
         for number, frame in enumerate(exchange.frames):
             self.link.write(frame)

@@ -260,7 +260,7 @@ def connect_fastest(
     if wiring.is_by_hand or not link.can_steer:
         return link.baud
     chip, first_baud = find_chip(bootloader.product_id()), link.baud
-    sample = _sample(bootloader, chip)
+    sample = _sample(bootloader, chip)  # what every faster speed has to read as well
     for baud in FASTER:
         if not first_baud < baud <= highest:
             continue
@@ -274,6 +274,7 @@ def connect_fastest(
         except BoardError:
             # Deaf or garbled at this speed, or the adapter does not support it.
             continue
+    # None of the faster speeds works: return to the one that does.
     link.set_baud(first_baud)
     enter_bootloader(bootloader, link, wiring=wiring, wait=wait)
     return first_baud

@@ -5,7 +5,10 @@ connects again, identifies the board, and compares:
 
 1. Send the command, and wait for its acknowledgements.
 2. Wait until the board has reset, and connect.
-3. Identify the board, and require the new protection.
+3. Identify the board, and require the new protection. The identity is returned.
+
+Where the chip table does not know how a chip stores its protection, nothing is sent (RefusedError). Silence, NACK, and
+a protection that is not as it should be afterwards raise BoardError.
 """
 
 from __future__ import annotations
@@ -28,63 +31,34 @@ _DEFAULT_MASS_ERASE_SECONDS = 1.0
 def protect_pages(
     bootloader: Bootloader, chip: Chip, *, pages: Iterable[int], wait: Wait = time.sleep
 ) -> BoardIdentity:
-    """Protect these pages from writing, and others that share a protection bit, in place of those protected before.
-
-    Returns:
-        The board's identity afterwards.
-
-    Raises:
-        RefusedError: the table does not know how this chip stores its protection; nothing was sent.
-        BoardError: silence, NACK, or a board that is not protected afterwards.
-    """
+    """Protect these pages from writing, and others that share a protection bit, in place of those protected before."""
     _require_known(chip)
     wanted = set(pages)
     sectors = sorted(set(map(chip.protection_bit, wanted)))
     _carry_out(bootloader, chip, exchange=an3155.write_protect(sectors), wait=wait)
-    identity = identify(bootloader)
+    identity = identify(bootloader)  # (3)
     if not wanted <= set(identity.write_protected_pages or ()):
         raise _unchanged("write protection was acknowledged, and is not set")
     return identity
 
 
 def unprotect_pages(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Remove the write protection of all pages; nothing is erased.
-
-    Returns:
-        The board's identity afterwards.
-
-    Raises:
-        BoardError: silence, NACK, or a board that is still protected.
-    """
+    """Remove the write protection of all pages; nothing is erased."""
     _carry_out(bootloader, chip, exchange=an3155.write_unprotect(), wait=wait)
-    identity = identify(bootloader)
+    identity = identify(bootloader)  # (3)
     if identity.write_protected_pages:
         raise _unchanged("the removal of write protection was acknowledged, and it is still set")
     return identity
 
 
 def protect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Protect the flash from being read; it can then be neither verified nor written.
-
-    Returns:
-        The board's identity afterwards.
-
-    Raises:
-        BoardError: silence, NACK, or a board that can still be read.
-    """
+    """Protect the flash from being read; it can then be neither verified nor written."""
     _carry_out(bootloader, chip, exchange=an3155.readout_protect(), wait=wait)
     return _with_readout(bootloader, protected=True)
 
 
 def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.sleep) -> BoardIdentity:
-    """Remove the readout protection; the chip erases its whole flash first.
-
-    Returns:
-        The board's identity afterwards.
-
-    Raises:
-        BoardError: silence, NACK, or a board that still cannot be read.
-    """
+    """Remove the readout protection; the chip erases its whole flash first."""
     busy = chip.mass_erase_seconds or _DEFAULT_MASS_ERASE_SECONDS
     _carry_out(bootloader, chip, exchange=an3155.readout_unprotect(), wait=wait, busy=busy)
     return _with_readout(bootloader, protected=False)
@@ -93,18 +67,7 @@ def unprotect_readout(bootloader: Bootloader, chip: Chip, *, wait: Wait = time.s
 def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wait: Wait = time.sleep) -> BoardIdentity:
     """Write all option bytes of an STM32F1, each with its complement (PM0075 section 2.5).
 
-    Args:
-        bootloader: connected to a board with this chip.
-        chip: its row in the table.
-        values: readout protection, user byte, two data bytes, four bytes of write protection.
-        wait: waits for the reset.
-
-    Returns:
-        The board's identity afterwards.
-
-    Raises:
-        RefusedError: the table does not know this chip's option bytes, or there are not eight; nothing was sent.
-        BoardError: silence, NACK, or option bytes that read differently afterwards.
+    Their order is: readout protection, user byte, two data bytes, four bytes of write protection.
     """
     _require_known(chip)
     # A part of them cannot be written: the bootloader erases all option bytes first.
@@ -112,7 +75,7 @@ def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wai
         raise RefusedError("the option bytes were not sent", why=f"{chip.name} has {len(chip.option_bytes) // 2}")
     data = b"".join(an3155.with_complement(value) for value in values)
     _carry_out(bootloader, chip, exchange=an3155.write_memory(chip.option_bytes.start, data), wait=wait)
-    identity = identify(bootloader)
+    identity = identify(bootloader)  # (3)
     if not identity.readout_protected and bootloader.read(chip.option_bytes.start, len(data)) != data:
         raise _unchanged("the option bytes were acknowledged, and read differently")
     return identity
@@ -120,9 +83,9 @@ def write_option_bytes(bootloader: Bootloader, chip: Chip, *, values: bytes, wai
 
 def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: Wait, busy: float = 0.0) -> None:
     seconds = ANSWER_SECONDS + ERASE_MARGIN * (busy or chip.unit_erase_seconds)
-    bootloader.perform(exchange, seconds=seconds)
+    bootloader.perform(exchange, seconds=seconds)  # (1)
     bootloader.end()
-    wait(busy + chip.ready_seconds)
+    wait(busy + chip.ready_seconds)  # (2)
     try:
         bootloader.connect()
     except BoardError as error:
@@ -135,7 +98,7 @@ def _carry_out(bootloader: Bootloader, chip: Chip, *, exchange: Exchange, wait: 
 
 
 def _with_readout(bootloader: Bootloader, *, protected: bool) -> BoardIdentity:
-    identity = identify(bootloader)
+    identity = identify(bootloader)  # (3)
     if bool(identity.readout_protected) is not protected:
         raise _unchanged("the change of the readout protection was acknowledged, and did not take effect")
     return identity

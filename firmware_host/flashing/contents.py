@@ -139,6 +139,7 @@ class OnChip(FlashContents):
 
     def sha256(self, start: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
         """Return the digests; those not cached are computed on the chip, unless reading the bytes is faster."""
+        # A run takes as long as reading `WORTH` bytes.
         missing = sorted({length for length in lengths if (start, length) not in self._digests})
         runs = -(-len(missing) // MAX_LENGTHS)
         if missing and runs * WORTH < missing[-1]:
@@ -208,6 +209,7 @@ class OnChip(FlashContents):
         try:
             return self._stub.run(start, lengths, pages=self._pages)
         except (RefusedError, NoAnswerError, BoardProtocolError) as error:
+            # A board that is silent cannot be read back either: report the first failure.
             try:
                 reconnect(self._bootloader, self._plan.chip, flash_size=self._plan.flash_size)
             except (NoAnswerError, BoardProtocolError):

@@ -240,6 +240,8 @@ class DigestStub:
             self._bootloader.write(STUB_ADDRESS + len(code), tail)
             return
         self._last_nonce = None
+
+        # (1) The whole program, (2) whose first part checks the rest.
         program = code + tail
         for at in range(0, len(program), MAX_BLOCK):
             self._bootloader.write(STUB_ADDRESS + at, program[at : at + MAX_BLOCK])
@@ -264,6 +266,7 @@ class DigestStub:
             )
         self._last_nonce = nonce
 
+        # The core computes digests in little-endian words; SHA-256 is written in big-endian ones (FIPS 180-4).
         words = struct.unpack_from(f"<{8 * count}I", answer, _HEADER.size)
         digests = {length: struct.pack(">8I", *words[8 * at : 8 * at + 8]) for at, length in enumerate(job.rising)}
         sums = self._read(_PAGES_OFFSET, _WORD * job.pages.count)

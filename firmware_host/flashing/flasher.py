@@ -258,12 +258,14 @@ class _Flashing:
 
     def _erase(self) -> Iterator[Erased]:
         self._stage = _Stage.UNSEALING
+        # (2) The page with the vector table, alone.
         queue = list(self._work.erase)
         if queue[:1] == [self._plan.units[0]]:
             self._bootloader.erase_pages([queue[0].number])
             self._erased_units, queue = 1, queue[1:]
         self._prove_unsealed()
 
+        # (3) All other pages.
         self._stage = _Stage.ERASING
         if self._work.at_once:
             self._bootloader.erase_all()

@@ -151,6 +151,7 @@ def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry)
     for unit in plan.units:
         found = contents.checksum(unit)
         units.append(FoundUnit(unit, found, found == _blank_sum(plan, unit)))
+    # The seal decides which of the two rules of `explains` applies.
     is_sealed = bool(set(contents.read(plan.seal)) - {plan.chip.erased_byte})
     if entry.explains(units, is_sealed=is_sealed):
         return True

@@ -124,6 +124,7 @@ class JournalEntry:
         if is_sealed:
             return _is_first_unit_only(pairs)
 
+        # Seal erased: at most one unit is in none of the three states, unless a mass erase was cut.
         odd = [one for change, one in pairs if not (one.is_blank or _is_before(change, one) or _is_after(change, one))]
         if any(one.unit.address not in changes for one in odd):
             return False

@@ -32,7 +32,7 @@ QUIET = 0.02
 DRAIN_LIMIT = 1.0
 """Seconds after which draining gives up on a line that is never quiet."""
 SLICE = 0.01
-"""The longest that one call of `Port.receive` waits, in seconds; a deadline is kept to within it."""
+"""The longest that one call of a port's `receive` waits, in seconds; a deadline is kept to within it."""
 OPEN_TIMEOUT = 5.0
 """Seconds within which a connection must be made, and a port must accept a frame."""
 SOCKET, RFC2217 = "socket://", "rfc2217://"
@@ -47,7 +47,7 @@ _OPEN_REMEDIES = {
 
 
 class Link(Protocol):
-    """Moves bytes between the host and one board."""
+    """Moves bytes between the host and one board; every call raises LinkError where the port was lost."""
 
     @property
     def name(self) -> str:
@@ -62,58 +62,33 @@ class Link(Protocol):
         """What the operator should know about how the port was opened."""
 
     def write(self, data: bytes, /) -> None:
-        """Send a whole frame in one write.
-
-        Raises:
-            LinkError: the port was lost.
-        """
+        """Send a whole frame in one write."""
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return exactly `count` bytes.
-
-        Raises:
-            NoAnswerError: fewer arrived within `timeout` seconds.
-            LinkError: the port was lost.
-        """
+        """Return exactly `count` bytes; raise NoAnswerError where fewer arrive within `timeout` seconds."""
 
     def drain(self) -> bytes:
-        """Return everything that arrives until the line is quiet.
-
-        Raises:
-            LinkError: the port was lost.
-        """
+        """Return everything that arrives until the line is quiet."""
 
     def close(self) -> None:
         """Close the port; does nothing if it was closed or lost before."""
 
 
 class ControlledLink(Link, Protocol):
-    """A link whose speed and control lines can be set, where its port has them."""
+    """A link whose speed and control lines can be set; LinkError where its port has none, or not this speed."""
 
     @property
     def can_steer(self) -> bool:
         """Whether the port has a speed, control lines and a break."""
 
     def set_baud(self, baud: int, /) -> None:
-        """Change the speed.
-
-        Raises:
-            LinkError: the port was lost, or does not support this speed.
-        """
+        """Change the speed."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Set both control lines: True asserts one, which pulls its pin low on a TTL adapter.
-
-        Raises:
-            LinkError: the port was lost, or has no control lines.
-        """
+        """Set both control lines: True asserts one, which pulls its pin low on a TTL adapter."""
 
     def send_break(self, seconds: float, /) -> None:
-        """Send a break of this length.
-
-        Raises:
-            LinkError: the port was lost, or cannot send one.
-        """
+        """Send a break of this length."""
 
 
 def open_link(url: str, *, baud: int = DEFAULT_BAUD) -> ControlledLink:
@@ -134,7 +109,7 @@ def open_link(url: str, *, baud: int = DEFAULT_BAUD) -> ControlledLink:
 class PortLink:
     """A link over an open port, which keeps the deadlines."""
 
-    def __init__(self, port: Port, *, name: str, baud: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, port: _Port, *, name: str, baud: int, now: Callable[[], float] = time.monotonic) -> None:
         self._port, self._now = port, now
         self.name, self.baud, self.notes, self.can_steer = name, baud, port.notes, port.can_steer
 
@@ -200,34 +175,22 @@ class PortLink:
             return self._port.receive(most)
 
 
-class Port(Protocol):
+class _Port(Protocol):
     """An open port. It raises OSError and the like, which `PortLink` translates.
 
-    Attributes:
-        notes: what the operator should know about how it was opened.
-        can_steer: whether it has a speed, control lines and a break.
+    `notes` and `can_steer` are those of a link. `receive` returns up to `most` bytes, and none where none arrive
+    within `SLICE`.
     """
 
     notes: tuple[str, ...]
     can_steer: bool
 
-    def send(self, data: bytes) -> None:
-        """Send all bytes."""
-
-    def receive(self, most: int) -> bytes:
-        """Return up to `most` bytes; empty if none arrive within `SLICE`."""
-
-    def close(self) -> None:
-        """Close the port."""
-
-    def set_baud(self, baud: int) -> None:
-        """Change the speed."""
-
-    def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Set both control lines."""
-
-    def send_break(self, seconds: float) -> None:
-        """Send a break of this length."""
+    def send(self, data: bytes) -> None: ...
+    def receive(self, most: int) -> bytes: ...
+    def close(self) -> None: ...
+    def set_baud(self, baud: int) -> None: ...
+    def set_lines(self, *, dtr: bool, rts: bool) -> None: ...
+    def send_break(self, seconds: float) -> None: ...
 
 
 class _SerialPort:

@@ -58,7 +58,7 @@ def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_C
     The chain knows the releases up to the wanted one.
     """
     history = [release for release in HISTORY if release.version <= wanted.release.version]
-    cleared = bench_of(board).prove(wanted, consent, known=searched(*history))
+    cleared = bench_of(board).examine(wanted, known=searched(*history)).clear(consent)
     *_, finished = cleared.flash()
     assert isinstance(finished, Finished)
     assert cleared.prove_flash(finished).number == 10
@@ -102,7 +102,7 @@ def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown()
 def test_an_update_that_was_cut_after_the_erase_is_known_again() -> None:
     """After every old page was erased, repeating the command completes the update."""
     board = SimulatedBoard(flash=IMAGE)
-    events = bench_of(board).prove(SECOND, NO_CONSENT, known=searched(*HISTORY)).flash()
+    events = bench_of(board).examine(SECOND, known=searched(*HISTORY)).clear(NO_CONSENT).flash()
     next(event for event in events if isinstance(event, Programmed))
     events.close()
     assert "1.1.0 replaces an interrupted run" in run(board, SECOND)
@@ -164,7 +164,7 @@ def test_a_release_beyond_the_flash_is_not_read() -> None:
 
 def test_an_interruption_between_two_events_reports_the_state() -> None:
     """KeyboardInterrupt thrown into the event generator ends with the state of the board."""
-    events = bench_of(SimulatedBoard()).prove(FIRST, NO_CONSENT, known=searched(FIRST.release)).flash()
+    events = bench_of(SimulatedBoard()).examine(FIRST, known=searched(FIRST.release)).clear(NO_CONSENT).flash()
     next(event for event in events if isinstance(event, Programmed))
     with pytest.raises(BoardError, match=r"interrupted: erased 0 of 0 pages, .*will not start a half written image"):
         events.throw(KeyboardInterrupt())
@@ -226,7 +226,7 @@ def _bytes_until_proven() -> int:
     bootloader = Bootloader(link)
     bootloader.connect()
     bench = BoardSession(bootloader, identify(bootloader), ())
-    cleared = bench.prove(FIRST, NO_CONSENT, known=searched(FIRST.release))
+    cleared = bench.examine(FIRST, known=searched(FIRST.release)).clear(NO_CONSENT)
     assert list(cleared.flash())
     return link.count
 
@@ -283,7 +283,7 @@ def interrupted_after(reads: int) -> tuple[SimulatedBoard, BoardError | None]:
     link = InterruptedLink(board)
     bootloader = Bootloader(link)
     bootloader.connect()
-    cleared = BoardSession(bootloader, identify(bootloader), ()).prove(FIRST, NO_CONSENT, known=searched())
+    cleared = BoardSession(bootloader, identify(bootloader), ()).examine(FIRST, known=searched()).clear(NO_CONSENT)
     link.strike_after = reads
     try:
         assert isinstance([*cleared.flash()][-1], Finished)

@@ -87,7 +87,7 @@ def cleared(bed: Bed, folder: Path, *, proof: Proof = Proof.STUB) -> ClearedBoar
     """The board after checks 6 to 9."""
     before = proven(BEFORE, version=Version(1, 0, 0)).release
     journal = FlashJournal(folder, FIRST.hex())
-    return bench_on(bed).prove(proven(IMAGE), Consent(), known=known(before), journal=journal, proof=proof)
+    return bench_on(bed).examine(proven(IMAGE), known=known(before), journal=journal, proof=proof).clear(Consent())
 
 
 def assert_identified_only(bed: Bed) -> None:

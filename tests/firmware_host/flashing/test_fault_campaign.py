@@ -172,7 +172,7 @@ def test_stages_tell_where_the_time_goes(tmp_path: Path) -> None:
     bootloader.connect()
     bench = BoardSession(bootloader, identify(bootloader), (), link.wait)
     wanted, known = SCENES[SOME].proven()
-    assert list(bench.prove(wanted, Consent(), known=known, journal=FlashJournal(tmp_path, "board")).flash())
+    assert list(bench.examine(wanted, known=known, journal=FlashJournal(tmp_path, "board")).clear(Consent()).flash())
     stages.turn_to("end")
     assert sum(stages.seconds.values()) == next(moments) - 1
     assert {*stages.seconds} == {

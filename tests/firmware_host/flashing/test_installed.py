@@ -98,7 +98,7 @@ def test_another_product_elsewhere_in_the_flash_does_not_count() -> None:
 
 def cleared(board: SimulatedBoard, consent: Consent) -> ClearedBoard:
     """A board with another product, after the bench's checks."""
-    return bench_on(RunningLink(board)).prove(proven(IMAGE), consent, known=known(others=[LAMP]))
+    return bench_on(RunningLink(board)).examine(proven(IMAGE), known=known(others=[LAMP])).clear(consent)
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ def test_a_board_with_less_flash_than_the_product_is_for_is_refused() -> None:
     """A board with less flash than the product's is refused even if the image fits."""
     small = SimulatedBoard(replace(PROFILES["stm32f103c8"], flash_size=32 * KIB))
     with pytest.raises(VerificationError, match="check 7 failed, the product's region is not inside the board's flash"):
-        bench_on(RunningLink(small)).prove(proven(IMAGE), Consent(), known=known())
+        bench_on(RunningLink(small)).examine(proven(IMAGE), known=known()).clear(Consent())

@@ -34,7 +34,7 @@ def test_an_interruption_does_not_permit_a_downgrade(tmp_path: Path) -> None:
         for one in (older, oldest):
             releases = known(WANTED.release, BEFORE.release, older.release, oldest.release)
             with pytest.raises(VerificationError, match=r"held 1\.0\.0 when a run with 1\.1\.0 was interrupted"):
-                bench.prove(one, Consent(), known=releases, journal=journal)
+                bench.examine(one, known=releases, journal=journal).clear(Consent())
 
 
 def test_a_run_completed_at_another_bench_reports_what_is_lost(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_journal_of_two_failed_attempts_does_not_explain_another_program(tmp
     for others, says in (([release], r"its flash is acme-lamp 5\.0\.0"), ([], "something unknown")):
         releases = known(WANTED.release, BEFORE.release, others=others)
         with pytest.raises(VerificationError, match=says):
-            bench.prove(WANTED, Consent(), known=releases, journal=journal)
+            bench.examine(WANTED, known=releases, journal=journal).clear(Consent())
 
 
 def test_newer_bytes_beside_a_whole_image_stay(tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_another_release_does_not_lose_the_bytes_of_an_interrupted_run(tmp_path:
     journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
     short = proven(FirmwareImage(NEW.data[:KIB], BASE, "bin"), version=Version(1, 2, 0))
     with pytest.raises(RefusedError, match="are in the journal only") as refused:
-        bench.prove(short, Consent(replace_unknown=True), known=known(WANTED.release), journal=journal)
+        bench.examine(short, known=known(WANTED.release), journal=journal).clear(Consent(replace_unknown=True))
     assert refused.value.action is Action.RESUME_FLASH

@@ -131,7 +131,7 @@ def test_a_garbled_digest_is_asked_for_again() -> None:
 def cleared(link: RunningLink, *, proof: Proof = Proof.STUB) -> ClearedBoard:
     """A board with an older release, ready to be flashed."""
     before = proven(code(6 * KIB, seed=5), version=Version(1, 0, 0)).release
-    return bench_on(link).prove(proven(IMAGE), Consent(), known=known(before), proof=proof)
+    return bench_on(link).examine(proven(IMAGE), known=known(before), proof=proof).clear(Consent())
 
 
 def old_board(faults: Faults | None = None) -> SimulatedBoard:
@@ -205,7 +205,7 @@ def test_no_program_is_run_if_switched_off() -> None:
 def again(board: SimulatedBoard, *, proof: Proof) -> tuple[Finished, WatchedLink]:
     """Flash a board that has the release already."""
     link = WatchedLink(board)
-    ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=proof)
+    ready = bench_on(link).examine(proven(IMAGE), known=known(), proof=proof).clear(Consent())
     *_, end = ready.flash()
     assert isinstance(end, Finished)
     assert end.summary.identical.units == 7
@@ -226,7 +226,7 @@ def test_a_byte_that_only_reading_shows_is_not_proven() -> None:
     """A byte that reads back wrong fails the read-back proof, although the digest on the chip matches."""
     board = SimulatedBoard(flash=IMAGE.data)
     link = WatchedLink(board)
-    ready = bench_on(link).prove(proven(IMAGE), Consent(), known=known(), proof=Proof.READ_BACK)
+    ready = bench_on(link).examine(proven(IMAGE), known=known(), proof=Proof.READ_BACK).clear(Consent())
     link.change_answer = lambda data: bytes([*data[:-1], data[-1] ^ 1]) if len(data) == 100 else data
     with pytest.raises(FlashProofError, match=r"at 0x08001863 it reads .*; nothing was changed"):
         list(ready.flash())
@@ -243,7 +243,7 @@ def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: 
     image = code(size, at=BASE + 512)
     before = proven(code(size, at=BASE + 512, seed=seed), version=Version(1, 0, 0))
     link = WatchedLink(SimulatedBoard(flash=bytes(512) + before.image))
-    ready = bench_on(link).prove(proven(image), Consent(), known=known(before.release))
+    ready = bench_on(link).examine(proven(image), known=known(before.release)).clear(Consent())
     looked = link.sent.count(GO) if seed > 1 else 0
     *_, end = ready.flash()
     assert isinstance(end, Finished)
@@ -253,7 +253,7 @@ def test_the_result_names_the_proof_that_was_used(size: int, seed: int, method: 
 def test_a_short_flash_is_read() -> None:
     """A short flash is read, because writing the program to RAM takes as long."""
     link = WatchedLink(SimulatedBoard())
-    ready = bench_on(link).prove(proven(code(2 * KIB)), Consent(), known=known())
+    ready = bench_on(link).examine(proven(code(2 * KIB)), known=known()).clear(Consent())
     assert isinstance([*ready.flash()][-1], Finished)
     assert link.sent.count(GO) == 0
 

@@ -38,7 +38,7 @@ def cleared(board: SimulatedBoard, folder: Path, *, proof: Proof) -> ClearedBoar
     bench = bench_on(RunningLink(board))
     journal = FlashJournal(folder, bench.identity.unique_id or "", operator="technician", now=lambda: 1_800_000_000)
     releases = known(WANTED.release, BEFORE.release)
-    return bench.prove(WANTED, Consent(), known=releases, journal=journal, proof=proof)
+    return bench.examine(WANTED, known=releases, journal=journal, proof=proof).clear(Consent())
 
 
 def flash(board: SimulatedBoard, folder: Path, *, proof: Proof) -> Finished:
@@ -180,7 +180,7 @@ def _answers(proof: Proof) -> int:
 
     link = Counting(SimulatedBoard(flash=CONTENTS))
     releases = known(WANTED.release, BEFORE.release)
-    assert list(bench_on(link).prove(WANTED, Consent(), known=releases, proof=proof).flash())
+    assert list(bench_on(link).examine(WANTED, known=releases, proof=proof).clear(Consent()).flash())
     return link.frames
 
 
@@ -235,7 +235,9 @@ def test_a_cut_in_the_erase_of_everything_is_resumed(cut: int, seed: int, tmp_pa
     def run() -> None:
         bench = bench_on(RunningLink(board))
         journal = FlashJournal(tmp_path, bench.identity.unique_id or "")
-        assert isinstance([*bench.prove(whole_flash, Consent(), known=releases, journal=journal).flash()][-1], Finished)
+        assert isinstance(
+            [*bench.examine(whole_flash, known=releases, journal=journal).clear(Consent()).flash()][-1], Finished
+        )
 
     with pytest.raises(BoardError, match=f"erased {cut - 1} of 64 pages"):
         run()

@@ -28,7 +28,7 @@ def cleared(board: SimulatedBoard, mishaps: Mishaps, *, proof: Proof) -> tuple[C
     bootloader.connect()
     bench = BoardSession(bootloader, identify(bootloader), (), link.wait)
     proven, known = SCENE.proven()
-    return bench.prove(proven, Consent(), known=known, proof=proof), link
+    return bench.examine(proven, known=known, proof=proof).clear(Consent()), link
 
 
 def reading_starts(proof: Proof) -> int:

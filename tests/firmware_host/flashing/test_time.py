@@ -44,7 +44,7 @@ def seconds_for(old: bytes, proof: Proof) -> tuple[float, Finished]:
     before = proven(replace(IMAGE, data=old), version=Version(1, 0, 0)).release
     started = clock.now()
     wanted = proven(IMAGE)
-    cleared = bench_on(link, may_erase_all=True).prove(wanted, Consent(), known=known(before), proof=proof)
+    cleared = bench_on(link, may_erase_all=True).examine(wanted, known=known(before), proof=proof).clear(Consent())
     *_, end = cleared.flash()
     assert isinstance(end, Finished)
     assert cleared.prove_flash(end).number == 10
