@@ -25,6 +25,10 @@ _REJECTED = frozenset({-32000, -32003})
 """Codes of a node that examined a transaction and rejected it (EIP-1474)."""
 _KNOWN_ALREADY = re.compile(r"already (known|imported)|alreadyknown|known transaction", re.IGNORECASE)
 """Texts of geth, Nethermind, Besu and anvil for a transaction that they have."""
+_REVERTED = re.compile(r"revert|invalid opcode: (INVALID|0xfe)|InvalidFEOpcode")
+"""Texts of a refusal by the contract. INVALID (0xfe, EIP-141) is how contracts of old compilers refuse."""
+_UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstruction", re.IGNORECASE)
+"""Texts of geth, Besu, ganache, anvil and Nethermind for an instruction of a fork that the chain does not have."""
 _HASH_SIZE, _ADDRESS_SIZE = 32, 20
 _USUAL_BLOCKS = 20
 """Number of the newest blocks whose prices count as usual."""
@@ -357,8 +361,15 @@ class Node:
                 ) from error
             if error.status != HTTPStatus.OK:
                 raise self._endpoint.unreachable(error.message) from error
-            if error.data or "revert" in error.message:
+            if error.data or _REVERTED.search(error.message):
                 raise RevertedError(error.data, error.message) from error
+            if _UNSUPPORTED.search(error.message):
+                raise ChainError(
+                    "the chain cannot run this contract",
+                    why=f"its code has an instruction that the chain does not support ({error.message.rstrip('.')})",
+                    remedy="use contracts that were compiled for the chain's EVM version, as BlockOTA's are for paris, "
+                    "or ask the chain's operator for a newer fork: PUSH0, for example, needs shanghai",
+                ) from error
             raise ChainError(
                 f"the node at {self.place} refused",
                 why=error.message.rstrip("."),

@@ -268,3 +268,33 @@ def test_an_error_keeps_its_code() -> None:
             with pytest.raises(RpcError, match=message) as refused:
                 RpcEndpoint(url).request("eth_chainId")
             assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "invalid opcode: PUSH0",
+        "invalid opcode: opcode 0x5f not defined",
+        "Invalid opcode: 0x5f",
+        "VM Exception while processing transaction: invalid opcode",
+        "EVM error NotActivated",
+        "EVM error OpcodeNotFound",
+        "BadInstruction",
+    ],
+)
+def test_an_unsupported_instruction_is_not_called_a_wrong_url(message: str) -> None:
+    """The error names the instruction, and that the chain's fork is too old for it."""
+    answers = iter([answer_of(), answer_of(code=-32000, message=message)])
+    with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(ChainError) as refused:
+        Chain(url).call(SAFE, b"")
+    assert "the chain cannot run this contract" in str(refused.value)
+    assert message in refused.value.why
+    assert "blockota.toml" not in str(refused.value)
+
+
+@pytest.mark.parametrize("message", ["invalid opcode: INVALID", "EVM error InvalidFEOpcode"])
+def test_the_instruction_invalid_is_a_refusal_by_the_contract(message: str) -> None:
+    """Contracts of old compilers end with it where newer ones revert."""
+    answers = iter([answer_of(), answer_of(code=-32000, message=message)])
+    with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError, match="the contract refused"):
+        Chain(url).call(SAFE, b"")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from blockota.errors import ChainError
 from tests.peers.clique.conftest import Consortium
 from tests.peers.clique.network import Sealer
 from tests.support.waiting import eventually
@@ -14,6 +17,18 @@ def grows(sealer: Sealer, *, by: int = 3) -> None:
     """Wait until a sealer has more blocks."""
     target = sealer.head + by
     eventually(lambda: sealer.head >= target, what=f"block {target}")
+
+
+def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Consortium) -> None:
+    """The chain has no PUSH0 (shanghai): neither creation nor code with it runs, and the error says so."""
+    chain, payer = consortium.workshop.chain, consortium.workshop.cast.payer
+    with pytest.raises(ChainError, match=r"the chain cannot run this contract: .*PUSH0"):
+        chain.send(payer, bytes.fromhex("5f5ff3"))  # PUSH0 PUSH0 RETURN
+    one_push0 = bytes.fromhex("605f60005360016000f3")  # creates a contract whose code is 5F
+    created = chain.send(payer, one_push0).contract
+    assert created
+    with pytest.raises(ChainError, match=r"the chain cannot run this contract: .*PUSH0"):
+        chain.call(created, b"")
 
 
 def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: Consortium) -> None:
