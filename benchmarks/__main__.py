@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import commands, content, requests
+from benchmarks import commands, content, paper, requests
 from benchmarks.figure import options, report
 
 if __name__ == "__main__":
-    sys.exit(report(content.figures(), requests.figures(), *commands.parts(quick=options(__doc__).quick)))
+    sys.exit(
+        report(content.figures(), requests.figures(), paper.figures(), *commands.parts(quick=options(__doc__).quick))
+    )

@@ -37,6 +37,7 @@ events {{ worker_connections 1024; }}
 http {{
   sendfile on; tcp_nopush on; access_log {folder}/access.log; client_body_temp_path {folder}/body;
   server {{ listen 127.0.0.1:{port}; root {folder}; }}
+  {tls}
 }}
 """
 
@@ -76,10 +77,14 @@ def repository(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nginx(folder: Path) -> Iterator[str]:
-    """Nginx, with as many workers as processors; its URL."""
+def nginx(folder: Path, *, certificate: Path | None = None) -> Iterator[str]:
+    """Nginx, with as many workers as processors; its URL, which is that over TLS if there is a certificate with key."""
     url, user = f"http://127.0.0.1:{(port := free_port())}", getpass.getuser()
-    settings = _NGINX.format(folder=folder, port=port, user=user, group=folder.group())
+    tls, secure_port = "", free_port()
+    if certificate:
+        keys = f"ssl_certificate {certificate}; ssl_certificate_key {certificate};"
+        tls = f"server {{ listen 127.0.0.1:{secure_port} ssl; root {folder}; {keys} }}"
+    settings = _NGINX.format(folder=folder, port=port, user=user, group=folder.group(), tls=tls)
     (folder / "nginx.conf").write_text(settings)
     with subprocess.Popen([nginx_program(), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL) as process:
         try:
@@ -92,7 +97,7 @@ def nginx(folder: Path) -> Iterator[str]:
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(0.05)
-            yield url
+            yield f"https://127.0.0.1:{secure_port}" if certificate else url
         finally:
             process.terminate()
 
