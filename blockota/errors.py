@@ -247,6 +247,11 @@ class NotInStoreError(StoreError):
     """The store works, and does not have the block; another store or source may have it."""
 
 
+BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159")
+"""Letters and symbols of Unicode without a mark: with them, a text could draw columns and rows."""
+
+
 def plain(value: object) -> str:
-    """A value as text in which nothing can move the cursor, change colours or reverse the writing direction."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(value))
+    """A value as text in which nothing moves the cursor, changes colours, turns the direction or imitates a space."""
+    shown = (letter if letter.isprintable() and letter not in BLANK else ascii(letter)[1:-1] for letter in str(value))
+    return "".join(shown)

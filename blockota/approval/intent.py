@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from blockota.approval.safe_transaction import SafeTransaction
-from blockota.errors import ProposalError
+from blockota.errors import BLANK, ProposalError
 from blockota.formats.abi import SELECTOR_SIZE, interface
 from blockota.formats.cid import CID, DAG_PB, RAW
 from blockota.model.release import Version, product_name, show_time
@@ -96,11 +97,18 @@ def one_line(text: Any) -> str:
     """Return the text unchanged if it can be shown safely on one line.
 
     Raises:
-        ProposalError: the value is not a text, has control, direction or line characters, runs of spaces, or more than
-            `MAX_TEXT` characters.
+        ProposalError: the value is not a text, has control, line, invisible, combining or right-to-left characters,
+            runs of spaces, or more than `MAX_TEXT` characters.
     """
     if not isinstance(text, str) or not text.isprintable():
         raise ProposalError("a text cannot be shown safely", why="it has unprintable characters")
+    if hidden := next((letter for letter in text if not _is_plain(letter)), ""):
+        raise ProposalError(
+            "a text cannot be shown safely",
+            why=f"it has U+{ord(hidden):04X}, an invisible, combining or right-to-left character, by which a text can "
+            "look like rows of the review",
+            remedy="use characters that stand for themselves, such as é in place of e with an accent",
+        )
     if len(text) > MAX_TEXT or "  " in text:
         why = f"it has more than {MAX_TEXT} characters, or runs of spaces that could move a line"
         raise ProposalError("a text cannot be shown safely", why=why, remedy="use one short line")
@@ -117,7 +125,14 @@ def show_value(name: str, value: Any) -> str:
     if name in _SHOWN:
         return _SHOWN[name](value)
     text = value.hex() if isinstance(value, bytes) else str(value)
-    return text if text.isprintable() else repr(text)
+    return text if all(map(_is_plain, text)) else ascii(text)
+
+
+def _is_plain(letter: str) -> bool:
+    """Whether a character is visible, stands in its own column, and is written from left to right."""
+    is_combining = unicodedata.category(letter).startswith("M")
+    is_leftward = unicodedata.bidirectional(letter) in {"R", "AL", "AN"}
+    return letter.isprintable() and letter not in BLANK and not is_combining and not is_leftward
 
 
 _SHOWN: dict[str, Callable[[Any], str]] = {

@@ -30,8 +30,7 @@ def show_groups(session: Session, groups: Sequence[Rows]) -> None:
             session.out.print()
         for label, value in group.items():
             for line, part in enumerate(value if isinstance(value, tuple) else (value,)):
-                session.out.print(f"[bold]{'' if line else label:<{width}}[/bold]  ", end="")
-                session.out.print(readable(part), markup=False)
+                session.row("" if line else label, readable(part), column=width + 2)
 
 
 def show_description(session: Session, found: Description) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate
 
 import click
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from blockota.stores.source import Credentials
     from blockota.stores.store import Store
 
+_COPIED = re.compile(r"(?:0x)?[0-9a-fA-F]{40,64}|b[a-z2-7]{58}")
+"""An address, a hash or a content address."""
+_BAR = "│ "
+_NARROWEST = 10
 _PIPED_WIDTH = 240
 """Columns of output that goes to a file or another program, so that a row of a table stays on one line."""
 
@@ -172,8 +178,13 @@ class Session:
         """Print labels and values, one pair a line."""
         width = max(len(label) for label in rows)
         for label, value in rows.items():
-            self.out.print(f"[bold]{label:<{width}}[/bold]  ", end="")
-            self.out.print(plain(value), markup=False)
+            self.row(label, plain(value), column=width + 2)
+
+    def row(self, label: str, value: str, *, column: int) -> None:
+        """Print a label and its value, which begins at a column and continues below it on further lines."""
+        for number, line in enumerate(wrap(value, self.out.width - column)):
+            self.out.print(f"[bold]{'' if number else label:<{column}}[/bold]", end="")
+            self.out.print(line, markup=False)
 
     def done(self, sentence: str) -> None:
         """Print that a step is done."""
@@ -183,6 +194,26 @@ class Session:
     def note(self, sentence: str) -> None:
         """Print a remark on stderr, beside the result."""
         self.err.print(plain(sentence), style="dim", markup=False)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break a text into lines of at most `width` cells, so that no line of it can look like the next row of a list.
+
+    Hashes and addresses, which are copied, stay whole. The bar of quoted lines is repeated.
+    """
+    if cell_len(text) <= width or _COPIED.fullmatch(text):
+        return [text]
+    bar = _BAR if text.startswith(_BAR) else ""
+    width = max(width - len(bar), _NARROWEST)
+    first, *words = text.removeprefix(bar).split(" ")
+    lines = chop_cells(first, width) or [""]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines += chop_cells(word, width)
+    return [bar + line for line in lines]
 
 
 def with_session_offline(command: Callable[Concatenate[Session, ...], None]) -> Callable[..., None]:

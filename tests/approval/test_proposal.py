@@ -12,6 +12,7 @@ from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blockota.approval.intent import one_line
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import CALL, DELEGATECALL
 from blockota.bindings.block_ota import pair_call, publish_call, revoke_call
@@ -48,7 +49,9 @@ calls = st.one_of(
     ),
     st.sampled_from(["pause", "resume", "acceptOwnership"]).map(interface("BlockOTA").encode_call),
 )
-words = st.text(st.characters(categories=("L", "N", "P", "S")), max_size=40)
+words = st.text(st.characters(categories=["Lu", "Nd", "Pd", "Sm", "Zs"], max_codepoint=0x500), max_size=200).map(
+    lambda text: " ".join(text.split())
+)
 uint256 = st.integers(0, (1 << 256) - 1)
 anyones = st.just(ZERO) | addresses
 proposals = st.builds(
@@ -235,6 +238,40 @@ def test_a_reason_that_could_hide_something_is_refused(hidden: str) -> None:
     """Control, bidirectional, invisible and line break characters are refused."""
     with pytest.raises(ProposalError, match="cannot be shown safely"):
         read(fields_of(PROPOSAL) | {"reason": f"release{hidden}1.1.0"})
+
+
+INVISIBLE = [
+    "\u2800",
+    "\u3164",
+    "\u115f",
+    "\u1160",
+    "\uffa0",
+    "\u034f",
+    "\ufe0f",
+    "\u17b4",
+    "\u180b",
+    "\U000e0100",
+    "\U0001d159",
+]
+COMBINING = ["e\u0301", "\u0489", "\u20dd", "\u0903"]
+RIGHT_TO_LEFT = ["\u05d0", "\u0627", "\u0661", "\U00010800"]
+
+
+@pytest.mark.parametrize("hidden", [*INVISIBLE, *COMBINING, *RIGHT_TO_LEFT], ids=ascii)
+def test_a_text_that_could_draw_rows_is_refused(hidden: str) -> None:
+    """Printable characters that leave no mark, share a column or turn the line are refused, and escaped in calldata."""
+    fields = json.loads(proposal_with().to_json())
+    for name in ("reason", "proposer"):
+        with pytest.raises(ProposalError, match=r"has U\+[0-9A-F]{4,5}, an invisible, combining or right-to-left"):
+            Proposal.from_json(json.dumps(fields | {name: f"first{hidden}release"}).encode())
+    shown = proposal_with(data=revoke_call("acme-thermo2", Version(1, 0, 0), reason=f"a{hidden}b")).intent[0]["reason"]
+    assert shown.isascii()
+
+
+def test_other_languages_are_not_refused() -> None:
+    """Composed letters, wide characters and symbols are written as they are."""
+    for text in ("Größe geändert", "первый выпуск", "最初のリリース", "1 → 2, 50 µs"):
+        assert one_line(text) == text
 
 
 @pytest.mark.parametrize("hidden", ["\n", "\x1b[2K", "\u202e", "\u200b", "\x00"])
