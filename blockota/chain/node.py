@@ -30,6 +30,8 @@ _REVERTED = re.compile(r"revert|invalid opcode: (INVALID|0xfe)|InvalidFEOpcode")
 _UNSUPPORTED = re.compile(r"invalid opcode|NotActivated|OpcodeNotFound|BadInstruction", re.IGNORECASE)
 """Texts of geth, Besu, ganache, anvil and Nethermind for an instruction of a fork that the chain does not have."""
 _HASH_SIZE, _ADDRESS_SIZE = 32, 20
+_NUMBER_BITS, _TIME_BITS = 63, 40
+"""Most bits of a block's number, which SQLite stores, and of its time, which the contracts compare as uint40."""
 _USUAL_BLOCKS = 20
 """Number of the newest blocks whose prices count as usual."""
 
@@ -115,7 +117,9 @@ class Node:
         with self._translated():
             block = self._block(number)
             return BlockHead(
-                quantity(block["number"]), quantity(block["timestamp"]), data(block["hash"], size=_HASH_SIZE)
+                quantity(block["number"], bits=_NUMBER_BITS),
+                quantity(block["timestamp"], bits=_TIME_BITS),
+                data(block["hash"], size=_HASH_SIZE),
             )
 
     def mine(self) -> None:
@@ -341,11 +345,7 @@ class Node:
         return high
 
     def _block(self, number: int | None, *, with_transactions: bool = False) -> Mapping[str, Any]:
-        answer = self._endpoint.request("eth_getBlockByNumber", _tag(number), with_transactions)
-        if answer is None:
-            name = "no block" if number is None else f"no block {number}"
-            raise ChainError(f"the chain at {self.place} lags", why=f"the node has {name} yet", remedy="try again")
-        return fields(answer)
+        return fields(self._endpoint.request_block(number, with_transactions=with_transactions))
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

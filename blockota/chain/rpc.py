@@ -35,8 +35,9 @@ _BATCH = 50
 _LIMIT_EXCEEDED = -32005
 """Code of a node that limits requests (EIP-1474)."""
 _TOO_LARGE = re.compile(r"results|block range|blocks|response size", re.IGNORECASE)
-_LAGGING = re.compile(r"header not found|unknown block|block not found", re.IGNORECASE)
+_LAGGING = re.compile(r"header not found|unknown block|block not found|beyond current head", re.IGNORECASE)
 """Texts of geth, Erigon and anvil for a block that a node behind a load balancer does not have yet."""
+_WIDEST_NUMBER = 256
 _HOST_REMEDY = "correct the network's url in blockota.toml"
 _QUANTITY = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 _DATA = re.compile(r"0x(?:[0-9a-f]{2})*", re.IGNORECASE)
@@ -111,7 +112,24 @@ class RpcEndpoint:
             RpcError: the node refused.
             ChainError: the node is out of reach, or what answers is not a node.
         """
-        return self._with_patience(lambda: _result(self._post(_question(1, method, parameters)), self._private))
+        return self._with_patience(lambda: self._ask(method, *parameters))
+
+    def request_block(self, number: int | None, *, with_transactions: bool) -> Any:
+        """Request a block; None means the newest. One that the node does not have yet is waited for.
+
+        Raises:
+            RpcError: the node refused, or does not have the block.
+            ChainError: the node is out of reach, or what answers is not a node.
+        """
+        name, tag = ("no block", "latest") if number is None else (f"no block {number}", hex(number))
+
+        def ask() -> Any:
+            block = self._ask("eth_getBlockByNumber", tag, with_transactions)
+            if block is None:
+                raise RpcError(None, f"block not found, the node has {name} yet")
+            return block
+
+        return self._with_patience(ask)
 
     def request_many(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any]:
         """Call a method several times: in batches (JSON-RPC 2.0, section 6), or one by one if the node takes none.
@@ -133,10 +151,13 @@ class RpcEndpoint:
             results += answers
         return results
 
+    def _ask(self, method: str, *parameters: Any) -> Any:
+        return _result(self._post(_question(1, method, parameters)), self._private)
+
     def _batch(self, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any] | None:
         """The results of one batch; None if the node takes none."""
         if len(parameters) == 1:
-            return [_result(self._post(_question(1, method, parameters[0])), self._private)]
+            return [self._ask(method, *parameters[0])]
         questions = [_question(number, method, one) for number, one in enumerate(parameters)]
         try:
             answers = self._post(questions)
@@ -221,15 +242,22 @@ def _question(number: int, method: str, parameters: Sequence[Any]) -> dict[str, 
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
 
 
-def quantity(value: Any) -> int:
+def quantity(value: Any, *, bits: int = _WIDEST_NUMBER) -> int:
     """A number from its hexadecimal text.
 
+    Args:
+        value: the text, with 0x.
+        bits: the most that the number may have.
+
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not one, or has more bits.
     """
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise ValueError(f"{_shown(value)} is not a number")
-    return int(value, 16)
+    number = int(value, 16)
+    if number.bit_length() > bits:
+        raise ValueError(f"a number of {number.bit_length()} bits is given where at most {bits} are expected")
+    return number
 
 
 def data(value: Any, *, size: int | None = None) -> bytes:

@@ -165,6 +165,14 @@ def test_what_is_not_a_number_is_refused(value: object) -> None:
         quantity(value)
 
 
+def test_a_number_that_no_chain_has_is_refused() -> None:
+    """Numbers of the EVM have 256 bits; Python refuses to print one of 20,000 hex digits."""
+    assert quantity("0x" + "f" * 64) == 2**256 - 1
+    for digits in (65, 20_000):
+        with pytest.raises(ValueError, match=f"a number of {4 * digits} bits is given where at most 256"):
+            quantity("0x" + "f" * digits)
+
+
 @pytest.mark.parametrize("value", [None, 5, "", "00", "0x0", "0xzz", "0x00 00", []])
 def test_what_is_not_bytes_is_refused(value: object) -> None:
     """Bytes are an even number of hex digits after 0x."""
@@ -183,6 +191,7 @@ TEMPORARY = {
     "too many requests": (429, b"slow down"),
     "a limit": (200, answer_of(code=-32005, message="daily request count exceeded")),
     "a lagging node": (200, answer_of(code=-32000, message="header not found")),
+    "a lagging node's events": (200, answer_of(code=-32602, message="block range extends beyond current head block")),
 }
 
 
@@ -201,9 +210,34 @@ def test_a_failure_for_a_moment_is_repeated(name: str, monkeypatch: pytest.Monke
 def test_a_failure_that_lasts_is_reported_as_such(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the last pause the error says that the node cannot answer now, why, and how long it was asked."""
     monkeypatch.setattr("time.sleep", lambda _: None)
-    expected = r"cannot answer now: .*(429|daily request count|header not found).*, also after 8 s\. Wait"
+    expected = (
+        r"cannot answer now: .*(429|daily request count|header not found|beyond current head).*, also after 8 s\. Wait"
+    )
     with stand_in(lambda _: TEMPORARY[name]) as url, pytest.raises(ChainError, match=expected):
         Chain(url)
+
+
+def test_a_block_that_a_lagging_node_does_not_have_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several nodes behind one name, the next one asked may be a block behind."""
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    block = {"number": "0x9", "timestamp": "0x1", "hash": "0x" + "11" * 32}
+    answers = iter([None, None, block] + [None] * 6)
+    with stand_in(lambda body: (200, answer_of(next(answers) if b"getBlock" in body else "0x539"))) as url:
+        chain = Chain(url)
+        assert chain.head(9).number == 9
+        assert pauses == list(rpc.PAUSES[:2])
+        with pytest.raises(ChainError, match=r"cannot answer now: .*the node has no block 10 yet, also after 8 s"):
+            chain.head(10)
+
+
+@pytest.mark.parametrize("field", ["number", "timestamp"])
+def test_a_block_beyond_all_chains_is_refused(field: str) -> None:
+    """A number that the state of a broker cannot store, or a time that no contract can compare."""
+    block = {"number": "0x9", "timestamp": "0x1", "hash": "0x" + "11" * 32, field: "0x" + "f" * 16}
+    answer = stand_in(lambda body: (200, answer_of(block if b"getBlock" in body else "0x539")))
+    with answer as url, pytest.raises(ChainError, match=r"is not a node: .*a number of 64 bits"):
+        Chain(url).head()
 
 
 def test_a_search_in_too_many_blocks_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
