@@ -10,27 +10,21 @@ from firmware_host.flashing.plan import Preserved, Work
 
 
 @dataclass(frozen=True)
-class Erased:
+class _Counted:
+    done: int
+    total: int
+
+
+class Erased(_Counted):
     """Bytes erased so far, of how many."""
 
-    done: int
-    total: int
 
-
-@dataclass(frozen=True)
-class Programmed:
+class Programmed(_Counted):
     """Bytes written so far, of how many; blocks that stay erased do not count."""
 
-    done: int
-    total: int
 
-
-@dataclass(frozen=True)
-class Checked:
+class Checked(_Counted):
     """Bytes proven so far, of how many."""
-
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)
