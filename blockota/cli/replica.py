@@ -215,7 +215,7 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     from blockota.stores.probe import ProbeStatus
 
     wrong = [one.agreement.uri for one in probes if one.status is ProbeStatus.LIES]
-    absent = [one.agreement.uri for one in probes if one.status is ProbeStatus.GONE]
+    absent = [one.agreement.uri for one in probes if one.status in (ProbeStatus.GONE, ProbeStatus.UNUSABLE)]
     if wrong:
         remedy = "report them to the vendor, who can end the agreement by `blockota replica terminate`"
         return ContentError(f"{len(wrong)} of {len(probes)} replicas lie", why=", ".join(wrong), remedy=remedy)

@@ -31,7 +31,12 @@ class ProbeStatus(StrEnum):
 
     SERVES = "serves"
     LIES = "lies"
+    UNUSABLE = "unusable"
     GONE = "gone"
+
+
+_STATUSES = {Verdict.WRONG: ProbeStatus.LIES, Verdict.UNUSABLE: ProbeStatus.UNUSABLE}
+"""The results of verdicts, which are those of a fetch; every other one means that the replica is gone."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def probe(agreement: Agreement, release: Release, *, challenge: Challenge) -> Pr
                 for _ in range(challenge.leaves if release.cid.codec != RAW else 1):
                     walk.descend(client)
         except SourceError as error:
-            status = ProbeStatus.LIES if error.verdict is Verdict.WRONG else ProbeStatus.GONE
+            status = _STATUSES.get(error.verdict, ProbeStatus.GONE)
             why = error.why
         except ContentError as error:
             # The address in the chain's record is not that of a file: a replica that serves its blocks is honest.

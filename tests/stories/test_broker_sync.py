@@ -204,6 +204,8 @@ def test_a_check_names_sources_that_serve_wrong_blocks_or_do_not_answer(agreed: 
         announce(agreed, 2, bad.url)
         assert check_replicas(agreed) == (REFUSED, ["lies", "serves"])
         assert str(next(iter(held))) in agreed.run("replica", "check").out
+        bad.vice = hostile_gateway.shows_a_page
+        assert check_replicas(agreed) == (UNREACHABLE, ["serves", "unusable"])
     assert check_replicas(agreed) == (UNREACHABLE, ["gone", "gone"])
 
 
