@@ -25,7 +25,12 @@ READ_OVERHEAD = 2 + 5 + 2 + 3
 
 @dataclass(frozen=True)
 class Line:
-    """A serial line: bits a second, and the seconds by which an adapter delays an answer."""
+    """A serial line.
+
+    Attributes:
+        baud: its speed in bits per second.
+        latency: the delay of an answer in the USB adapter, in seconds.
+    """
 
     baud: int
     latency: float

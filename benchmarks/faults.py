@@ -1,11 +1,11 @@
 """Inject single faults into flashing, and check that no run ends in a flash that differs from its report.
 
 ``python -m benchmarks.faults [--count N] [--seed N] [--json]`` flashes a simulated board once for each fault, in this
-machine's processors at once. After each run the flash itself is looked at:
+machine's processors at once. After each run the flash itself is read:
 
-- *done* must mean that all of it is as it must be, image and bytes beside it;
+- *done* must mean that all of the flash is right, the image and the bytes beside it;
 - an error must be true: the state that it names is the flash's, and what it does not call lost is there;
-- where the fault has passed, the run with the journal must complete, and leave a flash that is as it must be.
+- if the fault was temporary, the run with the journal must complete, and leave the flash right.
 
 Anything else is counted as wrong, and printed with the fault. The exit status is 1 when there is any.
 """

@@ -59,7 +59,7 @@ def in_turns(
     Args:
         ours: does it our way, and returns the seconds that count.
         theirs: does it another way.
-        runs: turns that count; who begins changes with every one.
+        runs: turns that count; the program that begins changes with every turn.
         between: is called after each, and not timed.
 
     Returns:
@@ -110,7 +110,7 @@ def folder_on_disk() -> Iterator[Path]:
 
 
 def options(description: str, *, has_quick: bool = True) -> argparse.Namespace:
-    """Parse the options of a measurement: ``--json`` and, where it has one, ``--quick``."""
+    """Parse the options of a measurement: ``--json`` and, if it has one, ``--quick``."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     if has_quick:
         parser.add_argument("--quick", action="store_true", help="leave out or shorten what takes long")

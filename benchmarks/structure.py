@@ -193,7 +193,7 @@ def comments_per_hundred(paths: Iterable[Path]) -> float:
 
 
 def documentation(path: Path) -> set[int]:
-    """Lines of docstrings, those after attributes and constants included."""
+    """Lines of all docstrings, also of attributes and constants."""
     return {
         line
         for node in ast.walk(tree(path))

@@ -80,7 +80,7 @@ class VendorRecord:
         return self._contract.products(block=self._confirmed_block())
 
     def releases(self, product: str) -> list[Release]:
-        """All releases of a product, newest first, revoked ones included."""
+        """All releases of a product, also revoked ones, newest first."""
         return list(self._contract.history(product, block=self._confirmed_block()))
 
     def verify(self, image: bytes, product: str, version: Version | None = None) -> ProvenRelease:

@@ -32,7 +32,7 @@ def load(raw: bytes, *, form: str, remedy: str = "", action: Action | None = Non
         raw: the file.
         form: the required value of its field ``format``.
         remedy: what to do with a file of another format.
-        action: the remedy as a command or option, where it has one.
+        action: the remedy as a command or option, if it has one.
 
     Raises:
         ProposalError: the file is not a JSON object, repeats a key, or is of another format.

@@ -46,7 +46,7 @@ def report(path: Path, artifacts: Path) -> dict[str, Any]:
 
 
 def count_shown(path: Path) -> int:
-    """Number of functions that have the binary form of Ledger's wallets; 0 for an invalid file."""
+    """Number of functions that can be converted to the binary format of Ledger wallets; 0 for an invalid file."""
     try:
         descriptor = InputERC7730Descriptor.load(path)
     except (ValidationError, ValueError):

@@ -146,7 +146,7 @@ def killed(fates: Iterable[Fate]) -> float:
 
 
 def explanations(text: str) -> dict[str, str]:
-    """Explanations by the name of the mutant: the text below each heading that names one."""
+    """The explanation of each mutant, by its name: the text below the heading with that name."""
     sections = re.split(r"^#{3,} (?=\w+\.\w+: )", text, flags=re.MULTILINE)[1:]
     pairs = (section.partition("\n") for section in sections)
     return {heading.strip(): re.split(r"^#", body, flags=re.MULTILINE)[0].strip() for heading, _, body in pairs}

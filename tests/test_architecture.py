@@ -89,7 +89,7 @@ def test_closed_directions(package: str) -> None:
 
 
 def test_there_are_no_cycles() -> None:
-    """The modules can be ordered so that each comes after all its imports, imports inside functions included."""
+    """The modules can be ordered so that each comes after all its imports, also those inside functions."""
     remaining = {module: {i for m, i in import_edges() if m == module and i != module} for module in modules()}
     while free := {module for module, imports in remaining.items() if not imports & remaining.keys()}:
         for module in free:

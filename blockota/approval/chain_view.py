@@ -195,7 +195,7 @@ def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _unique(fields: Mapping[str, Any], name: str, *, key: str) -> list[dict[str, Any]]:
-    """A list of objects with unique keys: with two, it would be undefined which of them a signer sees."""
+    """A list of objects with unique keys. If two had the same key, a signer could see either of them."""
     found = mappings(fields, name)
     keys = [str(one[key]) for one in found]
     if len(set(keys)) != len(keys):

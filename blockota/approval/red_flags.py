@@ -74,7 +74,7 @@ class Word(StrEnum):
     REMOVAL = auto()  # an owner of the Safe would be removed, with as many signatures as today
     ALL = auto()  # every owner would have to sign
     THRESHOLD = auto()  # fewer signatures than today would be enough, or a single one
-    TEXT = auto()  # a signature is of another tool, and does not cover reason, proposer and expiry
+    TEXT = auto()  # a signature was made with another tool, and does not cover reason, proposer and expiry
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def signature_flags(signatures: Iterable[Signature]) -> list[RedFlag]:
     return [
         RedFlag(
             Word.TEXT,
-            f"the signature of {one.signer} is of another tool{' (eth_sign)' * one.is_eth_sign}: reason, "
+            f"the signature of {one.signer} was made with another tool{' (eth_sign)' * one.is_eth_sign}: reason, "
             "proposer and expiry are not signed, and may have been changed since",
         )
         for one in signatures
@@ -146,7 +146,7 @@ def check_place(proposal: Proposal, view: ChainView) -> None:
     if proposal.chain_id != view.chain_id:
         raise ProposalError(
             "the proposal is for another chain",
-            why=f"it has chain id {proposal.chain_id}, the chain that was asked has {view.chain_id}",
+            why=f"it has chain id {proposal.chain_id}, the chain view has chain id {view.chain_id}",
             remedy="choose the network, or the chain view, that it was made for",
             action=Action.CHOOSE_NETWORK,
         )

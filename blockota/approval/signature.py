@@ -103,14 +103,14 @@ def to_json(signatures: Sequence[Signature]) -> bytes:
         signatures: signatures to one proposal, at least one.
 
     Raises:
-        ProposalError: the signatures are to different proposals.
+        ProposalError: the signatures belong to different proposals.
     """
     first = signatures[0]
     if any((s.proposal, s.safe_tx_hash) != (first.proposal, first.safe_tx_hash) for s in signatures):
         raise ProposalError(
             "the signatures cannot be merged",
-            why="they are to different proposals",
-            remedy="merge those of one proposal",
+            why="they belong to different proposals",
+            remedy="merge the signatures of one proposal",
             action=Action.SHOW_PROPOSAL,
         )
     return dump(
@@ -211,7 +211,7 @@ def accept(
         signers = ", ".join(signer for signer, signature in accepted.items() if not signature.counts)
         raise ProposalError(
             f"reason, proposer and expiry are not signed by {signers}",
-            why="their signatures are of another tool, and the text may have been changed since",
+            why="their signatures were made with another tool, and the text may have been changed since",
             remedy="have them sign here, or accept that the text is not signed",
             action=Action.ACCEPT_UNSIGNED_TEXT,
         )

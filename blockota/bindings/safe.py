@@ -38,8 +38,9 @@ class Rehearsal:
     """Which parts of an execution were simulated.
 
     Attributes:
-        call: the call, with the Safe as sender; not a delegatecall, a call with a value, or a rejection.
-        execution: the whole execution, with the signatures of enough owners.
+        call: whether the call was simulated with the Safe as sender. Delegatecalls, calls with a value and rejections
+            are not simulated.
+        execution: whether the whole execution was simulated, with the signatures of enough owners.
     """
 
     call: bool

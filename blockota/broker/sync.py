@@ -279,7 +279,7 @@ def _no_source(step: Fetch) -> StoreError:
         until = ", ".join(f"{shown_url(url)} until {show_time(int(time))}" for url, time in step.skipped.items())
         return StoreError(
             f"no source is left for {step.file.cid}",
-            why=f"wrong blocks were served, and these are not asked: {until}",
+            why=f"these sources served wrong blocks and are not asked: {until}",
             remedy="wait, name another repository of the vendor, or forgive the source if it was repaired",
             action=Action.FORGIVE_SOURCE,
         )

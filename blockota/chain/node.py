@@ -293,7 +293,7 @@ class Node:
             )
 
     def find_transaction(self, sender: str, nonce: int) -> tuple[bytes, int] | None:
-        """Find the transaction of an account that has a nonce, in the blocks.
+        """Find the transaction with a given nonce of an account, in the blocks.
 
         Returns:
             The transaction's hash and the number of its block; None if no block has it yet, or if the node does not

@@ -117,7 +117,7 @@ class Chain(Node):
     """A chain behind a JSON-RPC endpoint that takes transactions.
 
     Arguments and errors as those of `Node`; without `sending`, there are neither confirmations nor a journal.
-    It is a `Node` and does not contain one: who sends also reads, and nothing of a node is hidden or changed.
+    It extends `Node`, because a sender also reads, and overrides none of its functions.
     """
 
     def __init__(self, url: str, *, chain_id: int | None = None, sending: Sending | None = None) -> None:
@@ -285,7 +285,7 @@ class Chain(Node):
         if self._journal.is_kept and nonce > mined:
             raise RefusedError(
                 "the account has a pending transaction that the journal does not know, so nothing was sent",
-                why=f"the node has {nonce - mined} of {sender} that no block has",
+                why=f"the node lists {nonce - mined} of {sender} that are not in a block yet",
                 remedy="wait until a block has it, see whether it did what you want, then run the command again",
             )
         gas = int(self.estimate(sender, data, to=to, fees=fees) * _GAS_MARGIN)

@@ -73,7 +73,7 @@ class RpcError(Exception):
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the same request can succeed in a moment: it came too soon, or to a node that lags."""
+        """Whether the same request can succeed later: the node limits its requests, or it lags behind."""
         is_limit = self.status == HTTPStatus.TOO_MANY_REQUESTS or self.code == _LIMIT_EXCEEDED
         # The same code refuses a search for events in too many blocks, which never succeeds.
         is_too_large = bool(_TOO_LARGE.search(self.message))
@@ -106,7 +106,7 @@ class RpcEndpoint:
         """Call a method.
 
         Returns:
-            The result; None where the node has none, such as for an unknown block.
+            The result; None if the node has none, such as for an unknown block.
 
         Raises:
             RpcError: the node refused.

@@ -1,7 +1,7 @@
 """The catalogue: which files are served now, with the blocks of each.
 
-What may be served is read from the chain; whether it is complete, from the store. Both are read at the start and again
-from time to time, since either changes while the repository runs.
+The chain records which files may be served. The store shows which of them are complete. Both are read at the start and
+again from time to time, since either changes while the repository runs.
 """
 
 from __future__ import annotations

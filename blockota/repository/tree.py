@@ -45,7 +45,7 @@ def read_tree(root: CID, read_block: Callable[[CID], bytes], *, size: int) -> tu
         blocks.append(block)
         if block.stop > size or len(blocks) > most:
             raise ContentError(
-                f"{root} is not served", why=f"it is larger, or in more pieces, than the {size} bytes recorded"
+                f"{root} is not served", why=f"it is larger than the recorded {size} bytes, or has too many blocks"
             )
     return tuple(blocks)
 

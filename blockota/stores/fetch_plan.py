@@ -44,7 +44,7 @@ class _Place:
 
 
 class FetchPlan:
-    """The plan of one file of an exact size in bytes.
+    """The plan for fetching one file, whose size in bytes is known.
 
     Attributes:
         changed: notified when a block arrived, or the work was stopped.
@@ -130,7 +130,7 @@ class FetchPlan:
             self.arrived(Block(cid, data))
 
     def give_back(self, asker: Hashable) -> None:
-        """Put back what an asker took and did not deliver, unless others were asked for it as well."""
+        """Put back the blocks that an asker took and did not deliver, if no other asker was asked for them."""
         with self.changed:
             for cid, askers in list(self._asked.items()):
                 if askers.pop(asker, None) is not None and not askers:

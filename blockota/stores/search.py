@@ -124,7 +124,7 @@ def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
         if "/ipfs/" in base:
             raise UsageError(
                 f"{url!r} is not the URL of a gateway",
-                why="it is the URL of a file on one",
+                why="it is the URL of a file on a gateway",
                 remedy="give the part before /ipfs/",
             )
         yield _candidate(base, credentials)

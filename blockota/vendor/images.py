@@ -259,7 +259,7 @@ class _ImageCheck:
                 f"the image {path} is not the one in the proposal",
                 why=f"it has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
                 f"{wanted or 'no image at all'}",
-                remedy="do not sign, unless you gave the wrong file; ask who made the proposal",
+                remedy="do not sign; give the right file, or ask who made the proposal",
             )
         for release in matches:
             if image.format != "bin" and image.load_address != release["loadAddress"]:
@@ -279,7 +279,7 @@ class _ImageCheck:
             raise ProposalError(
                 f"the image {path} is not the one published before",
                 why=f"its SHA-256 is {image.sha256.hex()}, {known or 'and nothing was published'}",
-                remedy="give none to compare with, or fetch that image",
+                remedy="omit the image to compare with, or fetch the published one",
                 action=Action.FETCH_IMAGE,
             )
         return image
@@ -312,7 +312,7 @@ class _ImageCheck:
         if sizes and size > MAX_IMAGE_SIZE:
             raise ImageError(
                 f"{path} is too large",
-                why=f"it has {size:,} bytes, the largest image that is looked for has {max(sizes):,}",
+                why=f"it has {size:,} bytes, the largest expected image has {max(sizes):,}",
                 remedy="check that it is the right file",
             )
         # (2) Intel HEX or ELF, in memory.

@@ -171,7 +171,7 @@ def deploy(chain: Chain, account: BaseAccount, *, safe: str) -> Deployment:
         raise RefusedError(
             f"the Safe {state.address} cannot own the contracts",
             why=why,
-            remedy="deploy them for another Safe: of version 1.3 or newer, with as many keys as must sign",
+            remedy="choose a Safe of version 1.3 or newer in which enough owners have keys to reach the threshold",
         )
     contract, receipt = BlockOTAContract.deploy(chain, account, owner=state.address)
     replication = ReplicationContract.deploy(chain, account, block_ota=contract.address)

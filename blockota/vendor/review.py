@@ -191,7 +191,7 @@ def signature_status(proposal: Proposal, signature: Signature, *, view: ChainVie
         status = "valid, but NOT AN OWNER'S"
     if signature.is_eth_sign:
         status += ", by eth_sign"
-    return status if signature.text_signature else f"{status}; the TEXT IS NOT SIGNED, it is of another tool"
+    return status if signature.text_signature else f"{status}; the TEXT IS NOT SIGNED: another tool made the signature"
 
 
 def hash_fields(proposal: Proposal) -> dict[str, str]:

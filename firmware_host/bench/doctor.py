@@ -109,9 +109,9 @@ class Finding:
     """One finding.
 
     Attributes:
-        about: a word for machines, such as ``port`` or ``echo``.
-        hinders: whether the board cannot be flashed over the named line because of it.
-        what: a clause.
+        about: its identifier in JSON output, such as ``port`` or ``echo``.
+        hinders: whether it prevents flashing over the named line.
+        what: what was found, a clause.
         remedy: what to do, a clause in the imperative; empty if nothing has to be done.
         action: the remedy as a command or option.
         values: what the action's option needs.

@@ -244,7 +244,7 @@ class Bench:
             failed = VerificationError(
                 error.number,
                 error.what.partition(", ")[2],
-                why=f"{error.why}; the board is as the interruption left it",
+                why=f"{error.why}; the board was not changed since the interruption",
                 remedy=f"{error.remedy}; then flash {entry.product} with it, without resuming",
                 action=Action.FLASH_PRODUCT,
             )

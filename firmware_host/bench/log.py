@@ -260,7 +260,7 @@ def _parse(raw: bytes) -> Line:
     except (ProposalError, KeyError, TypeError, ValueError) as error:
         raise ContentError(
             "the bench log is not whole",
-            why=f"cannot read one of its lines ({error})",
+            why=f"one of its lines cannot be read ({error})",
             remedy=_REMEDY,
         ) from error
 

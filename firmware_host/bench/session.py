@@ -127,7 +127,7 @@ class BoardSession:
         )
 
     def _is_readable(self, release: Release) -> bool:
-        """Whether the flash can be examined; where it cannot, check 7 or 8 refuses the board."""
+        """Whether the flash can be examined; if not, check 7 or 8 refuses the board."""
         identity = self.identity
         if identity.product_id != release.chip_id or identity.readout_protected:
             return False
@@ -142,7 +142,7 @@ class BoardSession:
         return self._flash().contains(release.region)
 
     def _flash(self) -> Region:
-        """The board's flash; where its size is unknown, that of the largest member of its family."""
+        """The board's flash; if its size is unknown, the flash of the largest member of its family."""
         chip, flash_size = self.identity.chip, self.identity.flash_size
         return _region(chip.flash(flash_size or chip.flash_limit) if chip else range(0))
 

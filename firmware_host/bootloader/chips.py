@@ -139,7 +139,7 @@ class Chip:
             flash_size: in bytes.
 
         Returns:
-            The numbers in ascending order; None where the table does not know how the chip stores its protection.
+            The numbers in ascending order; None if the table does not know how the chip stores its protection.
         """
         if not self.protected_bytes:
             return None

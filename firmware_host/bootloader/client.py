@@ -211,7 +211,7 @@ class Bootloader:
         self._erase_at_once(an3155.extended_erase_special(_BANKS[bank]))
 
     def checksum(self, address: int, words: int) -> int:
-        """Return the CRC-32 of flash, where the bootloader has Get Checksum (version 3.3 and later).
+        """Return the CRC-32 of flash, if the bootloader has Get Checksum (version 3.3 and later).
 
         Args:
             address: of the first word, a multiple of four.

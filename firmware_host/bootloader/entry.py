@@ -172,7 +172,7 @@ def connect_board(bootloader: Bootloader, link: ControlledLink, *, line: BoardLi
 
 
 def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait: Wait = time.sleep) -> None:
-    """Reset the board, with BOOT0 at this level where a line drives it; do nothing where it must be reset by hand.
+    """Reset the board, with BOOT0 at this level if a line drives it; do nothing if it must be reset by hand.
 
     Raises:
         LinkError: the port was lost, or has no control lines.
@@ -197,7 +197,7 @@ def reset_board(link: ControlledLink, wiring: BoardWiring, *, boot0: bool, wait:
 def enter_bootloader(
     bootloader: Bootloader, link: ControlledLink, *, wiring: BoardWiring, wait: Wait = time.sleep
 ) -> None:
-    """Reset the board into its bootloader, and connect; where it is reset by hand, only connect.
+    """Reset the board into its bootloader, and connect; if it is reset by hand, only connect.
 
     A byte that arrives while the bootloader starts can make it measure a wrong speed, and it then ignores everything
     until the next reset (AN3155 section 2). After a silence the board is therefore reset again, with a longer wait.

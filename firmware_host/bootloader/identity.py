@@ -123,7 +123,7 @@ def require_same_board(bootloader: Bootloader, chip: Chip, *, flash_size: int) -
         if found != expected:
             raise AnotherBoardError(
                 f"another board answers on {bootloader.link.name}",
-                why=f"this began with {expected}, and {found} answers now, to which nothing was written",
+                why=f"the work began with {expected}, but {found} answers now; nothing was written to it",
                 remedy="connect the first board again, with BOOT0 at 1 and freshly reset, and run the command again",
             )
     bootloader.target(chip, flash_size=flash_size)

@@ -25,7 +25,7 @@ from firmware_host.bootloader.entry import Wait
 from firmware_host.bootloader.identity import BoardIdentity, identify
 
 _DEFAULT_MASS_ERASE_SECONDS = 1.0
-"""Time to erase everything, where the chip table has none because no command does so."""
+"""Time to erase everything, if the chip table has none because no command does so."""
 
 
 def protect_pages(
@@ -116,6 +116,6 @@ def _require_known(chip: Chip) -> None:
 def _unchanged(what: str) -> BoardProtocolError:
     return BoardProtocolError(
         what,
-        why="the option bytes read otherwise after the reset",
+        why="the option bytes have other values after the reset",
         remedy="reset the board and try again; if it happens twice, its chip may be a copy or damaged",
     )

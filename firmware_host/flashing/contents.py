@@ -105,7 +105,7 @@ class FlashContents:
 
 
 class OnChip(FlashContents):
-    """Contents hashed by a program on the chip; where that program fails, the flash is read back from then on.
+    """Contents hashed by a program on the chip; if that program fails, the flash is read back from then on.
 
     If the program was started and the board stays silent afterwards, a person has to reset the board.
 
@@ -232,10 +232,10 @@ def holds(contents: FlashContents, image: FirmwareImage, *, beside: Sequence[Pre
 
 
 def confirm(contents: FlashContents, wanted: FlashBuffer, *, span: range) -> Iterator[int]:
-    """Read a span back where only the chip's own digest is known and the proof is to be by reading.
+    """Read a span back if the proof must be by reading and the span was hashed only.
 
     Yields:
-        Bytes proven so far; nothing where every byte was read already.
+        Bytes proven so far; nothing if every byte was read already.
 
     Raises:
         FlashProofError: a byte differs.

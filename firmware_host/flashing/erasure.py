@@ -29,7 +29,7 @@ def known_chip(identity: BoardIdentity) -> Chip:
 
 
 def flash_of(identity: BoardIdentity) -> tuple[Chip, int]:
-    """A board's chip and the size of its flash in bytes, where the flash can be read and erased.
+    """A board's chip and the size of its flash in bytes, if the flash can be read and erased.
 
     Raises:
         RefusedError: the table has no such chip, or readout protection is on.
@@ -106,8 +106,8 @@ def erase(bootloader: Bootloader, chip: Chip, *, units: Sequence[EraseUnit], fla
             for chunk in chunks(unit.span):
                 if bootloader.read(chunk.start, len(chunk)).strip(blank):
                     raise BoardProtocolError(
-                        f"page {unit.number} was to be erased, and still holds something",
-                        why="the board acknowledged the erase, and the page reads otherwise",
+                        f"page {unit.number} is not blank after the erase",
+                        why="the board acknowledged the erase, but some bytes of the page are not erased",
                         remedy="run the command again; if the same page stays, it is worn out: replace the board",
                     )
                 done += len(chunk)

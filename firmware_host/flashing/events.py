@@ -16,15 +16,15 @@ class _Counted:
 
 
 class Erased(_Counted):
-    """Bytes erased so far, of how many."""
+    """Bytes erased so far, and bytes to erase in total."""
 
 
 class Programmed(_Counted):
-    """Bytes written so far, of how many; blocks that stay erased do not count."""
+    """Bytes written so far, and bytes to write in total; blocks that stay erased do not count."""
 
 
 class Checked(_Counted):
-    """Bytes proven so far, of how many."""
+    """Bytes proven so far, and bytes to prove in total."""
 
 
 @dataclass(frozen=True)

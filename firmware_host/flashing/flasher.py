@@ -2,8 +2,8 @@
 
 An acknowledgement from a bootloader proves nothing: protected pages, worn cells and pages that were not erased are
 acknowledged as well (AN3155, notes to Erase Memory and Write Memory). So the whole image is proven at the end,
-including pages that were left alone. What is known of the flash before only decides what is written; where it was
-wrong the proof fails, and everything is written once more.
+including pages that were left alone. What is known of the flash before only decides what is written; if it was
+wrong, the proof fails, and everything is written once more.
 
 The steps of a run, and what a power cut in each of them leaves:
 

@@ -146,7 +146,7 @@ def _is_half_written(plan: FlashPlan, contents: FlashContents) -> bool:
 
 
 def _is_explained(plan: FlashPlan, contents: FlashContents, entry: JournalEntry) -> bool:
-    """Whether the journal explains the contents, or they are its release but for the seal."""
+    """Whether the journal explains the contents, or they equal its release except for the seal."""
     units = []
     for unit in plan.units:
         found = contents.checksum(unit)

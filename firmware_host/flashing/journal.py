@@ -110,7 +110,7 @@ class JournalEntry:
         but the first one is blank by then.
 
         Seal present: the run was changing the first unit at most, so all others hold their old contents, or all hold
-        their new ones. If the first is neither, the others must identify the run: where they are all blank, any
+        their new ones. If the first is neither, the others must identify the run: if they are all blank, any
         foreign program would look the same.
 
         Args:
@@ -315,8 +315,8 @@ def restore(plan: FlashPlan, entry: JournalEntry, *, bootloader: Bootloader) -> 
         if common(one.span, plan.span) != one.span:
             raise RefusedError(
                 f"{entry.product} {entry.version} was interrupted on this board, and has bytes to put back",
-                why=f"those from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and this "
-                "release does not reach there; nothing was changed",
+                why=f"those from {one.span.start:#010x} to {one.span.stop:#010x} are in the journal only, and lie "
+                "outside this release; nothing was changed",
                 remedy="complete the interrupted run first; if its release may not be written any more, move the "
                 f"journal {entry.unique_id}.json away, which still has those bytes",
                 action=Action.RESUME_FLASH,
@@ -365,6 +365,6 @@ def _preserved(fields: dict[str, Any]) -> Preserved:
 def _is_erased(kept: Preserved, found: bytes, *, blank: int) -> bool:
     """Whether every programmed bit in the flash is programmed in the kept bytes as well.
 
-    This holds where the flash is blank, and where power failed while the bytes were erased or written.
+    This is so if the flash is blank, or if power failed while the bytes were erased or written.
     """
     return all((there ^ blank) & ~(byte ^ blank) == 0 for byte, there in zip(kept.data, found, strict=True))

@@ -148,8 +148,8 @@ def plan(chip: Chip, image: FirmwareImage, *, flash_size: int, may_erase_all: bo
     if not image.data or image.span[0] not in flash or image.span[-1] not in flash:
         raise ImageError(
             "the image does not lie within the board's flash",
-            why=f"it takes {image.span.start:#010x} to {image.span.stop:#010x}, "
-            f"the flash {flash.start:#010x} to {flash.stop:#010x}",
+            why=f"it covers {image.span.start:#010x} to {image.span.stop:#010x}, "
+            f"the flash is {flash.start:#010x} to {flash.stop:#010x}",
             remedy="choose the image that was built for this board",
         )
     units = tuple(unit for unit in chip.erase_units(flash_size) if overlap(unit.span, image.span))

@@ -75,7 +75,7 @@ class Link(Protocol):
 
 
 class ControlledLink(Link, Protocol):
-    """A link whose speed and control lines can be set; LinkError where its port has none, or not this speed."""
+    """A link whose speed and control lines can be set; LinkError if its port has none, or not this speed."""
 
     @property
     def can_steer(self) -> bool:

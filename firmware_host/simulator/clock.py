@@ -35,8 +35,8 @@ class TimeModel:
     """The parameters of line, adapter and core.
 
     Attributes:
-        baud: bits per second on the line; 0 for the rate that the host sets, where the line transmits it.
-        latency: seconds by which the USB adapter delays an answer.
+        baud: bits per second on the line; 0 for the rate that the host sets, if the line transmits it.
+        latency: the delay of an answer in the USB adapter, in seconds.
         cycles_per_instruction: of the emulated core; 1.3 is usual for a Cortex-M3 without flash wait states.
         wait: waits for some seconds.
         now: the clock in seconds, which `wait` advances.
@@ -55,7 +55,7 @@ class Timeline:
     Attributes:
         times: the model, or None.
         moment: the end of what line and chip are busy with, in seconds of the model's clock.
-        line_baud: the rate that the host has set, where the line transmits it.
+        line_baud: the rate that the host has set, if the line transmits it.
     """
 
     def __init__(self, times: TimeModel | None) -> None:

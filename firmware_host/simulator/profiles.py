@@ -31,7 +31,7 @@ class BoardProfile:
         boot_seconds: from a reset until the ROM listens.
         commands: the codes in the answer to Get, in their order.
         page_size: of an erase unit, where all have the same size.
-        sectors: sizes of the erase units in order, where they differ; else empty.
+        sectors: sizes of the erase units in order if they differ, else empty.
         option_format: how the option bytes are stored: ``F1``, ``F4``, ``L0`` or ``L4``.
         factory: addresses outside the system memory that the factory wrote.
         factory_read: the shortest read that may start within `factory`; 0 if none may.
@@ -39,7 +39,7 @@ class BoardProfile:
         pages_per_sector: pages that one number of Write Protect covers.
         write_alignment: the ROM refuses a write to flash that does not start or end at a multiple of this.
         program_unit: bytes that the controller programs in one operation.
-        sector_erase: times to erase a sector, by its size, where they differ.
+        sector_erase: times to erase a sector, by its size, if they differ.
         max_baud: the highest speed that the ROM measures correctly.
         erases_all: whether the ROM has a global erase.
         erase_limit: pages that one command accepts.
@@ -48,7 +48,7 @@ class BoardProfile:
         runs_code: whether applications for this chip can be emulated.
         program_error_nacks: whether the ROM answers NACK where a cell that is not erased was to be programmed. No
             document says what V2.2 does.
-        reported_flash_size: the flash size register, where it differs from `flash_size`; else 0.
+        reported_flash_size: the flash size register if it differs from `flash_size`, else 0.
     """
 
     name: str

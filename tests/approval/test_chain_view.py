@@ -93,7 +93,7 @@ views = st.builds(
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Return the paths of everything within a JSON value, the value itself included."""
+    """Return the paths of a JSON value and of everything within it."""
     inside: dict[Any, Any] = {}
     if isinstance(value, (dict, list)):
         inside = value if isinstance(value, dict) else dict(enumerate(value))

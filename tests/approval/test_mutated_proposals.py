@@ -132,7 +132,7 @@ def refuse(signed: Signed, raw: bytes) -> None:
 @settings(max_examples=80, deadline=None)
 @given(choice=st.data())
 def test_a_file_with_any_other_value_is_not_executed(signed: Signed, choice: st.DataObject) -> None:
-    """A changed value anywhere in the file is refused, nested values included."""
+    """A changed value is refused anywhere in the file, also in nested objects."""
     root = json.loads(signed.proposal.to_json())
     path = choice.draw(st.sampled_from(places(root)))
     old = at(root, path)

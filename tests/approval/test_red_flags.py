@@ -395,7 +395,7 @@ def test_version_0_is_flagged() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "why"),
-    [({"chain_id": 1}, "has chain id 1, the chain that was asked has 1337"), ({"safe": MALLORY}, f"is for {MALLORY}")],
+    [({"chain_id": 1}, "has chain id 1, the chain view has chain id 1337"), ({"safe": MALLORY}, f"is for {MALLORY}")],
 )
 def test_another_chain_or_safe_is_refused(changes: dict[str, Any], why: str) -> None:
     """Another chain or Safe is refused; no confirmation overrides it."""

@@ -172,7 +172,7 @@ def test_an_eth_sign_signature_is_checked_as_by_the_safe(cast: Cast, owners: lis
 
 
 def raised(signature: bytes) -> bytes:
-    """Return a signature with the v by which a Safe knows personal messages."""
+    """Return a signature with v raised by 4, which marks it as an `eth_sign` signature for a Safe."""
     return bytes(signature[:64]) + bytes([signature[64] + 4])
 
 
@@ -270,5 +270,5 @@ def test_two_different_signatures_of_one_signer_are_not_merged(cast: Cast) -> No
 
 def test_signatures_to_different_proposals_make_no_file(cast: Cast) -> None:
     """A file contains signatures for one proposal."""
-    with pytest.raises(ProposalError, match="they are to different proposals"):
+    with pytest.raises(ProposalError, match="they belong to different proposals"):
         to_json([by(cast.owner_a), by(cast.owner_b, proposal_with(nonce=8))])

@@ -83,7 +83,7 @@ def test_without_a_limit_a_gas_price_is_compared_with_the_usual_one(price: int, 
 
 
 def test_a_node_that_asks_for_a_fortune_is_refused(anvil: Chain, cast: Cast) -> None:
-    """900,000 gwei are refused, by the usual price or, where the node forges that too, by the cost."""
+    """900,000 gwei are refused, by the usual price or, if the node forges that too, by the cost."""
 
     def forged(*, history: bool) -> Callable[[bytes], tuple[int, bytes]]:
         def answer(body: bytes) -> tuple[int, bytes]:

@@ -43,7 +43,7 @@ class DirectLink:
         """Do nothing; there is only one speed."""
 
     def set_lines(self, *, dtr: bool, rts: bool) -> None:
-        """Do nothing; there are no control lines."""
+        """Do nothing, because the port has no control lines."""
 
     def send_break(self, seconds: float, /) -> None:
         """Do nothing; a break has no effect."""

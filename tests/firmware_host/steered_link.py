@@ -18,7 +18,7 @@ class SteeredLink(DirectLink):
         wiring: what drives its NRST and BOOT0.
 
     Attributes:
-        can_steer: whether there are lines at all.
+        can_steer: whether the port has control lines.
         baud: the line's speed now.
         resets: how often the board has left reset.
     """

@@ -2,7 +2,7 @@
 
 A line ``$ …`` is a command; the lines below it must appear in what it prints, in their order. A line of ``…`` stands
 for lines that the page leaves out, and inside a line for the rest of it. ``(exit status N)`` says how the command ends,
-where that is not 0. Hashes, times and block numbers may differ.
+if that is not 0. Hashes, times and block numbers may differ.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def test_a_wrong_large_file_is_named_when_signing(workshop: Workshop) -> None:
     for size, reason in (
         (17 * MEBIBYTE, "it has 17,825,792 bytes with SHA-256"),
         (17 * MEBIBYTE - 1, "it has 17,825,791 bytes with SHA-256"),
-        (18 * MEBIBYTE, "it has 18,874,368 bytes, the largest image that is looked for has 17,825,792"),
+        (18 * MEBIBYTE, "it has 18,874,368 bytes, the largest expected image has 17,825,792"),
         (0, "the image is empty"),
     ):
         Path("wrong.bin").touch()

@@ -150,7 +150,7 @@ def test_signatures_of_other_tools_need_consent(desk: Workshop) -> None:
     Path("safe.hex").write_text(f"0x{joined}\n")
     words = ("--signature", "safe.hex")
     shown = ok(desk.run("proposal", "show", "1.0.0.json", *words)).out
-    assert shown.count("valid, an owner's, by eth_sign; the TEXT IS NOT SIGNED, it is of another tool") == 2
+    assert shown.count("valid, an owner's, by eth_sign; the TEXT IS NOT SIGNED: another tool made the signature") == 2
     assert "it has 0 of 2 signatures" in ok(desk.run("proposal", "simulate", "1.0.0.json", *words)).out
     execute = ("proposal", "execute", "1.0.0.json", "--key", "dev:0", *words)
     refused(desk.run(*execute), REFUSED, "reason, proposer and expiry are not signed by", "--unsigned-text")

@@ -77,7 +77,7 @@ def test_what_is_written_down_is_found_again(tmp_path: Path) -> None:
 
 
 def test_a_second_run_takes_the_place_of_the_first(tmp_path: Path) -> None:
-    """A board has one journal, that of the last run."""
+    """A board has one journal, which records its last run."""
     JournaledRun(journal(tmp_path), RELEASE).begin(CHANGES)
     other = Changes((UnitChange(BASE, KIB, ODD, NEW),), at_once=True, preserved=())
     JournaledRun(journal(tmp_path), RELEASE).begin(other)

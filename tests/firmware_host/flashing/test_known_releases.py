@@ -49,7 +49,7 @@ def held(vendor: Vendor, product: Product, *, flash: bytes, block: int) -> Versi
 def test_the_installed_version_is_known_from_the_flash(
     vendor: Vendor, product: Product, image: bytes, version: Version | None
 ) -> None:
-    """The installed version is detected by its digest, followed by blank bytes; other contents match none."""
+    """A release is detected by its digest if only blank bytes follow it; other contents match no release."""
     published(vendor, product)
     flash = image.ljust(FLASH.size, b"\xff")
     block = vendor.chain.head().number

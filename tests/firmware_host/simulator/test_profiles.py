@@ -130,7 +130,7 @@ def test_half_a_double_word_is_refused_where_the_flash_has_no_less(profile: Boar
 
 @every_chip
 def test_an_extended_erase_with_a_special_number(profile: BoardProfile) -> None:
-    """Everything, where the ROM has it; the reserved numbers and a wrong checksum are refused."""
+    """Everything, if the ROM has it; the reserved numbers and a wrong checksum are refused."""
     if 0x44 not in profile.commands:
         return
     refused = [b"\xff\xf0\x0f", b"\xff\xfc\x03", b"\xff\xff\x01", b"\xff\xfe\x00"]

@@ -68,7 +68,7 @@ def test_an_escaped_byte_goes_both_ways() -> None:
     [("dtr-rts", "dtr", "rts"), ("rts-dtr", "rts", "dtr"), ("dtr", "dtr", ""), ("rts", "rts", "")],
 )
 def test_a_control_line_resets_the_board(name: str, reset: str, *, boot0: str) -> None:
-    """The board is in reset while it is asserted; then the other line, where it is wired, selects what starts."""
+    """The board is in reset while it is asserted; then the other line, if it is wired, selects what starts."""
     with serve_rfc2217(SimulatedBoard(), wiring=WIRINGS[name]) as url, opened(url) as port:
         assert asked(port, b"\x7f") == ACK
         setattr(port, reset, True)
