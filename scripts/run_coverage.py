@@ -31,7 +31,7 @@ class Coverage:
 
 
 def main() -> int:
-    """Measure the coverage, and list what is missing."""
+    """Measure the coverage, and list the lines and branches that no test runs."""
     REPORT.unlink(missing_ok=True)
     command = [str(find_forge()), "coverage", "--report", "lcov", "--report-file", str(REPORT)]
     variables = environment() | {"FOUNDRY_FUZZ_SEED": SEED}

@@ -60,8 +60,8 @@ def read_call(transaction: SafeTransaction) -> KnownCall | None:
 
     Returns:
         None if it is not a call that a vendor's Safe makes. A Safe's own functions are accepted only if the Safe
-        calls itself. Getters and an empty list of releases are not accepted: they change nothing, but a proposal with
-        them would look like one that does.
+        calls itself. Getters and an empty list of releases are not accepted: a proposal with them would look as
+        if it changed something.
     """
     for contract in (SAFE,) if transaction.to == transaction.safe else CONTRACTS:
         call = interface(contract).decode_call(transaction.data)

@@ -70,7 +70,7 @@ def sign(proposal: Proposal, account: BaseAccount) -> Signature:
 
 
 def waive_text(signatures: Iterable[Signature]) -> list[Signature]:
-    """The same signatures, with the consent that the text need not be signed."""
+    """The same signatures, marked as accepted without a signed text."""
     return [replace(signature, text_waived=True) for signature in signatures]
 
 
@@ -265,7 +265,7 @@ def _check_fields(fields: dict[str, Any]) -> None:
 
 
 def _unsupported(signature: bytes) -> str:
-    """Why a signature is of a kind that a Safe may know and that is not checked here; empty if it is checked."""
+    """Why the kind of a signature is not supported here, although a Safe may accept it; empty if it is supported."""
     if len(signature) != _SIZE or signature[-1] in _EIP712 + _ETH_SIGN:
         return ""
     kinds = {0: "it is a contract's (v is 0)", 1: "it is an approval recorded on the chain (v is 1)"}

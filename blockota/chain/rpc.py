@@ -327,6 +327,6 @@ def _result(answer: Any, private: PrivateUrl) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value for an error. It is never cut: of a secret in it, a part would remain that cannot be recognised."""
+    """A value for an error. It is never shortened, because a shortened secret could not be recognised."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"an answer of {len(text)} characters"

@@ -4,11 +4,11 @@ Whether a board is there is asked with the byte 0x7F alone: a bootloader that wa
 wrong speed, and ignores everything from then on (AN3155 section 2). A bootloader that was connected before takes two
 of them for an unknown command, and answers NACK.
 
-A bootloader that waits in the middle of a frame takes 0x7F for the frame's next byte. Two of them complete the erase of
-one page that was cut before its page number, and 130 an erase or write that was cut before the count. Therefore, where
-a session broke off, every poll goes on to complete the frame harmlessly (`FEED`), and any poll does so long before the
-130th. One case remains: a board from elsewhere that waits behind the count of an erase, connected here without a reset,
-loses page 127 if it has one.
+A bootloader that waits in the middle of a frame takes 0x7F for the frame's next byte. Two such bytes complete an erase
+of one page that was cut before its page number. 130 such bytes complete an erase or write that was cut before the
+count. Therefore, if a session broke off, every poll also completes the frame harmlessly (`FEED`). Otherwise one poll
+of 60 without an answer does so, long before the 130th byte. One case remains: a board from elsewhere that waits after
+the count of an erase, and is connected here without a reset, loses page 127 if it has one.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ class Bootloader:
     """The commands of one board's bootloader.
 
     Call `connect` first, then `target` once the chip is known. No address is sent before. Every command raises
-    RefusedError, with nothing sent, where the bootloader does not have it, or the chip has no such page or memory; and
-    BoardError where the board is silent or answers NACK, or its port was lost.
+    RefusedError, with nothing sent, if the bootloader does not have it, or the chip has no such page or memory; and
+    BoardError if the board is silent or answers NACK, or its port was lost.
 
     Args:
         link: an open link; nothing is sent before `connect`.
@@ -71,7 +71,7 @@ class Bootloader:
 
     Attributes:
         link: the link to the board.
-        mark: of the board that was identified last; None before, and where its flash cannot be read.
+        mark: of the board that was identified last; None before, and if its flash cannot be read.
     """
 
     def __init__(self, link: Link, *, before_command: Callable[[], None] | None = None) -> None:
@@ -115,7 +115,7 @@ class Bootloader:
         Call this before `connect`, not after it failed: the second 0x7F of `connect` would complete a frame that was
         cut after its number of pages, and erase page 127. After one 0x7F, which a board that was just reset takes as
         the start, `FEED` is sent until the board answers NACK. It completes none of the frames cut before their data;
-        of those cut within their data it completes one in 256. Use this only where the flash is verified afterwards,
+        of those cut within their data it completes one in 256. Use this only if the flash is verified afterwards,
         and prefer a reset.
 
         Raises:
@@ -251,7 +251,7 @@ class Bootloader:
         return refused_frame == 0
 
     def write_protected_pages(self) -> tuple[int, ...] | None:
-        """Return the numbers of the pages that cannot be written; None where the chip table cannot decode them."""
+        """Return the numbers of the pages that cannot be written; None if the chip table cannot decode them."""
         chip, flash_size = self._known_target()
         option_bytes = self.read(chip.option_bytes.start, len(chip.option_bytes))
         return chip.write_protected_units(option_bytes, flash_size)

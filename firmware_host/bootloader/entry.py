@@ -56,8 +56,8 @@ class BoardWiring:
     """How the control lines of an adapter reach a board's NRST and BOOT0 pins.
 
     Attributes:
-        reset: what pulls NRST; NONE where the board is reset by hand.
-        boot0: what drives BOOT0; NONE where a jumper sets it.
+        reset: what pulls NRST; NONE if the board is reset by hand.
+        boot0: what drives BOOT0; NONE if a jumper sets it.
         invert_reset: the board is in reset while the line is not asserted.
         invert_boot0: BOOT0 is 1 while the line is asserted.
     """
@@ -241,7 +241,7 @@ def connect_fastest(
 
     The bootloader measures the speed from the first byte after a reset and keeps it (AN3155 section 2). ST tests up to
     115200 baud; many boards understand more, and one that does not is deaf until it is reset. Faster speeds are
-    therefore tried only where the board can be reset through the port.
+    therefore tried only if the board can be reset through the port.
 
     Args:
         bootloader: of the board.
@@ -311,7 +311,7 @@ def listen_to(link: Link, *, seconds: float) -> str:
 
 
 def _sample(bootloader: Bootloader, chip: Chip | None) -> bytes:
-    """Read bytes that are the same at every speed: the product id and, where allowed, the start of the bootloader."""
+    """Read bytes that are the same at every speed: the product id and, if allowed, the start of the bootloader."""
     product_id = bootloader.product_id().to_bytes(2, "big")
     if chip is None:
         return product_id

@@ -36,7 +36,7 @@ class UnitChange:
     Attributes:
         address: address of its first byte.
         size: in bytes.
-        before: None where unknown; a second attempt keeps what the first one found.
+        before: None if unknown; a second attempt keeps what the first one found.
         wanted: what the run writes.
     """
 

@@ -124,7 +124,7 @@ class Work:
 
     Attributes:
         erase: units to erase; the one with the seal comes first.
-        write: units to write, by address; empty where nothing has to change.
+        write: units to write, by address; empty if nothing has to change.
         identical: units that stay as they are.
         at_once: erase all but the first with one mass erase, because every unit that stays is blank.
     """

@@ -35,7 +35,7 @@ class Wiring:
 
     Attributes:
         reset: ``dtr``, ``rts``, ``break``, or empty for a reset by hand.
-        boot0: ``dtr``, ``rts``, or empty where a jumper sets it.
+        boot0: ``dtr``, ``rts``, or empty if a jumper sets it.
         invert_reset: NRST is low while the line is not asserted.
         invert_boot0: BOOT0 is high while the line is asserted.
     """

@@ -124,7 +124,7 @@ GOOD: Mapping[str, Proposal] = {
 
 @pytest.mark.parametrize("proposal", GOOD.values(), ids=GOOD)
 def test_what_is_in_good_order_has_no_flag(proposal: Proposal) -> None:
-    """Ordinary proposals have no flag; frequent flags would be ignored."""
+    """Ordinary proposals have no flag, because signers would ignore frequent ones."""
     assert flags(proposal) == []
 
 

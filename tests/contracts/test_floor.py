@@ -26,7 +26,7 @@ def test_when_the_floor_is_raised_it_should_be_recorded_and_emitted(
 def test_when_the_floor_would_not_rise_it_should_refuse(
     block_ota: ContractInstance, vendor: AccountAPI, product: bytes, requested: int
 ) -> None:
-    """The floor never falls: releases with known faults would be installable again."""
+    """The floor never falls, because releases with known faults would then be installable again."""
     block_ota.setMinimumVersion(product, FLOOR, sender=vendor)
     with ape.reverts(block_ota.MinimumVersionNotRaised, product=product, requested=requested, minimumVersion=FLOOR):
         block_ota.setMinimumVersion(product, requested, sender=vendor)

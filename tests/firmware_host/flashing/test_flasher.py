@@ -247,7 +247,7 @@ def test_flash_that_went_wrong_once_is_written_once_more() -> None:
 
 
 def _sent_until(image: FirmwareImage, *, kind: type[Checked]) -> int:
-    """The number of bytes that a board with one changed page sends until the first event of a kind."""
+    """The bytes that a board with one changed page sends before the first event of the given type."""
 
     class Counting(DirectLink):
         """A link that counts the bytes that the host receives."""
