@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -32,6 +33,8 @@ from tests.support.waiting import eventually
 
 settings.register_profile("patient", deadline=None)  # four tests at a time: how long one takes says nothing of it
 settings.load_profile("patient")
+# Half of the time of importing and collecting thousands of tests would go into searching for garbage among them.
+gc.disable()
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "examples" / "bluepill" / "images"
 
@@ -91,6 +94,13 @@ def wait_for_chain(url: str) -> Chain:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the stories first: they take longest, and the other workers would have to wait for them at the end."""
     items.sort(key=lambda item: "stories" not in item.path.parts)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but not among the modules and tests, which stay until the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

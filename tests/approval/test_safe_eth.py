@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 from eth_account.messages import encode_defunct
@@ -12,10 +14,6 @@ from eth_typing import URI
 from eth_utils.address import to_checksum_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safe_eth.eth import EthereumClient
-from safe_eth.safe.exceptions import InvalidMultisigTx
-from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEOA, SafeSignatureEthSign
-from safe_eth.safe.safe_tx import SafeTx
 
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import CALL, DELEGATECALL, ZERO_ADDRESS, SafeTransaction
@@ -29,8 +27,12 @@ from blockota.vendor.propose import propose
 from tests.conftest import REASON, Vendor
 from tests.support.samples import NOW, proposal_with, release_of
 
-NOWHERE = EthereumClient(URI("http://127.0.0.1:9"))
-"""A client that receives no request: hashes are computed from the given values."""
+if TYPE_CHECKING:
+    from safe_eth.eth import EthereumClient
+    from safe_eth.safe.safe_tx import SafeTx
+
+NOWHERE = "http://127.0.0.1:9"
+"""The node of a client that receives no request: hashes are computed from the given values."""
 SAFE_VERSION = "1.5.0"
 OWNERS = tuple(dev_account(number) for number in range(1, 4))
 uint256 = st.integers(0, (1 << 256) - 1)
@@ -52,10 +54,20 @@ transactions = st.builds(
 )
 
 
-def theirs(transaction: SafeTransaction, client: EthereumClient = NOWHERE, *, signatures: bytes = b"") -> SafeTx:
+@cache
+def client_of(url: str) -> EthereumClient:
+    """A client of safe-eth-py for a node."""
+    from safe_eth.eth import EthereumClient
+
+    return EthereumClient(URI(url))
+
+
+def theirs(transaction: SafeTransaction, url: str = NOWHERE, *, signatures: bytes = b"") -> SafeTx:
     """Return the same transaction as a safe-eth-py object."""
+    from safe_eth.safe.safe_tx import SafeTx
+
     return SafeTx(
-        client,
+        client_of(url),
         to_checksum_address(transaction.safe),
         to_checksum_address(transaction.to),
         transaction.value,
@@ -100,6 +112,8 @@ def test_our_signatures_are_read_by_safe_eth_py(
     transaction: SafeTransaction, signers: list[LocalAccount], threshold: int
 ) -> None:
     """Safe-eth-py reads them as owners' ECDSA signatures, in the order that the Safe requires."""
+    from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEOA
+
     proposal = Proposal(**vars(transaction), reason="", created=NOW, expires=NOW + 1)
     made = [sign(proposal, signer) for signer in signers[:threshold]]
     owners = [owner.address for owner in OWNERS]
@@ -130,18 +144,14 @@ def by_eth_sign(proposal: Proposal, signer: LocalAccount) -> Signature:
 
 def test_an_eth_sign_signature_is_read_by_both() -> None:
     """Safe-eth-py reads it as an eth_sign signature of the same owner."""
+    from safe_eth.safe.safe_signature import SafeSignature, SafeSignatureEthSign
+
     proposal = proposal_with()
     made = by_eth_sign(proposal, OWNERS[0])
     (read,) = SafeSignature.parse_signature(made.signature, proposal.safe_tx_hash)
     assert isinstance(read, SafeSignatureEthSign)
     assert (read.owner, read.is_valid()) == (made.signer, True)
     assert accept(proposal, waive_text([made]), owners=[made.signer], threshold=1) == [made]
-
-
-@pytest.fixture(scope="module")
-def client(vendor: Vendor) -> EthereumClient:
-    """A safe-eth-py client of the test chain."""
-    return EthereumClient(URI(vendor.chain.url))
 
 
 @pytest.fixture
@@ -151,10 +161,11 @@ def proposal(vendor: Vendor, product: Product) -> Proposal:
     return propose(vendor.contract, publish_call([release_of(image, product=product.name)]), reason=REASON)
 
 
-def test_safe_eth_py_executes_with_our_signatures(
-    vendor: Vendor, client: EthereumClient, proposal: Proposal, product: Product
-) -> None:
+def test_safe_eth_py_executes_with_our_signatures(vendor: Vendor, proposal: Proposal, product: Product) -> None:
     """Safe-eth-py computes our hash from the Safe's state, and executes with our signatures."""
+    from safe_eth.safe.safe_tx import SafeTx
+
+    client = client_of(vendor.chain.url)
     state = read_safe(vendor.chain, vendor.safe)
     made = [sign(proposal, vendor.cast.owner_b), sign(proposal, vendor.cast.owner_c)]
     ordered = accept(proposal, made, owners=state.owners, threshold=state.threshold)
@@ -176,8 +187,10 @@ def test_we_execute_with_signatures_of_safe_eth_py(vendor: Vendor, proposal: Pro
     assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
 
 
-def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, client: EthereumClient, proposal: Proposal) -> None:
+def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, proposal: Proposal) -> None:
     """Too few signatures, a stranger's, and those for another nonce are refused by both."""
+    from safe_eth.safe.exceptions import InvalidMultisigTx
+
     cast = vendor.cast
     spoiled = (
         [sign(proposal, cast.owner_a)],
@@ -187,6 +200,6 @@ def test_safe_eth_py_refuses_what_we_refuse(vendor: Vendor, client: EthereumClie
     for signatures in spoiled:
         ordered = sorted(signatures, key=lambda one: int(one.signer, 16))
         with pytest.raises(InvalidMultisigTx):
-            theirs(proposal, client, signatures=joined(ordered)).call()
+            theirs(proposal, vendor.chain.url, signatures=joined(ordered)).call()
         with pytest.raises(ProposalError):
             execute(vendor.chain, proposal, signatures=signatures, account=cast.broker, now=NOW)

@@ -5,13 +5,12 @@ Run by ``.venv/bin/pytest tests/contracts -p no:ape_test``, or by ``.venv/bin/ap
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +21,20 @@ import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractContainer, ContractInstance
 from ape.logging import logger
+from ape.managers.project import LocalProject
 from eth_account import Account
 from ethpm_types import Bytecode, ContractType
+
+from tests.support.once import once
+from tests.support.waiting import eventually
 
 CLONE = Path(__file__).resolve().parents[2]
 SAFE_ARTIFACTS = CLONE / "node_modules/@safe-global/safe-smart-account/build/artifacts/contracts"
 NO_ADDRESS = "0x0000000000000000000000000000000000000000"
 PRODUCT = b"acme-thermo2".ljust(32, b"\0")
 OEM = b"ACME".ljust(32, b"\0")
+MANIFEST = "__local__.json"
+"""The name by which Ape recognises the cache of a project."""
 CHIP_ID, FLASH_START, FLASH_SIZE = 0x0410, 0x0800_0000, 0x1_0000
 
 MakeRelease = Callable[..., dict[str, Any]]
@@ -47,16 +52,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         port = probe.getsockname()[1]
     anvil = subprocess.Popen([binary, "--chain-id", "1337", "--prune-history", "256", "--port", str(port), "--silent"])
     session.config.add_cleanup(anvil.kill)
-    _wait_for(port)
+    eventually(lambda: _is_open(port), what=f"a connection to port {port}")
     os.environ["APE_FOUNDRY_HOST"] = f"http://127.0.0.1:{port}"
 
 
-def _wait_for(port: int) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    pytest.exit(f"anvil does not answer on port {port}")
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,25 @@ def network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def contracts() -> ape.Project:
-    """The contracts of this clone, compiled by Ape."""
-    return ape.Project(CLONE)
+def contracts(tmp_path_factory: pytest.TempPathFactory) -> LocalProject:
+    """The contracts of this clone, compiled by Ape from the present sources.
+
+    Ape's cache, ``.build/__local__.json``, is not used: processes that write it at the same time can leave the types
+    of old sources beside new ones. Each worker gets a copy of a cache whose name contains the digest of the sources.
+    """
+    digest = hashlib.sha256((CLONE / "ape-config.yaml").read_bytes())
+    for path in sorted((CLONE / "contracts").rglob("*.sol")):
+        if ".cache" not in path.parts:
+            digest.update(f"{path.relative_to(CLONE)}\0{path.read_text()}\0".encode())
+
+    def compile_into(folder: Path) -> None:
+        for outdated in folder.parent.glob("contracts-*[0-9a-f]"):
+            shutil.rmtree(outdated)
+        LocalProject(CLONE, manifest_path=folder / MANIFEST).load_contracts(use_cache=False)
+
+    compiled = once(CLONE / ".build" / "compiled" / f"contracts-{digest.hexdigest()[:16]}", compile_into)
+    copy = shutil.copy(compiled / MANIFEST, tmp_path_factory.mktemp("compiled"))
+    return LocalProject(CLONE, manifest_path=Path(copy))
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +177,7 @@ def vendor(safe: Safe) -> AccountAPI:
 
 
 @pytest.fixture(scope="session")
-def deployed(contracts: ape.Project, safe: Safe, owner_a: TestAccountAPI) -> ContractInstance:
+def deployed(contracts: LocalProject, safe: Safe, owner_a: TestAccountAPI) -> ContractInstance:
     """Deploy BlockOTA without a product."""
     return contracts.BlockOTA.deploy(safe.contract, sender=owner_a)
 
@@ -181,7 +199,7 @@ def block_ota(empty: ContractInstance, vendor: AccountAPI) -> ContractInstance:
 
 @pytest.fixture(scope="session")
 def replication_deployed(
-    contracts: ape.Project, deployed: ContractInstance, owner_a: TestAccountAPI
+    contracts: LocalProject, deployed: ContractInstance, owner_a: TestAccountAPI
 ) -> ContractInstance:
     """Deploy FirmwareReplication for this BlockOTA."""
     return contracts.FirmwareReplication.deploy(deployed, sender=owner_a)

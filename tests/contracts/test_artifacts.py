@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-import ape
 import pytest
+from ape.managers.project import LocalProject
 
 from scripts.build_artifacts import build, write
 
@@ -15,7 +15,7 @@ CLONE = Path(__file__).resolve().parents[2]
 ARTIFACT = "blockota/artifacts/BlockOTA.json"
 
 
-def test_the_bytecode_should_equal_what_ape_compiles(contracts: ape.Project) -> None:
+def test_the_bytecode_should_equal_what_ape_compiles(contracts: LocalProject) -> None:
     """Both compilers produce the same bytes, so both use the settings of ape-config.yaml."""
     artifact = json.loads((CLONE / ARTIFACT).read_text())
     compiled = contracts.BlockOTA.contract_type

@@ -9,6 +9,7 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
+from ape.managers.project import LocalProject
 
 MakeRelease = Callable[..., dict[str, Any]]
 PUBLISH, PUBLISH_BY_SAFE, DEPLOY = 85_000, 125_000, 2_500_000
@@ -23,7 +24,7 @@ def with_release(block_ota: ContractInstance, vendor: AccountAPI, make_release: 
 
 
 def test_deploying_should_stay_below_its_limit(
-    contracts: ape.Project, empty: ContractInstance, owner_a: TestAccountAPI
+    contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """Deployment, which a vendor pays once, stays below its limit."""
     again = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)

@@ -9,6 +9,7 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
+from ape.managers.project import LocalProject
 
 MakeRelease = Callable[..., dict[str, Any]]
 ZERO_ADDRESS = "0x0000000000000000000000000000000000000000"
@@ -75,7 +76,7 @@ def test_when_ownership_is_renounced_it_should_refuse_even_the_safe(
 
 
 def test_when_it_would_be_deployed_without_an_owner_it_should_refuse(
-    contracts: ape.Project, empty: ContractInstance, owner_a: TestAccountAPI
+    contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """The constructor rejects the zero address as owner."""
     with ape.reverts(empty.OwnableInvalidOwner, owner=ZERO_ADDRESS):

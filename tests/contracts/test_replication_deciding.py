@@ -9,6 +9,7 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
+from ape.managers.project import LocalProject
 
 from tests.contracts.agreements import named, release_of, terms
 
@@ -246,7 +247,7 @@ def test_when_the_release_was_revoked_meanwhile_it_should_not_be_accepted(
 
 
 def test_when_it_would_be_deployed_without_blockota_it_should_refuse(
-    contracts: ape.Project, replication: ContractInstance, owner_a: TestAccountAPI
+    contracts: LocalProject, replication: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """The constructor rejects an address without code."""
     with ape.reverts(replication.NotAContract, account=ZERO_ADDRESS):

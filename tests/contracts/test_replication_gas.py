@@ -8,6 +8,7 @@ import ape
 import pytest
 from ape.api import AccountAPI, TestAccountAPI
 from ape.contracts import ContractInstance
+from ape.managers.project import LocalProject
 
 from tests.contracts.agreements import release_of, terms
 
@@ -28,7 +29,7 @@ def proposed(replication: ContractInstance, cast: list[TestAccountAPI], product:
 
 
 def test_deploying_both_contracts_should_stay_below_the_limit(
-    contracts: ape.Project, empty: ContractInstance, owner_a: TestAccountAPI
+    contracts: LocalProject, empty: ContractInstance, owner_a: TestAccountAPI
 ) -> None:
     """Deployment, which a vendor pays once, stays below its limit."""
     record = contracts.BlockOTA.deploy(empty.owner(), sender=owner_a)

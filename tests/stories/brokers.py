@@ -25,11 +25,10 @@ OPTIONS = (*BROKER, "--announce", URL, "--state", "broker.sqlite", "--store", "f
 ALL_DONE = ["fetched", "pinned", "fetched", "pinned", "announced"]
 
 
-def agree(workshop: Workshop) -> Workshop:
+def agree(workshop: Workshop) -> None:
     """Have the vendor publish 1.0.0 with a manifest, and accept the broker's offer to serve it."""
     publish(workshop)
     offer(workshop)
-    return workshop
 
 
 def publish(workshop: Workshop) -> None:

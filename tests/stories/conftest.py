@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from blockota.model.release import Product, Region
 from blockota.vendor.propose import Reason, propose
 from blockota.vendor.publish import deploy, propose_pairing
 from firmware_host.simulator import SimulatedBoard, serve_tcp
-from tests.conftest import ROOT, Cast, wait_for_chain
+from tests.conftest import IMAGES, ROOT, Cast, wait_for_chain
+from tests.support.once import once
 
 PRODUCT = "acme-thermo2"
 GANACHE = ROOT / "node_modules" / "ganache" / "dist" / "node" / "cli.js"
@@ -48,12 +49,41 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Workshop:
-    """A folder, a chain and test accounts. Commands run in the folder, in this process."""
+    """A folder, a chain and test accounts. Commands run in the folder, in this process.
+
+    Attributes:
+        folder: the working folder.
+        chain: the chain of its settings.
+        cast: the accounts.
+        capture: reads the output of commands.
+        templates: a folder of all workers with workshops that `after` prepared; None means that nothing is reused.
+    """
 
     folder: Path
     chain: Chain
     cast: Cast
     capture: pytest.CaptureFixture[str]
+    templates: Path | None = None
+
+    def after(self, prepare: Callable[[Workshop], object]) -> Workshop:
+        """Bring this new workshop to the state after `prepare`, which runs once in a test run and is copied then."""
+        if self.templates is None:
+            prepare(self)
+            return self
+
+        local = LocalChain(self.folder / ".blockota", int(self.chain.url.rpartition(":")[2]))
+
+        def make(template: Path) -> None:
+            prepare(self)
+            local.stop()  # writes the chain's state
+            shutil.copytree(self.folder, template)
+
+        template = once(self.templates / f"{prepare.__module__}.{prepare.__qualname__}", make)
+        local.stop()
+        shutil.copytree(template, self.folder, dirs_exist_ok=True)
+        use_chain(self.folder, self.chain)
+        local.start()
+        return self
 
     def run(self, *words: str) -> Outcome:
         """Run one command."""
@@ -91,23 +121,45 @@ class Workshop:
         execute_signed(propose(self.contract, call, reason=Reason("a story", now, 3600)), self.chain, cast=self.cast)
 
 
+def publish_first(workshop: Workshop) -> None:
+    """Publish 1.0.0."""
+    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+
+
 def execute_signed(proposal: Proposal, chain: Chain, *, cast: Cast) -> None:
     """Sign a proposal as two owners, and execute it."""
     signatures = [sign(proposal, cast.owner_a), sign(proposal, cast.owner_b)]
     execute(chain, proposal, signatures=signatures, account=cast.payer, now=proposal.created)
 
 
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder of all workers with prepared workshops."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder if worker_id == "master" else folder.parent) / "workshops"
+
+
 @pytest.fixture
 def workshop(
-    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], templates: Path
 ) -> Iterator[Workshop]:
-    """A workshop on a fresh anvil, with one paired product."""
+    """A workshop on an anvil of its own, with one paired product."""
+
+    def make(template: Path) -> None:
+        template.mkdir()
+        made = LocalChain(template / ".blockota", free_port())
+        try:
+            furnish(template, made.start(), cast=cast)
+        finally:
+            made.stop()
+
+    shutil.copytree(once(templates / "furnished", make), tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     local = LocalChain(tmp_path / ".blockota", free_port())
     try:
         chain = local.start()
-        furnish(tmp_path, chain, cast=cast)
-        yield Workshop(tmp_path, chain, cast, capsys)
+        use_chain(tmp_path, chain)
+        yield Workshop(tmp_path, chain, cast, capsys, templates)
     finally:
         local.stop()
 
@@ -136,11 +188,16 @@ def furnish(folder: Path, chain: Chain, *, cast: Cast) -> None:
     safe = deploy_safe(chain, cast.payer, owners=owners, threshold=2)
     deployment = deploy(chain, cast.payer, safe=safe)
     deployment.write(folder)
-    (folder / "blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')
+    use_chain(folder, chain)
     product = Product(PRODUCT, "acme", 0x410, Region(0x08000000, 1 << 16), minimum_version=None, paired=True)
     reason = Reason("a story begins", int(time.time()), 3600)
     contract = BlockOTAContract(chain, deployment.contract)
     execute_signed(propose_pairing(contract, product, reason=reason), chain, cast=cast)
+
+
+def use_chain(folder: Path, chain: Chain) -> None:
+    """Write the settings of a chain."""
+    (folder / "blockota.toml").write_text(f'[networks.local]\nurl = "{chain.url}"\n')
 
 
 @contextmanager

@@ -159,11 +159,10 @@ def running(*words: str) -> Iterator[Command]:
             listener.join(TIMEOUT)
 
 
-def publish_all(workshop: Workshop) -> Workshop:
-    """The same workshop, with 1.0.0 and 1.1.0 published."""
+def publish_all(workshop: Workshop) -> None:
+    """Publish 1.0.0 and 1.1.0."""
     workshop.publish("1.0.0", OLD)
     workshop.publish("1.1.0", NEW)
-    return workshop
 
 
 WORDS = ("flash", "--product", PRODUCT)

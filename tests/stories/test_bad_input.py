@@ -18,7 +18,7 @@ from blockota.model.release import Version
 from firmware_host.simulator import PROFILES, SimulatedBoard, serve_tcp
 from firmware_host.simulator.faults import Faults
 from tests.conftest import IMAGES
-from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_road import NEW, OLD, tamper
 
 USAGE, REFUSED, BOARD, OUT_OF_REACH = 2, 3, 4, 5
@@ -192,7 +192,7 @@ def test_settings_that_do_not_fit_the_chain_are_reported(
 
 def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -> None:
     """``release verify`` and ``flash`` refuse a tampered image file."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     data = bytearray(OLD.read_bytes())
     data[300] ^= 0xFF
     Path("tampered.bin").write_bytes(data)
@@ -204,7 +204,7 @@ def test_a_flipped_byte_in_a_file_is_found(workshop: Workshop, board_url: str) -
 
 def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
     """``release fetch`` writes no file."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     tamper(Path(".blockota/store"), OLD)
     outcome = workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin")
     refused(outcome, REFUSED, "check 4", "corrupt")
@@ -213,7 +213,7 @@ def test_a_corrupt_block_in_the_store_is_found(workshop: Workshop) -> None:
 
 def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> None:
     """A revoked release is neither fetched nor flashed by its version, and is no longer the newest."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     workshop.decide(revoke_call(PRODUCT, Version(1, 0, 0), reason="boots into a wall"))
     refused(workshop.flash(board_url, "--version", "1.0.0"), REFUSED, "check 3", "revoked")
     refused(workshop.flash(board_url), REFUSED, "check 3", "no release")
@@ -221,14 +221,14 @@ def test_a_revoked_release_is_refused(workshop: Workshop, board_url: str) -> Non
 
 def test_a_port_without_a_device_is_refused(workshop: Workshop) -> None:
     """The error has the port and a remedy."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     refused(workshop.flash("/dev/ttyNOTHERE"), BOARD, "/dev/ttyNOTHERE")
     refused(workshop.flash("socket://127.0.0.1:9"), BOARD, "socket://127.0.0.1:9")
 
 
 def test_a_board_of_another_chip_is_refused(workshop: Workshop) -> None:
     """A board with another product id is not read."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     board = SimulatedBoard(PROFILES["stm32f103rc"], flash=b"\x55" * 1024)
     before = bytes(board.flash)
     with serve_tcp(board) as url:
@@ -238,7 +238,7 @@ def test_a_board_of_another_chip_is_refused(workshop: Workshop) -> None:
 
 def test_unknown_contents_are_replaced_only_with_consent(workshop: Workshop) -> None:
     """Contents that are not a release need ``--replace-unknown``."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     with serve_tcp(SimulatedBoard(flash=b"\x55" * 2048)) as url:
         refused(workshop.flash(url), REFUSED, "check 6", "--replace-unknown")
         assert workshop.flash(url, "--replace-unknown").status == 0
@@ -260,7 +260,7 @@ def test_a_board_that_falls_silent_while_writing_is_completed_later(workshop: Wo
 
 def test_a_protected_board_is_refused(workshop: Workshop) -> None:
     """Readout protection fails check 8."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     board = SimulatedBoard()
     board.protect(readout=True)
     with serve_tcp(board) as url:
@@ -326,7 +326,7 @@ def test_a_private_key_on_the_command_line_is_not_printed(workshop: Workshop) ->
 
 def test_a_release_is_revoked_by_proposal(workshop: Workshop) -> None:
     """A revocation is proposed, signed and executed like a release."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     words = ("--product", PRODUCT, "--version", "1.0.0", "--reason", "reboots", "-o", "revoke.json")
     assert workshop.run("release", "revoke", *words).status == 0
     for owner in ("dev:1", "dev:2"):

@@ -14,7 +14,7 @@ BAD = Version(1, 1, 0)
 
 def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop: Workshop) -> None:
     """The newest active release replaces a revoked one, although it is older; no other older release does."""
-    publish_all(workshop)
+    workshop.after(publish_all)
     bad, good = board(1), board(2)
     with serve_tcp(bad) as bad_url, serve_tcp(good) as good_url:
         assert workshop.flash(bad_url).status == 0
@@ -41,7 +41,7 @@ def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop
 
 def test_only_the_newest_active_release_replaces_a_revoked_one(workshop: Workshop) -> None:
     """Another older release needs consent, the floor holds, and the old image cannot be published again."""
-    publish_all(workshop)
+    workshop.after(publish_all)
     bad = NEW.read_bytes()[:-1] + b"!"
     product = workshop.contract.paired_product(PRODUCT)
     workshop.decide(publish_call([draft_release(Draft(PRODUCT, Version(1, 2, 0), bad), product)]))

@@ -58,7 +58,7 @@ def with_names(text: str, ports: dict[str, str]) -> str:
 
 def test_the_flash_commands_of_the_page_print_what_it_shows(workshop: Workshop) -> None:
     """Flashing a blank board, an update, a repetition and three boards prints the page's output."""
-    publish_all(workshop)
+    workshop.after(publish_all)
     boards = {"/dev/ttyUSB0": SimulatedBoard(), "/dev/ttyUSB1": board(2), "/dev/ttyUSB2": board(3, flash=b"theirs")}
     with ExitStack() as stack:
         ports = {name: stack.enter_context(serve_tcp(one)) for name, one in boards.items()}

@@ -33,7 +33,8 @@ DEPTH = 3
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
     """A workshop in which the vendor accepted that the broker serves 1.0.0."""
-    return agree(workshop)
+    agree(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
+    return workshop
 
 
 @pytest.fixture

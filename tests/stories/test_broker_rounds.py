@@ -41,7 +41,7 @@ KINDS = (signal.SIGTERM, signal.SIGINT)
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
     """A workshop in which the vendor accepted that the broker serves 1.0.0."""
-    return agree(workshop)
+    return workshop.after(agree)
 
 
 @pytest.fixture

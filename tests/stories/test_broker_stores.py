@@ -25,7 +25,7 @@ from blockota.repository.tokens import new_token
 from tests.conftest import ROOT
 from tests.stories import large_images
 from tests.stories.brokers import OPTIONS, agree, announcements, blocks, copies, is_kept, offer, sync, vendor_of, verbs
-from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.conftest import PRODUCT, Workshop, publish_first
 from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_repository import decide, image
@@ -57,7 +57,7 @@ main()
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
     """A workshop in which the vendor accepted that the broker serves 1.0.0."""
-    return agree(workshop)
+    return workshop.after(agree)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_vendor_that_wants_a_token_is_shown_one(agreed: Workshop) -> None:
 
 def test_another_replica_is_asked_in_a_private_network_only_where_that_is_allowed(workshop: Workshop) -> None:
     """On a public chain an announced URL that leads to this machine is asked only with --allow-private."""
-    workshop.publish("1.0.0", image("1.0.0"))
+    workshop.after(publish_first)
     offer(workshop)
     offer(workshop, number=2, key="dev:5")
     with hostile_gateway.serving(dict(blocks_of("1.0.0"))) as other, on_another_chain(workshop) as network:

@@ -59,7 +59,7 @@ main()
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
     """A workshop in which the vendor accepted that the broker serves 1.0.0."""
-    return agree(workshop)
+    return workshop.after(agree)
 
 
 @pytest.fixture
@@ -104,15 +104,17 @@ def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop,
     assert is_kept(agreed)
 
 
-def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(agreed: Workshop, vendor_url: str) -> None:
+def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(workshop: Workshop) -> None:
     """The round reports the reorganisation, drops the copies, and announces again once the offer is accepted again."""
-    sync(agreed, vendor_url)
-    rpc(agreed.chain.url, "anvil_reorg", 2, [])
-    assert listed(agreed, "--all") == [(1, "proposed", "")]
-    assert verbs(sync(agreed, vendor_url)) == ["re-read", "dropped", "dropped"]
-    decide(agreed, "accept")
-    assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
-    assert listed(agreed) == [(1, "accepted", URL)]
+    agree(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
+    with vendor_of(workshop) as vendor_url:
+        sync(workshop, vendor_url)
+        rpc(workshop.chain.url, "anvil_reorg", 2, [])
+        assert listed(workshop, "--all") == [(1, "proposed", "")]
+        assert verbs(sync(workshop, vendor_url)) == ["re-read", "dropped", "dropped"]
+        decide(workshop, "accept")
+        assert sorted(verbs(sync(workshop, vendor_url))) == sorted(ALL_DONE)
+    assert listed(workshop) == [(1, "accepted", URL)]
 
 
 def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) -> None:

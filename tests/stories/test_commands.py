@@ -15,7 +15,7 @@ import pytest
 
 from blockota.cli.main import cli, run
 from tests.conftest import IMAGES, ROOT
-from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.conftest import PRODUCT, Workshop, publish_first
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -81,7 +81,7 @@ def test_every_command_takes_json(words: tuple[str, ...]) -> None:
 )
 def test_json_is_the_only_output_on_stdout(workshop: Workshop, words: tuple[str, ...]) -> None:
     """With ``--json`` stdout is exactly one object; without it there is readable output."""
-    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    workshop.after(publish_first)
     outcome = workshop.run(*words, "--json")
     assert outcome.status == 0, outcome.err
     assert isinstance(outcome.json, dict)
@@ -103,7 +103,7 @@ def test_debug_shows_where_an_error_came_from(workshop: Workshop) -> None:
 
 def test_long_output_is_not_cut_when_piped(workshop: Workshop) -> None:
     """A piped table keeps one line per row and has no escape codes."""
-    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    workshop.after(publish_first)
     lines = workshop.run("release", "list").out.splitlines()
     assert len(lines) == 2
     assert "\x1b" not in "".join(lines)

@@ -40,9 +40,13 @@ _, BLOCKS = blocks_of(IMAGE.read_bytes())
 @pytest.fixture
 def bench(workshop: Workshop) -> Workshop:
     """A workshop in which 1.0.0 is published and whose store is empty; the vendor's content is kept elsewhere."""
+    return workshop.after(publish_and_empty)
+
+
+def publish_and_empty(workshop: Workshop) -> None:
+    """Publish 1.0.0, and move the store's content away."""
     workshop.publish("1.0.0", IMAGE)
     empty_store(workshop)
-    return workshop
 
 
 def empty_store(workshop: Workshop) -> None:

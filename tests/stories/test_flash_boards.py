@@ -47,7 +47,7 @@ FLASH_SIZE = 1 << 16
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
     """A workshop where 1.0.0 and 1.1.0 are published."""
-    return publish_all(workshop)
+    return workshop.after(publish_all)
 
 
 def flash_at_once(workshop: Workshop, *boards: SimulatedBoard, options: tuple[str, ...] = ()) -> Outcome:

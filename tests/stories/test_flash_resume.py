@@ -35,9 +35,13 @@ RESUMED = ("--image", str(LARGE))
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
     """A workshop with 1.0.0 in the store, and 1.2.0, which fills the flash, in a file."""
+    return workshop.after(publish_to_resume)
+
+
+def publish_to_resume(workshop: Workshop) -> None:
+    """Publish 1.0.0 with its image, and 1.2.0 on the chain only."""
     workshop.publish("1.0.0", OLD)
     workshop.decide(publish_call([release_of(IMAGE, version=Version(1, 2, 0))]))
-    return workshop
 
 
 def journals() -> list[Path]:

@@ -27,7 +27,7 @@ NEXT = "Take the board out"
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
     """A workshop where 1.0.0 and 1.1.0 are published."""
-    return publish_all(workshop)
+    return workshop.after(publish_all)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from firmware_host.simulator import STM32F103C8, Faults, SimulatedBoard, serve_t
 from tests.conftest import IMAGES
 from tests.firmware_host.direct_link import DirectLink
 from tests.firmware_host.flash_scene import RunningLink, bench_on
-from tests.stories.conftest import Workshop
+from tests.stories.conftest import Workshop, publish_first
 from tests.support.samples import PRODUCT, TRUST, answer_with, release_of
 from tests.support.sampling import sampled
 
@@ -176,8 +176,7 @@ def test_an_interruption_between_two_events_reports_the_state() -> None:
 @pytest.fixture
 def published(workshop: Workshop) -> Workshop:
     """A workshop where 1.0.0 is published."""
-    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
-    return workshop
+    return workshop.after(publish_first)
 
 
 @contextmanager

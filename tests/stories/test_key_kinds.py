@@ -14,7 +14,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from tests.conftest import IMAGES, ROOT
-from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 
 PASSWORD = "correct horse"  # noqa: S105 - opens nothing but what this file makes
@@ -26,7 +26,7 @@ Descriptor = Callable[[str], str]
 @pytest.fixture
 def released(workshop: Workshop) -> Workshop:
     """A workshop in which 1.0.0 is published, with the broker's keystore in its folder."""
-    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
+    workshop.after(publish_first)
     keystore = workshop.folder / "broker.json"
     keystore.write_text(json.dumps(Account.encrypt(workshop.cast.broker.key, PASSWORD, iterations=2)))
     keystore.chmod(0o600)

@@ -18,7 +18,7 @@ from blockota.approval.signature import sign as sign_knowingly
 from blockota.approval.signature import to_json
 from blockota.keys import dev_account
 from tests.conftest import ROOT
-from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import OUT_OF_REACH, REFUSED, USAGE, refused
 from tests.stories.test_road import NEW, OLD
 
@@ -89,7 +89,7 @@ def without_network(folder: Path, *words: str) -> Outcome:
 
 def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: Workshop) -> None:
     """A release is proposed, signed offline with a chain view, signed online, merged, simulated and executed."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups", "--proposer", "Ann")
     assert {name: row["state"] for name, row in listed(workshop).items()} == {
         "1.1.0.json": "next",
@@ -121,7 +121,7 @@ def test_a_release_is_decided_by_an_owner_at_home_and_one_at_the_desk(workshop: 
 
 def test_what_is_signed_is_shown_in_the_order_in_which_it_matters(workshop: Workshop) -> None:
     """A proposal shows action, changes, reason, expiry, place and hashes in this order, within 80 columns."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     file = propose(workshop, NEW, "1.1.0", "--reason", "fewer wake-ups")
     shown = ok(sign(workshop, file, "dev:1")).out
     order = ["action", "product", "version", "SHA-256", "CID", "addresses", "image", "changes", "today", "reason"]

@@ -23,7 +23,7 @@ from blockota.bindings.block_ota import floor_call, publish_call
 from blockota.formats.abi import encode_signature_call, interface
 from blockota.model.release import Release, Status, Version
 from tests.conftest import ROOT
-from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_release_desk import ok, propose
 from tests.stories.test_road import LARGE, NEW, OLD
@@ -72,7 +72,7 @@ def release(image: Path, version: Version) -> Release:
 @pytest.fixture
 def usual(workshop: Workshop) -> Proposal:
     """The proposal of 1.1.0 after 1.0.0 was published; it has no red flag."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     return Proposal.from_json(propose(workshop, NEW, "1.1.0").read_bytes())
 
 

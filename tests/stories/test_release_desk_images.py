@@ -28,10 +28,14 @@ def blocks(*images: Path) -> dict[CID, bytes]:
 @pytest.fixture
 def owner(workshop: Workshop) -> Workshop:
     """A workshop where 1.0.0 is published and 1.1.0 proposed; the signing owner's store is empty."""
+    return workshop.after(propose_second)
+
+
+def propose_second(workshop: Workshop) -> None:
+    """Publish 1.0.0, propose 1.1.0, and empty the store."""
     workshop.publish("1.0.0", OLD)
     propose(workshop, NEW, "1.1.0")
     shutil.rmtree(".blockota/store")
-    return workshop
 
 
 def test_an_owner_signs_what_a_gateway_serves(owner: Workshop) -> None:

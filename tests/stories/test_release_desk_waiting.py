@@ -43,9 +43,13 @@ WRITES = {"publish", "fetch", "sign"}
 @pytest.fixture
 def desk(workshop: Workshop) -> Workshop:
     """A workshop where 1.0.0 is published and 1.1.0 proposed."""
+    return workshop.after(propose_second)
+
+
+def propose_second(workshop: Workshop) -> None:
+    """Publish 1.0.0, and propose 1.1.0."""
     workshop.publish("1.0.0", OLD)
     propose(workshop, NEW, "1.1.0")
-    return workshop
 
 
 def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:

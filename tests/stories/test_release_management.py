@@ -42,11 +42,15 @@ def publish(workshop: Workshop, *options: str) -> None:
 @pytest.fixture
 def configured(workshop: Workshop) -> Workshop:
     """A workshop with a second product, the configuration, in the last page of the same flash."""
+    return workshop.after(configure)
+
+
+def configure(workshop: Workshop) -> None:
+    """Pair the configuration, and write an image of it."""
     words = ("--oem", "acme", "--chip", "0x410", "--region", "0x0800fc00:1K", "-o", "pair.json")
     assert workshop.run("product", "pair", CONFIGURATION, *words).status == 0
     decide(workshop, "pair.json")
     Path("settings.bin").write_bytes(b"interval=60\0")
-    return workshop
 
 
 def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: str) -> None:

@@ -14,8 +14,8 @@ import requests
 
 from blockota.bindings.block_ota import revoke_call
 from blockota.model.release import Version
-from tests.conftest import IMAGES, ROOT
-from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.conftest import ROOT
+from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
 
 RELEASE = ("--product", PRODUCT, "--version", "1.0.0")
@@ -26,8 +26,7 @@ URI = "https://broker.example/ipfs"
 @pytest.fixture
 def released(workshop: Workshop) -> Workshop:
     """A workshop in which 1.0.0 is published."""
-    workshop.publish("1.0.0", IMAGES / "bluepill-1.0.0.bin")
-    return workshop
+    return workshop.after(publish_first)
 
 
 def propose(workshop: Workshop) -> Outcome:
@@ -99,16 +98,18 @@ def test_a_number_that_became_another_brokers_is_not_accepted(released: Workshop
     assert listed(released, "--all") == [(1, "proposed", "")]
 
 
-def test_an_agreement_in_a_new_block_is_not_decided_on(released: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agreement_in_a_new_block_is_not_decided_on(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """`accept` waits for `confirmations` blocks; an owner whose settings require more sees a red flag."""
-    propose(released)
+    rpc(workshop.chain.url, "anvil_mine", 2)  # anvil has no state of blocks before the newest one that it loaded
+    publish_first(workshop)
+    propose(workshop)
     monkeypatch.setenv("BLOCKOTA_CONFIRMATIONS", "2")
-    refused(released.run("replica", "accept", "1", "-o", "accept.json"), REFUSED, "not confirmed yet", "2 blocks")
+    refused(workshop.run("replica", "accept", "1", "-o", "accept.json"), REFUSED, "not confirmed yet", "2 blocks")
     assert not Path("accept.json").exists()
-    rpc(released.chain.url, "anvil_mine", 2)
-    assert released.run("replica", "accept", "1", "-o", "accept.json").status == 0
+    rpc(workshop.chain.url, "anvil_mine", 2)
+    assert workshop.run("replica", "accept", "1", "-o", "accept.json").status == 0
     monkeypatch.setenv("BLOCKOTA_CONFIRMATIONS", "5")
-    shown = released.run("proposal", "show", "accept.json", "--json").json
+    shown = workshop.run("proposal", "show", "accept.json", "--json").json
     assert [flag["word"] for flag in shown["redFlags"]] == ["shallow"]
 
 

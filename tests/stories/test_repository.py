@@ -32,10 +32,14 @@ SECRET = b"a release of another vendor, or one that was never published"
 @pytest.fixture
 def stocked(workshop: Workshop) -> Workshop:
     """A workshop whose store has two releases, and a file that is not a release."""
+    return workshop.after(stock)
+
+
+def stock(workshop: Workshop) -> None:
+    """Publish two releases, and store another file."""
     for version in ("1.0.0", "1.1.0"):
         workshop.publish(version, image(version))
     LocalStore(workshop.folder / ".blockota" / "store").put(io.BytesIO(SECRET))
-    return workshop
 
 
 def image(version: str) -> Path:
@@ -206,13 +210,14 @@ def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> 
         assert f"Not served yet: {address('1.0.0')}. the store" in served.process.stderr.read()
 
 
-def test_a_release_is_served_when_the_settings_believe_it(stocked: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_is_served_when_the_settings_believe_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The confirmations and the first block are those of the settings."""
-    url, newest = stocked.chain.url, stocked.chain.head().number
+    stock(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
+    url, newest = workshop.chain.url, workshop.chain.head().number
     with Path("blockota.toml").open("a") as file:
         file.write("confirmations = 4\n")
     rpc(url, "anvil_mine", hex(3))
-    with serving(stocked.folder) as served:
+    with serving(workshop.folder) as served:
         assert (served.get("/health").json()["chainBlock"], served.block(address("1.1.0")).status_code) == (
             newest - 1,
             404,
@@ -225,7 +230,7 @@ def test_a_release_is_served_when_the_settings_believe_it(stocked: Workshop, mon
         served.await_status(address("1.1.0"), 404)
         assert served.block(address("1.0.0")).status_code == 200
     monkeypatch.setenv("BLOCKOTA_FIRST_BLOCK", str(newest + 2))
-    outcome = stocked.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
+    outcome = workshop.run("repository", "serve", ".blockota/store", "--listen", "127.0.0.1:0")
     refused(outcome, 5, f"its first block is {newest + 2}", "4 blocks must lie above")
 
 

@@ -10,7 +10,7 @@ import pytest
 from blockota.formats.cid import cid_of
 from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.conftest import IMAGES
-from tests.stories.conftest import PRODUCT, Workshop
+from tests.stories.conftest import PRODUCT, Workshop, publish_first
 
 OLD, NEW, LARGE = (IMAGES / f"bluepill-{version}.bin" for version in ("1.0.0", "1.1.0", "1.2.0"))
 
@@ -48,7 +48,7 @@ def test_a_large_image_is_flashed_and_booted(workshop: Workshop, board_url: str)
 def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
     """Flash beyond the image is unchanged (S2.8)."""
     board = SimulatedBoard(flash=b"\xff" * 1024 + bytes(range(256)) * 252)
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     with serve_tcp(board) as url:
         assert workshop.flash(url).status == 0
     assert bytes(board.flash[:584]) == OLD.read_bytes()
@@ -58,7 +58,7 @@ def test_only_the_addressed_range_is_written(workshop: Workshop) -> None:
 def test_a_tampered_store_is_found_before_anything_is_erased(workshop: Workshop) -> None:
     """One flipped bit in the store fails check 4, and the board is unchanged."""
     board = SimulatedBoard()
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     with serve_tcp(board) as url:
         assert workshop.flash(url).status == 0
         workshop.publish("1.1.0", NEW)
@@ -71,7 +71,7 @@ def test_a_tampered_store_is_found_before_anything_is_erased(workshop: Workshop)
 
 def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> None:
     """With --image the store is not read, and the image is still verified."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     shutil.rmtree(workshop.folder / ".blockota" / "store")
     assert workshop.flash(board_url).status == 5
     outcome = workshop.flash(board_url, "--image", str(OLD))
@@ -80,7 +80,7 @@ def test_the_image_may_come_from_a_stick(workshop: Workshop, board_url: str) -> 
 
 def test_fetch_writes_what_verify_accepts(workshop: Workshop) -> None:
     """A fetched image equals the published one, and verify names its release."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     assert workshop.run("release", "fetch", "--product", PRODUCT, "-o", "got.bin").status == 0
     assert Path("got.bin").read_bytes() == OLD.read_bytes()
     verified = workshop.run("release", "verify", "got.bin", "--product", PRODUCT, "--json").json

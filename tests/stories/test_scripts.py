@@ -11,7 +11,7 @@ import pytest
 
 from blockota.approval.signature import from_json
 from tests.conftest import IMAGES, ROOT
-from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE
 from tests.stories.test_road import NEW, OLD
 
@@ -88,7 +88,7 @@ def test_without_a_key_only_the_proposal_is_written(workshop: Workshop) -> None:
 
 def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) -> None:
     """A non-owner's key, or an image grown by more than half, prevents both files."""
-    workshop.publish("1.0.0", OLD)
+    workshop.after(publish_first)
     stranger = publish(workshop, NEW, "1.1.0", "--sign", "env:OWNER_KEY", key=workshop.cast.mallory.key.hex())
     refused(stranger, REFUSED, "is not an owner of the Safe")
     grown = publish(workshop, LARGE, "1.2.0", "--sign", "env:OWNER_KEY", key=workshop.cast.owner_a.key.hex())

@@ -21,7 +21,7 @@ from tests.stories.test_repository import address, decide, image
 @pytest.fixture
 def agreed(workshop: Workshop) -> Workshop:
     """A workshop in which the vendor accepted that the broker serves 1.0.0."""
-    return agree(workshop)
+    return workshop.after(agree)
 
 
 @pytest.fixture
