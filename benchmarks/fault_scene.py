@@ -152,7 +152,7 @@ class WirelessLink:
     Args:
         board: the board at the other end.
         mishaps: the faults of the line.
-        other: the board that is put in where they say so.
+        other: the board that replaces it, if a fault says so.
 
     Attributes:
         received: bytes to the board so far.

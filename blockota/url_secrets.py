@@ -29,7 +29,7 @@ class PrivateUrl:
 
     @property
     def shown(self) -> str:
-        """The place, and "/…" where the URL has more."""
+        """The place, and "/…" if the URL has more."""
         more = self._rest[len(self._authority) :].strip("/")
         return f"{self.place}/…" if more else self.place
 
@@ -57,5 +57,5 @@ class PrivateUrl:
 
 
 def shown_url(url: str) -> str:
-    """A URL for a message: scheme, host and port, and "/…" where it has more."""
+    """A URL for a message: scheme, host and port, and "/…" if it has more."""
     return PrivateUrl(url).shown

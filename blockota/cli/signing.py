@@ -167,7 +167,7 @@ def execute(
 
 
 def open_view(session: Session, proposals: Sequence[Proposal], *, path: Path | None) -> ChainView:
-    """The state of the chain, from a file, or from a node where none is named.
+    """The state of the chain, from a file, or from a node if none is named.
 
     Raises:
         ProposalError: the file is of another chain or contract than the settings name.

@@ -127,7 +127,7 @@ def _differing_pages(start: int, now: bytes, before: bytes) -> Iterator[tuple[in
 
 
 def _touched(new: Placed, old: Placed) -> tuple[range, ...]:
-    """The page numbers of either image, ascending and disjoint."""
+    """The numbers of the pages that either image covers, as disjoint ranges in ascending order."""
     lower, upper = sorted((_pages(new), _pages(old)), key=lambda pages: (pages.start, pages.stop))
     if upper.start <= lower.stop:
         return (range(lower.start, max(lower.stop, upper.stop)),)

@@ -78,8 +78,8 @@ class ImageSources:
         vendor: the vendor's URLs, from the settings.
         gateways: other gateways, from the settings.
         replicas: reads the agreements of brokers that serve a release; called only when brokers are to be asked.
-        allow_private: whether announced URLs may lead to this machine or a private network. Only on a local
-            development chain: elsewhere a stranger could have us send requests into our own network.
+        allow_private: whether announced URLs may lead to this machine or a private network. True only on a local
+            development chain: on others a stranger could direct our requests into our own network.
         credentials: the tokens of sources.
     """
 

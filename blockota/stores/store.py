@@ -41,7 +41,7 @@ class SearchingStore(Protocol):
     url: str
 
     def search(self, cid: CID) -> Iterator[bytes]:
-        """Yield a file's bytes as `Store.open` does; it may take minutes to find no node that has it."""
+        """Yield a file's bytes as `Store.open` does; if no node has it, the search may take minutes."""
 
 
 def read_whole(store: Store, cid: CID, *, size: int) -> bytes:

@@ -41,7 +41,7 @@ class Proof(Enum):
 class FlashContents:
     """Contents of one board's flash during one session, read by Read Memory in whole blocks of 256 bytes.
 
-    Answers are cached until `changed` is called. All questions raise BoardError where the board is silent or refuses.
+    Answers are cached until `changed` is called. All questions raise BoardError if the board is silent or refuses.
 
     Attributes:
         notes: notes for the operator about how the flash was examined.
@@ -93,7 +93,7 @@ class FlashContents:
             Bytes proven so far.
 
         Raises:
-            FlashProofError: they differ; the error names the first address where that is known.
+            FlashProofError: they differ; the error names the first address if that is known.
         """
         done = 0
         for chunk in (chunk for span in spans for chunk in chunks(span)):
@@ -126,7 +126,7 @@ class OnChip(FlashContents):
 
     @property
     def method(self) -> str:
-        """How the image is proven: ``stub``, or ``read-back`` where every byte of it is read."""
+        """How the image is proven: ``stub``, or ``read-back`` if every byte of it is read."""
         if self._by_reading or self._stub is None:
             return "read-back"
         image = self._plan.image
@@ -161,7 +161,7 @@ class OnChip(FlashContents):
         super().changed()
 
     def prove(self, wanted: FlashBuffer, spans: Sequence[range]) -> Iterator[int]:
-        """Hash long spans on the chip and read short ones; read all where the proof is to be by reading."""
+        """Hash long spans on the chip and read short ones; read all if the proof must be by reading."""
         done = 0
         # The seal is proven by itself: the rest of an image is read where all of it would be.
         longest_read = WORTH - len(self._plan.seal)

@@ -69,7 +69,7 @@ class Changes:
         units: the image's pages or sectors.
         at_once: whether a mass erase takes them all; an interruption can then leave each of them in any state.
         preserved: the bytes beside the image, in the units that are erased.
-        damaged: what the flash holds in place of preserved bytes, where their proof failed.
+        damaged: what the flash holds in place of preserved bytes, if their proof failed.
     """
 
     units: tuple[UnitChange, ...]

@@ -47,7 +47,7 @@ _OPEN_REMEDIES = {
 
 
 class Link(Protocol):
-    """Moves bytes between the host and one board; every call raises LinkError where the port was lost."""
+    """Moves bytes between the host and one board; every call raises LinkError if the port was lost."""
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class Link(Protocol):
         """Send a whole frame in one write."""
 
     def read(self, count: int, /, *, timeout: float) -> bytes:
-        """Return exactly `count` bytes; raise NoAnswerError where fewer arrive within `timeout` seconds."""
+        """Return exactly `count` bytes; raise NoAnswerError if fewer arrive within `timeout` seconds."""
 
     def drain(self) -> bytes:
         """Return everything that arrives until the line is quiet."""
@@ -178,7 +178,7 @@ class PortLink:
 class _Port(Protocol):
     """An open port. It raises OSError and the like, which `PortLink` translates.
 
-    `notes` and `can_steer` are those of a link. `receive` returns up to `most` bytes, and none where none arrive
+    `notes` and `can_steer` are those of a link. `receive` returns up to `most` bytes, and none if none arrive
     within `SLICE`.
     """
 

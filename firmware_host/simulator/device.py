@@ -140,7 +140,7 @@ class SimulatedBoard:
         self.feed(b"\0")
 
     def set_line(self, settings: LineSettings) -> None:
-        """Set the host's line settings; no effect where the time model fixes the rate."""
+        """Set the host's line settings; no effect if the time model fixes the rate."""
         if not self._time.times or not self._time.times.baud:
             self._host = settings
             self._time.line_baud = settings.baud

@@ -30,7 +30,7 @@ class BoardProfile:
         banks: banks of flash that can be erased separately; 1 for none.
         boot_seconds: from a reset until the ROM listens.
         commands: the codes in the answer to Get, in their order.
-        page_size: of an erase unit, where all have the same size.
+        page_size: of an erase unit, if all have the same size.
         sectors: sizes of the erase units in order if they differ, else empty.
         option_format: how the option bytes are stored: ``F1``, ``F4``, ``L0`` or ``L4``.
         factory: addresses outside the system memory that the factory wrote.
@@ -46,7 +46,7 @@ class BoardProfile:
         blank_only: whether the controller refuses to program cells that are not erased, except to zero.
         greets_twice: whether the ROM sends a second ACK after the first one.
         runs_code: whether applications for this chip can be emulated.
-        program_error_nacks: whether the ROM answers NACK where a cell that is not erased was to be programmed. No
+        program_error_nacks: whether the ROM answers NACK if a cell that is not erased was to be programmed. No
             document says what V2.2 does.
         reported_flash_size: the flash size register if it differs from `flash_size`, else 0.
     """

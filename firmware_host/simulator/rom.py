@@ -28,7 +28,7 @@ TOP_BIT, WORD, BYTE = 0x8000_0000, 0xFFFF_FFFF, 0xFF
 
 @dataclass(frozen=True)
 class Leave:
-    """The ROM ends: it jumps to the vector table at `jump`, or resets where that is None."""
+    """The ROM ends: it jumps to the vector table at `jump`, or resets if that is None."""
 
     jump: int | None = None
 

@@ -328,7 +328,7 @@ def test_an_unsupported_instruction_is_not_called_a_wrong_url(message: str) -> N
 
 @pytest.mark.parametrize("message", ["invalid opcode: INVALID", "EVM error InvalidFEOpcode"])
 def test_the_instruction_invalid_is_a_refusal_by_the_contract(message: str) -> None:
-    """Contracts of old compilers end with it where newer ones revert."""
+    """Contracts of old compilers end with it, but newer ones revert."""
     answers = iter([answer_of(), answer_of(code=-32000, message=message)])
     with stand_in(lambda _: (200, next(answers))) as url, pytest.raises(RevertedError, match="the contract refused"):
         Chain(url).call(SAFE, b"")

@@ -277,7 +277,7 @@ def test_when_the_image_leaves_the_region_it_should_refuse(
     load_address: int,
     size: int,
 ) -> None:
-    """Neither end may lie outside the region, even where the sum overflows 32 bits."""
+    """Neither end may lie outside the region, even if the sum overflows 32 bits."""
     wanted = make_release(1, loadAddress=load_address, size=size)
     facts = {name: wanted[name] for name in ("product", "loadAddress", "size")}
     with ape.reverts(block_ota.ImageOutsideRegion, **facts, flashStart=FLASH_START, flashSize=FLASH_SIZE):

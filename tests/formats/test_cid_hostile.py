@@ -117,7 +117,7 @@ def is_total_size(position: int) -> bool:
 
 @pytest.mark.parametrize("sizes", [(4, 12), (6, 10), (16, 0), (0, 16), (1 << 40, 11)])
 def test_wrong_sizes_are_refused(sizes: tuple[int, int]) -> None:
-    """Sizes that differ from those of the children are refused, also where the sum is right."""
+    """Sizes that differ from those of the children are refused, even if the sum is right."""
     children = [(cid, total, size) for (cid, total, _), size in zip(CHILDREN, sizes, strict=True)]
     with pytest.raises(ContentError, match="is not a readable file"):
         read(inner(children))

@@ -54,7 +54,7 @@ def test_lines_bring_a_running_board_into_its_bootloader_and_back(wiring: BoardW
 
 @pytest.mark.parametrize("name", ["dtr", "rts", "break"])
 def test_a_board_whose_boot0_is_a_jumper_is_reset(name: str) -> None:
-    """A single line or a break suffices where BOOT0 stays at 1."""
+    """A single line or a break suffices if BOOT0 stays at 1."""
     link = SteeredLink(SimulatedBoard(), WIRINGS[name])
     link.write(b"\x31")
     bootloader = Bootloader(link)
