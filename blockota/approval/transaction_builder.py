@@ -129,7 +129,7 @@ def _read(fields: Mapping[str, Any]) -> BuilderTransaction:
     if claimed and claimed != (found := checksum(fields)):
         raise ProposalError(
             "the file was changed after it was written",
-            why=f"it states the checksum {claimed!r:.80}, but its contents have {found}",
+            why=f"its checksum is {claimed!r:.80}, but that of its contents is {found}",
             remedy="export it again",
         )
 
