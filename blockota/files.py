@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -65,9 +66,9 @@ def result_file(path: Path) -> Iterator[BinaryIO]:
         with whole_file(path) as file:
             yield file
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written", why=error.strerror or str(error), remedy="name a folder that exists"
-        ) from error
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        remedy = "free space on the disk, or name another folder" if is_full else "name a folder that exists"
+        raise UsageError(f"{path} cannot be written", why=error.strerror or str(error), remedy=remedy) from error
 
 
 @contextmanager

@@ -223,9 +223,12 @@ def _read(path: Path) -> dict[str, Any]:
     return file
 
 
+# A value in the wrong form may be a URL with a secret, so that these errors do not contain it.
+
+
 def _table(where: str, found: object) -> dict[str, Any]:
     if not isinstance(found, dict):
-        raise UsageError(f"{where} cannot be used", why=f"{found!r} is not a table")
+        raise UsageError(f"{where} cannot be used", why="it is not a table")
     return found
 
 
@@ -258,7 +261,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
 def _text(section: Mapping[str, Any], key: str, *, default: str) -> str:
     value = section.get(key, default)
     if not isinstance(value, str):
-        raise UsageError(f"the setting {key} cannot be used", why=f"{value!r} is not text")
+        raise UsageError(f"the setting {key} cannot be used", why="it is not text")
     return value
 
 
@@ -270,7 +273,7 @@ def _urls(environment: Mapping[str, str], key: str, *, found: Mapping[str, Any])
         return tuple(value)
     raise UsageError(
         f"the setting {key} (or BLOCKOTA_{key.upper()}) cannot be used",
-        why=f'{value!r} is not a list of addresses, such as ["https://firmware.example"]',
+        why='it is not a list of addresses, such as ["https://firmware.example"]',
     )
 
 

@@ -9,23 +9,30 @@ from urllib.parse import parse_qsl, quote, unquote
 
 _SHORTEST_SEGMENT, _SHORTEST_PASSWORD = 4, 3
 """Shorter parts, such as ``v3``, are too common to be a secret; without a limit, ordinary words would be hidden."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:\d*)?")
+"""Host and port. What has another form may be the start of a password: ``https://user:pa/ss@host`` ends at ``pa``."""
 
 
 class PrivateUrl:
     """A URL of which only scheme, host and port are shown.
 
     Args:
-        url: ``http://`` or ``https://``, with any of user, password, path, query and fragment.
+        url: ``http://`` or ``https://``, with any of user, password, path, query and fragment; a mistyped one may
+            have no scheme.
     """
 
     def __init__(self, url: str) -> None:
-        self._scheme, _, self._rest = url.partition("://")
+        found = _SCHEME.match(url)
+        self._scheme = found[0] if found else ""
+        self._rest = url[len(self._scheme) :]
         self._authority = re.split("[/?#]", self._rest)[0]
 
     @property
     def place(self) -> str:
         """Scheme, host and port."""
-        return f"{self._scheme}://{self._authority.rpartition('@')[2]}"
+        host = self._authority.rpartition("@")[2]
+        return f"{self._scheme}{host if _HOST.fullmatch(host) else '…'}"
 
     @property
     def shown(self) -> str:

@@ -17,6 +17,7 @@ from blockota.model.release import Version
 from blockota.model.rights import Claim
 from blockota.stores.search import MAX_URL, announced
 from blockota.stores.source import Source
+from blockota.url_secrets import shown_url
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
@@ -98,7 +99,7 @@ def check_uri(uri: str) -> None:
         why = error.why
     if why:
         remedy = "use the URL at which gateways reach your repository, such as https://broker.example"
-        raise UsageError(f"{uri!r} cannot be announced", why=why, remedy=remedy)
+        raise UsageError(f"{shown_url(uri)!r} cannot be announced", why=why, remedy=remedy)
 
 
 class AgreementReader:

@@ -30,6 +30,7 @@ RAW, DAG_PB = 0x55, 0x70
 _SHA2_256 = b"\x12\x20"  # multihash prefix: function code and digest length
 _BINARY_SIZE = 36
 _TEXT_SIZE_V0 = 46
+_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 # Field numbers of DAG-PB (PBNode, PBLink) and of UnixFS (Data), and the protobuf wire type of bytes.
 _NODE_DATA, _NODE_LINK = 1, 2
@@ -99,7 +100,7 @@ class CID:
 
     @classmethod
     def parse_any(cls, text: str) -> CID:
-        """Read a text form in any usual base (Multibase: b, B, f, F, z, u), or of a CIDv0 (base58 without a prefix).
+        """Read a text form in any usual base (Multibase: b, B, f, F, k, K, u, U, z), or of a CIDv0 (plain base58).
 
         Raises:
             UsageError: it is not such a text.
@@ -111,7 +112,7 @@ class CID:
         decode = _BASES.get(text[:1]) if len(text) <= 1 + 2 * _BINARY_SIZE else None
         try:
             if len(text) == _TEXT_SIZE_V0 and text.startswith("Qm"):
-                return cls.decode(bytes((1, DAG_PB)) + _from_base58(text))
+                return cls.decode(bytes((1, DAG_PB)) + _from_digits(text))
             return cls.decode(decode(text[1:])) if decode else cls.parse(text)
         except ValueError:
             return cls.parse(text)  # for its error
@@ -254,19 +255,21 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _from_base58(text: str) -> bytes:
-    """Bytes from base58btc, whose leading zeros are ones."""
+def _from_digits(text: str, digits: str = _BASE58) -> bytes:
+    """Bytes from a number in base58btc or base36; each zero byte in front is one zero digit in front."""
     value = 0
     for letter in text:
-        value = value * len(_BASE58) + _BASE58.index(letter)
-    zeros = len(text) - len(text.lstrip(_BASE58[0]))
+        value = value * len(digits) + digits.index(letter)
+    zeros = len(text) - len(text.lstrip(digits[0]))
     return bytes(zeros) + value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
 _BASES: dict[str, Callable[[str], bytes]] = {
     **dict.fromkeys("fF", bytes.fromhex),
+    **dict.fromkeys("kK", lambda text: _from_digits(text.lower(), _BASE36)),
     "u": lambda text: base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True),
-    "z": _from_base58,
+    "U": lambda text: base64.b64decode(text, altchars=b"-_", validate=True),
+    "z": _from_digits,
 }
 """Decoders of text by its multibase prefix (github.com/multiformats/multibase); base32 is the usual form."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import resource
 import socket
@@ -116,10 +117,12 @@ def listen(listening: Listening) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((listening.host, listening.port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
+        is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        advice = "see with `ss -ltnp` which process listens there, or " if is_taken else ""
         raise UsageError(
             f"cannot listen on {listening.host} port {listening.port}",
             why=(getattr(error, "strerror", None) or str(error)).partition(" (while")[0],
-            remedy="see with `ss -ltnp` which process listens there, or choose another address",
+            remedy=f"{advice}choose another address",
             action=Action.LISTEN_ELSEWHERE,
         ) from error
     with contextlib.closing(listener):

@@ -30,7 +30,7 @@ from blockota.errors import Action, NotInStoreError, StoreError, UsageError
 from blockota.formats.car import join_car, read_car
 from blockota.formats.cid import CID, RAW, Block, dag
 from blockota.stores.source import split_url
-from blockota.url_secrets import PrivateUrl
+from blockota.url_secrets import PrivateUrl, shown_url
 
 OLDEST_VERSION = (0, 40)
 """The oldest supported node: the first that accepts blocks of 2 MiB and has the profile unixfs-v1-2025."""
@@ -235,7 +235,7 @@ def _api_base(url: str) -> str:
     parts = split_url(url)
     if parts is None:
         raise UsageError(
-            f"{url!r} is not the URL of a Kubo node",
+            f"{shown_url(url)!r} is not the URL of a Kubo node",
             why="it is written http://HOST:PORT",
             remedy="try http://127.0.0.1:5001",
         )

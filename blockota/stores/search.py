@@ -123,7 +123,7 @@ def named(urls: Iterable[str], credentials: Credentials) -> Iterator[Candidate]:
         Source(base)
         if "/ipfs/" in base:
             raise UsageError(
-                f"{url!r} is not the URL of a gateway",
+                f"{shown_url(url)!r} is not the URL of a gateway",
                 why="it is the URL of a file on a gateway",
                 remedy="give the part before /ipfs/",
             )

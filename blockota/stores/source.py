@@ -255,7 +255,9 @@ def is_this_machine(host: str) -> bool:
 
 
 def _unreadable(url: str, why: str) -> UsageError:
-    return UsageError(f"the token for {url} cannot be read", why=why, remedy="correct [tokens] in blockota.toml")
+    return UsageError(
+        f"the token for {shown_url(url)} cannot be read", why=why, remedy="correct [tokens] in blockota.toml"
+    )
 
 
 def _location(source: Source) -> tuple[Origin, str]:

@@ -13,6 +13,7 @@ from blockota.stores.gateway import GatewayStore
 from blockota.stores.kubo import AUTHORIZATION_VARIABLE, KuboStore
 from blockota.stores.local import LocalStore
 from blockota.stores.source import NO_CREDENTIALS, Credentials
+from blockota.url_secrets import shown_url
 
 
 class Store(Protocol):
@@ -77,7 +78,7 @@ def open_store(url: str, *, credentials: Credentials = NO_CREDENTIALS) -> Store:
     if kind == "kubo":
         return KuboStore(rest, authorization=os.environ.get(AUTHORIZATION_VARIABLE, ""))
     raise UsageError(
-        f"{url!r} is not the URL of a store",
+        f"{shown_url(url)!r} is not the URL of a store",
         why="a store is named as file:FOLDER, kubo:http://HOST:PORT or https://HOST",
         remedy="try file:.blockota/store",
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from blockota.errors import UsageError
-from blockota.files import home_path, read_input, whole_file, write_result
+from blockota.files import home_path, read_input, result_file, whole_file, write_result
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -73,3 +74,14 @@ def test_a_tilde_stands_for_a_home() -> None:
     assert home_path("~") == Path.home()
     with pytest.raises(UsageError, match="no home folder"):
         home_path("~no-such-user/x")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "Free space on the disk"), (errno.EACCES, "Name a folder that exists")]
+)
+def test_a_result_that_cannot_be_written_has_its_remedy(tmp_path: Path, number: int, remedy: str) -> None:
+    """On a full disk another folder that exists does not help."""
+    with pytest.raises(UsageError, match=f"cannot be written: {os.strerror(number)}. {remedy}"):  # noqa: SIM117
+        with result_file(tmp_path / "result"):
+            raise OSError(number, os.strerror(number))
+    assert not list(tmp_path.iterdir())

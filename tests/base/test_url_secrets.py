@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockota.url_secrets import PrivateUrl
+from blockota.url_secrets import PrivateUrl, shown_url
 
 URL = "https://vendor:pass%21word@node.example:8443/v3/0123456789abcdef?token=tell-no-one#frag-ment"
 
@@ -37,6 +37,24 @@ def test_what_a_server_repeats_is_hidden(text: str) -> None:
     for secret in ("0123456789abcdef", "tell-no-one", "pass!word", "pass%21", "vendor", "frag-ment", "dmVuZG9y"):
         assert secret not in hidden
     assert "…" in hidden
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (URL, "https://node.example:8443/…"),
+        ("vendor:pass@node.example/abcdef", "node.example/…"),
+        ("htp//vendor:pass@node.example/abcdef", "htp/…"),
+        ("http:/vendor:pass@node.example", "http:/…"),
+        ("https://vendor:pa/ss@node.example", "https://…/…"),
+        ("vendor:pass@node.example?to=https://x", "node.example/…"),
+        ("https://[::1]:8545/abcdef", "https://[::1]:8545/…"),
+        ("depot", "depot"),
+    ],
+)
+def test_a_mistyped_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    """Without a scheme, or with a slash in the password, the rest is still hidden."""
+    assert shown_url(url) == shown
 
 
 def test_other_words_stay() -> None:

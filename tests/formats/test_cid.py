@@ -202,16 +202,33 @@ FORMS = [
     "f01701220e4631bfe00c53757d89c87c66eda13d33ebde9f2140a1bcd1db1502f9207ea80",
     "F01701220E4631BFE00C53757D89C87C66EDA13D33EBDE9F2140A1BCD1DB1502F9207EA80",
     "uAXASIORjG_4AxTdX2JyHxm7aE9M-venyFAobzR2xUC-SB-qA",
+    "UAXASIORjG_4AxTdX2JyHxm7aE9M-venyFAobzR2xUC-SB-qA",
     "zdj7WkoRgoAhuNUuD5o4f4jxMQFdGXEDdSvGZ6JLEJQLV1kGo",
+    "k2jmtxx217dq1nb2zwnm8seey9x28op13t18cx4ke31a9sii9v59kvpc",
+    "K2JMTXX217DQ1NB2ZWNM8SEEY9X28OP13T18CX4KE31A9SII9V59KVPC",
 ]
 """One CID in the forms that Kubo 0.43 accepts and resolves to the same block."""
 
 
 def test_a_cid_is_read_in_any_usual_base() -> None:
-    """Base32, base16 and base58btc in both cases, and base64url; other texts are refused."""
+    """Base32, base16 and base36 in both cases, base58btc, and base64url in both forms; others are refused."""
     assert {CID.parse_any(form) for form in FORMS} == {CID.parse(FORMS[0])}
     digest = hashlib.sha256(b"a block").digest()
-    for text in ("", "b", "z", "z0OIl", "f0", "u!", "m" + FORMS[4][1:], "k2", "z" * 300, "Qm" + "0" * 44, "ü"):
+    for text in (
+        "",
+        "b",
+        "z",
+        "z0OIl",
+        "f0",
+        "u!",
+        "m" + FORMS[4][1:],
+        "k2",
+        "k!",
+        "U" + FORMS[4][1:] + "A",
+        "z" * 300,
+        "Qm" + "0" * 44,
+        "ü",
+    ):
         with pytest.raises((UsageError, ContentError)):
             CID.parse_any(text)
     assert CID.parse_any("f" + bytes(CID(RAW, digest)).hex()) == CID(RAW, digest)

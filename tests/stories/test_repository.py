@@ -140,7 +140,7 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     run, serve = workshop.run, ("repository", "serve", ".blockota/store")
     refused(run(*serve, "--listen", "nowhere"), USAGE, "HOST:PORT")
     foreign = run(*serve, "--listen", "192.0.2.1:80")
-    refused(foreign, USAGE, "192.0.2.1 port 80: Cannot assign requested address. ", "(--listen HOST:PORT)")
+    refused(foreign, USAGE, "192.0.2.1 port 80: Cannot assign requested address. Choose", "(--listen HOST:PORT)")
     taken = workshop.chain.url.removeprefix("http://")
     refused(run(*serve, "--listen", taken), USAGE, "Address already in use. ", "choose another", "ss -ltnp")
     refused(run(*serve, "--as", "broker"), USAGE, "--broker")
