@@ -30,7 +30,7 @@ from eth_typing import ChecksumAddress, Hash32
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 
-from blockota.errors import Action, RefusedError, UsageError
+from blockota.errors import Action, RefusedError, UsageError, shortened
 from blockota.ethereum import keccak
 
 _REMEDY = "connect and unlock the device, open its Ethereum app, and approve what it shows"
@@ -175,7 +175,7 @@ def open_ape_account(alias: str, *, note: Callable[[str], None]) -> ApeAccount:
     if found is None or address is None:
         raise UsageError(
             f"Ape has no account {alias}",
-            why=f"it searched {', '.join(ape.accounts.containers)}",
+            why=f"it searched {shortened(ape.accounts.containers)}",
             remedy="add a hardware wallet with its plugin, such as ape-ledger by `ape ledger add`, or have Ape list "
             "the accounts it knows",
             action=Action.LIST_APE_ACCOUNTS,

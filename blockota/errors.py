@@ -24,9 +24,12 @@ The number is `exit_status`, with which a command ends that fails with the error
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import TypedDict, Unpack
+
+_LISTED = 3
+"""The most items of a list in a message."""
 
 
 class Action(Enum):
@@ -249,6 +252,13 @@ class NotInStoreError(StoreError):
 
 BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159")
 """Letters and symbols of Unicode without a mark: with them, a text could draw columns and rows."""
+
+
+def shortened(items: Iterable[object], separator: str = ", ") -> str:
+    """The first items of a list in a message, and how many others there are: ``a, b, c and 4 more``."""
+    words = list(map(str, items))
+    rest = len(words) - _LISTED
+    return separator.join(words[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def plain(value: object) -> str:

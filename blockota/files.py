@@ -12,6 +12,10 @@ from typing import BinaryIO
 
 from blockota.errors import Action, ImageError, ProposalError, UsageError
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL_TEXTS = ("no space left on device", "disk is full")
+"""Texts of a Kubo node's answer, and of SQLite."""
+
 
 @contextmanager
 def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
@@ -36,6 +40,16 @@ def whole_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that caused it, is of a full disk, here or at a Kubo node."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__) and cause not in causes:
+        causes.append(cause)
+    codes = {one.errno for one in causes if isinstance(one, OSError)}
+    texts = " ".join(map(str, causes)).lower()
+    return bool(codes & _FULL) or any(text in texts for text in _FULL_TEXTS)
 
 
 def write_durable(path: Path, data: bytes, *, mode: int) -> None:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from blockota.errors import Action, UsageError
+from blockota.errors import Action, UsageError, shortened
 from blockota.files import home_path, make_folder, read_input, write_result
 from blockota.strict_json import check_depth
 
@@ -253,7 +253,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
         return {}
     raise UsageError(
         f"there is no network {name!r}",
-        why=f"the settings have {', '.join(dict.fromkeys(['local', *networks]))}",
+        why=f"the settings have {shortened(dict.fromkeys(['local', *networks]))}",
         remedy=f"add [networks.{name}] to blockota.toml",
     )
 

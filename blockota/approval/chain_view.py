@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from blockota.errors import Action, ProposalError
+from blockota.errors import Action, ProposalError, shortened
 from blockota.model.agreement import Agreement
 from blockota.model.release import Product, Release
 from blockota.strict_json import address, digest, dump, fault, integer, load, mapping, mappings, text
@@ -57,7 +57,7 @@ class SafeState:
         if with_key < self.threshold:
             return (
                 f"{self.threshold} owners must sign, and only {with_key} of {len(self.owners)} have a key: "
-                f"{', '.join(contract_owners)} are contracts, whose signatures are not supported"
+                f"{shortened(contract_owners)} are contracts, whose signatures are not supported"
             )
         return ""
 

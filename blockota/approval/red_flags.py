@@ -13,7 +13,7 @@ from blockota.approval.lookalikes import find_lookalike
 from blockota.approval.proposal import Proposal
 from blockota.approval.safe_transaction import DELEGATECALL, ZERO_ADDRESS
 from blockota.approval.signature import Signature
-from blockota.errors import Action, ProposalError
+from blockota.errors import Action, ProposalError, shortened
 from blockota.model.agreement import Agreement, AgreementStatus
 from blockota.model.release import MAX_MAJOR, Region, Version, product_name, show_time
 
@@ -110,7 +110,7 @@ def red_flags(
     if not is_pinned:
         found.append(RedFlag(Word.UNCONFIGURED, f"your settings do not name your contract; only {view.source} does"))
     if signer is not None and signer not in view.safe.owners:
-        owners = ", ".join(view.safe.owners)
+        owners = shortened(view.safe.owners)
         found.append(RedFlag(Word.STRANGER, f"{signer} is not an owner of the Safe; its owners are {owners}"))
     if obstacle := view.safe.obstacle(view.contract_owners):
         found.append(RedFlag(Word.SAFE, f"the Safe cannot be operated here: {obstacle}"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from blockota.approval.proposal import Proposal
-from blockota.errors import Action, ProposalError
+from blockota.errors import Action, ProposalError, shortened
 from blockota.strict_json import address, digest, dump, fault, hexadecimal, load
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def accept(
         if signature.signer not in owners:
             raise ProposalError(
                 f"{signature.signer} is not an owner of the Safe",
-                why=f"the owners are {', '.join(owners)}",
+                why=f"the owners are {shortened(owners)}",
                 remedy="have an owner sign",
             )
         if signature.signer in accepted:
@@ -208,7 +208,7 @@ def accept(
         accepted[signature.signer] = signature
     counted = [signature for signature in accepted.values() if signature.counts]
     if len(counted) < threshold <= len(accepted):
-        signers = ", ".join(signer for signer, signature in accepted.items() if not signature.counts)
+        signers = shortened(signer for signer, signature in accepted.items() if not signature.counts)
         raise ProposalError(
             f"reason, proposer and expiry are not signed by {signers}",
             why="their signatures were made with another tool, and the text may have been changed since",

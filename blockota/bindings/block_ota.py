@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract, status_of
 from blockota.chain import BlockHead, Chain, Log, Receipt
-from blockota.errors import Action, ChainError, RefusedError
+from blockota.errors import Action, ChainError, RefusedError, shortened
 from blockota.ethereum import keccak
 from blockota.formats.abi import DecodingError, interface
 from blockota.formats.cid import CID, RAW
@@ -114,7 +114,7 @@ class BlockOTAContract(Contract):
         """
         product = self.product(name)
         if product is None or not product.paired:
-            known = ", ".join(product.name for product in self.products() if product.paired)
+            known = shortened(product.name for product in self.products() if product.paired)
             raise RefusedError(
                 f"{name} is not paired with an OEM",
                 why=f"the contract's paired products are: {known or 'none'}",

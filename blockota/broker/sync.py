@@ -28,7 +28,9 @@ from blockota.errors import (
     RefusedError,
     StoreError,
     UsageError,
+    shortened,
 )
+from blockota.files import is_disk_full
 from blockota.formats.cid import check_block
 from blockota.model.release import show_time
 from blockota.model.rights import ReleaseFile
@@ -112,7 +114,7 @@ class BrokerSync:
         Raises:
             ChainError: the chain cannot be read.
             RefusedError: its answer cannot be understood.
-            StoreError: the state file cannot be written.
+            StoreError: the state file cannot be written, or the disk is full.
         """
         self.facts, self.left = None, 0
         self.facts = self.reader.read(url=self.url)
@@ -133,6 +135,14 @@ class BrokerSync:
             if step.file.cid in failed:
                 continue
             for done in self._attempt(step, now=now):
+                if done.error and is_disk_full(done.error):
+                    # All other steps would fail for the same reason.
+                    self.left = len(steps) - number - 1
+                    raise StoreError(
+                        "the round ended, because the disk is full",
+                        why=f"could not {done.verb} {done.subject}: {done.error.what}; {self.left} steps are left",
+                        remedy="free space on that disk, and run this again: completed steps are kept",
+                    ) from done.error
                 yield done
                 if done.error:
                     failed.add(step.file.cid)
@@ -186,7 +196,9 @@ class BrokerSync:
             return
         except StoreError as error:
             # Without a source it may still succeed, if all blocks are there.
-            raise error if sources else _no_source(step) from error
+            if sources:
+                raise
+            raise _no_source(step) from error
         state.put(file, Stage.WHOLE)
         yield Done("fetched", file.label, str(file.cid))
 
@@ -228,7 +240,7 @@ class BrokerSync:
                     yield self._accuse(source.url, file, error.why, now=now)
         raise StoreError(
             f"the {file.label} could not be fetched",
-            why="; ".join(reasons),
+            why=shortened(reasons, "; "),
             remedy="name another repository of the vendor",
             action=Action.NAME_VENDOR_SOURCE,
         )
@@ -270,13 +282,13 @@ def failure_of(steps: Sequence[Done]) -> BlockOTAError | None:
     worst = min((error for _, error in errors), key=lambda error: error.exit_status)
     kind = next(kind for kind in (*_KINDS, BlockOTAError) if isinstance(worst, kind))
     what = "1 step of the round failed" if len(errors) == 1 else f"{len(errors)} steps of the round failed"
-    names = ", ".join(f"could not {done.verb} {done.subject}" for done, _ in errors)
+    names = shortened(f"could not {done.verb} {done.subject}" for done, _ in errors)
     return kind(what, why=names, remedy="see the messages above, and run this again: completed steps are kept")
 
 
 def _no_source(step: Fetch) -> StoreError:
     if step.skipped:
-        until = ", ".join(f"{shown_url(url)} until {show_time(int(time))}" for url, time in step.skipped.items())
+        until = shortened(f"{shown_url(url)} until {show_time(int(time))}" for url, time in step.skipped.items())
         return StoreError(
             f"no source is left for {step.file.cid}",
             why=f"these sources served wrong blocks and are not asked: {until}",

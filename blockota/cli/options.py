@@ -14,7 +14,7 @@ import click
 from blockota.approval.intent import one_line
 from blockota.cli.parameters import DURATION
 from blockota.cli.session import Session
-from blockota.errors import UsageError
+from blockota.errors import UsageError, shortened
 from blockota.files import write_result
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def warn_of_rivals(proposal: Proposal, path: Path, note: Callable[[str], object]
     rivals = [] if proposal.is_rejection else find_rivals(proposal, path.parent)
     if rivals:
         note(
-            f"Warning: nonce {proposal.nonce} is taken by {', '.join(rivals)} too, and only one can be executed. To "
+            f"Warning: nonce {proposal.nonce} is taken by {shortened(rivals)} too, and only one can be executed. To "
             f"have both executed, make this proposal again with --nonce {proposal.nonce + 1}."
         )
 

@@ -28,7 +28,7 @@ from blockota.cli.signing import (
     unsigned_text_option,
     view_option,
 )
-from blockota.errors import BlockOTAError, UsageError
+from blockota.errors import BlockOTAError, UsageError, shortened
 from blockota.files import write_result
 from blockota.model.release import show_time
 from blockota.vendor.files import (
@@ -83,7 +83,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
     def show() -> None:
         columns = ("FILE", "NONCE", "WHAT", "SIGNED", "STATE", "EXPIRES")
         states = [
-            f"{one.state}, COMPETES with {', '.join(one.competes_with)}" if one.competes_with else str(one.state)
+            f"{one.state}, COMPETES with {shortened(one.competes_with)}" if one.competes_with else str(one.state)
             for one in listed
         ]
         session.table(

@@ -13,7 +13,7 @@ from blockota.cli.keys import key_option, open_key
 from blockota.cli.options import ProposalOptions, proposing_options, save_proposal
 from blockota.cli.parameters import DURATION, VERSION
 from blockota.cli.session import Session, VerbGroup, with_session
-from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError
+from blockota.errors import BlockOTAError, ContentError, StoreError, UsageError, shortened
 from blockota.model.release import Status, Version, show_time
 
 if TYPE_CHECKING:
@@ -218,10 +218,10 @@ def _failure_of(probes: Sequence[Probe]) -> BlockOTAError | None:
     absent = [one.agreement.uri for one in probes if one.status in (ProbeStatus.GONE, ProbeStatus.UNUSABLE)]
     if wrong:
         remedy = "report them to the vendor, who can end the agreement by `blockota replica terminate`"
-        return ContentError(f"{len(wrong)} of {len(probes)} replicas lie", why=", ".join(wrong), remedy=remedy)
+        return ContentError(f"{len(wrong)} of {len(probes)} replicas lie", why=shortened(wrong), remedy=remedy)
     if absent:
         remedy = "report them to the brokers, and check again"
-        return StoreError(f"{len(absent)} of {len(probes)} replicas do not serve", why=", ".join(absent), remedy=remedy)
+        return StoreError(f"{len(absent)} of {len(probes)} replicas do not serve", why=shortened(absent), remedy=remedy)
     return None
 
 

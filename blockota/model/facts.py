@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from blockota.errors import shortened
 from blockota.model.release import Product, Region, Release, Version
 
 
@@ -143,7 +144,7 @@ class BoardAnswer:
         if self.lost:
             return (
                 "an interrupted run, which was begun at another bench: the bytes beside the image in "
-                f"{', '.join(map(str, self.lost))} are erased, and can only be in the journal of that bench"
+                f"{shortened(self.lost)} are erased, and can only be in the journal of that bench"
             )
         if self.holds_unknown:
             return "unknown contents"

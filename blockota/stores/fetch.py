@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Self
 
-from blockota.errors import Action, StoreError
+from blockota.errors import Action, StoreError, shortened
 from blockota.formats.cid import CID, RAW, Block
 from blockota.stores.fetch_plan import Destination, FetchPlan
 from blockota.stores.gateway import TrustlessClient
@@ -136,7 +136,7 @@ class FileFetch:
         if plan.error is not None:
             raise plan.error
         if not plan.is_whole:
-            verdicts = "; ".join(str(source) for source in self.report().sources)
+            verdicts = shortened(self.report().sources, "; ")
             raise UnservedError(
                 f"{self._cid} could not be fetched",
                 why=verdicts or "there is no source to ask",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError, VerificationError
+from blockota.errors import Action, ContentError, NotInStoreError, StoreError, UsageError, VerificationError, shortened
 from blockota.model.agreement import Agreement
 from blockota.model.release import Release
 from blockota.stores.fetch import FileDestination, FileFetch, UnservedError
@@ -273,7 +273,7 @@ class _Search:
         # No source was there to ask: the store's own error says more than that nothing was found.
         if of_store and not (self._reports or self._network_failure):
             return _as_check_4(of_store)
-        verdicts = "; ".join(map(str, self._reports.values()))
+        verdicts = shortened(self._reports.values(), "; ")
         of_others = "; ".join(filter(None, (verdicts, self._network_failure)))
         why = f"{of_store.what} ({of_store.why}); {of_others}" if of_store else of_others
         if self._reports and all(report.verdict == Verdict.WRONG for report in self._reports.values()):

@@ -19,7 +19,7 @@ from blockota.approval.chain_view import ChainView
 from blockota.approval.intent import image_address
 from blockota.approval.proposal import Proposal
 from blockota.bindings.block_ota import argument_release
-from blockota.errors import Action, BlockOTAError, ImageError, ProposalError, StoreError, VerificationError
+from blockota.errors import Action, BlockOTAError, ImageError, ProposalError, StoreError, VerificationError, shortened
 from blockota.files import naming_file
 from blockota.formats.cid import RAW, dag
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, Format
@@ -254,7 +254,7 @@ class _ImageCheck:
         image = self._open(path, wanted={(release["size"], release["sha256"]) for release in releases})
         matches = [release for release in releases if release["sha256"] == image.sha256]
         if not matches:
-            wanted = ", ".join(f"{release['size']:,} bytes with {release['sha256'].hex()}" for release in releases)
+            wanted = shortened(f"{release['size']:,} bytes with {release['sha256'].hex()}" for release in releases)
             raise ProposalError(
                 f"the image {path} is not the one in the proposal",
                 why=f"it has {image.size:,} bytes with SHA-256 {image.sha256.hex()}, the proposal publishes "
@@ -275,7 +275,7 @@ class _ImageCheck:
         """Open a file that must be the image of a newest release."""
         image = self._open(path, wanted={(release.size, release.sha256) for release in newest})
         if image.sha256 not in {release.sha256 for release in newest}:
-            known = ", ".join(f"{release.product} {release.version} has {release.sha256.hex()}" for release in newest)
+            known = shortened(f"{release.product} {release.version} has {release.sha256.hex()}" for release in newest)
             raise ProposalError(
                 f"the image {path} is not the one published before",
                 why=f"its SHA-256 is {image.sha256.hex()}, {known or 'and nothing was published'}",

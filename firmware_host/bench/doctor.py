@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from blockota.errors import Action, BoardError, LinkError
+from blockota.errors import Action, BoardError, LinkError, shortened
 from firmware_host.bootloader.an3155 import ACK, NACK, SYNC
 from firmware_host.bootloader.entry import BoardLine
 from firmware_host.bootloader.identity import BoardIdentity
@@ -143,7 +143,7 @@ def _findings(seen: Observations) -> Iterator[Finding]:
     if seen.failed:
         others = [port for port in seen.ports if port != seen.line.url]
         what = f"{seen.failed.what}: {seen.failed.why}"
-        there = f"{what}; this machine has {', '.join(others)}" if others else what
+        there = f"{what}; this machine has {shortened(others)}" if others else what
         yield _hindrance("port", there, seen.failed.remedy, seen.failed.action, **seen.failed.values)
     elif seen.last and not seen.last.found:
         yield _no_bootloader(seen, seen.last)
@@ -228,7 +228,7 @@ def _board(identity: BoardIdentity) -> Iterator[Finding]:
             Action.UNPROTECT_READOUT,
         )
     elif identity.write_protected_pages:
-        spans = ", ".join(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in identity.write_protected or ())
+        spans = shortened(f"{span.start:#010x}-{span.stop - 1:#010x}" for span in identity.write_protected or ())
         yield _hindrance(
             "write-protection",
             f"{len(identity.write_protected_pages)} pages are protected from writing: {spans}",

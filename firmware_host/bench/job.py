@@ -22,7 +22,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from blockota.bindings.block_ota import BlockOTAContract, known_releases
-from blockota.errors import Action, BlockOTAError, BoardError, ImageError, RefusedError, UsageError, VerificationError
+from blockota.errors import (
+    Action,
+    BlockOTAError,
+    BoardError,
+    ImageError,
+    RefusedError,
+    UsageError,
+    VerificationError,
+    shortened,
+)
 from blockota.files import read_input
 from blockota.formats.firmware_image import MAX_IMAGE_SIZE, read_image
 from blockota.model.facts import Consent, KnownReleases, Passed, ProvenRelease, Trust
@@ -223,7 +232,7 @@ class Bench:
         unique_id = board.identity.unique_id or ""
         entry = FlashJournal(self.journals, unique_id).entry() if unique_id else None
         if entry is None:
-            others = ", ".join(boards(self.journals))
+            others = shortened(boards(self.journals))
             raise RefusedError(
                 "there is nothing to resume on this board",
                 why=f"{self.journals} has no journal of {unique_id or 'a board without a readable unique id'}"

@@ -88,7 +88,7 @@ def test_an_unpaired_product_is_refused_with_a_list_of_products(
     vendor: Vendor, product: Product, store: LocalStore
 ) -> None:
     """The error for an unknown product lists the paired ones."""
-    with pytest.raises(RefusedError, match=rf"acme-thermo3 is not paired .*{product.name}") as refused:
+    with pytest.raises(RefusedError, match=r"acme-thermo3 is not paired .*products are: \S") as refused:
         propose_releases(vendor.contract, [Draft("acme-thermo3", VERSION, code())], store=store, reason=REASON)
     assert refused.value.action is Action.PAIR_PRODUCT
     assert vendor.contract.paired_product(product.name) == product
