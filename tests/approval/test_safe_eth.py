@@ -26,6 +26,7 @@ from blockota.model.release import Product, Version
 from blockota.vendor.propose import propose
 from tests.conftest import REASON, Vendor
 from tests.support.samples import NOW, proposal_with, release_of
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from safe_eth.eth import EthereumClient
@@ -174,7 +175,7 @@ def test_safe_eth_py_executes_with_our_signatures(vendor: Vendor, proposal: Prop
     assert bytes(asked.safe_tx_hash) == proposal.safe_tx_hash
     assert asked.call(tx_sender_address=vendor.cast.broker.address)
     sent, _ = asked.execute(vendor.cast.broker.key.hex())
-    assert client.get_transaction_receipt(sent, timeout=20) is not None
+    assert client.get_transaction_receipt(sent, timeout=DEADLINE) is not None
     assert vendor.contract.release(product.name, Version(1, 1, 0)) is not None
 
 

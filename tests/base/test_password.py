@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from blockota.cli.keys import key_option, read_password
 from blockota.errors import UsageError
 from tests.conftest import ROOT
+from tests.support.waiting import DEADLINE
 
 Pipe = Callable[[bytes], int]
 
@@ -159,7 +160,7 @@ def test_the_terminal_is_asked_without_echo() -> None:
         while b"Password of a.json: " not in asked:  # the trailing space is printed after the echo is off
             asked += os.read(ours, 1024)
         os.write(ours, b"correct horse\n")
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=DEADLINE)
         os.set_blocking(ours, False)
         shown = asked + os.read(ours, 1024)
     assert (printed, b"horse" in shown) == ("13\n", False)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 import pytest
 
 from blockota.shutdown import Stop, stop_on_signals
+from tests.support.waiting import DEADLINE
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LONG = 60.0
+LONG = DEADLINE
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from blockota.formats.abi import interface
 from tests.conftest import Cast, Vendor, rpc
 from tests.support.networks import stand_in
 from tests.support.samples import SAFE
+from tests.support.waiting import eventually
 
 PAUSE = interface("BlockOTA").encode_call("pause")
 CHAIN_ID_ANSWER = b'{"jsonrpc":"2.0","id":0,"result":"0x539"}'
@@ -204,5 +204,4 @@ def send_and_wait(chain: Chain, account: LocalAccount, *, to: str) -> str:
 def wait_for_pending(chain: Chain, address: str, *, count: int) -> None:
     """Wait until an account has this number of pending transactions."""
     mined = int(rpc(chain, "eth_getTransactionCount", address, "latest"), 16)
-    while int(rpc(chain, "eth_getTransactionCount", address, "pending"), 16) < mined + count:
-        time.sleep(0.01)
+    eventually(lambda: int(rpc(chain, "eth_getTransactionCount", address, "pending"), 16) >= mined + count)

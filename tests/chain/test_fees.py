@@ -16,10 +16,11 @@ from blockota.chain import Chain, Sending
 from blockota.chain.outbox import TransactionState
 from blockota.chain.transaction import GWEI, Fees, Market, SignedTransaction, gwei
 from blockota.errors import ChainError, RefusedError, UsageError
-from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow, until
+from tests.chain.test_outbox import PATIENCE, Desk, desk, pool, slow
 from tests.conftest import Cast
 from tests.support.networks import fresh_anvil, method_of, post, rpc, stand_in
 from tests.support.samples import SAFE
+from tests.support.waiting import eventually
 
 __all__ = ["desk", "pool", "slow"]
 amounts = st.integers(0, 10**15)
@@ -192,7 +193,7 @@ def test_an_offer_that_is_too_low_is_reported(stuck: Desk) -> None:
 
 def newest_after(stuck: Desk, first: SignedTransaction) -> SignedTransaction:
     """Return the attempt that replaced the first one at the node."""
-    until(
+    eventually(
         lambda: stuck.entries and stuck.entries[0].newest != first and stuck.chain.knows(stuck.entries[0].newest.hash)
     )
     return stuck.entries[0].newest

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from blockota.chain.local import CHAIN_ID, LocalChain, find_anvil, free_port, pr
 from blockota.errors import ChainError, UsageError
 from tests.conftest import ROOT, Cast, rpc
 from tests.support.samples import SAFE
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -98,10 +98,7 @@ def test_a_killed_chain_is_started_again(local: LocalChain) -> None:
     process = local.pid
     assert process is not None
     os.kill(process, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while local.pid is not None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert local.pid is None
+    eventually(lambda: local.pid is None, what="the end of the process")
     local.start()
     assert local.pid not in (None, process)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +20,9 @@ from blockota.chain.transaction import SignedTransaction
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
 from tests.support.networks import fresh_anvil, line_to, method_of, post, rpc, stand_in
 from tests.support.samples import SAFE
+from tests.support.waiting import DEADLINE, eventually
 
-PATIENCE = 30.0
+PATIENCE = DEADLINE
 DATA = b"what it carries"
 
 
@@ -54,7 +54,9 @@ class Desk:
     def start(self, pool: ThreadPoolExecutor, outbox: Chain | None = None, data: bytes = DATA) -> Future[Receipt]:
         """Send a transaction; return when the node has it."""
         sent = pool.submit((outbox or self.outbox()).send, self.payer, data, to=SAFE)
-        until(lambda: self.chain.count(self.payer.address, with_pending=True) > self.chain.count(self.payer.address))
+        eventually(
+            lambda: self.chain.count(self.payer.address, with_pending=True) > self.chain.count(self.payer.address)
+        )
         return sent
 
     def mine(self, blocks: int = 1) -> None:
@@ -94,14 +96,6 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_nothing_is_believed_before_its_confirmations(desk: Desk, pool: ThreadPoolExecutor) -> None:
     """A transaction remains in the journal until it has its confirmations."""
     outbox = desk.outbox(confirmations=2)
@@ -124,7 +118,7 @@ def test_a_transaction_that_a_reorganisation_drops_is_handed_in_again(desk: Desk
     desk.mine(2)
     entry = desk.entries[0]
     rpc(desk.chain, "anvil_reorg", 2, [])
-    until(lambda: outbox.locate(entry).state is TransactionState.WAITING)
+    eventually(lambda: outbox.locate(entry).state is TransactionState.WAITING)
     assert not sent.done()
     desk.mine(3)
     receipt = sent.result(PATIENCE)
@@ -139,7 +133,7 @@ def test_a_receipt_of_a_block_that_is_gone_is_not_believed(desk: Desk, pool: Thr
         outbox = desk.outbox(line.url, confirmations=1, timeout=1)
         sent = desk.start(pool, outbox)
         desk.mine()
-        until(lambda: outbox.locate(desk.entries[0]).state is TransactionState.CONFIRMING)
+        eventually(lambda: outbox.locate(desk.entries[0]).state is TransactionState.CONFIRMING)
         line.stale = "eth_getTransactionReceipt"
         rpc(desk.chain, "anvil_reorg", 1, [])
         desk.mine()
@@ -289,7 +283,7 @@ def test_a_short_connection_loss_is_tolerated(desk: Desk, pool: ThreadPoolExecut
     with line_to(desk.chain) as line:
         sent = desk.start(pool, desk.outbox(line.url, outage=PATIENCE))
         line.cut_after = "eth_getTransactionReceipt"
-        until(lambda: line.is_cut)
+        eventually(lambda: line.is_cut)
         line.mend()
         desk.mine()
         assert sent.result(PATIENCE).succeeded
@@ -371,7 +365,7 @@ def test_what_fails_in_its_block_is_settled(desk: Desk, pool: ThreadPoolExecutor
     """A reverted transaction is reported and removed from the journal."""
     rpc(desk.chain, "anvil_setCode", target := "0x" + "77" * 20, "0x")
     sent = pool.submit(desk.outbox().send, desk.payer, DATA, to=target)
-    until(lambda: desk.entries)
+    eventually(lambda: desk.entries)
     rpc(desk.chain, "anvil_setCode", target, "0x60006000fd")
     desk.mine()
     with pytest.raises(RevertedError, match=r"0x[0-9a-f]{64} was reverted in block \d+"):

@@ -16,6 +16,7 @@ from blockota.stores.local import LocalStore, collect
 from tests.support.fetch_samples import BLOCKS, IMAGE, ROOT
 from tests.support.hostile_gateway import Handler, honest, serving
 from tests.support.store_process import FILES, working
+from tests.support.waiting import DEADLINE
 
 
 def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) -> None:
@@ -27,22 +28,22 @@ def test_a_fetch_keeps_what_it_found_until_its_pin_is_written(tmp_path: Path) ->
     def waits(handler: Handler, data: bytes) -> None:
         if data == b"end":
             is_asked.set()
-            release.wait(20)
+            release.wait(DEADLINE)
         honest(handler, data)
 
     with serving(BLOCKS, waits, has_car=False) as gateway, working(tmp_path, "fetch", gateway.url) as process:
-        assert is_asked.wait(20)
+        assert is_asked.wait(DEADLINE)
         with pytest.raises(StoreError, match=r"is in use: another process stores or fetches files"):
             collect(store, [old], keep=())
         release.set()
-        assert process.communicate(timeout=20)[0] == "done\n"
+        assert process.communicate(timeout=DEADLINE)[0] == "done\n"
     assert collect(store, [old], keep=()) == 2
     assert b"".join(store.open(ROOT)) == IMAGE
 
 
 def test_a_killed_fetch_does_not_block_others(tmp_path: Path) -> None:
     """The system releases the lock of a killed process."""
-    store = LocalStore(tmp_path, timeout=5)
+    store = LocalStore(tmp_path, timeout=DEADLINE)
     old = store.put(io.BytesIO(b"old"))
     store.unpin(old)
     with working(tmp_path, "hold") as process:
@@ -76,5 +77,5 @@ def test_processes_that_put_and_remove_at_random_lose_nothing(tmp_path: Path) ->
         sweepers = [stack.enter_context(working(tmp_path, "sweep")) for _ in range(2)]
         putters = [stack.enter_context(working(tmp_path, "put", str(number))) for number in range(len(FILES))]
         for process in (*putters, *sweepers):
-            assert process.communicate("\n", timeout=60)[0] == "done\n"
+            assert process.communicate("\n", timeout=DEADLINE)[0] == "done\n"
     assert not [path for path in (tmp_path / "blocks").rglob("*") if path.is_file()]

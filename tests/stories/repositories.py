@@ -17,8 +17,9 @@ from typing import Any
 import requests
 
 from tests.conftest import ROOT
+from tests.support.waiting import DEADLINE, eventually
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = DEADLINE
 RAW, CAR = {"Accept": "application/vnd.ipld.raw"}, {"Accept": "application/vnd.ipld.car; version=1; order=dfs; dups=y"}
 
 
@@ -41,7 +42,7 @@ class Served:
     def get(self, path: str, **options: Any) -> requests.Response:
         """Send a request on a new connection."""
         method = options.pop("method", "GET")
-        return requests.request(method, self.url + path, timeout=10, verify=self.verify, **options)
+        return requests.request(method, self.url + path, timeout=WAIT_SECONDS, verify=self.verify, **options)
 
     def block(self, cid: object, **headers: str) -> requests.Response:
         """Request a raw block."""
@@ -54,10 +55,7 @@ class Served:
 
     def await_status(self, cid: object, status: int) -> None:
         """Wait until a block is answered with this status; the chain is read every second."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while (found := self.block(cid).status_code) != status:
-            assert time.monotonic() < deadline, f"still {found}, not {status}"
-            time.sleep(0.1)
+        eventually(lambda: self.block(cid).status_code == status, what=f"the status {status}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and return the exit status."""

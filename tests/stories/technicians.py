@@ -136,7 +136,7 @@ class Command:
 def wait_until(condition: Callable[[], bool]) -> None:
     """Poll until a condition of a simulated board is true."""
     deadline = time.monotonic() + TIMEOUT
-    while not condition():
+    while not condition():  # more often than `eventually`: what follows must happen while the board is written
         assert time.monotonic() < deadline, "the condition does not come about"
         time.sleep(0.002)
 

@@ -21,6 +21,7 @@ from firmware_host.simulator import Faults, SimulatedBoard, Wiring, serve_rfc221
 from tests.conftest import ROOT
 from tests.firmware_host.direct_link import started
 from tests.stories.benches import APPLICATION, FULL, UNIQUE_ID, Bench, ends, with_product_id
+from tests.support.waiting import DEADLINE
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ def test_simulate_serves_a_board(tmp_path: Path) -> None:
         url = json.loads("".join(iter(served.stdout.readline, "}\n")) + "}")["url"]
         assert run(["board", "identify", "--port", url, "--json"]) == 0
         served.send_signal(signal.SIGINT)
-        assert served.wait(timeout=20) == 0
+        assert served.wait(timeout=DEADLINE) == 0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.stories.conftest import Outcome, Workshop
 from tests.stories.repositories import WAIT_SECONDS
 from tests.stories.test_replication import listed, rpc
 from tests.stories.test_repository import decide
+from tests.support.waiting import eventually
 
 DEPTH = 3
 
@@ -90,10 +90,7 @@ def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
     require_confirmations(agreed)
     rpc(agreed.chain.url, "anvil_mine", DEPTH)
     with running(agreed, "--vendor-source", vendor_url) as broker:
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not announcements(agreed):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: announcements(agreed), what="the announcement")
         broker.process.kill()
         assert broker.process.wait(WAIT_SECONDS) < 0
     with mining(agreed):

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from blockota.chain.local import LocalChain, free_port
 from blockota.cli.main import run
 from tests.conftest import IMAGES, ROOT
+from tests.support.waiting import eventually
 
 IMAGE = str(IMAGES / "bluepill-1.0.0.bin")
 
@@ -86,7 +86,7 @@ def test_a_killed_chain_comes_back_with_what_it_had_saved(port: str) -> None:
     chain = LocalChain(Path(".blockota"), int(port))
     state = chain.folder / "chain.json"
     state.unlink(missing_ok=True)  # it may be from before the deployment; anvil writes the next one
-    wait_until(lambda: is_json(state))
+    eventually(lambda: is_json(state), what="a saved state")
     pid = chain.pid
     assert pid
     os.kill(pid, signal.SIGKILL)
@@ -102,14 +102,6 @@ def is_json(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    """Poll until a condition is true."""
-    deadline = time.monotonic() + 120
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_ape_deploys_what_the_commands_use(port: str) -> None:

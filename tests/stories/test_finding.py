@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.stories.test_repository import decide
 from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import blocks_of
 from tests.support.hostile_gateway import Gateway, Handler, serving
+from tests.support.waiting import DEADLINE, eventually
 
 IMAGE = IMAGES / "bluepill-1.0.0.bin"
 RELEASE = ("--product", PRODUCT, "--version", "1.0.0")
@@ -205,12 +205,9 @@ def test_a_terminated_fetch_leaves_nothing_behind() -> None:
         words = [sys.executable, "-m", "blockota", *FETCH, "--source", slow.url]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with subprocess.Popen(words, stderr=subprocess.PIPE, env=environment, text=True) as process:
-            until = time.monotonic() + 60
-            while not slow.asked and time.monotonic() < until:
-                time.sleep(0.05)
-            assert list(Path().glob(".found.bin.*.partial"))
+            eventually(lambda: slow.asked and list(Path().glob(".found.bin.*.partial")), what="a partial file")
             process.send_signal(signal.SIGTERM)
-            _, printed = process.communicate(timeout=30)
+            _, printed = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, printed
     assert printed.endswith("Stopped.\n")
     assert not list(Path().glob("*found.bin*"))

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,9 @@ import pytest
 from tests.conftest import ROOT, Cast
 from tests.stories.conftest import Workshop, furnish
 from tests.support.networks import Line, fresh_anvil, line_to, rpc
+from tests.support.waiting import DEADLINE, eventually
 
-PATIENCE = 30.0
+PATIENCE = DEADLINE
 EXECUTE = ("proposal", "execute", "pair.json", "--key", "dev:0")
 
 
@@ -79,14 +79,6 @@ def mining_when_waited_for(workshop: Workshop, line: Line) -> Iterator[None]:
         finally:
             ended.set()
         mined.result(PATIENCE)
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Poll until a condition is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_line_that_breaks_while_executing(field: tuple[Workshop, Line]) -> None:
@@ -150,7 +142,7 @@ def test_a_command_that_is_ended_while_it_waits(field: tuple[Workshop, Line], en
     before = used(workshop)
     rpc(workshop.chain, "evm_setAutomine", False)  # noqa: FBT003 - the node's own parameter
     with started(*EXECUTE) as process:
-        until(lambda: workshop.chain.count(workshop.cast.payer.address, with_pending=True) > before)
+        eventually(lambda: workshop.chain.count(workshop.cast.payer.address, with_pending=True) > before)
         process.send_signal(ending)
         _, errors = process.communicate(timeout=PATIENCE)
     (listed,) = workshop.run("transaction", "list", "--json").json["transactions"]
@@ -178,9 +170,9 @@ def test_a_reorganisation_after_executing(field: tuple[Workshop, Line]) -> None:
     workshop, _ = field
     before = used(workshop)
     with started(*EXECUTE) as process:
-        until(lambda: used(workshop) > before)
+        eventually(lambda: used(workshop) > before)
         rpc(workshop.chain, "anvil_reorg", 1, [])
-        until(lambda: used(workshop) > before)
+        eventually(lambda: used(workshop) > before)
         assert process.poll() is None
         rpc(workshop.chain, "evm_mine")
         process.communicate(timeout=PATIENCE)

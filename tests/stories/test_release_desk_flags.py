@@ -27,9 +27,10 @@ from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, refused
 from tests.stories.test_release_desk import ok, propose
 from tests.stories.test_road import LARGE, NEW, OLD
+from tests.support.waiting import DEADLINE
 
 MONTHS = 90 * 86400
-PATIENCE = 30.0
+PATIENCE = DEADLINE
 """Seconds without output after which a command on a terminal is given up."""
 
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,9 +24,10 @@ from tests.stories.test_road import NEW, OLD
 from tests.support import hostile_gateway as vices
 from tests.support.hostile_gateway import serving
 from tests.support.sampling import sampled
+from tests.support.waiting import DEADLINE, eventually
 
 INTERRUPTED = 130
-AT_ONCE = 30.0
+AT_ONCE = DEADLINE
 """Seconds after Ctrl-C until a command counts as hung."""
 BARS = "Storing", "Reading", "Fetching", "Checking", "Comparing"
 LONG = {
@@ -109,11 +109,8 @@ def interrupted(*words: str, when: Callable[[], bool]) -> Outcome:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
-        deadline = time.monotonic() + 30
-        while not when():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        eventually(lambda: process.poll() is not None or when())
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=AT_ONCE)
     return Outcome(process.returncode, out, err)

@@ -17,6 +17,7 @@ from blockota.model.release import Version
 from tests.conftest import ROOT
 from tests.stories.conftest import PRODUCT, Outcome, Workshop, publish_first
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
+from tests.support.waiting import DEADLINE
 
 RELEASE = ("--product", PRODUCT, "--version", "1.0.0")
 BROKER, OTHER = ("--key", "dev:4"), ("--key", "dev:5")
@@ -180,4 +181,4 @@ def test_the_broker_proposes_by_ape(released: Workshop) -> None:
 def rpc(url: str, method: str, *parameters: object) -> None:
     """Send a request to the node that clients cannot send."""
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
-    requests.post(url, json=body, timeout=5).raise_for_status()
+    requests.post(url, json=body, timeout=DEADLINE).raise_for_status()

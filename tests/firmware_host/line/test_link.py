@@ -15,8 +15,8 @@ import pytest
 from blockota.errors import LinkError, NoAnswerError, UsageError
 from firmware_host.line.link import DRAIN_LIMIT, SLICE, ControlledLink, PortLink, open_link
 from tests.firmware_host.board_clock import Clock
+from tests.support.waiting import DEADLINE
 
-DEADLINE = 20.0
 """Seconds after which a test fails that waits for bytes."""
 
 STEERING: dict[str, Callable[[ControlledLink], None]] = {

@@ -15,9 +15,9 @@ import serial
 
 from firmware_host.simulator import SimulatedBoard, serve_tcp
 from firmware_host.simulator.__main__ import main
+from tests.support.waiting import DEADLINE
 
 COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
-DEADLINE = 20.0
 
 
 @pytest.mark.parametrize(

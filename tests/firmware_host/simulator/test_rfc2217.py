@@ -11,12 +11,12 @@ import serial
 from serial import rfc2217
 
 from firmware_host.simulator import WIRINGS, SimulatedBoard, Wiring, serve_rfc2217
+from tests.support.waiting import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ACK, ID = b"\x79", b"\x79\x01\x04\x10\x79"
-DEADLINE = 20.0
 """Seconds after which a read fails."""
 
 

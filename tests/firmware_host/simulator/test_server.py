@@ -17,6 +17,7 @@ from blockota.errors import LinkError
 from firmware_host.simulator import Faults, SimulatedBoard, serve_pty, serve_tcp
 from tests.conftest import IMAGES
 from tests.firmware_host.board_clock import Clock
+from tests.support.waiting import DEADLINE, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 IMAGE = (IMAGES / "bluepill-1.1.0.bin").read_bytes()
 GO_TO_FLASH = b"\x21\xde\x08\x00\x00\x00\x08"
 BANNER = b"BlockOTA bluepill 1.1.0 (64 KiB flash, up 0 s)\r\n"
-DEADLINE = 20.0
 """Seconds after which a test fails that waits for an answer."""
 
 
@@ -168,10 +168,7 @@ def test_the_terminals_rate_is_that_of_the_line(baud: int, caplog: pytest.LogCap
         if baud == termios.B230400:
             assert received(line, 1) == b"\x79"
             return
-        deadline = time.monotonic() + DEADLINE
-        while "921600 baud are too many" not in caplog.text and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert "921600 baud are too many" in caplog.text
+        eventually(lambda: "921600 baud are too many" in caplog.text, what="the warning")
 
 
 def test_the_terminals_rate_is_that_of_a_time_model_without_one() -> None:
