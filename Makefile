@@ -61,7 +61,8 @@ fuzz: ## Look for a CAR stream that the reader takes wrongly, for a minute
 deep: tests coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
 	@$(PY) -m pytest -q tests/deep/one_gibibyte.py
-	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 tests/stories tests/firmware_host -k "killed or kubo_node_keeps or test_fuzz or was_cut or lost_acknowledgement"
+	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 -m sampled --ignore tests/peers tests
+	@if [ -n "$$($(PY) -m scripts.install_kubo --find)" ]; then BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -m sampled tests/peers/kubo; else echo "Without Kubo its sweep is left out; \`make kubo\` installs it." >&2; fi
 	@$(PY) -m benchmarks.faults
 	@$(MAKE) --no-print-directory fuzz halmos mutants
 

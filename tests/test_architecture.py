@@ -181,6 +181,13 @@ def test_tests_are_documented_and_use_real_parts() -> None:
     assert mocks <= MOCKS_PER_TEST * len(found)
 
 
+def test_sampled_sweeps_are_marked_for_make_deep() -> None:
+    """`make deep` selects the tests with the mark; a file that samples without it would never run all cases."""
+    sampling = re.compile(r"\b(sampled|killed_until_done)\(")
+    files = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)}
+    assert not [str(path) for path, text in files.items() if sampling.search(text) and "mark.sampled" not in text]
+
+
 def test_solidity_is_short() -> None:
     """Contracts keep to limits as well."""
     # Ape keeps copies of its dependencies in contracts/.cache when the clone lies in a temporary folder.

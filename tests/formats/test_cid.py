@@ -75,6 +75,7 @@ def test_small_vectors(data: bytes, cid: str) -> None:
     assert str(cid_of(io.BytesIO(data))) == cid
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("mebibytes", "cid"),
     sampled(

@@ -103,17 +103,6 @@ class Process:
         fields: dict[str, Any] = json.loads(self.process.stdout.readline() if self.process.stdout else "")
         return fields
 
-    def wait(self, seconds: float) -> int:
-        """Wait for its end, and return the exit status.
-
-        Raises:
-            TimeoutError: it is still running.
-        """
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError from error
-
     def stop(self, *numbers: int) -> tuple[int, str]:
         """Send signals, by default SIGTERM, and return the exit status and the output since then."""
         for number in numbers or (signal.SIGTERM,):

@@ -81,6 +81,7 @@ def killed_until_done(workshop: Workshop, *options: str) -> int:
     raise AssertionError("it never ended")
 
 
+@pytest.mark.sampled
 def test_killed_before_whatever_it_remembers_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
     """Steps that were taken but not recorded are found complete: nothing is lost, announced twice or left behind."""
     assert killed_until_done(agreed, "--vendor-source", vendor_url) > 1

@@ -148,6 +148,7 @@ def test_a_source_of_wrong_blocks_without_others_gives_nothing(agreed: Workshop)
     assert is_kept(agreed)
 
 
+@pytest.mark.sampled
 def test_killed_anywhere_it_goes_on(agreed: Workshop, vendor_url: str) -> None:
     """After SIGKILL at any file operation nothing is lost, one announcement is sent, and all is dropped in the end."""
     assert killed_until_done(agreed, vendor_url) > 3

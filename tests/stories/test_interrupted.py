@@ -65,6 +65,7 @@ def run(board: SimulatedBoard, wanted: ProvenRelease, *, consent: Consent = NO_C
     return cleared.passed[0].what
 
 
+@pytest.mark.sampled
 def test_a_first_flashing_that_was_cut_anywhere_is_finished_by_the_same_command() -> None:
     """Repeating the command completes a first flashing after a cut at any byte, or reports that it was done."""
     reports: set[str] = set()
@@ -85,6 +86,7 @@ def _run_again(board: SimulatedBoard) -> str:
     return "already" if "holds 1.0.0 already" in what else what.split(" replaces ")[1].split(",")[0]
 
 
+@pytest.mark.sampled
 def test_an_update_that_was_cut_is_finished_at_the_latest_with_replace_unknown() -> None:
     """An update cut in the erase needs --replace-unknown, which the error names beforehand."""
     kinds: set[str] = set()

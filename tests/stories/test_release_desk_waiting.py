@@ -52,6 +52,7 @@ def propose_second(workshop: Workshop) -> None:
     propose(workshop, NEW, "1.1.0")
 
 
+@pytest.mark.sampled
 def test_a_progress_bar_is_shown_on_a_terminal_only(desk: Workshop) -> None:
     """The bar is on stderr while images are processed; with --json stdout is one object, without a bar."""
     for name, (words, bars) in sampled(list(LONG.items()), one_in=2):

@@ -55,6 +55,7 @@ def test_a_number_without_a_limit_stands_beside_the_others(capsys: pytest.Captur
     assert '"limit": null' in capsys.readouterr().out
 
 
+@pytest.mark.sampled
 def test_no_single_fault_leads_to_a_wrong_report() -> None:
     """No fault of a sample of every kind leads to a wrong report.
 

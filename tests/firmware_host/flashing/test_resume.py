@@ -106,6 +106,7 @@ def ladder(name: str, *, step: int = 1, folder: Path, proof: Proof) -> Counter[s
     raise AssertionError
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path) -> None:
     """A power cut in any of the three erases, which leaves a page half erased, is resumed."""
@@ -113,6 +114,7 @@ def test_a_power_cut_within_every_erase_is_resumed(proof: Proof, tmp_path: Path)
     assert outcomes == {"what the board will start": 1, "will not start a half written image": 2, "done": 1}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", ["power_cut_before_program", "power_cut_in_program"])
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_power_cut_at_every_block_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
@@ -140,6 +142,7 @@ def _programs() -> int:
     return sum(len(block) // 2 for block in blocks if block.strip(b"\xff"))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", ["power_cut_after", "silent_after", "unplug_after_sent"])
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_path: Path) -> None:
@@ -148,6 +151,7 @@ def test_a_run_that_is_cut_anywhere_is_resumed(fault: str, proof: Proof, tmp_pat
     assert outcomes["will not start a half written image"] > 3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("proof", PROOFS, ids=["read-back", "stub"])
 def test_every_lost_acknowledgement_is_resumed(proof: Proof, tmp_path: Path) -> None:
     """The loss of any one answer of the run is resumed."""

@@ -68,6 +68,7 @@ def is_erase(rest: bytes) -> bool:
     return len(rest) > 2 and len(rest) >= rest[0] + 3 and summed(rest[: rest[0] + 3])
 
 
+@pytest.mark.sampled
 @settings(max_examples=len(sampled(range(400), one_in=4)))
 @given(sent=exchanges)
 @example(sent=b"\x31\xce\x08\x00\x80\x00\x88\x03abcd\x07")
@@ -128,6 +129,7 @@ def test_ff_00_completes_a_started_erase() -> None:
     assert board.flash == b"\xff" * len(board.flash)
 
 
+@pytest.mark.sampled
 @settings(max_examples=len(sampled(range(100), one_in=2)))
 @given(flips=st.lists(st.tuples(st.integers(0, 619), st.integers(0, 7)), max_size=12), length=st.integers(0, 620))
 def test_a_damaged_image_never_takes_the_simulator_down(flips: list[tuple[int, int]], length: int) -> None:

@@ -38,6 +38,7 @@ def node(kubo: Path, tmp_path: Path) -> Iterator[Node]:
         yield node
 
 
+@pytest.mark.sampled
 def test_a_kubo_node_keeps_the_copies(agreed: Workshop, vendor_url: str, node: Node) -> None:
     """Copies are completed in a folder, pinned and served by the node; a kill leaves no temporary files."""
     kubo = ("--store", f"kubo:{node.api}")
