@@ -196,21 +196,28 @@ class BrokerSync:
             return
         except StoreError as error:
             # Without a source it may still succeed, if all blocks are there.
-            if sources:
-                raise
-            raise _no_source(step) from error
+            if not sources:
+                raise _no_source(step) from error
+            if error.action is Action.NAME_SOURCE:  # the option of commands that fetch one file
+                error.action = Action.NAME_VENDOR_SOURCE
+            raise
         state.put(file, Stage.WHOLE)
         yield Done("fetched", file.label, str(file.cid))
 
     def _fetch_image(self, file: ReleaseFile, sources: list[Source], *, now: float) -> Iterator[Done]:
         staging = self.copies.staging
         fetch = FileFetch(file.cid, sources, size=file.size, into=StoreDestination(staging), limits=self.limits)
+        failure = None
         try:
             fetch.run()
-        finally:  # wrong blocks are recorded even if the fetch fails or is interrupted
+        except BlockOTAError as error:
+            failure = error  # after the sources that are left out from now on
+        finally:  # wrong blocks are recorded even if the fetch is interrupted
             bad = [one for one in fetch.report().sources if one.verdict is Verdict.WRONG]
             found = [self._accuse(one.url, file, one.reason, now=now) for one in bad]
         yield from found
+        if failure:
+            raise failure
 
         digest, size = hashlib.sha256(), 0
         for part in staging.open(file.cid):

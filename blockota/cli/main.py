@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import json
@@ -119,8 +120,9 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     if isinstance(failure, click.Abort | KeyboardInterrupt):
         # click raises Abort from the KeyboardInterrupt, whose text is the command's final report.
         report = failure.__cause__ if isinstance(failure, click.Abort) and failure.__cause__ else failure
-        text = sentence_of(report.args[0]) if report.args and isinstance(report.args[0], BlockOTAError) else report
-        click.echo(f"Stopped. {plain(text)}".rstrip(), err=True)
+        is_error = bool(report.args) and isinstance(report.args[0], BlockOTAError)
+        text = plain(sentence_of(report.args[0]) if is_error else report)
+        click.echo(f"Stopped. {text[:1].upper()}{text[1:]}".rstrip(), err=True)
         return _INTERRUPTED
     if isinstance(failure, click.UsageError):
         failure.show()
@@ -131,7 +133,8 @@ def _report(failure: BaseException | None, words: list[str]) -> int:
     if "--debug" in words:
         click.echo(_without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     if "--json" in words:
-        click.echo(json.dumps({**error.result, "error": error_fields(error)}, indent=2))
+        with contextlib.suppress(OSError):  # the error above may be that nothing can be written there
+            click.echo(json.dumps({**error.result, "error": error_fields(error)}, indent=2))
     return error.exit_status
 
 
@@ -147,7 +150,7 @@ def _translated(failure: BaseException) -> BlockOTAError:
         )
     defect = BlockOTAError(
         "this is a defect of BlockOTA",
-        why=f"{type(failure).__name__}: {failure}",
+        why=_without_secrets(f"{type(failure).__name__}: {failure}"),
         remedy="run it again with --debug, and report what it prints",
     )
     defect.__cause__ = failure

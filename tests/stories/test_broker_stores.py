@@ -127,7 +127,10 @@ def test_a_repository_that_was_mended_is_asked_when_it_is_forgiven(agreed: Works
     """Until then the message names the banned source and the option that ends the ban."""
     held = dict(blocks_of("1.0.0"))
     with hostile_gateway.serving(held, hostile_gateway.flips_bit(0.5)) as vendor:
-        assert sync(agreed, vendor.url).status == UNREACHABLE
+        first = sync(agreed, vendor.url)
+        assert (first.status, verbs(first)[0]) == (UNREACHABLE, "left out")
+        assert "until 20" in first.json["steps"][0]["detail"]
+        assert "--vendor-source" in first.json["steps"][1]["error"]
         vendor.vice = hostile_gateway.honest
         unforgiven = sync(agreed, vendor.url)
         [error] = [step["error"] for step in unforgiven.json["steps"] if step["subject"] == f"{PRODUCT} 1.0.0"]

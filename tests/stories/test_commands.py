@@ -127,7 +127,7 @@ def test_a_closed_pipe_is_not_an_error(workshop: Workshop) -> None:
     """Output into a closed pipe ends with status 0; a full disk is a usage error, not a defect."""
     command = f"{sys.executable} -m blockota product list"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for redirection, status in (("| true; exit ${PIPESTATUS[0]}", 0), ("> /dev/full", 2)):
+    for redirection, status in (("| true; exit ${PIPESTATUS[0]}", 0), ("> /dev/full", 2), ("--json > /dev/full", 2)):
         words = ["bash", "-c", f"{command} {redirection}"]
         done = subprocess.run(words, cwd=workshop.folder, env=environment, capture_output=True, text=True, check=False)
         assert (done.returncode, "defect" in done.stderr) == (status, False), done.stderr

@@ -232,7 +232,7 @@ def test_repeated_control_c_reports_the_state(slow: tuple[SimulatedBoard, str], 
             time.sleep(0.01)
         outcome = work.end()
     assert outcome.status == INTERRUPTED, outcome.err
-    assert outcome.err.splitlines()[-1].startswith("Stopped. flashing was interrupted: ")
+    assert outcome.err.splitlines()[-1].startswith("Stopped. Flashing was interrupted: ")
     assert f"`blockota flash --resume --port {url}`" in outcome.err
     assert "Still stopping" in outcome.err
     (line,) = BenchLog(LOG).lines()

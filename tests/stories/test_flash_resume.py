@@ -203,7 +203,7 @@ def test_control_c_reports_what_is_half_done(workshop: Workshop) -> None:
         (result,) = outcome.json["results"]
         assert "will not start a half written image" in result["error"]["why"]
         assert f"`blockota flash --resume --port {url} --wiring dtr-rts --baud 115200`" in result["error"]["remedy"]
-        assert outcome.err.splitlines()[-1].startswith("Stopped. flashing was interrupted: ")
+        assert outcome.err.splitlines()[-1].startswith("Stopped. Flashing was interrupted: ")
         assert len(journals()) == 1
         (line,) = BenchLog(LOG).lines()
         assert line.fields["result"].startswith("flashing was interrupted: ")
