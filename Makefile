@@ -8,7 +8,7 @@ define BOOTSTRAP
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test peers check kubo clique slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
+.PHONY: help demo test peers check kubo clique cometbft slither halmos clear-signing mutants coverage fuzz deep bench bench-flash gas format artifacts lock clean runtime tests
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ kubo: ## Build the IPFS node that some tests run, where none is installed (needs
 clique: ## Build the geth that seals the test networks (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_geth
 
+cometbft: ## Build the validators of a network with finality, for make deep (needs Go; takes some minutes once)
+	@$(PYTHON) -m scripts.install_cometbft
+
 slither: ## Look for known mistakes in the contracts
 	@$(BOOTSTRAP) slither
 	@$(PY) -m scripts.run_slither
@@ -61,6 +64,8 @@ fuzz: ## Look for a CAR stream that the reader takes wrongly, for a minute
 deep: tests coverage ## All that is known against mistakes, and an image of 1 GiB; takes half an hour
 	@FOUNDRY_PROFILE=deep $(PY) scripts/forge.py test
 	@$(PY) -m pytest -q tests/deep/one_gibibyte.py
+	@$(MAKE) --no-print-directory cometbft
+	@$(PY) -m pytest -q tests/deep/cometbft/validators_stop.py
 	@BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -n 2 -m sampled --ignore tests/peers tests
 	@if [ -n "$$($(PY) -m scripts.install_kubo --find)" ]; then BLOCKOTA_EXHAUSTIVE=1 $(PY) -m pytest -q -m sampled tests/peers/kubo; else echo "Without Kubo its sweep is left out; \`make kubo\` installs it." >&2; fi
 	@$(PY) -m benchmarks.faults

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from blockota.errors import ChainError
-from tests.peers.clique.conftest import Consortium
+from tests.peers.clique.conftest import CliqueConsortium
 from tests.peers.clique.network import Sealer
 from tests.support.waiting import eventually
 
@@ -19,7 +19,7 @@ def grows(sealer: Sealer, *, by: int = 3) -> None:
     eventually(lambda: sealer.head >= target, what=f"block {target}")
 
 
-def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Consortium) -> None:
+def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: CliqueConsortium) -> None:
     """The chain has no PUSH0 (shanghai): neither creation nor code with it runs, and the error says so."""
     chain, payer = consortium.workshop.chain, consortium.workshop.cast.payer
     with pytest.raises(ChainError, match=r"the chain cannot run this contract: .*PUSH0"):
@@ -31,7 +31,7 @@ def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Consor
         chain.call(created, b"")
 
 
-def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: Consortium) -> None:
+def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: CliqueConsortium) -> None:
     """With two of three stopped, `execute` gives up; after the restart `transaction resume` confirms it."""
     first, second, third = consortium.network.sealers
     third.stop()
@@ -55,7 +55,9 @@ def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium
     assert consortium.run("transaction", "list", "--json").json["transactions"] == []
 
 
-def test_a_transaction_in_a_block_that_is_reorganised_away_is_confirmed_in_another(consortium: Consortium) -> None:
+def test_a_transaction_that_is_reorganised_away_is_confirmed_in_another_block(
+    consortium: CliqueConsortium,
+) -> None:
     """The cut-off sealer puts the transaction into a block of its own, which the longer chain replaces."""
     first, second, _ = consortium.network.sealers
     file = consortium.propose("1.0.0")

@@ -1,0 +1,1 @@
+"""A consortium network with finality: four validators of CometBFT that run the EVM."""

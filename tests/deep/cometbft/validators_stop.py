@@ -1,0 +1,65 @@
+"""A vendor on a real network with finality while validators stop; run by `make deep`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from blockota.chain import Chain
+from scripts.install_cometbft import find
+from tests.conftest import Cast
+from tests.deep.cometbft.network import CHAIN_ID, Validator, cometbft_network
+from tests.stories.conftest import Workshop
+from tests.support.consortium import Consortium, furnish, pair
+from tests.support.waiting import eventually
+
+
+@dataclass(frozen=True)
+class FinalConsortium(Consortium):
+    """A vendor on a network of four validators."""
+
+    validators: tuple[Validator, ...]
+
+
+@pytest.fixture
+def consortium(
+    tmp_path: Path, cast: Cast, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[FinalConsortium]:
+    """A Safe, both contracts and one paired product on a fresh network."""
+    evmd = find()
+    assert evmd, "evmd not found: build it with `make cometbft`"
+    folder = tmp_path / "vendor"
+    with cometbft_network(evmd, tmp_path / "network") as validators:
+        chain = Chain(validators[0].url, chain_id=CHAIN_ID)
+        furnish(folder, chain, cast=cast, monkeypatch=monkeypatch)
+        vendor = FinalConsortium(Workshop(folder, chain, cast, capsys), validators)
+        pair(vendor)
+        yield vendor
+
+
+def test_the_network_goes_on_without_one_validator_and_halts_without_two(consortium: FinalConsortium) -> None:
+    """With two of four stopped, `execute` gives up; after the restart `transaction resume` confirms it."""
+    first, _, third, fourth = consortium.validators
+    fourth.stop()
+    assert consortium.execute(consortium.propose("1.0.0")).status == 0
+    assert consortium.releases() == ["1.0.0"]
+
+    file = consortium.propose("1.1.0")
+    third.stop()
+    outcome = consortium.execute(file)
+    assert outcome.status == 5, outcome.err
+    found = re.search(r"0x[0-9a-f]{64}", outcome.err)
+    assert found, outcome.err
+    assert "was sent and is not confirmed" in outcome.err
+    assert consortium.releases() == ["1.0.0"]
+
+    halted = first.head
+    third.start()
+    eventually(lambda: first.head > halted, what="a block after the restart")
+    assert consortium.run("transaction", "resume", found[0]).status == 0
+    assert consortium.releases() == ["1.0.0", "1.1.0"]
+    assert consortium.run("transaction", "list", "--json").json["transactions"] == []
