@@ -47,8 +47,6 @@ BAD: dict[str, tuple[Vice, Verdict, str]] = {
 }
 HANG_SECONDS = 40
 """Most of these vices would go on for a minute or for ever."""
-HANG_SECONDS = 40
-"""Most of these vices would go on for a minute or for ever."""
 CASES = pytest.mark.parametrize(("vice", "verdict", "why"), BAD.values(), ids=list(BAD))
 
 

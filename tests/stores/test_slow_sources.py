@@ -20,6 +20,7 @@ from tests.support import hostile_gateway as vices
 from tests.support.fetch_samples import BLOCKS, IMAGE, LIMITS, ROOT, SMALL, SMALL_BLOCKS, SMALL_ROOT
 from tests.support.hostile_gateway import Gateway, Handler, serving
 from tests.support.samples import release_of
+from tests.support.waiting import DEADLINE
 
 FAST_ENOUGH = replace(LIMITS, joining=0.5, slowest=40)
 """The slowest rate that the limits allow is below that of `drips_on`."""
@@ -142,4 +143,4 @@ def test_the_default_limits_do_not_wait_for_a_source_that_drips(
         into=file,
     )
     assert file.getvalue() == SMALL
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < DEADLINE
