@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.stories.conftest import workshop
+from tests.stories.conftest import templates, workshop
 
-__all__ = ["workshop"]
+__all__ = ["templates", "workshop"]
