@@ -120,8 +120,11 @@ class ResponseBudget:
         self._allowed = _HEADS_SIZE
 
     def allow(self, size: int) -> None:
-        """Add the bytes of a body; the framing of chunks may add a tenth."""
-        self._allowed += size + size // 10
+        """Add the bytes of a body; the framing of chunks may add a tenth.
+
+        One read may go beyond the body's end, so that the body's own limit, whose error is more exact, is met first.
+        """
+        self._allowed += size + size // 10 + READ_SIZE
 
     def timeout(self) -> float:
         """Seconds to wait for the next byte.

@@ -117,6 +117,7 @@ def test_the_usual_price_is_the_median_of_the_last_blocks(cast: Cast) -> None:
         assert chain.market().usual_price == 0
         for price in (2, 3, 90):
             rpc(chain, "eth_sendTransaction", {"from": cast.payer.address, "to": SAFE, "gasPrice": hex(price * GWEI)})
+        eventually(lambda: chain.count(cast.payer.address) == 3, what="the last transaction's block")
         assert chain.market() == Market(None, 2 * GWEI, usual_price=3 * GWEI)
 
 
