@@ -141,8 +141,9 @@ class Bootloader:
         if not {Command.READ_MEMORY, Command.WRITE_MEMORY} <= commands or not erasers & commands:
             raise RefusedError(
                 "this bootloader cannot flash",
-                why=f"its commands are {', '.join(f'{code:02x}' for code in sorted(commands))}",
-                remedy="use a board whose bootloader reads, writes and erases",
+                why=f"its commands are {', '.join(f'{code:02x}' for code in sorted(commands))}; nothing was changed",
+                remedy="repeat the command, since a disturbed line changes the list, or use a board whose bootloader "
+                "reads, writes and erases",
             )
 
     def target(self, chip: Chip, *, flash_size: int = 0) -> None:

@@ -100,6 +100,13 @@ def test_a_flasher_that_believes_acknowledgements_is_caught(case: Case, tmp_path
     assert not run(case, tmp_path).wrong
 
 
+def test_commands_that_the_line_changed_are_refused_before_anything_is_erased(tmp_path: Path) -> None:
+    """A flipped bit changes the list of commands: the error names the state of the flash; a repeated run completes."""
+    outcome = run(Case(LYING, Proof.STUB, "flip_sent", 202, seed=1416), tmp_path)
+    assert outcome.end == "refused, resumed: done"
+    assert not outcome.wrong
+
+
 def test_a_worn_cell_beside_the_image_fails_the_proof_of_a_resumed_run_as_well(tmp_path: Path) -> None:
     """The resumed run does not take a byte on which check 10 failed for a newer one, but restores and proves it."""
     outcome = run(Case(ALL, Proof.READ_BACK, "flipped_bit", BASE + 6086), tmp_path)
