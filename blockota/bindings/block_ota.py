@@ -71,20 +71,38 @@ class BlockOTAContract(Contract):
         before: Version | None = None
         while True:
             cursor = start.packed if start else 0
-            page = self._ask("history", product_key(product), cursor, PAGE, block=block)
-            releases = [release for record in page if (release := _release(record))]
-            for release in releases:
-                if before is not None and release.version >= before:
-                    raise RefusedError(
-                        "the contract's answer is not valid",
-                        why=f"its history has {release.version} after {before}, and versions decrease there",
-                        remedy="ask another node: correct the network's url in blockota.toml",
-                    )
-                before = release.version
-                yield release
-            start = releases[-1].previous if releases else None
-            if start is None:
+            releases = _history_page(
+                self._ask("history", product_key(product), cursor, PAGE, block=block), before=before
+            )
+            yield from releases
+            if not releases or releases[-1].previous is None:
                 return
+            before, start = releases[-1].version, releases[-1].previous
+
+    def histories(self, products: Iterable[str], *, block: int | None = None) -> list[Release]:
+        """All releases of several products, in few requests: product by product, the newest of each first.
+
+        Raises:
+            RefusedError: as `history`.
+        """
+        found: dict[str, list[Release]] = {product: [] for product in products}
+        cursors = dict.fromkeys(found, 0)
+        while cursors:
+            questions = [(product_key(product), cursor, PAGE) for product, cursor in cursors.items()]
+            pages = zip(cursors, self._ask_many("history", questions, block=block), strict=True)
+            cursors = {}
+            for product, page in pages:
+                known = found[product]
+                releases = _history_page(page, before=known[-1].version if known else None)
+                known += releases
+                if releases and (previous := releases[-1].previous):
+                    cursors[product] = previous.packed
+        return [release for releases in found.values() for release in releases]
+
+    def newest(self, products: Iterable[str], *, block: int | None = None) -> list[Release]:
+        """For each product that has one, the release with the greatest version that is not revoked."""
+        records = self._ask_many("latest", [(product_key(product),) for product in products], block=block)
+        return [release for record in records if (release := _release(record))]
 
     def product(self, name: str, *, block: int | None = None) -> Product | None:
         """One product."""
@@ -330,6 +348,20 @@ def _release(record: Mapping[str, Any]) -> Release | None:
     )
 
 
+def _history_page(records: Iterable[Mapping[str, Any]], *, before: Version | None) -> list[Release]:
+    """The releases of a page of a history, each older than the one before."""
+    releases = [release for record in records if (release := _release(record))]
+    for release in releases:
+        if before is not None and release.version >= before:
+            raise RefusedError(
+                "the contract's answer is not valid",
+                why=f"its history has {release.version} after {before}, and versions decrease there",
+                remedy="ask another node: correct the network's url in blockota.toml",
+            )
+        before = release.version
+    return releases
+
+
 def _word(value: bytes) -> bytes | None:
     return value if any(value) else None
 
@@ -351,7 +383,7 @@ def known_releases(contract: BlockOTAContract, product: str, *, block: int) -> K
     """The releases that the contract knows at one block."""
 
     def others() -> list[Release]:
-        names = [known.name for known in contract.products(block=block) if known.name != product]
-        return [release for name in names for release in contract.history(name, block=block)]
+        names = (known.name for known in contract.products(block=block) if known.name != product)
+        return contract.histories(names, block=block)
 
     return KnownReleases(tuple(contract.history(product, block=block)), others)

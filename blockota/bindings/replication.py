@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from blockota.bindings.contract import PAGE, Contract, status_of
@@ -14,6 +14,9 @@ from blockota.model.release import Version, product_key, product_name
 
 if TYPE_CHECKING:
     from eth_account.signers.base import BaseAccount
+
+
+_PAGES_AT_ONCE = 50
 
 
 class ReplicationContract(Contract):
@@ -40,16 +43,21 @@ class ReplicationContract(Contract):
         records = self._ask_many("agreement", [(number,) for number in wanted], block=block)
         return {found.number: found for record in records if (found := _agreement(record))}
 
-    def has_terms(self, agreement: Agreement, *, block: int) -> bool:
-        """Whether the number had the same broker, release and expiry at a block; False if it was not proposed yet."""
-        before = self.agreement(agreement.number, block=block)
-        return before is not None and replace(before, status=agreement.status, uri=agreement.uri) == agreement
+    def shallow(self, agreements: Iterable[Agreement], *, block: int) -> list[int]:
+        """The numbers of agreements that were not proposed yet at a block, or belonged to another proposal then."""
+        wanted = list(agreements)
+        before = self.agreements_of((one.number for one in wanted), block=block)
+        return [one.number for one in wanted if one.number not in before or not one.has_terms_of(before[one.number])]
 
     def agreements(self, *, block: int | None = None) -> Iterator[Agreement]:
         """All agreements in the order in which they were proposed, at a block or now."""
-        count = int(self._ask("agreementCount", block=block))
-        pages = self._ask_many("agreements", [(start, PAGE) for start in range(1, count + 1, PAGE)], block=block)
-        yield from (found for page in pages for record in page if (found := _agreement(record)))
+        starts = iter(range(1, int(self._ask("agreementCount", block=block)) + 1, PAGE))
+        while group := [(start, PAGE) for start in islice(starts, _PAGES_AT_ONCE)]:
+            pages = self._ask_many("agreements", group, block=block)
+            yield from (found for page in pages for record in page if (found := _agreement(record)))
+            # A dishonest node can name any count; it has to answer for it.
+            if not pages[-1]:
+                return
 
     def replicas(self, product: str, version: Version, *, block: int | None = None) -> Iterator[Agreement]:
         """The agreements under which a release is served, at a block or now, read page by page."""

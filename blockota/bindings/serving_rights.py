@@ -102,9 +102,9 @@ class RightsReader:
 
     def _claims(self, agreements: Sequence[Agreement], block: int) -> Iterator[Claim]:
         if self._replication is None:
-            for product in self._contract.products(block=block):
-                for release in self._contract.history(product.name, block=block):
-                    yield Claim(release, self._manifests.get(publication_of(release)))
+            names = (product.name for product in self._contract.products(block=block))
+            for release in self._contract.histories(names, block=block):
+                yield Claim(release, self._manifests.get(publication_of(release)))
             return
 
         own = [one for one in agreements if one.broker.lower() == self._broker]

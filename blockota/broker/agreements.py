@@ -74,7 +74,7 @@ def find_deep_agreement(contract: ReplicationContract, number: int, *, confirmat
         RefusedError: it does not exist, or a reorganisation can still give its number to another proposal.
     """
     found, head = find_agreement(contract, number), contract.chain.head().number
-    if not contract.has_terms(found, block=max(head - confirmations, 0)):
+    if contract.shallow([found], block=max(head - confirmations, 0)):
         raise RefusedError(
             f"agreement {number} is not confirmed yet",
             why=f"fewer than {confirmations} blocks lie above it, and a reorganisation can replace it",

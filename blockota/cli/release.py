@@ -139,7 +139,7 @@ def list_(session: Session, /, product: str | None) -> None:
     Example:  blockota release list --product acme-thermo2
     """
     names = [session.contract.known_product(product).name] if product else [p.name for p in session.contract.products()]
-    releases = [found for name in names for found in session.contract.history(name)]
+    releases = session.contract.histories(names)
     now = session.chain.head().time  # the chain's clock decides, not this computer's
     rows = [
         (r.product, r.version, _status(r, now=now), f"{r.size:,}", show_time(r.active_from), f"{r.sha256.hex()[:16]}…")

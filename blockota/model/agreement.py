@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from blockota.model.release import Version, read_name, read_status, read_version
@@ -43,6 +43,10 @@ class Agreement:
     expires_at: int
     status: AgreementStatus
     uri: str
+
+    def has_terms_of(self, other: Agreement) -> bool:
+        """Whether number, broker, release and expiry are the same; status and URI change."""
+        return replace(other, status=self.status, uri=self.uri) == self
 
     def serves(self, time: int) -> bool:
         """Whether it is accepted, announced and not expired at a time of the chain, in Unix seconds.

@@ -20,6 +20,7 @@ from blockota.bindings.safe import find_contract_owners, read_safe
 from blockota.errors import Action, ChainError, ProposalError, RefusedError
 from blockota.ethereum import to_checksum_address
 from blockota.formats.abi import interface
+from blockota.model.agreement import Agreement
 
 _SENTINEL = "0x" + "00" * 19 + "01"
 """Start of the list of owners (``SENTINEL_OWNERS``)."""
@@ -157,12 +158,13 @@ def read_view(
     """
     head = contract.chain.head()
     products = tuple(contract.products(block=head.number))
-    newest = (contract.latest(product.name, block=head.number) for product in products)
-    found = [replication.agreement(number, block=head.number) for number in about] if replication else []
-    agreements = tuple(agreement for agreement in found if agreement)
-    # An agreement that was another one some blocks ago can become that again by a reorganisation.
-    deep = max(head.number - confirmations, 0)
-    is_deep = {one.number: replication.has_terms(one, block=deep) for one in agreements} if replication else {}
+    newest = contract.newest((product.name for product in products), block=head.number)
+    agreements: tuple[Agreement, ...] = ()
+    shallow: list[int] = []
+    if replication:
+        agreements = tuple(replication.agreements_of(about, block=head.number).values())
+        # An agreement that was another one some blocks ago can become that again by a reorganisation.
+        shallow = replication.shallow(agreements, block=max(head.number - confirmations, 0))
     safe = read_safe(contract.chain, contract.owner(block=head.number), block=head.number)
     view = ChainView(
         chain_id=contract.chain.chain_id,
@@ -173,9 +175,9 @@ def read_view(
         replication=to_checksum_address(replication.address) if replication else None,
         safe=safe,
         products=products,
-        newest=tuple(release for release in newest if release),
+        newest=tuple(newest),
         agreements=agreements,
-        shallow=tuple(number for number, deep_enough in is_deep.items() if not deep_enough),
+        shallow=tuple(shallow),
         contract_owners=find_contract_owners(contract.chain, safe, block=head.number),
     )
     # A node answers by block number. Only an unchanged hash shows that all answers are of one block.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -81,8 +82,10 @@ def test_a_history_longer_than_a_page_is_whole(vendor: Vendor, product: Product)
     """A history of two pages and one release is complete, newest first."""
     for start, end in BATCHES:
         vendor.decide(publish_call([numbered(product, minor) for minor in range(start, end)]))
-    found = [release.version.minor for release in vendor.contract.history(product.name)]
-    assert found == list(reversed(range(PAGE * 2 + 1)))
+    found = list(vendor.contract.history(product.name))
+    assert [release.version.minor for release in found] == list(reversed(range(PAGE * 2 + 1)))
+    assert vendor.contract.histories(["never-paired", product.name]) == found
+    assert vendor.contract.newest(["never-paired", product.name]) == found[:1]
 
 
 def test_a_history_of_exactly_one_page_is_whole(vendor: Vendor, product: Product) -> None:
@@ -183,15 +186,20 @@ def test_a_history_that_does_not_fall_is_not_followed(vendor: Vendor, product: P
     class ForgetfulContract(BlockOTAContract):
         """A contract whose node ignores the cursor of the history."""
 
-        def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
-            if function == "history":
-                arguments = (arguments[0], 0, 1)
-            return super()._ask(function, *arguments, block=block)
+        def _ask_many(
+            self, function: str, arguments: Iterable[Sequence[Any]], *, block: int | None = None
+        ) -> list[Any]:
+            forgotten = [(one[0], 0, 1) for one in arguments] if function == "history" else arguments
+            return super()._ask_many(function, forgotten, block=block)
 
     vendor.decide(publish_call([numbered(product, 1), numbered(product, 2)]))
     assert [str(r.version) for r in vendor.contract.history(product.name)] == ["1.2.0", "1.1.0"]
-    with pytest.raises(RefusedError, match=r"is not valid: its history has 1\.2\.0 after 1\.2\.0"):
-        list(ForgetfulContract(vendor.chain, vendor.contract.address).history(product.name))
+    forgetful = ForgetfulContract(vendor.chain, vendor.contract.address)
+    refusal = r"is not valid: its history has 1\.2\.0 after 1\.2\.0"
+    with pytest.raises(RefusedError, match=refusal):
+        list(forgetful.history(product.name))
+    with pytest.raises(RefusedError, match=refusal):
+        forgetful.histories([product.name])
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a" * 32])

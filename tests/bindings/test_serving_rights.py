@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,22 @@ def test_a_release_is_served_when_it_is_deep_enough(scene: Scene) -> None:
     assert set(rights(reader).roots) == {made.cid, CID(RAW, MANIFESTS[0])}
     scene.mine(1)
     assert rights(reader).gone == {made.cid, CID(RAW, MANIFESTS[0])}
+
+
+def test_a_count_that_the_node_invents_is_not_believed(scene: Scene) -> None:
+    """A list ends with the first empty page, whatever number of agreements the node names."""
+
+    class BoastfulContract(ReplicationContract):
+        """A contract whose node names the greatest count."""
+
+        def _ask(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+            return (1 << 64) - 1 if function == "agreementCount" else super()._ask(function, *arguments, block=block)
+
+    scene.publish(b"image", Version(1, 1, 0), manifest=bytes(32))
+    expires_at = scene.chain.head().time + 3600
+    scene.replication.propose(scene.cast.broker, PRODUCT.name, version=Version(1, 1, 0), expires_at=expires_at)
+    boastful = BoastfulContract(scene.chain, scene.replication.address)
+    assert [agreement.number for agreement in boastful.agreements()] == [1]
 
 
 def test_an_agreement_is_served_when_it_is_deep_enough(scene: Scene) -> None:
