@@ -31,7 +31,7 @@ check: tests slither clear-signing ## Check style, types, generated files, struc
 	@$(PY) -m pytest -q tests/test_architecture.py
 
 kubo: ## Build the IPFS node that some tests run, where none is installed (needs Go; takes some minutes once)
-	@$(PYTHON) scripts/install_kubo.py
+	@$(PYTHON) -m scripts.install_kubo
 
 clique: ## Build the geth that seals the test networks (needs Go; takes some minutes once)
 	@$(PYTHON) -m scripts.install_geth

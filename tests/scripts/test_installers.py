@@ -1,4 +1,4 @@
-"""Finding and building Kubo; a shell script replaces the Go toolchain, which takes minutes."""
+"""Finding and building Go programs; a shell script replaces the Go toolchain, which takes minutes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 GO = """case "$1" in
 env) echo {version};;
 mod) echo '{module}';;
-list) echo github.com/ipfs/kubo/cmd/ipfs;;
+list) echo example.org/a example.org/b;;
 build) {build};;
 esac
 """
@@ -34,11 +34,11 @@ def script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def install(tools: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the installer with an empty cache."""
+def install(tools: Path, *options: str, of: str = "kubo") -> subprocess.CompletedProcess[str]:
+    """Run an installer with an empty cache."""
     environment = {**os.environ, "PATH": f"{tools}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tools.parent / "cache")}
-    command = [sys.executable, str(ROOT / "scripts" / "install_kubo.py"), *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", f"scripts.install_{of}", *options]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def go(tools: Path, *, version: str = "go1.26.5", build: str = BUILT, module: str = "") -> None:
@@ -61,14 +61,19 @@ def test_an_old_one_is_not_taken(tools: Path, body: str) -> None:
     assert (found.returncode, found.stdout) == (1, "")
 
 
-def test_it_is_built_once(tools: Path) -> None:
-    """A built ``ipfs`` is found again without Go."""
+@pytest.mark.parametrize(
+    ("of", "place"),
+    [("kubo", "kubo/v0.43.1/ipfs"), ("geth", "geth/v1.13.15/geth"), ("cometbft", "cometbft/evm-0.2.0/evmd")],
+)
+def test_it_is_built_once(tools: Path, of: str, place: str) -> None:
+    """A built program is found again without Go."""
     go(tools)
-    built = install(tools)
+    assert install(tools, "--find", of=of).stdout == ""
+    built = install(tools, of=of)
     assert built.returncode == 0, built.stderr
-    assert Path(built.stdout.strip()).parts[-4:] == ("blockota", "kubo", "v0.43.1", "ipfs")
+    assert built.stdout == f"{tools.parent}/cache/blockota/{place}\n"
     (tools / "go").unlink()
-    assert install(tools, "--find").stdout == built.stdout
+    assert install(tools, "--find", of=of).stdout == built.stdout
 
 
 def test_an_old_go_is_named(tools: Path) -> None:
@@ -85,6 +90,13 @@ def test_a_missing_module_is_reported(tools: Path) -> None:
     refused = install(tools)
     assert refused.returncode == 1
     assert "0.43.1: 403 Forbidden\n0.43.0: 403 Forbidden" in refused.stderr
+
+
+def test_the_memory_of_small_machines_is_enough(tools: Path) -> None:
+    """The large programs are compiled one package at a time."""
+    go(tools, build=f'echo "$@" >> {tools}/arguments; {BUILT}')
+    assert install(tools, of="geth").returncode == install(tools, of="cometbft").returncode == 0
+    assert (tools / "arguments").read_text().count("-p 1 -ldflags=-checklinkname=0") == 2
 
 
 @pytest.mark.parametrize(
