@@ -27,7 +27,7 @@ SECONDS = (
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class SlitherFinding:
     """A detector, and the contract and function, "BlockOTA.publish", or the contract alone."""
 
     detector: str
@@ -35,11 +35,11 @@ class Finding:
 
 
 EXPLAINED = {
-    Finding("timestamp", "BlockOTA.isAuthentic"): SECONDS,
-    Finding("timestamp", "BlockOTA._publish"): SECONDS,
-    Finding("timestamp", "FirmwareReplication.propose"): SECONDS,
-    Finding("timestamp", "FirmwareReplication._isExpired"): SECONDS,
-    Finding("timestamp", "FirmwareReplication._serving"): SECONDS,
+    SlitherFinding("timestamp", "BlockOTA.isAuthentic"): SECONDS,
+    SlitherFinding("timestamp", "BlockOTA._publish"): SECONDS,
+    SlitherFinding("timestamp", "FirmwareReplication.propose"): SECONDS,
+    SlitherFinding("timestamp", "FirmwareReplication._isExpired"): SECONDS,
+    SlitherFinding("timestamp", "FirmwareReplication._serving"): SECONDS,
 }
 """Why each finding is acceptable."""
 
@@ -81,9 +81,9 @@ def count_analysed(output: str) -> int:
     return int(match[1]) if match else 0
 
 
-def findings(results: Iterable[dict[str, Any]]) -> list[Finding]:
+def findings(results: Iterable[dict[str, Any]]) -> list[SlitherFinding]:
     """Slither's results as findings, sorted."""
-    return sorted(Finding(result["check"], place_of(result["elements"])) for result in results)
+    return sorted(SlitherFinding(result["check"], place_of(result["elements"])) for result in results)
 
 
 def place_of(elements: list[dict[str, Any]]) -> str:
@@ -97,7 +97,7 @@ def place_of(elements: list[dict[str, Any]]) -> str:
     return str(first["name"])
 
 
-def complaints(found: Iterable[Finding], explained: dict[Finding, str]) -> list[str]:
+def complaints(found: Iterable[SlitherFinding], explained: dict[SlitherFinding, str]) -> list[str]:
     """One sentence for each finding without an explanation, and for each explanation without a finding."""
     seen = set(found)
     new = [f"{finding.place}: {finding.detector} is not explained." for finding in sorted(seen - explained.keys())]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from scripts.run_slither import Finding, complaints, count_analysed, findings
+from scripts.run_slither import SlitherFinding, complaints, count_analysed, findings
 
-TIMESTAMP = Finding("timestamp", "BlockOTA.isAuthentic")
-REENTRANCY = Finding("reentrancy-eth", "BlockOTA.publish")
+TIMESTAMP = SlitherFinding("timestamp", "BlockOTA.isAuthentic")
+REENTRANCY = SlitherFinding("reentrancy-eth", "BlockOTA.publish")
 
 
 def element(name: str, *, parent: dict[str, str] | None = None) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def test_a_function_is_named_with_its_contract() -> None:
         {"check": "solc-version", "elements": [element("0.8.28", parent={"type": "file", "name": "BlockOTA.sol"})]},
         {"check": "nothing", "elements": []},
     ]
-    assert findings(results) == [Finding("nothing", ""), REENTRANCY, Finding("solc-version", "0.8.28")]
+    assert findings(results) == [SlitherFinding("nothing", ""), REENTRANCY, SlitherFinding("solc-version", "0.8.28")]
 
 
 def test_what_is_found_and_explained_passes() -> None:
@@ -35,7 +35,7 @@ def test_what_is_found_and_explained_passes() -> None:
 
 def test_what_is_found_without_an_explanation_is_named() -> None:
     """The same detector at another place needs its own explanation."""
-    other = Finding("timestamp", "BlockOTA.publish")
+    other = SlitherFinding("timestamp", "BlockOTA.publish")
     found = complaints([TIMESTAMP, other], {TIMESTAMP: "seconds do not matter"})
     assert found == ["BlockOTA.publish: timestamp is not explained."]
 
