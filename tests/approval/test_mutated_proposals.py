@@ -20,7 +20,8 @@ from blockota.keys import dev_account
 from blockota.model.release import Version
 from blockota.vendor.propose import propose
 from blockota.vendor.publish import propose_pairing
-from tests.conftest import REASON, Vendor, rpc
+from tests.conftest import REASON, Vendor
+from tests.support.networks import rpc
 from tests.support.samples import NOW, PRODUCT, release_of
 from tests.support.strategies import addresses, json_values
 

@@ -21,8 +21,9 @@ from blockota.approval.signature import sign
 from blockota.chain import Chain
 from blockota.errors import RefusedError, UsageError
 from blockota.keys import dev_account
-from tests.conftest import ROOT, rpc
+from tests.conftest import ROOT
 from tests.plugins.ape_pocketsigner import PocketAccount
+from tests.support.networks import rpc
 from tests.support.samples import proposal_with
 
 OWNER, OTHER = dev_account(8), dev_account(9)

@@ -17,7 +17,8 @@ from blockota.errors import ContractRefusalError, ProposalError
 from blockota.formats.abi import encode_signature_call
 from blockota.model.release import Product, Version
 from blockota.vendor.propose import Reason, propose, propose_rejection
-from tests.conftest import REASON, Cast, Vendor, rpc
+from tests.conftest import REASON, Cast, Vendor
+from tests.support.networks import rpc
 from tests.support.samples import NOW, release_of
 
 ENOUGH_GAS, TOO_LITTLE_GAS = 500_000, 30_000

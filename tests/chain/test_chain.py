@@ -16,8 +16,8 @@ from blockota.chain import Chain
 from blockota.chain.local import free_port
 from blockota.errors import Action, ChainError, RefusedError, RevertedError, UsageError
 from blockota.formats.abi import interface
-from tests.conftest import Cast, Vendor, rpc
-from tests.support.networks import stand_in
+from tests.conftest import Cast, Vendor
+from tests.support.networks import rpc, stand_in
 from tests.support.samples import SAFE
 from tests.support.waiting import eventually
 

@@ -13,7 +13,8 @@ import pytest
 from blockota.chain import Chain
 from blockota.chain.local import CHAIN_ID, LocalChain, find_anvil, free_port, project_folders
 from blockota.errors import ChainError, UsageError
-from tests.conftest import ROOT, Cast, rpc
+from tests.conftest import ROOT, Cast
+from tests.support.networks import rpc
 from tests.support.samples import SAFE
 from tests.support.waiting import eventually
 

@@ -2,21 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from blockota.bindings.safe import deploy_safe
 from blockota.chain import Chain
+from blockota.chain.local import free_port
 from blockota.keys import dev_account
 from blockota.vendor.publish import deploy
 from tests.conftest import IMAGES, Cast
 from tests.stories.conftest import PRODUCT, Outcome, Workshop
+from tests.support.networks import call
 
 KEYS = {"PAYER": 0, "OWNER_1": 1, "OWNER_2": 2}
 """Environment variables with keys of the test mnemonic, whose accounts the genesis block funds."""
 REGION = ("--oem", "acme", "--chip", "0x410", "--region", "0x08000000:64K")
+
+
+@dataclass
+class Node:
+    """A node of a network on loopback.
+
+    Attributes:
+        program: what runs it.
+        folder: its data and its log.
+        p2p_port: port for the other nodes.
+        rpc_port: port of its JSON-RPC API.
+        process: None while it is stopped.
+    """
+
+    program: Path
+    folder: Path
+    p2p_port: int = field(default_factory=free_port, kw_only=True)
+    rpc_port: int = field(default_factory=free_port, kw_only=True)
+    process: subprocess.Popen[bytes] | None = field(default=None, kw_only=True)
+
+    @property
+    def url(self) -> str:
+        """URL of its JSON-RPC API."""
+        return f"http://127.0.0.1:{self.rpc_port}"
+
+    @property
+    def head(self) -> int:
+        """Number of its newest block."""
+        return int(call(self.url, "eth_blockNumber"), 16)
+
+    def launch(self, *words: str | Path) -> None:
+        """Start the program with these arguments, its output in the log."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([self.program, *words], stdout=log, stderr=log)
+
+    def answers(self) -> bool:
+        """Whether its API answers; fails with the end of the log if the program has ended."""
+        try:
+            return self.head >= 0
+        except (OSError, AssertionError):  # until its first block, CometBFT answers with an error
+            has_ended = self.process is None or self.process.poll() is not None
+            assert not has_ended, (self.folder / "log").read_text()[-2000:]
+            return False
+
+    def stop(self) -> None:
+        """Stop the node; its data stay."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
 
 
 @dataclass(frozen=True)
@@ -75,3 +130,27 @@ def pair(vendor: Consortium) -> None:
     vendor.sign("pair.json")
     outcome = vendor.execute("pair.json")
     assert outcome.status == 0, outcome.err
+
+
+def check_halt_and_resume(vendor: Consortium, spare: Node, needed: Node, *, restart: Callable[[], None]) -> None:
+    """A network goes on without a spare node; without the needed one too, `execute` gives up and can be resumed.
+
+    `restart` starts the needed node and returns when the network makes blocks again.
+    """
+    spare.stop()
+    assert vendor.execute(vendor.propose("1.0.0")).status == 0
+    assert vendor.releases() == ["1.0.0"]
+
+    file = vendor.propose("1.1.0")
+    needed.stop()
+    outcome = vendor.execute(file)
+    assert outcome.status == 5, outcome.err
+    found = re.search(r"0x[0-9a-f]{64}", outcome.err)
+    assert found, outcome.err
+    assert "was sent and is not confirmed" in outcome.err
+    assert vendor.releases() == ["1.0.0"]
+
+    restart()
+    assert vendor.run("transaction", "resume", found[0]).status == 0
+    assert vendor.releases() == ["1.0.0", "1.1.0"]
+    assert vendor.run("transaction", "list", "--json").json["transactions"] == []

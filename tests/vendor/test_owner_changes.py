@@ -16,7 +16,8 @@ from blockota.errors import ContractRefusalError, RefusedError
 from blockota.formats.abi import interface
 from blockota.keys import dev_account
 from blockota.vendor.propose import add_call, propose_to_itself, remove_call, threshold_call
-from tests.conftest import REASON, Vendor, rpc
+from tests.conftest import REASON, Vendor
+from tests.support.networks import rpc
 from tests.support.samples import NOW
 
 DORA = dev_account(8)

@@ -11,13 +11,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blockota.chain.local import free_port
 from blockota.keys import dev_account
-from tests.support.networks import call
+from tests.support.consortium import Node
 from tests.support.waiting import eventually
 
 CHAIN = "cosmos_262144-1"
@@ -31,41 +30,17 @@ FIRST_BLOCKS = 2
 KEYRING = ("--keyring-backend", "test")
 
 
-@dataclass
-class Validator:
-    """One node.
-
-    Attributes:
-        program: the ``evmd``.
-        home: its folder.
-        p2p_port: port for the other nodes.
-        rpc_port: port of its JSON-RPC API.
-    """
-
-    program: Path
-    home: Path
-    p2p_port: int = field(default_factory=free_port)
-    rpc_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """URL of its JSON-RPC API."""
-        return f"http://127.0.0.1:{self.rpc_port}"
-
-    @property
-    def head(self) -> int:
-        """Number of its newest block."""
-        return int(call(self.url, "eth_blockNumber"), 16)
+class Validator(Node):
+    """One node; its API answers after the first block."""
 
     @property
     def genesis(self) -> Path:
         """Its genesis file."""
-        return self.home / "config" / "genesis.json"
+        return self.folder / "config" / "genesis.json"
 
     def run(self, *words: str) -> str:
         """Run a command in its home; returns the last line that it prints."""
-        command = [str(self.program), *words, "--home", str(self.home)]
+        command = [str(self.program), *words, "--home", str(self.folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip().rpartition("\n")[2]
@@ -74,11 +49,11 @@ class Validator:
         """Make its home and its key."""
         self.run("config", "set", "client", "chain-id", CHAIN)  # before `init`, which otherwise uses another coin
         self.run("keys", "add", "val", "--algo", "eth_secp256k1", *KEYRING)
-        self.run("init", self.home.name, "--chain-id", CHAIN)
+        self.run("init", self.folder.name, "--chain-id", CHAIN)
 
     def configure(self, peers: list[str]) -> None:
         """Write the settings of a network on one machine, with a block a second."""
-        path = self.home / "config" / "config.toml"
+        path = self.folder / "config" / "config.toml"
         text = path.read_text()
         changes = {
             "persistent_peers": f'"{",".join(peers)}"',
@@ -94,41 +69,15 @@ class Validator:
         path.write_text(text)
 
     def start(self) -> None:
-        """Start the node; its API answers after the first block."""
-        with (self.home / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(self.program, "start", "--home", self.home, "--chain-id", CHAIN),
-                    *(
-                        "--p2p.laddr",
-                        f"tcp://127.0.0.1:{self.p2p_port}",
-                        "--rpc.laddr",
-                        f"tcp://127.0.0.1:{free_port()}",
-                    ),
-                    *("--grpc.address", f"127.0.0.1:{free_port()}", "--minimum-gas-prices", f"0{COIN}"),
-                    *("--json-rpc.enable", "--json-rpc.api", "eth,net,web3,txpool"),
-                    *("--json-rpc.address", f"127.0.0.1:{self.rpc_port}"),
-                    *("--json-rpc.ws-address", f"127.0.0.1:{free_port()}"),
-                ],
-                stdout=log,
-                stderr=log,
-            )
-
-    def stop(self) -> None:
-        """Stop the node; its data stay."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def answers(self) -> bool:
-        """Whether its API answers."""
-        try:
-            return self.head >= 0
-        except (OSError, AssertionError):  # an error is the answer until the first block
-            has_ended = self.process is None or self.process.poll() is not None
-            assert not has_ended, (self.home / "log").read_text()[-2000:]
-            return False
+        """Start the node."""
+        self.launch(
+            *("start", "--home", self.folder, "--chain-id", CHAIN),
+            *("--p2p.laddr", f"tcp://127.0.0.1:{self.p2p_port}", "--rpc.laddr", f"tcp://127.0.0.1:{free_port()}"),
+            *("--grpc.address", f"127.0.0.1:{free_port()}", "--minimum-gas-prices", f"0{COIN}"),
+            *("--json-rpc.enable", "--json-rpc.api", "eth,net,web3,txpool"),
+            *("--json-rpc.address", f"127.0.0.1:{self.rpc_port}"),
+            *("--json-rpc.ws-address", f"127.0.0.1:{free_port()}"),
+        )
 
 
 @contextmanager
@@ -173,16 +122,16 @@ def prepare(validators: tuple[Validator, ...]) -> None:
             shutil.copy(first.genesis, validator.genesis)
         validator.run("genesis", "gentx", "val", f"{STAKE}{COIN}", "--chain-id", CHAIN, *KEYRING)
         if validator is not first:
-            for signed in (validator.home / "config" / "gentx").iterdir():
-                shutil.copy(signed, first.home / "config" / "gentx")
+            for signed in (validator.folder / "config" / "gentx").iterdir():
+                shutil.copy(signed, first.folder / "config" / "gentx")
     first.run("genesis", "collect-gentxs")
 
     # (3) All have the same genesis file, and know each other.
-    peers = {one.home: f"{one.run('comet', 'show-node-id')}@127.0.0.1:{one.p2p_port}" for one in validators}
+    peers = {one.folder: f"{one.run('comet', 'show-node-id')}@127.0.0.1:{one.p2p_port}" for one in validators}
     for validator in validators:
         if validator is not first:
             shutil.copy(first.genesis, validator.genesis)
-        validator.configure([peer for home, peer in peers.items() if home != validator.home])
+        validator.configure([peer for folder, peer in peers.items() if folder != validator.folder])
 
 
 def set_parameters(genesis: dict[str, Any]) -> None:

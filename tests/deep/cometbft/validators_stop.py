@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from scripts.install_cometbft import find
 from tests.conftest import Cast
 from tests.deep.cometbft.network import CHAIN_ID, Validator, cometbft_network
 from tests.stories.conftest import Workshop
-from tests.support.consortium import Consortium, furnish, pair
+from tests.support.consortium import Consortium, check_halt_and_resume, furnish, pair
 from tests.support.waiting import eventually
 
 
@@ -44,22 +43,10 @@ def consortium(
 def test_the_network_goes_on_without_one_validator_and_halts_without_two(consortium: FinalConsortium) -> None:
     """With two of four stopped, `execute` gives up; after the restart `transaction resume` confirms it."""
     first, _, third, fourth = consortium.validators
-    fourth.stop()
-    assert consortium.execute(consortium.propose("1.0.0")).status == 0
-    assert consortium.releases() == ["1.0.0"]
 
-    file = consortium.propose("1.1.0")
-    third.stop()
-    outcome = consortium.execute(file)
-    assert outcome.status == 5, outcome.err
-    found = re.search(r"0x[0-9a-f]{64}", outcome.err)
-    assert found, outcome.err
-    assert "was sent and is not confirmed" in outcome.err
-    assert consortium.releases() == ["1.0.0"]
+    def restart() -> None:
+        halted = first.head
+        third.start()
+        eventually(lambda: first.head > halted, what="a block after the restart")
 
-    halted = first.head
-    third.start()
-    eventually(lambda: first.head > halted, what="a block after the restart")
-    assert consortium.run("transaction", "resume", found[0]).status == 0
-    assert consortium.releases() == ["1.0.0", "1.1.0"]
-    assert consortium.run("transaction", "list", "--json").json["transactions"] == []
+    check_halt_and_resume(consortium, fourth, third, restart=restart)

@@ -10,7 +10,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from eth_account.signers.local import LocalAccount
 
 from blockota.chain.local import free_port
 from blockota.keys import dev_account
+from tests.support.consortium import Node
 from tests.support.networks import call
 from tests.support.waiting import eventually
 
@@ -34,33 +35,10 @@ PASSWORD = "sealer"  # noqa: S105 - of keys that exist for one test
 
 
 @dataclass
-class Sealer:
-    """One node.
+class Sealer(Node):
+    """One node, which seals blocks as an account."""
 
-    Attributes:
-        program: the ``geth``.
-        folder: its data folder.
-        account: seals blocks.
-        p2p_port: port for the other nodes.
-        rpc_port: port of its JSON-RPC API.
-    """
-
-    program: Path
-    folder: Path
     account: LocalAccount
-    p2p_port: int = field(default_factory=free_port)
-    rpc_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """URL of its JSON-RPC API."""
-        return f"http://127.0.0.1:{self.rpc_port}"
-
-    @property
-    def head(self) -> int:
-        """Number of its newest block."""
-        return int(call(self.url, "eth_blockNumber"), 16)
 
     def prepare(self, genesis: dict[str, Any]) -> None:
         """Write the genesis block and the key into the data folder."""
@@ -77,28 +55,16 @@ class Sealer:
 
     def start(self) -> None:
         """Start the node and wait until its API answers."""
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(self.program, "--datadir", self.folder, "--networkid", str(CHAIN_ID)),
-                    *("--port", str(self.p2p_port), "--nat", "none", "--nodiscover", "--netrestrict", "127.0.0.0/8"),
-                    *("--http", "--http.addr", "127.0.0.1", "--http.port", str(self.rpc_port)),
-                    *("--http.api", "eth,net,web3,clique,admin,miner,txpool", "--authrpc.port", str(free_port())),
-                    *("--mine", "--miner.etherbase", self.account.address, "--miner.gasprice", "0"),
-                    *("--unlock", self.account.address, "--password", self.folder / "password"),
-                    *("--allow-insecure-unlock", "--gcmode", "archive", "--syncmode", "full", "--ipcdisable"),
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        eventually(self._answers, what=f"an answer of {self.url}")
-
-    def stop(self) -> None:
-        """Stop the node; its data stay."""
-        if self.process:
-            self.process.terminate()
-            self.process.wait()
-            self.process = None
+        self.launch(
+            *("--datadir", self.folder, "--networkid", str(CHAIN_ID)),
+            *("--port", str(self.p2p_port), "--nat", "none", "--nodiscover", "--netrestrict", "127.0.0.0/8"),
+            *("--http", "--http.addr", "127.0.0.1", "--http.port", str(self.rpc_port)),
+            *("--http.api", "eth,net,web3,clique,admin,miner,txpool", "--authrpc.port", str(free_port())),
+            *("--mine", "--miner.etherbase", self.account.address, "--miner.gasprice", "0"),
+            *("--unlock", self.account.address, "--password", self.folder / "password"),
+            *("--allow-insecure-unlock", "--gcmode", "archive", "--syncmode", "full", "--ipcdisable"),
+        )
+        eventually(self.answers, what=f"an answer of {self.url}")
 
     def seal(self, *, seals: bool) -> None:
         """Start or stop sealing; a node that does not seal still follows the chain."""
@@ -117,14 +83,6 @@ class Sealer:
         """The address by which others connect to it."""
         key = call(self.url, "admin_nodeInfo")["enode"].partition("@")[0]
         return f"{key}@127.0.0.1:{self.p2p_port}"
-
-    def _answers(self) -> bool:
-        try:
-            return self.head >= 0
-        except OSError:
-            has_ended = self.process is None or self.process.poll() is not None
-            assert not has_ended, (self.folder / "log").read_text()[-2000:]
-            return False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from blockota.errors import ChainError
 from tests.peers.clique.conftest import CliqueConsortium
 from tests.peers.clique.network import Sealer
+from tests.support.consortium import check_halt_and_resume
 from tests.support.waiting import eventually
 
 
@@ -34,25 +34,13 @@ def test_an_instruction_of_a_later_fork_gets_its_own_sentence(consortium: Clique
 def test_the_network_goes_on_without_one_sealer_and_halts_without_two(consortium: CliqueConsortium) -> None:
     """With two of three stopped, `execute` gives up; after the restart `transaction resume` confirms it."""
     first, second, third = consortium.network.sealers
-    third.stop()
-    assert consortium.execute(consortium.propose("1.0.0")).status == 0
-    assert consortium.releases() == ["1.0.0"]
 
-    file = consortium.propose("1.1.0")
-    second.stop()
-    outcome = consortium.execute(file)
-    assert outcome.status == 5, outcome.err
-    found = re.search(r"0x[0-9a-f]{64}", outcome.err)
-    assert found, outcome.err
-    assert "was sent and is not confirmed" in outcome.err
-    assert consortium.releases() == ["1.0.0"]
+    def restart() -> None:
+        second.start()
+        consortium.network.connect()
+        grows(first, by=1)
 
-    second.start()
-    consortium.network.connect()
-    grows(first, by=1)
-    assert consortium.run("transaction", "resume", found[0]).status == 0
-    assert consortium.releases() == ["1.0.0", "1.1.0"]
-    assert consortium.run("transaction", "list", "--json").json["transactions"] == []
+    check_halt_and_resume(consortium, third, second, restart=restart)
 
 
 def test_a_transaction_that_is_reorganised_away_is_confirmed_in_another_block(
