@@ -31,13 +31,12 @@ from benchmarks.figure import (
     seconds_of,
     throughput,
 )
-from benchmarks.servers import Image, filled, nginx, nginx_program, repository
+from benchmarks.servers import Image, filled, kubo_program, nginx, nginx_program, repository
 from blockota.formats.cid import CID
 from blockota.model.release import Product, Region, Version
 from blockota.stores.fetch import FileDestination, fetch
 from blockota.stores.local import LocalStore
 from blockota.stores.source import Source
-from scripts.install_kubo import find
 from tests.peers.kubo.node import Kind, Node, environment, running_node
 from tests.stories import repositories
 from tests.stories.large_images import check_image, peak_of, write_image
@@ -51,9 +50,7 @@ PRODUCT = Product("acme-linux", "acme", 0x500, Region(0x8000_0000, LARGEST), min
 def figures() -> Iterator[Figure]:
     """All figures, one after the other; the required programs are checked first."""
     nginx_program()
-    kubo = find()
-    if kubo is None:
-        sys.exit("There is no Kubo to measure: `make kubo` builds one.")
+    kubo = kubo_program()
     yield from local_store()
     yield from one_fetch()
     yield from many_clients()

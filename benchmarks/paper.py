@@ -26,12 +26,11 @@ from urllib.parse import urlsplit
 from benchmarks.chains import publish, release_of
 from benchmarks.content import fetched
 from benchmarks.figure import Figure, folder_on_disk, options, report, seconds_of
-from benchmarks.servers import filled, nginx, repository
+from benchmarks.servers import filled, kubo_program, nginx, repository
 from blockota.bindings.block_ota import BlockOTAContract, pair_call, publish_call
 from blockota.chain import Chain, Sending
 from blockota.keys import dev_account
 from blockota.model.release import Product, Region, Release, Version
-from scripts.install_kubo import find
 from tests.peers.kubo.node import running_node
 from tests.stories.conftest import ganache
 from tests.support.networks import fresh_anvil
@@ -96,14 +95,11 @@ def on_slow_blocks() -> Iterator[Figure]:
 
 def downloads() -> Iterator[Figure]:
     """64 KiB over our repository, a Kubo gateway and HTTPS, with the delay of a round trip on the way."""
-    kubo = find()
-    if kubo is None:
-        raise FileNotFoundError("There is no Kubo to measure: `make kubo` builds one.")
     with folder_on_disk() as folder:
         image = filled(folder, {"image": SIZE})["image"]
         (folder / "kubo").mkdir()
         with (
-            running_node(kubo, folder / "kubo") as node,
+            running_node(kubo_program(), folder / "kubo") as node,
             repository(folder) as ours,
             nginx(folder, certificate=certificate(folder)) as https,
         ):

@@ -30,6 +30,7 @@ from blockota.repository.access_log import open_log
 from blockota.repository.catalogue import Catalogue
 from blockota.repository.server import Listening, serve
 from blockota.stores.local import LocalStore
+from scripts import install_kubo
 
 START_SECONDS = 20.0
 _NGINX = """worker_processes auto; daemon off; pid {folder}/pid; error_log {folder}/error.log; user {user} {group};
@@ -106,7 +107,15 @@ def nginx_program() -> str:
     """The path of the installed ``nginx``; exits if there is none."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if program is None:
-        sys.exit("There is no nginx to compare with: install Debian's nginx-light.")
+        sys.exit("nginx not found: install Debian's nginx-light.")
+    return program
+
+
+def kubo_program() -> Path:
+    """The path of the installed Kubo; exits if there is none."""
+    program = install_kubo.find()
+    if program is None:
+        sys.exit("Kubo not found: build it with `make kubo`.")
     return program
 
 

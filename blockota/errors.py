@@ -62,6 +62,7 @@ class Action(Enum):
     SIGN_LATER = auto()  # make the proposal without a signature, then have owners sign it
     SIGN_PROPOSAL = auto()
     SHOW_PROPOSAL = auto()
+    LIST_PROPOSALS = auto()
     ACCEPT_UNSIGNED_TEXT = auto()
     GIVE_PROPOSAL_FIRST = auto()
     EXPORT_VIEW = auto()

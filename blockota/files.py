@@ -173,7 +173,7 @@ def home_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except (RuntimeError, ValueError) as error:
-        raise UsageError(f"{text!r} cannot be found", why="there is no home folder of that name") from error
+        raise UsageError(f"{text!r} cannot be found", why="no user of that name has a home folder") from error
 
 
 def read_input(path: Path, *, limit: int) -> bytes:

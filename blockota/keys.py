@@ -82,7 +82,7 @@ def dev_account(number: int) -> LocalAccount:
 
 def _dev_key(name: str, *, is_local_chain: bool) -> LocalAccount:
     if not _DEV_NUMBER.fullmatch(name):
-        raise UsageError("there is no such development key", why="they are numbered dev:0, dev:1 and so on")
+        raise UsageError("unknown development key", why="they are numbered dev:0, dev:1 and so on")
     if not is_local_chain:
         raise RefusedError(
             "a development key cannot be used here",

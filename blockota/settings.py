@@ -252,7 +252,7 @@ def _section(file: dict[str, Any], name: str) -> dict[str, Any]:
     if name == "local":
         return {}
     raise UsageError(
-        f"there is no network {name!r}",
+        f"unknown network {name!r}",
         why=f"the settings have {shortened(dict.fromkeys(['local', *networks]))}",
         remedy=f"add [networks.{name}] to blockota.toml",
     )

@@ -159,7 +159,7 @@ def complaints(fates: Sequence[Fate], explained: Mapping[str, str], *, whole: bo
     if whole:
         problems += [f"Explained, but no survivor any more: {name}" for name in explained if name not in survivors]
         contracts = {fate.contract for fate in fates}
-        problems += [f"There are no mutants of {name}." for name in CONTRACTS if name not in contracts]
+        problems += [f"{name} has no mutants." for name in CONTRACTS if name not in contracts]
         if len(fates) < FEWEST:
             problems.append(f"There are {len(fates)} mutants, fewer than {FEWEST}.")
         if killed(fates) < LEAST_KILLED:

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     chosen = options.only.split(",") if options.only else list(PARTS)
     if unknown := [part for part in chosen if part not in PARTS]:
-        print(f"There is no part {', '.join(unknown)}. The parts are {', '.join(PARTS)}.", file=sys.stderr)
+        print(f"Unknown part {', '.join(unknown)}. The parts are {', '.join(PARTS)}.", file=sys.stderr)
         return USAGE
     if options.packages:
         print(*packages({program: package for part in chosen for program, package in PARTS[part].items()}))

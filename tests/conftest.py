@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import os
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from eth_account.signers.local import LocalAccount
@@ -163,11 +160,3 @@ def product(vendor: Vendor, product_numbers: Iterator[int]) -> Product:
 def product_numbers() -> Iterator[int]:
     """Numbers that are given out once."""
     return itertools.count(1)
-
-
-def rpc(chain: Chain, method: str, *parameters: Any) -> Any:
-    """Ask the node something that only a development node does."""
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
-    request = urllib.request.Request(chain.url, body, {"Content-Type": "application/json"})  # noqa: S310 - loopback
-    with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
-        return json.load(response)["result"]

@@ -310,7 +310,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
         yield RedFlag(
             Word.AGREEMENT, f"agreement {number} does not exist; the next broker's offer could get this number"
         )
-    elif not _is_named(agreement, arguments):
+    elif not is_named(agreement, arguments):
         yield RedFlag(Word.AGREEMENT, f"agreement {number} on the chain is another one than the call names")
     elif agreement.status is not wanted:
         yield RedFlag(Word.AGREEMENT, f"agreement {number} is {agreement.status}, so {name} does not apply")
@@ -320,7 +320,7 @@ def _of_agreement(name: str, arguments: Mapping[str, Any], *, view: ChainView) -
         )
 
 
-def _is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
+def is_named(agreement: Agreement, arguments: Mapping[str, Any]) -> bool:
     """Whether a call has the terms of the agreement of its number."""
     terms = (agreement.broker, agreement.product, agreement.version.packed, agreement.expires_at)
     names = ("broker", "product", "version", "expiresAt")

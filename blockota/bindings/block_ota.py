@@ -117,7 +117,7 @@ class BlockOTAContract(Contract):
         product = self.product(name)
         if product is None:
             raise RefusedError(
-                f"there is no product {name}",
+                f"product {name} does not exist",
                 why="the contract never paired it",
                 remedy="check the name",
                 action=Action.LIST_PRODUCTS,

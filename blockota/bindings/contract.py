@@ -82,7 +82,7 @@ class Contract:
         except (DecodingError, RevertedError) as error:
             when = "" if block is None else f", at block {block},"
             raise RefusedError(
-                f"there is no {self.NAME} contract at {self.address}",
+                f"no {self.NAME} contract at {self.address}",
                 why=f"the code there on chain {self.chain.chain_id}{when} does not implement {function}()",
                 remedy=f"correct the setting {self.SETTING} in blockota.toml, or deploy the contract",
                 action=Action.DEPLOY,

@@ -65,7 +65,7 @@ REFUSALS: Mapping[str, Refusal] = {
         "make the proposal with BlockOTA, which adds the DAG root where it is needed",
     ),
     "ReleaseUnknown": Refusal(
-        "there is no release {product} {version}",
+        "release {product} {version} does not exist",
         "the contract has no record of it",
         "check the version",
         Action.LIST_RELEASES,
@@ -101,7 +101,10 @@ REFUSALS: Mapping[str, Refusal] = {
         "use the key that proposed it",
     ),
     "AgreementUnknown": Refusal(
-        "there is no agreement {id}", "none was proposed under this number", "check the number", Action.LIST_AGREEMENTS
+        "agreement {id} does not exist",
+        "none was proposed under this number",
+        "check the number",
+        Action.LIST_AGREEMENTS,
     ),
     "AgreementDiffers": Refusal(
         "agreement {id} is not the one that was decided on",
@@ -133,7 +136,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "OwnableUnauthorizedAccount": Refusal("{account} may not do that", "only the contract's owner may", _ASK_VENDOR),
     "OwnableInvalidOwner": Refusal("{owner} cannot own the contract", "the zero address has no key", "name the Safe"),
     "EnforcedPause": Refusal("the contract is paused", "the vendor stopped all releases", _ASK_VENDOR),
-    "ExpectedPause": Refusal("the contract is not paused", "there is nothing to resume"),
+    "ExpectedPause": Refusal("the contract is not paused", "only a paused contract can be resumed"),
 }
 """By the name of the contract's custom error."""
 

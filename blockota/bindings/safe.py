@@ -64,7 +64,7 @@ def read_safe(chain: Chain, address: str, *, block: int | None = None) -> SafeSt
         )
     except (DecodingError, RevertedError, ValueError) as error:
         raise RefusedError(
-            f"there is no Safe at {address}",
+            f"no Safe at {address}",
             why=f"the code there on chain {chain.chain_id} does not answer getOwners() and VERSION() as a Safe",
             remedy="check that the contract's owner is the vendor's Safe",
         ) from error
@@ -201,7 +201,7 @@ def check_nonce(proposal: Proposal, safe: SafeState) -> None:
             "the proposal cannot be executed any more",
             why=f"it takes nonce {proposal.nonce}, the Safe is at {safe.nonce}: it, or another one, was executed",
             remedy="check what was executed, and make the proposal again if it is still wanted",
-            action=Action.LIST_RELEASES,
+            action=Action.LIST_PROPOSALS,
         )
     if proposal.nonce > safe.nonce:
         raise ProposalError(

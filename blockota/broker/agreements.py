@@ -58,7 +58,7 @@ def find_agreement(contract: ReplicationContract, number: int) -> Agreement:
     found = contract.agreement(number)
     if found is None:
         remedy = "choose another number"
-        raise RefusedError(f"there is no agreement {number}", remedy=remedy, action=Action.LIST_AGREEMENTS)
+        raise RefusedError(f"agreement {number} does not exist", remedy=remedy, action=Action.LIST_AGREEMENTS)
     return found
 
 

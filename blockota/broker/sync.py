@@ -303,7 +303,7 @@ def _no_source(step: Fetch) -> StoreError:
             action=Action.FORGIVE_SOURCE,
         )
     return StoreError(
-        f"there is no source for {step.file.cid}",
+        f"no source is known for {step.file.cid}",
         why="no repository of the vendor is named, and no other broker has announced this release",
         remedy="ask the vendor for the URL of its repository, and name it",
         action=Action.NAME_VENDOR_SOURCE,

@@ -42,7 +42,7 @@ class TransactionState(Enum):
     LOST = "unknown to the node"
     BEHIND = "waits for earlier ones"
     OVERTAKEN = "overtaken, not confirmed yet"
-    UNKNOWN = "its nonce is used, the node does not say by what"
+    UNKNOWN = "its nonce is used by an unknown transaction"
 
 
 _SETTLED = {TransactionState.CONFIRMED, TransactionState.REVERTED, TransactionState.REPLACED}
@@ -246,7 +246,7 @@ class Chain(Node):
         nonce = entry.newest.nonce
         mined = self.find_transaction(entry.sender, nonce)
         if mined is None:
-            unknown = f"its nonce {nonce} is used, and the node does not say yet by which transaction"
+            unknown = f"its nonce {nonce} is used, and the node does not report yet by which transaction"
             return Situation(TransactionState.UNKNOWN, unknown, head)
         found, number = mined
         if found in {attempt.hash for attempt in entry.attempts}:

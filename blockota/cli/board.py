@@ -240,9 +240,7 @@ def list_boards(session: Session, /, logs: tuple[Path, ...], product: str | None
         proven = "yes" if one.entry.after else "no, found before a run that failed"
         rows.append((one.entry.board or "-", one.product, one.version, proven, moment, one.log, one.number))
     columns = ("BOARD", "PRODUCT", "HOLDS", "PROVEN", "TIME", "LOG", "LINE")
-    session.result(
-        {"boards": fields}, lambda: session.table(columns, rows, empty="The logs have no board that holds this.")
-    )
+    session.result({"boards": fields}, lambda: session.table(columns, rows, empty="No matching board in the logs."))
 
 
 for _command in (erase, protect, unprotect):

@@ -129,7 +129,7 @@ def require_confirmation(session: Session, identity: BoardIdentity, *, consequen
         if session.as_json or not (sys.stdin and sys.stdin.isatty()):
             raise RefusedError(
                 "nothing was changed",
-                why="there is no terminal to ask for confirmation",
+                why="the change cannot be confirmed without a terminal",
                 remedy=f"add --confirm {name} if this is intended",
             )
         end = name[-_TYPED:]

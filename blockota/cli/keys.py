@@ -85,7 +85,7 @@ def ask_password(prompt: str) -> str:
     """
     if not sys.stdin or not sys.stdin.isatty():  # click would wait for a line and show it
         raise UsageError(
-            "there is no terminal on which to ask for the password",
+            "the password cannot be asked for without a terminal",
             why=plain(prompt.rstrip(": ")),
             remedy="give it through a file descriptor with --password-fd, or name a key with env:NAME",
         )

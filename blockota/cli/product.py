@@ -116,7 +116,7 @@ def list_(session: Session) -> None:
     columns = ("PRODUCT", "OEM", "CHIP", "REGION", "FLOOR", "PAIRED")
     session.result(
         {"products": [p.as_fields() for p in products]},
-        lambda: session.table(columns, rows, empty="There are no products."),
+        lambda: session.table(columns, rows, empty="No products."),
     )
 
 

@@ -92,7 +92,7 @@ def list_(session: Session, /, folder: Path, view: Path | None) -> None:
                 (row["file"], row["nonce"], readable(row["what"]), row["signed"], state, show_time(row["expires"]))
                 for row, state in zip(rows, states, strict=True)
             ],
-            empty=f"There are no proposals in {folder.resolve()}.",
+            empty=f"No proposals in {folder.resolve()}.",
         )
 
     session.result({"proposals": rows, "leftAside": skipped}, show)

@@ -86,7 +86,7 @@ def confirm_signature(session: Session) -> None:
     if session.as_json or not _is_terminal():
         raise UsageError(
             "the signature was not confirmed",
-            why="there is no terminal to ask on",
+            why="the question needs a terminal",
             remedy="read the proposal, then pass --yes",
         )
     if not click.confirm("Sign this", err=True):

@@ -148,7 +148,7 @@ def list_(session: Session, /, product: str | None) -> None:
     columns = ("PRODUCT", "VERSION", "STATUS", "BYTES", "ACTIVE FROM", "SHA-256")
     session.result(
         {"releases": [r.as_fields() for r in releases]},
-        lambda: session.table(columns, rows, empty="There are no releases."),
+        lambda: session.table(columns, rows, empty="No releases."),
     )
 
 
@@ -168,7 +168,7 @@ def show(session: Session, /, product: str, version: Version | None) -> None:
     found = session.contract.release(product, version) if version else session.contract.latest(product)
     if found is None:
         raise RefusedError(
-            f"there is no release {product} {version}" if version else f"{product} has no release to show",
+            f"release {product} {version} does not exist" if version else f"{product} has no release to show",
             why="the contract has no record of it" if version else "none was published, or all are revoked",
             remedy="list the releases",
             action=Action.LIST_RELEASES,

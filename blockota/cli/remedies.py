@@ -31,6 +31,7 @@ OPTIONS: dict[Action, str] = {
     Action.SIGN_LATER: "without --sign, then `blockota proposal sign FILE`",
     Action.SIGN_PROPOSAL: "`blockota proposal sign FILE`",
     Action.SHOW_PROPOSAL: "`blockota proposal show FILE`",
+    Action.LIST_PROPOSALS: "`blockota proposal list`",
     Action.ACCEPT_UNSIGNED_TEXT: "--unsigned-text",
     Action.GIVE_PROPOSAL_FIRST: "FILE is the proposal, --signature FILE a signature",
     Action.EXPORT_VIEW: "`blockota proposal export-view`",

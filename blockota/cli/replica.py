@@ -151,7 +151,7 @@ def list_(session: Session, /, product: str | None, version: Version | None, *, 
     found = list(_wanted(session, product, version=version, everything=everything))
     columns = ("NUMBER", "PRODUCT", "VERSION", "STATUS", "UNTIL", "BROKER", "URI")
     rows = [(a.number, a.product, a.version, a.status, show_time(a.expires_at), a.broker, a.uri or "-") for a in found]
-    none = "There are no agreements." if everything else "No replica serves now; --all lists all agreements."
+    none = "No agreements." if everything else "No replica serves now; --all lists all agreements."
     session.result({"agreements": [a.as_fields() for a in found]}, lambda: session.table(columns, rows, empty=none))
 
 

@@ -183,7 +183,7 @@ def _note_what_is_missing(session: Session, catalogue: Catalogue, *, tokens: Tok
             "No client is accepted yet: the file of tokens is empty. Add one with `blockota repository token NAME`."
         )
     if not files.rights.releases:
-        whose = f"{broker} has no accepted agreement that is not over" if broker else "there is no release"
+        whose = f"{broker} has no accepted agreement that is not over" if broker else "no release was published"
         depth = session.settings.confirmations
         session.note(f"Nothing may be served yet: {whose}" + (f", {depth} blocks deep." if depth else "."))
     for cid, why in itertools.islice(files.missing.items(), _SHOWN):
@@ -208,7 +208,7 @@ def _store(session: Session, source: str | None) -> BlockStore:
     if isinstance(store, LocalStore) and not store.folder.is_dir():
         raise UsageError(
             f"the store {store.folder} cannot be served",
-            why="it is not a folder" if store.folder.exists() else "there is no such folder",
+            why="it is not a folder" if store.folder.exists() else "the folder does not exist",
             remedy="name the folder with the images, or create it with `mkdir` if they will be stored later",
         )
     check_reach(store)

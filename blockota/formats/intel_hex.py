@@ -83,7 +83,7 @@ def _parse_record(line: int, text: bytes) -> tuple[RecordType, int, bytes]:
     if sum(record) % 256:
         raise _refused(line, "its checksum is wrong")
     if code not in set(RecordType):
-        raise _refused(line, f"there is no record type {code:02X}")
+        raise _refused(line, f"record type {code:02X} does not exist")
 
     kind = RecordType(code)
     if kind is RecordType.DATA:

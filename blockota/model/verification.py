@@ -175,7 +175,7 @@ def _active_release(answer: ChainAnswer, product: str) -> Release:
     if release is None:
         raise VerificationError(
             3,
-            f"there is no release {answer.version or 'to install'}",
+            f"release {answer.version} does not exist" if answer.version else "no release can be installed",
             why=f"the contract has no record of it at block {answer.block_number}, the newest confirmed one",
             remedy="wait for more blocks if it was published just now, or check the version",
             action=Action.LIST_RELEASES,

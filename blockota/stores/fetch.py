@@ -139,7 +139,7 @@ class FileFetch:
             verdicts = shortened(self.report().sources, "; ")
             raise UnservedError(
                 f"{self._cid} could not be fetched",
-                why=verdicts or "there is no source to ask",
+                why=verdicts or "no source to ask",
                 remedy="try again later (stored blocks are not fetched again), or name another source",
                 action=Action.NAME_SOURCE,
             )

@@ -138,7 +138,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}", remedy="check the image's name and folder") from error
+        raise UsageError(f"file {path} does not exist", remedy="check the image's name and folder") from error
     except (OSError, ValueError) as error:
         # ValueError: a null byte in the path.
         reason = getattr(error, "strerror", None) or str(error)

@@ -25,7 +25,7 @@ from typing import Any
 
 from blockota.approval.chain_view import ChainView
 from blockota.approval.proposal import Proposal
-from blockota.approval.red_flags import RedFlag, check_place, red_flags
+from blockota.approval.red_flags import RedFlag, check_place, is_named, red_flags
 from blockota.approval.signature import Signature, check_signature
 from blockota.errors import ProposalError
 from blockota.model.agreement import Agreement
@@ -78,16 +78,10 @@ class Review:
             "proposer": f"{proposal.proposer!r}, not authenticated" if proposal.proposer else "not named",
             "expires": show_time(proposal.expires) + (remaining if left > 0 else " (EXPIRED)"),
         }
-        agreements: list[Rows] = []
-        for number in agreements_of([proposal]):
-            found = self.view.agreement(number) if self.view else None
-            state = "state unknown" if self.view is None else "does not exist"
-            unknown: Rows = {"agreement": f"{number}, {state}"}
-            agreements.append(agreement_rows(found) if found else unknown)
         # A long list could scroll off the screen, so its length comes first.
         count = len(proposal.releases)
         heading: list[Rows] = [{"publishes": f"{count} releases, each shown below"}] if count > 1 else []
-        return [*heading, *self._actions(), *agreements, why, self._place(), hash_rows(proposal)]
+        return [*heading, *self._actions(), *self._agreements(), why, self._place(), hash_rows(proposal)]
 
     def as_fields(self, *, now: int) -> dict[str, Any]:
         """The JSON object: the fields of the file, and what follows from them."""
@@ -115,6 +109,20 @@ class Review:
             groups.append(rows | self._today(intent.get("product")))
         if not self.proposal.is_known:
             groups[0]["data"] = "0x" + self.proposal.data.hex()
+        return groups
+
+    def _agreements(self) -> list[Rows]:
+        """The state of the agreement on the chain; its terms too if they are not those of the call."""
+        groups: list[Rows] = []
+        for number in agreements_of([self.proposal]):
+            found = self.view.agreement(number) if self.view else None
+            if found is None:
+                state = "does not exist" if self.view else "state unknown"
+                groups.append({"agreement": f"{number}, {state}"})
+            elif self.proposal.call and is_named(found, self.proposal.call.arguments):
+                groups.append({"agreement": f"{number}, {found.status}, with these terms"})
+            else:
+                groups.append(agreement_rows(found))
         return groups
 
     def _today(self, name: str | None) -> Rows:

@@ -234,7 +234,7 @@ class Bench:
         if entry is None:
             others = shortened(boards(self.journals))
             raise RefusedError(
-                "there is nothing to resume on this board",
+                "no interrupted run to resume on this board",
                 why=f"{self.journals} has no journal of {unique_id or 'a board without a readable unique id'}"
                 f"{others and f', only of {others}'}; nothing was changed",
                 remedy="connect the board whose run was interrupted, or name the product to flash without resuming",
@@ -372,14 +372,14 @@ class FlashJob:
 
 
 def require_interrupted_runs(journals: Path) -> None:
-    """Refuse before a board is disturbed if there is nothing to resume.
+    """Refuse before a board is disturbed without an interrupted run to resume.
 
     Raises:
         RefusedError: there is no journal of any board.
     """
     if not boards(journals):
         raise RefusedError(
-            "there is nothing to resume",
+            "no interrupted run to resume",
             why=f"{journals} has no journal of an interrupted run",
             remedy="resume in the folder where the run was begun, or name the product to flash instead of resuming",
             action=Action.NAME_PRODUCT,

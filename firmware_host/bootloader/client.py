@@ -189,7 +189,7 @@ class Bootloader:
         chip, flash_size = self._known_target()
         known = len(chip.erase_units(flash_size))
         if wrong := [page for page in pages if not 0 <= page < known]:
-            raise RefusedError("erase was not sent", why=f"there is no page {wrong[0]}; the last is {known - 1}")
+            raise RefusedError("erase was not sent", why=f"page {wrong[0]} does not exist; the last is {known - 1}")
         # A bootloader has one of the two erase commands, never both (AN3155 table 2).
         extended = Command.EXTENDED_ERASE in self.capabilities.commands
         limit = chip.erase_limit if extended else min(chip.erase_limit, an3155.MAX_ERASE_PAGES)

@@ -130,7 +130,7 @@ def find_wiring(name: str, *, invert_reset: bool = False, invert_boot0: bool = F
         UsageError: the name is unknown, or a line is inverted that the wiring does not use.
     """
     if name not in WIRINGS:
-        raise UsageError(f"there is no wiring {name!r}", remedy=f"choose one of {', '.join(WIRINGS)}")
+        raise UsageError(f"unknown wiring {name!r}", remedy=f"choose one of {', '.join(WIRINGS)}")
     wiring = WIRINGS[name]
     lines = {ControlSignal.DTR, ControlSignal.RTS}
     if (invert_reset and wiring.reset not in lines) or (invert_boot0 and wiring.boot0 not in lines):

@@ -58,7 +58,7 @@ def page_numbers(identity: BoardIdentity, pages: Iterable[int] | None) -> tuple[
     count = len(chip.erase_units(flash_size))
     wanted = sorted(set(range(count) if pages is None else pages))
     if wanted[-1] >= count:
-        what = f"there is no page {wanted[-1]}"
+        what = f"page {wanted[-1]} does not exist"
         raise RefusedError(what, why=f"the board has pages 0 to {count - 1}; nothing was changed")
     return tuple(wanted)
 

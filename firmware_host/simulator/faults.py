@@ -65,7 +65,7 @@ class Faults:
         """
         name, _, value = text.partition("=")
         if name not in FAULT_NAMES:
-            raise UsageError(f"there is no fault {name!r}", remedy=f"choose one of {', '.join(FAULT_NAMES)}")
+            raise UsageError(f"unknown fault {name!r}", remedy=f"choose one of {', '.join(FAULT_NAMES)}")
         try:
             number = int(value or "1", 0)
         except ValueError:

@@ -193,7 +193,7 @@ WRONG_FILES = {
         "[networks.x]\nchain = 5",
         r"\[networks.x\] has an unknown setting 'chain': the settings there are chain_id",
     ),
-    "a network that is not there": ('network = "y"\n[networks.x]', "no network 'y': the settings have local, x"),
+    "a network that is not there": ('network = "y"\n[networks.x]', "unknown network 'y': the settings have local, x"),
     "networks as a number": ("networks = 5", "it is not a table"),
     "a network as a number": ("[networks]\nlocal = 5", "it is not a table"),
     "a network as a text": ('[networks]\nlocal = "abc"', "it is not a table"),

@@ -17,7 +17,8 @@ from blockota.errors import ContractRefusalError, RefusedError, UsageError
 from blockota.formats.abi import interface
 from blockota.formats.cid import CHUNK_SIZE, cid_of
 from blockota.model.release import Product, Region, Release, Status, Version, product_key
-from tests.conftest import Cast, Vendor, rpc
+from tests.conftest import Cast, Vendor
+from tests.support.networks import rpc
 from tests.support.samples import CHIP_ID, FLASH, release_of
 
 BATCHES = ((0, 40), (40, 80), (80, PAGE * 2 + 1))
@@ -144,7 +145,7 @@ def test_other_errors_contain_their_values(vendor: Vendor, product: Product) -> 
     pause, resume = (interface("BlockOTA").encode_call(word) for word in ("pause", "resume"))
     vendor.decide(floor)
     assert "is not paired with an OEM" in refused(vendor, publish_call([numbered(stranger, 1)]))
-    assert "there is no release" in refused(vendor, revoke_call(name, Version(9, 9, 9), reason=""))
+    assert "does not exist" in refused(vendor, revoke_call(name, Version(9, 9, 9), reason=""))
     assert "cannot become 1.5.0: it is 1.5.0" in refused(vendor, floor)
     assert "1.4.0 is below the floor: nothing older than 1.5.0" in refused(vendor, publish_call([numbered(product, 4)]))
     assert "the contract is not paused" in refused(vendor, resume)

@@ -148,7 +148,7 @@ def other_nonce(proposal: Proposal, *signers: LocalAccount) -> list[Signature]:
 def test_an_address_of_something_else_is_reported(vendor: Vendor, cast: Cast) -> None:
     """An account or another contract at the address is reported."""
     for address in (cast.mallory.address, vendor.contract.address):
-        with pytest.raises(RefusedError, match=f"there is no Safe at {address}: .* on chain 1337"):
+        with pytest.raises(RefusedError, match=f"no Safe at {address}: .* on chain 1337"):
             read_safe(vendor.chain, address)
 
 

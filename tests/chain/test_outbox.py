@@ -201,7 +201,7 @@ def test_a_node_without_old_state_cannot_tell_which_transaction_has_the_nonce(de
     with stand_in(answer) as url:
         outbox = desk.outbox(url, timeout=0.1)
         with pytest.raises(
-            ChainError, match="nonce 0 is used, and the node does not say yet by which transaction"
+            ChainError, match="nonce 0 is used, and the node does not report yet by which transaction"
         ) as gave_up:
             outbox.resume(desk.entries[0].hash)
         assert gave_up.value.action is Action.RESUME_TRANSACTION

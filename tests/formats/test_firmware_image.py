@@ -85,7 +85,7 @@ def test_an_elf_file_with_a_load_address_is_read_as_elf() -> None:
         (linear(BASE) + b":0200000041BE\n" + END, "its count is 2 bytes of data, and it has 1"),
         (record(0, 0, b"a") + b":00\n" + END, "too short"),
         (record(0, 0, b"a") + b"junk\n" + END, "line 2 .* begin with a colon"),
-        (record(0, 0, b"a") + record(6, 0) + END, "no record type 06"),
+        (record(0, 0, b"a") + record(6, 0) + END, "record type 06 does not exist"),
         (record(4, 0, b"\x08") + END, "type 04 has another length or offset"),
         (record(4, 1, b"\x08\x00") + END, "type 04 has another length or offset"),
         (record(0, 0, b"a") + record(1, 0, b"\x00"), "type 01 has another length or offset"),

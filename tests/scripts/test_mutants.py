@@ -76,7 +76,7 @@ def test_too_few_killed_too_few_mutants_and_a_contract_without_are_named() -> No
     """A campaign that is too small or too weak fails."""
     campaign = fates(killed_=10, survived=0)
     assert complaints(campaign, {}, whole=True) == [
-        "There are no mutants of FirmwareReplication.",
+        "FirmwareReplication has no mutants.",
         "There are 10 mutants, fewer than 60.",
     ]
     campaign = fates(killed_=90, survived=10)

@@ -128,7 +128,7 @@ def test_what_is_there_needs_no_source(tmp_path: Path) -> None:
 
 def test_without_a_source_nothing_comes() -> None:
     """The error says that there is no source."""
-    with pytest.raises(StoreError, match="there is no source to ask"):
+    with pytest.raises(StoreError, match="no source to ask"):
         fetch(ROOT, [], size=len(IMAGE), into=FileDestination(io.BytesIO()))
 
 

@@ -30,7 +30,7 @@ def test_boards_with_a_revoked_release_go_back_without_a_further_option(workshop
         assert [(one["board"], one["line"], one["proven"]) for one in listed["boards"]] == [(unique_id(1), 1, True)]
         assert len(workshop.run("board", "list", *logs, "--json").json["boards"]) == 2
         assert "1.1.0" not in workshop.run("board", "list", "--version", "1.0.0", *logs).out
-        assert "no board that holds this" in workshop.run("board", "list", "--version", "9.0.0").out
+        assert "No matching board" in workshop.run("board", "list", "--version", "9.0.0").out
 
         workshop.decide(resume_call())
         outcome = workshop.flash(bad_url)

@@ -80,8 +80,8 @@ def test_nothing_is_erased_that_was_not_meant(bench: Bench) -> None:
     with serve_tcp(board) as url:
         port = ("--port", url)
         ends(bench.run("erase", "--all", *port, "--confirm", "0" * 24), 3, "nothing was changed", UNIQUE_ID)
-        ends(bench.run("erase", "--all", *port), 3, "no terminal", f"--confirm {UNIQUE_ID}")
-        ends(bench.run("erase", "--pages", "64", *port, *CONFIRMED), 3, "no page 64", "pages 0 to 63")
+        ends(bench.run("erase", "--all", *port), 3, "without a terminal", f"--confirm {UNIQUE_ID}")
+        ends(bench.run("erase", "--pages", "64", *port, *CONFIRMED), 3, "page 64 does not exist", "pages 0 to 63")
         ends(bench.run("erase", *port, *CONFIRMED), 2, "one of --pages 3-7,9 and --all")
         ends(bench.run("erase", "--all", "--pages", "1", *port, *CONFIRMED), 2, "no pages given")
         for pages in ("7-3", "x", "", "-1", "1-"):

@@ -220,7 +220,7 @@ def test_simulate_serves_a_board(tmp_path: Path) -> None:
     ("words", "status", "says"),
     [
         (("--chip", "z80"), 2, "the simulator does not understand its options"),
-        (("--fault", "gremlins"), 2, "there is no fault 'gremlins'"),
+        (("--fault", "gremlins"), 2, "unknown fault 'gremlins'"),
         (("--tcp", "70000"), 2, "the simulator does not understand its options"),
     ],
     ids=["chip", "fault", "port"],

@@ -23,8 +23,9 @@ from tests.stories.brokers import (
 )
 from tests.stories.conftest import Outcome, Workshop
 from tests.stories.repositories import WAIT_SECONDS
-from tests.stories.test_replication import listed, rpc
+from tests.stories.test_replication import listed
 from tests.stories.test_repository import decide
+from tests.support.networks import rpc
 from tests.support.waiting import eventually
 
 DEPTH = 3
@@ -47,12 +48,12 @@ def vendor_url(agreed: Workshop) -> Iterator[str]:
 @contextmanager
 def mining(workshop: Workshop) -> Iterator[None]:
     """Mine a block per second, as on a public chain, instead of one per transaction."""
-    rpc(workshop.chain.url, "evm_setIntervalMining", 1)
+    rpc(workshop.chain, "evm_setIntervalMining", 1)
     try:
         yield
     finally:
-        rpc(workshop.chain.url, "evm_setIntervalMining", 0)
-        rpc(workshop.chain.url, "evm_setAutomine", True)  # noqa: FBT003 - JSON-RPC has no names
+        rpc(workshop.chain, "evm_setIntervalMining", 0)
+        rpc(workshop.chain, "evm_setAutomine", True)  # noqa: FBT003 - JSON-RPC has no names
 
 
 def require_confirmations(workshop: Workshop) -> None:
@@ -71,15 +72,15 @@ def test_an_agreement_counts_when_it_is_confirmed(agreed: Workshop, vendor_url: 
     """An unconfirmed agreement is reported and not fetched; an ended one is kept until its end is confirmed."""
     require_confirmations(agreed)
     assert states(sync(agreed)) == []
-    rpc(agreed.chain.url, "anvil_mine", DEPTH - 1)
+    rpc(agreed.chain, "anvil_mine", DEPTH - 1)
     early = sync(agreed)
     assert (early.status, states(early), verbs(early)) == (0, ["unconfirmed"], [])
-    rpc(agreed.chain.url, "anvil_mine", 1)
+    rpc(agreed.chain, "anvil_mine", 1)
     with mining(agreed):
         assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
     decide(agreed, "terminate")
     assert (verbs(sync(agreed)), is_kept(agreed)) == ([], True)
-    rpc(agreed.chain.url, "anvil_mine", DEPTH)
+    rpc(agreed.chain, "anvil_mine", DEPTH)
     assert verbs(sync(agreed)) == ["dropped", "dropped"]
 
 
@@ -88,7 +89,7 @@ def test_killed_while_an_announcement_waits_for_blocks_it_sends_no_second_one(
 ) -> None:
     """The next run finds the transaction in the journal, and waits for its confirmation."""
     require_confirmations(agreed)
-    rpc(agreed.chain.url, "anvil_mine", DEPTH)
+    rpc(agreed.chain, "anvil_mine", DEPTH)
     with running(agreed, "--vendor-source", vendor_url) as broker:
         eventually(lambda: announcements(agreed), what="the announcement")
         broker.process.kill()
@@ -102,7 +103,7 @@ def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Wor
     """The agreement still exists, so nothing is fetched, and the announcement is sent once more."""
     sync(agreed, vendor_url)
     assert listed(agreed) == [(1, "accepted", URL)]
-    rpc(agreed.chain.url, "anvil_reorg", 1, [])
+    rpc(agreed.chain, "anvil_reorg", 1, [])
     assert listed(agreed, "--all") == [(1, "accepted", "")]
     assert verbs(sync(agreed, vendor_url)) == ["announced"]
     assert (announcements(agreed), listed(agreed)) == (1, [(1, "accepted", URL)])
@@ -111,9 +112,9 @@ def test_a_reorganisation_that_takes_the_announcement_back_is_mended(agreed: Wor
 def test_a_reorganisation_that_changes_nothing_drops_nothing(agreed: Workshop, vendor_url: str) -> None:
     """The round reports that the chain was read again, and takes no step."""
     sync(agreed, vendor_url)
-    rpc(agreed.chain.url, "anvil_mine", 2)
+    rpc(agreed.chain, "anvil_mine", 2)
     assert verbs(sync(agreed, vendor_url)) == []
-    rpc(agreed.chain.url, "anvil_reorg", 1, [])
+    rpc(agreed.chain, "anvil_reorg", 1, [])
     assert verbs(sync(agreed, vendor_url)) == ["re-read"]
     assert (is_kept(agreed), announcements(agreed)) == (True, 1)
 
@@ -121,7 +122,7 @@ def test_a_reorganisation_that_changes_nothing_drops_nothing(agreed: Workshop, v
 def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Workshop, vendor_url: str) -> None:
     """Without release and agreement nothing is kept, and the broker is advised that it has no agreement."""
     sync(agreed, vendor_url)
-    rpc(agreed.chain.url, "anvil_reorg", 4, [])
+    rpc(agreed.chain, "anvil_reorg", 4, [])
     outcome = sync(agreed, vendor_url)
     assert (verbs(outcome), states(outcome)) == (["re-read", "dropped", "dropped"], [])
     assert (blocks(agreed), copies(agreed).pins()) == ([], set())
@@ -129,9 +130,9 @@ def test_a_reorganisation_that_takes_the_release_back_is_followed(agreed: Worksh
 
 def test_a_chain_that_began_anew_is_another_one(agreed: Workshop, vendor_url: str) -> None:
     """After a revert to a snapshot and further blocks, everything after the snapshot is undone."""
-    rpc(agreed.chain.url, "evm_snapshot")
+    rpc(agreed.chain, "evm_snapshot")
     sync(agreed, vendor_url)
-    rpc(agreed.chain.url, "evm_revert", "0x0")
-    rpc(agreed.chain.url, "anvil_mine", 3)
+    rpc(agreed.chain, "evm_revert", "0x0")
+    rpc(agreed.chain, "anvil_mine", 3)
     assert verbs(sync(agreed, vendor_url))[-1:] == ["announced"]
     assert (is_kept(agreed), announcements(agreed)) == (True, 1)

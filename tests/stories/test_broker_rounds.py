@@ -27,11 +27,11 @@ from tests.stories.brokers import (
 )
 from tests.stories.conftest import Workshop
 from tests.stories.repositories import WAIT_SECONDS, serving
-from tests.stories.test_replication import propose, rpc
+from tests.stories.test_replication import propose
 from tests.stories.test_repository import address, decide, image
 from tests.support import hostile_gateway
 from tests.support.hostile_gateway import Gateway, Handler, honest
-from tests.support.networks import line_to
+from tests.support.networks import line_to, rpc
 from tests.support.waiting import eventually
 
 DONE, INTERRUPTED = 0, 130
@@ -105,10 +105,10 @@ def test_a_node_that_falls_behind_is_waited_for(agreed: Workshop, vendor_url: st
     assert sync(agreed, vendor_url).status == 0
     with running(agreed, *OFTEN, "--vendor-source", vendor_url) as broker:
         assert broker.line()["steps"] == []
-        rpc(agreed.chain.url, "anvil_rollback", 1)
+        rpc(agreed.chain, "anvil_rollback", 1)
         until(broker, lambda line: "the node is behind" in str(line["errors"]))
         assert is_kept(agreed)
-        rpc(agreed.chain.url, "anvil_mine", 4)
+        rpc(agreed.chain, "anvil_mine", 4)
         until(broker, lambda line: not line["errors"])
         assert broker.stop()[0] == DONE
     assert is_kept(agreed)

@@ -35,9 +35,10 @@ from tests.stories.brokers import (
 from tests.stories.conftest import PRODUCT, Workshop
 from tests.stories.repositories import serving
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
-from tests.stories.test_replication import listed, propose, rpc
+from tests.stories.test_replication import listed, propose
 from tests.stories.test_repository import address, decide, image
 from tests.support import hostile_gateway
+from tests.support.networks import rpc
 from tests.support.sampling import sampled
 
 UNREACHABLE = 5
@@ -96,8 +97,8 @@ def test_a_revoked_release_is_dropped(agreed: Workshop, vendor_url: str) -> None
 def test_an_expired_agreement_is_dropped_and_a_new_one_fetched(agreed: Workshop, vendor_url: str) -> None:
     """Expiry needs no transaction, and a dropped release can be fetched again."""
     sync(agreed, vendor_url)
-    rpc(agreed.chain.url, "evm_increaseTime", 1801)
-    rpc(agreed.chain.url, "evm_mine")
+    rpc(agreed.chain, "evm_increaseTime", 1801)
+    rpc(agreed.chain, "evm_mine")
     assert verbs(sync(agreed, vendor_url)) == ["dropped", "dropped"]
     offer(agreed, number=2)
     assert sorted(verbs(sync(agreed, vendor_url))) == sorted(ALL_DONE)
@@ -109,7 +110,7 @@ def test_a_reorganisation_that_takes_the_acceptance_back_is_followed(workshop: W
     agree(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
     with vendor_of(workshop) as vendor_url:
         sync(workshop, vendor_url)
-        rpc(workshop.chain.url, "anvil_reorg", 2, [])
+        rpc(workshop.chain, "anvil_reorg", 2, [])
         assert listed(workshop, "--all") == [(1, "proposed", "")]
         assert verbs(sync(workshop, vendor_url)) == ["re-read", "dropped", "dropped"]
         decide(workshop, "accept")
@@ -121,7 +122,7 @@ def test_a_node_that_is_behind_drops_nothing(agreed: Workshop, vendor_url: str) 
     """A node whose chain ends before the last read block does not end agreements."""
     sync(agreed, vendor_url)
     assert sync(agreed, vendor_url).status == 0
-    rpc(agreed.chain.url, "anvil_rollback", 1)
+    rpc(agreed.chain, "anvil_rollback", 1)
     refused(sync(agreed, vendor_url), UNREACHABLE, "the node is behind")
     assert is_kept(agreed)
 

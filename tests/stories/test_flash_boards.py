@@ -137,7 +137,7 @@ def test_a_product_is_asked_for(published: Workshop) -> None:
     outcome = published.run("flash", "--port", "socket://localhost:1")
     assert (outcome.status, "no product given. Name the product (--product NAME" in outcome.err) == (2, True)
     outcome = published.run("flash", "--port", "socket://localhost:1", "--resume")
-    assert (outcome.status, "there is nothing to resume" in outcome.err) == (3, True)
+    assert (outcome.status, "no interrupted run to resume" in outcome.err) == (3, True)
 
 
 def test_every_board_has_a_line_in_the_log(published: Workshop) -> None:

@@ -138,7 +138,7 @@ def test_the_same_command_completes_it_as_well(published: Workshop) -> None:
         assert published.flash(url, "--image", str(LARGE)).status == 0
         outcome = published.run("flash", "--resume", "--port", url)
     assert outcome.status == 3
-    assert "there is nothing to resume" in outcome.err
+    assert "no interrupted run to resume" in outcome.err
 
 
 def test_another_board_is_not_resumed(published: Workshop) -> None:

@@ -58,7 +58,7 @@ def test_a_wrong_password_is_status_3(released: Workshop, descriptor: Descriptor
     refused(outcome, REFUSED, "the key cannot be opened", "broker.json")
     assert "staple" not in outcome.err
     refused(released.run(*OFFER, *KEYSTORE, "--password-fd", descriptor("")), USAGE, "its first line is empty")
-    refused(released.run(*OFFER, *KEYSTORE), USAGE, "no terminal", "--password-fd")
+    refused(released.run(*OFFER, *KEYSTORE), USAGE, "without a terminal", "--password-fd")
 
 
 def test_a_keystore_that_others_may_read_is_noted_on_stderr(released: Workshop, descriptor: Descriptor) -> None:

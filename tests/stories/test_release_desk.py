@@ -334,7 +334,7 @@ def test_what_comes_from_the_builder_is_judged_when_it_is_signed(workshop: Works
 
 def test_the_desk_is_empty_or_crowded(workshop: Workshop) -> None:
     """An empty folder is reported as empty; a hundred proposals are listed in the order of their nonces."""
-    assert "There are no proposals in" in ok(workshop.run("proposal", "list")).out
+    assert "No proposals in" in ok(workshop.run("proposal", "list")).out
     assert ok(workshop.run("proposal", "list", "--json")).json == {"proposals": [], "leftAside": []}
     refused(workshop.run("proposal", "list", "nowhere"), USAGE, "nowhere is not a folder")
     first = Proposal.from_json(propose(workshop, OLD, "1.0.0").read_bytes())

@@ -13,8 +13,8 @@ from blockota.model.manifest import MAX_NOTES_SIZE, Manifest
 from firmware_host.simulator import SimulatedBoard, serve_tcp
 from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.test_bad_input import REFUSED, USAGE, refused
-from tests.stories.test_replication import rpc
 from tests.stories.test_road import NEW, OLD
+from tests.support.networks import rpc
 
 CONFIGURATION = "acme-thermo2-cfg"
 CONFIGURATION_START = 0x0800_FC00
@@ -70,8 +70,8 @@ def test_a_postponed_release_waits_for_its_time(workshop: Workshop, board_url: s
     fetch = ("release", "fetch", *RELEASE, "-o", "got.bin")
     refused(workshop.run(*fetch), REFUSED, "check 3", "not active yet")
     assert not Path("got.bin").exists()
-    rpc(workshop.chain.url, "evm_increaseTime", WEEK + 60)
-    rpc(workshop.chain.url, "evm_mine")
+    rpc(workshop.chain, "evm_increaseTime", WEEK + 60)
+    rpc(workshop.chain, "evm_mine")
     assert workshop.flash(board_url).status == 0
     assert "postponed" not in workshop.run("release", "list").out
 
@@ -285,7 +285,8 @@ def test_a_floor_above_everything_must_be_meant(workshop: Workshop) -> None:
     assert not Path("floor.json").exists()
     outcome = workshop.run(*floor, "--above-newest", "--json")
     assert (outcome.json["excluded"], outcome.json["allowed"]) == (["1.0.0"], [])
-    refused(workshop.run("product", "floor", "nobody", "1.0.0", "-o", "x.json"), REFUSED, "no product nobody")
+    missing = workshop.run("product", "floor", "nobody", "1.0.0", "-o", "x.json")
+    refused(missing, REFUSED, "product nobody does not exist")
     assert workshop.run("product", "floor", PRODUCT, "1.0", "-o", "x.json").status == USAGE
 
 

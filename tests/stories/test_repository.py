@@ -22,8 +22,9 @@ from tests.conftest import IMAGES
 from tests.stories.conftest import PRODUCT, Workshop, execute_signed
 from tests.stories.repositories import CAR, serving
 from tests.stories.test_bad_input import USAGE, refused
-from tests.stories.test_replication import propose, rpc
+from tests.stories.test_replication import propose
 from tests.support.car_samples import unpack_car
+from tests.support.networks import rpc
 from tests.support.tls import CERTIFICATE, LOCKED_KEY, OTHER_CERTIFICATE
 
 SECRET = b"a release of another vendor, or one that was never published"
@@ -103,8 +104,8 @@ def test_an_expired_agreement_serves_nothing(stocked: Workshop) -> None:
     decide(stocked, "accept")
     with serving(stocked.folder, "--as", "broker", "--broker", stocked.cast.broker.address) as served:
         assert served.block(address("1.0.0")).status_code == 200
-        rpc(stocked.chain.url, "evm_increaseTime", 1801)
-        rpc(stocked.chain.url, "evm_mine")
+        rpc(stocked.chain, "evm_increaseTime", 1801)
+        rpc(stocked.chain, "evm_mine")
         served.await_status(address("1.0.0"), 410)
 
 
@@ -157,7 +158,7 @@ def test_an_operators_mistakes_are_refused(workshop: Workshop) -> None:
     ("store", "status", "sentence"),
     [
         ("https://gateway.example", USAGE, "it is another repository or a gateway"),
-        ("nowhere", USAGE, "there is no such folder"),
+        ("nowhere", USAGE, "the folder does not exist"),
         ("blockota.toml", USAGE, "it is not a folder"),
         ("kubo:http://127.0.0.1:9", 5, "Connection refused. Check that `ipfs daemon` runs"),
     ],
@@ -213,20 +214,20 @@ def test_reasons_why_clients_are_not_served_are_reported(workshop: Workshop) -> 
 def test_a_release_is_served_when_the_settings_believe_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The confirmations and the first block are those of the settings."""
     stock(workshop)  # not a copied chain, of which anvil lacks the state of older blocks
-    url, newest = workshop.chain.url, workshop.chain.head().number
+    newest = workshop.chain.head().number
     with Path("blockota.toml").open("a") as file:
         file.write("confirmations = 4\n")
-    rpc(url, "anvil_mine", hex(3))
+    rpc(workshop.chain, "anvil_mine", hex(3))
     with serving(workshop.folder) as served:
         assert (served.get("/health").json()["chainBlock"], served.block(address("1.1.0")).status_code) == (
             newest - 1,
             404,
         )
         assert served.block(address("1.0.0")).status_code == 200
-        rpc(url, "anvil_mine", hex(1))
+        rpc(workshop.chain, "anvil_mine", hex(1))
         served.await_status(address("1.1.0"), 200)
-        rpc(url, "anvil_reorg", 5, [])
-        rpc(url, "anvil_mine", hex(1))
+        rpc(workshop.chain, "anvil_reorg", 5, [])
+        rpc(workshop.chain, "anvil_mine", hex(1))
         served.await_status(address("1.1.0"), 404)
         assert served.block(address("1.0.0")).status_code == 200
     monkeypatch.setenv("BLOCKOTA_FIRST_BLOCK", str(newest + 2))

@@ -133,9 +133,9 @@ def test_a_proposal_with_a_red_flag_is_not_signed_by_a_ci(workshop: Workshop) ->
 def test_mistakes_in_a_ci_are_reported(workshop: Workshop) -> None:
     """Errors and exit statuses equal those of the commands, and nothing is written."""
     refused(publish(workshop, OLD, "1.0.0", "--sign", "env:OWNER_KEY", key="nonsense"), USAGE, "is not a private key")
-    refused(publish(workshop, Path("/nowhere.bin"), "1.0.0"), USAGE, "there is no file /nowhere.bin")
+    refused(publish(workshop, Path("/nowhere.bin"), "1.0.0"), USAGE, "file /nowhere.bin does not exist")
     refused(publish(workshop, OLD, "1.0"), USAGE, "is not a version")
-    refused(revoke(workshop, "--reason", "x"), REFUSED, "there is no release acme-thermo2 1.0.0")
+    refused(revoke(workshop, "--reason", "x"), REFUSED, "release acme-thermo2 1.0.0 does not exist")
     refused(revoke(workshop), USAGE, "not revoked without a reason")
     assert not list(workshop.folder.glob("*.0.json"))
     assert not (workshop.folder / ".blockota" / "store").exists()

@@ -110,7 +110,7 @@ def test_a_port_without_lines_cannot_reset() -> None:
 @pytest.mark.parametrize(
     ("name", "inversions", "message"),
     [
-        ("rts-cts", {}, "there is no wiring 'rts-cts'. Choose one of by-hand, dtr-rts"),
+        ("rts-cts", {}, "unknown wiring 'rts-cts'. Choose one of by-hand, dtr-rts"),
         ("by-hand", {"invert_reset": True}, "has no such line to invert"),
         ("dtr", {"invert_boot0": True}, "has no such line to invert"),
         ("break", {"invert_reset": True}, "has no such line to invert"),

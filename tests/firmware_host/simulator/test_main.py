@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-m", "firmware_host.simulator"]
         (["--latency", "1e9", "--baud", "9600"], 2, "0 to 1000 milliseconds"),
         (["--fault", "noise-at-open=65537"], 2, "cannot have the value 65537. Write 65536 at most"),
         (["--baud", "line"], 2, "a TCP connection has no rate"),
-        (["--fault", "gremlins"], 2, "there is no fault 'gremlins'"),
+        (["--fault", "gremlins"], 2, "unknown fault 'gremlins'"),
         (["--write-protected", "3-1"], 2, "pages '3-1'"),
         (["--write-protected", "64"], 2, "up to 63"),
         (["--unique-id", "12"], 2, "24 hex digits"),
