@@ -72,7 +72,7 @@ def test_an_input_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_tilde_stands_for_a_home() -> None:
     """`~` expands to the user's home; a home of an unknown user is an error."""
     assert home_path("~") == Path.home()
-    with pytest.raises(UsageError, match="no home folder"):
+    with pytest.raises(UsageError, match="no user of that name"):
         home_path("~no-such-user/x")
 
 

@@ -103,8 +103,8 @@ ONE_THING_WRONG: tuple[tuple[int, Bench, tuple[str, ...]], ...] = (
     (2, with_product(None), ("not paired", "Check the product's name")),
     (2, with_product(replace(PRODUCT, paired=False)), ("not paired", "Check the product's name")),
     (2, with_answer(paused=True), ("paused", "stopped all releases", "Ask the vendor")),
-    (3, with_answer(release=None), ("no release to install", "block 100", "for more blocks")),
-    (3, with_answer(release=None, version=Version(9, 8, 7)), ("no release 9.8.7",)),
+    (3, with_answer(release=None), ("no release can be installed", "block 100", "for more blocks")),
+    (3, with_answer(release=None, version=Version(9, 8, 7)), ("release 9.8.7 does not exist",)),
     (3, with_release(status=Status.REVOKED), ("acme-thermo2 1.1.0 is revoked", "newest release")),
     (
         3,

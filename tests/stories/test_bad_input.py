@@ -64,7 +64,7 @@ def execute(workshop: Workshop, *signers: int) -> Outcome:
 @pytest.mark.parametrize(
     ("name", "content", "status", "words"),
     [
-        ("missing.bin", None, USAGE, ("no file missing.bin",)),
+        ("missing.bin", None, USAGE, ("file missing.bin does not exist",)),
         ("empty.bin", b"", REFUSED, ("empty",)),
         ("large.bin", b"\1" * 65537, REFUSED, ("65537", "65536")),
         ("foreign.elf", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(44), REFUSED, ("ELF",)),

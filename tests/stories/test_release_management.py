@@ -129,7 +129,7 @@ BAD_ALSO = {
     "same-image": (str(OLD), PRODUCT, "1.1.0", REFUSED, "already published"),
     "older": (str(NEW), PRODUCT, "0.9.0", REFUSED, "is not newer"),
     "unpaired": (str(NEW), "acme-thermo3", "1.1.0", REFUSED, "is not paired"),
-    "missing": ("missing.bin", PRODUCT, "1.1.0", USAGE, "no file"),
+    "missing": ("missing.bin", PRODUCT, "1.1.0", USAGE, "does not exist"),
     "version": (str(NEW), PRODUCT, "1.1", USAGE, "is not a version"),
     "data": ("settings.bin", CONFIGURATION, "1.0.0", REFUSED, "no plausible vector table"),
 }
